@@ -1,0 +1,62 @@
+"""Settings: one frozen dataclass, the only reader of the ``JITGRAD_*`` environment variables."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings. Change them for a block of code with :func:`using`, or for good with :func:`update`.
+
+    verify : check every graph and loop program after every pass (slow; the test suite turns it on).
+    backend : ``"llvm"`` (the default), ``"numba"`` (Python source through ``numba.njit``) or ``"python"`` (the Python
+        source run by CPython; slow, for reading and as an oracle).
+    warn_recompiles : warn when one function has been compiled for this many different signatures; 0 never warns.
+    """
+
+    verify: bool = False
+    backend: str = "llvm"
+    warn_recompiles: int = 64
+
+    def __post_init__(self) -> None:
+        if self.backend not in ("llvm", "numba", "python"):
+            raise ValueError(f"backend must be 'llvm', 'numba' or 'python', not {self.backend!r}")
+
+
+def _from_environment() -> Config:
+    env = os.environ
+    return Config(
+        verify=env.get("JITGRAD_VERIFY", "0") not in ("", "0", "false"),
+        backend=env.get("JITGRAD_BACKEND", "llvm"),
+        warn_recompiles=int(env.get("JITGRAD_WARN_RECOMPILES", "64")),
+    )
+
+
+_current = _from_environment()
+
+
+def current() -> Config:
+    """The settings in force."""
+    return _current
+
+
+def update(**changes: object) -> None:
+    """Change settings for the rest of the process: ``config.update(verify=True)``."""
+    global _current
+    _current = dataclasses.replace(_current, **changes)  # pyright: ignore[reportArgumentType]
+
+
+@contextlib.contextmanager
+def using(**changes: object) -> Iterator[Config]:
+    """Change settings inside a ``with`` block."""
+    global _current
+    before = _current
+    update(**changes)
+    try:
+        yield _current
+    finally:
+        _current = before

@@ -1,0 +1,84 @@
+"""Every exception that jitgrad raises on purpose.
+
+A message has three sentences: what happened, why, what to do instead. The user's file and line follow on lines of
+their own. Each class also derives from the built-in exception that NumPy code would expect, so ``except ValueError``
+around a shape error keeps working.
+"""
+
+from __future__ import annotations
+
+import linecache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jitgrad.ir.location import Location
+
+
+class JitgradError(Exception):
+    """Base of all jitgrad errors.
+
+    Parameters: ``message`` is the text; ``location``, where known, is the place in the user's program.
+    """
+
+    def __init__(self, message: str, location: Location | None = None) -> None:
+        self.message = message
+        self.location = location
+        super().__init__(message + describe_location(location))
+
+
+class ConcretizationError(JitgradError, TypeError):
+    """A traced value was used where Python needs a number: ``if``, ``while``, ``float()``, ``int()``, ``range()``."""
+
+
+class LeakedTracerError(JitgradError, RuntimeError):
+    """A traced value was used after the function that it belongs to had returned."""
+
+
+class UnsupportedError(JitgradError, NotImplementedError, TypeError):
+    """A NumPy function, argument or dtype that jitgrad does not support on traced values."""
+
+
+class ShapeError(JitgradError, ValueError):
+    """Shapes that do not fit together."""
+
+
+class DtypeError(JitgradError, TypeError):
+    """A dtype that an operation does not take."""
+
+
+class IndexBoundsError(JitgradError, IndexError):
+    """An index that is out of bounds, or an indexing expression with too many indices."""
+
+
+class DifferentiationError(JitgradError, TypeError):
+    """A function or argument that can't be differentiated as asked: non-scalar output, integer argument, ..."""
+
+
+class MutationError(JitgradError, TypeError):
+    """An in-place write into a traced array."""
+
+
+class ArgumentError(JitgradError, TypeError):
+    """Arguments of a jitgrad function or of a compiled program that do not fit its signature."""
+
+
+class IRError(JitgradError, ValueError):
+    """A graph or loop program that breaks the rules of its IR. Raised by the verifiers; always a bug in a pass, or in
+    a graph built by hand."""
+
+
+class ParseError(IRError):
+    """Text that is not a graph."""
+
+
+class CompilationError(JitgradError, RuntimeError):
+    """Code generation failed."""
+
+
+def describe_location(location: Location | None) -> str:
+    """``"\\n  at file:line, in function\\n    source text"``, or an empty string for an unknown place."""
+    if location is None:
+        return ""
+    source = linecache.getline(location.file, location.line).strip()
+    text = f"\n  at {location.file}:{location.line}, in {location.function}"
+    return text + (f"\n    {source}" if source else "")

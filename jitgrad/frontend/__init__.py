@@ -1,0 +1,1 @@
+"""Tracing: from Python functions to graphs."""

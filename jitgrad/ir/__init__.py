@@ -1,0 +1,1 @@
+"""The graph IR: types, index expressions, graphs, printing, parsing, verification, interpretation."""

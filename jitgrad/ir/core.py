@@ -1,0 +1,214 @@
+"""The graph IR: typed tensor SSA with regions.
+
+Everything is immutable once built. A pass makes a new graph with a :class:`Builder`, copying what it keeps through an
+environment from old values to new ones, so every stage of a program stays alive and printable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import IRError
+from jitgrad.ir.location import Location
+from jitgrad.ir.types import TensorType, type_of
+
+
+class OpDef:
+    """What the IR must know of an op: its name, and how to infer its result types.
+
+    The subclasses in ``jitgrad.ops`` add evaluation, derivatives and lowering.
+    """
+
+    name: str
+
+    def infer(self, *types: TensorType, **attrs: Any) -> TensorType | tuple[TensorType, ...]:
+        """Result types from operand types; raises a ShapeError or DtypeError that a user can read."""
+        raise NotImplementedError
+
+
+#: Every op by name.
+OPS: dict[str, OpDef] = {}
+
+
+class Value:
+    """An SSA value: a block parameter (``op`` is None) or a result of ``op``. Equal only to itself."""
+
+    __slots__ = ("name", "op", "type")
+
+    def __init__(self, type: TensorType, name: str | None = None) -> None:
+        self.type = type
+        self.name = name  # the user's name for it, where there is one; need not be unique
+        self.op: Op | None = None
+
+    def __repr__(self) -> str:
+        return f"<%{self.name or '?'}: {self.type}>"
+
+
+class Op:
+    """One operation. ``regions`` is empty but for control flow."""
+
+    __slots__ = ("attrs", "loc", "opdef", "operands", "regions", "results")
+
+    def __init__(
+        self,
+        opdef: OpDef,
+        operands: tuple[Value, ...],
+        attrs: Mapping[str, Any],
+        results: tuple[Value, ...],
+        regions: tuple[Block, ...] = (),
+        loc: Location | None = None,
+    ) -> None:
+        self.opdef, self.operands, self.attrs, self.results = opdef, operands, attrs, results
+        self.regions, self.loc = regions, loc
+        for r in results:
+            r.op = self
+
+    @property
+    def name(self) -> str:
+        return self.opdef.name
+
+    @property
+    def result(self) -> Value:
+        """The only result."""
+        (r,) = self.results
+        return r
+
+
+class Block:
+    """Parameters, ops in order, and the values that the block yields."""
+
+    __slots__ = ("ops", "params", "results")
+
+    def __init__(self, params: Sequence[Value], ops: Sequence[Op], results: Sequence[Value]) -> None:
+        self.params, self.ops, self.results = tuple(params), tuple(ops), tuple(results)
+
+
+class Graph:
+    """A function of tensors: one block with a name."""
+
+    __slots__ = ("block", "name")
+
+    def __init__(self, name: str, block: Block) -> None:
+        self.name, self.block = name, block
+
+    @property
+    def params(self) -> tuple[Value, ...]:
+        return self.block.params
+
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        return self.block.ops
+
+    @property
+    def results(self) -> tuple[Value, ...]:
+        return self.block.results
+
+    def __str__(self) -> str:
+        from jitgrad.ir.printer import print_graph
+
+        return print_graph(self)
+
+    __repr__ = __str__
+
+
+def attribute_key(value: Any) -> Any:
+    """A hashable stand-in for an attribute; equal exactly when two attributes are the same, bit by bit."""
+    if isinstance(value, np.ndarray):
+        return (str(value.dtype), value.shape, value.tobytes())
+    if isinstance(value, float):
+        return ("float", value.hex())
+    if isinstance(value, tuple):
+        return tuple(attribute_key(v) for v in value)
+    return (type(value).__name__, value)
+
+
+def attributes_key(attrs: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A hashable stand-in for all attributes of an op."""
+    return tuple((k, attribute_key(attrs[k])) for k in sorted(attrs))
+
+
+class Builder:
+    """Builds a graph op by op.
+
+    >>> b = Builder("f")
+    >>> x = b.param(TensorType(f64, (3,)), "x")
+    >>> y = b.emit("tanh", x)
+    >>> graph = b.build(y)
+
+    ``loc`` is given to every op that is emitted; passes set it to that of the op they copy or differentiate.
+    """
+
+    def __init__(self, name: str = "graph") -> None:
+        self.name = name
+        self.loc: Location | None = None
+        self._params: list[Value] = []
+        self._ops: list[Op] = []
+
+    def param(self, type: TensorType, name: str | None = None) -> Value:
+        """A new parameter."""
+        value = Value(type, name)
+        self._params.append(value)
+        return value
+
+    def constant(self, value: Any, dtype: Any = None) -> Value:
+        """A constant array or scalar. The array is copied, so later changes to it do not reach the graph."""
+        array = np.array(value, dtype=dtype)
+        array = np.ascontiguousarray(array.astype(type_of(array).dtype, copy=False)).reshape(array.shape)
+        array.flags.writeable = False
+        return self.emit("constant", value=array)
+
+    def emit(self, op: str | OpDef, *operands: Value, **attrs: Any) -> Value:
+        """Append an op with one result and return it."""
+        (result,) = self.emit_op(op, operands, attrs).results
+        return result
+
+    def emit_op(
+        self, op: str | OpDef, operands: Sequence[Value], attrs: Mapping[str, Any], regions: tuple[Block, ...] = ()
+    ) -> Op:
+        """Append an op with any number of results."""
+        if isinstance(op, str):
+            if op not in OPS:
+                raise IRError(f"there is no op named {op!r}. See jitgrad.ir.core.OPS for all of them.")
+            op = OPS[op]
+        if regions:
+            inferred = op.infer(*(v.type for v in operands), regions=regions, **attrs)
+        else:
+            inferred = op.infer(*(v.type for v in operands), **attrs)
+        types = (inferred,) if isinstance(inferred, TensorType) else inferred
+        node = Op(op, tuple(operands), dict(attrs), tuple(Value(t) for t in types), regions, self.loc)
+        self._ops.append(node)
+        return node
+
+    def copy(self, op: Op, env: Mapping[Value, Value]) -> Op:
+        """Append a copy of an op with its operands renamed; fills nothing into ``env``."""
+        operands = tuple(env.get(v, v) for v in op.operands)
+        results = tuple(Value(r.type, r.name) for r in op.results)
+        node = Op(op.opdef, operands, op.attrs, results, op.regions, op.loc)
+        self._ops.append(node)
+        return node
+
+    def inline(self, graph: Graph, args: Sequence[Value]) -> tuple[Value, ...]:
+        """Append all ops of a graph, with ``args`` for its parameters; returns its results."""
+        if len(args) != len(graph.params):
+            raise IRError(f"{graph.name} takes {len(graph.params)} values, not {len(args)}")
+        env = dict(zip(graph.params, args, strict=True))
+        for op in graph.ops:
+            env.update(zip(op.results, self.copy(op, env).results, strict=True))
+        return tuple(env[r] for r in graph.results)
+
+    @contextlib.contextmanager
+    def at(self, loc: Location | None) -> Iterator[None]:
+        """Give ``loc`` to the ops emitted inside the ``with`` block."""
+        before, self.loc = self.loc, loc
+        try:
+            yield
+        finally:
+            self.loc = before
+
+    def build(self, *results: Value) -> Graph:
+        """The finished graph."""
+        return Graph(self.name, Block(self._params, self._ops, results))

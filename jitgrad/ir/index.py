@@ -1,0 +1,326 @@
+"""Integer index expressions: linear combinations, in normal form, of atoms and of floor quotients and remainders.
+
+An expression is ``constant + sum(coefficient * term)``. A term is a :class:`Sym` (a loop variable or an SSA value with
+bounds), a :class:`Quotient`, a :class:`Remainder` or a :class:`Product`. All of them are hash-consed: equal
+expressions are the same object, so comparing is ``is`` and hashing is free. A constant expression is a plain ``int``;
+every function here takes and returns ``Dim = int | IndexExpr``.
+
+Quotient and remainder simplify by bounds: with ``0 <= j < 8``, ``(8*i + j) // 8`` is ``i`` and ``(8*i + j) % 8`` is
+``j``. That is what turns a reshape of a reshape back into the plain index.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Union
+
+Dim = Union[int, "IndexExpr"]
+Bounds = tuple[int | None, int | None]
+
+_interned: weakref.WeakValueDictionary[Hashable, Any] = weakref.WeakValueDictionary()
+
+
+def _intern(cls: type, key: tuple[Any, ...], build: Callable[[Any], None]) -> Any:
+    full = (cls, *key)
+    found = _interned.get(full)
+    if found is None:
+        found = object.__new__(cls)
+        build(found)
+        found = _interned.setdefault(full, found)
+    return found
+
+
+class Term:
+    """What an index expression is linear in. ``bounds`` is an inclusive interval; None is unbounded."""
+
+    __slots__ = ("__weakref__", "bounds")
+    bounds: Bounds
+
+    def substitute(self, env: Mapping[Term, Dim]) -> Dim:
+        raise NotImplementedError
+
+    def syms(self) -> frozenset[Sym]:
+        raise NotImplementedError
+
+
+class Sym(Term):
+    """An atom. Unique by identity: two symbols of the same name differ. ``payload`` is what it stands for (an SSA
+    value, a scalar expression), or None for a loop variable."""
+
+    __slots__ = ("name", "payload")
+
+    def __init__(self, name: str, lo: int | None = None, hi: int | None = None, payload: Any = None) -> None:
+        self.name, self.payload, self.bounds = name, payload, (lo, hi)
+
+    def substitute(self, env: Mapping[Term, Dim]) -> Dim:
+        return env.get(self, expr(self))
+
+    def syms(self) -> frozenset[Sym]:
+        return frozenset((self,))
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Quotient(Term):
+    """``base // divisor``, rounded towards minus infinity; the divisor is a positive int."""
+
+    __slots__ = ("base", "divisor")
+    base: IndexExpr
+    divisor: int
+
+    def __new__(cls, base: IndexExpr, divisor: int) -> Quotient:
+        def build(self: Quotient) -> None:
+            self.base, self.divisor = base, divisor
+            lo, hi = base.bounds
+            self.bounds = (None if lo is None else lo // divisor, None if hi is None else hi // divisor)
+
+        return _intern(cls, (base, divisor), build)
+
+    def substitute(self, env: Mapping[Term, Dim]) -> Dim:
+        return floordiv(substitute(self.base, env), self.divisor)
+
+    def syms(self) -> frozenset[Sym]:
+        return self.base.syms()
+
+    def __repr__(self) -> str:
+        return f"({self.base} // {self.divisor})"
+
+
+class Remainder(Term):
+    """``base % divisor`` with the sign of the (positive) divisor."""
+
+    __slots__ = ("base", "divisor")
+    base: IndexExpr
+    divisor: int
+
+    def __new__(cls, base: IndexExpr, divisor: int) -> Remainder:
+        def build(self: Remainder) -> None:
+            self.base, self.divisor, self.bounds = base, divisor, (0, divisor - 1)
+
+        return _intern(cls, (base, divisor), build)
+
+    def substitute(self, env: Mapping[Term, Dim]) -> Dim:
+        return mod(substitute(self.base, env), self.divisor)
+
+    def syms(self) -> frozenset[Sym]:
+        return self.base.syms()
+
+    def __repr__(self) -> str:
+        return f"({self.base} % {self.divisor})"
+
+
+class Product(Term):
+    """A product of two non-constant expressions."""
+
+    __slots__ = ("left", "right")
+    left: IndexExpr
+    right: IndexExpr
+
+    def __new__(cls, left: IndexExpr, right: IndexExpr) -> Product:
+        if id(left) > id(right):
+            left, right = right, left
+
+        def build(self: Product) -> None:
+            self.left, self.right = left, right
+            corners = [None if a is None or b is None else a * b for a in left.bounds for b in right.bounds]
+            known = [c for c in corners if c is not None]
+            self.bounds = (min(known), max(known)) if len(known) == 4 else (None, None)
+
+        return _intern(cls, (left, right), build)
+
+    def substitute(self, env: Mapping[Term, Dim]) -> Dim:
+        return mul(substitute(self.left, env), substitute(self.right, env))
+
+    def syms(self) -> frozenset[Sym]:
+        return self.left.syms() | self.right.syms()
+
+    def __repr__(self) -> str:
+        return f"({self.left})*({self.right})"
+
+
+class IndexExpr:
+    """``constant + sum(c * term)``; never constant (a constant is an ``int``)."""
+
+    __slots__ = ("__weakref__", "_syms", "bounds", "constant", "terms")
+    constant: int
+    terms: tuple[tuple[Term, int], ...]
+    bounds: Bounds
+
+    def __new__(cls, constant: int, terms: tuple[tuple[Term, int], ...]) -> IndexExpr:
+        def build(self: IndexExpr) -> None:
+            self.constant, self.terms, self._syms = constant, terms, None
+            lo: int | None = constant
+            hi: int | None = constant
+            for term, c in terms:
+                a, b = term.bounds if c > 0 else term.bounds[::-1]
+                lo = None if lo is None or a is None else lo + c * a
+                hi = None if hi is None or b is None else hi + c * b
+            self.bounds = (lo, hi)
+
+        return _intern(cls, (constant, frozenset(terms)), build)
+
+    def syms(self) -> frozenset[Sym]:
+        if self._syms is None:
+            self._syms = frozenset().union(*(term.syms() for term, _ in self.terms))
+        return self._syms
+
+    def __add__(self, other: Dim) -> Dim:
+        return add(self, other)
+
+    def __sub__(self, other: Dim) -> Dim:
+        return add(self, mul(other, -1))
+
+    def __rsub__(self, other: Dim) -> Dim:
+        return add(other, mul(self, -1))
+
+    def __mul__(self, other: Dim) -> Dim:
+        return mul(self, other)
+
+    def __floordiv__(self, other: int) -> Dim:
+        return floordiv(self, other)
+
+    def __mod__(self, other: int) -> Dim:
+        return mod(self, other)
+
+    def __neg__(self) -> Dim:
+        return mul(self, -1)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        text = ""
+        for term, c in self.terms:
+            sign = (" - " if c < 0 else " + ") if text else ("-" if c < 0 else "")
+            text += sign + (repr(term) if abs(c) == 1 else f"{abs(c)}*{term!r}")
+        if self.constant:
+            text += f" {'-' if self.constant < 0 else '+'} {abs(self.constant)}"
+        return text
+
+
+def expr(term: Term) -> IndexExpr:
+    """A term as an expression."""
+    return IndexExpr(0, ((term, 1),))
+
+
+def sym(name: str, lo: int | None = None, hi: int | None = None, payload: Any = None) -> IndexExpr:
+    """A fresh symbol with inclusive bounds, as an expression."""
+    return expr(Sym(name, lo, hi, payload))
+
+
+def as_sym(e: Dim) -> Sym | None:
+    """The symbol that an expression consists of, or None."""
+    if isinstance(e, IndexExpr) and e.constant == 0 and len(e.terms) == 1:
+        term, c = e.terms[0]
+        if c == 1 and isinstance(term, Sym):
+            return term
+    return None
+
+
+def _make(constant: int, coefficients: Mapping[Term, int]) -> Dim:
+    terms = tuple((t, c) for t, c in coefficients.items() if c)
+    return IndexExpr(constant, terms) if terms else constant
+
+
+def add(a: Dim, b: Dim) -> Dim:
+    if not isinstance(a, IndexExpr):
+        if not isinstance(b, IndexExpr):
+            return a + b
+        a, b = b, a
+    if not isinstance(b, IndexExpr):
+        return a if b == 0 else IndexExpr(a.constant + b, a.terms)
+    coefficients = dict(a.terms)
+    for term, c in b.terms:
+        coefficients[term] = coefficients.get(term, 0) + c
+    return _make(a.constant + b.constant, coefficients)
+
+
+def mul(a: Dim, b: Dim) -> Dim:
+    if isinstance(a, IndexExpr) and isinstance(b, IndexExpr):
+        if len(a.terms) + bool(a.constant) == 1 and len(b.terms) + bool(b.constant) == 1:
+            (ta, ca), (tb, cb) = a.terms[0], b.terms[0]
+            return IndexExpr(0, ((Product(expr(ta), expr(tb)), ca * cb),))
+        total: Dim = 0
+        for left in (*((expr(t), c) for t, c in a.terms), (1, a.constant)):
+            for right in (*((expr(t), c) for t, c in b.terms), (1, b.constant)):
+                total = add(total, mul(mul(left[0], right[0]), left[1] * right[1]))
+        return total
+    if not isinstance(a, IndexExpr):
+        a, b = b, a
+    if not isinstance(a, IndexExpr):
+        return a * b  # pyright: ignore[reportReturnType]
+    assert not isinstance(b, IndexExpr)
+    if b == 1:
+        return a
+    return _make(a.constant * b, {t: c * b for t, c in a.terms})
+
+
+def _split(a: IndexExpr, d: int) -> tuple[Dim, Dim]:
+    """``(q, r)`` with ``a == q*d + r``, moving every multiple of ``d`` into ``q``."""
+    q = _make(a.constant // d, {t: c // d for t, c in a.terms if c % d == 0})
+    r = _make(a.constant % d, {t: c for t, c in a.terms if c % d})
+    return q, r
+
+
+def floordiv(a: Dim, d: int) -> Dim:
+    """``a // d`` for ``d >= 1``."""
+    if not isinstance(a, IndexExpr):
+        return a // d
+    if d == 1:
+        return a
+    q, r = _split(a, d)
+    if not isinstance(r, IndexExpr):
+        return add(q, r // d)
+    lo, hi = r.bounds
+    if lo is not None and hi is not None and lo // d == hi // d:
+        return add(q, lo // d)
+    return add(q, expr(Quotient(r, d)))
+
+
+def mod(a: Dim, d: int) -> Dim:
+    """``a % d`` for ``d >= 1``."""
+    if not isinstance(a, IndexExpr):
+        return a % d
+    if d == 1:
+        return 0
+    _, r = _split(a, d)
+    if not isinstance(r, IndexExpr):
+        return r % d
+    lo, hi = r.bounds
+    if lo is not None and hi is not None and lo // d == hi // d:
+        return add(r, -d * (lo // d))
+    return expr(Remainder(r, d))
+
+
+def substitute(e: Dim, env: Mapping[Any, Dim]) -> Dim:
+    """Replace symbols; everything is brought to normal form again."""
+    if not isinstance(e, IndexExpr) or not any(s in env for s in e.syms()):
+        return e
+    total: Dim = e.constant
+    for term, c in e.terms:
+        total = add(total, mul(term.substitute(env), c))
+    return total
+
+
+def bounds(e: Dim) -> Bounds:
+    """Inclusive interval of the values."""
+    return e.bounds if isinstance(e, IndexExpr) else (e, e)
+
+
+def coefficients(e: Dim) -> tuple[int, dict[Sym, int]] | None:
+    """The affine view ``(constant, {symbol: coefficient})``, or None where the expression is not affine in symbols."""
+    if not isinstance(e, IndexExpr):
+        return e, {}
+    if not all(isinstance(t, Sym) for t, _ in e.terms):
+        return None
+    return e.constant, dict(e.terms)  # pyright: ignore[reportReturnType]
+
+
+def evaluate(e: Dim, env: Mapping[Sym, int]) -> int:
+    """The value with every symbol bound to an int."""
+    value = substitute(e, env)
+    if isinstance(value, IndexExpr):
+        raise KeyError(f"unbound symbols in {value}")
+    return value

@@ -1,0 +1,1 @@
+"""Loop IR: nodes, builder, lowering, fusion, buffers."""

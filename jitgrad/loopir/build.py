@@ -1,0 +1,291 @@
+"""The builder of Loop IR, which every op's ``lower`` writes through.
+
+A lowering rule is a closure over indices; the result is data. ``b.pointwise`` and ``b.reduce`` cover most ops; the
+statement-level methods (``loop``, ``store``, ``let``, ...) cover the rest. Every result is a fresh buffer: fusion
+decides later which buffers remain.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, floordiv, mod, mul
+from jitgrad.ir.location import Location
+from jitgrad.ir.types import bool_
+from jitgrad.loopir.nodes import (
+    Assign,
+    Buffer,
+    Comment,
+    Const,
+    Expr,
+    Fail,
+    If,
+    Index,
+    Let,
+    LibCall,
+    Load,
+    Local,
+    Loop,
+    Stmt,
+    Store,
+    While,
+    dynamic,
+    scalar,
+)
+
+#: Status codes of a compiled program, and the exception each raises.
+FAILURES: dict[int, tuple[type[Exception], str]] = {
+    1: (IndexError, "index out of bounds for an axis"),
+    2: (np.linalg.LinAlgError, "Singular matrix"),
+    3: (np.linalg.LinAlgError, "Matrix is not positive definite"),
+    4: (np.linalg.LinAlgError, "LAPACK reported an invalid argument"),
+}
+
+#: How a reduction combines, and what it starts from.
+IDENTITIES: dict[str, Callable[[np.dtype], Any]] = {
+    "+=": lambda dtype: 0,
+    "*=": lambda dtype: 1,
+    "max=": lambda dtype: -np.inf if dtype.kind == "f" else False if dtype == bool_ else np.iinfo(dtype).min,
+    "min=": lambda dtype: np.inf if dtype.kind == "f" else True if dtype == bool_ else np.iinfo(dtype).max,
+    "or=": lambda dtype: False,
+    "and=": lambda dtype: True,
+}
+
+
+def flatten_index(shape: Sequence[int], index: Sequence[Dim]) -> Dim:
+    """The row-major offset of an element."""
+    offset: Dim = 0
+    for extent, e in zip(shape, index, strict=True):
+        offset = add(mul(offset, extent), e)
+    return offset
+
+
+def unflatten_index(shape: Sequence[int], offset: Dim) -> tuple[Dim, ...]:
+    """The index of the element at a row-major offset."""
+    result: list[Dim] = []
+    for extent in reversed(shape[1:]):
+        result.append(mod(offset, extent))
+        offset = floordiv(offset, extent)
+    return (offset, *reversed(result)) if shape else ()
+
+
+class Tensor:
+    """A lowered value, as a lowering rule sees it: index it to get a scalar expression."""
+
+    __slots__ = ("buffer",)
+
+    def __init__(self, buffer: Buffer) -> None:
+        self.buffer = buffer
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.buffer.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.buffer.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.buffer.dtype
+
+    def __getitem__(self, index: Any) -> Expr:
+        """``t[i, j]`` with one Dim an axis; ``t[()]`` for a scalar."""
+        index = index if isinstance(index, tuple) else (index,)
+        if self.buffer.kind == "const" and self.buffer.size == 1:
+            return Const(self.buffer.data, self.dtype)  # a literal: nothing to load
+        return Load(self.buffer, index)
+
+    def at(self, index: Sequence[Dim]) -> Expr:
+        """The element that broadcasting puts at ``index`` of a larger array."""
+        own = index[len(index) - self.ndim :]
+        return self[tuple(0 if n == 1 else e for n, e in zip(self.shape, own, strict=True))]
+
+
+class LoopBuilder:
+    """Collects statements. ``loc`` is the user's line that new buffers are put down to."""
+
+    def __init__(self) -> None:
+        self._stack: list[list[Stmt]] = [[]]
+        self._counts: dict[str, int] = {}
+        self.loc: Location | None = None
+        self.hint: str | None = None  # the user's name for the value that is being lowered
+
+    @property
+    def body(self) -> tuple[Stmt, ...]:
+        """The statements so far, at top level."""
+        assert len(self._stack) == 1
+        return tuple(self._stack[0])
+
+    def _unique(self, name: str) -> str:
+        n = self._counts.get(name, 0)
+        self._counts[name] = n + 1
+        return f"{name}{n}" if n or name in ("t", "i", "acc") else name
+
+    # Values
+
+    def empty(self, shape: Sequence[int], dtype: np.dtype) -> Tensor:
+        """A new buffer, not yet written."""
+        return Tensor(Buffer(self._unique(self.hint or "t"), dtype, tuple(shape), loc=self.loc))
+
+    def constant(self, data: np.ndarray) -> Tensor:
+        """A read-only buffer with these values."""
+        return Tensor(Buffer(self._unique("c"), data.dtype, data.shape, "const", data=data, loc=self.loc))
+
+    def reshape(self, t: Tensor, shape: Sequence[int]) -> Tensor:
+        """The same storage with another shape of the same size: no copy."""
+        b = t.buffer
+        if b.shape == tuple(shape):
+            return t
+        return Tensor(Buffer(self._unique(b.name), b.dtype, tuple(shape), b.kind, data=b.data, base=b, loc=self.loc))
+
+    def const(self, value: Any, dtype: np.dtype) -> Expr:
+        return Const(value, dtype)
+
+    def index(self, e: Dim) -> Expr:
+        """An index as an int64 scalar."""
+        return Index(e)
+
+    def dynamic(self, e: Expr, extent: int) -> Dim:
+        """An int64 scalar as an index; the caller knows that it lies in ``[0, extent)``."""
+        return dynamic(e, extent)
+
+    # Whole-array forms
+
+    def pointwise(self, shape: Sequence[int], dtype: np.dtype, fn: Callable[..., Expr]) -> Tensor:
+        """``out[i, j, ...] = fn(i, j, ...)`` for every index."""
+        out = self.empty(shape, dtype)
+        with self.loops(out.shape) as index:
+            self.store(out, index, fn(*index))
+        return out
+
+    def elementwise(self, op: str, *tensors: Tensor, dtype: np.dtype | None = None) -> Tensor:
+        """A scalar function of broadcast operands."""
+        shape = np.broadcast_shapes(*(t.shape for t in tensors))
+        probe = scalar(op, *(Const(0, t.dtype) for t in tensors), dtype=dtype)
+        return self.pointwise(
+            shape, probe.dtype, lambda *i: scalar(op, *(t.at(i) for t in tensors), dtype=probe.dtype)
+        )
+
+    def reduce(
+        self,
+        shape: Sequence[int],
+        axes: Sequence[int],
+        mode: str,
+        dtype: np.dtype,
+        fn: Callable[..., Expr],
+        init: Any = None,
+    ) -> Tensor:
+        """Combine ``fn(*index)`` over ``axes`` of an index space of extents ``shape``; the result lacks those axes.
+
+        ``mode`` is one of :data:`IDENTITIES`. Loops run in the order of ``shape``. Trailing reduced axes accumulate in
+        a local variable; where a reduced axis comes before a kept one, the result accumulates in memory, so that the
+        innermost loop still runs along the kept axis.
+        """
+        shape, axes = tuple(shape), frozenset(axes)
+        kept = [k for k in range(len(shape)) if k not in axes]
+        out = self.empty([shape[k] for k in kept], dtype)
+        start = Const(IDENTITIES[mode](dtype) if init is None else init, dtype)
+        outer = max(kept, default=-1) + 1  # loops before this one enclose the local accumulator
+        in_memory = any(k in axes for k in range(outer))
+        if in_memory:
+            with self.loops(out.shape) as index:
+                self.store(out, index, start)
+        with self.loops(shape[:outer]) as index:
+            target = tuple(index[k] for k in kept)
+            if outer == len(shape):
+                self.store(out, target, fn(*index), mode if in_memory else "=")
+                return out
+            acc = self.let(start, "acc")
+            with self.loops(shape[outer:]) as inner:
+                self.assign(acc, fn(*index, *inner), mode)
+            self.store(out, target, acc, mode if in_memory else "=")
+        return out
+
+    def copy(self, t: Tensor) -> Tensor:
+        """A copy in a buffer of its own."""
+        return self.pointwise(t.shape, t.dtype, lambda *i: t[i])
+
+    # Statements
+
+    def emit(self, stmt: Stmt) -> None:
+        self._stack[-1].append(stmt)
+
+    @contextlib.contextmanager
+    def loop(self, hi: Dim, lo: Dim = 0, step: int = 1, name: str = "i") -> Iterator[IndexExpr]:
+        """``for i in range(lo, hi, step)``; a negative step counts down from ``lo`` while ``i > hi``."""
+        ends = [e.bounds for e in (lo, hi) if isinstance(e, IndexExpr)] + [(e, e) for e in (lo, hi) if isinstance(e, int)]
+        lows, highs = [a for a, _ in ends], [b for _, b in ends]
+        low = None if None in lows else min(lows)  # pyright: ignore[reportArgumentType]
+        high = None if None in highs else max(highs)  # pyright: ignore[reportArgumentType]
+        if step > 0 and high is not None:
+            high -= 1
+        if step < 0 and low is not None:
+            low += 1
+        if low is not None and high is not None and high < low:
+            high = low  # an empty loop: the bounds must still be an interval
+        var = Sym(self._unique(name), low, high)
+        self._stack.append([])
+        try:
+            yield expr(var)
+        finally:
+            body = tuple(self._stack.pop())
+        self.emit(Loop(var, lo, hi, body, step))
+
+    @contextlib.contextmanager
+    def loops(self, shape: Sequence[Dim]) -> Iterator[tuple[Dim, ...]]:
+        """A nest over an index space."""
+        with contextlib.ExitStack() as stack:
+            yield tuple(stack.enter_context(self.loop(n)) for n in shape)
+
+    def store(self, t: Tensor, index: Any, value: Expr, mode: str = "=") -> None:
+        assert value.dtype == t.dtype, (value, value.dtype, t.buffer)
+        self.emit(Store(t.buffer, index if isinstance(index, tuple) else (index,), value, mode))
+
+    def let(self, value: Expr, name: str = "v") -> Local:
+        """A new mutable local variable."""
+        local = Local(self._unique(name), value.dtype)
+        self.emit(Let(local, value))
+        return local
+
+    def assign(self, local: Local, value: Expr, mode: str = "=") -> None:
+        assert value.dtype == local.dtype
+        self.emit(Assign(local, value, mode))
+
+    @contextlib.contextmanager
+    def when(self, cond: Expr) -> Iterator[None]:
+        """``if cond:``"""
+        self._stack.append([])
+        try:
+            yield
+        finally:
+            body = tuple(self._stack.pop())
+        self.emit(If(cond, body))
+
+    @contextlib.contextmanager
+    def repeat(self, cond: Expr) -> Iterator[None]:
+        """``while cond:`` with a condition over locals and loads, evaluated anew each time."""
+        self._stack.append([])
+        try:
+            yield
+        finally:
+            body = tuple(self._stack.pop())
+        self.emit(While(cond, body))
+
+    def fail_unless(self, ok: Expr, code: int) -> None:
+        """End the program with status ``code`` (see :data:`FAILURES`) where ``ok`` is False."""
+        with self.when(~ok):
+            self.emit(Fail(code))
+
+    def libcall(self, fn: str, outs: Sequence[Tensor], ins: Sequence[Tensor], **static: Any) -> None:
+        """Call a library function on whole buffers; see ``jitgrad.codegen.libcalls``."""
+        self.emit(
+            LibCall(fn, tuple(t.buffer for t in outs), tuple(t.buffer for t in ins), tuple(sorted(static.items())))
+        )
+
+    def comment(self, text: str) -> None:
+        self.emit(Comment(text))

@@ -1,0 +1,427 @@
+"""Loop IR: an explicit tree of loops, stores and library calls over flat buffers.
+
+Scalar expressions are hash-consed: equal expressions are one object, so a shared subexpression is computed once and
+comparing is ``is``. Statements are plain frozen records. Index expressions are those of ``jitgrad.ir.index``; their
+symbols are loop variables, or (see :func:`dynamic`) integer scalar expressions, as a gather needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Any, Union
+
+import numpy as np
+
+from jitgrad.ir.index import Dim, IndexExpr, Sym, as_sym, expr, substitute
+from jitgrad.ir.location import Location
+from jitgrad.ir.types import SHORT_NAMES, bool_, i64
+
+
+class Buffer:
+    """Contiguous row-major storage for one array. Equal only to itself.
+
+    kind : ``"arg"`` (read only), ``"const"`` (read only, ``data`` holds the values), ``"out"`` (a result, written
+        before it is read) or ``"temp"`` (lives in the arena).
+    base : for an alias (a reshape of contiguous storage), the buffer that owns the storage.
+    """
+
+    __slots__ = ("base", "data", "dtype", "kind", "loc", "name", "shape")
+
+    def __init__(
+        self,
+        name: str,
+        dtype: np.dtype,
+        shape: tuple[int, ...],
+        kind: str = "temp",
+        *,
+        data: np.ndarray | None = None,
+        base: Buffer | None = None,
+        loc: Location | None = None,
+    ) -> None:
+        self.name, self.dtype, self.shape, self.kind = name, dtype, shape, kind
+        self.data, self.base, self.loc = data, base, loc
+
+    @property
+    def root(self) -> Buffer:
+        """The buffer that owns the storage."""
+        return self if self.base is None else self.base.root
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides in elements."""
+        result, step = [], 1
+        for extent in reversed(self.shape):
+            result.append(step)
+            step *= extent
+        return tuple(reversed(result))
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {SHORT_NAMES[self.dtype]}[{','.join(map(str, self.shape))}]"
+
+
+_interned: weakref.WeakValueDictionary[Any, Expr] = weakref.WeakValueDictionary()
+
+
+class Expr:
+    """A scalar expression of type ``dtype``. Operators build :class:`Scalar` nodes; numbers become constants."""
+
+    __slots__ = ("__weakref__", "_syms", "dtype")
+    dtype: np.dtype
+
+    @classmethod
+    def _make(cls, key: tuple[Any, ...], **fields: Any) -> Any:
+        full = (cls, *key)
+        found = _interned.get(full)
+        if found is None:
+            found = object.__new__(cls)
+            found._syms = None
+            for name, value in fields.items():
+                setattr(found, name, value)
+            _interned[full] = found
+        return found
+
+    def children(self) -> tuple[Expr, ...]:
+        """Direct subexpressions, those inside dynamic indices included."""
+        return ()
+
+    def _own_syms(self) -> frozenset[Sym]:
+        return frozenset()
+
+    def syms(self) -> frozenset[Sym]:
+        """The loop variables that the value depends on (through dynamic indices too)."""
+        if self._syms is None:
+            self._syms = self._own_syms().union(*(c.syms() for c in self.children()))
+        return self._syms
+
+    def _binary(self, name: str, other: Expr | int | float | bool, swap: bool = False) -> Scalar:
+        if not isinstance(other, Expr):
+            other = Const(other, self.dtype)
+        return scalar(name, other, self) if swap else scalar(name, self, other)
+
+    def __add__(self, other: Any) -> Expr:
+        return self._binary("add", other)
+
+    def __radd__(self, other: Any) -> Expr:
+        return self._binary("add", other, swap=True)
+
+    def __sub__(self, other: Any) -> Expr:
+        return self._binary("subtract", other)
+
+    def __rsub__(self, other: Any) -> Expr:
+        return self._binary("subtract", other, swap=True)
+
+    def __mul__(self, other: Any) -> Expr:
+        return self._binary("multiply", other)
+
+    def __rmul__(self, other: Any) -> Expr:
+        return self._binary("multiply", other, swap=True)
+
+    def __truediv__(self, other: Any) -> Expr:
+        return self._binary("divide", other)
+
+    def __rtruediv__(self, other: Any) -> Expr:
+        return self._binary("divide", other, swap=True)
+
+    def __neg__(self) -> Expr:
+        return scalar("negative", self)
+
+    def __lt__(self, other: Any) -> Expr:
+        return self._binary("less", other)
+
+    def __le__(self, other: Any) -> Expr:
+        return self._binary("less_equal", other)
+
+    def __gt__(self, other: Any) -> Expr:
+        return self._binary("greater", other)
+
+    def __ge__(self, other: Any) -> Expr:
+        return self._binary("greater_equal", other)
+
+    def eq(self, other: Any) -> Expr:
+        return self._binary("equal", other)
+
+    def ne(self, other: Any) -> Expr:
+        return self._binary("not_equal", other)
+
+    def __and__(self, other: Any) -> Expr:
+        return self._binary("logical_and", other)
+
+    def __or__(self, other: Any) -> Expr:
+        return self._binary("logical_or", other)
+
+    def __invert__(self) -> Expr:
+        return scalar("logical_not", self)
+
+
+class Const(Expr):
+    """A literal; ``value`` is a NumPy scalar of ``dtype``."""
+
+    __slots__ = ("value",)
+    value: np.generic
+
+    def __new__(cls, value: Any, dtype: np.dtype) -> Const:
+        v = np.asarray(value).astype(dtype)[()]
+        return cls._make((dtype, v.tobytes()), dtype=dtype, value=v)
+
+    def __repr__(self) -> str:
+        return repr(self.value.item())
+
+
+class Load(Expr):
+    """``buffer[index]``, one index an axis, each in bounds."""
+
+    __slots__ = ("buffer", "index")
+    buffer: Buffer
+    index: tuple[Dim, ...]
+
+    def __new__(cls, buffer: Buffer, index: tuple[Dim, ...]) -> Load:
+        assert len(index) == len(buffer.shape), (buffer, index)
+        return cls._make((buffer, index), dtype=buffer.dtype, buffer=buffer, index=index)
+
+    def children(self) -> tuple[Expr, ...]:
+        return tuple(p for e in self.index for p in payloads(e))
+
+    def _own_syms(self) -> frozenset[Sym]:
+        return frozenset(s for e in self.index for s in loop_syms(e))
+
+    def __repr__(self) -> str:
+        return f"{self.buffer.name}[{', '.join(map(repr, self.index))}]"
+
+
+class Scalar(Expr):
+    """``op(*args)``; ``op`` is a name of ``jitgrad.loopir.scalars``."""
+
+    __slots__ = ("args", "op")
+    op: str
+    args: tuple[Expr, ...]
+
+    def __new__(cls, op: str, args: tuple[Expr, ...], dtype: np.dtype) -> Scalar:
+        return cls._make((op, args, dtype), dtype=dtype, op=op, args=args)
+
+    def children(self) -> tuple[Expr, ...]:
+        return self.args
+
+    def __repr__(self) -> str:
+        return f"{self.op}({', '.join(map(repr, self.args))})"
+
+
+class Index(Expr):
+    """An index expression as an int64 value."""
+
+    __slots__ = ("index",)
+    index: IndexExpr
+
+    def __new__(cls, index: Dim) -> Expr:  # pyright: ignore[reportInconsistentConstructor]
+        if not isinstance(index, IndexExpr):
+            return Const(index, i64)
+        s = as_sym(index)
+        if s is not None and s.payload is not None:
+            return s.payload
+        return cls._make((index,), dtype=i64, index=index)
+
+    def children(self) -> tuple[Expr, ...]:
+        return tuple(payloads(self.index))
+
+    def _own_syms(self) -> frozenset[Sym]:
+        return frozenset(loop_syms(self.index))
+
+    def __repr__(self) -> str:
+        return f"({self.index!r})"
+
+
+class Local(Expr):
+    """A mutable scalar variable, declared by :class:`Let`. Equal only to itself."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str, dtype: np.dtype) -> None:
+        self.name, self.dtype, self._syms = name, dtype, frozenset()
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+_COMPARISONS = frozenset(
+    "less less_equal greater greater_equal equal not_equal logical_and logical_or logical_not logical_xor isnan isinf "
+    "isfinite signbit".split()
+)
+
+
+def scalar(op: str, *args: Expr, dtype: np.dtype | None = None) -> Scalar:
+    """A scalar operation; the result has the dtype of the last operand, or bool for a predicate."""
+    if dtype is None:
+        dtype = bool_ if op in _COMPARISONS else args[-1].dtype
+    return Scalar(op, args, dtype)
+
+
+def cast(e: Expr, dtype: np.dtype) -> Expr:
+    """Conversion as by ``astype``."""
+    return e if e.dtype == dtype else Scalar("cast", (e,), dtype)
+
+
+_dynamic: weakref.WeakKeyDictionary[Expr, dict[int, Sym]] = weakref.WeakKeyDictionary()
+
+
+def dynamic(e: Expr, extent: int) -> Dim:
+    """An index that is the value of an int64 expression, known to lie in ``[0, extent)``."""
+    if isinstance(e, Index):
+        return e.index
+    if isinstance(e, Const):
+        return int(e.value)
+    known = _dynamic.setdefault(e, {})
+    if extent not in known:
+        known[extent] = Sym(repr(e), 0, max(extent - 1, 0), payload=e)
+    return expr(known[extent])
+
+
+def payloads(e: Dim) -> Iterator[Expr]:
+    """The scalar expressions that an index depends on."""
+    if isinstance(e, IndexExpr):
+        for s in e.syms():
+            if s.payload is not None:
+                yield s.payload
+
+
+def loop_syms(e: Dim) -> Iterator[Sym]:
+    """The loop variables that an index depends on directly."""
+    if isinstance(e, IndexExpr):
+        for s in e.syms():
+            if s.payload is None:
+                yield s
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loop:
+    """``for var in range(lo, hi, step)``. ``kind`` is ``"serial"`` or ``"parallel"``."""
+
+    var: Sym
+    lo: Dim
+    hi: Dim
+    body: tuple[Stmt, ...]
+    step: int = 1
+    kind: str = "serial"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Store:
+    """``buffer[index] mode value`` with mode ``=``, ``+=``, ``*=``, ``max=``, ``min=``, ``or=``, ``and=``."""
+
+    buffer: Buffer
+    index: tuple[Dim, ...]
+    value: Expr
+    mode: str = "="
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Let:
+    """Declare a local variable with its first value."""
+
+    local: Local
+    value: Expr
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Assign:
+    """``local mode value``, with the modes of :class:`Store`."""
+
+    local: Local
+    value: Expr
+    mode: str = "="
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class If:
+    cond: Expr
+    then: tuple[Stmt, ...]
+    orelse: tuple[Stmt, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class While:
+    """Repeat ``body`` while ``cond``, which is evaluated anew each time (it reads locals and buffers)."""
+
+    cond: Expr
+    body: tuple[Stmt, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LibCall:
+    """Call ``fn`` of ``jitgrad.codegen.libcalls`` on whole buffers. It writes ``outs``, reads ``ins``, and may return a
+    nonzero status, which ends the program and raises. ``static`` are compile-time parameters."""
+
+    fn: str
+    outs: tuple[Buffer, ...]
+    ins: tuple[Buffer, ...]
+    static: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fail:
+    """End the program with a nonzero status; ``code`` is a key of ``jitgrad.loopir.build.FAILURES``."""
+
+    code: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comment:
+    text: str
+
+
+Stmt = Union[Loop, Store, Let, Assign, If, While, LibCall, Fail, Comment]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    """A whole compiled function. ``params`` and ``results`` are in the order of the graph's; a result buffer is
+    always of kind ``"out"`` and no two results share one."""
+
+    name: str
+    params: tuple[Buffer, ...]
+    results: tuple[Buffer, ...]
+    body: tuple[Stmt, ...]
+
+
+def substitute_index(e: Dim, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Dim:
+    """Replace loop variables in an index, inside dynamic parts too."""
+    if not isinstance(e, IndexExpr):
+        return e
+    full = dict(env)
+    for s in e.syms():
+        if s.payload is not None:
+            new = rewrite(s.payload, env, memo)
+            if new is not s.payload:
+                hi = s.bounds[1]
+                full[s] = dynamic(new, 1 if hi is None else hi + 1)
+    return substitute(e, full)
+
+
+def rewrite(e: Expr, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Expr:
+    """Replace loop variables. ``memo`` starts as a map of expressions to replace wholesale (it may be empty) and
+    caches results; one memo serves one ``env`` only."""
+    found = memo.get(e)
+    if found is not None:
+        return found
+    if isinstance(e, Scalar):
+        args = tuple(rewrite(a, env, memo) for a in e.args)
+        new: Expr = e if args == e.args else Scalar(e.op, args, e.dtype)
+    elif isinstance(e, Load):
+        index = tuple(substitute_index(i, env, memo) for i in e.index)
+        new = e if index == e.index else Load(e.buffer, index)
+        new = memo.get(new, new)
+    elif isinstance(e, Index):
+        new = Index(substitute_index(e.index, env, memo))
+    else:
+        new = e
+    memo[e] = new
+    return new

@@ -1,0 +1,1 @@
+"""Running compiled programs: calls, workspace, threads."""
