@@ -33,6 +33,7 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
+    cast,
     dynamic,
     scalar,
 )
@@ -146,6 +147,14 @@ class LoopBuilder:
     def const(self, value: Any, dtype: np.dtype) -> Expr:
         return Const(value, dtype)
 
+    def scalar(self, op: str, *args: Expr, dtype: np.dtype | None = None) -> Expr:
+        """A scalar function by name; the result has the dtype of the last operand, or bool for a predicate."""
+        return scalar(op, *args, dtype=dtype)
+
+    def cast(self, e: Expr, dtype: np.dtype) -> Expr:
+        """Conversion as by ``astype``."""
+        return cast(e, dtype)
+
     def index(self, e: Dim) -> Expr:
         """An index as an int64 scalar."""
         return Index(e)
@@ -207,7 +216,10 @@ class LoopBuilder:
         return out
 
     def copy(self, t: Tensor) -> Tensor:
-        """A copy in a buffer of its own."""
+        """A buffer of its own that starts as a copy of ``t`` and may be stored into afterwards.
+
+        Buffer placement drops the copy where ``t`` is not read again later.
+        """
         return self.pointwise(t.shape, t.dtype, lambda *i: t[i])
 
     # Statements
