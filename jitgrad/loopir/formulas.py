@@ -1,0 +1,298 @@
+"""Scalar functions as formulas over simpler scalar functions of Loop IR.
+
+Both renderers expand these, so there is one definition. The formulas are free of branches (only ``where``), stable
+where the textbook form is not, and share subexpressions: a renderer must compute an expression object once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from jitgrad.ir.types import bool_, f64
+from jitgrad.loopir.nodes import Const, Expr, cast, scalar
+
+_LN2 = math.log(2.0)
+_PI = math.pi
+
+
+def _c(value: float | int | bool, like: Expr) -> Const:
+    return Const(value, like.dtype)
+
+
+def select(cond: Expr, x: Expr, y: Expr) -> Expr:
+    """``x`` where ``cond`` holds, else ``y``."""
+    return scalar("where", cond, x, y)
+
+
+def _magnitude(x: Expr) -> Expr:
+    return scalar("absolute", x)
+
+
+def isnan(x: Expr) -> Expr:
+    return x.ne(x)
+
+
+def isinf(x: Expr) -> Expr:
+    return _magnitude(x).eq(np.inf)
+
+
+def isfinite(x: Expr) -> Expr:
+    return _magnitude(x) < np.inf
+
+
+def signbit(x: Expr) -> Expr:
+    return scalar("copysign", _c(1, x), x) < 0
+
+
+def square(x: Expr) -> Expr:
+    return x * x
+
+
+def reciprocal(x: Expr) -> Expr:
+    return _c(1, x) / x
+
+
+def sign(x: Expr) -> Expr:
+    """-1, 0 or 1, and NaN of NaN."""
+    if x.dtype.kind == "u":
+        return select(x.eq(0), _c(0, x), _c(1, x))
+    below = select(x < 0, _c(-1, x), x if x.dtype.kind == "f" else _c(0, x))
+    return select(x > 0, _c(1, x), select(x.eq(0), _c(0, x), below))
+
+
+def integer_absolute(x: Expr) -> Expr | None:
+    """The absolute value of an integer; None for floats, which have an instruction for it."""
+    if x.dtype.kind == "f":
+        return None
+    return x if x.dtype.kind == "u" else select(x < 0, -x, x)
+
+
+def maximum(x: Expr, y: Expr) -> Expr:
+    """The larger one; NaN if either is."""
+    keep = x >= y
+    return select(keep | isnan(x) if x.dtype.kind == "f" else keep, x, y)
+
+
+def minimum(x: Expr, y: Expr) -> Expr:
+    """The smaller one; NaN if either is."""
+    keep = x <= y
+    return select(keep | isnan(x) if x.dtype.kind == "f" else keep, x, y)
+
+
+def fmax(x: Expr, y: Expr) -> Expr:
+    """The larger one; the other one where one is NaN."""
+    keep = x >= y
+    return select(keep | isnan(y) if x.dtype.kind == "f" else keep, x, y)
+
+
+def fmin(x: Expr, y: Expr) -> Expr:
+    """The smaller one; the other one where one is NaN."""
+    keep = x <= y
+    return select(keep | isnan(y) if x.dtype.kind == "f" else keep, x, y)
+
+
+def heaviside(x: Expr, at_zero: Expr) -> Expr:
+    below = select(x < 0, _c(0, x), x)  # what is left is NaN
+    return select(x.eq(0), at_zero, select(x > 0, _c(1, x), below))
+
+
+def _adjusted_fmod(x: Expr, y: Expr) -> tuple[Expr, Expr, Expr]:
+    """``(fmod(x, y), the remainder with y's sign, whether y was added to get it)``, as in NumPy's ``npy_divmod``."""
+    r = scalar("fmod", x, y)
+    wrong = r.ne(0) & (r < 0).ne(y < 0)
+    fixed = select(wrong, r + y, r)
+    if x.dtype.kind == "f":
+        fixed = select(r.eq(0), scalar("copysign", _c(0, y), y), fixed)
+    return r, fixed, wrong
+
+
+def remainder(x: Expr, y: Expr) -> Expr | None:
+    """The remainder with the sign of the divisor; None for integers, which the renderers divide themselves."""
+    return _adjusted_fmod(x, y)[1] if x.dtype.kind == "f" else None
+
+
+def floor_divide(x: Expr, y: Expr) -> Expr | None:
+    """The quotient rounded down; None for integers."""
+    if x.dtype.kind != "f":
+        return None
+    r, _, wrong = _adjusted_fmod(x, y)
+    exact = (x - r) / y
+    quotient = select(wrong, exact - 1, exact)
+    down = scalar("floor", quotient)
+    down = select((quotient - down) > 0.5, down + 1, down)
+    down = select(quotient.eq(0), scalar("copysign", _c(0, x), x / y), down)
+    return select(y.eq(0), x / y, down)
+
+
+def integer_fmod(x: Expr, y: Expr) -> Expr | None:
+    """The remainder with the sign of the dividend (0 where y is 0); None for floats."""
+    if x.dtype.kind == "f":
+        return None
+    r = scalar("remainder", x, y)
+    if x.dtype.kind == "u":
+        return r
+    return select(r.ne(0) & (x < 0).ne(y < 0), r - y, r)
+
+
+def integer_power(x: Expr, n: Expr) -> Expr | None:
+    """``x**n`` for integers by squaring, with wrap-around; None for floats.
+
+    Exact for every ``n < 2**16``. Above, every power of a number other than 0, 1 and -1 has overflowed; these three
+    are still right. A negative exponent, which NumPy refuses, gives 0.
+    """
+    if x.dtype.kind == "f":
+        return None
+    bits = min(16, 8 * x.dtype.itemsize - (x.dtype.kind == "i"))
+    exponent = n
+    if 8 * x.dtype.itemsize > 16:
+        odd = scalar("bitwise_and", n, _c(1, n))
+        exponent = select(n > 0xFFFF, odd + 0xFFFE, n)
+    result: Expr = _c(1, x)
+    factor = x
+    for k in range(bits):
+        result = select(scalar("bitwise_and", exponent, _c(1 << k, n)).ne(0), result * factor, result)
+        if k + 1 < bits:
+            factor = factor * factor
+    return result if x.dtype.kind == "u" else select(n < 0, _c(0, x), result)
+
+
+def softplus(x: Expr) -> Expr:
+    """``log(1 + exp(x))`` without overflow."""
+    return scalar("maximum", x, _c(0, x)) + scalar("log1p", scalar("exp", -_magnitude(x)))
+
+
+def log_expit(x: Expr) -> Expr:
+    """``log(expit(x)) == -softplus(-x)`` without underflow."""
+    return scalar("minimum", x, _c(0, x)) - scalar("log1p", scalar("exp", -_magnitude(x)))
+
+
+def expit(x: Expr) -> Expr:
+    return _c(1, x) / (_c(1, x) + scalar("exp", -x))
+
+
+def logit(x: Expr) -> Expr:
+    """``log(x / (1 - x))``; near 1/2 by ``log1p``, as the quotient loses digits there (scipy does the same)."""
+    s = (x - 0.5) * 2
+    centre = scalar("log1p", s) - scalar("log1p", -s)
+    near = (x >= 0.3) & (x <= 0.65)
+    return select(near, centre, scalar("log", x / (_c(1, x) - x)))
+
+
+def xlogy(x: Expr, y: Expr) -> Expr:
+    """``x * log(y)``, and 0 where x is 0 (unless y is NaN)."""
+    return select(x.eq(0) & ~isnan(y), _c(0, x), x * scalar("log", y))
+
+
+def xlog1py(x: Expr, y: Expr) -> Expr:
+    """``x * log1p(y)``, and 0 where x is 0 (unless y is NaN)."""
+    return select(x.eq(0) & ~isnan(y), _c(0, x), x * scalar("log1p", y))
+
+
+def logaddexp(x: Expr, y: Expr) -> Expr:
+    """``log(exp(x) + exp(y))`` without overflow. Equal operands apart: the difference of two infinities is NaN."""
+    apart = scalar("maximum", x, y) + scalar("log1p", scalar("exp", -_magnitude(x - y)))
+    return select(x.eq(y), x + _LN2, apart)
+
+
+def logaddexp2(x: Expr, y: Expr) -> Expr:
+    """``log2(2**x + 2**y)`` without overflow."""
+    inner = scalar("log1p", scalar("exp2", -_magnitude(x - y))) * (1 / _LN2)
+    return select(x.eq(y), x + 1, scalar("maximum", x, y) + inner)
+
+
+# Polygamma functions
+
+#: B_2, B_4, ..., the even Bernoulli numbers.
+_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
+#: The asymptotic series is used from here on; its first dropped term is then below the rounding error.
+_SHIFT = 10
+
+
+def _horner(coefficients: Sequence[float], x: Expr) -> Expr:
+    """A polynomial, lowest coefficient first."""
+    total: Expr = _c(coefficients[-1], x)
+    for a in reversed(coefficients[:-1]):
+        total = total * x + a
+    return total
+
+
+def _integer_power(x: Expr, n: int) -> Expr:
+    result = x
+    for _ in range(n - 1):
+        result = result * x
+    return result
+
+
+def _polygamma_positive(n: int, x: Expr) -> Expr:
+    """The n-th derivative of digamma for x > 0: recurrence up to x >= 10, then the series (DLMF 5.11.2, 5.15.8)."""
+    sign_ = -1.0 if n % 2 == 0 else 1.0
+    low = x < _SHIFT
+    small = select(low, x, _c(1, x))  # keeps infinities out of the sum that is not used
+    steps: Expr = _c(0, x)
+    for k in range(_SHIFT):
+        steps = steps + _c(1, x) / _integer_power(small + k, n + 1)
+    steps = steps * (sign_ * math.factorial(n))
+    large = select(low, small + _SHIFT, x)
+    r = _c(1, x) / large
+    even = [
+        sign_ * b * math.factorial(2 * k + n - 1) / math.factorial(2 * k) for k, b in enumerate(_BERNOULLI, start=1)
+    ]
+    tail = _horner(even, r * r) * (r * r)
+    if n == 0:
+        series = scalar("log", large) - r * 0.5 + tail
+    else:
+        head = r * (sign_ * math.factorial(n) * 0.5) + sign_ * math.factorial(n - 1)
+        series = (head + tail) * _integer_power(r, n)
+    return select(low, series + steps, series)
+
+
+def _cotangent_derivative(n: int) -> tuple[float, ...]:
+    """Coefficients of P with ``(d/dt)^n cot(t) = P(cot(t))``, from ``cot' = -(1 + cot^2)``."""
+    p = np.polynomial.Polynomial([0.0, 1.0])
+    for _ in range(n):
+        p = -(p.deriv() * np.polynomial.Polynomial([1.0, 0.0, 1.0]))
+    return tuple(float(a) for a in p.coef)
+
+
+def polygamma(n: int, x: Expr) -> Expr:
+    """The n-th derivative of digamma, in double precision, by reflection for x <= 0 (DLMF 5.5.4).
+
+    At the poles, digamma gives NaN (an infinity at 0), the odd orders infinity and the even ones NaN.
+    """
+    if x.dtype != f64:
+        return cast(polygamma(n, cast(x, f64)), x.dtype)
+    negative = x <= 0
+    direct = _polygamma_positive(n, select(negative, _c(1, x) - x, x))
+    near = x - scalar("rint", x)  # exact, and tan has period pi
+    cot = _c(1, x) / scalar("tan", near * _PI)
+    correction = _horner(_cotangent_derivative(n), cot) * _PI ** (n + 1)
+    mirrored = direct * (1.0 if n % 2 == 0 else -1.0) - correction
+    pole = near.eq(0) & (x < 0 if n == 0 else negative)
+    at_pole = _c(np.nan if n % 2 == 0 else np.inf, x)
+    return select(negative, select(pole, at_pole, mirrored), direct)
+
+
+def digamma(x: Expr) -> Expr:
+    return polygamma(0, x)
+
+
+def trigamma(x: Expr) -> Expr:
+    return polygamma(1, x)
+
+
+def boolean_compare(op: str, x: Expr, y: Expr) -> Expr | None:
+    """Comparisons of bools as logic; None for numbers."""
+    if x.dtype != bool_:
+        return None
+    if op == "not_equal":
+        return scalar("logical_xor", x, y)
+    if op == "equal":
+        return ~scalar("logical_xor", x, y)
+    if op == "less":
+        return ~x & y
+    if op == "less_equal":
+        return ~x | y
+    return x & ~y if op == "greater" else x | ~y
