@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jitgrad.ir.types import bool_, f64
+from jitgrad.ir.types import f64
 from jitgrad.loopir.nodes import Const, Expr, cast, scalar
 
 _LN2 = math.log(2.0)
@@ -63,13 +63,6 @@ def sign(x: Expr) -> Expr:
     return select(x > 0, _c(1, x), select(x.eq(0), _c(0, x), below))
 
 
-def integer_absolute(x: Expr) -> Expr | None:
-    """The absolute value of an integer; None for floats, which have an instruction for it."""
-    if x.dtype.kind == "f":
-        return None
-    return x if x.dtype.kind == "u" else select(x < 0, -x, x)
-
-
 def maximum(x: Expr, y: Expr) -> Expr:
     """The larger one; NaN if either is."""
     keep = x >= y
@@ -104,20 +97,16 @@ def _adjusted_fmod(x: Expr, y: Expr) -> tuple[Expr, Expr, Expr]:
     r = scalar("fmod", x, y)
     wrong = r.ne(0) & (r < 0).ne(y < 0)
     fixed = select(wrong, r + y, r)
-    if x.dtype.kind == "f":
-        fixed = select(r.eq(0), scalar("copysign", _c(0, y), y), fixed)
-    return r, fixed, wrong
+    return r, select(r.eq(0), scalar("copysign", _c(0, y), y), fixed), wrong
 
 
-def remainder(x: Expr, y: Expr) -> Expr | None:
-    """The remainder with the sign of the divisor; None for integers, which the renderers divide themselves."""
-    return _adjusted_fmod(x, y)[1] if x.dtype.kind == "f" else None
+def remainder(x: Expr, y: Expr) -> Expr:
+    """The remainder of floats with the sign of the divisor."""
+    return _adjusted_fmod(x, y)[1]
 
 
-def floor_divide(x: Expr, y: Expr) -> Expr | None:
-    """The quotient rounded down; None for integers."""
-    if x.dtype.kind != "f":
-        return None
+def floor_divide(x: Expr, y: Expr) -> Expr:
+    """The quotient of floats, rounded down."""
     r, _, wrong = _adjusted_fmod(x, y)
     exact = (x - r) / y
     quotient = select(wrong, exact - 1, exact)
@@ -125,38 +114,6 @@ def floor_divide(x: Expr, y: Expr) -> Expr | None:
     down = select((quotient - down) > 0.5, down + 1, down)
     down = select(quotient.eq(0), scalar("copysign", _c(0, x), x / y), down)
     return select(y.eq(0), x / y, down)
-
-
-def integer_fmod(x: Expr, y: Expr) -> Expr | None:
-    """The remainder with the sign of the dividend (0 where y is 0); None for floats."""
-    if x.dtype.kind == "f":
-        return None
-    r = scalar("remainder", x, y)
-    if x.dtype.kind == "u":
-        return r
-    return select(r.ne(0) & (x < 0).ne(y < 0), r - y, r)
-
-
-def integer_power(x: Expr, n: Expr) -> Expr | None:
-    """``x**n`` for integers by squaring, with wrap-around; None for floats.
-
-    Exact for every ``n < 2**16``. Above, every power of a number other than 0, 1 and -1 has overflowed; these three
-    are still right. A negative exponent, which NumPy refuses, gives 0.
-    """
-    if x.dtype.kind == "f":
-        return None
-    bits = min(16, 8 * x.dtype.itemsize - (x.dtype.kind == "i"))
-    exponent = n
-    if 8 * x.dtype.itemsize > 16:
-        odd = scalar("bitwise_and", n, _c(1, n))
-        exponent = select(n > 0xFFFF, odd + 0xFFFE, n)
-    result: Expr = _c(1, x)
-    factor = x
-    for k in range(bits):
-        result = select(scalar("bitwise_and", exponent, _c(1 << k, n)).ne(0), result * factor, result)
-        if k + 1 < bits:
-            factor = factor * factor
-    return result if x.dtype.kind == "u" else select(n < 0, _c(0, x), result)
 
 
 def softplus(x: Expr) -> Expr:
@@ -281,18 +238,3 @@ def digamma(x: Expr) -> Expr:
 
 def trigamma(x: Expr) -> Expr:
     return polygamma(1, x)
-
-
-def boolean_compare(op: str, x: Expr, y: Expr) -> Expr | None:
-    """Comparisons of bools as logic; None for numbers."""
-    if x.dtype != bool_:
-        return None
-    if op == "not_equal":
-        return scalar("logical_xor", x, y)
-    if op == "equal":
-        return ~scalar("logical_xor", x, y)
-    if op == "less":
-        return ~x & y
-    if op == "less_equal":
-        return ~x | y
-    return x & ~y if op == "greater" else x | ~y

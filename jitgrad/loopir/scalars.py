@@ -2,14 +2,13 @@
 
 For each: how many operands it takes, the NumPy function that defines it (``numpy``), how Python source spells it
 (``python``), the C function that computes it in double precision (``libm``; the single precision one has the suffix
-``f``), and its ``formula`` over simpler functions of this table, where there is one. :func:`expand` applies the
-formula, :func:`python_source` writes the Python.
+``f``), and where there is one ``compose``, its formula over simpler functions of this table.
+:func:`python_source` writes the Python.
 
-Functions with neither ``libm`` nor a formula for the dtype at hand are the primitives that a renderer must know:
-arithmetic, comparisons, logic, bit operations, ``cast``, ``where``, ``sqrt``, ``floor``, ``ceil``, ``rint``, ``trunc``,
-``copysign``, ``absolute``. Their meaning is NumPy's: integer ``floor_divide`` and ``remainder`` round towards minus
-infinity, and are 0 where the divisor is 0; a shift by a count that is out of range gives 0 (-1 for a right shift of a
-negative number); integers wrap around; ``cast`` to bool is ``!= 0``.
+A formula holds for floats. Functions with neither ``libm`` nor ``compose``, and all functions of integers and bools,
+are primitives that a renderer must know. Their meaning is NumPy's: integer ``floor_divide`` and ``remainder`` round
+towards minus infinity, and are 0 where the divisor is 0; a shift by a count that is out of range gives 0 (-1 for a
+right shift of a negative number); integers wrap around, and a negative power of one is 0; ``cast`` to bool is ``!= 0``.
 """
 
 from __future__ import annotations
@@ -26,16 +25,14 @@ from jitgrad.ir.types import bool_
 from jitgrad.loopir import formulas
 from jitgrad.loopir.nodes import Expr
 
-Formula = Callable[..., "Expr | None"]
-
 
 @dataclasses.dataclass(frozen=True)
 class ScalarFunction:
     """One scalar function; see the module's docstring.
 
-    ``python`` is a format string over ``{0}``, ``{1}``, ... (operands) and ``{T}`` (the result's dtype, ``np.float32``); it
-    works on NumPy scalars under CPython and under ``numba.njit``, and keeps single precision single. None where
-    Python source goes by the formula too. ``infix`` is an operator that replaces it for 64-bit integers and floats.
+    ``python`` is a format string over ``{0}``, ``{1}``, ... (operands) and ``{T}`` (the result's dtype,
+    ``np.float32``); it works on NumPy scalars under CPython and under ``numba.njit``, and keeps single precision single. None where
+    Python source goes by ``compose`` too. ``infix`` is an operator that replaces it for 64-bit integers and floats.
     """
 
     name: str
@@ -44,7 +41,7 @@ class ScalarFunction:
     python: str | None
     infix: str | None = None
     libm: str | None = None
-    formula: Formula | None = None
+    compose: Callable[..., Expr] | None = None
 
 
 SCALARS: dict[str, ScalarFunction] = {}
@@ -53,7 +50,7 @@ SCALARS: dict[str, ScalarFunction] = {}
 def _define(name: str, arity: int, numpy: Any = None, python: str | None = "", **fields: Any) -> None:
     numpy = getattr(np, name) if numpy is None else numpy
     if python == "":
-        python = f"np.{name}({', '.join('{%d}' % k for k in range(arity))})"
+        python = f"np.{name}({', '.join(f'{{{k}}}' for k in range(arity))})"
     SCALARS[name] = ScalarFunction(name, arity, numpy, python, **fields)
 
 
@@ -67,25 +64,23 @@ for _name, _operator in {
     "equal": "==",
     "not_equal": "!=",
 }.items():
-    _define(
-        _name, 2, python=f"({{0}} {_operator} {{1}})", formula=functools.partial(formulas.boolean_compare, _name)
-    )
+    _define(_name, 2, python=f"({{0}} {_operator} {{1}})")
 
 _define("negative", 1, infix="(-{0})")
-_define("absolute", 1, infix="abs({0})", formula=formulas.integer_absolute)
-_define("sign", 1, formula=formulas.sign)
-_define("square", 1, python=None, formula=formulas.square)
-_define("reciprocal", 1, python=None, formula=formulas.reciprocal)
-_define("floor_divide", 2, formula=formulas.floor_divide)
-_define("remainder", 2, formula=formulas.remainder)
-_define("fmod", 2, libm="fmod", formula=formulas.integer_fmod)
-_define("power", 2, libm="pow", formula=formulas.integer_power)
-_define("maximum", 2, formula=formulas.maximum)
-_define("minimum", 2, formula=formulas.minimum)
-_define("fmax", 2, formula=formulas.fmax)
-_define("fmin", 2, formula=formulas.fmin)
+_define("absolute", 1, infix="abs({0})")
+_define("sign", 1, compose=formulas.sign)
+_define("square", 1, python=None, compose=formulas.square)
+_define("reciprocal", 1, python=None, compose=formulas.reciprocal)
+_define("floor_divide", 2, compose=formulas.floor_divide)
+_define("remainder", 2, compose=formulas.remainder)
+_define("fmod", 2, libm="fmod")
+_define("power", 2, libm="pow")
+_define("maximum", 2, compose=formulas.maximum)
+_define("minimum", 2, compose=formulas.minimum)
+_define("fmax", 2, compose=formulas.fmax)
+_define("fmin", 2, compose=formulas.fmin)
 _define("copysign", 2)
-_define("heaviside", 2, python=None, formula=formulas.heaviside)
+_define("heaviside", 2, python=None, compose=formulas.heaviside)
 for _name in ("sqrt", "floor", "ceil", "rint", "trunc"):
     _define(_name, 1)
 
@@ -114,13 +109,13 @@ for _name, _libm in {
     _define(_name, 1, libm=_libm)
 _define("arctan2", 2, libm="atan2")
 _define("hypot", 2, libm="hypot")
-_define("logaddexp", 2, formula=formulas.logaddexp)
-_define("logaddexp2", 2, formula=formulas.logaddexp2)
+_define("logaddexp", 2, compose=formulas.logaddexp)
+_define("logaddexp2", 2, compose=formulas.logaddexp2)
 
-_define("isnan", 1, formula=formulas.isnan)
-_define("isinf", 1, formula=formulas.isinf)
-_define("isfinite", 1, formula=formulas.isfinite)
-_define("signbit", 1, formula=formulas.signbit)
+_define("isnan", 1, compose=formulas.isnan)
+_define("isinf", 1, compose=formulas.isinf)
+_define("isfinite", 1, compose=formulas.isfinite)
+_define("signbit", 1, compose=formulas.signbit)
 
 _define("logical_and", 2, python="({0} & {1})")
 _define("logical_or", 2, python="({0} | {1})")
@@ -148,23 +143,17 @@ for _name, _oracle, _formula in (
     ("trigamma", functools.partial(_special.polygamma, 1), formulas.trigamma),
     ("softplus", lambda x: np.logaddexp(np.zeros_like(x), x), formulas.softplus),
 ):
-    _define(_name, 1, _oracle, None, formula=_formula)
+    _define(_name, 1, _oracle, None, compose=_formula)
 for _order in (2, 3, 4):
     _define(
         f"polygamma{_order}",
         1,
         functools.partial(_special.polygamma, _order),
         None,
-        formula=functools.partial(formulas.polygamma, _order),
+        compose=functools.partial(formulas.polygamma, _order),
     )
-_define("xlogy", 2, _special.xlogy, None, formula=formulas.xlogy)
-_define("xlog1py", 2, _special.xlog1py, None, formula=formulas.xlog1py)
-
-
-def expand(op: str, args: Sequence[Expr]) -> Expr | None:
-    """The formula of a scalar function for these operands, or None where it has none for their dtype."""
-    formula = SCALARS[op].formula
-    return None if formula is None else formula(*args)
+_define("xlogy", 2, _special.xlogy, None, compose=formulas.xlogy)
+_define("xlog1py", 2, _special.xlog1py, None, compose=formulas.xlog1py)
 
 
 def libm_name(op: str, dtype: np.dtype) -> str | None:
@@ -176,7 +165,7 @@ def libm_name(op: str, dtype: np.dtype) -> str | None:
 
 
 def python_source(op: str, args: Sequence[str], dtype: np.dtype, operand_dtype: np.dtype | None = None) -> str | None:
-    """A scalar function as a Python expression, or None where its formula is to be rendered instead.
+    """A scalar function as a Python expression, or None where ``compose`` is to be rendered instead.
 
     ``args`` are the operands' source, ``dtype`` is the result's and ``operand_dtype`` that of the operands (by default
     the same). The source uses ``np``, ``math``, and ``h`` for ``jitgrad.codegen.pyhelpers``.
@@ -186,7 +175,7 @@ def python_source(op: str, args: Sequence[str], dtype: np.dtype, operand_dtype: 
     if op == "cast" and dtype == bool_:
         return f"({args[0]} != 0)"
     if op == "power" and operand_dtype.kind != "f":
-        return None  # np.power raises on negative exponents, and Numba's does not
+        return f"np.{dtype.name}(h.power({args[0]}, {args[1]}, np.{dtype.name}(1)))"  # np.power raises on negative exponents
     wide = operand_dtype.kind == "f" or operand_dtype.itemsize == 8
     template = entry.infix if entry.infix is not None and wide else entry.python
     if template is None:
