@@ -16,7 +16,8 @@
 * Extents may name values (``f64[%n]``) and free symbols (``f64[$batch]``). The bounds of both are stated after the
   parameters: ``where $batch in 1.., %n in 0..8``.
 * A region follows its op on lines of its own: ``(%i: i64[]) {``, ops, ``yield %y``, ``}``.
-* The table at the end gives the full path and function of each line. ``//`` starts a comment.
+* The table at the end gives the full path and the function of each of the user's lines. A line that
+  starts with ``//`` is a comment.
 
 Values keep the user's names, made unique by a suffix; values without a name are numbered.
 """
@@ -110,7 +111,8 @@ class Printer:
         results = " " + ", ".join(self.name(v) for v in block.results) if block.results else ""
         return [*lines, f"{indent}{end}{results}"]
 
-    def op_lines(self, op: Op, indent: str) -> list[str]:
+    def op_head(self, op: Op, indent: str) -> str:
+        """An op without its regions, on one line."""
         results = ", ".join(self.typed(r) for r in op.results)
         text = f"{indent}{results} = " if results else indent
         text += f"{op.name}({', '.join(self.name(v) for v in op.operands)})"
@@ -118,7 +120,11 @@ class Printer:
             text += " {" + ", ".join(f"{k}={self.attribute(v)}" for k, v in op.attrs.items()) + "}"
         if self.locations and op.loc is not None:
             text += f"  # {self.label(op.loc)}"
-        lines = [text]
+        return text
+
+    def op_lines(self, op: Op, indent: str) -> list[str]:
+        """An op and its regions."""
+        lines = [self.op_head(op, indent)]
         for region in op.regions:
             lines.append(f"{indent}  ({', '.join(self.typed(v) for v in region.params)}) {{")
             lines += self.block_lines(region, indent + "    ", "yield")
@@ -208,7 +214,6 @@ class Printer:
         """One line for each label that does not say everything itself."""
         return [
             f"# {label} = {json.dumps(loc.file)} in {json.dumps(loc.function)}"
-            + ("" if label.partition("~")[0].endswith(f":{loc.line}") else f" line {loc.line}")
             for loc, label in self.labels.items()
             if location_of_label(label) != loc
         ]
@@ -221,7 +226,7 @@ def location_of_label(label: str) -> Location:
 
 
 def _identifier(name: str) -> str:
-    """A name with everything but letters, digits, ``_`` and ``.`` replaced, which does not start with a digit."""
+    """A name with everything but letters, digits, ``_`` and ``.`` replaced, which starts with a letter or ``_``."""
     clean = re.sub(r"[^\w.]+", "_", name).strip(".") or "_"
     return clean if clean[0].isalpha() or clean[0] == "_" else "_" + clean
 
@@ -258,4 +263,4 @@ def _number_text(x: Any) -> str:
 def _float_text(x: float) -> str:
     if np.isnan(x):
         return "-nan" if np.signbit(x) else "nan"
-    return repr(x)
+    return repr(float(x))
