@@ -1,0 +1,83 @@
+"""Arrays from nothing: constants and index ramps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import DtypeError, ShapeError
+from jitgrad.ir.index import Dim
+from jitgrad.ir.location import user_location
+from jitgrad.ir.types import SHORT_NAMES, TensorType, type_of
+from jitgrad.ops.op import OpRule, Sample, register
+
+
+@register
+class Constant(OpRule):
+    """An array known when the graph is built. ``value`` is a read-only, contiguous array of a supported dtype."""
+
+    name = "constant"
+    differentiable = False
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        values: list[Any] = [
+            np.array(2.5),
+            np.array(True),
+            rng.normal(size=(2, 3)),
+            rng.normal(size=4).astype(np.float32),
+            np.arange(5),
+            np.zeros((0, 2)),
+            np.array([np.nan, np.inf, -0.0]),
+        ]
+        for value in values:
+            value.flags.writeable = False
+        return [Sample((), {"value": value}, grad=False) for value in values]
+
+    def infer(self, *types: TensorType, value: np.ndarray) -> TensorType:
+        return type_of(value)
+
+    def eval(self, *arrays: np.ndarray, value: np.ndarray) -> np.ndarray:
+        return value
+
+    def lower(self, b: Any, *tensors: Any, value: np.ndarray) -> Any:
+        return b.constant(value)
+
+
+@register
+class Iota(OpRule):
+    """The index along one axis: ``out[i, j, ...]`` is the ``axis``-th of ``i, j, ...``, as ``dtype`` (not bool)."""
+
+    name = "iota"
+    differentiable = False
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        cases = [((5,), 0, np.int64), ((2, 3), 0, np.float64), ((2, 3), 1, np.float32), ((0, 3), 1, np.int64)]
+        cases += [((2, 3, 4), 1, np.int32), ((1,), 0, np.uint8)]
+        return [
+            Sample((), {"shape": shape, "axis": axis, "dtype": np.dtype(dtype)}, grad=False)
+            for shape, axis, dtype in cases
+        ]
+
+    def infer(self, *types: TensorType, shape: tuple[Dim, ...], axis: int, dtype: np.dtype) -> TensorType:
+        if not 0 <= axis < len(shape):
+            raise ShapeError(
+                f"iota: axis {axis} is out of bounds for array of dimension {len(shape)}. It counts along one axis of "
+                "its result. Pass an axis that the shape has.",
+                user_location(),
+            )
+        if dtype not in SHORT_NAMES or dtype.kind == "b":
+            raise DtypeError(
+                f"iota does not take {dtype}. An index is a number. Use an integer or float dtype and cast.",
+                user_location(),
+            )
+        return TensorType(dtype, tuple(shape))
+
+    def eval(self, *arrays: np.ndarray, shape: tuple[int, ...], axis: int, dtype: np.dtype) -> np.ndarray:
+        along = np.arange(shape[axis], dtype=dtype).reshape([-1 if k == axis else 1 for k in range(len(shape))])
+        return np.array(np.broadcast_to(along, shape))
+
+    def lower(self, b: Any, *tensors: Any, shape: tuple[int, ...], axis: int, dtype: np.dtype) -> Any:
+        return b.pointwise(shape, dtype, lambda *index: b.cast(b.index(index[axis]), dtype))

@@ -1,0 +1,324 @@
+"""Reading and writing at computed positions: gather, scatter_add, scatter_set.
+
+``idx`` are int64 arrays of one shape B; they index the ``axes`` of ``x``, one each. The piece has the remaining axes
+of ``x`` in order, with B's axes inserted at position ``at``. Negative indices count from the end. An index out of
+bounds ends the compiled program with an IndexError: the check is a loop nest of its own, before the first access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import DtypeError, ShapeError
+from jitgrad.ir.index import Dim
+from jitgrad.ir.types import SHORT_NAMES, TensorType, bool_, i64
+from jitgrad.ops.op import Cotangent, Linear, OpRule, Sample, Var, apply, register, zeros
+from jitgrad.ops.shape import constant_mask, fail, show
+
+#: The status code of a compiled program that stands for an IndexError.
+OUT_OF_BOUNDS = 1
+
+
+def _check_indices(name: str, x: TensorType, idx: Sequence[TensorType], axes: tuple[int, ...], at: int) -> None:
+    """Raise unless the index arrays, ``axes`` and ``at`` fit ``x``."""
+    if len(idx) != len(axes) or not idx:
+        fail(
+            ShapeError,
+            f"{name}: {len(idx)} index arrays for the axes {tuple(axes)}. There is one index array for each axis, and "
+            "at least one. Pass as many as there are axes.",
+        )
+    if len(idx) > x.ndim or any(not 0 <= k < x.ndim for k in axes) or len(set(axes)) != len(axes):
+        fail(
+            ShapeError,
+            f"{name}: too many indices for array: array is {x.ndim}-dimensional, but the axes {tuple(axes)} were "
+            "indexed. Each axis is indexed once. Name distinct axes that the array has.",
+        )
+    for t in idx:
+        if t.dtype != i64:
+            fail(
+                DtypeError,
+                f"{name}: arrays used as indices must be of integer type, here int64, not {SHORT_NAMES[t.dtype]}. "
+                "Rounding a float to an index is left to you. Convert it with astype(np.int64).",
+            )
+        if t.shape != idx[0].shape:
+            fail(
+                ShapeError,
+                f"{name}: shape mismatch: indexing arrays could not be broadcast together with shapes "
+                f"{show(idx[0].shape)} {show(t.shape)}. The IR takes index arrays of one shape. Broadcast them.",
+            )
+    if not 0 <= at <= x.ndim - len(axes):
+        fail(
+            ShapeError,
+            f"{name}: position {at} is out of bounds for the indexed axes. The array keeps {x.ndim - len(axes)} other "
+            "axes, and the new ones go before, between or after those. Choose a position from 0 to their number.",
+        )
+
+
+def _piece_shape(shape: Sequence[Any], batch: Sequence[Any], axes: tuple[int, ...], at: int) -> tuple[Any, ...]:
+    rest = [n for k, n in enumerate(shape) if k not in axes]
+    return (*rest[:at], *batch, *rest[at:])
+
+
+def _axes_first(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """A view with the indexed axes in front, in the order of ``axes``."""
+    return np.moveaxis(x, axes, range(len(axes)))
+
+
+def _batch_first(v: np.ndarray, batch: int, at: int) -> np.ndarray:
+    """A view of a piece with the axes of the index arrays in front."""
+    return np.moveaxis(v, range(at, at + batch), range(batch))
+
+
+def _in_range(idx: Any, extent: int) -> tuple[bool, bool]:
+    """``(in bounds, non-negative)`` where an index tensor's values are known at compile time; else False twice."""
+    if idx.buffer.kind != "const":
+        return False, False
+    data = idx.buffer.data
+    return bool(np.all((data >= -extent) & (data < extent))), bool(np.all(data >= 0))
+
+
+def _lower_check(b: Any, extents: Sequence[int], idx: Sequence[Any]) -> None:
+    """Fail unless every index is in bounds. Folded into one flag first, so that the loop over the indices vectorises
+    and ends before anything is read through them."""
+    open_ = [(n, t) for n, t in zip(extents, idx, strict=True) if not _in_range(t, n)[0]]
+    if not open_:
+        return
+
+    def ok(*index: Any) -> Any:
+        result = None
+        for n, t in open_:
+            inside = (t[index] >= -n) & (t[index] < n)
+            result = inside if result is None else result & inside
+        return result
+
+    shape = idx[0].shape
+    flag = b.reduce(shape, tuple(range(len(shape))), "and=", bool_, ok)
+    b.fail_unless(flag[()], OUT_OF_BOUNDS)
+
+
+def _source_index(
+    b: Any, shape: Sequence[int], idx: Sequence[Any], axes: tuple[int, ...], at: int, index: Sequence[Any]
+) -> tuple[Any, ...]:
+    """Where in ``x`` the element ``index`` of the piece lies."""
+    batch = idx[0].ndim
+    rest = iter((*index[:at], *index[at + batch :]))
+    where = tuple(index[at : at + batch])
+    result = []
+    for axis, n in enumerate(shape):
+        if axis not in axes:
+            result.append(next(rest))
+            continue
+        t = idx[axes.index(axis)]
+        e = t[where]
+        if not all(_in_range(t, n)):
+            e = b.scalar("where", e < 0, e + n, e)
+        result.append(b.dynamic(e, n))
+    return tuple(result)
+
+
+def _cases() -> list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]]:
+    """``(shape of x, shape of the index arrays, axes, at)``."""
+    return [
+        ((5,), (), (0,), 0),
+        ((5,), (3,), (0,), 0),
+        ((5,), (2, 3), (0,), 0),
+        ((5,), (0,), (0,), 0),
+        ((0, 3), (0,), (0,), 0),
+        ((4, 3), (6,), (0,), 0),
+        ((4, 3), (6,), (1,), 1),
+        ((4, 3), (6,), (1,), 0),
+        ((4, 3), (5,), (0, 1), 0),
+        ((4, 3), (2, 2), (1, 0), 0),
+        ((2, 3, 4), (), (1,), 1),
+        ((2, 3, 4), (5,), (0, 2), 0),
+        ((2, 3, 4), (5,), (1, 2), 1),
+        ((2, 3, 4), (2, 2), (1,), 1),
+        ((2, 3, 4, 2), (3,), (3, 1), 2),
+    ]
+
+
+def _indices(
+    rng: np.random.Generator, shape: tuple[int, ...], batch: tuple[int, ...], axes: tuple[int, ...]
+) -> tuple[np.ndarray, ...]:
+    """Indices in bounds, about half of them negative, with duplicates."""
+    return tuple(np.asarray(rng.integers(-shape[k], max(shape[k], 1), size=batch)) for k in axes)
+
+
+@register
+class Gather(Linear):
+    """The elements, or pieces, of ``x`` at computed positions: ``x[idx0, :, idx1]``."""
+
+    name = "gather"
+    moves = True
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        samples = []
+        for shape, batch, axes, at in _cases():
+            args = (rng.normal(size=shape), *_indices(rng, shape, batch, axes))
+            samples.append(Sample(args, {"axes": axes, "at": at}))
+        for dtype in (np.float32, np.int64, np.bool_):
+            x = rng.integers(0, 2, size=(4, 3)).astype(dtype)
+            samples.append(Sample((x, np.array([3, -4, 0, 0])), {"axes": (0,), "at": 0}, grad=False))
+        return samples
+
+    def infer(self, *types: TensorType, axes: tuple[int, ...], at: int) -> TensorType:
+        x, *idx = types
+        _check_indices(self.name, x, idx, axes, at)
+        return TensorType(x.dtype, _piece_shape(x.shape, idx[0].shape, axes, at))
+
+    def eval(self, *arrays: np.ndarray, axes: tuple[int, ...], at: int) -> np.ndarray:
+        x, *idx = arrays
+        batch = idx[0].ndim
+        piece = np.asarray(_axes_first(x, axes)[tuple(idx)])
+        return np.array(np.moveaxis(piece, range(batch), range(at, at + batch)), order="C")
+
+    def transpose(self, g: Var, *xs: Var, **attrs: Any) -> Var:
+        return self.accumulate(zeros(g.b, TensorType(g.dtype, xs[0].shape)), g, *xs, **attrs)
+
+    def accumulate(self, acc: Var, g: Var, *xs: Var, **attrs: Any) -> Var:
+        """``acc`` with the piece's cotangent (or mask) added where the piece was read."""
+        return apply("scatter_add", acc, g, *xs[1:], **attrs)
+
+    def lower(self, b: Any, *tensors: Any, axes: tuple[int, ...], at: int) -> Any:
+        x, *idx = tensors
+        _lower_check(b, [x.shape[k] for k in axes], idx)
+        shape = _piece_shape(x.shape, idx[0].shape, axes, at)
+        return b.pointwise(shape, x.dtype, lambda *index: x[_source_index(b, x.shape, idx, axes, at, index)])
+
+
+class Scatter(OpRule):
+    """Shared by scatter_add and scatter_set: ``x``, the new values (the shape of the piece), and the index arrays."""
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        samples = []
+        for shape, batch, axes, at in _cases():
+            v = rng.normal(size=_piece_shape(shape, batch, axes, at))
+            args = (rng.normal(size=shape), v, *_indices(rng, shape, batch, axes))
+            samples.append(Sample(args, {"axes": axes, "at": at}))
+        for dtype in (np.float32, np.int64, np.bool_):
+            x, v = (rng.integers(0, 2, size=(4, 3)).astype(dtype) for _ in range(2))
+            samples.append(Sample((x, v, np.array([3, -4, 0, 0])), {"axes": (0,), "at": 0}, grad=False))
+        return samples
+
+    def infer(self, *types: TensorType, axes: tuple[int, ...], at: int) -> TensorType:
+        x, v, *idx = types
+        _check_indices(self.name, x, idx, axes, at)
+        if x.dtype != v.dtype:
+            fail(
+                DtypeError,
+                f"{self.name} of {SHORT_NAMES[x.dtype]} and {SHORT_NAMES[v.dtype]}. Both operands have one dtype. "
+                "Convert the new values with astype().",
+            )
+        shape = _piece_shape(x.shape, idx[0].shape, axes, at)
+        if v.shape != shape:
+            fail(
+                ShapeError,
+                f"{self.name}: shape mismatch: value array of shape {show(v.shape)} could not be broadcast to indexing "
+                f"result of shape {show(shape)}. The IR takes values of exactly that shape. Broadcast them.",
+            )
+        return x
+
+    def mode(self, dtype: np.dtype) -> str:
+        """The mode of the store."""
+        raise NotImplementedError
+
+    def lower(self, b: Any, *tensors: Any, axes: tuple[int, ...], at: int) -> Any:
+        x, v, *idx = tensors
+        _lower_check(b, [x.shape[k] for k in axes], idx)
+        out = b.copy(x)
+        if 0 not in v.shape:
+            with b.loops(v.shape) as index:
+                target = _source_index(b, x.shape, idx, axes, at, index)
+                b.store(out, target, v[tuple(index)], self.mode(x.dtype))
+        return out
+
+
+@register
+class ScatterAdd(Scatter):
+    """``x`` with ``v`` added at the given positions, as ``np.add.at``: duplicates accumulate. Of bool, "or"."""
+
+    name = "scatter_add"
+
+    def mode(self, dtype: np.dtype) -> str:
+        return "or=" if dtype == bool_ else "+="
+
+    def eval(self, *arrays: np.ndarray, axes: tuple[int, ...], at: int) -> np.ndarray:
+        x, v, *idx = arrays
+        out = np.array(x)
+        np.add.at(_axes_first(out, axes), tuple(idx), _batch_first(v, idx[0].ndim, at))
+        return out
+
+    def pullback(self, g: Cotangent, out: Var, *xs: Var, axes: tuple[int, ...], at: int) -> Sequence[Cotangent | None]:
+        idx = xs[2:]
+        mask = None if g.mask is None else apply("gather", g.mask, *idx, axes=axes, at=at)
+        return [g, Cotangent(apply("gather", g.value, *idx, axes=axes, at=at), mask), *([None] * len(idx))]
+
+    def jvp(self, ts: Sequence[Var | None], out: Var, *xs: Var, axes: tuple[int, ...], at: int) -> Var | None:
+        tx, tv = ts[:2]
+        if tv is None:
+            return tx
+        return apply("scatter_add", zeros(tv.b, xs[0].type) if tx is None else tx, tv, *xs[2:], axes=axes, at=at)
+
+
+@register
+class ScatterSet(Scatter):
+    """``x`` with ``v`` written at the given positions; of duplicates the last, in row-major order, wins."""
+
+    name = "scatter_set"
+
+    def mode(self, dtype: np.dtype) -> str:
+        return "="
+
+    def eval(self, *arrays: np.ndarray, axes: tuple[int, ...], at: int) -> np.ndarray:
+        x, v, *idx = arrays
+        out = np.array(x)
+        _axes_first(out, axes)[tuple(idx)] = _batch_first(v, idx[0].ndim, at)
+        return out
+
+    def _winners(self, x: Var, v: Var, idx: Sequence[Var], axes: tuple[int, ...], at: int) -> Var | None:
+        """Which values of ``v`` stay in the result: False for those that a later duplicate overwrites; None for all.
+
+        Every position's number is written at its index, and read back: it is still there if no later one followed.
+        """
+        batch = idx[0].shape
+        size = idx[0].type.size
+        if size in (0, 1):
+            return None
+        numbers = Var(x.b, x.b.emit("iota", shape=(size,), axis=0, dtype=i64))
+        if len(batch) != 1:
+            numbers = apply("reshape", numbers, shape=batch)
+        board = zeros(x.b, TensorType(i64, tuple(x.shape[k] for k in axes)))
+        all_axes = tuple(range(len(axes)))
+        board = apply("scatter_set", board, numbers, *idx, axes=all_axes, at=0)
+        winners = apply("gather", board, *idx, axes=all_axes, at=0).eq(numbers)
+        rest: tuple[Dim, ...] = (1,) * (x.ndim - len(axes))
+        winners = apply("reshape", winners, shape=(*rest[:at], *batch, *rest[at:])) if rest else winners
+        return winners if winners.shape == v.shape else apply("broadcast_to", winners, shape=v.shape)
+
+    def pullback(self, g: Cotangent, out: Var, *xs: Var, axes: tuple[int, ...], at: int) -> Sequence[Cotangent | None]:
+        x, v, *idx = xs
+        attrs: dict[str, Any] = {"axes": axes, "at": at}
+        before = constant_mask(x, True) if g.mask is None else g.mask
+        kept = apply("scatter_set", g.value, zeros(v.b, v.type), *idx, **attrs)
+        # What was overwritten has no influence at all: the mask keeps infinite partials away from it.
+        mask = apply("scatter_set", before, constant_mask(v, False), *idx, **attrs)
+        read = apply("gather", g.value, *idx, **attrs)
+        alive = None if g.mask is None else apply("gather", g.mask, *idx, **attrs)
+        winners = self._winners(x, v, idx, axes, at)
+        if winners is not None:
+            read = apply("where", winners, read, 0)
+            alive = winners if alive is None else alive & winners
+        return [Cotangent(kept, mask), Cotangent(read, alive), *([None] * len(idx))]
+
+    def jvp(self, ts: Sequence[Var | None], out: Var, *xs: Var, axes: tuple[int, ...], at: int) -> Var | None:
+        tx, tv = ts[:2]
+        if tx is None and tv is None:
+            return None
+        tx = zeros(out.b, xs[0].type) if tx is None else tx
+        tv = zeros(out.b, xs[1].type) if tv is None else tv
+        return apply("scatter_set", tx, tv, *xs[2:], axes=axes, at=at)
