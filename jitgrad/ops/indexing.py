@@ -2,7 +2,7 @@
 
 ``idx`` are int64 arrays of one shape B; they index the ``axes`` of ``x``, one each. The piece has the remaining axes
 of ``x`` in order, with B's axes inserted at position ``at``. Negative indices count from the end. An index out of
-bounds ends the compiled program with an IndexError: the check is a loop nest of its own, before the first access.
+bounds ends the compiled program with an IndexError, before anything is accessed through it.
 """
 
 from __future__ import annotations
@@ -72,31 +72,37 @@ def _batch_first(v: np.ndarray, batch: int, at: int) -> np.ndarray:
     return np.moveaxis(v, range(at, at + batch), range(batch))
 
 
-def _in_range(idx: Any, extent: int) -> tuple[bool, bool]:
-    """``(in bounds, non-negative)`` where an index tensor's values are known at compile time; else False twice."""
-    if idx.buffer.kind != "const":
-        return False, False
-    data = idx.buffer.data
-    return bool(np.all((data >= -extent) & (data < extent))), bool(np.all(data >= 0))
+def _lower_indices(b: Any, extents: Sequence[int], idx: Sequence[Any]) -> list[Any]:
+    """Index tensors that are known to be in bounds and not negative.
 
-
-def _lower_check(b: Any, extents: Sequence[int], idx: Sequence[Any]) -> None:
-    """Fail unless every index is in bounds. Folded into one flag first, so that the loop over the indices vectorises
-    and ends before anything is read through them."""
-    open_ = [(n, t) for n, t in zip(extents, idx, strict=True) if not _in_range(t, n)[0]]
-    if not open_:
-        return
-
-    def ok(*index: Any) -> Any:
-        result = None
-        for n, t in open_:
-            inside = (t[index] >= -n) & (t[index] < n)
-            result = inside if result is None else result & inside
-        return result
-
-    shape = idx[0].shape
-    flag = b.reduce(shape, tuple(range(len(shape))), "and=", bool_, ok)
-    b.fail_unless(flag[()], OUT_OF_BOUNDS)
+    What is known at compile time is checked here. The rest goes through one nest, which ends the program at an index
+    out of bounds and stores the others, wrapped. Accesses read what that nest stores, so no pass that keeps data
+    dependences can move one before its check.
+    """
+    ready: list[Any] = []
+    for n, t in zip(extents, idx, strict=True):
+        data = t.buffer.data if t.buffer.kind == "const" else None
+        if data is None or not np.all((data >= -n) & (data < n)):
+            ready.append(None)
+        elif np.all(data >= 0):
+            ready.append(t)
+        else:
+            ready.append(b.constant(np.where(data < 0, data + n, data).reshape(t.shape)))
+    todo = [k for k, t in enumerate(ready) if t is None]
+    if not todo:
+        return ready
+    hint, b.hint = b.hint, "index"
+    for k in todo:
+        ready[k] = b.empty(idx[k].shape, i64)
+    b.hint = hint
+    with b.loops(idx[0].shape) as index:
+        for k in todo:
+            e, n = idx[k][index], extents[k]
+            b.fail_unless((e >= -n) & (e < n), OUT_OF_BOUNDS)
+        for k in todo:
+            e = idx[k][index]
+            b.store(ready[k], index, b.scalar("where", e < 0, e + extents[k], e))
+    return ready
 
 
 def _source_index(
@@ -106,17 +112,9 @@ def _source_index(
     batch = idx[0].ndim
     rest = iter((*index[:at], *index[at + batch :]))
     where = tuple(index[at : at + batch])
-    result = []
-    for axis, n in enumerate(shape):
-        if axis not in axes:
-            result.append(next(rest))
-            continue
-        t = idx[axes.index(axis)]
-        e = t[where]
-        if not all(_in_range(t, n)):
-            e = b.scalar("where", e < 0, e + n, e)
-        result.append(b.dynamic(e, n))
-    return tuple(result)
+    return tuple(
+        b.dynamic(idx[axes.index(axis)][where], n) if axis in axes else next(rest) for axis, n in enumerate(shape)
+    )
 
 
 def _cases() -> list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]]:
@@ -185,7 +183,7 @@ class Gather(Linear):
 
     def lower(self, b: Any, *tensors: Any, axes: tuple[int, ...], at: int) -> Any:
         x, *idx = tensors
-        _lower_check(b, [x.shape[k] for k in axes], idx)
+        idx = _lower_indices(b, [x.shape[k] for k in axes], idx)
         shape = _piece_shape(x.shape, idx[0].shape, axes, at)
         return b.pointwise(shape, x.dtype, lambda *index: x[_source_index(b, x.shape, idx, axes, at, index)])
 
@@ -229,7 +227,7 @@ class Scatter(OpRule):
 
     def lower(self, b: Any, *tensors: Any, axes: tuple[int, ...], at: int) -> Any:
         x, v, *idx = tensors
-        _lower_check(b, [x.shape[k] for k in axes], idx)
+        idx = _lower_indices(b, [x.shape[k] for k in axes], idx)
         out = b.copy(x)
         if 0 not in v.shape:
             with b.loops(v.shape) as index:
