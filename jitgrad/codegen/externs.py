@@ -1,0 +1,158 @@
+"""BLAS and LAPACK routines as external LLVM functions, and small helpers to emit calls of them.
+
+The routines are those that SciPy links to: ``scipy.linalg.cython_blas`` and ``cython_lapack`` export their addresses as
+capsules, whose names are the C signatures. Emitted code refers to a symbol name (``jitgrad_dgemm``), never to an
+address, so machine code from a cache stays valid once :func:`register_symbols` has bound the names.
+
+Fortran's convention: every argument is a pointer, matrices are column-major, integers have 32 bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numba.core import cgutils
+
+from jitgrad.errors import CompilationError
+
+I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+
+#: The routines that are used, by name without the type letter, and the SciPy module that exports each.
+ROUTINES: dict[str, str] = {
+    "gemm": "cython_blas",
+    "trsm": "cython_blas",
+    "trsv": "cython_blas",
+    "swap": "cython_blas",
+    "potrf": "cython_lapack",
+    "getrf": "cython_lapack",
+    "getri": "cython_lapack",
+    "getc2": "cython_lapack",
+    "gesc2": "cython_lapack",
+}
+
+#: The type letter of a routine's name.
+LETTERS: dict[np.dtype, str] = {np.dtype(np.float32): "s", np.dtype(np.float64): "d"}
+
+
+def llvm_type(dtype: np.dtype) -> Any:
+    """The type of an element in memory; bool is one byte."""
+    if dtype.kind == "f":
+        return ir.DoubleType() if dtype.itemsize == 8 else ir.FloatType()
+    return ir.IntType(8 * dtype.itemsize)
+
+
+def _capsule(name: str) -> Any:
+    """SciPy's capsule of a routine (``"dgemm"``)."""
+    module = importlib.import_module(f"scipy.linalg.{ROUTINES[name[1:]]}")
+    return module.__pyx_capi__[name]
+
+
+def parse_signature(text: str, name: str) -> str:
+    """The kinds of the arguments, from the C signature in a capsule's name: ``c`` for ``char *``, ``i`` for ``int *``,
+    ``r`` for a pointer to float or double. Raises CompilationError for anything else (a BLAS with 64-bit integers)."""
+    kinds = ""
+    match = re.fullmatch(r"void \((.*)\)", text)
+    for argument in match[1].split(", ") if match else [text]:
+        if argument == "char *":
+            kinds += "c"
+        elif argument == "int *":
+            kinds += "i"
+        elif re.fullmatch(r"(float|double|__pyx_t_\w+_[sd]) \*", argument):
+            kinds += "r"
+        else:
+            raise CompilationError(
+                f"SciPy's {name} has the signature {text!r}. jitgrad knows BLAS and LAPACK with 32-bit integers only. "
+                "Install a SciPy wheel from PyPI."
+            )
+    return kinds
+
+
+@functools.cache
+def _bind(name: str) -> str:
+    """Bind the symbol of a routine to its address, once a process; returns the kinds of its arguments."""
+    capsule = _capsule(name)
+    get_name = ctypes.pythonapi.PyCapsule_GetName
+    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    signature = get_name(capsule)
+    kinds = parse_signature(signature.decode(), name)
+    binding.add_symbol(f"jitgrad_{name}", get_pointer(capsule, signature))
+    return kinds
+
+
+def register_symbols() -> None:
+    """Bind every symbol that emitted code may refer to. Call it before machine code from a cache is loaded."""
+    for letter in LETTERS.values():
+        for routine in ROUTINES:
+            _bind(letter + routine)
+
+
+def routine(module: ir.Module, name: str, dtype: np.dtype) -> ir.Function:
+    """The declaration of a routine for a dtype (``routine(m, "gemm", f64)`` is dgemm) in an LLVM module."""
+    full = LETTERS[dtype] + name
+    kinds = _bind(full)
+    pointees = {"c": I8, "i": I32, "r": llvm_type(dtype)}
+    signature = ir.FunctionType(ir.VoidType(), [pointees[k].as_pointer() for k in kinds])
+    return cgutils.get_or_insert_function(module, signature, f"jitgrad_{full}")
+
+
+def constant_pointer(module: ir.Module, type_: Any, value: int | float) -> ir.GlobalVariable:
+    """A pointer to a read-only constant; Fortran takes numbers by reference."""
+    name = f".jitgrad.{type_}.{float(value).hex() if isinstance(value, float) else value}"
+    known = module.globals.get(name)
+    if known is None:
+        known = ir.GlobalVariable(module, type_, name)
+        known.linkage, known.global_constant, known.unnamed_addr = "private", True, True
+        known.initializer = ir.Constant(type_, value)
+    return known
+
+
+def call(builder: ir.IRBuilder, name: str, dtype: np.dtype, args: Sequence[Any]) -> None:
+    """Call a routine. A ``str`` argument becomes a character, an ``int`` or ``float`` a constant by reference;
+    pointers are passed on."""
+    module = builder.module
+    values = []
+    for arg in args:
+        if isinstance(arg, str):
+            values.append(constant_pointer(module, I8, ord(arg)))
+        elif isinstance(arg, int):
+            values.append(constant_pointer(module, I32, arg))
+        elif isinstance(arg, float):
+            values.append(constant_pointer(module, llvm_type(dtype), arg))
+        else:
+            values.append(arg)
+    builder.call(routine(module, name, dtype), values)
+
+
+def offset(builder: ir.IRBuilder, pointer: Any, elements: Any) -> Any:
+    """``pointer + elements``."""
+    if isinstance(elements, int):
+        elements = I64(elements)
+    return builder.gep(pointer, [elements], inbounds=True)
+
+
+def linear(builder: ir.IRBuilder, index: Sequence[Any], strides: Sequence[int]) -> Any:
+    """``sum(i * s)`` as an i64 value."""
+    total: Any = I64(0)
+    for i, s in zip(index, strides, strict=True):
+        if s:
+            total = builder.add(total, builder.mul(i, I64(s)))
+    return total
+
+
+def load_element(builder: ir.IRBuilder, pointer: Any, index: Any) -> Any:
+    """``pointer[index]``."""
+    return builder.load(offset(builder, pointer, index))
+
+
+def store_element(builder: ir.IRBuilder, pointer: Any, index: Any, value: Any) -> None:
+    """``pointer[index] = value``."""
+    builder.store(value, offset(builder, pointer, index))

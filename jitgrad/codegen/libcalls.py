@@ -1,0 +1,49 @@
+"""The table of library functions that Loop IR may call.
+
+A function has two forms. ``python(outs, ins, **static)`` works on contiguous NumPy arrays, writes ``outs`` in place and
+returns a status. ``emit(builder, outs, ins, static, out_buffers, in_buffers)`` writes LLVM at the builder's position: ``outs``
+and ``ins`` are typed element pointers (``double*``, ``i64*``, ``i8*`` for bool) to contiguous row-major storage, ``static`` is a
+dict, and the buffers give dtypes and shapes. It returns the status as an i64, or None where the call can't fail.
+
+A nonzero status is a key of ``FAILURES`` in ``jitgrad.loopir.build``. An array that a function updates is given both in
+``outs`` and in ``ins``; the emitted code may be handed the same pointer twice then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jitgrad.codegen import blas, lapack, rowsort
+from jitgrad.codegen.externs import register_symbols
+from jitgrad.errors import CompilationError
+
+__all__ = ["LIBRARY", "LibFn", "get", "register_symbols"]
+
+
+class LibFn(NamedTuple):
+    """The two forms of a library function; see the module's docstring."""
+
+    python: Callable[..., int]
+    emit: Callable[..., Any]
+
+
+#: Every library function by name.
+LIBRARY: dict[str, LibFn] = {
+    "gemm": LibFn(blas.gemm_python, blas.gemm_emit),
+    "potrf": LibFn(lapack.potrf_python, lapack.potrf_emit),
+    "getrf": LibFn(lapack.getrf_python, lapack.getrf_emit),
+    "getrs": LibFn(lapack.getrs_python, lapack.getrs_emit),
+    "trtrs": LibFn(lapack.trtrs_python, lapack.trtrs_emit),
+    "getri": LibFn(lapack.getri_python, lapack.getri_emit),
+    "adjugate": LibFn(lapack.adjugate_python, lapack.adjugate_emit),
+    "sort_rows": LibFn(rowsort.sort_rows_python, rowsort.sort_rows_emit),
+    "argsort_rows": LibFn(rowsort.argsort_rows_python, rowsort.argsort_rows_emit),
+}
+
+
+def get(name: str) -> LibFn:
+    """A library function by name. Raises CompilationError for an unknown one."""
+    if name not in LIBRARY:
+        raise CompilationError(f"there is no library function named {name!r}. The known ones are {', '.join(LIBRARY)}.")
+    return LIBRARY[name]

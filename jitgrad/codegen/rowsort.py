@@ -1,0 +1,197 @@
+"""Library calls ``sort_rows`` and ``argsort_rows``: stable merge sort of the rows of a matrix, NaN last.
+
+* ``sort_rows``: outs (keys, key_work), ins (keys,). Each of the ``rows`` rows of ``n`` keys is sorted in place.
+* ``argsort_rows``: outs (index, keys, index_work, key_work), ins (keys,). The rows of the int64 ``index`` get the order, and the
+  keys are sorted too.
+
+The workspaces hold one row. The sort is emitted once a module and dtype: insertion sort of short runs, then merges
+from one array to the other. A merge step selects instead of branching: on random keys a branch would be mispredicted
+every other time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
+
+from jitgrad.codegen.externs import I64, llvm_type, load_element, offset, store_element
+
+#: Length of the runs that are sorted by insertion.
+RUN = 16
+
+
+def sort_rows_python(outs: Sequence[np.ndarray], ins: Sequence[np.ndarray], *, rows: int, n: int) -> int:
+    """Sort in place. Returns 0."""
+    keys = outs[0].reshape(rows, n)
+    keys[...] = np.sort(keys, axis=1, kind="stable")
+    return 0
+
+
+def argsort_rows_python(outs: Sequence[np.ndarray], ins: Sequence[np.ndarray], *, rows: int, n: int) -> int:
+    """The order of each row, and the rows sorted in place. Returns 0."""
+    keys = outs[1].reshape(rows, n)
+    order = np.argsort(keys, axis=1, kind="stable")
+    outs[0].reshape(rows, n)[...] = order
+    keys[...] = np.take_along_axis(keys, order, axis=1)
+    return 0
+
+
+class _Emitter:
+    """Emits the body of one sort function. An element is a key, or a (key, index) pair, as a list of values."""
+
+    def __init__(self, builder: ir.IRBuilder, dtype: np.dtype) -> None:
+        self.b, self.dtype = builder, dtype
+
+    def cell(self, value: Any) -> Any:
+        """A mutable variable."""
+        return cgutils.alloca_once_value(self.b, value)
+
+    @contextlib.contextmanager
+    def repeat(self, condition: Callable[[], Any]) -> Iterator[None]:
+        """``while condition():``"""
+        head, body, done = (self.b.append_basic_block(name) for name in ("head", "body", "done"))
+        self.b.branch(head)
+        self.b.position_at_end(head)
+        self.b.cbranch(condition(), body, done)
+        self.b.position_at_end(body)
+        yield
+        self.b.branch(head)
+        self.b.position_at_end(done)
+
+    def less(self, x: Any, y: Any) -> Any:
+        """``x < y``, with NaN above every number."""
+        if self.dtype.kind == "f":
+            below = self.b.fcmp_ordered("<", x, y)
+            last = self.b.and_(self.b.fcmp_unordered("uno", y, y), self.b.fcmp_ordered("ord", x, x))
+            return self.b.or_(below, last)
+        compare = self.b.icmp_signed if self.dtype.kind == "i" else self.b.icmp_unsigned
+        return compare("<", x, y)
+
+    def bump(self, cell: Any, step: Any = 1) -> None:
+        step = I64(step) if isinstance(step, int) else step
+        self.b.store(self.b.add(self.b.load(cell), step, flags=("nuw", "nsw")), cell)
+
+    def minimum(self, x: Any, y: Any) -> Any:
+        return self.b.select(self.b.icmp_unsigned("<", x, y), x, y)
+
+    def read(self, arrays: Sequence[Any], at: Any) -> list[Any]:
+        return [load_element(self.b, p, at) for p in arrays]
+
+    def write(self, arrays: Sequence[Any], at: Any, element: Sequence[Any]) -> None:
+        for p, value in zip(arrays, element, strict=True):
+            store_element(self.b, p, at, value)
+
+    def insertion(self, arrays: Sequence[Any], lo: Any, hi: Any) -> None:
+        """Sort ``arrays[lo:hi]``."""
+        b = self.b
+        i = self.cell(b.add(lo, I64(1)))
+        with self.repeat(lambda: b.icmp_unsigned("<", b.load(i), hi)):
+            element = self.read(arrays, b.load(i))
+            hole, moving = self.cell(b.load(i)), self.cell(ir.IntType(1)(1))
+            with self.repeat(lambda: b.and_(b.icmp_unsigned(">", b.load(hole), lo), b.load(moving))):
+                before = b.sub(b.load(hole), I64(1))
+                other = self.read(arrays, before)
+                smaller = self.less(element[0], other[0])
+                b.store(smaller, moving)
+                with b.if_then(smaller):
+                    self.write(arrays, b.load(hole), other)
+                    b.store(before, hole)
+            self.write(arrays, b.load(hole), element)
+            self.bump(i)
+
+    def move(self, source: Sequence[Any], target: Sequence[Any], lo: Any, hi: Any, to: Any) -> None:
+        """``target[to:] = source[lo:hi]``."""
+        b = self.b
+        count = b.sub(hi, lo)
+        for s, t in zip(source, target, strict=True):
+            size = b.mul(count, I64(s.type.pointee.width // 8 if isinstance(s.type.pointee, ir.IntType) else self.dtype.itemsize))
+            cgutils.raw_memcpy(b, offset(b, t, to), offset(b, s, lo), size, 1)
+
+    def merge(self, source: Sequence[Any], target: Sequence[Any], lo: Any, mid: Any, hi: Any) -> None:
+        """Merge the sorted ``source[lo:mid]`` and ``source[mid:hi]`` into ``target[lo:hi]``."""
+        b = self.b
+        i, j, o = self.cell(lo), self.cell(mid), self.cell(lo)
+
+        def both() -> Any:
+            return b.and_(b.icmp_unsigned("<", b.load(i), mid), b.icmp_unsigned("<", b.load(j), hi))
+
+        with self.repeat(both):
+            left, right = self.read(source, b.load(i)), self.read(source, b.load(j))
+            take = self.less(right[0], left[0])  # on a tie the left one comes first: that makes the sort stable
+            self.write(target, b.load(o), [b.select(take, r, s) for r, s in zip(right, left, strict=True)])
+            step = b.zext(take, I64)
+            self.bump(j, step)
+            self.bump(i, b.xor(step, I64(1)))
+            self.bump(o)
+        for cell, end in ((i, mid), (j, hi)):
+            self.move(source, target, b.load(cell), end, b.load(o))
+            self.bump(o, b.sub(end, b.load(cell)))
+
+    def sort(self, arrays: Sequence[Any], work: Sequence[Any], n: Any) -> None:
+        """Sort ``arrays[:n]``."""
+        b = self.b
+        lo = self.cell(I64(0))
+        with self.repeat(lambda: b.icmp_unsigned("<", b.load(lo), n)):
+            start = b.load(lo)
+            self.insertion(arrays, start, self.minimum(b.add(start, I64(RUN)), n))
+            self.bump(lo, RUN)
+        source, target = [self.cell(p) for p in arrays], [self.cell(p) for p in work]
+        width = self.cell(I64(RUN))
+        with self.repeat(lambda: b.icmp_unsigned("<", b.load(width), n)):
+            w, s, t = b.load(width), [b.load(c) for c in source], [b.load(c) for c in target]
+            b.store(I64(0), lo)
+            with self.repeat(lambda: b.icmp_unsigned("<", b.load(lo), n)):
+                start = b.load(lo)
+                mid = self.minimum(b.add(start, w), n)
+                self.merge(s, t, start, mid, self.minimum(b.add(mid, w), n))
+                self.bump(lo, b.add(w, w))
+            for cells, pointers in ((source, t), (target, s)):
+                for cell, p in zip(cells, pointers, strict=True):
+                    b.store(p, cell)
+            b.store(b.add(w, w), width)
+        last = [b.load(c) for c in source]
+        with b.if_then(b.icmp_unsigned("!=", b.ptrtoint(last[0], I64), b.ptrtoint(arrays[0], I64))):
+            self.move(last, arrays, I64(0), n, I64(0))
+
+
+def _sort_function(module: ir.Module, dtype: np.dtype, indexed: bool) -> ir.Function:
+    """``void sort(keys*, [index*,] key_work*, [index_work*,] n)``, emitted into the module at the first use."""
+    name = f"jitgrad_{'argsort' if indexed else 'sort'}_{dtype}"
+    known = module.globals.get(name)
+    if known is not None:
+        return known
+    pointers = [llvm_type(dtype).as_pointer()] + ([I64.as_pointer()] if indexed else [])
+    fn = ir.Function(module, ir.FunctionType(ir.VoidType(), [*pointers, *pointers, I64]), name)
+    fn.linkage = "internal"
+    for arg in fn.args[:-1]:
+        arg.add_attribute("noalias")
+    builder = ir.IRBuilder(fn.append_basic_block("entry"))
+    half = len(pointers)
+    _Emitter(builder, dtype).sort(fn.args[:half], fn.args[half:-1], fn.args[-1])
+    builder.ret_void()
+    return fn
+
+
+def sort_rows_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> None:
+    """One call a row."""
+    n = static["n"]
+    fn = _sort_function(builder.module, out_buffers[0].dtype, indexed=False)
+    with cgutils.for_range(builder, I64(static["rows"])) as loop:
+        builder.call(fn, [offset(builder, outs[0], builder.mul(loop.index, I64(n))), outs[1], I64(n)])
+
+
+def argsort_rows_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> None:
+    """One call a row, after numbering its elements."""
+    n = static["n"]
+    fn = _sort_function(builder.module, out_buffers[1].dtype, indexed=True)
+    with cgutils.for_range(builder, I64(static["rows"])) as loop:
+        start = builder.mul(loop.index, I64(n))
+        index, keys = offset(builder, outs[0], start), offset(builder, outs[1], start)
+        with cgutils.for_range(builder, I64(n)) as element:
+            store_element(builder, index, element.index, element.index)
+        builder.call(fn, [keys, index, outs[3], outs[2], I64(n)])

@@ -1,0 +1,304 @@
+"""Products of two arrays: the op ``einsum``, and its lowering to loops or to matrix products by BLAS."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jitgrad.errors import DtypeError, IRError, ShapeError
+from jitgrad.ir.index import Dim
+from jitgrad.ir.types import TensorType, bool_
+from jitgrad.ops.op import OpRule, Sample, Var, apply, register
+
+GEMM_MIN = 1000
+
+
+def parse_spec(spec: str) -> tuple[str, str, str]:
+    """The letters of ``x``, of ``y`` and of the result. Raises IRError for a spec that ``einsum`` does not take."""
+    operands, arrow, out = spec.partition("->")
+    x, comma, y = operands.partition(",")
+    letters = x + y + out
+    if not (arrow and comma) or (letters and not (letters.isascii() and letters.isalpha())):
+        raise IRError(f"einsum does not take the spec {spec!r}. It has the form 'ij,jk->ik'. Write all three lists of letters.")
+    for part in (x, y, out):
+        if len(set(part)) != len(part):
+            raise IRError(
+                f"einsum does not take the spec {spec!r}. A letter is repeated in {part!r}. "
+                "Take the diagonal of the operand first."
+            )
+    if not (set(x) <= set(y) | set(out) and set(y) <= set(x) | set(out) and set(out) <= set(x) | set(y)):
+        raise IRError(
+            f"einsum does not take the spec {spec!r}. Every letter has to occur in two of the three lists. "
+            "Sum an operand over a letter that is in no other list first."
+        )
+    return x, y, out
+
+
+def extents_of(spec: str, x: Sequence[Any], y: Sequence[Any]) -> dict[str, Any]:
+    """The extent of each letter from the operands' shapes. Raises ShapeError."""
+    xl, yl, _ = parse_spec(spec)
+    extents: dict[str, Any] = {}
+    for letters, shape in ((xl, x), (yl, y)):
+        if len(letters) != len(shape):
+            raise ShapeError(
+                f"a product got an operand of shape {tuple(shape)} for the axes {letters!r} of {spec!r}. "
+                f"It has {len(shape)} axes, not {len(letters)}. Reshape the operand."
+            )
+        for letter, extent in zip(letters, shape, strict=True):
+            if extents.setdefault(letter, extent) != extent:
+                raise ShapeError(
+                    f"shapes {tuple(x)} and {tuple(y)} do not fit in the product {spec!r}. "
+                    f"The axis {letter!r} has extent {extents[letter]} in one and {extent} in the other. "
+                    "Transpose or reshape an operand."
+                )
+    return extents
+
+
+def einsum(spec: str, x: Var, y: Var) -> Var:
+    """The op on Vars."""
+    return apply("einsum", x, y, spec=spec)
+
+
+def _samples(rng: np.random.Generator) -> list[Sample]:
+    cases = [
+        ("ij,jk->ik", (3, 4), (4, 2)),
+        ("ij,kj->ki", (3, 4), (2, 4)),
+        ("ji,jk->ik", (4, 3), (4, 2)),
+        ("ij,j->i", (3, 4), (4,)),
+        ("i,ij->j", (3,), (3, 4)),
+        ("i,i->", (5,), (5,)),
+        ("i,j->ji", (3,), (2,)),
+        ("ij,ij->ij", (2, 3), (2, 3)),
+        ("ij,ij->", (2, 3), (2, 3)),
+        ("bij,bjk->bik", (2, 3, 4), (2, 4, 2)),
+        ("bihd,bjhd->bhij", (2, 3, 2, 4), (2, 5, 2, 4)),
+        ("abc,cbd->da", (2, 3, 4), (4, 3, 2)),
+        ("ij,jk->ik", (1, 4), (4, 1)),
+        (",i->i", (), (3,)),
+        ("ij,jk->ik", (12, 13), (13, 14)),
+    ]
+    result = [Sample((rng.standard_normal(x), rng.standard_normal(y)), {"spec": s}) for s, x, y in cases]
+    result += [
+        Sample((np.ones((3, 0)), np.ones((0, 2))), {"spec": "ij,jk->ik"}, grad=False),
+        Sample((np.ones((0, 3)), np.ones((3, 2))), {"spec": "ij,jk->ik"}, grad=False),
+        Sample((rng.integers(-9, 9, (3, 4)), rng.integers(-9, 9, (4, 2))), {"spec": "ij,jk->ik"}, grad=False),
+        Sample((rng.random((3, 4)) < 0.5, rng.random((4, 2)) < 0.3), {"spec": "ij,jk->ik"}, grad=False),
+    ]
+    return result
+
+
+@register
+class Einsum(OpRule):
+    """``einsum(x, y){spec}``: the sum over the letters that are not in the result of the products of elements.
+
+    Both operands have one dtype; the result has it too. The spec names the axes of ``x``, of ``y`` and of the result; no
+    letter is repeated in one list, and each occurs in at least two. For bool, sums are ``or`` and products ``and``.
+    """
+
+    name = "einsum"
+    samples = _samples
+
+    def infer(self, x: TensorType, y: TensorType, *, spec: str) -> TensorType:
+        if x.dtype != y.dtype:
+            raise DtypeError(f"einsum of {x.dtype} and {y.dtype}. Both operands have one dtype in the IR. Insert a cast.")
+        extents = extents_of(spec, x.shape, y.shape)
+        return TensorType(x.dtype, tuple(extents[c] for c in parse_spec(spec)[2]))
+
+    def eval(self, x: np.ndarray, y: np.ndarray, *, spec: str) -> np.ndarray:
+        # optimize=True means BLAS. It is for floats only: integers wrap in their own dtype without it.
+        with np.errstate(all="ignore"):
+            return np.asarray(np.einsum(spec, x, y, optimize=x.dtype.kind == "f"), dtype=x.dtype)
+
+    def vjp(self, g: Var, out: Var, x: Var, y: Var, *, spec: str) -> Sequence[Var | None]:
+        xl, yl, ol = parse_spec(spec)
+        return einsum(f"{ol},{yl}->{xl}", g, y), einsum(f"{xl},{ol}->{yl}", x, g)
+
+    def jvp(self, ts: Sequence[Var | None], out: Var, x: Var, y: Var, *, spec: str) -> Var | None:
+        tx, ty = ts
+        left = None if tx is None else einsum(spec, tx, y)
+        right = None if ty is None else einsum(spec, x, ty)
+        return left + right if left is not None and right is not None else left if right is None else right
+
+    def lower(self, b: Any, x: Any, y: Any, *, spec: str) -> Any:
+        extents = extents_of(spec, x.shape, y.shape)
+        xl, yl, ol = ("".join(c for c in part if extents[c] != 1) for part in parse_spec(spec))
+        shape = tuple(extents[c] for c in parse_spec(spec)[2])
+        x = b.reshape(x, tuple(extents[c] for c in xl))
+        y = b.reshape(y, tuple(extents[c] for c in yl))
+        groups = classify(xl, yl, ol)
+        sizes = [math.prod(extents[c] for c in group) for group in (groups.m, groups.n, groups.k)]
+        if x.dtype.kind != "f" or min(sizes) <= 1 or 0 in extents.values() or math.prod(sizes) < GEMM_MIN:
+            out = lower_loops(b, x, y, xl, yl, ol, extents)
+        else:
+            out = lower_gemm(b, x, y, xl, yl, ol, extents)
+        return b.reshape(out, shape)
+
+
+class Groups(NamedTuple):
+    """The letters of a product by where they occur: in all three lists, in x and the result, in y and the result, in x
+    and y."""
+
+    batch: str
+    m: str
+    n: str
+    k: str
+
+
+def classify(x: str, y: str, out: str) -> Groups:
+    """Sort the letters into :class:`Groups`; each group in the order of the first list it occurs in."""
+    return Groups(
+        "".join(c for c in out if c in x and c in y),
+        "".join(c for c in x if c in out and c not in y),
+        "".join(c for c in y if c in out and c not in x),
+        "".join(c for c in x if c in y and c not in out),
+    )
+
+
+def strides_of(letters: str, extents: Mapping[str, int]) -> dict[str, int]:
+    """The strides, in elements, of a contiguous array whose axes these letters name."""
+    strides, step = {}, 1
+    for c in reversed(letters):
+        strides[c] = step
+        step *= extents[c]
+    return strides
+
+
+# Plain loops
+
+
+def lower_loops(b: Any, x: Any, y: Any, xl: str, yl: str, ol: str, extents: Mapping[str, int]) -> Any:
+    """A loop nest that accumulates in a register (a dot product) or along rows of the result, whichever streams."""
+    order = loop_order(xl, yl, ol, extents)
+    reduced = [c for c in order if c not in ol]
+    is_bool = x.dtype == bool_
+
+    def product(*index: Dim) -> Any:
+        at = dict(zip(order, index, strict=True))
+        left, right = x[tuple(at[c] for c in xl)], y[tuple(at[c] for c in yl)]
+        return left & right if is_bool else left * right
+
+    shape = [extents[c] for c in order]
+    if not reduced:
+        return b.pointwise(shape, x.dtype, product)
+    axes = tuple(k for k, c in enumerate(order) if c in reduced)
+    return b.reduce(shape, axes, "or=" if is_bool else "+=", x.dtype, product)
+
+
+def loop_order(xl: str, yl: str, ol: str, extents: Mapping[str, int]) -> str:
+    """The letters from the outermost loop to the innermost; those of the result keep their order.
+
+    The innermost loop is either over a summed letter, or over the result's last one. It costs nothing where an
+    operand does not depend on it, one where it walks through memory in order, more where it jumps; a loop over the
+    result's last letter loads and stores the result too.
+    """
+    xs, ys = strides_of(xl, extents), strides_of(yl, extents)
+
+    def cost(c: str) -> float:
+        per_step = sum({0: 0, 1: 1}.get(strides.get(c, 0), 8) for strides in (xs, ys))
+        return (per_step + (2 if c in ol else 0)) * (4 if extents[c] < 4 else 1)
+
+    # Long strides outside, short ones inside.
+    reduced = sorted((c for c in xl if c not in ol), key=lambda c: -max(xs[c], ys[c]))
+    if not reduced or not ol:
+        return ol + "".join(reduced)
+    inner = min(reduced, key=cost)
+    if cost(ol[-1]) < cost(inner):
+        return ol[:-1] + "".join(reduced) + ol[-1]
+    reduced.remove(inner)
+    return ol + "".join(reduced) + inner
+
+
+# Matrix products
+
+
+class View(NamedTuple):
+    """How the letters of an operand, in memory order ``letters``, are read as a stack of matrices: the strides of the row
+    group, of the column group and of each batch letter."""
+
+    rows: int
+    cols: int
+    batch: tuple[int, ...]
+
+
+def merged_stride(group: str, strides: Mapping[str, int], extents: Mapping[str, int]) -> int | None:
+    """The stride of a group of letters read as one axis, or None where it takes more than one."""
+    for outer, inner in itertools.pairwise(group):
+        if strides[outer] != strides[inner] * extents[inner]:
+            return None
+    return strides[group[-1]]
+
+
+def matrix_view(letters: str, rows: str, cols: str, batch: str, extents: Mapping[str, int]) -> View | None:
+    """The view that BLAS can read without a copy, or None."""
+    strides = strides_of(letters, extents)
+    r, c = merged_stride(rows, strides, extents), merged_stride(cols, strides, extents)
+    if r is None or c is None or 1 not in (r, c):
+        return None
+    return View(r, c, tuple(strides[z] for z in batch))
+
+
+def plan_gemm(xl: str, yl: str, ol: str, extents: Mapping[str, int]) -> tuple[Groups, str, str, str]:
+    """The order of the letters in each group, and the layouts of the operands and the result.
+
+    A layout that differs from the given one means a copy. Of the possible orders, the one that copies least is taken.
+    """
+    g = classify(xl, yl, ol)
+
+    def both(group: str, other: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((group, "".join(c for c in other if c in group))))
+
+    def copied(layout: str, rows: str, cols: str) -> int:
+        view = matrix_view(layout, rows, cols, g.batch, extents)
+        return 0 if view is not None else math.prod(extents[c] for c in layout)
+
+    def cost(mnk: tuple[str, str, str]) -> int:
+        m, n, k = mnk
+        return copied(xl, m, k) + copied(yl, k, n) + copied(ol, m, n)
+
+    m, n, k = min(itertools.product(both(g.m, ol), both(g.n, ol), both(g.k, yl)), key=cost)
+    layouts = [
+        layout if copied(layout, rows, cols) == 0 else g.batch + rows + cols
+        for layout, rows, cols in ((xl, m, k), (yl, k, n), (ol, m, n))
+    ]
+    return Groups(g.batch, m, n, k), layouts[0], layouts[1], layouts[2]
+
+
+def permuted(b: Any, t: Any, letters: str, target: str) -> Any:
+    """The tensor with its axes in the order ``target``; itself where they are."""
+    if letters == target:
+        return t
+    shape = [t.shape[letters.index(c)] for c in target]
+    return b.pointwise(shape, t.dtype, lambda *i: t[tuple(i[target.index(c)] for c in letters)])
+
+
+def lower_gemm(b: Any, x: Any, y: Any, xl: str, yl: str, ol: str, extents: Mapping[str, int]) -> Any:
+    """One library call, after copies where a group of letters can't be read as one axis."""
+    g, x_layout, y_layout, out_layout = plan_gemm(xl, yl, ol, extents)
+    x, y = permuted(b, x, xl, x_layout), permuted(b, y, yl, y_layout)
+    out = b.empty([extents[c] for c in out_layout], x.dtype)
+    views = [
+        matrix_view(layout, rows, cols, g.batch, extents)
+        for layout, rows, cols in ((x_layout, g.m, g.k), (y_layout, g.k, g.n), (out_layout, g.m, g.n))
+    ]
+    a, c, d = views
+    assert a and c and d, (xl, yl, ol)
+    b.libcall(
+        "gemm",
+        [out],
+        [x, y],
+        m=math.prod(extents[z] for z in g.m),
+        n=math.prod(extents[z] for z in g.n),
+        k=math.prod(extents[z] for z in g.k),
+        a=a[:2],
+        b=c[:2],
+        c=d[:2],
+        batch=tuple(extents[z] for z in g.batch),
+        a_batch=a.batch,
+        b_batch=c.batch,
+        c_batch=d.batch,
+    )
+    return permuted(b, out, out_layout, ol)

@@ -1,0 +1,121 @@
+"""sort and argsort along an axis: stable, NaN last, as ``np.sort(kind="stable")``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import ShapeError
+from jitgrad.ir.types import TensorType, i64
+from jitgrad.ops.op import Cotangent, OpRule, Sample, Var, apply, register, zeros
+
+
+def check_axis(name: str, x: TensorType, axis: int) -> None:
+    """Raise a ShapeError unless ``axis`` is an axis of ``x``, counted from 0."""
+    if not 0 <= axis < x.ndim:
+        raise ShapeError(
+            f"{name} along axis {axis} of an array of shape {tuple(x.shape)}. The array has {x.ndim} axes. "
+            "Name one of them."
+        )
+
+
+def order_index(x: Var, axis: int) -> tuple[Var, ...]:
+    """Index arrays, one an axis and all of x's shape, that put x in order: ``sort(x) == x[order_index(x)]``."""
+    order = apply("argsort", x, axis=axis)
+    return tuple(
+        order if k == axis else Var(x.b, x.b.emit("iota", shape=x.shape, axis=k, dtype=i64)) for k in range(x.ndim)
+    )
+
+
+def to_rows(b: Any, x: Any, axis: int) -> Any:
+    """A mutable copy with the given axis moved last."""
+    if axis == x.ndim - 1:
+        return b.copy(x)
+    shape = (*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis])
+    return b.pointwise(shape, x.dtype, lambda *i: x[(*i[:axis], i[-1], *i[axis:-1])])
+
+
+def from_rows(b: Any, rows: Any, axis: int) -> Any:
+    """The last axis moved back to its place."""
+    if axis == rows.ndim - 1:
+        return rows
+    shape = (*rows.shape[:axis], rows.shape[-1], *rows.shape[axis:-1])
+    return b.pointwise(shape, rows.dtype, lambda *i: rows[(*i[:axis], *i[axis + 1 :], i[axis])])
+
+
+def _samples(rng: np.random.Generator) -> list[Sample]:
+    result = [
+        Sample((rng.permutation(12).astype(float),), {"axis": 0}),
+        Sample((rng.permutation(60).reshape(3, 5, 4) / 7.0,), {"axis": 1}),
+        Sample((rng.permutation(40).reshape(2, 20) / 7.0,), {"axis": 1}),
+    ]
+    ties = np.round(rng.standard_normal((4, 50)))
+    ties[rng.random(ties.shape) < 0.1] = np.nan
+    others = [ties, rng.integers(-5, 5, (50, 2)), rng.random((2, 9)) < 0.5, np.ones((2, 0)), np.ones((0, 2))]
+    others += [rng.integers(0, 9, (3, 40), dtype=np.uint8), np.array([[np.inf, -np.inf, -0.0, 0.0, np.nan]])]
+    return result + [Sample((x,), {"axis": axis}, grad=False) for x in others for axis in (0, 1)]
+
+
+@register
+class Argsort(OpRule):
+    """``argsort(x){axis}``: the int64 indices that sort ``x`` along an axis; equal elements keep their order, NaN is last."""
+
+    name = "argsort"
+    differentiable = False
+    samples = _samples
+
+    def infer(self, x: TensorType, *, axis: int) -> TensorType:
+        check_axis(self.name, x, axis)
+        return TensorType(i64, x.shape)
+
+    def eval(self, x: np.ndarray, *, axis: int) -> np.ndarray:
+        return np.argsort(x, axis=axis, kind="stable").astype(np.int64, copy=False)
+
+    def lower(self, b: Any, x: Any, *, axis: int) -> Any:
+        n, size = x.shape[axis], math.prod(x.shape)
+        if n <= 1 or size == 0:
+            return b.pointwise(x.shape, i64, lambda *i: b.const(0, i64))
+        keys = to_rows(b, x, axis)
+        outs = [b.empty(keys.shape, i64), keys, b.empty((n,), i64), b.empty((n,), x.dtype)]
+        b.libcall("argsort_rows", outs, [keys], rows=size // n, n=n)
+        return from_rows(b, outs[0], axis)
+
+
+@register
+class Sort(OpRule):
+    """``sort(x){axis}``: the elements in ascending order along an axis, NaN last.
+
+    Derivatives move with the elements; among equal elements, with their original order.
+    """
+
+    name = "sort"
+    samples = _samples
+
+    def infer(self, x: TensorType, *, axis: int) -> TensorType:
+        check_axis(self.name, x, axis)
+        return x
+
+    def eval(self, x: np.ndarray, *, axis: int) -> np.ndarray:
+        return np.sort(x, axis=axis, kind="stable")
+
+    def pullback(self, g: Cotangent, out: Var, x: Var, *, axis: int) -> Sequence[Cotangent | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        index, axes = order_index(x, axis), tuple(range(x.ndim))
+
+        def back(v: Var) -> Var:
+            return apply("scatter_add", zeros(x.b, v.type), v, *index, axes=axes, at=0)
+
+        return [Cotangent(back(g.value), None if g.mask is None else back(g.mask))]
+
+    def jvp(self, ts: Sequence[Var | None], out: Var, x: Var, *, axis: int) -> Var | None:
+        (t,) = ts
+        return None if t is None else apply("gather", t, *order_index(x, axis), axes=tuple(range(x.ndim)), at=0)
+
+    def lower(self, b: Any, x: Any, *, axis: int) -> Any:
+        n, size = x.shape[axis], math.prod(x.shape)
+        keys = to_rows(b, x, axis)
+        if n > 1 and size:
+            b.libcall("sort_rows", [keys, b.empty((n,), x.dtype)], [keys], rows=size // n, n=n)
+        return from_rows(b, keys, axis)
