@@ -31,8 +31,9 @@ class ScalarFunction:
     """One scalar function; see the module's docstring.
 
     ``python`` is a format string over ``{0}``, ``{1}``, ... (operands) and ``{T}`` (the result's dtype,
-    ``np.float32``); it works on NumPy scalars under CPython and under ``numba.njit``, and keeps single precision single. None where
-    Python source goes by ``compose`` too. ``infix`` is an operator that replaces it for 64-bit integers and floats.
+    ``np.float32``); it works on NumPy scalars under CPython and under ``numba.njit``, and keeps single precision
+    single. None where Python source goes by ``compose`` too. ``infix`` is an operator that replaces it for 64-bit
+    integers and floats.
     """
 
     name: str
@@ -175,7 +176,8 @@ def python_source(op: str, args: Sequence[str], dtype: np.dtype, operand_dtype: 
     if op == "cast" and dtype == bool_:
         return f"({args[0]} != 0)"
     if op == "power" and operand_dtype.kind != "f":
-        return f"np.{dtype.name}(h.power({args[0]}, {args[1]}, np.{dtype.name}(1)))"  # np.power raises on negative exponents
+        # np.power raises on negative exponents under CPython but not under Numba.
+        return f"np.{dtype.name}(h.power({args[0]}, {args[1]}, np.{dtype.name}(1)))"
     wide = operand_dtype.kind == "f" or operand_dtype.itemsize == 8
     template = entry.infix if entry.infix is not None and wide else entry.python
     if template is None:

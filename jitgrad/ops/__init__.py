@@ -1,0 +1,29 @@
+"""The ops. Importing this package enters all of them into ``jitgrad.ir.core.OPS``."""
+
+from jitgrad.ops import (
+    arithmetic,
+    creation,
+    elementwise,
+    indexing,
+    logic,
+    products,
+    reduction,
+    scans,
+    shape,
+    special,
+    transcendental,
+)
+
+__all__ = [
+    "arithmetic",
+    "creation",
+    "elementwise",
+    "indexing",
+    "logic",
+    "products",
+    "reduction",
+    "scans",
+    "shape",
+    "special",
+    "transcendental",
+]
