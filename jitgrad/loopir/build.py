@@ -18,6 +18,7 @@ from jitgrad.ir.location import Location
 from jitgrad.ir.types import bool_
 from jitgrad.loopir.nodes import (
     Assign,
+    Block,
     Buffer,
     Comment,
     Const,
@@ -113,6 +114,7 @@ class LoopBuilder:
     def __init__(self) -> None:
         self._stack: list[list[Stmt]] = [[]]
         self._counts: dict[str, int] = {}
+        self._variables: dict[tuple[int, Dim], Sym] = {}
         self.loc: Location | None = None
         self.hint: str | None = None  # the user's name for the value that is being lowered
 
@@ -122,10 +124,33 @@ class LoopBuilder:
         assert len(self._stack) == 1
         return tuple(self._stack[0])
 
+    @contextlib.contextmanager
+    def kernel(self) -> Iterator[None]:
+        """Keep the top-level statements emitted inside together if they share locals."""
+        outer = self._stack[0]
+        self._stack[0] = []
+        try:
+            yield
+        finally:
+            inner, self._stack[0] = self._stack[0], outer
+        if any(isinstance(s, Let) for s in inner):
+            outer.append(Block(tuple(inner)))
+        else:
+            outer.extend(inner)
+
+    def name_for(self, name: str) -> str:
+        """A name that no other buffer, loop variable or local of this program has."""
+        return self._unique(name)
+
     def _unique(self, name: str) -> str:
-        n = self._counts.get(name, 0)
-        self._counts[name] = n + 1
-        return f"{name}{n}" if n or name in ("t", "i", "acc") else name
+        bare = name in ("t", "i", "acc", "v", "c")
+        while True:
+            n = self._counts.get(name, 0)
+            self._counts[name] = n + 1
+            candidate = f"{name}{n}" if n or bare else name
+            if candidate == name or candidate not in self._counts:
+                self._counts.setdefault(candidate, 1)
+                return candidate
 
     # Values
 
@@ -230,7 +255,25 @@ class LoopBuilder:
     @contextlib.contextmanager
     def loop(self, hi: Dim, lo: Dim = 0, step: int = 1, name: str = "i") -> Iterator[IndexExpr]:
         """``for i in range(lo, hi, step)``; a negative step counts down from ``lo`` while ``i > hi``."""
-        ends = [e.bounds for e in (lo, hi) if isinstance(e, IndexExpr)] + [(e, e) for e in (lo, hi) if isinstance(e, int)]
+        var = self._variable(lo, hi, step, name)
+        self._stack.append([])
+        try:
+            yield expr(var)
+        finally:
+            body = tuple(self._stack.pop())
+        self.emit(Loop(var, lo, hi, body, step))
+
+    def _variable(self, lo: Dim, hi: Dim, step: int, name: str) -> Sym:
+        """A loop variable with its bounds.
+
+        Plain loops ``for i in range(n)`` at one depth share one variable an extent, so that expressions over the same
+        index space are the same objects, and fusing two nests renames nothing.
+        """
+        plain = lo == 0 and step == 1 and isinstance(hi, int)
+        key = (len(self._stack), hi)
+        if plain and key in self._variables:
+            return self._variables[key]
+        ends = [e.bounds if isinstance(e, IndexExpr) else (e, e) for e in (lo, hi)]
         lows, highs = [a for a, _ in ends], [b for _, b in ends]
         low = None if None in lows else min(lows)  # pyright: ignore[reportArgumentType]
         high = None if None in highs else max(highs)  # pyright: ignore[reportArgumentType]
@@ -241,12 +284,9 @@ class LoopBuilder:
         if low is not None and high is not None and high < low:
             high = low  # an empty loop: the bounds must still be an interval
         var = Sym(self._unique(name), low, high)
-        self._stack.append([])
-        try:
-            yield expr(var)
-        finally:
-            body = tuple(self._stack.pop())
-        self.emit(Loop(var, lo, hi, body, step))
+        if plain:
+            self._variables[key] = var
+        return var
 
     @contextlib.contextmanager
     def loops(self, shape: Sequence[Dim]) -> Iterator[tuple[Dim, ...]]:

@@ -8,6 +8,7 @@ symbols are loop variables, or (see :func:`dynamic`) integer scalar expressions,
 from __future__ import annotations
 
 import dataclasses
+import functools
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, Union
@@ -171,7 +172,7 @@ class Const(Expr):
     value: np.generic
 
     def __new__(cls, value: Any, dtype: np.dtype) -> Const:
-        v = np.asarray(value).astype(dtype)[()]
+        v = np.asarray(value).astype(dtype).reshape(())[()]
         return cls._make((dtype, v.tobytes()), dtype=dtype, value=v)
 
     def __repr__(self) -> str:
@@ -356,6 +357,13 @@ class While:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Block:
+    """Statements in order, with the locals that they share. Only at top level, where it makes them one kernel."""
+
+    body: tuple[Stmt, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class LibCall:
     """Call ``fn`` of ``jitgrad.codegen.libcalls`` on whole buffers. It writes ``outs``, reads ``ins``, and may return a
     nonzero status, which ends the program and raises. ``static`` are compile-time parameters."""
@@ -378,7 +386,7 @@ class Comment:
     text: str
 
 
-Stmt = Union[Loop, Store, Let, Assign, If, While, LibCall, Fail, Comment]
+Stmt = Union[Loop, Store, Let, Assign, If, While, Block, LibCall, Fail, Comment]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -390,6 +398,20 @@ class Program:
     params: tuple[Buffer, ...]
     results: tuple[Buffer, ...]
     body: tuple[Stmt, ...]
+
+    @functools.cached_property
+    def constants(self) -> tuple[Buffer, ...]:
+        """Root buffers of kind ``"const"`` that the body reads, in a fixed order."""
+        from jitgrad.loopir.walk import buffers_of
+
+        return tuple(dict.fromkeys(t for s in self.body for t in buffers_of(s) if t.kind == "const"))
+
+    @functools.cached_property
+    def temporaries(self) -> tuple[Buffer, ...]:
+        """Root buffers of kind ``"temp"`` that the body touches, in a fixed order."""
+        from jitgrad.loopir.walk import buffers_of
+
+        return tuple(dict.fromkeys(t for s in self.body for t in buffers_of(s) if t.kind == "temp"))
 
 
 def substitute_index(e: Dim, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Dim:

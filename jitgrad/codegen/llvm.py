@@ -1,0 +1,337 @@
+"""Loop IR rendered as LLVM, with llvmlite's IRBuilder.
+
+Every top-level statement becomes one internal function whose parameters are the buffers that it touches, all
+``noalias``: two parameters never share storage that either writes (buffer placement gives one parameter to buffers
+that share). Statements that are equal after renaming buffers, loop variables and locals become one function.
+
+Floating point: ``contract`` on every sum and product, so that multiply-adds fuse; ``reassoc`` only on the update of a
+reduction, so that it vectorises. Nothing else is relaxed: NaN, infinities and signed zeros are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from jitgrad.codegen.libcalls import LIBRARY
+from jitgrad.codegen.llvm_scalar import I8, I64, ScalarEmitter, memory_type
+from jitgrad.errors import CompilationError
+from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
+from jitgrad.loopir.build import flatten_index
+from jitgrad.loopir.nodes import (
+    Assign,
+    Block,
+    Buffer,
+    Comment,
+    Const,
+    Expr,
+    Fail,
+    If,
+    Index,
+    Let,
+    LibCall,
+    Load,
+    Local,
+    Loop,
+    Program,
+    Scalar,
+    Stmt,
+    Store,
+    While,
+)
+from jitgrad.loopir.walk import buffers_of, statement_key, written
+
+_UPDATE = {"+=": "add", "*=": "multiply", "max=": "maximum", "min=": "minimum", "or=": "logical_or", "and=": "logical_and"}
+
+
+class _Scope:
+    """Values known in one basic-block scope. A value is dropped when something it was computed from is written."""
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values: dict[Expr, Any] = {}
+
+
+class KernelEmitter:
+    """Emits the body of one function: ``stmts`` over parameters that are pointers to ``buffers``."""
+
+    def __init__(self, function: ir.Function, pointers: dict[Buffer, Any]) -> None:
+        self.function = function
+        self.pointers = pointers
+        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.scalars = ScalarEmitter(self.b)
+        self.env: dict[Term, Any] = {}
+        self.locals: dict[Local, Any] = {}
+        self.scopes: list[_Scope] = [_Scope()]
+        self._reads: dict[Expr, frozenset[Any]] = {}
+
+    # Expressions
+
+    def reads(self, e: Expr) -> frozenset[Any]:
+        """The root buffers and locals that the value of an expression depends on."""
+        found = self._reads.get(e)
+        if found is None:
+            found = frozenset().union(*(self.reads(c) for c in e.children()))
+            if isinstance(e, Load):
+                found |= {e.buffer.root}
+            elif isinstance(e, Local):
+                found |= {e}
+            self._reads[e] = found
+        return found
+
+    def forget(self, changed: Iterable[Any]) -> None:
+        """Drop every known value that was computed from something in ``changed``."""
+        changed = frozenset(changed)
+        if not changed:
+            return
+        for scope in self.scopes:
+            stale = [e for e in scope.values if self.reads(e) & changed]
+            for e in stale:
+                del scope.values[e]
+
+    def expr(self, e: Expr) -> Any:
+        for scope in self.scopes:
+            if e in scope.values:
+                return scope.values[e]
+        value = self._compute(e)
+        self.scopes[-1].values[e] = value
+        return value
+
+    def _compute(self, e: Expr) -> Any:
+        if isinstance(e, Const):
+            return self.scalars.constant(e.value, e.dtype)
+        if isinstance(e, Scalar):
+            return self.scalars.emit(e, self.expr)
+        if isinstance(e, Load):
+            return self._from_memory(self.b.load(self.address(e.buffer, e.index)), e.dtype)
+        if isinstance(e, Index):
+            return self.index(e.index)
+        if isinstance(e, Local):
+            return self._from_memory(self.b.load(self.locals[e]), e.dtype)
+        raise CompilationError(f"no LLVM for {e!r}")
+
+    def _from_memory(self, value: Any, dtype: np.dtype) -> Any:
+        return self.b.icmp_unsigned("!=", value, I8(0)) if dtype == np.bool_ else value
+
+    def _to_memory(self, value: Any, dtype: np.dtype) -> Any:
+        return self.b.zext(value, I8) if dtype == np.bool_ else value
+
+    def index(self, e: Dim) -> Any:
+        """An index expression as an i64."""
+        if not isinstance(e, IndexExpr):
+            return I64(e)
+        total = None
+        for term, c in e.terms:
+            value = self.term(term)
+            if c != 1:
+                value = self.b.mul(value, I64(c), flags=("nsw",))
+            total = value if total is None else self.b.add(total, value, flags=("nsw",))
+        return self.b.add(total, I64(e.constant), flags=("nsw",)) if e.constant else total
+
+    def term(self, t: Term) -> Any:
+        if isinstance(t, Sym):
+            return self.expr(t.payload) if t.payload is not None else self.env[t]
+        if isinstance(t, Product):
+            return self.b.mul(self.index(t.left), self.index(t.right), flags=("nsw",))
+        assert isinstance(t, (Quotient, Remainder))
+        base, d = self.index(t.base), I64(t.divisor)
+        lo = t.base.bounds[0]
+        if lo is not None and lo >= 0:
+            return self.b.udiv(base, d) if isinstance(t, Quotient) else self.b.urem(base, d)
+        r = self.b.srem(base, d)
+        r = self.b.select(self.b.icmp_signed("<", r, I64(0)), self.b.add(r, d), r)
+        return r if isinstance(t, Remainder) else self.b.sdiv(self.b.sub(base, r), d)
+
+    def address(self, buffer: Buffer, index: Sequence[Dim]) -> Any:
+        return self.b.gep(self.pointers[buffer.root], [self.index(flatten_index(buffer.shape, index))], inbounds=True)
+
+    # Statements
+
+    def block(self, stmts: Sequence[Stmt]) -> None:
+        for s in stmts:
+            self.statement(s)
+
+    def statement(self, s: Stmt) -> None:
+        if isinstance(s, Block):
+            self.block(s.body)
+        elif isinstance(s, Loop):
+            self.loop(s)
+        elif isinstance(s, Store):
+            self.store(s)
+        elif isinstance(s, Let):
+            slot = self._alloca(s.local)
+            self.b.store(self._to_memory(self.expr(s.value), s.local.dtype), slot)
+            self.forget([s.local])
+        elif isinstance(s, Assign):
+            value = self.expr(s.value)
+            if s.mode != "=":
+                value = self.scalars.update(_UPDATE[s.mode], self.expr(s.local), value, s.local.dtype)
+            self.b.store(self._to_memory(value, s.local.dtype), self.locals[s.local])
+            self.forget([s.local])
+        elif isinstance(s, If):
+            self.conditional(s)
+        elif isinstance(s, While):
+            self.repeat(s)
+        elif isinstance(s, Fail):
+            self.b.ret(I64(s.code))
+            self.b.position_at_end(self.function.append_basic_block("unreachable"))
+        elif isinstance(s, LibCall):
+            self.libcall(s)
+        elif not isinstance(s, Comment):
+            raise CompilationError(f"no LLVM for {s!r}")
+
+    def _alloca(self, local: Local) -> Any:
+        """A stack slot in the entry block, which LLVM turns into a register."""
+        if local not in self.locals:
+            with self.b.goto_entry_block():
+                self.locals[local] = self.b.alloca(memory_type(local.dtype), name=local.name)
+        return self.locals[local]
+
+    def store(self, s: Store) -> None:
+        value = self.expr(s.value)
+        pointer = self.address(s.buffer, s.index)
+        if s.mode != "=":
+            old = self._from_memory(self.b.load(pointer), s.buffer.dtype)
+            value = self.scalars.update(_UPDATE[s.mode], old, value, s.buffer.dtype)
+        self.b.store(self._to_memory(value, s.buffer.dtype), pointer)
+        self.forget([s.buffer.root])
+
+    def _scoped(self, stmts: Sequence[Stmt]) -> None:
+        self.scopes.append(_Scope())
+        self.block(stmts)
+        self.scopes.pop()
+
+    def loop(self, s: Loop) -> None:
+        if isinstance(s.lo, int) and isinstance(s.hi, int) and (s.hi - s.lo) * s.step <= 0:
+            return
+        self.forget(written(s.body))
+        lo, hi, step = self.index(s.lo), self.index(s.hi), I64(s.step)
+        test = "<" if s.step > 0 else ">"
+        body = self.function.append_basic_block("loop")
+        done = self.function.append_basic_block("done")
+        before = self.b.block
+        if isinstance(s.lo, int) and isinstance(s.hi, int):
+            self.b.branch(body)  # known to run at least once
+        else:
+            self.b.cbranch(self.b.icmp_signed(test, lo, hi), body, done)
+        self.b.position_at_end(body)
+        var = self.b.phi(I64, name=s.var.name)
+        var.add_incoming(lo, before)
+        self.env[s.var] = var
+        self._scoped(s.body)
+        following = self.b.add(var, step, flags=("nsw",))
+        var.add_incoming(following, self.b.block)
+        self.b.cbranch(self.b.icmp_signed(test, following, hi), body, done)
+        self.b.position_at_end(done)
+
+    def conditional(self, s: If) -> None:
+        cond = self.expr(s.cond)
+        self.forget(())
+        then = self.function.append_basic_block("then")
+        orelse = self.function.append_basic_block("else")
+        done = self.function.append_basic_block("endif")
+        self.b.cbranch(cond, then, orelse)
+        for block, stmts in ((then, s.then), (orelse, s.orelse)):
+            self.b.position_at_end(block)
+            self._scoped(stmts)
+            if not self.b.block.is_terminated:
+                self.b.branch(done)
+        self.b.position_at_end(done)
+        self.forget(written((s,)))
+
+    def repeat(self, s: While) -> None:
+        self.forget(written(s.body))
+        head = self.function.append_basic_block("while")
+        body = self.function.append_basic_block("body")
+        done = self.function.append_basic_block("endwhile")
+        self.b.branch(head)
+        self.b.position_at_end(head)
+        self.scopes.append(_Scope())
+        self.b.cbranch(self.expr(s.cond), body, done)
+        self.scopes.pop()
+        self.b.position_at_end(body)
+        self._scoped(s.body)
+        self.b.branch(head)
+        self.b.position_at_end(done)
+
+    def libcall(self, s: LibCall) -> None:
+        outs = [self.pointers[t.root] for t in s.outs]
+        ins = [self.pointers[t.root] for t in s.ins]
+        status = LIBRARY[s.fn].emit(self.b, outs, ins, dict(s.static), s.outs, s.ins)
+        if status is not None:
+            bad = self.function.append_basic_block("failed")
+            good = self.function.append_basic_block("succeeded")
+            self.b.cbranch(self.b.icmp_signed("!=", status, I64(0)), bad, good)
+            self.b.position_at_end(bad)
+            self.b.ret(status)
+            self.b.position_at_end(good)
+        self.forget(t.root for t in s.outs)
+
+
+class ProgramEmitter:
+    """Emits a whole program into a module: one function a distinct top-level statement, and calls in order."""
+
+    def __init__(self, module: ir.Module, program: Program) -> None:
+        self.module, self.program = module, program
+        self._functions: dict[Any, ir.Function] = {}
+        self.shared = 0  # statements that were found equal to an earlier one
+
+    def function_for(self, stmt: Stmt, buffers: Sequence[Buffer]) -> ir.Function:
+        key = statement_key(stmt)
+        found = self._functions.get(key)
+        if found is not None:
+            self.shared += 1
+            return found
+        pointer_types = [memory_type(t.dtype).as_pointer() for t in buffers]
+        name = self.module.get_unique_name(f"{self.program.name}.kernel{len(self._functions)}")
+        function = ir.Function(self.module, ir.FunctionType(I64, pointer_types), name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        function.attributes.add("nounwind")
+        for argument, buffer in zip(function.args, buffers, strict=True):
+            argument.name = buffer.name
+            argument.add_attribute("noalias")
+        emitter = KernelEmitter(function, dict(zip(buffers, function.args, strict=True)))
+        emitter.block((stmt,))
+        emitter.b.ret(I64(0))
+        self._functions[key] = function
+        return function
+
+    def emit(self, b: ir.IRBuilder, pointer: Callable[[Buffer], Any]) -> Any:
+        """Call every statement in order; returns the status, an i64.
+
+        ``pointer`` gives the address of a root buffer as an ``i8*``.
+        """
+        status = b.alloca(I64, name="status")
+        b.store(I64(0), status)
+        done = b.append_basic_block("program.end")
+        for stmt in self.program.body:
+            if isinstance(stmt, Comment):
+                continue
+            buffers = buffers_of(stmt)
+            function = self.function_for(stmt, buffers)
+            args = [b.bitcast(pointer(t), memory_type(t.dtype).as_pointer()) for t in buffers]
+            code = b.call(function, args)
+            if may_fail(stmt):
+                b.store(code, status)
+                following = b.append_basic_block("next")
+                b.cbranch(b.icmp_signed("==", code, I64(0)), following, done)
+                b.position_at_end(following)
+        b.branch(done)
+        b.position_at_end(done)
+        return b.load(status)
+
+
+def may_fail(stmt: Stmt) -> bool:
+    """Whether a statement can end the program."""
+    if isinstance(stmt, (Fail, LibCall)):
+        return True
+    if isinstance(stmt, (Loop, While, Block)):
+        return any(map(may_fail, stmt.body))
+    if isinstance(stmt, If):
+        return any(map(may_fail, stmt.then + stmt.orelse))
+    return False

@@ -1,0 +1,112 @@
+"""Buffer placement: which copies can go, and where every temporary lies in the arena."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jitgrad.ir.index import Dim, as_sym
+from jitgrad.loopir.lower import with_body
+from jitgrad.loopir.nodes import Buffer, Load, Loop, Program, Stmt, Store
+from jitgrad.loopir.walk import buffers_of, read_roots, written_roots
+
+_ALIGNMENT = 64
+
+
+class Placement(NamedTuple):
+    """Byte offsets of the temporaries in the arena, the arena's size, and the size without reuse."""
+
+    offsets: dict[Buffer, int]
+    nbytes: int
+    total: int
+
+
+def place(program: Program) -> Placement:
+    """Give every temporary a place in one arena.
+
+    Two temporaries share bytes only if their lifetimes, counted in top-level statements, do not meet. Larger ones are
+    placed first, each at the lowest offset that is free for its whole lifetime.
+    """
+    first: dict[Buffer, int] = {}
+    last: dict[Buffer, int] = {}
+    for k, s in enumerate(program.body):
+        for t in buffers_of(s):
+            if t.kind == "temp":
+                first.setdefault(t, k)
+                last[t] = k
+    offsets: dict[Buffer, int] = {}
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last; sorted by offset
+    nbytes = 0
+    for t in sorted(first, key=lambda t: (-t.nbytes, first[t])):
+        size = -(-max(t.nbytes, 1) // _ALIGNMENT) * _ALIGNMENT
+        offset = 0
+        for start, end, a, z in placed:
+            if z < first[t] or last[t] < a:
+                continue
+            if offset + size <= start:
+                break
+            offset = max(offset, end)
+        offsets[t] = offset
+        nbytes = max(nbytes, offset + size)
+        placed.append((offset, offset + size, first[t], last[t]))
+        placed.sort()
+    return Placement(offsets, nbytes, sum(t.nbytes for t in first))
+
+
+def copy_of(stmt: Stmt) -> tuple[Buffer, Buffer] | None:
+    """``(target, source)`` where a statement only copies one whole buffer into another, element for element."""
+    extents: list[Dim] = []
+    variables: list[Dim] = []
+    while isinstance(stmt, Loop):
+        if stmt.lo != 0 or stmt.step != 1 or len(stmt.body) != 1:
+            return None
+        variables.append(stmt.var)  # pyright: ignore[reportArgumentType]
+        extents.append(stmt.hi)
+        stmt = stmt.body[0]
+    if not isinstance(stmt, Store) or stmt.mode != "=" or not isinstance(stmt.value, Load):
+        return None
+    target, source = stmt.buffer, stmt.value.buffer
+    same = [as_sym(i) for i in stmt.index] == variables == [as_sym(i) for i in stmt.value.index]
+    if not same or tuple(extents) != target.shape or target.shape != source.shape:
+        return None
+    return target, source
+
+
+def elide_copies(program: Program, notes: list[str] | None = None) -> Program:
+    """Let an updated array take the storage of the one it was copied from.
+
+    ``b.copy(t)`` starts a buffer that is then stored into. Where ``t`` is a temporary that is not read after the copy,
+    both are one buffer and the copy goes. Every copy that remains is reported with its reason.
+    """
+    body: list[Stmt | None] = list(program.body)
+    uses = [(read_roots((s,)), written_roots((s,))) for s in program.body]
+    merged: dict[Buffer, Buffer] = {}
+
+    def resolve(t: Buffer) -> Buffer:
+        while t in merged:
+            t = merged[t]
+        return t
+
+    for k, s in enumerate(program.body):
+        pair = copy_of(s)
+        if pair is None:
+            continue
+        target, source = pair[0].root, resolve(pair[1].root)
+        if target is source or pair[0] is not target:
+            continue
+        later = [set(map(resolve, r | w)) for r, w in uses[k + 1 :]]
+        if source.kind != "temp":
+            reason = "it is an argument, a constant or a result"
+        elif any(source in u for u in later):
+            reason = "its old value is read later"
+        else:
+            # `source` becomes an alias of `target`; the aliases of `source` follow, because roots are found by chain.
+            merged[source] = target
+            source.base = target
+            body[k] = None
+            continue
+        if notes is not None:
+            where = f" ({target.loc.short()})" if target.loc else ""
+            notes.append(f"copy of {source.name} into {target.name}{where}: {reason}")
+    return with_body(program, [s for s in body if s is not None])
+
+

@@ -1,0 +1,242 @@
+"""After fusion: stored values that are loaded again in the same iteration, stores that nobody reads, and temporaries
+that live within one iteration."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from jitgrad.ir.index import Dim, as_sym
+from jitgrad.loopir.build import flatten_index, unflatten_index
+from jitgrad.loopir.lower import with_body
+from jitgrad.loopir.nodes import (
+    Block,
+    Buffer,
+    Expr,
+    If,
+    Let,
+    LibCall,
+    Load,
+    Local,
+    Loop,
+    Program,
+    Stmt,
+    Store,
+    While,
+    rewrite,
+    substitute_index,
+)
+from jitgrad.loopir.walk import loads, read_roots, rebuild, statements, subexpressions, written
+
+Key = tuple[Buffer, Dim]
+
+
+def _key(buffer: Buffer, index: Sequence[Dim]) -> Key:
+    return buffer.root, flatten_index(buffer.shape, index)
+
+
+class _Known:
+    """Elements whose value is known, with what each value was computed from."""
+
+    def __init__(self) -> None:
+        self.values: dict[Key, Expr] = {}
+        self.sources: dict[Key, frozenset[object]] = {}
+
+    def copy(self) -> _Known:
+        new = _Known()
+        new.values, new.sources = dict(self.values), dict(self.sources)
+        return new
+
+    def forget(self, changed: set[object]) -> None:
+        for key in [k for k in self.values if k[0] in changed or self.sources[k] & changed]:
+            del self.values[key], self.sources[key]
+
+    def learn(self, key: Key, value: Expr) -> None:
+        parts = list(subexpressions((value,)))
+        self.values[key] = value
+        self.sources[key] = frozenset(
+            p.buffer.root if isinstance(p, Load) else p for p in parts if isinstance(p, (Load, Local))
+        )
+
+
+def forward(program: Program) -> Program:
+    """Replace loads of elements that were stored earlier in the same iteration by the stored value, then drop stores
+    to temporaries that nothing reads.
+
+    A known value ends when its element, or anything that it was computed from, may be written. A store to another
+    element of the same buffer ends all that is known of that buffer: the two indices may be equal.
+    """
+    return drop_dead_stores(with_body(program, (_forward(s, _Known()) for s in program.body)))
+
+
+def _apply(e: Expr, known: _Known, memo: dict[Expr, Expr]) -> Expr:
+    """The expression with known elements replaced."""
+    hits = {
+        p: known.values[k]
+        for p in subexpressions((e,))
+        if isinstance(p, Load) and (k := _key(p.buffer, p.index)) in known.values
+    }
+    return rewrite(e, {}, dict(hits)) if hits else e
+
+
+def _forward(s: Stmt, known: _Known) -> Stmt:
+    if isinstance(s, Block):
+        return Block(_forward_all(s.body, known))
+    if isinstance(s, (Loop, While)):
+        known.forget(written(s.body))
+        inner = _forward_all(s.body, known.copy())
+        if isinstance(s, While):
+            return While(s.cond, inner)
+        return dataclasses.replace(s, body=inner)
+    if isinstance(s, If):
+        cond = _apply(s.cond, known, {})
+        new = If(cond, _forward_all(s.then, known.copy()), _forward_all(s.orelse, known.copy()))
+        known.forget(written((s,)))
+        return new
+    new = rebuild(s, lambda e: _apply(e, known, {}))
+    if isinstance(new, Store):
+        known.forget({new.buffer.root})
+        if new.mode == "=":
+            known.learn(_key(new.buffer, new.index), new.value)
+    else:
+        known.forget(written((new,)))
+        if isinstance(new, LibCall):
+            known.forget({t.root for t in new.outs})
+    return new
+
+
+def _forward_all(stmts: Iterable[Stmt], known: _Known) -> tuple[Stmt, ...]:
+    return tuple(_forward(s, known) for s in stmts)
+
+
+def drop_dead_stores(program: Program) -> Program:
+    """Drop stores to temporaries that are never read, and the loops and locals that become empty."""
+    body: tuple[Stmt, ...] = program.body
+    while True:
+        alive = read_roots(s for s in body if not isinstance(s, Store))
+        alive = {
+            *(e.buffer.root for e in loads(body)),
+            *(t.root for s in statements(body) if isinstance(s, LibCall) for t in s.ins),
+        }
+        used = _used_locals(body)
+        new = tuple(x for s in body if (x := _prune(s, alive, used)) is not None)
+        if new == body:
+            return with_body(program, body)
+        body = new
+
+
+def _used_locals(body: Iterable[Stmt]) -> set[Expr]:
+    from jitgrad.loopir.walk import expressions
+
+    return {e for s in statements(body) for e in subexpressions(expressions(s)) if isinstance(e, Local)}
+
+
+def _prune(s: Stmt, alive: set[Buffer], used: set[Expr]) -> Stmt | None:
+    if isinstance(s, Store):
+        return None if s.buffer.root.kind == "temp" and s.buffer.root not in alive else s
+    if isinstance(s, (Loop, Block, While)):
+        body = tuple(x for y in s.body if (x := _prune(y, alive, used)) is not None)
+        if body == s.body:
+            return s
+        if not body and not isinstance(s, While):
+            return None
+        return dataclasses.replace(s, body=body)
+    if isinstance(s, If):
+        then, orelse = (tuple(x for y in part if (x := _prune(y, alive, used)) is not None) for part in (s.then, s.orelse))
+        if not then and not orelse:
+            return None
+        return s if (then, orelse) == (s.then, s.orelse) else If(s.cond, then, orelse)
+    if isinstance(s, Let) or (type(s).__name__ == "Assign"):
+        return s if s.local in used else None  # pyright: ignore[reportAttributeAccessIssue]
+    return s
+
+
+def contract(program: Program) -> Program:
+    """Drop the first axis of every temporary that is written and read at the loop variable only.
+
+    Such an element lives within one iteration of that loop, so all iterations can use one slice. Repeated for inner
+    loops, a matrix that was needed one row at a time becomes a row, which stays in cache.
+    """
+    homes: dict[Buffer, int] = {}
+    outside: set[Buffer] = set(program.results)
+    for k, s in enumerate(program.body):
+        for t in (x for x in (read_roots((s,)) | written((s,))) if isinstance(x, Buffer)):
+            if homes.setdefault(t, k) != k:
+                outside.add(t)
+    return with_body(program, (_contract(s, outside) for s in program.body))
+
+
+def _contract(s: Stmt, outside: set[Buffer]) -> Stmt:
+    if isinstance(s, Block):
+        loops = [x for x in s.body if isinstance(x, Loop)]
+        touched = [_buffers(x) for x in s.body]
+        body = []
+        for k, x in enumerate(s.body):
+            others = set().union(*(t for j, t in enumerate(touched) if j != k))
+            body.append(_contract(x, outside | others) if x in loops else x)
+        return Block(tuple(body))
+    if not isinstance(s, Loop):
+        return s
+    shrunk: dict[Buffer, Buffer] = {}
+    for t in _buffers(s):
+        if t.kind == "temp" and t not in outside and t.shape and _only_at(s, t):
+            shrunk[t] = Buffer(t.name, t.dtype, t.shape[1:], loc=t.loc)
+    if shrunk:
+        s = _shrink(s, shrunk)
+        assert isinstance(s, Loop)
+    touched = [_buffers(x) for x in s.body]
+    body = []
+    for k, x in enumerate(s.body):
+        others = set().union(*(t for j, t in enumerate(touched) if j != k))
+        # Written in the body before it is read there is not enough one level down: it must live in one inner loop.
+        body.append(_contract(x, outside | others) if isinstance(x, Loop) else x)
+    return dataclasses.replace(s, body=tuple(body))
+
+
+def _buffers(s: Stmt) -> set[Buffer]:
+    return {x for x in (read_roots((s,)) | written((s,))) if isinstance(x, Buffer)}
+
+
+def _only_at(loop: Loop, t: Buffer) -> bool:
+    """Whether the first index of every access is the loop's variable, and no library call sees the buffer."""
+    for s in statements((loop,)):
+        if isinstance(s, LibCall) and any(b.root is t for b in s.outs + s.ins):
+            return False
+        if isinstance(s, Store) and s.buffer.root is t:
+            index = _root_index(s.buffer, s.index)
+            if not index or as_sym(index[0]) is not loop.var:
+                return False
+    for e in loads((loop,)):
+        if e.buffer.root is t:
+            index = _root_index(e.buffer, e.index)
+            if not index or as_sym(index[0]) is not loop.var:
+                return False
+    return True
+
+
+def _root_index(buffer: Buffer, index: Sequence[Dim]) -> tuple[Dim, ...]:
+    root = buffer.root
+    return tuple(index) if root is buffer else unflatten_index(root.shape, flatten_index(buffer.shape, index))
+
+
+def _shrink(s: Stmt, shrunk: dict[Buffer, Buffer]) -> Stmt:
+    """The statement with these buffers replaced by ones without the first axis."""
+    done: dict[Expr, Expr] = {}
+
+    def visit(e: Expr) -> Expr:
+        if e in done:
+            return done[e]
+        hits: dict[Expr, Expr] = {}
+        for p in subexpressions((e,)):
+            if isinstance(p, Load) and p.buffer.root in shrunk:
+                index = tuple(substitute_index(i, {}, hits) for i in _root_index(p.buffer, p.index))
+                hits[p] = Load(shrunk[p.buffer.root], index[1:])
+        done[e] = rewrite(e, {}, dict(hits)) if hits else e
+        return done[e]
+
+    def store(x: Store) -> Stmt:
+        if x.buffer.root not in shrunk:
+            return x
+        return Store(shrunk[x.buffer.root], _root_index(x.buffer, x.index)[1:], x.value, x.mode)
+
+    return rebuild(s, visit, store)

@@ -1,0 +1,268 @@
+"""Walks over Loop IR: what a statement reads and writes, and a key that is equal for equal statements."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
+from jitgrad.loopir.nodes import (
+    Assign,
+    Block,
+    Buffer,
+    Const,
+    Expr,
+    Fail,
+    If,
+    Index,
+    Let,
+    LibCall,
+    Load,
+    Local,
+    Loop,
+    Scalar,
+    Stmt,
+    Store,
+    While,
+)
+
+
+def statements(stmts: Iterable[Stmt]) -> Iterator[Stmt]:
+    """All statements of a tree, outer ones first."""
+    for s in stmts:
+        yield s
+        if isinstance(s, (Loop, While, Block)):
+            yield from statements(s.body)
+        elif isinstance(s, If):
+            yield from statements(s.then)
+            yield from statements(s.orelse)
+
+
+def expressions(s: Stmt) -> Iterator[Expr]:
+    """The expressions that a statement itself evaluates (not those of its body), dynamic indices included."""
+    if isinstance(s, Store):
+        for e in s.index:
+            yield from _dynamic_parts(e)
+        yield s.value
+    elif isinstance(s, (Let, Assign)):
+        yield s.value
+    elif isinstance(s, (If, While)):
+        yield s.cond
+    elif isinstance(s, Loop):
+        yield from _dynamic_parts(s.lo)
+        yield from _dynamic_parts(s.hi)
+
+
+def _dynamic_parts(e: Dim) -> Iterator[Expr]:
+    if isinstance(e, IndexExpr):
+        for s in e.syms():
+            if s.payload is not None:
+                yield s.payload
+
+
+def subexpressions(roots: Iterable[Expr], seen: set[Expr] | None = None) -> Iterator[Expr]:
+    """Every distinct expression below ``roots``, roots included."""
+    seen = set() if seen is None else seen
+    stack = list(roots)
+    while stack:
+        e = stack.pop()
+        if e not in seen:
+            seen.add(e)
+            yield e
+            stack.extend(e.children())
+
+
+def loads(stmts: Iterable[Stmt]) -> Iterator[Load]:
+    """Every distinct load of a tree."""
+    seen: set[Expr] = set()
+    for s in statements(stmts):
+        for e in subexpressions(expressions(s), seen):
+            if isinstance(e, Load):
+                yield e
+
+
+def read_roots(stmts: Iterable[Stmt]) -> set[Buffer]:
+    """Root buffers that are read (by loads, library calls and read-modify-write stores)."""
+    stmts = tuple(stmts)
+    found = {e.buffer.root for e in loads(stmts)}
+    for s in statements(stmts):
+        if isinstance(s, LibCall):
+            found.update(t.root for t in s.ins)
+        elif isinstance(s, Store) and s.mode != "=":
+            found.add(s.buffer.root)
+    return found
+
+
+def written(stmts: Iterable[Stmt]) -> set[Any]:
+    """Root buffers and locals that are written."""
+    found: set[Any] = set()
+    for s in statements(stmts):
+        if isinstance(s, Store):
+            found.add(s.buffer.root)
+        elif isinstance(s, (Let, Assign)):
+            found.add(s.local)
+        elif isinstance(s, LibCall):
+            found.update(t.root for t in s.outs)
+    return found
+
+
+def written_roots(stmts: Iterable[Stmt]) -> set[Buffer]:
+    """Root buffers that are written."""
+    return {t for t in written(stmts) if isinstance(t, Buffer)}
+
+
+def buffers_of(stmt: Stmt) -> list[Buffer]:
+    """Root buffers that a statement touches, in an order that depends on its structure only."""
+    order: dict[Buffer, None] = {}
+    seen: set[Expr] = set()
+
+    def visit(e: Expr) -> None:
+        if e in seen:
+            return
+        seen.add(e)
+        if isinstance(e, Load):
+            order.setdefault(e.buffer.root)
+        for c in _ordered_children(e):
+            visit(c)
+
+    for s in statements((stmt,)):
+        if isinstance(s, LibCall):
+            for t in s.outs + s.ins:
+                order.setdefault(t.root)
+        if isinstance(s, Store):
+            order.setdefault(s.buffer.root)
+            for i in s.index:
+                for p in _ordered_payloads(i):
+                    visit(p)
+        if isinstance(s, Loop):
+            for i in (s.lo, s.hi):
+                for p in _ordered_payloads(i):
+                    visit(p)
+        elif not isinstance(s, (Fail,)):
+            for e in expressions(s) if not isinstance(s, Store) else (s.value,):
+                visit(e)
+    return list(order)
+
+
+def _ordered_payloads(e: Dim) -> Iterator[Expr]:
+    """As ``payloads``, in the order of the terms (a set of symbols has no order that can be relied on)."""
+    if isinstance(e, IndexExpr):
+        for term, _ in e.terms:
+            yield from _term_payloads(term)
+
+
+def _term_payloads(t: Term) -> Iterator[Expr]:
+    if isinstance(t, Sym):
+        if t.payload is not None:
+            yield t.payload
+    elif isinstance(t, Product):
+        yield from _ordered_payloads(t.left)
+        yield from _ordered_payloads(t.right)
+    elif isinstance(t, (Quotient, Remainder)):
+        yield from _ordered_payloads(t.base)
+
+
+def _ordered_children(e: Expr) -> Sequence[Expr]:
+    if isinstance(e, Load):
+        return [p for i in e.index for p in _ordered_payloads(i)]
+    if isinstance(e, Index):
+        return list(_ordered_payloads(e.index))
+    return e.children()
+
+
+class _Keys:
+    """Numbers buffers, loop variables, locals and expressions in the order in which they are met."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[Any, int] = {}
+        self.entries: list[Any] = []
+
+    def number(self, thing: Any, describe: Callable[[], Any] | None = None) -> int:
+        n = self.numbers.get(thing)
+        if n is None:
+            entry = describe() if describe else ()
+            n = self.numbers[thing] = len(self.numbers)
+            self.entries.append((n, entry))
+        return n
+
+    def buffer(self, t: Buffer) -> tuple[Any, ...]:
+        return (self.number(t.root, lambda: (t.dtype.str,)), t.shape)
+
+    def dim(self, e: Dim) -> Any:
+        if not isinstance(e, IndexExpr):
+            return e
+        return (e.constant, tuple((self.term(t), c) for t, c in e.terms))
+
+    def term(self, t: Term) -> Any:
+        if isinstance(t, Sym):
+            return ("s", self.number(t)) if t.payload is None else ("e", self.expr(t.payload))
+        if isinstance(t, Product):
+            return ("*", self.dim(t.left), self.dim(t.right))
+        assert isinstance(t, (Quotient, Remainder))
+        return (type(t).__name__, self.dim(t.base), t.divisor, t.base.bounds[0])
+
+    def expr(self, e: Expr) -> int:
+        return self.number(e, lambda: self._describe(e))
+
+    def _describe(self, e: Expr) -> Any:
+        if isinstance(e, Const):
+            return ("const", e.dtype.str, e.value.tobytes())
+        if isinstance(e, Scalar):
+            return (e.op, e.dtype.str, tuple(self.expr(a) for a in e.args))
+        if isinstance(e, Load):
+            return ("load", self.buffer(e.buffer), tuple(self.dim(i) for i in e.index))
+        if isinstance(e, Index):
+            return ("index", self.dim(e.index))
+        assert isinstance(e, Local)
+        return ("local", e.dtype.str)
+
+    def stmt(self, s: Stmt) -> Any:
+        if isinstance(s, Loop):
+            head = (self.dim(s.lo), self.dim(s.hi), s.step, s.kind, self.number(s.var))
+            return ("loop", *head, tuple(self.stmt(x) for x in s.body))
+        if isinstance(s, Store):
+            return ("store", self.buffer(s.buffer), tuple(self.dim(i) for i in s.index), s.mode, self.expr(s.value))
+        if isinstance(s, (Let, Assign)):
+            return (type(s).__name__, self.number(s.local), getattr(s, "mode", ""), self.expr(s.value))
+        if isinstance(s, If):
+            return ("if", self.expr(s.cond), tuple(map(self.stmt, s.then)), tuple(map(self.stmt, s.orelse)))
+        if isinstance(s, While):
+            return ("while", self.expr(s.cond), tuple(map(self.stmt, s.body)))
+        if isinstance(s, Block):
+            return ("block", tuple(map(self.stmt, s.body)))
+        if isinstance(s, LibCall):
+            return ("lib", s.fn, tuple(map(self.buffer, s.outs)), tuple(map(self.buffer, s.ins)), s.static)
+        if isinstance(s, Fail):
+            return ("fail", s.code)
+        return ("comment",)
+
+
+def statement_key(stmt: Stmt) -> Any:
+    """Equal for two statements exactly when they are the same up to names; then ``buffers_of`` lists the buffers of
+    both in corresponding order."""
+    keys = _Keys()
+    order = [keys.buffer(t) for t in buffers_of(stmt)]
+    tree = keys.stmt(stmt)
+    return (tuple(order), tree, tuple(keys.entries))
+
+
+def rebuild(s: Stmt, expr: Callable[[Expr], Expr], store: Callable[[Store], Stmt] | None = None) -> Stmt:
+    """The statement with every expression mapped by ``expr`` (indices are left to ``store``, which maps whole stores,
+    their values mapped already)."""
+    if isinstance(s, (Loop, While, Block)):
+        body = tuple(rebuild(x, expr, store) for x in s.body)
+        if isinstance(s, While):
+            return While(expr(s.cond), body)
+        return s if body == s.body else dataclasses.replace(s, body=body)
+    if isinstance(s, If):
+        then, orelse = (tuple(rebuild(x, expr, store) for x in part) for part in (s.then, s.orelse))
+        return If(expr(s.cond), then, orelse)
+    if isinstance(s, Store):
+        value = expr(s.value)
+        new = s if value is s.value else dataclasses.replace(s, value=value)
+        return store(new) if store else new
+    if isinstance(s, (Let, Assign)):
+        value = expr(s.value)
+        return s if value is s.value else dataclasses.replace(s, value=value)
+    return s

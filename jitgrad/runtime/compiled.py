@@ -1,0 +1,99 @@
+"""Executables: a compiled program with its call path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jitgrad.config import current
+from jitgrad.errors import CompilationError
+from jitgrad.loopir.build import FAILURES
+from jitgrad.loopir.buffers import place
+from jitgrad.loopir.nodes import Program
+from jitgrad.runtime.native import compile_native
+from jitgrad.runtime.workspace import arena_address
+
+
+class Executable:
+    """A compiled program.
+
+    ``call`` is the fast entry: leaves that fit the parameters exactly, results in a list. Calling the object itself
+    converts its arguments first and returns a tuple.
+    """
+
+    def __init__(self, program: Program, scalar_params: tuple[bool, ...] | None = None) -> None:
+        self.program = program
+        self.scalar_params = scalar_params or (False,) * len(program.params)
+        self.placement = place(program)
+        self._specs = tuple((r.shape, r.dtype) for r in program.results)
+        self._scalars = tuple(k for k, r in enumerate(program.results) if r.shape == ())
+        self._consts = tuple(c.data for c in program.constants)
+        self._nbytes = self.placement.nbytes
+        self._native: Any = None
+        self.shared_kernels = 0
+        backend = current().backend
+        self.backend = backend
+        if backend == "llvm":
+            self._native = compile_native(program, self.scalar_params, self.placement.offsets)
+            self.shared_kernels = self._native.shared
+            self._entry = self._native.entry
+        else:
+            self._entry = self._python_entry(backend)
+
+    def _python_entry(self, backend: str) -> Any:
+        """The Python rendering behind the signature of the native entry."""
+        from jitgrad.codegen import python
+
+        function = python.runner(self.program, numba=backend == "numba")
+
+        def entry(leaves: Sequence[Any], outs: Sequence[np.ndarray], consts: Any, arena: int) -> int:
+            return function([np.asarray(v) for v in leaves], list(outs))
+
+        return entry
+
+    def call(self, leaves: tuple[Any, ...]) -> list[Any]:
+        """Run on leaves that are right already: C-contiguous aligned native arrays, or scalar objects.
+
+        Results are fresh arrays; a 0-d result is a NumPy scalar. Raises what :data:`FAILURES` says.
+        """
+        outs = [np.empty(shape, dtype) for shape, dtype in self._specs]
+        arena = arena_address(self._nbytes) if self._nbytes else 0
+        status = self._entry(leaves, tuple(outs), self._consts, arena)
+        if status:
+            error, text = FAILURES[status]
+            raise error(text)
+        for k in self._scalars:
+            outs[k] = outs[k][()]
+        return outs
+
+    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
+        """Run on arrays; each is converted to the parameter's dtype and to contiguous storage if need be."""
+        if len(arrays) != len(self.program.params):
+            raise TypeError(f"{self.program.name} takes {len(self.program.params)} arrays, not {len(arrays)}")
+        leaves = []
+        for a, p, is_scalar in zip(arrays, self.program.params, self.scalar_params, strict=True):
+            array = np.asarray(a)
+            if array.shape != p.shape or not np.can_cast(array.dtype, p.dtype, "same_kind"):
+                raise TypeError(f"{p.name} is {array.dtype}{list(array.shape)}, but the program was compiled for {p!r}")
+            # ascontiguousarray would turn 0-d into 1-d.
+            array = np.require(array.astype(p.dtype, copy=False), requirements=["C", "A"]).reshape(p.shape)
+            leaves.append(array[()] if is_scalar else array)
+        return tuple(self.call(tuple(leaves)))
+
+    def llvm(self) -> str:
+        """The optimised LLVM text of the program."""
+        return self._require_native().library.get_llvm_str()
+
+    def asm(self) -> str:
+        """The machine code as assembly text."""
+        return self._require_native().library.get_asm_str()
+
+    def _require_native(self) -> Any:
+        if self._native is None:
+            raise CompilationError(
+                f"there is no machine code under the backend {self.backend!r}. That backend runs the Python source. "
+                "Use config.using(backend='llvm')."
+            )
+        return self._native

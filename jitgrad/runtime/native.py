@@ -1,0 +1,141 @@
+"""Machine code for a program: LLVM built inside a Numba intrinsic, linked and loaded by Numba.
+
+The compiled entry takes four arguments: the argument leaves, the result arrays and the constants, each a tuple, and
+the address of the arena. It reads the data pointers out of the objects itself, so one call costs the same for one
+argument as for twenty, and nothing is unpacked in Python.
+
+That reads two object layouts of CPython and NumPy, both fixed by their ABIs: ``ob_item`` of a tuple is at byte 24, and
+in an ``ndarray`` the data pointer, in a float and in every NumPy scalar the number itself, is at byte 16. They are
+checked once a process, at the first compilation.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import NativeValue, intrinsic, models, register_model, unbox
+
+from jitgrad.codegen.llvm import ProgramEmitter
+from jitgrad.codegen.llvm_scalar import I8, I64
+from jitgrad.errors import CompilationError
+from jitgrad.loopir.nodes import Buffer, Program
+
+_TUPLE_ITEMS = 24
+_PAYLOAD = 16
+_I8P = I8.as_pointer()
+
+
+class _Reference(types.Opaque):
+    """A Python object, passed as its address."""
+
+    def __init__(self) -> None:
+        super().__init__("jitgrad_reference")
+
+
+@unbox(_Reference)
+def _unbox_reference(typ: Any, obj: Any, c: Any) -> NativeValue:
+    return NativeValue(obj)
+
+
+register_model(_Reference)(models.OpaqueModel)
+_REFERENCE = _Reference()
+_SIGNATURE = types.int64(_REFERENCE, _REFERENCE, _REFERENCE, types.intp)
+
+
+class NativeCode(NamedTuple):
+    """``entry(leaves, outs, consts, arena_address) -> status``; ``library`` is Numba's, for reading the code."""
+
+    entry: Callable[[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...], int], int]
+    library: Any
+    shared: int
+
+
+@functools.cache
+def _check_layouts() -> None:
+    """Verify the object layouts that the entry relies on."""
+    array = np.array([1.5, 2.5])
+    pair = (array, 2.5)
+
+    def word(address: int) -> int:
+        return ctypes.c_int64.from_address(address).value
+
+    scalars = (2.5, np.float64(2.5), np.float32(2.5), np.int64(7))
+    kinds = (ctypes.c_double, ctypes.c_double, ctypes.c_float, ctypes.c_int64)
+    fine = (
+        word(id(pair) + _TUPLE_ITEMS) == id(array)
+        and word(id(pair) + _TUPLE_ITEMS + 8) == id(pair[1])
+        and word(id(array) + _PAYLOAD) == array.__array_interface__["data"][0]
+        and all(t.from_address(id(s) + _PAYLOAD).value == s for s, t in zip(scalars, kinds, strict=True))
+    )
+    if not fine:
+        raise CompilationError(
+            "the memory layout of Python's objects is not the expected one. jitgrad's native calls need a CPython of "
+            "64 bits with the usual object header. Use config.update(backend='python') on this interpreter."
+        )
+
+
+def compile_native(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]) -> NativeCode:
+    """Compile a program whose temporaries lie at ``offsets`` (bytes) in the arena.
+
+    ``scalar_params`` tells for each parameter whether it comes as a scalar object or as an array.
+    """
+    _check_layouts()
+    shared = 0
+
+    @intrinsic
+    def run(typingctx: Any, leaves: Any, outs: Any, consts: Any, arena: Any) -> Any:
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+            nonlocal shared
+            pointers = _pointers(builder, program, scalar_params, offsets, args)
+            emitter = ProgramEmitter(builder.module, program)
+            status = emitter.emit(builder, pointers.__getitem__)
+            shared = emitter.shared
+            return status
+
+        return types.int64(leaves, outs, consts, arena), codegen
+
+    def entry(leaves: Any, outs: Any, consts: Any, arena: Any) -> Any:
+        return run(leaves, outs, consts, arena)  # pyright: ignore[reportCallIssue]
+
+    entry.__name__ = entry.__qualname__ = program.name if program.name.isidentifier() else "program"
+    dispatcher = numba.njit([_SIGNATURE], nogil=True)(entry)
+    (compiled,) = dispatcher.overloads.values()
+    return NativeCode(compiled.entry_point, compiled.library, shared)
+
+
+def _pointers(
+    b: ir.IRBuilder,
+    program: Program,
+    scalar_params: tuple[bool, ...],
+    offsets: Mapping[Buffer, int],
+    args: Any,
+) -> dict[Buffer, Any]:
+    """The address of every root buffer, as an ``i8*``."""
+    leaves, outs, consts, arena = args
+
+    def item(items: Any, k: int) -> Any:
+        slot = b.gep(b.bitcast(items, _I8P), [I64(_TUPLE_ITEMS + 8 * k)])
+        return b.load(b.bitcast(slot, _I8P.as_pointer()))
+
+    def data(obj: Any) -> Any:
+        return b.load(b.bitcast(b.gep(obj, [I64(_PAYLOAD)]), _I8P.as_pointer()))
+
+    pointers: dict[Buffer, Any] = {}
+    for k, (p, is_scalar) in enumerate(zip(program.params, scalar_params, strict=True)):
+        obj = item(leaves, k)
+        pointers[p] = b.gep(obj, [I64(_PAYLOAD)]) if is_scalar else data(obj)
+    for k, r in enumerate(program.results):
+        pointers[r.root] = data(item(outs, k))
+    for k, c in enumerate(program.constants):
+        pointers[c] = data(item(consts, k))
+    base = b.inttoptr(arena, _I8P)
+    for buffer, offset in offsets.items():
+        pointers[buffer] = b.gep(base, [I64(offset)])
+    return pointers
