@@ -47,9 +47,17 @@ def exclusive_products(x: Var, axis: int) -> Var:
     return left * right
 
 
-def _reached(mask: Var | None, axis: int, reverse: bool) -> Var | None:
-    """Where the cotangent of a scan's operand may be nonzero: an element reaches every later one."""
-    return None if mask is None else apply("cumsum", mask, axis=axis, reverse=not reverse)
+def _adjoint(g: Cotangent, factors: Var, axis: int, reverse: bool) -> tuple[Var, Var | None]:
+    """The cotangents of what a linear recurrence adds at each step, ``l[k] = g[k] + a[k+1] * l[k+1]``, and their mask.
+
+    An element reaches every later one, so the mask is a running "or" from the end. Factors that only meet cotangents
+    that were turned off are left out: they may be infinite.
+    """
+    mask = None
+    if g.mask is not None:
+        mask = apply("cumsum", g.mask, axis=axis, reverse=not reverse)
+        factors = apply("where", mask, factors, 0)
+    return apply("linear_scan", shifted(factors, axis, not reverse, 0), g.value, axis=axis, reverse=not reverse), mask
 
 
 def _select(value: Var, mask: Var | None) -> Cotangent:
@@ -173,9 +181,8 @@ class CumProd(Scan):
         self, g: Cotangent, out: Var, *xs: Var, axis: int, reverse: bool = False
     ) -> Sequence[Cotangent | None]:
         (x,) = xs
-        factors = shifted(x, axis, not reverse, 0)
-        sums = apply("linear_scan", factors, g.value, axis=axis, reverse=not reverse)
-        return [_select(shifted(out, axis, reverse, 1) * sums, _reached(g.mask, axis, reverse))]
+        sums, mask = _adjoint(g, x, axis, reverse)
+        return [_select(shifted(out, axis, reverse, 1) * sums, mask)]
 
     def jvp(self, ts: Sequence[Var | None], out: Var, *xs: Var, axis: int, reverse: bool = False) -> Var | None:
         (t,), (x,) = ts, xs
@@ -242,9 +249,7 @@ class LinearScan(Scan):
     def pullback(
         self, g: Cotangent, out: Var, *xs: Var, axis: int, reverse: bool = False
     ) -> Sequence[Cotangent | None]:
-        a = xs[0]
-        sums = apply("linear_scan", shifted(a, axis, not reverse, 0), g.value, axis=axis, reverse=not reverse)
-        mask = _reached(g.mask, axis, reverse)
+        sums, mask = _adjoint(g, xs[0], axis, reverse)
         return [_select(shifted(out, axis, reverse, 0) * sums, mask), _select(sums, mask)]
 
     def jvp(self, ts: Sequence[Var | None], out: Var, *xs: Var, axis: int, reverse: bool = False) -> Var | None:
