@@ -2,8 +2,8 @@
 
     python examples/chain_rule.py [--no-plot] [--output DIR]
 
-Prints one line a case with the largest error over its points. Saves ``chain_rule_compositions.png`` (functions and their
-derivatives) and ``chain_rule_tangents.png`` (every elementary function with its derivative and a tangent line).
+Prints one line a case with the largest error over its points. Saves ``chain_rule_compositions.png`` (functions and
+their derivatives) and ``chain_rule_tangents.png`` (every elementary function, its derivative and a tangent line).
 """
 
 from __future__ import annotations

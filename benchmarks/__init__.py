@@ -1,0 +1,1 @@
+"""Benchmarks against JAX, torch and autograd: ``python -m benchmarks --help``."""
