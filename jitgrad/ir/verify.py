@@ -112,7 +112,7 @@ class _Verifier:
         text = excerpt(self.graph, op)
         location = None if op is None else op.loc
         raise IRError(
-            f"graph {self.graph.name} is not well formed{stage}: {problem}. A pass, or the code that built the graph by "
+            f"graph {self.graph.name} is not well formed{stage}: {problem}. A pass, or the code that built it by "
             f"hand, broke a rule of the IR. Here is the place.\n{text}",
             location,
         )

@@ -1,0 +1,65 @@
+"""The orders in which the passes run: once before differentiation, once before lowering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jitgrad import config
+from jitgrad.ir.core import Graph
+from jitgrad.ir.verify import verify as verify_graph
+from jitgrad.passes.cse import cse
+from jitgrad.passes.dce import dce
+from jitgrad.passes.erase import erase
+from jitgrad.passes.fold import fold
+from jitgrad.passes.simplify import simplify
+from jitgrad.passes.stable import stable
+
+#: Rounds of fold, simplify, cse, dce at most. Nearly every graph is at its fixpoint after two.
+ROUNDS = 4
+
+
+def prepare(graph: Graph, notes: list[str] | None = None, *, verify: bool | None = None) -> Graph:
+    """What is done to a traced graph before it is differentiated: clean up lightly, then stable rewrites.
+
+    notes : a line for each stable rewrite is appended.
+    verify : check the graph after every pass; by default as ``config.verify`` says.
+    """
+    graph = _run("fold", fold, graph, verify)
+    graph = _run("simplify", lambda g: simplify(g, final=False), graph, verify)
+    graph = _run("cse", cse, graph, verify)
+    graph = _run("stable", lambda g: stable(g, notes), graph, verify)
+    return _run("dce", dce, graph, verify)
+
+
+def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | None = None) -> Graph:
+    """What is done to a graph before it is lowered; it must not be differentiated afterwards.
+
+    notes : a line that sums up what happened is appended.
+    verify : check the graph after every pass; by default as ``config.verify`` says.
+    """
+    before = len(graph.ops)
+    graph = _run("dce", dce, graph, verify)
+    graph = _run("erase", erase, graph, verify)
+    for _ in range(ROUNDS):
+        start = graph
+        graph = _run("fold", fold, graph, verify)
+        graph = _run("simplify", simplify, graph, verify)
+        graph = _run("cse", cse, graph, verify)
+        graph = _run("dce", dce, graph, verify)
+        if _same_ops(start, graph):
+            break
+    if notes is not None:
+        notes.append(f"{before} ops before optimisation, {len(graph.ops)} after")
+    return graph
+
+
+def _run(stage: str, run: Callable[[Graph], Graph], graph: Graph, verify: bool | None) -> Graph:
+    graph = run(graph)
+    if config.current().verify if verify is None else verify:
+        verify_graph(graph, stage)
+    return graph
+
+
+def _same_ops(a: Graph, b: Graph) -> bool:
+    """True where no pass made a new op: what does not change is shared between graphs."""
+    return len(a.ops) == len(b.ops) and all(x is y for x, y in zip(a.ops, b.ops, strict=True))
