@@ -68,6 +68,8 @@ def flatten_index(shape: Sequence[int], index: Sequence[Dim]) -> Dim:
 
 def unflatten_index(shape: Sequence[int], offset: Dim) -> tuple[Dim, ...]:
     """The index of the element at a row-major offset."""
+    if 0 in shape:
+        return (0,) * len(shape)  # there is no such element; the loop around this access never runs
     result: list[Dim] = []
     for extent in reversed(shape[1:]):
         result.append(mod(offset, extent))

@@ -7,7 +7,7 @@ import dataclasses
 from jitgrad.ir.index import Dim, Sym, coefficients, expr, substitute
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.lower import with_body
-from jitgrad.loopir.nodes import Buffer, Expr, Index, Load, Loop, Program, Stmt, Store, rewrite
+from jitgrad.loopir.nodes import Buffer, Expr, Index, Load, Loop, Program, Stmt, Store, payloads, rewrite
 from jitgrad.loopir.walk import expressions, rebuild, statements, subexpressions
 
 
@@ -51,6 +51,8 @@ def _joint(s: Stmt, outer: Sym, inner: Loop) -> bool:
     for x in statements((s,)):
         if isinstance(x, Store) and not fits(flatten_index(x.buffer.shape, x.index)):
             return False
+        if isinstance(x, Store) and any(True for i in x.index for _ in payloads(i)):
+            return False  # a scatter: its index holds expressions of its own
         for e in subexpressions(expressions(x)):
             if isinstance(e, Load) and not fits(flatten_index(e.buffer.shape, e.index)):
                 return False

@@ -23,6 +23,7 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
+    payloads,
     rewrite,
     substitute_index,
 )
@@ -235,6 +236,10 @@ def _shrink(s: Stmt, shrunk: dict[Buffer, Buffer]) -> Stmt:
         return done[e]
 
     def store(x: Store) -> Stmt:
+        # The index of a scatter holds loads of its own.
+        memo = {p: visit(p) for i in x.index for p in payloads(i)}
+        if memo:
+            x = dataclasses.replace(x, index=tuple(substitute_index(i, {}, memo) for i in x.index))
         if x.buffer.root not in shrunk:
             return x
         return Store(shrunk[x.buffer.root], _root_index(x.buffer, x.index)[1:], x.value, x.mode)
