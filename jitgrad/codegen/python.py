@@ -1,7 +1,7 @@
 """Loop IR rendered as Python source, nearly one to one.
 
-It is what ``source()`` shows. Run by CPython it is the oracle for the compiled kernels; compiled by ``numba.njit`` it is
-a second backend for cross-checks. The rendered function takes every buffer as an array (arguments, constants,
+It is what ``source()`` shows. Run by CPython it is the oracle for the compiled kernels; compiled by ``numba.njit`` it
+is a second backend for cross-checks. The rendered function takes every buffer as an array (arguments, constants,
 results, temporaries, in this order) and returns a status: 0, or a key of ``jitgrad.loopir.build.FAILURES``.
 
 Every value keeps its dtype: constants are written in it, and integers narrower than 64 bits go through functions that
@@ -67,7 +67,14 @@ from jitgrad.loopir.walk import statements, subexpressions, written
 
 #: Longer expressions are split: the part gets a name of its own.
 _MAX_LENGTH = 88
-_INPLACE = {"+=": "add", "*=": "multiply", "max=": "maximum", "min=": "minimum", "or=": "logical_or", "and=": "logical_and"}
+_INPLACE = {
+    "+=": "add",
+    "*=": "multiply",
+    "max=": "maximum",
+    "min=": "minimum",
+    "or=": "logical_or",
+    "and=": "logical_and",
+}
 _KINDS = {"arg": "arguments", "const": "constants", "out": "results", "temp": "temporaries"}
 
 #: A compiled program: arrays of the parameters' types to a tuple of fresh result arrays.
@@ -462,8 +469,8 @@ def compile_numba(program: Program) -> Runner:
     calls = sorted({s.fn for s in statements(program.body) if isinstance(s, LibCall)})
     if calls:
         raise CompilationError(
-            f"the Numba backend can't compile library calls, and {program.name} calls {', '.join(calls)}. They are bound "
-            "for the LLVM and the Python backend only. Set config.backend to 'llvm' or 'python'."
+            f"the Numba backend can't compile library calls, and {program.name} calls {', '.join(calls)}. They are "
+            "bound for the LLVM and the Python backend only. Set config.backend to 'llvm' or 'python'."
         )
     source = generate(program)
     function = _load(source, {"np": np, "math": math, "helpers": pyhelpers})
@@ -495,8 +502,8 @@ def _checked(program: Program, arrays: Sequence[Any]) -> Iterator[np.ndarray]:
     """The arguments as contiguous arrays. Raises ArgumentError where they do not fit."""
     if len(arrays) != len(program.params):
         raise ArgumentError(
-            f"{program.name} takes {len(program.params)} arrays, not {len(arrays)}. A program's parameters are those of "
-            "its graph, leaf by leaf. Pass one array for each."
+            f"{program.name} takes {len(program.params)} arrays, not {len(arrays)}. A program's parameters are those "
+            "of its graph, leaf by leaf. Pass one array for each."
         )
     for t, array in zip(program.params, arrays, strict=True):
         a = np.asarray(array)
