@@ -11,7 +11,6 @@ from opcheck import cotangents, hessian_product, jacobian, pull_back, tangent, v
 from jitgrad.errors import DtypeError, ShapeError
 from jitgrad.ir.core import Builder
 from jitgrad.ir.types import TensorType, f32, f64, i64
-from jitgrad.ops.op import Var, unbroadcast
 
 NUMPY = {
     "reduce_sum": np.sum,
@@ -224,9 +223,3 @@ def test_masks_of_scans_reach_back(name: str) -> None:
     ((cotangent, mask),) = pull_back(name, g, [True, True, False, False], x, axis=0)
     np.testing.assert_array_equal(mask, [True, True, False, False])
     np.testing.assert_array_equal(cotangent, {"cumsum": [2, 1, 0, 0], "cumprod": [3, 1, 0, 0]}[name])
-
-
-def test_unbroadcast_of_a_mask_is_any() -> None:
-    builder = Builder("g")
-    mask = Var(builder, builder.constant([[True, False], [False, False]]))
-    assert unbroadcast(mask, (2, 1)).value.op.operands[0].op.name == "reduce_any"
