@@ -38,6 +38,10 @@ class UnsupportedError(JitgradError, NotImplementedError, TypeError):
     """A NumPy function, argument or dtype that jitgrad does not support on traced values."""
 
 
+class UnsupportedAttributeError(UnsupportedError, AttributeError):
+    """A method or attribute of ndarray that traced values do not have. ``hasattr`` answers False."""
+
+
 class ShapeError(JitgradError, ValueError):
     """Shapes that do not fit together."""
 

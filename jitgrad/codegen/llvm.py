@@ -44,7 +44,14 @@ from jitgrad.loopir.nodes import (
 )
 from jitgrad.loopir.walk import buffers_of, statement_key, written
 
-_UPDATE = {"+=": "add", "*=": "multiply", "max=": "maximum", "min=": "minimum", "or=": "logical_or", "and=": "logical_and"}
+_UPDATE = {
+    "+=": "add",
+    "*=": "multiply",
+    "max=": "maximum",
+    "min=": "minimum",
+    "or=": "logical_or",
+    "and=": "logical_and",
+}
 
 
 class _Scope:

@@ -14,10 +14,29 @@ from jitgrad.loopir.scalars import SCALARS
 
 I1, I8, I16, I32, I64 = (ir.IntType(n) for n in (1, 8, 16, 32, 64))
 F32, F64 = ir.FloatType(), ir.DoubleType()
-_MEMORY = {"f4": F32, "f8": F64, "b1": I8, "i1": I8, "i2": I16, "i4": I32, "i8": I64, "u1": I8, "u2": I16, "u4": I32, "u8": I64}
+_MEMORY = {
+    "f4": F32,
+    "f8": F64,
+    "b1": I8,
+    "i1": I8,
+    "i2": I16,
+    "i4": I32,
+    "i8": I64,
+    "u1": I8,
+    "u2": I16,
+    "u4": I32,
+    "u8": I64,
+}
 
 _FLOAT_BINARY = {"add": "fadd", "subtract": "fsub", "multiply": "fmul", "divide": "fdiv"}
-_INT_BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "bitwise_and": "and_", "bitwise_or": "or_", "bitwise_xor": "xor"}
+_INT_BINARY = {
+    "add": "add",
+    "subtract": "sub",
+    "multiply": "mul",
+    "bitwise_and": "and_",
+    "bitwise_or": "or_",
+    "bitwise_xor": "xor",
+}
 _BOOL_BINARY = {
     "logical_and": "and_", "logical_or": "or_", "logical_xor": "xor", "bitwise_and": "and_", "bitwise_or": "or_",
     "bitwise_xor": "xor", "multiply": "and_", "add": "or_", "maximum": "or_", "minimum": "and_", "not_equal": "xor",
@@ -270,7 +289,11 @@ def _int_power(b: ir.IRBuilder, dtype: np.dtype, x: Any, y: Any) -> Any:
         product = f.select(odd, f.mul(result, base), result)
         square, half = f.mul(base, base), f.lshr(n, t(1))
         f.branch(head)
-        for phi, first, following in ((base, function.args[0], square), (n, function.args[1], half), (result, t(1), product)):
+        for phi, first, following in (
+            (base, function.args[0], square),
+            (n, function.args[1], half),
+            (result, t(1), product),
+        ):
             phi.add_incoming(first, entry)
             phi.add_incoming(following, body)
         f.position_at_end(done)

@@ -108,5 +108,3 @@ def elide_copies(program: Program, notes: list[str] | None = None) -> Program:
             where = f" ({target.loc.short()})" if target.loc else ""
             notes.append(f"copy of {source.name} into {target.name}{where}: {reason}")
     return with_body(program, [s for s in body if s is not None])
-
-

@@ -203,9 +203,7 @@ class LoopBuilder:
         """A scalar function of broadcast operands."""
         shape = np.broadcast_shapes(*(t.shape for t in tensors))
         probe = scalar(op, *(Const(0, t.dtype) for t in tensors), dtype=dtype)
-        return self.pointwise(
-            shape, probe.dtype, lambda *i: scalar(op, *(t.at(i) for t in tensors), dtype=probe.dtype)
-        )
+        return self.pointwise(shape, probe.dtype, lambda *i: scalar(op, *(t.at(i) for t in tensors), dtype=probe.dtype))
 
     def reduce(
         self,

@@ -98,5 +98,3 @@ def _merge(s: Loop, inner: Loop, flat: dict[Buffer, Buffer], variables: dict[tup
         return Store(flat_view(x.buffer), offset(x.buffer, x.index), x.value, x.mode)
 
     return Loop(var, 0, extent, tuple(rebuild(x, visit, store) for x in inner.body), 1, s.kind)
-
-

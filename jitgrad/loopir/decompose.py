@@ -142,8 +142,13 @@ def log(x: Expr) -> Expr:
         r = z * _horner(
             z,
             (
-                1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01, 2.222219843214978396e-01,
-                2.857142874366239149e-01, 3.999999999940941908e-01, 6.666666666666735130e-01,
+                1.479819860511658591e-01,
+                1.531383769920937332e-01,
+                1.818357216161805012e-01,
+                2.222219843214978396e-01,
+                2.857142874366239149e-01,
+                3.999999999940941908e-01,
+                6.666666666666735130e-01,
             ),  # fmt: skip
         )
         hi, lo = 6.93147180369123816490e-01, 1.90821492927058770002e-10
@@ -207,6 +212,10 @@ def _expand(e: Expr, visit: Callable[[Expr], Expr]) -> Expr:
         if e.op in EXPANSIONS:
             return EXPANSIONS[e.op](*args)
         spec = SCALARS.get(e.op)
-        if spec is not None and spec.compose is not None and e.op not in ("square", "reciprocal", "maximum", "minimum", "fmax", "fmin"):
+        if (
+            spec is not None
+            and spec.compose is not None
+            and e.op not in ("square", "reciprocal", "maximum", "minimum", "fmax", "fmin")
+        ):
             return visit(spec.compose(*args))
     return e if args == e.args else Scalar(e.op, args, e.dtype)

@@ -10,6 +10,7 @@ from jitgrad.ir.index import Dim, as_sym
 from jitgrad.loopir.build import flatten_index, unflatten_index
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
+    Assign,
     Block,
     Buffer,
     Expr,
@@ -27,7 +28,7 @@ from jitgrad.loopir.nodes import (
     rewrite,
     substitute_index,
 )
-from jitgrad.loopir.walk import loads, read_roots, rebuild, statements, subexpressions, written
+from jitgrad.loopir.walk import expressions, loads, read_roots, rebuild, statements, subexpressions, written
 
 Key = tuple[Buffer, Dim]
 
@@ -114,7 +115,6 @@ def drop_dead_stores(program: Program) -> Program:
     """Drop stores to temporaries that are never read, and the loops and locals that become empty."""
     body: tuple[Stmt, ...] = program.body
     while True:
-        alive = read_roots(s for s in body if not isinstance(s, Store))
         alive = {
             *(e.buffer.root for e in loads(body)),
             *(t.root for s in statements(body) if isinstance(s, LibCall) for t in s.ins),
@@ -127,8 +127,6 @@ def drop_dead_stores(program: Program) -> Program:
 
 
 def _used_locals(body: Iterable[Stmt]) -> set[Expr]:
-    from jitgrad.loopir.walk import expressions
-
     return {e for s in statements(body) for e in subexpressions(expressions(s)) if isinstance(e, Local)}
 
 
@@ -143,12 +141,14 @@ def _prune(s: Stmt, alive: set[Buffer], used: set[Expr]) -> Stmt | None:
             return None
         return dataclasses.replace(s, body=body)
     if isinstance(s, If):
-        then, orelse = (tuple(x for y in part if (x := _prune(y, alive, used)) is not None) for part in (s.then, s.orelse))
+        then, orelse = (
+            tuple(x for y in part if (x := _prune(y, alive, used)) is not None) for part in (s.then, s.orelse)
+        )
         if not then and not orelse:
             return None
         return s if (then, orelse) == (s.then, s.orelse) else If(s.cond, then, orelse)
-    if isinstance(s, Let) or (type(s).__name__ == "Assign"):
-        return s if s.local in used else None  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(s, (Let, Assign)):
+        return s if s.local in used else None
     return s
 
 
@@ -189,7 +189,6 @@ def _contract(s: Stmt, outside: set[Buffer]) -> Stmt:
     body = []
     for k, x in enumerate(s.body):
         others = set().union(*(t for j, t in enumerate(touched) if j != k))
-        # Written in the body before it is read there is not enough one level down: it must live in one inner loop.
         body.append(_contract(x, outside | others) if isinstance(x, Loop) else x)
     return dataclasses.replace(s, body=tuple(body))
 

@@ -15,10 +15,11 @@ Every refusal has a reason, which is put into ``notes``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from jitgrad.ir.index import Dim, Sym, as_sym
+from jitgrad.ir.index import Dim, IndexExpr, Sym, as_sym, substitute
+from jitgrad.loopir.buffers import copy_of
 from jitgrad.loopir.build import flatten_index, unflatten_index
 from jitgrad.loopir.collapse import collapse
 from jitgrad.loopir.forward import contract, forward
@@ -32,24 +33,73 @@ from jitgrad.loopir.nodes import (
     Let,
     LibCall,
     Load,
+    Local,
     Loop,
     Program,
     Scalar,
     Stmt,
     Store,
-    loop_syms,
+    dynamic,
     rewrite,
-    substitute_index,
 )
-from jitgrad.loopir.walk import expressions, loads, read_roots, rebuild, statements, subexpressions, written, written_roots
+from jitgrad.loopir.walk import (
+    expressions,
+    loads,
+    read_roots,
+    rebuild,
+    statements,
+    subexpressions,
+    written,
+    written_roots,
+)
 
 #: What one evaluation of a scalar function costs, in simple arithmetic operations. Others cost 1.
 COSTS = {"divide": 4, "sqrt": 5, "safe_sqrt": 5, "remainder": 10, "floor_divide": 10, "fmod": 20, "cast": 1, "where": 1}
 TRANSCENDENTAL = 16
 _CHEAP = frozenset(
-    "add subtract multiply negative absolute square maximum minimum fmax fmin floor ceil rint trunc copysign where cast "
-    "less less_equal greater greater_equal equal not_equal logical_and logical_or logical_not logical_xor isnan isinf "
-    "isfinite signbit bitwise_and bitwise_or bitwise_xor invert left_shift right_shift stop_gradient sign fma bitcast".split()
+    [
+        "add",
+        "subtract",
+        "multiply",
+        "negative",
+        "absolute",
+        "square",
+        "maximum",
+        "minimum",
+        "fmax",
+        "fmin",
+        "floor",
+        "ceil",
+        "rint",
+        "trunc",
+        "copysign",
+        "where",
+        "cast",
+        "less",
+        "less_equal",
+        "greater",
+        "greater_equal",
+        "equal",
+        "not_equal",
+        "logical_and",
+        "logical_or",
+        "logical_not",
+        "logical_xor",
+        "isnan",
+        "isinf",
+        "isfinite",
+        "signbit",
+        "bitwise_and",
+        "bitwise_or",
+        "bitwise_xor",
+        "invert",
+        "left_shift",
+        "right_shift",
+        "stop_gradient",
+        "sign",
+        "fma",
+        "bitcast",
+    ]
 )
 #: A store and a load of one element cost about as much as this many operations.
 MEMORY_COST = 4
@@ -232,16 +282,14 @@ def _substitute(body: Sequence[Stmt], definitions: Sequence[Definition | None], 
             yield rebuild(s, replace, replace_store)
 
 
-def _replace_dynamic(e: Dim, replace: object) -> Dim:
-    from jitgrad.ir.index import IndexExpr, substitute
-    from jitgrad.loopir.nodes import dynamic
-
+def _replace_dynamic(e: Dim, replace: Callable[[Expr], Expr]) -> Dim:
+    """An index with the loads in its dynamic parts replaced."""
     if not isinstance(e, IndexExpr):
         return e
     env: dict[Sym, Dim] = {}
     for s in e.syms():
         if s.payload is not None:
-            new = replace(s.payload)  # pyright: ignore[reportCallIssue]
+            new = replace(s.payload)
             if new is not s.payload:
                 env[s] = dynamic(new, (s.bounds[1] or 0) + 1)
     return substitute(e, env) if env else e
@@ -276,7 +324,7 @@ class _Access(NamedTuple):
 
 def _access(s: Stmt) -> _Access:
     used = {e for x in statements((s,)) for e in subexpressions(expressions(x)) if not isinstance(e, (Load, Const))}
-    return _Access(read_roots((s,)), written((s,)), {e for e in used if type(e).__name__ == "Local"})
+    return _Access(read_roots((s,)), written((s,)), {e for e in used if isinstance(e, Local)})
 
 
 def _depends(later: _Access, earlier: _Access) -> bool:
@@ -309,7 +357,10 @@ def _fusible(a: Loop, b: Loop) -> bool:
             if not axes[root]:
                 return False
     # A local that one of them updates across iterations must not be used by the other.
-    la, lb = {x for x in written((a,)) if not isinstance(x, Buffer)}, {x for x in written((b,)) if not isinstance(x, Buffer)}
+    la, lb = (
+        {x for x in written((a,)) if not isinstance(x, Buffer)},
+        {x for x in written((b,)) if not isinstance(x, Buffer)},
+    )
     return not (la & _access(b).locals or lb & _access(a).locals)
 
 
@@ -362,10 +413,10 @@ def _fuse_pair(a: Loop | Block, b: Loop | Block) -> Stmt | None:
 
 
 def _copies_update(s: Stmt, updated: set[Buffer]) -> bool:
-    """Whether a statement starts a buffer that is updated in place later, as a copy of another such buffer. Left by
+    """Whether a statement starts a buffer that is updated in place later, as a plain copy of a temporary. Left by
     itself, because placement may drop it."""
-    d = definition(s)
-    return d is not None and d.buffer in updated and isinstance(d.value, Load) and d.value.buffer.root in updated
+    pair = copy_of(s)
+    return pair is not None and pair[0] in updated and pair[1].root.kind == "temp"
 
 
 def _fills(s: Stmt) -> Buffer | None:
@@ -401,7 +452,18 @@ def merge(program: Program, notes: list[str]) -> Program:
     done.extend(fills.values())
     if fused:
         notes.append(f"{fused} nests were merged into earlier ones")
-    return with_body(program, done)
+    return with_body(program, _group(done))
 
 
-__all__ = ["append", "cost", "definition", "fuse", "inline", "loop_syms", "merge", "normal_index", "substitute_index"]
+def _group(body: Sequence[Stmt]) -> Iterable[Stmt]:
+    """Stores of scalars join the statement before them, so that a scalar program is one kernel."""
+    group: list[Stmt] = []
+    for s in body:
+        if isinstance(s, Store) and group and isinstance(group[-1], (Store, Block)):
+            last = group.pop()
+            group.append(Block((*(last.body if isinstance(last, Block) else (last,)), s)))
+        elif isinstance(s, Block) and group and isinstance(group[-1], Store):
+            group[-1] = Block((group[-1], *s.body))
+        else:
+            group.append(s)
+    return group

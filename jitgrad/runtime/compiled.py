@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from jitgrad.codegen import python
 from jitgrad.config import current
 from jitgrad.errors import CompilationError
-from jitgrad.loopir.build import FAILURES
 from jitgrad.loopir.buffers import place
+from jitgrad.loopir.build import FAILURES
 from jitgrad.loopir.nodes import Program
 from jitgrad.runtime.native import compile_native
 from jitgrad.runtime.workspace import arena_address
@@ -40,18 +40,13 @@ class Executable:
             self.shared_kernels = self._native.shared
             self._entry = self._native.entry
         else:
-            self._entry = self._python_entry(backend)
+            compile_source = python.compile_numba if backend == "numba" else python.compile_python
+            self._runner = compile_source(program)
+            self.call = self._call_source
 
-    def _python_entry(self, backend: str) -> Any:
-        """The Python rendering behind the signature of the native entry."""
-        from jitgrad.codegen import python
-
-        function = python.runner(self.program, numba=backend == "numba")
-
-        def entry(leaves: Sequence[Any], outs: Sequence[np.ndarray], consts: Any, arena: int) -> int:
-            return function([np.asarray(v) for v in leaves], list(outs))
-
-        return entry
+    def _call_source(self, leaves: tuple[Any, ...]) -> list[Any]:
+        """As :meth:`call`, by the Python rendering."""
+        return [r[()] if r.shape == () else r for r in self._runner(*map(np.asarray, leaves))]
 
     def call(self, leaves: tuple[Any, ...]) -> list[Any]:
         """Run on leaves that are right already: C-contiguous aligned native arrays, or scalar objects.
