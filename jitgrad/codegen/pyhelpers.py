@@ -14,9 +14,9 @@ from numba.extending import register_jitable
 @register_jitable
 def lgamma(x):
     """``log(abs(gamma(x)))``; infinity at the poles, where ``math.lgamma`` raises, and where it overflows."""
+    if x < -1e15 or x > 2.5e305:
+        return math.inf  # every such negative number is an integer
     if x <= 0 and x == math.floor(x):
-        return math.inf
-    if x > 2.5e305:
         return math.inf
     return math.lgamma(x)
 

@@ -223,7 +223,7 @@ def polygamma(n: int, x: Expr) -> Expr:
         return cast(polygamma(n, cast(x, f64)), x.dtype)
     negative = x <= 0
     direct = _polygamma_positive(n, select(negative, _c(1, x) - x, x))
-    near = x - scalar("rint", x)  # exact, and tan has period pi
+    near = select(x.eq(0), x, x - scalar("rint", x))  # exact, and tan has period pi; keeps the sign of zero
     cot = _c(1, x) / scalar("tan", near * _PI)
     correction = _horner(_cotangent_derivative(n), cot) * _PI ** (n + 1)
     mirrored = direct * (1.0 if n % 2 == 0 else -1.0) - correction

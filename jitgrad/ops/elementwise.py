@@ -4,8 +4,8 @@ The ops themselves are in ``arithmetic``, ``transcendental``, ``logic`` and ``sp
 
 About ``singular``: a cotangent is zero wherever its mask is False, and must stay so. A partial that is infinite or NaN
 there would make it NaN, and operands there may be infinite or NaN themselves (``where(x > 0, x * log(x), 0)``
-multiplies by log(0)). So ``singular`` stays True for every op whose partial can be infinite or NaN at any operand at all, products
-included; partials that are known finite constants need no select.
+multiplies by log(0)). So ``singular`` stays True for every op whose partial can be infinite or NaN at any operand at
+all, products included; partials that are known finite constants need no select.
 """
 
 from __future__ import annotations
