@@ -25,6 +25,9 @@ def prepare(graph: Graph, notes: list[str] | None = None, *, verify: bool | None
     verify : check the graph after every pass; by default as ``config.verify`` says.
     """
     graph = _run("fold", fold, graph, verify)
+    # Before simplification, so that a product of equal values is seen to be a square; and after, since that makes more
+    # values equal.
+    graph = _run("cse", cse, graph, verify)
     graph = _run("simplify", lambda g: simplify(g, final=False), graph, verify)
     graph = _run("cse", cse, graph, verify)
     graph = _run("stable", lambda g: stable(g, notes), graph, verify)

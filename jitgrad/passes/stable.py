@@ -244,13 +244,13 @@ def _log_sum_exp(r: Rewriter, node: Node) -> Value | None:
 
 
 def _already_shifted(x: Value) -> bool:
-    """True where x is a - max(a), as people write it by hand."""
+    """True where x is a - max(a), as people write it by hand and as :func:`_log_sum_exp` does."""
     op = made_by(x, "subtract")
     if op is None:
         return False
     m = op.operands[1]
-    while (through := made_by(m, "broadcast_to", "reshape", "stop_gradient")) is not None:
-        m = through.operands[0]
+    while (through := made_by(m, "broadcast_to", "reshape", "stop_gradient", "where")) is not None:
+        m = through.operands[1 if through.name == "where" else 0]
     top = made_by(m, "reduce_max")
     return top is not None and top.operands[0] is op.operands[0]
 
