@@ -111,7 +111,7 @@ def constant_pointer(module: ir.Module, type_: Any, value: int | float) -> ir.Gl
     if known is None:
         known = ir.GlobalVariable(module, type_, name)
         known.linkage, known.global_constant, known.unnamed_addr = "private", True, True
-        known.initializer = ir.Constant(type_, value)
+        known.initializer = ir.Constant(type_, value)  # pyright: ignore[reportAttributeAccessIssue]
     return known
 
 

@@ -14,8 +14,8 @@ An array that is both in ``outs`` and ``ins`` is overwritten.
 * ``trtrs``: outs (x,), ins (x, a): the same for a triangular matrix ``a``, row-major, of which only the ``lower`` (or
   upper) triangle is read; with ``unit``, the diagonal is taken as 1 and not read. ``a_batch`` as ``lu_batch``.
 * ``getri``: outs (a, work), ins (a, pivots). The column-major LU factors are replaced by the inverse, column-major.
-* ``adjugate``: outs (adj, work, scratch, swaps), ins (a, lu, pivots), all matrices column-major: ``det(A) * A^-1``, and its
-  limit where ``A`` is singular. ``scratch`` has n*n elements; ``swaps`` is int32 of 2*n.
+* ``adjugate``: outs (adj, work, scratch, swaps), ins (a, lu, pivots), all matrices column-major: ``det(A) * A^-1``,
+  and its limit where ``A`` is singular. ``scratch`` has n*n elements; ``swaps`` is int32 of 2*n.
 
 ``work`` has ``n * BLOCK`` elements.
 """
@@ -30,7 +30,6 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from jitgrad.codegen.blas import batch_loops
 from jitgrad.codegen.externs import I1, I32, I64, call, linear, llvm_type, load_element, offset, store_element
 
 SINGULAR, NOT_POSITIVE_DEFINITE = 2, 3

@@ -1,9 +1,10 @@
 """The table of library functions that Loop IR may call.
 
 A function has two forms. ``python(outs, ins, **static)`` works on contiguous NumPy arrays, writes ``outs`` in place and
-returns a status. ``emit(builder, outs, ins, static, out_buffers, in_buffers)`` writes LLVM at the builder's position: ``outs``
-and ``ins`` are typed element pointers (``double*``, ``i64*``, ``i8*`` for bool) to contiguous row-major storage, ``static`` is a
-dict, and the buffers give dtypes and shapes. It returns the status as an i64, or None where the call can't fail.
+returns a status. ``emit(builder, outs, ins, static, out_buffers, in_buffers)`` writes LLVM at the builder's position:
+``outs`` and ``ins`` are typed element pointers (``double*``, ``i64*``, ``i8*`` for bool) to contiguous row-major
+storage, ``static`` is a dict, and the buffers give dtypes and shapes. It returns the status as an i64, or None where
+the call can't fail.
 
 A nonzero status is a key of ``FAILURES`` in ``jitgrad.loopir.build``. An array that a function updates is given both in
 ``outs`` and in ``ins``; the emitted code may be handed the same pointer twice then.

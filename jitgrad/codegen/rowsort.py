@@ -1,8 +1,8 @@
 """Library calls ``sort_rows`` and ``argsort_rows``: stable merge sort of the rows of a matrix, NaN last.
 
 * ``sort_rows``: outs (keys, key_work), ins (keys,). Each of the ``rows`` rows of ``n`` keys is sorted in place.
-* ``argsort_rows``: outs (index, keys, index_work, key_work), ins (keys,). The rows of the int64 ``index`` get the order, and the
-  keys are sorted too.
+* ``argsort_rows``: outs (index, keys, index_work, key_work), ins (keys,). The rows of the int64 ``index`` get the
+  order, and the keys are sorted too.
 
 The workspaces hold one row. The sort is emitted once a module and dtype: insertion sort of short runs, then merges
 from one array to the other. A merge step selects instead of branching: on random keys a branch would be mispredicted
@@ -74,7 +74,7 @@ class _Emitter:
 
     def bump(self, cell: Any, step: Any = 1) -> None:
         step = I64(step) if isinstance(step, int) else step
-        self.b.store(self.b.add(self.b.load(cell), step, flags=("nuw", "nsw")), cell)
+        self.b.store(self.b.add(self.b.load(cell), step), cell)
 
     def minimum(self, x: Any, y: Any) -> Any:
         return self.b.select(self.b.icmp_unsigned("<", x, y), x, y)
@@ -109,7 +109,8 @@ class _Emitter:
         b = self.b
         count = b.sub(hi, lo)
         for s, t in zip(source, target, strict=True):
-            size = b.mul(count, I64(s.type.pointee.width // 8 if isinstance(s.type.pointee, ir.IntType) else self.dtype.itemsize))
+            bytes_each = 8 if s.type == I64.as_pointer() else self.dtype.itemsize
+            size = b.mul(count, I64(bytes_each))
             cgutils.raw_memcpy(b, offset(b, t, to), offset(b, s, lo), size, 1)
 
     def merge(self, source: Sequence[Any], target: Sequence[Any], lo: Any, mid: Any, hi: Any) -> None:

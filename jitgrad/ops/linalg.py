@@ -1,13 +1,14 @@
 """Linear algebra on stacks of square matrices: cholesky, solve, triangular_solve, inv, det, slogdet, adjugate.
 
-The matrix axes are the last two; the axes before them are the stack. In ``solve`` and ``triangular_solve`` the stacks of
-the two operands broadcast. The dtype is float32 or float64. LU factors of one matrix are computed once in a program,
+The matrix axes are the last two; the axes before them are the stack. In ``solve`` and ``triangular_solve`` the stacks
+of the two operands broadcast. The dtype is float32 or float64. LU factors of one matrix are computed once in a program,
 however many of these ops (those of the derivatives included) need them.
 """
 
 from __future__ import annotations
 
 import math
+import string
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import DtypeError, ShapeError
+from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, broadcast_shapes, i64, is_float
 from jitgrad.ops.op import OpRule, Sample, Var, apply, register, unbroadcast
 from jitgrad.ops.products import einsum
 
-#: Orders up to this have their determinant written out: exact where it is 0, and differentiable there any number of times.
+#: Orders up to this have their determinant written out: exact where it is 0, and differentiable there any number of
+#: times.
 WRITTEN_OUT = 3
 
 #: Columns of workspace that LAPACK's inverse asks for.
@@ -33,10 +36,14 @@ def check_square(name: str, a: TensorType) -> None:
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise ShapeError(
             f"{name} got an array of shape {tuple(a.shape)}. It takes square matrices in the last two axes. "
-            "Reshape or slice the array."
+            "Reshape or slice the array.",
+            user_location(),
         )
     if not is_float(a.dtype):
-        raise DtypeError(f"{name} got dtype {a.dtype}. It takes float32 or float64. Convert the array with astype().")
+        raise DtypeError(
+            f"{name} got dtype {a.dtype}. It takes float32 or float64. Convert the array with astype().",
+            user_location(),
+        )
 
 
 def check_system(name: str, a: TensorType, b: TensorType) -> TensorType:
@@ -47,7 +54,8 @@ def check_system(name: str, a: TensorType, b: TensorType) -> TensorType:
     if b.ndim < 2 or b.shape[-2] != a.shape[-1]:
         raise ShapeError(
             f"{name} got shapes {tuple(a.shape)} and {tuple(b.shape)}. The right side needs as many rows as the "
-            "matrix. Transpose or reshape it."
+            "matrix. Transpose or reshape it.",
+            user_location(),
         )
     stack = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     return TensorType(a.dtype, (*stack, *b.shape[-2:]))
@@ -62,11 +70,16 @@ def transposed(x: Var) -> Var:
     return apply("transpose", x, perm=(*range(n - 2), n - 1, n - 2))
 
 
+def stack_letters(count: int) -> str:
+    """Letters for the axes of a stack in an einsum spec."""
+    return string.ascii_uppercase[:count]
+
+
 def matmul(x: Var, y: Var, tx: bool = False, ty: bool = False) -> Var:
     """Matrix product of two stacks that broadcast by rank and extent; ``tx`` and ``ty`` transpose an operand."""
     stack = broadcast_shapes(x.shape[:-2], y.shape[:-2])
     x, y = (v if v.shape[:-2] == stack else apply("broadcast_to", v, shape=(*stack, *v.shape[-2:])) for v in (x, y))
-    z = "abcdefgh"[: len(stack)] if len(stack) <= 8 else "".join(chr(ord("A") + k) for k in range(len(stack)))
+    z = stack_letters(len(stack))
     return einsum(f"{z}{'ki' if tx else 'ik'},{z}{'jk' if ty else 'kj'}->{z}ij", x, y)
 
 
@@ -96,8 +109,9 @@ def over_matrix(g: Var, like: Var) -> Var:
 
 
 def contract(x: Var, y: Var, transpose: bool = False) -> Var:
-    """The sum of products of the elements of two matrices, ``sum x[i, j] y[i, j]`` (or ``y[j, i]``), for each of the stack."""
-    z = "".join(chr(ord("A") + k) for k in range(x.ndim - 2))
+    """The sum of products of the elements of two matrices, ``sum x[i, j] y[i, j]`` (or ``y[j, i]``), for each of the
+    stack."""
+    z = stack_letters(x.ndim - 2)
     return einsum(f"{z}ij,{z}{'ji' if transpose else 'ij'}->{z}", x, y)
 
 
@@ -150,8 +164,8 @@ def _positive(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 @register
 class Cholesky(OpRule):
-    """``cholesky(a)``: lower triangular L with ``a = L L^T``. Reads the lower triangle of ``a`` only; LinAlgError at run time
-    where ``a`` is not positive definite.
+    """``cholesky(a)``: lower triangular L with ``a = L L^T``. Reads the lower triangle of ``a`` only; LinAlgError at
+    run time where ``a`` is not positive definite.
 
     The derivative is that of the symmetric matrix: the cotangent is symmetric, half of an off-diagonal entry's on
     either side, and a tangent is symmetrised first. (S. F. Smith's rule in the form of I. Murray, arXiv:1602.07527.)
@@ -202,8 +216,8 @@ class Cholesky(OpRule):
 
 @register
 class Solve(OpRule):
-    """``solve(a, b){trans}``: X with ``a X = b``, or ``a^T X = b``; ``b`` is (..., n, k). LinAlgError at run time where a pivot is
-    exactly zero."""
+    """``solve(a, b){trans}``: X with ``a X = b``, or ``a^T X = b``; ``b`` is (..., n, k). LinAlgError at run time
+    where a pivot is exactly zero."""
 
     name = "solve"
 
@@ -255,9 +269,9 @@ class Solve(OpRule):
 
 @register
 class TriangularSolve(OpRule):
-    """``triangular_solve(a, b){lower, trans, unit}``: X with ``op(a) X = b``, where ``op(a)`` is the lower (or upper) triangle of
-    ``a``, transposed with ``trans``; with ``unit`` its diagonal counts as 1. The rest of ``a`` is not read and has derivative
-    0. LinAlgError at run time where a diagonal entry is exactly zero."""
+    """``triangular_solve(a, b){lower, trans, unit}``: X with ``op(a) X = b``, where ``op(a)`` is the lower (or upper)
+    triangle of ``a``, transposed with ``trans``; with ``unit`` its diagonal counts as 1. The rest of ``a`` is not read
+    and has derivative 0. LinAlgError at run time where a diagonal entry is exactly zero."""
 
     name = "triangular_solve"
 
@@ -351,8 +365,8 @@ class Inv(OpRule):
 
 @register
 class Adjugate(OpRule):
-    """``adjugate(a)``: ``det(a) * inv(a)``, a polynomial in the entries of ``a`` and so defined for singular matrices too. Its
-    own derivative divides by the determinant and is NaN at a singular matrix."""
+    """``adjugate(a)``: ``det(a) * inv(a)``, a polynomial in the entries of ``a`` and so defined for singular matrices
+    too. Its own derivative divides by the determinant and is NaN at a singular matrix."""
 
     name = "adjugate"
 
@@ -409,7 +423,9 @@ def written_determinant(n: int, entry: Any) -> Any:
         return entry(0, 0)
     if n == 2:
         return entry(0, 0) * entry(1, 1) - entry(0, 1) * entry(1, 0)
-    minors = [entry(1, (j + 1) % 3) * entry(2, (j + 2) % 3) - entry(1, (j + 2) % 3) * entry(2, (j + 1) % 3) for j in range(3)]
+    minors = [
+        entry(1, (j + 1) % 3) * entry(2, (j + 2) % 3) - entry(1, (j + 2) % 3) * entry(2, (j + 1) % 3) for j in range(3)
+    ]
     return entry(0, 0) * minors[0] + entry(0, 1) * minors[1] + entry(0, 2) * minors[2]
 
 
@@ -418,7 +434,7 @@ def written_cofactors(a: Var) -> Var:
     n, stack = a.shape[-1], a.shape[:-2]
 
     def entry(i: int, j: int) -> Var:
-        starts = (*(0 for _ in stack), i % n, j % n)
+        starts = (*(0 for _ in stack), i % 3, j % 3)
         return apply("slice", a, starts=starts, sizes=(*stack, 1, 1), steps=(1,) * a.ndim)
 
     if n == 1:
@@ -427,10 +443,7 @@ def written_cofactors(a: Var) -> Var:
         cells = [[entry(1, 1), -entry(1, 0)], [-entry(0, 1), entry(0, 0)]]
     else:
         cells = [
-            [
-                entry(i + 1, j + 1) * entry(i + 2, j + 2) - entry(i + 1, j + 2) * entry(i + 2, j + 1)
-                for j in range(3)
-            ]
+            [entry(i + 1, j + 1) * entry(i + 2, j + 2) - entry(i + 1, j + 2) * entry(i + 2, j + 1) for j in range(3)]
             for i in range(3)
         ]
     rows = [apply("concatenate", *row, axis=a.ndim - 1) for row in cells]
@@ -498,7 +511,8 @@ class Det(OpRule):
 
 @register
 class Slogdet(OpRule):
-    """``slogdet(a) -> (sign, logdet)``: sign and logarithm of the absolute value of the determinant; (0, -inf) for a singular matrix.
+    """``slogdet(a) -> (sign, logdet)``: sign and logarithm of the absolute value of the determinant; (0, -inf) for a
+    singular matrix.
 
     The derivative of ``logdet`` is the transposed inverse; at an exactly singular matrix, where it does not exist, the
     program raises LinAlgError. ``sign`` has derivative 0.
@@ -509,7 +523,9 @@ class Slogdet(OpRule):
     @staticmethod
     def samples(rng: np.random.Generator) -> list[Sample]:
         result = [Sample((matrices(rng, *s),)) for s in ((3, 3), (2, 4, 4), (1, 1))]
-        result += [Sample((a,), grad=False) for a in (np.zeros((4, 4)), np.ones((2, 0, 0)), np.ones((2, 2)), -np.eye(3))]
+        result += [
+            Sample((a,), grad=False) for a in (np.zeros((4, 4)), np.ones((2, 0, 0)), np.ones((2, 2)), -np.eye(3))
+        ]
         return result
 
     def infer(self, a: TensorType) -> tuple[TensorType, TensorType]:

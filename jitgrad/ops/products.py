@@ -11,6 +11,7 @@ import numpy as np
 
 from jitgrad.errors import DtypeError, IRError, ShapeError
 from jitgrad.ir.index import Dim
+from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, bool_
 from jitgrad.ops.op import OpRule, Sample, Var, apply, register
 
@@ -23,7 +24,9 @@ def parse_spec(spec: str) -> tuple[str, str, str]:
     x, comma, y = operands.partition(",")
     letters = x + y + out
     if not (arrow and comma) or (letters and not (letters.isascii() and letters.isalpha())):
-        raise IRError(f"einsum does not take the spec {spec!r}. It has the form 'ij,jk->ik'. Write all three lists of letters.")
+        raise IRError(
+            f"einsum does not take the spec {spec!r}. It has the form 'ij,jk->ik'. Write all three lists of letters."
+        )
     for part in (x, y, out):
         if len(set(part)) != len(part):
             raise IRError(
@@ -46,14 +49,16 @@ def extents_of(spec: str, x: Sequence[Any], y: Sequence[Any]) -> dict[str, Any]:
         if len(letters) != len(shape):
             raise ShapeError(
                 f"a product got an operand of shape {tuple(shape)} for the axes {letters!r} of {spec!r}. "
-                f"It has {len(shape)} axes, not {len(letters)}. Reshape the operand."
+                f"It has {len(shape)} axes, not {len(letters)}. Reshape the operand.",
+                user_location(),
             )
         for letter, extent in zip(letters, shape, strict=True):
             if extents.setdefault(letter, extent) != extent:
                 raise ShapeError(
                     f"shapes {tuple(x)} and {tuple(y)} do not fit in the product {spec!r}. "
                     f"The axis {letter!r} has extent {extents[letter]} in one and {extent} in the other. "
-                    "Transpose or reshape an operand."
+                    "Transpose or reshape an operand.",
+                    user_location(),
                 )
     return extents
 
@@ -95,8 +100,8 @@ def _samples(rng: np.random.Generator) -> list[Sample]:
 class Einsum(OpRule):
     """``einsum(x, y){spec}``: the sum over the letters that are not in the result of the products of elements.
 
-    Both operands have one dtype; the result has it too. The spec names the axes of ``x``, of ``y`` and of the result; no
-    letter is repeated in one list, and each occurs in at least two. For bool, sums are ``or`` and products ``and``.
+    Both operands have one dtype; the result has it too. The spec names the axes of ``x``, of ``y`` and of the result;
+    no letter is repeated in one list, and each occurs in at least two. For bool, sums are ``or`` and products ``and``.
     """
 
     name = "einsum"
@@ -104,7 +109,9 @@ class Einsum(OpRule):
 
     def infer(self, x: TensorType, y: TensorType, *, spec: str) -> TensorType:
         if x.dtype != y.dtype:
-            raise DtypeError(f"einsum of {x.dtype} and {y.dtype}. Both operands have one dtype in the IR. Insert a cast.")
+            raise DtypeError(
+                f"einsum of {x.dtype} and {y.dtype}. Both operands have one dtype in the IR. Insert a cast."
+            )
         extents = extents_of(spec, x.shape, y.shape)
         return TensorType(x.dtype, tuple(extents[c] for c in parse_spec(spec)[2]))
 
@@ -216,8 +223,8 @@ def loop_order(xl: str, yl: str, ol: str, extents: Mapping[str, int]) -> str:
 
 
 class View(NamedTuple):
-    """How the letters of an operand, in memory order ``letters``, are read as a stack of matrices: the strides of the row
-    group, of the column group and of each batch letter."""
+    """How the letters of an operand, in memory order ``letters``, are read as a stack of matrices: the strides of the
+    row group, of the column group and of each batch letter."""
 
     rows: int
     cols: int

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import ShapeError
+from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, i64
 from jitgrad.ops.op import Cotangent, OpRule, Sample, Var, apply, register, zeros
 
@@ -18,7 +19,8 @@ def check_axis(name: str, x: TensorType, axis: int) -> None:
     if not 0 <= axis < x.ndim:
         raise ShapeError(
             f"{name} along axis {axis} of an array of shape {tuple(x.shape)}. The array has {x.ndim} axes. "
-            "Name one of them."
+            "Name one of them.",
+            user_location(),
         )
 
 
@@ -61,7 +63,8 @@ def _samples(rng: np.random.Generator) -> list[Sample]:
 
 @register
 class Argsort(OpRule):
-    """``argsort(x){axis}``: the int64 indices that sort ``x`` along an axis; equal elements keep their order, NaN is last."""
+    """``argsort(x){axis}``: the int64 indices that sort ``x`` along an axis; equal elements keep their order, NaN is
+    last."""
 
     name = "argsort"
     differentiable = False
@@ -101,7 +104,9 @@ class Sort(OpRule):
     def eval(self, x: np.ndarray, *, axis: int) -> np.ndarray:
         return np.sort(x, axis=axis, kind="stable")
 
-    def pullback(self, g: Cotangent, out: Var, x: Var, *, axis: int) -> Sequence[Cotangent | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def pullback(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, g: Cotangent, out: Var, x: Var, *, axis: int
+    ) -> Sequence[Cotangent | None]:
         index, axes = order_index(x, axis), tuple(range(x.ndim))
 
         def back(v: Var) -> Var:

@@ -24,9 +24,7 @@ def run_native(name: str, outs: list[np.ndarray], ins: list[np.ndarray], **stati
     module.triple = binding.get_process_triple()
     fn = ir.Function(module, ir.FunctionType(I64, [I64] * len(arrays)), "main")
     builder = ir.IRBuilder(fn.append_basic_block("entry"))
-    pointers = [
-        builder.inttoptr(v, llvm_type(a.dtype).as_pointer()) for v, a in zip(fn.args, arrays, strict=True)
-    ]
+    pointers = [builder.inttoptr(v, llvm_type(a.dtype).as_pointer()) for v, a in zip(fn.args, arrays, strict=True)]
     buffers = [Buffer(f"t{k}", a.dtype, a.shape) for k, a in enumerate(arrays)]
     k = len(outs)
     status = libcalls.get(name).emit(builder, pointers[:k], pointers[k:], static, buffers[:k], buffers[k:])
@@ -38,5 +36,3 @@ def run_native(name: str, outs: list[np.ndarray], ins: list[np.ndarray], **stati
     engine.finalize_object()
     call = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * len(arrays))(engine.get_function_address("main"))
     return call(*(a.ctypes.data for a in arrays))
-
-
