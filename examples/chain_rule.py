@@ -215,7 +215,7 @@ def draw_tangents(plt, path, drawn):
 
 def main(argv=None):
     """Check every case, print, draw; returns the number of cases checked."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="The rules of differentiation, checked and drawn.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-plot", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("."), help="folder for the pictures")

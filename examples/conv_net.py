@@ -66,7 +66,7 @@ def initial_params(rng, channels=(8, 16)):
 
 def main(argv=None):
     """Train and print; returns the test accuracy."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="A small convolutional network on the digits.")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=0.05)

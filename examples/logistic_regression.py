@@ -34,7 +34,7 @@ def closed_forms(w, x, y, penalty):
 
 def main(argv=None):
     """Fit, check and print; returns the largest difference from scikit-learn's coefficients."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Logistic regression by Newton's method.")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--penalty", type=float, default=1.0)
     args = parser.parse_args(argv)

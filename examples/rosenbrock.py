@@ -32,7 +32,7 @@ def hessian_product(x, v):
 
 def main(argv=None):
     """Minimise with BFGS and Newton-CG, with and without derivatives; returns the largest error of the solutions."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Rosenbrock's function minimised by SciPy.")
     parser.add_argument("--n", type=int, default=20, help="number of variables")
     args = parser.parse_args(argv)
 
