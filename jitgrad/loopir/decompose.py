@@ -115,6 +115,17 @@ def expm1(x: Expr) -> Expr:
     return _where(original.eq(0.0), original, value)
 
 
+_LOG64 = (
+    1.479819860511658591e-01,
+    1.531383769920937332e-01,
+    1.818357216161805012e-01,
+    2.222219843214978396e-01,
+    2.857142874366239149e-01,
+    3.999999999940941908e-01,
+    6.666666666666735130e-01,
+)
+
+
 def log(x: Expr) -> Expr:
     """``x = 2**k * (1 + f)`` with ``sqrt(1/2) <= 1 + f < sqrt(2)``, and ``log(1+f)`` from ``s = f / (2 + f)``."""
     dtype, single = x.dtype, x.dtype == _F32
@@ -139,18 +150,7 @@ def log(x: Expr) -> Expr:
         r = z * _horner(z, (0.24279078841, 0.28498786688, 0.40000972152, 0.66666662693))
         hi, lo = 6.9313812256e-01, 9.0580006145e-06
     else:
-        r = z * _horner(
-            z,
-            (
-                1.479819860511658591e-01,
-                1.531383769920937332e-01,
-                1.818357216161805012e-01,
-                2.222219843214978396e-01,
-                2.857142874366239149e-01,
-                3.999999999940941908e-01,
-                6.666666666666735130e-01,
-            ),  # fmt: skip
-        )
+        r = z * _horner(z, _LOG64)
         hi, lo = 6.93147180369123816490e-01, 1.90821492927058770002e-10
     half_square = f * f * 0.5
     value = _fma(kf, _c(hi, x), f - (half_square - _fma(s, half_square + r, kf * lo)))
@@ -181,7 +181,7 @@ def tanh(x: Expr) -> Expr:
         p = p / q
     small = _fma(x * z, p, x)
     large = 1.0 - 2.0 / (exp(a * 2.0) + 1.0)
-    return _where(a < 0.625, small, scalar("copysign", large, x))
+    return scalar("copysign", _where(a < 0.625, small, large), x)  # the sum above loses the sign of -0.0
 
 
 EXPANSIONS: dict[str, Callable[..., Expr]] = {"exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "tanh": tanh}

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -400,7 +400,7 @@ class Comment:
     text: str
 
 
-Stmt = Union[Loop, Store, Let, Assign, If, While, Block, LibCall, Fail, Comment]
+Stmt = Loop | Store | Let | Assign | If | While | Block | LibCall | Fail | Comment
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ One class holds all that is known of an op. What an op must have:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple, Union
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from jitgrad.ir.core import OPS, Builder, OpDef, Value
 from jitgrad.ir.index import Dim
 from jitgrad.ir.types import SHORT_NAMES, TensorType, bool_, broadcast_shapes, is_float
 
-Number = Union[int, float, bool, np.generic]
+Number = int | float | bool | np.generic
 
 
 class Var:

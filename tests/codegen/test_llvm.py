@@ -1,0 +1,124 @@
+"""The LLVM renderer: vector code, shared kernels, scalar operations, statuses."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from jitgrad.compiler import compile_graph
+from jitgrad.ir.core import Builder
+from jitgrad.ir.interpret import interpret
+from jitgrad.ir.parser import parse
+from jitgrad.ir.types import DTYPES, TensorType
+
+PACKED = re.compile(r"\bv?(?:add|mul|sub|fmadd\d+|max|fnmadd\d+|fmsub\d+)p[sd]\b.*[xyz]mm|\bfadd\s+v\d+\.\d[sd]|\bfm(?:ul|la)\s+v\d+")
+
+
+def compiled(text: str):
+    return compile_graph(parse(text))
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize(
+    ("name", "body", "result"),
+    [
+        ("elementwise", "%0: T[1000] = multiply(%x, %y)\n%1: T[1000] = add(%0, %y)", "%1"),
+        ("full sum", "%0: T[1000] = multiply(%x, %y)\n%1: T[] = reduce_sum(%0) {axes=(0,)}", "%1"),
+        ("maximum", "%0: T[1000] = maximum(%x, %y)\n%1: T[1000] = add(%0, %x)", "%1"),
+        ("dot product", '%0: T[] = einsum(%x, %y) {spec="i,i->"}', "%0"),
+        ("exp", "%0: T[1000] = exp(%x)\n%1: T[1000] = multiply(%0, %y)", "%1"),
+        ("tanh", "%0: T[1000] = tanh(%x)\n%1: T[1000] = multiply(%0, %y)", "%1"),
+        ("log", "%0: T[1000] = log(%x)\n%1: T[1000] = multiply(%0, %y)", "%1"),
+    ],
+)
+def test_loops_are_vectorised(dtype, name, body, result):
+    text = f"graph f(%x: T[1000], %y: T[1000]) {{\n{body}\nreturn {result}\n}}".replace("T[", f"{dtype}[")
+    assert PACKED.search(compiled(text).asm()), name
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_row_and_column_sums_are_vectorised(dtype):
+    for axes, kept in ("(0,)", 256), ("(1,)", 64):
+        text = f"""graph f(%x: {dtype}[64,256]) {{
+          %0: {dtype}[{kept}] = reduce_sum(%x) {{axes={axes}}}
+          return %0
+        }}"""
+        assert PACKED.search(compiled(text).asm()), axes
+
+
+def test_equal_nests_share_code():
+    text = """
+    graph f(%x: f64[40,40], %w: f64[40,40]) {
+      %0: f64[40,40] = einsum(%x, %w) {spec="ij,jk->ik"}
+      %1: f64[40,40] = tanh(%0)
+      %2: f64[40,40] = einsum(%1, %w) {spec="ij,jk->ik"}
+      %3: f64[40,40] = tanh(%2)
+      %4: f64[40,40] = einsum(%3, %w) {spec="ij,jk->ik"}
+      %5: f64[40,40] = tanh(%4)
+      return %5
+    }"""
+    program = compiled(text)
+    assert program.executable.shared_kernels == 4  # two products and two tanh nests
+    rng = np.random.default_rng(0)
+    args = rng.standard_normal((40, 40)), rng.standard_normal((40, 40))
+    np.testing.assert_allclose(program(*args)[0], interpret(parse(text), *args)[0], rtol=1e-12, atol=1e-13)
+
+
+INTS = [-128, -7, -3, -1, 0, 1, 2, 5, 100, 127]
+
+
+@pytest.mark.parametrize("dtype", ["i8", "i16", "i32", "i64", "u8", "u32", "u64"])
+@pytest.mark.parametrize(
+    "name",
+    "add subtract multiply floor_divide remainder fmod maximum minimum bitwise_and bitwise_or bitwise_xor left_shift "
+    "right_shift less greater_equal equal not_equal".split(),
+)
+def test_integers_as_in_numpy(name, dtype):
+    t = DTYPES[dtype]
+    pairs = np.array([(a, b) for a in INTS for b in INTS])
+    if name.endswith("shift"):
+        pairs = pairs[pairs[:, 1] >= 0]
+    x, y = pairs.astype(t).T.copy()
+    b = Builder("f")
+    types = TensorType(t, x.shape)
+    graph = b.build(b.emit(name, b.param(types), b.param(types)))
+    with np.errstate(all="ignore"):
+        want = getattr(np, name)(x, y)
+    np.testing.assert_array_equal(compile_graph(graph)(x, y)[0], want)
+
+
+def test_the_smallest_integer_over_minus_one_does_not_trap():
+    x = np.array([np.iinfo(np.int64).min]), np.array([-1])
+    for name in ("floor_divide", "remainder", "fmod"):
+        b = Builder("f")
+        t = TensorType(DTYPES["i64"], (1,))
+        (got,) = compile_graph(b.build(b.emit(name, b.param(t), b.param(t))))(*x)
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(got, getattr(np, name)(*x))
+
+
+@pytest.mark.parametrize("source", sorted(DTYPES))
+@pytest.mark.parametrize("target", sorted(DTYPES))
+def test_casts(source, target):
+    values = np.array([0, 1, 2, 100, 127, 3.7 if source[0] == "f" else 3])
+    if source[0] in "fi" and target[0] in "fib":
+        values = np.concatenate([values, [-1, -5, -3.7 if source[0] == "f" else -3]])
+    x = values.astype(DTYPES[source])
+    b = Builder("f")
+    graph = b.build(b.emit("cast", b.param(TensorType(x.dtype, x.shape)), dtype=DTYPES[target]))
+    got = compile_graph(graph)(x)[0]
+    assert got.dtype == DTYPES[target]
+    np.testing.assert_array_equal(got, x.astype(DTYPES[target]))
+
+
+def test_a_failed_status_raises():
+    text = """graph f(%x: f64[5], %k: i64[2]) {
+      %0: f64[2] = gather(%x, %k) {axes=(0,), at=0}
+      return %0
+    }"""
+    program = compiled(text)
+    np.testing.assert_array_equal(program(np.arange(5.0), np.array([1, -1]))[0], [1, 4])
+    with pytest.raises(IndexError):
+        program(np.arange(5.0), np.array([1, 5]))
