@@ -25,15 +25,12 @@ from jitgrad.codegen import pyhelpers
 from jitgrad.codegen.python_expr import (
     Expressions,
     Names,
-    Text,
     Uses,
     Versions,
     bindable,
     count_uses,
     identifier,
-    index_text,
     literal,
-    roots,
     scalar_text,
     stored,
 )
@@ -63,7 +60,8 @@ from jitgrad.loopir.nodes import (
     While,
     scalar,
 )
-from jitgrad.loopir.walk import statements, subexpressions, written
+from jitgrad.loopir.printer import Text, buffers, index_text
+from jitgrad.loopir.walk import statements, written
 
 #: Longer expressions are split: the part gets a name of its own.
 _MAX_LENGTH = 88
@@ -98,19 +96,6 @@ def render(program: Program) -> str:
 def generate(program: Program) -> Source:
     """The program as Python source, with what is needed to call it."""
     return _Renderer(program).source()
-
-
-def buffers(program: Program) -> list[Buffer]:
-    """Every buffer that the program mentions, aliases included, parameters and results first."""
-    found: dict[Buffer, None] = dict.fromkeys((*program.params, *program.results))
-    seen: set[Expr] = set()
-    for s in statements(program.body):
-        if isinstance(s, Store):
-            found.setdefault(s.buffer)
-        elif isinstance(s, LibCall):
-            found.update(dict.fromkeys(s.outs + s.ins))
-        found.update((e.buffer, None) for e in subexpressions(roots(s), seen) if isinstance(e, Load))
-    return list(found)
 
 
 def _parameters(found: Iterable[Buffer]) -> list[Buffer]:

@@ -1,7 +1,6 @@
-"""Python text of scalar and index expressions, names, and the analysis of what is computed once.
+"""Python text of scalar expressions, names, and the analysis of what is computed once.
 
-:class:`Text` is a piece of source with the precedence of its outermost operator, so that parentheses are put only
-where they are needed. :class:`Versions` tells whether an expression still has the value it had before.
+:class:`Versions` tells whether an expression still has the value it had before.
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ import keyword
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jitgrad.errors import CompilationError
-from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
 from jitgrad.ir.types import bool_, f64, i64
 from jitgrad.loopir import scalars
 from jitgrad.loopir.nodes import (
@@ -36,11 +34,11 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
-    payloads,
 )
+from jitgrad.loopir.printer import ATOM, COMPARE, PRODUCT, SUM, UNARY, Text, roots
 from jitgrad.loopir.walk import written
 
-TERNARY, NOT, COMPARE, SUM, PRODUCT, UNARY, ATOM = 0, 3, 4, 9, 10, 11, 13
+TERNARY, NOT = 0, 3
 #: Infix operators and how tightly they bind.
 PRECEDENCE: dict[str, int] = {
     **dict.fromkeys(("<", "<=", ">", ">=", "==", "!="), COMPARE),
@@ -52,17 +50,6 @@ PRECEDENCE: dict[str, int] = {
     "*": PRODUCT,
     "/": PRODUCT,
 }
-
-
-class Text(NamedTuple):
-    """Source text and the precedence of its outermost operator."""
-
-    text: str
-    precedence: int = ATOM
-
-    def within(self, precedence: int) -> str:
-        """The text, in parentheses unless it binds at least this tightly."""
-        return self.text if self.precedence >= precedence else f"({self.text})"
 
 
 # Literals
@@ -107,45 +94,6 @@ def _digits(value: np.generic) -> str:
     if value.dtype.type(float(short)) != value:
         short = repr(number)
     return short if any(ch in short for ch in ".e") else short + ".0"
-
-
-# Index expressions
-
-
-def index_text(e: Dim, term_text: Callable[[Sym], Text]) -> Text:
-    """An index expression; ``term_text`` gives the text of a symbol."""
-    if not isinstance(e, IndexExpr):
-        return Text(str(e), ATOM if e >= 0 else UNARY)
-    # A positive term first, so that no expression begins with a sign if it can be helped.
-    terms = sorted(e.terms, key=lambda pair: pair[1] < 0)
-    text = ""
-    precedence = ATOM
-    for term, c in terms:
-        t = _term_text(term, term_text)
-        if abs(c) != 1:
-            t = Text(f"{abs(c)} * {t.within(UNARY)}", PRODUCT)
-        if not text:
-            text = t.text if c > 0 else f"-{t.within(UNARY)}"
-            precedence = t.precedence if c > 0 else UNARY
-        else:
-            text += f" {'+' if c > 0 else '-'} {t.within(PRODUCT)}"
-            precedence = SUM
-    if e.constant:
-        text += f" {'+' if e.constant > 0 else '-'} {abs(e.constant)}"
-        precedence = SUM
-    return Text(text, precedence)
-
-
-def _term_text(t: Term, term_text: Callable[[Sym], Text]) -> Text:
-    if isinstance(t, Sym):
-        return term_text(t)
-    if isinstance(t, Product):
-        left, right = index_text(t.left, term_text), index_text(t.right, term_text)
-        return Text(f"{left.within(PRODUCT)} * {right.within(UNARY)}", PRODUCT)
-    if isinstance(t, (Quotient, Remainder)):
-        operator = "//" if isinstance(t, Quotient) else "%"
-        return Text(f"{index_text(t.base, term_text).within(PRODUCT)} {operator} {t.divisor}", PRODUCT)
-    raise CompilationError(f"no Python source for the index term {t!r}")
 
 
 # Scalar functions
@@ -259,20 +207,6 @@ class Expressions:
 def bindable(e: Expr) -> bool:
     """Whether giving the value a name of its own makes sense."""
     return isinstance(e, (Load, Scalar)) or (isinstance(e, Index) and not isinstance(e.index, int))
-
-
-def roots(s: Stmt) -> Iterator[Expr]:
-    """The expressions that a statement evaluates itself, in the order in which they are rendered."""
-    if isinstance(s, Store):
-        for k in s.index:
-            yield from payloads(k)
-    if isinstance(s, (Store, Let, Assign)):
-        yield s.value
-    elif isinstance(s, (If, While)):
-        yield s.cond
-    elif isinstance(s, Loop):
-        yield from payloads(s.lo)
-        yield from payloads(s.hi)
 
 
 class Versions:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from jitgrad.codegen.python import compile_numba, compile_python, generate, render, run
-from jitgrad.codegen.python_expr import Names, index_text
+from jitgrad.codegen.python_expr import Names
 from jitgrad.errors import ArgumentError, CompilationError
-from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, expr, floordiv, mod, mul
+from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, evaluate, expr, floordiv, mod, mul
 from jitgrad.ir.location import Location
 from jitgrad.ir.types import DTYPES, bool_, f32, f64, i32, i64
 from jitgrad.loopir.build import LoopBuilder, Tensor
@@ -27,6 +27,7 @@ from jitgrad.loopir.nodes import (
     While,
     scalar,
 )
+from jitgrad.loopir.printer import Text, index_text
 from jitgrad.loopir.scalars import SCALARS
 
 
@@ -208,8 +209,6 @@ def test_index_text():
     i, j, k = (expr(Sym(n, 0, 9)) for n in "ijk")
 
     def text(e: Dim) -> str:
-        from jitgrad.codegen.python_expr import Text
-
         return index_text(e, lambda s: Text(s.name)).text
 
     assert text(2 * i + j - 1) == "2 * i + j - 1"
@@ -222,8 +221,6 @@ def test_index_text():
     env = {"i": 5, "j": 4, "k": 3}
     for e in (5 - i, mul(floordiv(i, 3), j), i - mul(i, j) - k, mul(floordiv(i, 2) - mod(j, 3), -3) - 7):
         values = {s: env[s.name] for s in e.syms()}
-        from jitgrad.ir.index import evaluate
-
         assert eval(text(e), {}, env) == evaluate(e, values)
 
 
