@@ -69,7 +69,7 @@ class KernelEmitter:
     def __init__(self, function: ir.Function, pointers: dict[Buffer, Any]) -> None:
         self.function = function
         self.pointers = pointers
-        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.b: Any = ir.IRBuilder(function.append_basic_block("entry"))
         self.scalars = ScalarEmitter(self.b)
         self.env: dict[Term, Any] = {}
         self.locals: dict[Local, Any] = {}

@@ -63,7 +63,7 @@ def llvm_type(dtype: np.dtype) -> ir.Type:
 class ScalarEmitter:
     """Emits scalar operations through one IRBuilder."""
 
-    def __init__(self, b: ir.IRBuilder) -> None:
+    def __init__(self, b: Any) -> None:
         self.b = b
 
     def constant(self, value: np.generic, dtype: np.dtype) -> ir.Constant:

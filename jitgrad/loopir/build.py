@@ -220,12 +220,12 @@ class LoopBuilder:
         a local variable; where a reduced axis comes before a kept one, the result accumulates in memory, so that the
         innermost loop still runs along the kept axis.
         """
-        shape, axes = tuple(shape), frozenset(axes)
-        kept = [k for k in range(len(shape)) if k not in axes]
+        shape, reduced = tuple(shape), frozenset(axes)
+        kept = [k for k in range(len(shape)) if k not in reduced]
         out = self.empty([shape[k] for k in kept], dtype)
         start = Const(IDENTITIES[mode](dtype) if init is None else init, dtype)
         outer = max(kept, default=-1) + 1  # loops before this one enclose the local accumulator
-        in_memory = any(k in axes for k in range(outer))
+        in_memory = any(k in reduced for k in range(outer))
         if in_memory:
             with self.loops(out.shape) as index:
                 self.store(out, index, start)

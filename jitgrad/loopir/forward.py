@@ -73,12 +73,12 @@ def forward(program: Program) -> Program:
 
 def _apply(e: Expr, known: _Known, memo: dict[Expr, Expr]) -> Expr:
     """The expression with known elements replaced."""
-    hits = {
+    hits: dict[Expr, Expr] = {
         p: known.values[k]
         for p in subexpressions((e,))
         if isinstance(p, Load) and (k := _key(p.buffer, p.index)) in known.values
     }
-    return rewrite(e, {}, dict(hits)) if hits else e
+    return rewrite(e, {}, hits) if hits else e
 
 
 def _forward(s: Stmt, known: _Known) -> Stmt:
@@ -120,7 +120,7 @@ def drop_dead_stores(program: Program) -> Program:
             *(t.root for s in statements(body) if isinstance(s, LibCall) for t in s.ins),
         }
         used = _used_locals(body)
-        new = tuple(x for s in body if (x := _prune(s, alive, used)) is not None)
+        new = _prune_all(body, alive, used)
         if new == body:
             return with_body(program, body)
         body = new
@@ -130,20 +130,23 @@ def _used_locals(body: Iterable[Stmt]) -> set[Expr]:
     return {e for s in statements(body) for e in subexpressions(expressions(s)) if isinstance(e, Local)}
 
 
+def _prune_all(stmts: Iterable[Stmt], alive: set[Buffer], used: set[Expr]) -> tuple[Stmt, ...]:
+    pruned = (_prune(s, alive, used) for s in stmts)
+    return tuple(s for s in pruned if s is not None)
+
+
 def _prune(s: Stmt, alive: set[Buffer], used: set[Expr]) -> Stmt | None:
     if isinstance(s, Store):
         return None if s.buffer.root.kind == "temp" and s.buffer.root not in alive else s
     if isinstance(s, (Loop, Block, While)):
-        body = tuple(x for y in s.body if (x := _prune(y, alive, used)) is not None)
+        body = _prune_all(s.body, alive, used)
         if body == s.body:
             return s
         if not body and not isinstance(s, While):
             return None
         return dataclasses.replace(s, body=body)
     if isinstance(s, If):
-        then, orelse = (
-            tuple(x for y in part if (x := _prune(y, alive, used)) is not None) for part in (s.then, s.orelse)
-        )
+        then, orelse = _prune_all(s.then, alive, used), _prune_all(s.orelse, alive, used)
         if not then and not orelse:
             return None
         return s if (then, orelse) == (s.then, s.orelse) else If(s.cond, then, orelse)

@@ -13,7 +13,10 @@ from jitgrad.ir.interpret import interpret
 from jitgrad.ir.parser import parse
 from jitgrad.ir.types import DTYPES, TensorType
 
-PACKED = re.compile(r"\bv?(?:add|mul|sub|fmadd\d+|max|fnmadd\d+|fmsub\d+)p[sd]\b.*[xyz]mm|\bfadd\s+v\d+\.\d[sd]|\bfm(?:ul|la)\s+v\d+")
+#: Packed arithmetic on x86 (AVX or SSE), or on Arm.
+PACKED = re.compile(
+    r"\bv?(?:add|mul|sub|fmadd\d+|max|fnmadd\d+|fmsub\d+)p[sd]\b.*[xyz]mm|\bfadd\s+v\d+\.\d[sd]|\bfm(?:ul|la)\s+v\d+"
+)
 
 
 def compiled(text: str):
@@ -69,12 +72,12 @@ def test_equal_nests_share_code():
 INTS = [-128, -7, -3, -1, 0, 1, 2, 5, 100, 127]
 
 
+BINARY = """add subtract multiply floor_divide remainder fmod maximum minimum bitwise_and bitwise_or bitwise_xor
+left_shift right_shift less greater_equal equal not_equal"""
+
+
 @pytest.mark.parametrize("dtype", ["i8", "i16", "i32", "i64", "u8", "u32", "u64"])
-@pytest.mark.parametrize(
-    "name",
-    "add subtract multiply floor_divide remainder fmod maximum minimum bitwise_and bitwise_or bitwise_xor left_shift "
-    "right_shift less greater_equal equal not_equal".split(),
-)
+@pytest.mark.parametrize("name", BINARY.split())
 def test_integers_as_in_numpy(name, dtype):
     t = DTYPES[dtype]
     pairs = np.array([(a, b) for a in INTS for b in INTS])

@@ -89,9 +89,7 @@ def test_threads_do_not_share_scratch_memory():
     wrong: list[int] = []
 
     def work(k: int) -> None:
-        for _ in range(50):
-            if not np.allclose(program(inputs[k])[0], wanted[k], rtol=1e-12):
-                wrong.append(k)
+        wrong.extend(k for _ in range(50) if not np.allclose(program(inputs[k])[0], wanted[k], rtol=1e-12))
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
     for t in threads:
