@@ -1,0 +1,212 @@
+"""Splits a joint graph into a forward and a backward graph: what is saved between the two, and what is recomputed.
+
+The saved values are a minimum cut. Each value of the forward part is an edge whose capacity is its size in bytes; what
+the backward part reads hangs at the sink; the parameters, and the results of ops that are too expensive to run twice,
+hang at the source. Constants and what follows from them cost nothing. Of several minimum cuts, the one nearest to the
+backward part is taken, so that no more is recomputed than memory asks for.
+
+A parameter that the backward part reads is a residual like any other: it is copied, because the caller may write into
+his array before he pulls back. The network is solved by Dinic's algorithm (E. A. Dinic, 1970).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jitgrad.errors import IRError
+from jitgrad.ir.core import Builder, Graph, Op, Value
+from jitgrad.ops.op import Elementwise
+
+#: Ops besides the elementwise ones that are cheap to run twice.
+_CHEAP = frozenset(
+    "constant iota reshape transpose broadcast_to slice pad concatenate gather cast where stop_gradient".split()
+)
+#: What one more saved array costs, in bytes: an allocation, and a slot in two calls.
+_OVERHEAD = 64
+_INFINITE = 1 << 60
+_UNKNOWN_SIZE = 1 << 20
+
+
+class Split(NamedTuple):
+    """``forward``: parameters -> results, residuals. ``backward``: residuals, seeds -> cotangents."""
+
+    forward: Graph
+    backward: Graph
+    n_residuals: int
+    recomputed: tuple[Op, ...]
+
+
+def split(joint: Graph, n_results: int, n_seeds: int) -> Split:
+    """Split the joint graph that ``vjp_graph(..., seed="param")`` made, optimised or not.
+
+    Parameters
+    ----------
+    joint : graph whose last ``n_seeds`` parameters are output cotangents and whose first ``n_results`` results are
+        values; these must not depend on the seeds.
+    """
+    n_params = len(joint.params) - n_seeds
+    backward_values = _dependents(joint, joint.params[n_params:])
+    if any(r in backward_values for r in joint.results[:n_results]):
+        raise IRError("a forward result depends on an output cotangent. The graph is not a joint graph; check n_seeds.")
+    forward_ops = [op for op in joint.ops if op.results[0] not in backward_values]
+    backward_ops = [op for op in joint.ops if op.results[0] in backward_values]
+    needed = _needed(backward_ops, joint.results[n_results:], backward_values)
+    saved = _minimum_cut(joint.params[:n_params], forward_ops, needed)
+    recomputed = _to_recompute(forward_ops, needed, saved)
+    forward = _forward_graph(joint, n_params, n_results, forward_ops, saved)
+    backward = _backward_graph(joint, n_params, n_results, (*recomputed, *backward_ops), saved)
+    return Split(forward, backward, len(saved), tuple(op for op in recomputed if op.name != "constant"))
+
+
+def _dependents(graph: Graph, roots: Sequence[Value]) -> set[Value]:
+    found = set(roots)
+    for op in graph.ops:
+        if any(v in found for v in op.operands):
+            found.update(op.results)
+    return found
+
+
+def _needed(backward_ops: Sequence[Op], results: Sequence[Value], backward_values: set[Value]) -> list[Value]:
+    """Forward values that the backward part reads, in the order of first use."""
+    reads = [v for op in backward_ops for v in op.operands] + list(results)
+    return list(dict.fromkeys(v for v in reads if v not in backward_values))
+
+
+def _to_recompute(forward_ops: Sequence[Op], needed: Sequence[Value], saved: Sequence[Value]) -> list[Op]:
+    """Forward ops that lie between the saved values and those needed, in program order."""
+    missing = set(needed) - set(saved)
+    have = set(saved)
+    ops: list[Op] = []
+    for op in reversed(forward_ops):
+        if any(r in missing for r in op.results):
+            ops.append(op)
+            missing.update(v for v in op.operands if v not in have)
+    return ops[::-1]
+
+
+def _forward_graph(joint: Graph, n_params: int, n_results: int, ops: Sequence[Op], saved: Sequence[Value]) -> Graph:
+    b = Builder(f"{joint.name}_forward")
+    env = {p: b.param(p.type, p.name) for p in joint.params[:n_params]}
+    _copy(b, ops, env)
+    return b.build(*(env[v] for v in (*joint.results[:n_results], *saved)))
+
+
+def _backward_graph(joint: Graph, n_params: int, n_results: int, ops: Sequence[Op], saved: Sequence[Value]) -> Graph:
+    b = Builder(f"{joint.name}_backward")
+    env = {v: b.param(v.type, v.name) for v in (*saved, *joint.params[n_params:])}
+    _copy(b, ops, env)
+    return b.build(*(env[v] for v in joint.results[n_results:]))
+
+
+def _copy(b: Builder, ops: Sequence[Op], env: dict[Value, Value]) -> None:
+    for op in ops:
+        for old, new in zip(op.results, b.copy(op, env).results, strict=True):
+            env.setdefault(old, new)  # a saved result of a recomputed op stays the saved one
+
+
+def _bytes(value: Value) -> int:
+    size = value.type.size
+    return _OVERHEAD + (size if isinstance(size, int) else _UNKNOWN_SIZE) * value.type.dtype.itemsize
+
+
+def _is_cheap(op: Op) -> bool:
+    return isinstance(op.opdef, Elementwise) or op.name in _CHEAP
+
+
+def _minimum_cut(params: Sequence[Value], ops: Sequence[Op], needed: Sequence[Value]) -> list[Value]:
+    """The values to save, in program order."""
+    values = [*params, *(r for op in ops for r in op.results)]
+    index = {v: k for k, v in enumerate(values)}
+    source, sink = 2 * len(values), 2 * len(values) + 1
+    net = _Network(2 * len(values) + 2)
+    for v, k in index.items():
+        net.edge(2 * k, 2 * k + 1, _bytes(v))
+    for p in params:
+        net.edge(source, 2 * index[p], _INFINITE)
+    for op in ops:
+        for r in op.results:
+            if not _is_cheap(op):
+                net.edge(source, 2 * index[r], _INFINITE)
+                continue
+            for v in dict.fromkeys(op.operands):
+                net.edge(2 * index[v] + 1, 2 * index[r], _INFINITE)
+    for v in needed:
+        net.edge(2 * index[v] + 1, sink, _INFINITE)
+    net.maximise(source, sink)
+    after = net.reaching(sink)
+    return [v for v, k in index.items() if 2 * k + 1 in after and 2 * k not in after]
+
+
+class _Network:
+    """A flow network: edge ``e`` and its reverse ``e ^ 1`` lie side by side."""
+
+    def __init__(self, n: int) -> None:
+        self.out: list[list[int]] = [[] for _ in range(n)]
+        self.head: list[int] = []
+        self.left: list[int] = []
+
+    def edge(self, a: int, b: int, capacity: int) -> None:
+        for tail, head, c in ((a, b, capacity), (b, a, 0)):
+            self.out[tail].append(len(self.head))
+            self.head.append(head)
+            self.left.append(c)
+
+    def maximise(self, source: int, sink: int) -> None:
+        """Dinic: shortest augmenting paths, level by level."""
+        while True:
+            level = self._levels(source)
+            if level[sink] < 0:
+                return
+            cursor = [0] * len(self.out)
+            while self._augment(source, sink, level, cursor):
+                pass
+
+    def _levels(self, source: int) -> list[int]:
+        level = [-1] * len(self.out)
+        level[source] = 0
+        queue = deque([source])
+        while queue:
+            node = queue.popleft()
+            for e in self.out[node]:
+                if self.left[e] > 0 and level[self.head[e]] < 0:
+                    level[self.head[e]] = level[node] + 1
+                    queue.append(self.head[e])
+        return level
+
+    def _augment(self, source: int, sink: int, level: list[int], cursor: list[int]) -> bool:
+        """Push flow along one path; False where none is left. A loop, as paths may be longer than Python's stack."""
+        path: list[int] = []
+        node = source
+        while node != sink:
+            while cursor[node] < len(self.out[node]):
+                e = self.out[node][cursor[node]]
+                if self.left[e] > 0 and level[self.head[e]] == level[node] + 1:
+                    break
+                cursor[node] += 1
+            else:
+                if not path:
+                    return False
+                node = self.head[path.pop() ^ 1]
+                cursor[node] += 1
+                continue
+            path.append(e)
+            node = self.head[e]
+        amount = min(self.left[e] for e in path)
+        for e in path:
+            self.left[e] -= amount
+            self.left[e ^ 1] += amount
+        return True
+
+    def reaching(self, sink: int) -> set[int]:
+        """The nodes from which the sink can still be reached."""
+        found = {sink}
+        queue = deque([sink])
+        while queue:
+            for e in self.out[queue.popleft()]:
+                tail = self.head[e]
+                if self.left[e ^ 1] > 0 and tail not in found:
+                    found.add(tail)
+                    queue.append(tail)
+        return found

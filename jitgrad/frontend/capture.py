@@ -1,0 +1,335 @@
+"""Running a user's function for tracing: with our NumPy in place of NumPy, and a record of all that it captured.
+
+:meth:`Recorder.prepare` copies a function. The copy has the same code, but its globals are a dictionary that looks
+names up in the original one when they are first read, notes a guard, and hands out a substitute: ``jitgrad.numpy``
+for ``numpy``, our function for a SciPy function that NumPy's protocols can't route, a copy for a function of the user's own
+(and so on, as they are called). CPython looks global names up by ``__getitem__`` when the dictionary is of a subclass
+of dict, so only names that are really read are noted. Closure variables are noted and substituted at once.
+
+Attributes of objects (``net.w1``) are found in the bytecode, as nobody sees them being read. Functions that can't be
+copied (they assign to globals), and methods that are reached through an object, run as they are; what they read is
+found in their bytecode as well.
+
+Modules that are not the user's are not guarded, so that the usual ``np`` costs nothing at each call.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import types
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from jitgrad.frontend.guards import Guard, Same, SameWeakly, has_open_attributes, snapshot
+from jitgrad.frontend.reads import Chain, reads_of
+from jitgrad.frontend.tracer import Tracer, contains_tracer
+from jitgrad.frontend.usercode import is_user_class, is_user_file, is_user_function, is_user_module
+
+#: Methods that change a container and tell nothing of what is in it.
+_WRITES = frozenset("append extend insert add update clear appendleft setdefault write".split())
+_DATA = (bool, int, float, complex, str, bytes, type(None), np.generic, np.ndarray, list, tuple, dict, set, frozenset)
+
+
+class Recorder:
+    """Guards and substitutes of one tracing. ``guards`` is filled while the prepared function runs."""
+
+    def __init__(self) -> None:
+        self._guards: dict[tuple[Any, ...], Guard] = {}
+        self._copies: dict[int, Any] = {}
+        self._globals: dict[int, _Globals] = {}
+        self._cells: dict[int, Any] = {}
+        self._watched: set[tuple[int, int]] = set()
+        self._keep: list[Any] = []  # what ids were taken of
+
+    @property
+    def guards(self) -> tuple[Guard, ...]:
+        return tuple(self._guards.values())
+
+    def merge(self, guards: Iterable[Guard]) -> None:
+        """Take over the guards of another program whose results became constants of this one."""
+        for guard in guards:
+            self._guards.setdefault((id(guard),), guard)
+
+    def settle(self) -> list[str]:
+        """Drop the guards of state that the function itself changed while it was traced; says which."""
+        changes = {key: guard.change() for key, guard in self._guards.items()}
+        for key, change in changes.items():
+            if change is not None:
+                del self._guards[key]
+        return [change for change in changes.values() if change is not None]
+
+    # -- guards -------------------------------------------------------------------------------------------------
+
+    def _note(self, key: tuple[Any, ...], name: str, look_up: Callable[[], Any], value: Any, chains: Any) -> None:
+        """Guard a value that was found under a name, as far as ``chains`` say that it is read."""
+        if key in self._guards or isinstance(value, Tracer) or contains_tracer(value):
+            return
+        if isinstance(value, types.ModuleType) and not is_user_module(value):
+            return
+        if isinstance(value, _DATA):
+            only_written = chains and all(chain and chain[0] in _WRITES for chain in chains)
+            self._guards[key] = Guard(name, look_up, Same(value) if only_written else snapshot(value))
+            return
+        whole = () in chains and has_open_attributes(value)
+        self._guards[key] = Guard(name, look_up, snapshot(value) if whole or callable(value) else Same(value))
+        if isinstance(value, types.MethodType):
+            self.watch(value.__func__, value.__self__, name)
+        elif not isinstance(value, (types.ModuleType, types.FunctionType)):
+            self._note_attributes(value, name, chains)
+            call = getattr(type(value), "__call__", None)
+            if () in chains and is_user_function(call) and not isinstance(value, type):
+                self.watch(call, value, f"{name}.__call__")
+
+    def _note_attributes(self, obj: Any, name: str, chains: Iterable[Chain], *, weakly: bool = False) -> None:
+        """Guard the attributes that are read from an object: from its ``__dict__``, its slots or its class."""
+        rest: dict[str, set[Chain]] = {}
+        for chain in chains:
+            if chain:
+                rest.setdefault(chain[0], set()).add(chain[1:])
+        owner: Callable[[], Any] = weakref.ref(obj) if weakly else lambda: obj
+        for attribute, tails in rest.items():
+            self._note_attribute(obj, owner, name, attribute, tails)
+
+    def _note_attribute(
+        self, obj: Any, owner: Callable[[], Any], name: str, attribute: str, tails: set[Chain]
+    ) -> None:
+        described = next((vars(c)[attribute] for c in _lineage(obj) if attribute in vars(c)), None)
+        full = f"{name}.{attribute}"
+        in_instance = attribute in getattr(obj, "__dict__", {})
+        if not in_instance and isinstance(described, property):
+            if described.fget is not None:
+                self.watch(described.fget, obj, full)
+            return
+        if not in_instance and isinstance(described, (types.FunctionType, classmethod, staticmethod)):
+            function = described if isinstance(described, types.FunctionType) else described.__func__
+            bound = obj if isinstance(described, types.FunctionType) and not isinstance(obj, type) else None
+            self.watch(function, bound, full)
+            return
+        if not in_instance and described is None:
+            return  # made up by __getattr__: unknown until it runs
+        try:
+            value = getattr(obj, attribute)
+        except AttributeError:
+            return
+        key = ("attribute", id(obj), attribute)
+        self._keep.append(owner)
+        self._note(key, full, lambda: getattr(owner(), attribute), value, tails)
+
+    def watch(self, function: Any, bound: Any = None, name: str = "") -> None:
+        """Guard what a function reads that runs as it is. ``bound`` is the object that its first parameter holds."""
+        if not is_user_function(function) or (function, id(bound)) in self._watched:
+            return
+        self._watched.add((function, id(bound)))
+        self._keep.append(function)
+        reads = reads_of(function.__code__)
+        for global_name, chains in reads.globals.items():
+            if global_name in function.__globals__:
+                self._note_global(function.__globals__, global_name, chains)
+                value = function.__globals__[global_name]
+                if is_user_function(value):
+                    self.watch(value)
+        for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            self._note_cell(variable, cell, reads.locals.get(variable, frozenset()))
+        self._note_defaults(function)
+        if bound is not None:
+            self._note_bound(function, bound, name)
+
+    def note_self(self, function: Any, bound: Any) -> None:
+        """Guard what a method reads from its object, without keeping the object alive."""
+        if is_user_function(function):
+            self._note_bound(function, bound, "self", weakly=True)
+
+    def _note_bound(self, function: Any, bound: Any, name: str, *, weakly: bool = False) -> None:
+        code = function.__code__
+        if not code.co_argcount:
+            return
+        variable = code.co_varnames[0]
+        reads = reads_of(code)
+        chains = set(reads.locals.get(variable, ()))
+        label = variable if weakly else name.rpartition(".")[0] or variable
+        if () in chains or reads.uses_super:
+            chains.update((attribute,) for attribute in getattr(bound, "__dict__", {}))
+        try:
+            self._note_attributes(bound, label, chains, weakly=weakly)
+        except TypeError:  # no weak references to it
+            self._note_attributes(bound, label, chains)
+
+    def _note_global(self, scope: dict[str, Any], name: str, chains: Any) -> None:
+        key = ("global", id(scope), name)
+        self._keep.append(scope)
+        self._note(key, name, lambda: scope[name], scope[name], chains)
+
+    def _note_cell(self, name: str, cell: types.CellType, chains: Any) -> None:
+        try:
+            value = cell.cell_contents
+        except ValueError:  # not assigned yet
+            return
+        self._keep.append(cell)
+        self._note(("cell", id(cell)), name, lambda: cell.cell_contents, value, chains)
+
+    def _note_defaults(self, function: types.FunctionType) -> None:
+        """Guard default values that can change in place; numbers and strings can't."""
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount][-len(function.__defaults__ or ()) :]
+        defaults = dict(zip(names, function.__defaults__ or (), strict=False)) | (function.__kwdefaults__ or {})
+        for name, value in defaults.items():
+            if isinstance(value, (np.ndarray, list, dict, set)) or has_open_attributes(value):
+                where = f"{function.__name__}({name}=...)"
+                self._note(("default", id(function), name), where, lambda v=value: v, value, {()})
+
+    # -- substitution -------------------------------------------------------------------------------------------
+
+    def prepare(self, fun: Any) -> Any:
+        """What to call in place of ``fun`` while tracing."""
+        if isinstance(fun, types.MethodType):
+            copy = self.prepare(fun.__func__)
+            if is_user_function(fun.__func__):
+                self.watch(fun.__func__, fun.__self__, f"{type(fun.__self__).__name__}.{fun.__name__}")
+            return types.MethodType(copy, fun.__self__)
+        if isinstance(fun, functools.partial):
+            values = [*fun.args, *fun.keywords.values()]
+            self._note(("partial", id(fun)), "partial arguments", lambda: values, values, {()})
+            return functools.partial(self.prepare(fun.func), *fun.args, **fun.keywords)
+        if is_user_function(fun):
+            return self._copy(fun)
+        call = getattr(type(fun), "__call__", None)
+        if is_user_function(call) and not isinstance(fun, type):
+            self.watch(call, fun, f"{type(fun).__name__}.__call__")
+            return types.MethodType(self._copy(call), fun)
+        return self.substitute(fun)
+
+    def substitute(self, value: Any) -> Any:
+        """What a name means in a traced function, given what it means outside."""
+        if isinstance(value, types.ModuleType):
+            return self._module(value)
+        if is_user_function(value):
+            return self._copy(value)
+        if isinstance(value, (functools.partial, types.MethodType)) and is_user_function(
+            value.func if isinstance(value, functools.partial) else value.__func__
+        ):
+            return self.prepare(value)
+        return substitutes().get(id(value), value)
+
+    def _module(self, module: types.ModuleType) -> Any:
+        found = substitutes().get(id(module))
+        if found is not None:
+            return found
+        if is_user_module(module):
+            return _ModuleView(module, self._view(vars(module)).__getitem__)
+        if module.__name__.partition(".")[0] == "scipy":
+            return _ModuleView(module, lambda name: self.substitute(getattr(module, name)))
+        return module
+
+    def _view(self, scope: dict[str, Any]) -> _Globals:
+        view = self._globals.get(id(scope))
+        if view is None:
+            view = self._globals[id(scope)] = _Globals(self, scope)
+        return view
+
+    def _copy(self, fun: Any) -> Any:
+        """A copy of a function that sees substitutes; the function itself if it can't be copied."""
+        found = self._copies.get(id(fun))
+        if found is not None:
+            return found
+        self._keep.append(fun)
+        code = fun.__code__
+        reads = reads_of(code)
+        if reads.stores_globals:
+            self._copies[id(fun)] = fun
+            self.watch(fun)
+            return fun
+        view = self._view(fun.__globals__)
+        view.add_chains(reads.globals)
+        cells: list[Any] = []
+        copy: Any
+        for name, cell in zip(code.co_freevars, fun.__closure__ or (), strict=True):
+            cells.append(cell if name in reads.stored else self._cells.setdefault(id(cell), types.CellType()))
+        copy = types.FunctionType(code, view, fun.__name__, fun.__defaults__, tuple(cells))
+        copy.__kwdefaults__ = fun.__kwdefaults__
+        copy.__dict__.update(fun.__dict__)
+        copy.__qualname__, copy.__module__, copy.__doc__ = fun.__qualname__, fun.__module__, fun.__doc__
+        self._copies[id(fun)] = copy
+        # Cells are filled after the copy is known, as a function may be its own closure variable.
+        for name, cell, new in zip(code.co_freevars, fun.__closure__ or (), cells, strict=True):
+            self._note_cell(name, cell, reads.locals.get(name, frozenset()))
+            if new is not cell:
+                self._fill(new, cell)
+        self._note_defaults(fun)
+        return copy
+
+    def _fill(self, new: types.CellType, cell: types.CellType) -> None:
+        try:
+            new.cell_contents = self.substitute(cell.cell_contents)
+        except ValueError:  # not assigned yet
+            return
+
+
+class _Globals(dict):
+    """The globals of copied functions: filled name by name, as they are read."""
+
+    def __init__(self, recorder: Recorder, scope: dict[str, Any]) -> None:
+        names = dict(vars(builtins))
+        names["__import__"] = functools.partial(_import, recorder)
+        super().__init__(__builtins__=names, __name__=scope.get("__name__", "__main__"))
+        self._recorder, self._scope = recorder, scope
+        self._chains: dict[str, set[Chain]] = {}
+
+    def add_chains(self, reads: dict[str, frozenset[Chain]]) -> None:
+        """Say what another function reads from these names."""
+        for name, chains in reads.items():
+            known = self._chains.setdefault(name, set())
+            new = chains - known
+            known.update(new)
+            if new and name in self:  # read before: see to the new attributes
+                value = self._scope.get(name)
+                if value is not None and not isinstance(value, (_DATA, types.ModuleType)):
+                    self._recorder._note_attributes(value, name, new)
+
+    def __missing__(self, name: str) -> Any:
+        value = self._scope[name]  # a KeyError sends Python on to the builtins
+        self._recorder._note_global(self._scope, name, self._chains.get(name) or {()})
+        found = self[name] = self._recorder.substitute(value)
+        return found
+
+
+class _ModuleView(types.ModuleType):
+    """A module whose names are looked up by a function."""
+
+    def __init__(self, module: types.ModuleType, look_up: Callable[[str], Any]) -> None:
+        super().__init__(module.__name__, module.__doc__)
+        self.__dict__["_look_up"] = look_up
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_look_up"](name)
+        except KeyError:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}") from None
+
+
+def _import(recorder: Recorder, name: str, *args: Any, **kwargs: Any) -> Any:
+    """``__import__`` inside a traced function."""
+    module = builtins.__import__(name, *args, **kwargs)
+    return recorder.substitute(module)
+
+
+def _lineage(obj: Any) -> tuple[type, ...]:
+    """The classes in which an attribute of an object is looked up, but for those of Python itself."""
+    classes = (obj.__mro__ if isinstance(obj, type) else ()) + type(obj).__mro__
+    return tuple(c for c in classes if c is not object and (is_user_class(c) or c.__module__ != "builtins"))
+
+
+@functools.lru_cache(maxsize=1)
+def substitutes() -> dict[int, Any]:
+    """Our module or function for a NumPy or SciPy one, by its id."""
+    from jitgrad.frontend import substitute_table
+
+    return {id(original): ours for original, ours in substitute_table.TABLE.items()}
+
+
+def is_traceable_source(fun: Any) -> bool:
+    """Can the function be copied, as a plain function of the user's?"""
+    return is_user_function(fun) and is_user_file(fun.__code__.co_filename)

@@ -1,0 +1,101 @@
+"""What a function reads from outside: global names, closure variables and attribute chains, found in its bytecode.
+
+``np.tanh(x @ net.w1) * SCALE`` reads the chains ``np: {("tanh",)}``, ``net: {("w1",)}`` and ``SCALE: {()}``. The empty chain
+means that the object itself is used: passed on, called, indexed, iterated over.
+"""
+
+from __future__ import annotations
+
+import dis
+import types
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+Chain = tuple[str, ...]
+
+_GLOBAL = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
+_LOCAL = frozenset(
+    (
+        "LOAD_FAST",
+        "LOAD_FAST_CHECK",
+        "LOAD_FAST_BORROW",
+        "LOAD_DEREF",
+        "LOAD_CLASSDEREF",
+        "LOAD_FROM_DICT_OR_DEREF",
+    )
+)
+_PAIRS = frozenset(("LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST_BORROW", "STORE_FAST_LOAD_FAST"))
+_ATTRIBUTE = frozenset(("LOAD_ATTR", "LOAD_METHOD"))
+_SILENT = frozenset(("CACHE", "NOP", "EXTENDED_ARG", "PRECALL"))
+
+
+class Reads(NamedTuple):
+    """``globals`` and ``locals`` (parameters and closure variables alike): chains by name. ``stored``: names of closure
+    variables and globals that the code assigns to. ``uses_super``: it calls ``super()``."""
+
+    globals: dict[str, frozenset[Chain]]
+    locals: dict[str, frozenset[Chain]]
+    stored: frozenset[str]
+    stores_globals: bool
+    uses_super: bool
+
+
+@lru_cache(maxsize=4096)
+def reads_of(code: types.CodeType) -> Reads:
+    """Scan a code object, with the functions, comprehensions and classes nested in it."""
+    global_chains: dict[str, set[Chain]] = {}
+    local_chains: dict[str, set[Chain]] = {}
+    stored: set[str] = set()
+    stores_globals = uses_super = False
+    for kind, name, chain in _loads(code):
+        (global_chains if kind == "global" else local_chains).setdefault(name, set()).add(chain)
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            stores_globals = True
+        elif instruction.opname in ("STORE_DEREF", "DELETE_DEREF"):
+            stored.add(instruction.argval)
+        uses_super = uses_super or instruction.opname == "LOAD_SUPER_ATTR"
+    uses_super = uses_super or "super" in global_chains
+    for nested in code.co_consts:
+        if not isinstance(nested, types.CodeType):
+            continue
+        inner = reads_of(nested)
+        for name, chains in inner.globals.items():
+            global_chains.setdefault(name, set()).update(chains)
+        for name in nested.co_freevars:
+            local_chains.setdefault(name, set()).update(inner.locals.get(name, ()))
+        stored.update(inner.stored.intersection(nested.co_freevars))
+        stores_globals = stores_globals or inner.stores_globals
+    return Reads(
+        {k: frozenset(v) for k, v in global_chains.items()},
+        {k: frozenset(v) for k, v in local_chains.items()},
+        frozenset(stored),
+        stores_globals,
+        uses_super,
+    )
+
+
+def _loads(code: types.CodeType) -> Iterator[tuple[str, str, Chain]]:
+    """Every load of a name, with the attributes that are read from it at once."""
+    instructions = [i for i in dis.get_instructions(code) if i.opname not in _SILENT]
+    for k, instruction in enumerate(instructions):
+        op = instruction.opname
+        if op in _GLOBAL:
+            yield "global", instruction.argval, _chain(instructions, k + 1)
+        elif op in _LOCAL:
+            yield "local", instruction.argval, _chain(instructions, k + 1)
+        elif op in _PAIRS:
+            first, second = instruction.argval
+            if op != "STORE_FAST_LOAD_FAST":
+                yield "local", first, ()
+            yield "local", second, _chain(instructions, k + 1)
+
+
+def _chain(instructions: list[dis.Instruction], start: int) -> Chain:
+    names: list[str] = []
+    for instruction in instructions[start:]:
+        if instruction.opname not in _ATTRIBUTE:
+            break
+        names.append(instruction.argval)
+    return tuple(names)

@@ -1,0 +1,49 @@
+"""Which code is the user's own: not of jitgrad, NumPy, the standard library or an installed package."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import types
+from functools import lru_cache
+from typing import Any
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_STDLIB = tuple({os.path.abspath(sysconfig.get_paths()[k]) + os.sep for k in ("stdlib", "platstdlib")})
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+@lru_cache(maxsize=4096)
+def is_user_file(file: str) -> bool:
+    """True for a file (or ``<stdin>``, ``<ipython-input-...>``) that is none of those."""
+    if file.startswith("<frozen"):
+        return False
+    if file.startswith("<"):
+        return True
+    path = os.path.abspath(file)
+    return not path.startswith((_PACKAGE, *_STDLIB)) and not any(part in path for part in _INSTALLED)
+
+
+def is_user_function(obj: Any) -> bool:
+    """A plain Python function that the user wrote."""
+    return isinstance(obj, types.FunctionType) and is_user_file(obj.__code__.co_filename)
+
+
+def is_user_module(obj: Any) -> bool:
+    """A module that the user wrote, in Python."""
+    if not isinstance(obj, types.ModuleType) or obj.__name__ in sys.builtin_module_names:
+        return False
+    file = getattr(obj, "__file__", None)
+    return file is not None and file.endswith(".py") and is_user_file(file)
+
+
+def is_user_class(cls: type) -> bool:
+    """A class that the user wrote: its module is his, or is the running program."""
+    if cls.__module__ in ("builtins", "numpy"):
+        return False
+    module = sys.modules.get(cls.__module__)
+    if module is None or cls.__module__ == "__main__":
+        return True
+    file = getattr(module, "__file__", None)
+    return file is None or (is_user_file(file) and not file.endswith(".so"))

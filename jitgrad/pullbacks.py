@@ -1,0 +1,238 @@
+"""``vjp`` and ``jvp`` of a function at a point, and the Jacobian that is built of them.
+
+Each of these compiles two or one programs for a function and the structure, dtypes and shapes of its arguments, and
+keeps them as long as the function lives.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import optree
+
+from jitgrad.autodiff import residuals
+from jitgrad.autodiff.jvp import jvp_graph
+from jitgrad.autodiff.vjp import vjp_graph
+from jitgrad.compiler import Compiled, compile_graph, optimise
+from jitgrad.errors import ArgumentError
+from jitgrad.frontend.capture import Recorder
+from jitgrad.frontend.signature import Call, LeafSpec, flatten, spec_of, unflatten
+from jitgrad.frontend.tracer import Trace, Tracer, innermost_trace
+from jitgrad.ir.core import Graph
+from jitgrad.ir.types import TensorType, is_float, type_of
+from jitgrad.specialisation import Specialisation
+from jitgrad.tracing import current_recorder, current_trace
+from jitgrad.transformed import Arguments, CapturesTracer, Transformed, enclosing_trace
+from jitgrad.transforms import Function, Pointwise, Traced, check_wrt
+
+
+class Backward:
+    """The backward half of a split program: a graph, compiled when it is first called with plain values."""
+
+    def __init__(self, traced: Traced, split: residuals.Split) -> None:
+        self.graph, self.function, self.result = split.backward, traced.function, traced.result
+        self.outputs = tuple(r.type for r in traced.graph.results)
+        self.trees = traced.wrt_trees
+
+    @functools.cached_property
+    def compiled(self) -> Compiled:
+        return compile_graph(self.graph, tuple(not p.type.shape for p in self.graph.params))
+
+
+class Pullback:
+    """What :func:`jitgrad.vjp` returns: call it with a cotangent of the result to get those of the primals, a tuple.
+
+    It can be called any number of times.
+    """
+
+    def __init__(self, backward: Backward, saved: Sequence[Any]) -> None:
+        self._backward, self._saved = backward, list(saved)
+
+    def __call__(self, cotangent: Any) -> tuple[Any, ...]:
+        backward = self._backward
+        leaves = matching_leaves(cotangent, backward.result, backward.outputs, "cotangent", "the result", backward.function)
+        seeds = [x for x, t in zip(leaves, backward.outputs, strict=True) if is_float(t.dtype)]
+        arguments = (*self._saved, *seeds)
+        trace = current_trace()
+        if trace is not None and any(isinstance(a, Tracer) for a in arguments):
+            gradients: Sequence[Any] = trace.inline(backward.graph, arguments)
+        else:
+            gradients = backward.compiled.call(arguments)
+        found: list[Any] = []
+        start = 0
+        for tree in backward.trees:
+            found.append(unflatten(tree, gradients[start : start + tree.num_leaves]))
+            start += tree.num_leaves
+        return tuple(found)
+
+    def __repr__(self) -> str:
+        return f"<pullback of {self._backward.function.name}, {len(self._saved)} saved arrays>"
+
+
+def matching_leaves(
+    tree: Any, spec: optree.PyTreeSpec, types: Sequence[TensorType], what: str, of: str, function: Function
+) -> list[Any]:
+    """The leaves of a tangent or cotangent, in the dtypes that they must have.
+
+    Raises ArgumentError unless it has the structure and the shapes of what it is a tangent of.
+    """
+    leaves, found = flatten(tree)
+    if found != spec:
+        raise ArgumentError(
+            f"the {what} of {function.name} has the structure {found}, and {of} has {spec}. They must agree. "
+            f"Give one array for each array of {of}."
+        )
+    converted: list[Any] = []
+    for k, (leaf, t) in enumerate(zip(leaves, types, strict=True)):
+        if not is_float(t.dtype):  # takes no cotangent: whatever was given is not looked at
+            converted.append(leaf)
+            continue
+        shape = leaf.shape if isinstance(leaf, Tracer) else np.shape(leaf)
+        if shape != t.shape:
+            raise ArgumentError(
+                f"array {k} of the {what} of {function.name} has shape {shape}, and that of {of} has {t.shape}. "
+                "They must agree. Broadcast or reshape it."
+            )
+        converted.append(_convert(leaf, t))
+    return converted
+
+
+def _convert(leaf: Any, t: TensorType) -> Any:
+    if isinstance(leaf, Tracer):
+        return leaf if leaf.dtype == t.dtype else leaf.astype(t.dtype)
+    if np.result_type(leaf).kind not in "fiub":
+        raise ArgumentError(f"a tangent or cotangent has dtype {np.result_type(leaf)}. It must be real. Convert it first.")
+    array = np.array(leaf, t.dtype, order="C")
+    return array if t.shape else array[()]
+
+
+class VjpFunction(Transformed):
+    """``VjpFunction(fun).at(args, kwargs)`` is ``(out, pullback)``, with respect to ``argnums`` (None: all)."""
+
+    def __init__(self, fun: Callable[..., Any], argnums: tuple[int, ...] | None = None) -> None:
+        super().__init__(fun, Pointwise("vjp", argnums))
+
+    def at(self, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> tuple[Any, Pullback]:
+        """The value and the pullback at a point."""
+        call = self._signature.split(args, kwargs or {})
+        leaves, tree = flatten((call.args, call.kwargs))
+        if any(isinstance(leaf, Tracer) for leaf in leaves):
+            return self._inline(call, current_trace() or innermost_trace(leaves))
+        arguments = self._prepare(call, leaves, tree)
+        try:
+            program = self._program(arguments)
+        except CapturesTracer:
+            return self._inline(call, enclosing_trace())
+        return _pair(program.call(arguments.leaves), program.extra)
+
+    def _build(self, arguments: Arguments, recorder: Recorder) -> Specialisation:
+        specs = [spec_of(k) for k in arguments.keys]
+        traced = self._trace(arguments, specs, recorder)
+        joint, split = _split(traced, optimised=True)
+        backward = Backward(traced, split)
+        stages = [("traced", traced.graph), ("differentiated", joint), ("backward", split.backward)]
+        flat = flatten([0] * len(split.forward.results))[1]
+        program = Specialisation(
+            [*stages, ("forward", split.forward)], specs, arguments.keys, flat, recorder.guards, backward
+        )
+        saved = ", ".join(f"{p.name or 'unnamed'} {p.type}" for p in split.backward.params[: split.n_residuals])
+        again = ", ".join(dict.fromkeys(op.name for op in split.recomputed))
+        program.notes.append(f"saved between forward and backward: {saved or 'nothing'}")
+        program.notes.append(f"recomputed in the backward part: {again or 'nothing'}")
+        return program
+
+    def _inline(self, call: Call, outer: Trace) -> tuple[Any, Pullback]:
+        traced, inputs = self._trace_inner(call, outer, current_recorder() or Recorder())
+        _, split = _split(traced, optimised=False)
+        return _pair(outer.inline(split.forward, inputs), Backward(traced, split))
+
+
+def _pair(results: Sequence[Any], backward: Backward) -> tuple[Any, Pullback]:
+    n = len(backward.outputs)
+    return unflatten(backward.result, results[:n]), Pullback(backward, results[n:])
+
+
+def _split(traced: Traced, *, optimised: bool) -> tuple[Graph, residuals.Split]:
+    """The joint graph and its two halves."""
+    outputs = [k for k, r in enumerate(traced.graph.results) if is_float(r.type.dtype)]
+    joint = vjp_graph(traced.graph, traced.wrt, seed="param", outputs=outputs)
+    work = optimise(joint) if optimised else joint
+    return joint, residuals.split(work, len(traced.graph.results), len(outputs))
+
+
+class JvpFunction(Transformed):
+    """``JvpFunction(fun).at(args, kwargs, tangents)`` is ``(out, tangents_out)``; one tangent an argument in ``argnums``
+    (None: all)."""
+
+    def __init__(self, fun: Callable[..., Any], argnums: tuple[int, ...] | None = None) -> None:
+        super().__init__(fun, Pointwise("jvp", argnums))
+
+    def at(self, args: tuple[Any, ...], kwargs: dict[str, Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+        """The value and its derivative along ``tangents``."""
+        call = self._signature.split(args, kwargs)
+        leaves, tree = flatten((call.args, call.kwargs))
+        directions = self._directions(call, tangents)
+        if any(isinstance(leaf, Tracer) for leaf in (*leaves, *directions)):
+            return self._inline_at(call, directions, current_trace() or innermost_trace([*leaves, *directions]))
+        arguments = self._prepare(call, leaves, tree)
+        try:
+            program = self._program(arguments)
+        except CapturesTracer:
+            return self._inline_at(call, directions, enclosing_trace())
+        return program.run((*arguments.leaves, *directions))
+
+    def _directions(self, call: Call, tangents: Sequence[Any]) -> list[Any]:
+        """The leaves of the tangents, checked against those of the primals."""
+        chosen = self._argument_positions(call)
+        primals, tree = flatten(tuple(call.args[k] for k in chosen))
+        types = [t.value.type if isinstance(t, Tracer) else type_of(t) for t in primals]
+        paths = self._signature.leaf_paths(flatten((call.args, call.kwargs))[1], call)
+        names = [paths[k] for k in self._wrt(call, flatten((call.args, call.kwargs))[1])[0]]
+        check_wrt(types, names, self._function, "jvp")
+        return matching_leaves(tuple(tangents), tree, types, "tangent", "the primals", self._function)
+
+    def _build(self, arguments: Arguments, recorder: Recorder) -> Specialisation:
+        specs = [spec_of(k) for k in arguments.keys]
+        traced = self._trace(arguments, specs, recorder)
+        graph, result = _derive_jvp(traced)
+        tangents = [LeafSpec(specs[k].type, False, not specs[k].type.shape) for k in traced.wrt]
+        stages = [("traced", traced.graph), ("differentiated", graph)]
+        return Specialisation(stages, [*specs, *tangents], arguments.keys, result, recorder.guards)
+
+    def _inline_at(self, call: Call, directions: list[Any], outer: Trace) -> tuple[Any, Any]:
+        traced, inputs = self._trace_inner(call, outer, current_recorder() or Recorder())
+        graph, result = _derive_jvp(traced)
+        return unflatten(result, outer.inline(graph, [*inputs, *directions]))
+
+
+def _derive_jvp(traced: Traced) -> tuple[Graph, optree.PyTreeSpec]:
+    tree = unflatten(traced.result, [0] * traced.result.num_leaves)
+    return jvp_graph(traced.graph, traced.wrt), flatten((tree, tree))[1]
+
+
+_functions: weakref.WeakKeyDictionary[Any, dict[Any, Transformed]] = weakref.WeakKeyDictionary()
+
+
+def vjp_function(fun: Callable[..., Any], argnums: tuple[int, ...] | None = None) -> VjpFunction:
+    """The VjpFunction of a function, kept as long as the function lives."""
+    return _kept(fun, ("vjp", argnums), lambda: VjpFunction(fun, argnums))
+
+
+def jvp_function(fun: Callable[..., Any], argnums: tuple[int, ...] | None = None) -> JvpFunction:
+    """The JvpFunction of a function, kept as long as the function lives."""
+    return _kept(fun, ("jvp", argnums), lambda: JvpFunction(fun, argnums))
+
+
+def _kept(fun: Any, key: Any, make: Callable[[], Any]) -> Any:
+    try:
+        table = _functions.setdefault(fun, {})
+    except TypeError:  # can't be hashed, or not be referred to weakly
+        return make()
+    found = table.get(key)
+    if found is None:
+        found = table.setdefault(key, make())
+    return found

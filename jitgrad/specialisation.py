@@ -1,0 +1,85 @@
+"""One compiled program of a transformed function: for one structure, dtypes, shapes and static values of arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import optree
+
+from jitgrad import config as _config
+from jitgrad.compiler import Compiled, compile_graph
+from jitgrad.frontend.guards import Guard, first_change
+from jitgrad.frontend.signature import LeafSpec, python_converter
+from jitgrad.ir.core import Graph
+
+
+class Specialisation:
+    """A compiled program with the structure of its result and the guards that it stands on.
+
+    ``arrays`` are ``(position, dtype, shape)`` of the leaves that come as arrays and ``converters`` are ``(position,
+    function)`` for Python integers and bools: what a call with flat positional arguments must look at.
+    """
+
+    __slots__ = (
+        "arrays",
+        "build",
+        "call",
+        "compiled",
+        "converters",
+        "extra",
+        "guards",
+        "notes",
+        "single",
+        "stages",
+        "tree",
+    )
+
+    def __init__(
+        self,
+        stages: Sequence[tuple[str, Graph]],
+        specs: Sequence[LeafSpec],
+        keys: Sequence[Hashable],
+        tree: optree.PyTreeSpec,
+        guards: tuple[Guard, ...],
+        extra: Any = None,
+    ) -> None:
+        self.stages: list[tuple[str, Any]] = list(stages)
+        self.compiled: Compiled = compile_graph(stages[-1][1], tuple(s.scalar for s in specs))
+        self.call: Callable[[tuple[Any, ...]], list[Any]] = self.compiled.call
+        self.tree, self.guards, self.extra = tree, guards, extra
+        self.single = tree.is_leaf()
+        self.build: Callable[[list[Any]], Any] = _builder(tree)
+        self.arrays = tuple((k, s.type.dtype, s.type.shape) for k, s in enumerate(specs) if not s.scalar)
+        self.converters = tuple((k, python_converter(key)) for k, key in enumerate(keys) if key in (int, bool))
+        self.notes: list[str] = []
+
+    def accepts(self, args: Sequence[Any]) -> bool:
+        """Do these flat arguments, whose types are known to match, have the right dtypes and shapes, as they are?"""
+        for k, dtype, shape in self.arrays:
+            a = args[k]
+            if a.shape != shape or (a.dtype is not dtype and a.dtype != dtype) or a.flags.num & 257 != 257:
+                return False
+        return True
+
+    def holds(self) -> bool:
+        """Are all captured values what they were?"""
+        return not self.guards or first_change(self.guards) is None
+
+    def run(self, leaves: tuple[Any, ...]) -> Any:
+        """Call the program with leaves as :func:`~jitgrad.frontend.signature.prepare_leaf` gives them."""
+        results = self.call(leaves)
+        return results[0] if self.single else self.build(results)
+
+
+def _builder(tree: optree.PyTreeSpec) -> Callable[[list[Any]], Any]:
+    """What makes a result of its leaves."""
+    children = optree.treespec_children(tree)
+    if tree.type is tuple and children and all(c.is_leaf() for c in children):
+        return tuple
+    return tree.unflatten
+
+
+def backend_key() -> str:
+    """The settings that a compiled program depends on."""
+    return _config.current().backend

@@ -1,0 +1,126 @@
+"""Which trace is running in this thread, and tracing a Python function into a graph."""
+
+from __future__ import annotations
+
+import contextlib
+import linecache
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import optree
+
+from jitgrad.frontend.capture import Recorder
+from jitgrad.frontend.signature import LeafSpec, flatten, prepare_leaf
+from jitgrad.frontend.tracer import Trace, Tracer
+from jitgrad.ir.core import Graph
+from jitgrad.ir.location import Location
+from jitgrad.transforms import Function
+
+
+class _State(threading.local):
+    trace: Trace | None = None
+    recorder: Recorder | None = None
+
+
+_state = _State()
+_lock = threading.Lock()
+
+
+class _Activity:
+    """``count`` is how many traces run, in all threads: while it is 0, calls need not look at the thread's state."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+ACTIVITY = _Activity()
+
+
+def current_trace() -> Trace | None:
+    """The innermost trace that this thread runs."""
+    return _state.trace
+
+
+def current_recorder() -> Recorder | None:
+    """The recorder of what the traced function captures."""
+    return _state.recorder
+
+
+@contextlib.contextmanager
+def running(trace: Trace, recorder: Recorder) -> Iterator[None]:
+    """Make ``trace`` this thread's innermost trace."""
+    before = _state.trace, _state.recorder
+    _state.trace, _state.recorder = trace, recorder
+    with _lock:
+        ACTIVITY.count += 1
+    try:
+        yield
+    finally:
+        _state.trace, _state.recorder = before
+        with _lock:
+            ACTIVITY.count -= 1
+
+
+def declare(trace: Trace, specs: Sequence[LeafSpec], paths: Sequence[str]) -> list[Tracer]:
+    """One parameter a leaf; ``params['w1']`` is named ``params_w1``."""
+    return [
+        trace.param(s.type, re.sub(r"\W+", "_", path).strip("_") or None, s.weak)
+        for s, path in zip(specs, paths, strict=True)
+    ]
+
+
+def run_traced(
+    fun: Callable[..., Any], trace: Trace, recorder: Recorder, args: Sequence[Any], kwargs: dict[str, Any], name: str
+) -> tuple[Graph, optree.PyTreeSpec]:
+    """Run ``fun`` under ``trace``; returns the finished graph and the structure of the result."""
+    try:
+        with running(trace, recorder):
+            out = recorder.prepare(fun)(*args, **kwargs)
+            leaves, tree = flatten(out)
+            return trace.finish(_check_results(leaves, tree, name)), tree
+    except BaseException:
+        trace.close()
+        raise
+
+
+def _check_results(leaves: list[Any], tree: optree.PyTreeSpec, name: str) -> list[Any]:
+    """Raise ArgumentError or DtypeError for a result that is no array and no number."""
+    for k, leaf in enumerate(leaves):
+        if isinstance(leaf, Tracer):
+            continue
+        accessor = optree.treespec_accessors(tree)[k]
+        prepare_leaf(leaf, lambda a=accessor: f"the result {a.codify('')} of {name}".replace("result  of", "result of"))
+    return leaves
+
+
+def describe_function(fun: Any) -> Function:
+    """Name and place of a user's function, looking through transformations, methods and partials."""
+    name = getattr(fun, "__name__", None) or type(fun).__name__
+    inner = fun
+    for _ in range(32):
+        following = getattr(inner, "__wrapped__", None) or getattr(inner, "func", None)
+        if following is None:
+            break
+        inner = following
+    code = getattr(getattr(inner, "__func__", inner), "__code__", None)
+    if code is None:
+        code = getattr(getattr(type(inner), "__call__", None), "__code__", None)
+    if code is None:
+        return Function(name, None)
+    return Function(name, Location(code.co_filename, _def_line(code.co_filename, code.co_firstlineno), code.co_name))
+
+
+def _def_line(file: str, first: int) -> int:
+    """The line with ``def``, after the decorators."""
+    for line in range(first, first + 50):
+        text = linecache.getline(file, line).lstrip()
+        if text.startswith(("def ", "async def ")) or "lambda" in text:
+            return line
+        if not text.startswith(("@", ")", "#")) and line > first and not text:
+            break
+    return first
+

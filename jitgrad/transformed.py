@@ -1,0 +1,387 @@
+"""The object that ``jit``, ``grad`` and the others return: a function that compiles itself for the arguments it meets.
+
+A call with flat positional arguments looks at their types first, then at dtypes and shapes of arrays, and calls the
+native program. Other calls flatten their arguments into a tree and look the program up by structure, leaves and
+static values. Lookups take no lock; tracing and compiling take one lock for the whole process.
+
+Inside a traced function, a transformed function adds its derived graph to the trace instead. Called there with plain
+values only, it computes plain values.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import optree
+
+from jitgrad import config as _config
+from jitgrad.errors import ArgumentError, IRError
+from jitgrad.frontend.capture import Recorder
+from jitgrad.frontend.guards import first_change
+from jitgrad.frontend.signature import (
+    Call,
+    Identity,
+    LeafSpec,
+    Signature,
+    flatten,
+    is_tree,
+    prepare_leaf,
+    spec_of,
+    unflatten,
+)
+from jitgrad.frontend.tracer import Trace, Tracer, innermost_trace
+from jitgrad.ir.core import Graph
+from jitgrad.reading import Readable
+from jitgrad.specialisation import Specialisation, backend_key
+from jitgrad.tracing import (
+    ACTIVITY,
+    current_recorder,
+    current_trace,
+    declare,
+    describe_function,
+    run_traced,
+    running,
+)
+from jitgrad.transforms import Jit, Traced, Transform, check_wrt, positions
+
+#: Programs kept for one signature: a captured value that changes back finds its program again.
+_VERSIONS = 4
+_compiling = threading.RLock()
+
+
+class CacheInfo(NamedTuple):
+    """``programs`` are in the cache; ``compilations`` were made; ``recompilations`` of them as captured values changed."""
+
+    programs: int
+    compilations: int
+    recompilations: int
+
+
+class Arguments(NamedTuple):
+    """Arguments of one call, taken apart: ``keys`` and ``leaves`` as :func:`prepare_leaf` gives them."""
+
+    call: Call
+    tree: optree.PyTreeSpec
+    keys: tuple[Hashable, ...]
+    leaves: tuple[Any, ...]
+
+
+class CapturesTracer(Exception):
+    """A function was to be compiled on its own, but it uses values of an outer trace. Internal: never reaches users."""
+
+
+class Transformed(Readable):
+    """A function, transformed and compiled when it is called.
+
+    Made by :func:`jitgrad.jit`, :func:`jitgrad.grad` and :func:`jitgrad.value_and_grad`. It can be called from any
+    number of threads. As a method it binds its object, which ``argnums`` does not count; an object that is no tree is
+    static by identity, and the attributes that the method reads are captured and guarded. One that is a tree (a
+    dataclass, a named tuple) is traced like an argument.
+    """
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        transform: Transform,
+        static_argnums: Sequence[int] = (),
+        static_argnames: Sequence[str] = (),
+        *,
+        method: bool = False,
+    ) -> None:
+        functools.update_wrapper(self, fun, updated=())
+        self.__wrapped__ = fun
+        self._fun, self._transform = fun, transform
+        if isinstance(fun, Transformed):  # what is static inside is static outside
+            static_argnames = (*static_argnames, *fun._signature.static_names)
+        self._static = tuple(static_argnums), tuple(static_argnames)
+        self._signature = Signature(fun, static_argnums, static_argnames, method=method)
+        self._function = describe_function(fun)
+        self._fast: dict[tuple[type, ...], tuple[Specialisation, ...]] = {}
+        self._fast_settings = _config.current()
+        self._programs: dict[Hashable, tuple[Specialisation, ...]] = {}
+        self._history: list[str] = []
+        self._compilations = 0
+        self._method: Transformed | None = None
+
+    # -- calling ------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs or ACTIVITY.count or self._fast_settings is not _config._current:
+            return self._call(args, kwargs)
+        for program in self._fast.get(tuple(map(type, args)), ()):
+            if program.arrays and not program.accepts(args):
+                continue
+            if program.guards and not program.holds():
+                continue
+            if program.converters:
+                leaves = list(args)
+                for k, convert in program.converters:
+                    leaves[k] = convert(leaves[k])
+                return program.run(tuple(leaves))
+            results = program.call(args)
+            return results[0] if program.single else program.build(results)
+        return self._call(args, kwargs)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The general call: any tree of arguments, inside a trace or not."""
+        call = self._signature.split(args, kwargs)
+        leaves, tree = flatten((call.args, call.kwargs))
+        if any(isinstance(leaf, Tracer) for leaf in leaves):
+            return self._inline(call, current_trace() or innermost_trace(leaves))
+        arguments = self._prepare(call, leaves, tree)
+        try:
+            program = self._program(arguments)
+        except CapturesTracer:
+            return self._inline(call, enclosing_trace())
+        if current_recorder() is None and self._is_flat(args, kwargs, arguments):
+            self._remember(tuple(map(type, args)), program)
+        return program.run(arguments.leaves)
+
+    def _program(self, arguments: Arguments) -> Specialisation:
+        """The compiled program for these arguments."""
+        program = self._find(arguments) or self._compile(arguments)
+        recorder = current_recorder()
+        if recorder is not None:  # the result becomes a constant of the function that is being traced
+            recorder.merge(program.guards)
+        return program
+
+    def __get__(self, obj: Any, owner: type | None = None) -> Any:
+        if obj is None:
+            return self
+        if self._method is None:
+            numbers = tuple(k + 1 if k >= 0 else k for k in self._static[0])
+            self._method = type(self)(self._fun, self._transform, numbers, self._static[1], method=True)
+        return BoundTransformed(self._method, obj)
+
+    def __repr__(self) -> str:
+        return f"<jitgrad.{self._transform.name} of {self._function.name}>"
+
+    # -- finding and compiling a program ------------------------------------------------------------------------
+
+    def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        call = self._signature.split(args, kwargs)
+        return self._prepare(call, *flatten((call.args, call.kwargs)))
+
+    def _prepare(self, call: Call, leaves: list[Any], tree: optree.PyTreeSpec) -> Arguments:
+        keys: list[Hashable] = []
+        prepared: list[Any] = []
+        for k, leaf in enumerate(leaves):
+            key, value = prepare_leaf(
+                leaf, lambda k=k: f"argument {self._signature.leaf_paths(tree, call)[k]} of {self._function.name}"
+            )
+            keys.append(key)
+            prepared.append(value)
+        return Arguments(call, tree, tuple(keys), tuple(prepared))
+
+    def _key(self, arguments: Arguments) -> Hashable:
+        static = tuple((where, type(value), value) for where, value in arguments.call.static)
+        return (backend_key(), arguments.tree, arguments.keys, static)
+
+    def _find(self, arguments: Arguments) -> Specialisation | None:
+        for program in self._programs.get(self._key(arguments), ()):
+            if program.holds():
+                return program
+        return None
+
+    def _compile(self, arguments: Arguments) -> Specialisation:
+        """Trace, transform and compile, unless another thread just did."""
+        with _compiling:
+            found = self._find(arguments)
+            if found is not None:
+                return found
+            key = self._key(arguments)
+            versions = self._programs.get(key, ())
+            changes = [c for c in (first_change(p.guards) for p in versions) if c is not None]
+            recorder = Recorder()
+            program = self._build(arguments, recorder)
+            ignored = recorder.settle()
+            program.guards = recorder.guards
+            self._compilations += 1
+            if changes:
+                self._history.append(f"recompiled, because {changes[0]}")
+            program.notes += [f"{c} while {self._function.name} was traced: not guarded" for c in ignored]
+            self._programs[key] = (program, *versions)[:_VERSIONS]
+            self._forget_with_object(key, arguments.call)
+            self._warn_often()
+            return program
+
+    def _build(self, arguments: Arguments, recorder: Recorder) -> Specialisation:
+        specs = [spec_of(k) for k in arguments.keys]
+        traced = self._trace(arguments, specs, recorder)
+        derived = self._transform.derive(traced)
+        stages = [("traced", traced.graph)]
+        if derived.graph is not traced.graph:
+            stages.append(("differentiated", derived.graph))
+        return Specialisation(stages, specs, arguments.keys, derived.result, recorder.guards)
+
+    def _trace(self, arguments: Arguments, specs: Sequence[LeafSpec], recorder: Recorder) -> Traced:
+        call, tree = arguments.call, arguments.tree
+        paths = self._signature.leaf_paths(tree, call)
+        wrt, wrt_trees = self._wrt(call, tree)
+        if not isinstance(self._transform, Jit):
+            check_wrt([specs[k].type for k in wrt], [paths[k] for k in wrt], self._function, self._transform.name)
+        trace = Trace(self._function.name)
+        args, kwargs = unflatten(tree, declare(trace, specs, paths))
+        args, kwargs = call.rebuild(args, kwargs)
+        if self._signature.method and args and not is_tree(args[0]):
+            recorder.note_self(self._fun, args[0])
+        graph, result = run_traced(self._fun, trace, recorder, args, kwargs, self._function.name)
+        if trace.captures:
+            raise CapturesTracer
+        return Traced(self._function, graph, result, tuple(wrt), tuple(wrt_trees))
+
+    def _wrt(self, call: Call, tree: optree.PyTreeSpec) -> tuple[list[int], list[optree.PyTreeSpec]]:
+        """The leaves of the differentiated arguments, and the structures of those."""
+        positional = optree.treespec_children(optree.treespec_children(tree)[0])
+        starts = [0]
+        for t in positional:
+            starts.append(starts[-1] + t.num_leaves)
+        leaves: list[int] = []
+        trees: list[optree.PyTreeSpec] = []
+        for k in self._argument_positions(call):
+            leaves.extend(range(starts[k], starts[k + 1]))
+            trees.append(positional[k])
+        return leaves, trees
+
+    def _argument_positions(self, call: Call) -> list[int]:
+        """The positions, among traced arguments, of those that are differentiated."""
+        static = [where for where, _ in call.static if isinstance(where, int)]
+        first = 1 if self._signature.method else 0
+        if self._transform.argnums is None:
+            return list(range(first, len(call.args)))
+        numbers = positions(
+            self._transform.argnums,
+            len(call.args) + len(static) - first,
+            self._function,
+        )
+        for k in numbers:
+            if k + first in static:
+                raise ArgumentError(
+                    f"argnums has {k}, but that argument of {self._function.name} is static. Static arguments are "
+                    "constants of the program. Choose another argument, or don't make it static.",
+                    self._function.location,
+                )
+        return [call.position(k + first) for k in numbers]
+
+    # -- inside a trace -----------------------------------------------------------------------------------------
+
+    def _inline(self, call: Call, outer: Trace) -> Any:
+        """Add this function's graph to the trace that runs. Only differentiated arguments become its parameters; the
+        others, and what it closes over, are what they are outside."""
+        recorder = current_recorder() or Recorder()
+        args, kwargs = call.rebuild(call.args, call.kwargs)
+        if self._signature.method and not is_tree(args[0]):
+            recorder.note_self(self._fun, args[0])
+        if isinstance(self._transform, Jit):
+            with running(outer, recorder):
+                return recorder.prepare(self._fun)(*args, **kwargs)
+        traced, inputs = self._trace_inner(call, outer, recorder)
+        derived = self._transform.derive(traced)
+        return unflatten(derived.result, outer.inline(derived.graph, inputs))
+
+    def _trace_inner(self, call: Call, outer: Trace, recorder: Recorder) -> tuple[Traced, list[Tracer]]:
+        """Trace the function inside ``outer``; returns it with the outer values for the parameters of its graph."""
+        tree = flatten((call.args, call.kwargs))[1]
+        paths = self._signature.leaf_paths(tree, call)
+        wrt, trees = self._wrt(call, tree)
+        names = [paths[k] for k in wrt]
+        chosen = self._argument_positions(call)
+        lifted = [outer.lift(leaf) for k in chosen for leaf in flatten(call.args[k])[0]]
+        check_wrt([t.value.type for t in lifted], names, self._function, self._transform.name)
+        inner = Trace(self._function.name)
+        params = iter(declare(inner, [LeafSpec(t.value.type, bool(t.weak)) for t in lifted], names))
+        traced_args = list(call.args)
+        for k, shape in zip(chosen, trees, strict=True):
+            traced_args[k] = unflatten(shape, [next(params) for _ in range(shape.num_leaves)])
+        args, kwargs = call.rebuild(traced_args, call.kwargs)
+        graph, result = run_traced(self._fun, inner, recorder, args, kwargs, self._function.name)
+        traced = Traced(self._function, graph, result, tuple(range(len(lifted))), tuple(trees))
+        return traced, lifted + [c for c, _ in inner.captures]
+
+    # -- the cache ----------------------------------------------------------------------------------------------
+
+    def _is_flat(self, args: tuple[Any, ...], kwargs: dict[str, Any], arguments: Arguments) -> bool:
+        """Were the arguments given by position, each one leaf, and used as they are (but for Python integers)?"""
+        if kwargs or arguments.call.static or len(args) != len(arguments.leaves):
+            return False
+        return all(
+            new is old or type(old) in (int, bool) for new, old in zip(arguments.leaves, args, strict=True)
+        )
+
+    def _remember(self, types: tuple[type, ...], program: Specialisation) -> None:
+        if self._fast_settings is not _config.current():
+            self._fast, self._fast_settings = {}, _config.current()
+        others = tuple(p for p in self._fast.get(types, ()) if p is not program and p.holds())
+        self._fast[types] = (program, *others)[:_VERSIONS]
+
+    def _forget_with_object(self, key: Hashable, call: Call) -> None:
+        """Drop the program of a method when its object dies."""
+        for _, value in call.static:
+            if isinstance(value, Identity) and value.is_weak:
+                weakref.finalize(value.object, self._programs.pop, key, None).atexit = False
+
+    def _warn_often(self) -> None:
+        limit = _config.current().warn_recompiles
+        if limit and self._compilations == limit:
+            warnings.warn(
+                f"{self._function.name} has been compiled {limit} times, for {len(self._programs)} signatures. Each "
+                "new shape, dtype, static value or captured value compiles anew. Pad shapes, or pass what changes as "
+                "an argument; explain() lists the reasons.",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+    def cache_info(self) -> CacheInfo:
+        """How many programs there are, and how many were compiled."""
+        return CacheInfo(sum(map(len, self._programs.values())), self._compilations, len(self._history))
+
+    def clear_cache(self) -> None:
+        """Forget all compiled programs."""
+        with _compiling:
+            self._fast, self._programs = {}, {}
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def _specialise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Specialisation:
+        arguments = self._arguments(args, kwargs)
+        return self._find(arguments) or self._compile(arguments)
+
+    def traced_graph(self, *args: Any, **kwargs: Any) -> Graph:
+        """The graph as it was traced, before differentiation. Nothing is compiled."""
+        arguments = self._arguments(args, kwargs)
+        return self._trace(arguments, [spec_of(k) for k in arguments.keys], Recorder()).graph
+
+
+def enclosing_trace() -> Trace:
+    """The trace that runs in this thread; there must be one."""
+    trace = current_trace()
+    if trace is None:
+        raise IRError("values of an outer trace were captured where no trace runs. This is a bug in jitgrad.")
+    return trace
+
+
+class BoundTransformed:
+    """A transformed method with its object, as ``obj.method`` gives it."""
+
+    def __init__(self, transformed: Transformed, obj: Any) -> None:
+        self._transformed, self.__self__ = transformed, obj
+        self.__wrapped__ = transformed.__wrapped__.__get__(obj)
+        self.__name__ = getattr(transformed, "__name__", "method")
+        self.__doc__ = transformed.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._transformed._call((self.__self__, *args), kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._transformed, name)
+        if name in ("ir", "source", "llvm", "asm", "explain", "traced_graph"):
+            return functools.partial(value, self.__self__)
+        return value
+
+    def __repr__(self) -> str:
+        return f"<bound {self._transformed!r}>"
