@@ -1,8 +1,8 @@
 """Checks of derivatives against central differences, public: users test their own functions and ops with them.
 
 :func:`check_grads` takes a Python function; :func:`check_graph` a graph; :func:`check_op` an op with sample arguments.
-All of them raise AssertionError with the first mismatch. Differences are taken along one random direction, with one step
-of Richardson extrapolation, so their error is of fourth order in the step.
+All of them raise AssertionError with the first mismatch. Differences are taken along one random direction, with one
+step of Richardson extrapolation, so their error is of fourth order in the step.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _SINGLE = {"eps": 2e-2, "rtol": 1e-2, "atol": 5e-3}
 _ROUNDING = {8: {"rtol": 1e-11, "atol": 1e-12}, 4: {"rtol": 2e-5, "atol": 2e-6}}
 
 Arrays = Sequence[np.ndarray]
+#: A function of arrays that returns a list of them.
+Flat = Callable[..., list[Any]]
 
 
 def differences(fun: Callable[..., Sequence[Any]], primals: Arrays, direction: Arrays, eps: float) -> list[np.ndarray]:
@@ -43,7 +45,9 @@ def differences(fun: Callable[..., Sequence[Any]], primals: Arrays, direction: A
             for s in (1.0, -1.0)
         ]
         up, down = (fun(*xs) for xs in shifted)
-        return [(np.asarray(a, np.float64) - np.asarray(b, np.float64)) / (2 * h) for a, b in zip(up, down, strict=True)]
+        return [
+            (np.asarray(a, np.float64) - np.asarray(b, np.float64)) / (2 * h) for a, b in zip(up, down, strict=True)
+        ]
 
     coarse, fine = central(eps), central(eps / 2)
     return [(4.0 * f - c) / 3.0 for c, f in zip(coarse, fine, strict=True)]
@@ -61,7 +65,9 @@ def _close(found: Any, expected: Any, what: str, rtol: float, atol: float) -> No
 
 
 def _inner(xs: Sequence[Any], ys: Sequence[Any]) -> float:
-    return float(sum(np.sum(np.asarray(x, np.float64) * np.asarray(y, np.float64)) for x, y in zip(xs, ys, strict=True)))
+    return float(
+        sum(np.sum(np.asarray(x, np.float64) * np.asarray(y, np.float64)) for x, y in zip(xs, ys, strict=True))
+    )
 
 
 def _settings(single: bool, given: dict[str, float | None]) -> dict[str, float]:
@@ -95,10 +101,13 @@ def check_grads(
 
     Raises AssertionError at the first derivative that is off.
     """
+    from jitgrad.api import jit
+
     unknown = set(modes) - {"rev", "fwd"}
     if unknown:
         raise ValueError(f"modes are 'rev' and 'fwd', not {sorted(unknown)}")
-    leaves, tree = optree.tree_flatten(tuple(args), none_is_leaf=False)
+    arguments: Any = tuple(args)
+    leaves, tree = optree.tree_flatten(arguments, none_is_leaf=False)
     places = [k for k, leaf in enumerate(leaves) if _is_float_leaf(leaf)]
     primals = [np.asarray(leaves[k]) for k in places]
     if not primals:
@@ -106,14 +115,19 @@ def check_grads(
     single = any(p.dtype == f32 for p in primals)
     settings = _settings(single, {"rtol": rtol, "atol": atol, "eps": eps})
 
-    def flat(*xs: Any) -> list[Any]:
-        filled = list(leaves)
-        for k, x in zip(places, xs, strict=True):
-            filled[k] = x
-        result = fun(*optree.tree_unflatten(tree, filled))
-        return [leaf for leaf in optree.tree_leaves(result, none_is_leaf=False) if _is_float_leaf(leaf)]
+    def flat(call: Callable[..., Any]) -> Flat:
+        def run(*xs: Any) -> list[Any]:
+            filled = list(leaves)
+            for k, x in zip(places, xs, strict=True):
+                filled[k] = x
+            result = call(*optree.tree_unflatten(tree, filled))
+            return [leaf for leaf in optree.tree_leaves(result, none_is_leaf=False) if _is_float_leaf(leaf)]
 
-    _check_function(flat, primals, order, tuple(modes), settings, np.random.default_rng(seed), "")
+        return run
+
+    # Differences are taken of the plain function. The traced one goes through jit, which knows the user's code.
+    rng = np.random.default_rng(seed)
+    _check_function(flat(fun), flat(jit(fun)), primals, order, tuple(modes), settings, rng, "")
 
 
 def _is_float_leaf(leaf: Any) -> bool:
@@ -123,7 +137,8 @@ def _is_float_leaf(leaf: Any) -> bool:
 
 
 def _check_function(
-    flat: Callable[..., list[Any]],
+    plain: Flat,
+    traced: Flat,
     primals: Arrays,
     order: int,
     modes: tuple[str, ...],
@@ -131,35 +146,36 @@ def _check_function(
     rng: np.random.Generator,
     path: str,
 ) -> None:
-    """:func:`check_grads` of a function from arrays to a list of arrays. ``path`` names the modes applied before."""
+    """:func:`check_grads` of a function from arrays to a list of arrays, as run by NumPy and as traced. ``path`` names
+    the modes applied before."""
     from jitgrad.api import jvp, vjp
 
     if order == 0:
         return
     tolerance = {"rtol": settings["rtol"], "atol": settings["atol"]}
     direction = _direction(rng, primals)
-    expected = differences(flat, primals, direction, settings["eps"])
+    expected = differences(plain, primals, direction, settings["eps"])
     if "fwd" in modes:
         where = f"{path}fwd"
-        found = jvp(flat, tuple(primals), tuple(direction))[1]
+        found = jvp(traced, tuple(primals), tuple(direction))[1]
         for k, (f, e) in enumerate(zip(found, expected, strict=True)):
             _close(f, e, f"{where}: tangent of output {k}", **tolerance)
 
         def pushed(*xs: Any) -> list[Any]:
-            return list(jvp(flat, tuple(xs), tuple(direction))[1])
+            return list(jvp(traced, tuple(xs), tuple(direction))[1])
 
-        _check_function(pushed, primals, order - 1, modes, settings, rng, f"{where} over ")
+        _check_function(pushed, pushed, primals, order - 1, modes, settings, rng, f"{where} over ")
     if "rev" in modes:
         where = f"{path}rev"
-        out, pull = vjp(flat, *primals)
+        out, pull = vjp(traced, *primals)
         seeds = _direction(rng, [np.asarray(o) for o in out])
         gradients = pull(list(seeds))
         _close(_inner(gradients, direction), _inner(seeds, expected), f"{where}: <cotangents, direction>", **tolerance)
 
         def pulled(*xs: Any) -> list[Any]:
-            return list(vjp(flat, *xs)[1](list(seeds)))
+            return list(vjp(traced, *xs)[1](list(seeds)))
 
-        _check_function(pulled, primals, order - 1, modes, settings, rng, f"{where} over ")
+        _check_function(pulled, pulled, primals, order - 1, modes, settings, rng, f"{where} over ")
 
 
 # Graphs
@@ -334,8 +350,8 @@ def check_op(
 def missing_rules(name: str) -> list[str]:
     """What an op lacks: ``eval``, ``lower``, ``samples``, and where it is differentiable ``pullback`` and ``jvp``.
 
-    A rule counts where a class of the op gives it, or gives what it is derived from (``partials``, ``transpose``, ``vjp``,
-    ``routes``).
+    A rule counts where a class of the op gives it, or gives what it is derived from (``partials``, ``transpose``,
+    ``vjp``, ``routes``).
     """
     from jitgrad.ops.elementwise import Selecting
     from jitgrad.ops.op import Elementwise, Linear

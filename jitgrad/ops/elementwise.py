@@ -246,7 +246,7 @@ class Where(Selecting):
         infinite = np.array([np.inf, np.nan, -np.inf])
         return [
             Sample((flags, x, y)),
-            Sample((flags[0], x, np.float64(2.0)[...])),
+            Sample((flags[0], x, np.array(2.0))),
             Sample((np.array(True), x.astype(np.float32), y.astype(np.float32))),
             Sample((flags, infinite, y), grad=False),
             Sample((flags, np.arange(3), np.arange(3, 6)[::-1].copy()), grad=False),

@@ -31,11 +31,11 @@ def build(fun: Callable[..., Var], *args: np.ndarray) -> Graph:
 
 
 def gradients(fun: Callable[..., Var], *args: Any) -> list[np.ndarray]:
-    """Derivatives of an elementwise function of equal-shaped operands, by reverse mode, checked against forward mode."""
+    """Derivatives of an elementwise function of equal-shaped operands: reverse mode, checked against forward mode."""
     arrays = [np.asarray(a, float) for a in args]
     graph = build(fun, *arrays)
     wrt = list(range(len(arrays)))
-    seed = np.ones(graph.results[0].type.shape)
+    seed = np.ones_like(interpret(graph, *arrays)[0])
     reverse = interpret(vjp_graph(graph, wrt, with_value=False, seed="param"), *arrays, seed)
     for k in wrt:
         (forward,) = interpret(jvp_graph(graph, [k], with_value=False), *arrays, np.ones_like(arrays[k]))
@@ -48,7 +48,7 @@ def second(fun: Callable[..., Var], *args: Any, wrt: tuple[int, int]) -> np.ndar
     arrays = [np.asarray(a, float) for a in args]
     graph = build(fun, *arrays)
     first = vjp_graph(graph, [wrt[0]], with_value=False, seed="param")
-    ones = np.ones(graph.results[0].type.shape)
+    ones = np.ones_like(interpret(graph, *arrays)[0])
     (reverse,) = interpret(vjp_graph(first, [wrt[1]], with_value=False, seed="param"), *arrays, ones, ones)
     (forward,) = interpret(jvp_graph(first, [wrt[1]], with_value=False), *arrays, ones, ones)
     np.testing.assert_allclose(forward, reverse, rtol=1e-12)
