@@ -4,7 +4,8 @@
 
 Buffers are flat. Static parameters: ``m``, ``n``, ``k``; ``batch``, a tuple of extents; ``a``, ``b`` and ``c``, the
 (row, column) strides of one matrix, one of which is 1; ``a_batch``, ``b_batch`` and ``c_batch``, the strides along
-each axis of ``batch`` (0 repeats a matrix). Strides count elements. The dtype is float32 or float64.
+each axis of ``batch`` (0 repeats a matrix). Strides count elements. The dtype is float32 or float64. Where ``m`` or
+``n`` is 1 this is a product with a vector, by ``gemv``, and the vectors may have any stride.
 """
 
 from __future__ import annotations
@@ -74,23 +75,29 @@ def gemm_emit(
     out_buffers: Sequence[Any],
     in_buffers: Sequence[Any],
 ) -> None:
-    """Call ``sgemm`` or ``dgemm``, in loops over the batch."""
+    """Call BLAS, in loops over the batch."""
     m, n, k = static["m"], static["n"], static["k"]
     batch = static.get("batch", ())
     left = (ins[0], static["a"], static.get("a_batch", ()))
     right = (ins[1], static["b"], static.get("b_batch", ()))
     c, c_batch = static["c"], static.get("c_batch", ())
     by_rows, ldc = _leading(m, n, c) or (True, 0)
-    if not by_rows:  # C lies by columns: C^T = B^T A^T lies by rows
+    if not by_rows or (m == 1 and n > 1):  # C lies by columns: C^T = B^T A^T lies by rows. A vector: make it a column.
         m, n = n, m
         left, right = (right[0], right[1][::-1], right[2]), (left[0], left[1][::-1], left[2])
+        c = c[::-1]
     a_rows, lda = _leading(m, k, left[1]) or (True, 0)
     b_rows, ldb = _leading(k, n, right[1]) or (True, 0)
+    dtype = out_buffers[0].dtype
     assert ldc and lda and ldb, static
     with batch_loops(builder, batch) as index:
         pa = offset(builder, left[0], linear(builder, index, left[2]))
         pb = offset(builder, right[0], linear(builder, index, right[2]))
         pc = offset(builder, outs[0], linear(builder, index, c_batch))
-        # Row-major C is column-major C^T = B^T A^T, and row-major A is column-major A^T.
-        flags = ("N" if b_rows else "T", "N" if a_rows else "T")
-        call(builder, "gemm", out_buffers[0].dtype, [*flags, n, m, k, 1.0, pb, ldb, pa, lda, 0.0, pc, ldc])
+        if n == 1:
+            shape = ("T", k, m) if a_rows else ("N", m, k)
+            call(builder, "gemv", dtype, [*shape, 1.0, pa, lda, pb, max(right[1][0], 1), 0.0, pc, max(c[0], 1)])
+        else:
+            # Row-major C is column-major C^T = B^T A^T, and row-major A is column-major A^T.
+            flags = ("N" if b_rows else "T", "N" if a_rows else "T")
+            call(builder, "gemm", dtype, [*flags, n, m, k, 1.0, pb, ldb, pa, lda, 0.0, pc, ldc])

@@ -27,6 +27,7 @@ I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 #: The routines that are used, by name without the type letter, and the SciPy module that exports each.
 ROUTINES: dict[str, str] = {
     "gemm": "cython_blas",
+    "gemv": "cython_blas",
     "trsm": "cython_blas",
     "trsv": "cython_blas",
     "swap": "cython_blas",

@@ -4,7 +4,8 @@
 * ``argsort_rows``: outs (index, keys, index_work, key_work), ins (keys,). The rows of the int64 ``index`` get the
   order, and the keys are sorted too.
 
-The workspaces hold one row. The sort is emitted once a module and dtype: insertion sort of short runs, then merges
+The workspaces hold one row. The sort is emitted once a module and dtype: NaN is moved to the end, then come
+insertion sorts of short runs, then merges
 from one array to the other. A merge step selects instead of branching: on random keys a branch would be mispredicted
 every other time.
 """
@@ -64,11 +65,9 @@ class _Emitter:
         self.b.position_at_end(done)
 
     def less(self, x: Any, y: Any) -> Any:
-        """``x < y``, with NaN above every number."""
+        """``x < y``; neither is NaN."""
         if self.dtype.kind == "f":
-            below = self.b.fcmp_ordered("<", x, y)
-            last = self.b.and_(self.b.fcmp_unordered("uno", y, y), self.b.fcmp_ordered("ord", x, x))
-            return self.b.or_(below, last)
+            return self.b.fcmp_ordered("<", x, y)
         compare = self.b.icmp_signed if self.dtype.kind == "i" else self.b.icmp_unsigned
         return compare("<", x, y)
 
@@ -133,9 +132,29 @@ class _Emitter:
             self.move(source, target, b.load(cell), end, b.load(o))
             self.bump(o, b.sub(end, b.load(cell)))
 
+    def nan_last(self, arrays: Sequence[Any], work: Sequence[Any], n: Any) -> Any:
+        """Move NaN behind the numbers, in order; returns how many numbers there are."""
+        b = self.b
+        i, numbers, others = self.cell(I64(0)), self.cell(I64(0)), self.cell(I64(0))
+        with self.repeat(lambda: b.icmp_unsigned("<", b.load(i), n)):
+            element = self.read(arrays, b.load(i))
+            is_nan = b.fcmp_unordered("uno", element[0], element[0])
+            with b.if_else(is_nan, likely=False) as (nan, number):
+                with nan:
+                    self.write(work, b.load(others), element)
+                    self.bump(others)
+                with number:
+                    self.write(arrays, b.load(numbers), element)
+                    self.bump(numbers)
+            self.bump(i)
+        self.move(work, arrays, I64(0), b.load(others), b.load(numbers))
+        return b.load(numbers)
+
     def sort(self, arrays: Sequence[Any], work: Sequence[Any], n: Any) -> None:
         """Sort ``arrays[:n]``."""
         b = self.b
+        if self.dtype.kind == "f":
+            n = self.nan_last(arrays, work, n)
         lo = self.cell(I64(0))
         with self.repeat(lambda: b.icmp_unsigned("<", b.load(lo), n)):
             start = b.load(lo)

@@ -59,6 +59,20 @@ def test_gemm_of_thin_matrices(sizes: tuple[int, int, int]) -> None:
     np.testing.assert_allclose(c, a @ b, rtol=1e-12)
 
 
+@pytest.mark.parametrize("a_by_rows", [True, False])
+@pytest.mark.parametrize("row", [True, False])
+def test_gemm_of_strided_vectors(row: bool, a_by_rows: bool) -> None:
+    rng = np.random.default_rng(9)
+    a, v, out = rng.standard_normal((4, 5)), rng.standard_normal((5, 3)), np.zeros((4, 2))
+    stored, strides = (a.copy(), (5, 1)) if a_by_rows else (a.T.copy(), (1, 4))
+    if row:  # v^T A^T
+        both("gemm", [out], [v, stored], m=1, n=4, k=5, a=(1, 3), b=strides[::-1], c=(1, 2))
+    else:
+        both("gemm", [out], [stored, v], m=4, n=1, k=5, a=strides, b=(3, 1), c=(2, 1))
+    np.testing.assert_allclose(out[:, 0], a @ v[:, 0], rtol=1e-12)
+    np.testing.assert_array_equal(out[:, 1], 0)
+
+
 def test_gemm_of_pieces_of_larger_rows() -> None:
     rng = np.random.default_rng(2)
     x, y = rng.standard_normal((2, 6, 3, 4)), rng.standard_normal((2, 5, 3, 4))

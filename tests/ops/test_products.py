@@ -13,6 +13,7 @@ from jitgrad.loopir.lower import lower
 from jitgrad.loopir.nodes import LibCall, Loop
 from jitgrad.ops import products
 from jitgrad.ops.op import Sample
+from jitgrad.runtime.compiled import Executable
 
 SAMPLES = products.Einsum.samples(np.random.default_rng(0))
 
@@ -121,3 +122,25 @@ def test_nan_and_infinity_flow() -> None:
     x[0, 0], x[1, 1] = np.nan, np.inf
     (out,) = run_everywhere(graph_of("einsum", (x, x), {"spec": "ij,jk->ik"}), x, x)
     assert np.isnan(out[0]).all() and np.isinf(out[1, 1])
+
+
+@pytest.mark.parametrize(
+    ("spec", "copies_avoided"),
+    [
+        ("ij,j->i", True),
+        ("ij,i->j", True),
+        ("j,ij->i", True),
+        ("bij,bj->bi", True),
+        ("bij,jb->ib", True),
+        ("ijb,jb->bi", False),
+    ],
+)
+def test_large_matrix_vector_products_are_calls_where_nothing_is_copied(spec: str, copies_avoided: bool) -> None:
+    extents = {"i": 500, "j": 410, "b": 2}
+    x, y, _ = products.parse_spec(spec)
+    rng = np.random.default_rng(3)
+    args = tuple(rng.standard_normal([extents[c] for c in part]) for part in (x, y))
+    graph = graph_of("einsum", args, {"spec": spec})
+    assert any(isinstance(s, LibCall) for s in lower(graph).body) == copies_avoided
+    (out,) = Executable(lower(graph))(*args)
+    np.testing.assert_allclose(out, np.einsum(spec, *args), rtol=1e-10, atol=1e-10)
