@@ -144,7 +144,8 @@ def describe(t: Buffer) -> str:
 
 
 def _plural(n: int, word: str) -> str:
-    return f"{n} {word}{'' if n == 1 else {'y': 'ies'}.get(word[-1], 's')}"
+    plural = word[:-1] + "ies" if word.endswith("y") else word + "s"
+    return f"{n} {word if n == 1 else plural}"
 
 
 def _header(program: Program) -> Iterator[str]:
@@ -152,7 +153,7 @@ def _header(program: Program) -> Iterator[str]:
     temps = [t for t in found if t.kind == "temp" and t.base is None]
     yield (
         f"program {program.name}: {_plural(len(program.params), 'parameter')}, "
-        f"{_plural(len(program.results), 'result')}, {len(temps)} temporaries"
+        f"{_plural(len(program.results), 'result')}, {_plural(len(temps), 'temporary')}"
     )
     order = ("arg", "const", "out", "temp")
     listed = sorted((t for t in found if t.base is None), key=lambda t: order.index(t.kind))
@@ -230,8 +231,9 @@ class _Line:
             return f"fail {s.code}"
         if isinstance(s, Block):
             return "block:"
-        assert isinstance(s, Comment)
-        return "\n".join(f"# {text}" for text in s.text.splitlines())
+        if isinstance(s, Comment):
+            return "\n".join(f"# {text}" for text in s.text.splitlines())
+        return f"? {s!r}"  # not a statement; the verifier shows it
 
     def _prepare(self, roots: Sequence[Expr]) -> None:
         """Texts of all expressions below ``roots``, operands first, without recursion."""
@@ -274,6 +276,8 @@ class _Line:
         if e.op == "negative" and len(args) == 1:
             return Text(f"-{args[0].within(UNARY)}", UNARY)
         name = SHORT_NAMES[e.dtype] if e.op == "cast" else e.op
+        if e.op == "bitcast":
+            name = f"bits_{SHORT_NAMES[e.dtype]}"
         return Text(f"{name}({', '.join(a.text for a in args)})")
 
     def _subscript(self, index: Sequence[Dim]) -> str:

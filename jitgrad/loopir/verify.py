@@ -37,6 +37,8 @@ from jitgrad.loopir.walk import written_roots
 
 #: How many lines to show before and after the offending statement.
 CONTEXT = 4
+#: Scalar operations that only decomposed programs have, and how many operands they take.
+_DECOMPOSED = {"fma": 3, "bitcast": 1}
 _MODES = ("=", "+=", "*=", "max=", "min=", "or=", "and=")
 
 
@@ -231,11 +233,11 @@ class _Verifier:
             self.scalar(e)
 
     def scalar(self, e: Scalar) -> None:
-        entry = SCALARS.get(e.op)
-        if entry is None:
+        if e.op not in SCALARS and e.op not in _DECOMPOSED:
             self.fail(f"there is no scalar function named {e.op!r}")
-        if len(e.args) != entry.arity:
-            self.fail(f"{e.op} takes {entry.arity} operands, not {len(e.args)}")
+        arity = SCALARS[e.op].arity if e.op in SCALARS else _DECOMPOSED[e.op]
+        if len(e.args) != arity:
+            self.fail(f"{e.op} takes {arity} operands, not {len(e.args)}")
         values = e.args[1:] if e.op == "where" else e.args
         if e.op == "where" and e.args[0].dtype != bool_:
             self.fail(f"the condition of where has dtype {e.args[0].dtype}, not bool")
@@ -293,8 +295,8 @@ class _Verifier:
     def fail(self, why: str) -> NoReturn:
         after = f" after {self.stage}" if self.stage else ""
         raise IRError(
-            f"the loop program {self.program.name} is not well formed{after}: {why}. A pass or an op's lower made it so. "
-            f"Correct the rule that emits this statement.{self.context()}",
+            f"the loop program {self.program.name} is not well formed{after}: {why}. A pass or an op's lower "
+            f"made it so. Correct the rule that emits this statement.{self.context()}",
             self.location(),
         )
 
