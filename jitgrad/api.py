@@ -144,7 +144,7 @@ def trace(fun: Function, *args: Any, **kwargs: Any) -> Graph:
     return Transformed(_callable(fun, "trace"), Jit()).traced_graph(*args, **kwargs)
 
 
-def compile(graph: Graph) -> Compiled:  # noqa: A001  (jg.compile, for graphs)
+def compile(graph: Graph) -> Compiled:
     """Compile a graph, traced or built by hand: a callable from one array a parameter to a tuple of arrays."""
     if not isinstance(graph, Graph):
         raise ArgumentError(

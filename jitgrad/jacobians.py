@@ -65,7 +65,7 @@ class Jacobian(Readable):
         key = self._forward._key(self._forward._arguments(args, kwargs))
         if key not in self._modes:
             results = self._forward.traced_graph(*args, **kwargs).results
-            self._modes[key] = n_inputs <= sum(r.type.size for r in results)  # pyright: ignore[reportArgumentType]
+            self._modes[key] = n_inputs <= sum(int(r.type.size) for r in results)  # pyright: ignore[reportArgumentType]
         return self._modes[key]
 
     def _by_columns(
@@ -81,7 +81,7 @@ class Jacobian(Readable):
         columns: list[list[list[Any]]] = []  # input, element, output
         shape: Any = None
         outs: list[Any] = []
-        for k, x in enumerate(inputs):
+        for k in range(len(inputs)):
             columns.append([])
             for unit in _units(zeros[k]):
                 leaves = [unit if j == k else z for j, z in enumerate(zeros)]
@@ -93,7 +93,10 @@ class Jacobian(Readable):
             outs, shape = flatten(self._reverse.at(args, kwargs)[0])
         self._check_float(outs)
         blocks = [
-            [_stack([c[o] for c in columns[k]], -1, out).reshape(np.shape(out) + np.shape(x)) for k, x in enumerate(inputs)]
+            [
+                _stack([c[o] for c in columns[k]], -1, out).reshape(np.shape(out) + np.shape(x))
+                for k, x in enumerate(inputs)
+            ]
             for o, out in enumerate(outs)
         ]
         return unflatten(shape, [unflatten(tree, row) for row in blocks])
@@ -111,9 +114,7 @@ class Jacobian(Readable):
                 leaves = [unit if j == o else z for j, z in enumerate(zeros)]
                 gradients = pullback(unflatten(shape, leaves))
                 rows.append(flatten(gradients[0] if self._single else gradients)[0])
-            block = [
-                _stack([r[k] for r in rows], 0, x).reshape(zero.shape + np.shape(x)) for k, x in enumerate(inputs)
-            ]
+            block = [_stack([r[k] for r in rows], 0, x).reshape(zero.shape + np.shape(x)) for k, x in enumerate(inputs)]
             blocks.append(unflatten(tree, block))
         return unflatten(shape, blocks)
 

@@ -54,7 +54,8 @@ class Pullback:
 
     def __call__(self, cotangent: Any) -> tuple[Any, ...]:
         backward = self._backward
-        leaves = matching_leaves(cotangent, backward.result, backward.outputs, "cotangent", "the result", backward.function)
+        result, types, function = backward.result, backward.outputs, backward.function
+        leaves = matching_leaves(cotangent, result, types, "cotangent", "the result", function)
         seeds = [x for x, t in zip(leaves, backward.outputs, strict=True) if is_float(t.dtype)]
         arguments = (*self._saved, *seeds)
         trace = current_trace()
@@ -104,8 +105,9 @@ def matching_leaves(
 def _convert(leaf: Any, t: TensorType) -> Any:
     if isinstance(leaf, Tracer):
         return leaf if leaf.dtype == t.dtype else leaf.astype(t.dtype)
-    if np.result_type(leaf).kind not in "fiub":
-        raise ArgumentError(f"a tangent or cotangent has dtype {np.result_type(leaf)}. It must be real. Convert it first.")
+    dtype = np.asarray(leaf).dtype
+    if dtype.kind not in "fiub":
+        raise ArgumentError(f"a tangent or cotangent has dtype {dtype}. It must be real. Convert it first.")
     array = np.array(leaf, t.dtype, order="C")
     return array if t.shape else array[()]
 
@@ -165,8 +167,8 @@ def _split(traced: Traced, *, optimised: bool) -> tuple[Graph, residuals.Split]:
 
 
 class JvpFunction(Transformed):
-    """``JvpFunction(fun).at(args, kwargs, tangents)`` is ``(out, tangents_out)``; one tangent an argument in ``argnums``
-    (None: all)."""
+    """``JvpFunction(fun).at(args, kwargs, tangents)`` is ``(out, tangents_out)``; one tangent an argument
+    in ``argnums`` (None: all)."""
 
     def __init__(self, fun: Callable[..., Any], argnums: tuple[int, ...] | None = None) -> None:
         super().__init__(fun, Pointwise("jvp", argnums))

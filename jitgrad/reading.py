@@ -17,8 +17,11 @@ class Readable:
         raise NotImplementedError
 
     def ir(self, *args: Any, stage: str | None = None, **kwargs: Any) -> str:
-        """The graph and the loop program, stage by stage, each with its title; or one stage: ``"traced"``,
-        ``"differentiated"`` (where something is), ``"optimised"``, ``"loop"``. Raises ArgumentError for another name."""
+        """The graph and the loop program, stage by stage, each with its title; or one stage.
+
+        Stages are ``"traced"``, ``"differentiated"`` (where something is), ``"optimised"`` and ``"loop"``. Raises
+        ArgumentError for another name.
+        """
         program = self._specialise(args, kwargs)
         stages = {title: str(content) for title, content in (*program.stages, *program.compiled.stages)}
         if stage is None:

@@ -62,6 +62,13 @@ class Specialisation:
                 return False
         return True
 
+    def convert(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
+        """Python integers and bools as the NumPy scalars that native code takes."""
+        converted = list(leaves)
+        for k, function in self.converters:
+            converted[k] = function(converted[k])
+        return tuple(converted)
+
     def holds(self) -> bool:
         """Are all captured values what they were?"""
         return not self.guards or first_change(self.guards) is None

@@ -11,7 +11,7 @@ from typing import Any
 
 import optree
 
-from jitgrad.frontend.capture import Recorder
+from jitgrad.frontend.capture import Recorder, call_method
 from jitgrad.frontend.signature import LeafSpec, flatten, prepare_leaf
 from jitgrad.frontend.tracer import Trace, Tracer
 from jitgrad.ir.core import Graph
@@ -108,7 +108,7 @@ def describe_function(fun: Any) -> Function:
         inner = following
     code = getattr(getattr(inner, "__func__", inner), "__code__", None)
     if code is None:
-        code = getattr(getattr(type(inner), "__call__", None), "__code__", None)
+        code = getattr(call_method(inner), "__code__", None)
     if code is None:
         return Function(name, None)
     return Function(name, Location(code.co_filename, _def_line(code.co_filename, code.co_firstlineno), code.co_name))
@@ -123,4 +123,3 @@ def _def_line(file: str, first: int) -> int:
         if not text.startswith(("@", ")", "#")) and line > first and not text:
             break
     return first
-

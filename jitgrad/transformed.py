@@ -1,8 +1,9 @@
 """The object that ``jit``, ``grad`` and the others return: a function that compiles itself for the arguments it meets.
 
 A call with flat positional arguments looks at their types first, then at dtypes and shapes of arrays, and calls the
-native program. Other calls flatten their arguments into a tree and look the program up by structure, leaves and
-static values. Lookups take no lock; tracing and compiling take one lock for the whole process.
+native program. Trees are flattened first. Other calls (static arguments, arrays that must be converted, methods) look
+the program up by structure, leaves and static values. Lookups take no lock; tracing and compiling take one lock for
+the whole process.
 
 Inside a traced function, a transformed function adds its derived graph to the trace instead. Called there with plain
 values only, it computes plain values.
@@ -24,6 +25,7 @@ from jitgrad.errors import ArgumentError, IRError
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.guards import first_change
 from jitgrad.frontend.signature import (
+    NAMESPACE,
     Call,
     Identity,
     LeafSpec,
@@ -55,7 +57,7 @@ _compiling = threading.RLock()
 
 
 class CacheInfo(NamedTuple):
-    """``programs`` are in the cache; ``compilations`` were made; ``recompilations`` of them as captured values changed."""
+    """``programs`` are in the cache; of ``compilations``, ``recompilations`` were made as captured values changed."""
 
     programs: int
     compilations: int
@@ -101,7 +103,8 @@ class Transformed(Readable):
         self._static = tuple(static_argnums), tuple(static_argnames)
         self._signature = Signature(fun, static_argnums, static_argnames, method=method)
         self._function = describe_function(fun)
-        self._fast: dict[tuple[type, ...], tuple[Specialisation, ...]] = {}
+        self._fast: dict[Hashable, tuple[Specialisation, ...]] = {}
+        self._has_trees = False
         self._fast_settings = _config.current()
         self._programs: dict[Hashable, tuple[Specialisation, ...]] = {}
         self._history: list[str] = []
@@ -111,19 +114,22 @@ class Transformed(Readable):
     # -- calling ------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if kwargs or ACTIVITY.count or self._fast_settings is not _config._current:
+        if ACTIVITY.count or self._fast_settings is not _config._current:
             return self._call(args, kwargs)
-        for program in self._fast.get(tuple(map(type, args)), ()):
-            if program.arrays and not program.accepts(args):
+        leaves: tuple[Any, ...] = args
+        programs = None if kwargs else self._fast.get(tuple(map(type, args)))
+        if programs is None and self._has_trees:
+            found, tree = optree.tree_flatten((args, kwargs), namespace=NAMESPACE)  # pyright: ignore[reportArgumentType]
+            leaves = tuple(found)
+            programs = self._fast.get((tree, *map(type, leaves)))
+        for program in programs or ():
+            if program.arrays and not program.accepts(leaves):
                 continue
             if program.guards and not program.holds():
                 continue
             if program.converters:
-                leaves = list(args)
-                for k, convert in program.converters:
-                    leaves[k] = convert(leaves[k])
-                return program.run(tuple(leaves))
-            results = program.call(args)
+                return program.run(program.convert(leaves))
+            results = program.call(leaves)
             return results[0] if program.single else program.build(results)
         return self._call(args, kwargs)
 
@@ -138,8 +144,8 @@ class Transformed(Readable):
             program = self._program(arguments)
         except CapturesTracer:
             return self._inline(call, enclosing_trace())
-        if current_recorder() is None and self._is_flat(args, kwargs, arguments):
-            self._remember(tuple(map(type, args)), program)
+        if current_recorder() is None and not call.static:
+            self._remember(args, kwargs, leaves, arguments, program)
         return program.run(arguments.leaves)
 
     def _program(self, arguments: Arguments) -> Specialisation:
@@ -170,10 +176,12 @@ class Transformed(Readable):
     def _prepare(self, call: Call, leaves: list[Any], tree: optree.PyTreeSpec) -> Arguments:
         keys: list[Hashable] = []
         prepared: list[Any] = []
-        for k, leaf in enumerate(leaves):
-            key, value = prepare_leaf(
-                leaf, lambda k=k: f"argument {self._signature.leaf_paths(tree, call)[k]} of {self._function.name}"
-            )
+
+        def path() -> str:  # of the leaf that is prepared now
+            return f"argument {self._signature.leaf_paths(tree, call)[len(keys)]} of {self._function.name}"
+
+        for leaf in leaves:
+            key, value = prepare_leaf(leaf, path)
             keys.append(key)
             prepared.append(value)
         return Arguments(call, tree, tuple(keys), tuple(prepared))
@@ -305,19 +313,26 @@ class Transformed(Readable):
 
     # -- the cache ----------------------------------------------------------------------------------------------
 
-    def _is_flat(self, args: tuple[Any, ...], kwargs: dict[str, Any], arguments: Arguments) -> bool:
-        """Were the arguments given by position, each one leaf, and used as they are (but for Python integers)?"""
-        if kwargs or arguments.call.static or len(args) != len(arguments.leaves):
-            return False
-        return all(
-            new is old or type(old) in (int, bool) for new, old in zip(arguments.leaves, args, strict=True)
-        )
-
-    def _remember(self, types: tuple[type, ...], program: Specialisation) -> None:
+    def _remember(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        leaves: list[Any],
+        arguments: Arguments,
+        program: Specialisation,
+    ) -> None:
+        """Enter the program into the table of the fast path, if the leaves are used as they are (but for Python
+        integers): by their types alone where each argument is a leaf, else by structure and types."""
+        if any(a is not b and type(b) not in (int, bool) for a, b in zip(arguments.leaves, leaves, strict=True)):
+            return
         if self._fast_settings is not _config.current():
-            self._fast, self._fast_settings = {}, _config.current()
-        others = tuple(p for p in self._fast.get(types, ()) if p is not program and p.holds())
-        self._fast[types] = (program, *others)[:_VERSIONS]
+            self._fast, self._fast_settings, self._has_trees = {}, _config.current(), False
+        types = tuple(map(type, leaves))
+        flat = not kwargs and len(args) == len(leaves) and all(a is b for a, b in zip(args, leaves, strict=True))
+        key: Hashable = types if flat else (flatten((args, kwargs))[1], *types)
+        others = tuple(p for p in self._fast.get(key, ()) if p is not program and p.holds())
+        self._fast[key] = (program, *others)[:_VERSIONS]
+        self._has_trees = self._has_trees or not flat
 
     def _forget_with_object(self, key: Hashable, call: Call) -> None:
         """Drop the program of a method when its object dies."""
@@ -343,7 +358,7 @@ class Transformed(Readable):
     def clear_cache(self) -> None:
         """Forget all compiled programs."""
         with _compiling:
-            self._fast, self._programs = {}, {}
+            self._fast, self._programs, self._has_trees = {}, {}, False
 
     # -- reading ------------------------------------------------------------------------------------------------
 

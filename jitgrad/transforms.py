@@ -136,7 +136,7 @@ class Grad(Transform):
 def _describe(tree: optree.PyTreeSpec) -> str:
     if tree.is_leaf():
         return "one array"
-    if tree.type is type(None) or tree.num_leaves == 0 and tree.type is None:
+    if tree.type is type(None):
         return "None"
     kind = getattr(tree.type, "__name__", "tree")
     return f"a {kind} of {tree.num_leaves} arrays"

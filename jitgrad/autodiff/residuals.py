@@ -21,7 +21,7 @@ from jitgrad.ops.op import Elementwise
 
 #: Ops besides the elementwise ones that are cheap to run twice.
 _CHEAP = frozenset(
-    "constant iota reshape transpose broadcast_to slice pad concatenate gather cast where stop_gradient".split()
+    ("constant", "iota", "reshape", "transpose", "broadcast_to", "slice", "pad", "concatenate", "gather", "cast", "where")
 )
 #: What one more saved array costs, in bytes: an allocation, and a slot in two calls.
 _OVERHEAD = 64

@@ -2,9 +2,9 @@
 
 :meth:`Recorder.prepare` copies a function. The copy has the same code, but its globals are a dictionary that looks
 names up in the original one when they are first read, notes a guard, and hands out a substitute: ``jitgrad.numpy``
-for ``numpy``, our function for a SciPy function that NumPy's protocols can't route, a copy for a function of the user's own
-(and so on, as they are called). CPython looks global names up by ``__getitem__`` when the dictionary is of a subclass
-of dict, so only names that are really read are noted. Closure variables are noted and substituted at once.
+for ``numpy``, our function for a SciPy function that NumPy's protocols can't route, a copy for a function of the
+user's own (and so on, as they are called). CPython looks global names up by ``__getitem__`` when the dictionary is of
+a subclass of dict, so only names that are really read are noted. Closure variables are noted and substituted at once.
 
 Attributes of objects (``net.w1``) are found in the bytecode, as nobody sees them being read. Functions that can't be
 copied (they assign to globals), and methods that are reached through an object, run as they are; what they read is
@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.frontend.guards import Guard, Same, SameWeakly, has_open_attributes, snapshot
+from jitgrad.frontend.guards import Guard, Same, has_open_attributes, snapshot
 from jitgrad.frontend.reads import Chain, reads_of
 from jitgrad.frontend.tracer import Tracer, contains_tracer
-from jitgrad.frontend.usercode import is_user_class, is_user_file, is_user_function, is_user_module
+from jitgrad.frontend.usercode import is_user_class, is_user_function, is_user_module
 
 #: Methods that change a container and tell nothing of what is in it.
-_WRITES = frozenset("append extend insert add update clear appendleft setdefault write".split())
+_WRITES = frozenset(("append", "extend", "insert", "add", "update", "clear", "appendleft", "write"))
 _DATA = (bool, int, float, complex, str, bytes, type(None), np.generic, np.ndarray, list, tuple, dict, set, frozenset)
 
 
@@ -80,8 +80,8 @@ class Recorder:
             self.watch(value.__func__, value.__self__, name)
         elif not isinstance(value, (types.ModuleType, types.FunctionType)):
             self._note_attributes(value, name, chains)
-            call = getattr(type(value), "__call__", None)
-            if () in chains and is_user_function(call) and not isinstance(value, type):
+            call = call_method(value)
+            if () in chains and is_user_function(call):
                 self.watch(call, value, f"{name}.__call__")
 
     def _note_attributes(self, obj: Any, name: str, chains: Iterable[Chain], *, weakly: bool = False) -> None:
@@ -94,9 +94,7 @@ class Recorder:
         for attribute, tails in rest.items():
             self._note_attribute(obj, owner, name, attribute, tails)
 
-    def _note_attribute(
-        self, obj: Any, owner: Callable[[], Any], name: str, attribute: str, tails: set[Chain]
-    ) -> None:
+    def _note_attribute(self, obj: Any, owner: Callable[[], Any], name: str, attribute: str, tails: set[Chain]) -> None:
         described = next((vars(c)[attribute] for c in _lineage(obj) if attribute in vars(c)), None)
         full = f"{name}.{attribute}"
         in_instance = attribute in getattr(obj, "__dict__", {})
@@ -196,8 +194,8 @@ class Recorder:
             return functools.partial(self.prepare(fun.func), *fun.args, **fun.keywords)
         if is_user_function(fun):
             return self._copy(fun)
-        call = getattr(type(fun), "__call__", None)
-        if is_user_function(call) and not isinstance(fun, type):
+        call = call_method(fun)
+        if is_user_function(call):
             self.watch(call, fun, f"{type(fun).__name__}.__call__")
             return types.MethodType(self._copy(call), fun)
         return self.substitute(fun)
@@ -316,9 +314,14 @@ def _import(recorder: Recorder, name: str, *args: Any, **kwargs: Any) -> Any:
     return recorder.substitute(module)
 
 
+def call_method(obj: Any) -> Any:
+    """The function that runs when an object is called; None for a class or a function."""
+    return None if isinstance(obj, type) else getattr(type(obj), "__call__", None)  # noqa: B004
+
+
 def _lineage(obj: Any) -> tuple[type, ...]:
     """The classes in which an attribute of an object is looked up, but for those of Python itself."""
-    classes = (obj.__mro__ if isinstance(obj, type) else ()) + type(obj).__mro__
+    classes: list[type] = [*(type.mro(obj) if isinstance(obj, type) else ()), *type(obj).__mro__]
     return tuple(c for c in classes if c is not object and (is_user_class(c) or c.__module__ != "builtins"))
 
 
@@ -328,8 +331,3 @@ def substitutes() -> dict[int, Any]:
     from jitgrad.frontend import substitute_table
 
     return {id(original): ours for original, ours in substitute_table.TABLE.items()}
-
-
-def is_traceable_source(fun: Any) -> bool:
-    """Can the function be copied, as a plain function of the user's?"""
-    return is_user_function(fun) and is_user_file(fun.__code__.co_filename)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import types
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,18 +45,6 @@ class Same(Snapshot):
 
     def change(self, value: Any) -> str | None:
         return None if value is self.value else "was rebound"
-
-
-class SameWeakly(Snapshot):
-    """The same object, which is not kept alive."""
-
-    __slots__ = ("ref",)
-
-    def __init__(self, value: Any) -> None:
-        self.ref = weakref.ref(value)
-
-    def change(self, value: Any) -> str | None:
-        return None if value is self.ref() else "was rebound"
 
 
 class Function(Snapshot):
@@ -114,7 +101,7 @@ class Array(Snapshot):
         self.contiguous = array.flags.c_contiguous
         if self.writable and self.contiguous and self.size > _SMALL:
             self.address = array.__array_interface__["data"][0]
-            self.pointer = ctypes.cast(self.bytes, ctypes.c_void_p).value
+            self.pointer = ctypes.cast(ctypes.c_char_p(self.bytes), ctypes.c_void_p).value
 
     def change(self, value: Any) -> str | None:
         if value is not self.array:

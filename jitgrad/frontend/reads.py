@@ -1,7 +1,7 @@
 """What a function reads from outside: global names, closure variables and attribute chains, found in its bytecode.
 
-``np.tanh(x @ net.w1) * SCALE`` reads the chains ``np: {("tanh",)}``, ``net: {("w1",)}`` and ``SCALE: {()}``. The empty chain
-means that the object itself is used: passed on, called, indexed, iterated over.
+``np.tanh(x @ net.w1) * SCALE`` reads the chains ``np: {("tanh",)}``, ``net: {("w1",)}`` and ``SCALE: {()}``. The
+empty chain means that the object itself is used: passed on, called, indexed, iterated over.
 """
 
 from __future__ import annotations
