@@ -19,7 +19,7 @@ from jitgrad.autodiff.jvp import jvp_graph
 from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.ir.core import OPS, Builder, Graph
 from jitgrad.ir.interpret import interpret
-from jitgrad.ir.types import f32, is_float, type_of
+from jitgrad.ir.types import f32, f64, is_float, type_of
 from jitgrad.ops.op import OpRule, Sample
 
 #: Step and tolerances of central differences where everything is float64, and where something is float32.
@@ -300,9 +300,14 @@ def op_graph(name: str, sample: Sample) -> Graph:
 
 
 def op_samples(name: str, seed: int = 0) -> list[Sample]:
-    """The samples of an op."""
+    """The samples of an op. Where all that have derivatives are float64, one more is added: the first, in float32."""
     make = type(OPS[name]).samples  # pyright: ignore[reportAttributeAccessIssue]
-    return [] if make is None else list(make(np.random.default_rng(seed)))
+    samples: list[Sample] = [] if make is None else list(make(np.random.default_rng(seed)))
+    smooth = [s for s in samples if s.grad]
+    if not smooth or any(np.asarray(a).dtype == f32 for s in smooth for a in s.args):
+        return samples
+    args = tuple(a.astype(f32) if np.asarray(a).dtype == f64 else a for a in smooth[0].args)
+    return [*samples, smooth[0]._replace(args=args)]
 
 
 def check_op(

@@ -132,6 +132,54 @@ def test_missing_rules_are_named(plant: Callable[[type[Cube]], None]) -> None:
     assert testing.missing_rules("cube") == ["samples", "pullback", "jvp"]
 
 
+def network(params: dict[str, np.ndarray], scale: int, x: np.ndarray) -> dict[str, Any]:
+    """Uses what the protocols can't route (np.zeros), an integer leaf, a bool result, and trees on both sides."""
+    total = np.zeros(3)
+    total = total + np.tanh(params["w"] * x) * scale
+    return {"loss": np.sum(total**2), "parts": (total, np.maximum(x, 0.3)), "flags": x > 0}
+
+
+ARGUMENTS = ({"w": np.array([0.1, -0.2, 0.3])}, 3, np.array([1.0, 0.5, 0.7]))
+
+
+def test_check_grads_passes_on_trees() -> None:
+    testing.check_grads(network, ARGUMENTS)
+
+
+@pytest.mark.parametrize("mode", ["rev", "fwd"])
+def test_check_grads_takes_one_mode_and_single_precision(mode: str) -> None:
+    x = np.array([0.5, 1.5], np.float32)
+    testing.check_grads(lambda x: np.exp(x) * 2, (x,), modes=(mode,))
+    testing.check_grads(lambda x: x * x, (1.5,), order=3, modes=(mode,))
+
+
+@pytest.mark.parametrize("mode", ["rev", "fwd"])
+def test_check_grads_fails_on_a_wrong_rule(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(self: Any, *xs: Var, out: Var) -> Sequence[Var]:
+        return (1.0 - out,)
+
+    monkeypatch.setattr(type(OPS["tanh"]), "partials", wrong)
+    with pytest.raises(AssertionError, match=mode):
+        testing.check_grads(lambda x: np.tanh(x), (np.array([0.3, 0.9]),), modes=(mode,))
+
+
+def test_check_grads_finds_an_error_in_the_second_order_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(self: Any, *xs: Var, out: Var) -> Sequence[Var]:
+        return (1.0 - apply("stop_gradient", out * out),)
+
+    monkeypatch.setattr(type(OPS["tanh"]), "partials", cut)
+    testing.check_grads(lambda x: np.tanh(x), (np.array([0.3, 0.9]),), order=1)
+    with pytest.raises(AssertionError, match="over"):
+        testing.check_grads(lambda x: np.tanh(x), (np.array([0.3, 0.9]),))
+
+
+def test_check_grads_refuses_what_it_cannot_check() -> None:
+    with pytest.raises(ValueError, match="modes are 'rev' and 'fwd'"):
+        testing.check_grads(np.sin, (1.0,), modes=("backward",))
+    with pytest.raises(ValueError, match="needs a float argument"):
+        testing.check_grads(lambda n: n, (3,))
+
+
 def test_differences_are_of_fourth_order() -> None:
     x = np.array([0.3, 0.8])
     v = np.array([1.0, -2.0])

@@ -8,7 +8,6 @@ import pytest
 from jitgrad import testing
 from jitgrad.errors import DifferentiationError
 from jitgrad.ir.core import OPS
-from jitgrad.ir.types import TensorType, type_of
 
 OP_NAMES = testing.op_names()
 
@@ -27,16 +26,15 @@ def test_op_agrees_with_its_samples(name: str) -> None:
 def test_op_has_enough_samples(name: str) -> None:
     samples = testing.op_samples(name)
     assert samples
-    results = [OPS[name].infer(*map(type_of, s.args), **s.attrs) for s in samples]
-    dtypes = {t.dtype for r in results for t in ((r,) if isinstance(r, TensorType) else r)}
-    operands = {np.asarray(a).dtype for s in samples for a in s.args}
-    if OPS[name].differentiable:  # pyright: ignore[reportAttributeAccessIssue]
-        assert any(s.grad for s in samples) or name in NO_GRADIENT_SAMPLE, "no sample checks a derivative"
-        assert {np.dtype(np.float64), np.dtype(np.float32)} <= dtypes | operands
+    if not OPS[name].differentiable or name in NO_GRADIENT_SAMPLE:  # pyright: ignore[reportAttributeAccessIssue]
+        return
+    smooth = {np.asarray(a).dtype for s in samples if s.grad for a in s.args}
+    assert {np.dtype(np.float64), np.dtype(np.float32)} <= smooth, "no sample checks a derivative in this precision"
 
 
 #: Ops that can't be checked along random directions to second order, and where they are checked instead.
 NO_GRADIENT_SAMPLE = {
+    "cholesky": "test_linalg: on symmetric matrices, on which alone it is defined",
     "heaviside": "test_elementwise: at x = 0, where alone it has a derivative",
     "polygamma3": "test_elementwise: its second derivative is not there",
     "polygamma4": "test_elementwise: its derivative is not there",
