@@ -454,7 +454,8 @@ def rewrite(e: Expr, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Expr:
     elif isinstance(e, Load):
         index = tuple(substitute_index(i, env, memo) for i in e.index)
         new = e if index == e.index else Load(e.buffer, index)
-        new = memo.get(new, new)
+        if not env:  # a load to replace may come out of a replaced index; after renaming, memo is about other names
+            new = memo.get(new, new)
     elif isinstance(e, Index):
         new = Index(substitute_index(e.index, env, memo))
     else:
