@@ -18,7 +18,7 @@ import numpy as np
 from jitgrad.errors import DtypeError, ShapeError
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, broadcast_shapes, i64, is_float
-from jitgrad.ops.op import OpRule, Sample, Var, apply, register, unbroadcast
+from jitgrad.ops.op import OpRule, Sample, Var, apply, full_like, register, unbroadcast
 from jitgrad.ops.products import einsum
 
 #: Orders up to this have their determinant written out: exact where it is 0, and differentiable there any number of
@@ -125,7 +125,8 @@ def lu_factors(b: Any, a: Any) -> tuple[Any, Any]:
     """``(lu, pivots)`` of a stack of matrices, by ``getrf``, each matrix column-major.
 
     A builder remembers what it has factored: the op and its derivative share the factors. The key is the buffer, which
-    holds one SSA value and is never stored into by a later op.
+    holds one SSA value and is never stored into by a later op. Ops are lowered one after another at the builder's top
+    level, so the first use dominates the others.
     """
     known = _factors.setdefault(b, {})
     if a.buffer not in known:
@@ -438,7 +439,7 @@ def written_cofactors(a: Var) -> Var:
         return apply("slice", a, starts=starts, sizes=(*stack, 1, 1), steps=(1,) * a.ndim)
 
     if n == 1:
-        return a * 0.0 + 1.0
+        return full_like(a, 1.0)
     if n == 2:
         cells = [[entry(1, 1), -entry(1, 0)], [-entry(0, 1), entry(0, 0)]]
     else:

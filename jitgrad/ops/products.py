@@ -113,7 +113,7 @@ class Einsum(OpRule):
     """
 
     name = "einsum"
-    samples = _samples
+    samples = staticmethod(_samples)
 
     def infer(self, x: TensorType, y: TensorType, *, spec: str) -> TensorType:
         if x.dtype != y.dtype:

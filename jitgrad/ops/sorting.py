@@ -68,7 +68,7 @@ class Argsort(OpRule):
 
     name = "argsort"
     differentiable = False
-    samples = _samples
+    samples = staticmethod(_samples)
 
     def infer(self, x: TensorType, *, axis: int) -> TensorType:
         check_axis(self.name, x, axis)
@@ -95,7 +95,7 @@ class Sort(OpRule):
     """
 
     name = "sort"
-    samples = _samples
+    samples = staticmethod(_samples)
 
     def infer(self, x: TensorType, *, axis: int) -> TensorType:
         check_axis(self.name, x, axis)

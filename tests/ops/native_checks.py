@@ -6,18 +6,15 @@ from typing import Any
 
 import numpy as np
 
-import jitgrad.ops
-import jitgrad.ops.linalg
-import jitgrad.ops.sorting  # noqa: F401
 from jitgrad.autodiff.jvp import jvp_graph
 from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.codegen import python
+from jitgrad.compiler import Compiled
 from jitgrad.ir.core import Builder, Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.types import is_float, type_of
 from jitgrad.loopir.lower import lower
 from jitgrad.ops.op import Sample
-from jitgrad.runtime.compiled import Executable
 
 
 def graph_of(name: str, args: tuple[np.ndarray, ...], attrs: dict[str, Any]) -> Graph:
@@ -28,10 +25,11 @@ def graph_of(name: str, args: tuple[np.ndarray, ...], attrs: dict[str, Any]) -> 
 
 
 def run_everywhere(graph: Graph, *args: np.ndarray, tol: float = 1e-12) -> tuple[np.ndarray, ...]:
-    """The results by the interpreter, after checking that both renderings of the lowered graph agree with them."""
+    """The results by the interpreter, after checking that two others agree with them: the lowered graph as Python, and
+    the whole pipeline to machine code."""
     expected = interpret(graph, *args)
     before = [a.copy() for a in args]
-    for results in (python.run(lower(graph), *args), Executable(lower(graph))(*args)):
+    for results in (python.run(lower(graph), *args), Compiled(graph)(*args)):
         assert len(results) == len(expected)
         for r, e in zip(results, expected, strict=True):
             assert r.dtype == e.dtype and r.shape == e.shape
