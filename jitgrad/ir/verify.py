@@ -53,9 +53,8 @@ class _Verifier:
             self.fail(f"{value!r} is defined twice", op)
         type = value.type
         if not isinstance(type, TensorType) or type.dtype not in SHORT_NAMES:
-            self.fail(
-                f"{value.name or 'a value'} has the type {type!r}, which is not a TensorType of a known dtype", op
-            )
+            shown = tuple(type) if isinstance(type, tuple) else type
+            self.fail(f"{value.name or 'a value'} is {shown!r}, which is not a TensorType of a known dtype", op)
         for d in type.shape:
             if isinstance(d, bool) or not isinstance(d, (int, IndexExpr)) or (isinstance(d, int) and d < 0):
                 self.fail(f"{value!r} has the extent {d!r}; extents are ints from 0 on, or index expressions", op)
@@ -155,8 +154,11 @@ class _LenientPrinter(Printer):
         return super().attribute(value) if _attribute_problem(value) is None else f"<{value!r}>"
 
     def type(self, type: TensorType) -> str:
-        known = isinstance(type, TensorType) and type.dtype in SHORT_NAMES
-        return super().type(type) if known and all(isinstance(d, (int, IndexExpr)) for d in type.shape) else f"<{type}>"
+        if not isinstance(type, TensorType):
+            return f"<{type!r}>"
+        if type.dtype not in SHORT_NAMES or not all(isinstance(d, (int, IndexExpr)) for d in type.shape):
+            return f"<{type.dtype} {type.shape}>"
+        return super().type(type)
 
 
 def _attribute_problem(value: Any) -> str | None:

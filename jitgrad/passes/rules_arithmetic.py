@@ -308,7 +308,9 @@ def cast_cast(r: Rewriter, node: Node) -> Value | None:
     if inner is None:
         return None
     source = inner.operands[0]
-    if _lossless(source.type.dtype, x.type.dtype) and (to.kind == "f" or source.type.dtype.kind != "f"):
+    # A float that does not fit an integer dtype becomes no particular number, an integer wraps around.
+    fits = to.kind == "f" or x.type.dtype.kind != "f" or _lossless(source.type.dtype, to)
+    if _lossless(source.type.dtype, x.type.dtype) and fits:
         return r.emit("cast", source, dtype=to)
     kinds = source.type.dtype.kind + x.type.dtype.kind + to.kind
     if all(k in "iu" for k in kinds) and x.type.dtype.itemsize >= to.itemsize:

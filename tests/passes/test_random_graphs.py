@@ -23,7 +23,7 @@ PASSES = [cse, dce, erase, fold, simplify, stable, prepare, optimise]
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 2.5, -0.75, np.inf, -np.inf, np.nan]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(graphs())
 def test_text_round_trip(graph: Graph) -> None:
     verify(graph)
@@ -35,7 +35,7 @@ def test_text_round_trip(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("run", PASSES, ids=lambda f: f.__name__)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(graphs(), st.integers(0, 10**6))
 def test_value_is_kept(run, graph: Graph, seed: int) -> None:
     result = run(graph)
@@ -50,7 +50,7 @@ def test_value_is_kept(run, graph: Graph, seed: int) -> None:
 
 
 @pytest.mark.parametrize("run", [fold, simplify, optimise], ids=lambda f: f.__name__)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(graphs(elementwise=True), st.integers(0, 10**6))
 def test_elementwise_rules_are_exact(run, graph: Graph, seed: int) -> None:
     """Bit by bit, the signs of zeros included, for NaN, infinities and both zeros."""
