@@ -1,1 +1,17 @@
-"""Tracing: from Python functions to graphs."""
+"""Tracing: from Python functions to graphs.
+
+Importing the package fills the table of NumPy functions (``registry.FUNCTIONS``) and loads the ops.
+"""
+
+import jitgrad.ops  # noqa: F401  # the op table, which the tracer emits into
+from jitgrad.frontend import (  # noqa: F401
+    functions_creation,
+    functions_index,
+    functions_join,
+    functions_linalg,
+    functions_reduce,
+    functions_select,
+    functions_shape,
+    functions_special,
+    ufuncs,
+)

@@ -1,0 +1,175 @@
+"""Functions that make arrays, with traced values among their arguments: what NumPy's protocols can't route."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import ShapeError
+from jitgrad.frontend.primitives import (
+    broadcast_together,
+    broadcast_to,
+    cast,
+    common_dtype,
+    constant_like,
+    dtype_argument,
+    emit,
+    floating,
+    lift,
+    lift_one,
+    reshape,
+    static_int,
+    static_shape,
+    strong,
+)
+from jitgrad.frontend.registry import HOOKS, implements
+from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, innermost_trace
+from jitgrad.frontend.ufuncs import call_ufunc
+from jitgrad.ir.location import user_location
+from jitgrad.ir.types import f64
+
+
+@implements(np.array)
+def array(
+    object: Any, dtype: Any = None, *, copy: Any = True, order: str = "K", subok: bool = False, ndmin: int = 0,
+    like: Any = None,
+) -> Tracer:  # fmt: skip
+    """An array from nested lists with traced values in them; shapes must agree. Raises ShapeError."""
+    trace = innermost_trace(object)
+    leaves, shape = _leaves(object)
+    tracers = [strong(trace.lift(leaf)) for leaf in leaves]
+    target = dtype_argument(dtype) or common_dtype(*tracers)
+    if any(t.shape != tracers[0].shape for t in tracers):
+        raise ShapeError(
+            f"np.array of parts of shapes {sorted({t.shape for t in tracers})}. All parts of one depth must have one "
+            "shape. Reshape or broadcast them first.",
+            user_location(),
+        )
+    inner = tracers[0].shape
+    if not shape:
+        out = Tracer(tracers[0].owner, cast(tracers[0], target).value)
+    else:
+        parts = [reshape(cast(t, target), (1, *inner)) for t in tracers]
+        joined = emit("concatenate", *parts, axis=0) if len(parts) > 1 else parts[0]
+        out = reshape(joined, (*shape, *inner))
+    return reshape(out, (*[1] * (ndmin - out.ndim), *out.shape))
+
+
+def _leaves(obj: Any) -> tuple[list[Any], tuple[int, ...]]:
+    """The parts of nested lists that are no lists with tracers in them, and the shape of the nesting."""
+    if not isinstance(obj, (list, tuple)):
+        return [obj], ()
+    if not contains_tracer(obj):
+        return [np.asarray(obj)], ()
+    found = [_leaves(o) for o in obj]
+    depth = {s for _, s in found}
+    if len(depth) > 1:
+        # A row without tracers is one leaf: split it as the rows beside it are split.
+        longest = max(depth, key=len)
+        found = [f if f[1] == longest else _split(f[0], longest) for f in found]
+    return [leaf for leaves, _ in found for leaf in leaves], (len(obj), *found[0][1])
+
+
+def _split(leaves: list[Any], shape: tuple[int, ...]) -> tuple[list[Any], tuple[int, ...]]:
+    part = leaves[0]
+    if len(leaves) != 1 or isinstance(part, Tracer) or np.shape(part)[: len(shape)] != shape:
+        raise ShapeError(
+            f"np.array of rows of different lengths or depths (one has shape {shape}). An array has one shape. Give "
+            "rows of equal length.",
+            user_location(),
+        )
+    a = np.asarray(part)
+    return list(a.reshape(-1, *a.shape[len(shape) :])), shape
+
+
+@implements(np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.require, np.asarray_chkfinite)
+def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: Any = None, requirements: Any = None) -> Tracer:
+    """The traced value itself where nothing changes, as NumPy returns the array itself."""
+    if isinstance(a, Tracer) and (dtype is None or np.dtype(dtype) == a.dtype) and not a.weak and not copy:
+        return a
+    return array(a, dtype)
+
+
+HOOKS["array"] = array
+
+
+@implements(np.full)
+def full(shape: Any, fill_value: ArrayLike, dtype: Any = None, order: str = "C") -> Tracer:
+    target = static_shape(shape)
+    fill = lift_one(fill_value)
+    return strong(broadcast_to(cast(fill, dtype_argument(dtype) or fill.dtype), target))
+
+
+def _needs_static(name: str) -> Any:
+    """A handler for functions whose traced argument can only be a size: it raises ConcretizationError."""
+
+    def handler(*args: Any, **kwargs: Any) -> Any:
+        for a in (*args, *kwargs.values()):
+            for b in a if isinstance(a, (list, tuple)) else [a]:
+                if isinstance(b, Tracer):
+                    static_int(b, f"a size or argument of {name}")
+        raise AssertionError("called without a traced argument")
+
+    return handler
+
+
+for _f in (np.zeros, np.ones, np.empty, np.eye, np.identity, np.tri, np.indices, np.fromfunction, np.diag_indices,
+           np.tril_indices, np.triu_indices, np.arange, np.hanning, np.hamming, np.blackman, np.bartlett):  # fmt: skip
+    implements(_f)(_needs_static(f"np.{_f.__name__}"))
+
+
+@implements(np.linspace)
+def linspace(
+    start: ArrayLike, stop: ArrayLike, num: int = 50, endpoint: bool = True, retstep: bool = False, dtype: Any = None,
+    axis: int = 0, *, device: Any = None,
+) -> Any:  # fmt: skip
+    """Traced endpoints; ``num`` must be static."""
+    num = static_int(num, "num of np.linspace")
+    a, b = lift(start, stop)
+    target = common_dtype(a, b)
+    a, b = (cast(t, target if target.kind == "f" else f64) for t in (a, b))
+    shape = broadcast_together(a.shape, b.shape)
+    a, b = (broadcast_to(t, shape) for t in (a, b))
+    steps = num - 1 if endpoint else num
+    index = reshape(strong(a.owner.lift(np.arange(num, dtype=a.dtype))), (num, *[1] * len(shape)))
+    delta = emit("subtract", b, a)
+    if steps > 0:
+        step = emit("divide", delta, constant_like(delta, steps))
+        points = emit("add", emit("multiply", index, step), a)
+    else:
+        step = constant_like(delta, np.nan)
+        points = emit("add", emit("multiply", index, delta), a)
+    if endpoint and num > 1:
+        last = strong(a.owner.lift(np.arange(num) == num - 1))
+        points = emit("where", reshape(last, index.shape), b, points)  # exact at the end, as in NumPy
+    if dtype is not None:
+        whole = np.dtype(dtype).kind in "iu"
+        points = cast(emit("floor", points) if whole else points, dtype)
+    points = HOOKS["moveaxis"](points, 0, axis) if axis != 0 else points
+    return (points, step) if retstep else points
+
+
+@implements(np.logspace)
+def logspace(
+    start: ArrayLike, stop: ArrayLike, num: int = 50, endpoint: bool = True, base: ArrayLike = 10.0,
+    dtype: Any = None, axis: int = 0,
+) -> Tracer:  # fmt: skip
+    exponents = linspace(start, stop, num, endpoint, axis=axis) if contains_tracer([start, stop]) else np.linspace(
+        start, stop, num, endpoint, axis=axis
+    )
+    out = call_ufunc(np.power, base, exponents)
+    return out if dtype is None else cast(out, dtype)
+
+
+@implements(np.geomspace)
+def geomspace(
+    start: ArrayLike, stop: ArrayLike, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
+) -> Tracer:
+    """For positive endpoints."""
+    a, b = (floating(t) for t in lift(start, stop))
+    exponents = linspace(call_ufunc(np.log10, a), call_ufunc(np.log10, b), num, endpoint, axis=axis)
+    out = call_ufunc(np.power, 10.0, exponents)
+    return out if dtype is None else cast(out, dtype)
+
+

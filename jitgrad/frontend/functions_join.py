@@ -1,0 +1,360 @@
+"""Joining, splitting, repeating and padding of traced arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import ArgumentError, ConcretizationError, ShapeError, UnsupportedError
+from jitgrad.frontend.functions_shape import atleast_1d, atleast_2d, atleast_3d, view
+from jitgrad.frontend.primitives import (
+    axis_index,
+    broadcast_to,
+    broadcast_together,
+    cast,
+    common_dtype,
+    concatenate,
+    dtype_argument,
+    emit,
+    floating,
+    full,
+    insert_axes,
+    lift,
+    lift_one,
+    move_axis,
+    reduce,
+    reshape,
+    static_int,
+    strong,
+    take_slice,
+)
+from jitgrad.frontend.registry import HOOKS, implements
+from jitgrad.frontend.tracer import ArrayLike, Tracer
+from jitgrad.frontend.ufuncs import call_ufunc
+from jitgrad.ir.location import user_location
+
+# -- joining -----------------------------------------------------------------------------------------------------------
+
+
+def _rows(arrays: Any) -> list[Tracer]:
+    """The operands of a joining function: a sequence of array-likes, or one array taken apart along its first axis."""
+    return lift(*list(arrays))
+
+
+def _join(tracers: Sequence[Tracer], axis: int, dtype: Any = None) -> Tracer:
+    """Concatenate after promotion. Raises ShapeError."""
+    target = dtype_argument(dtype) or common_dtype(*tracers)
+    first = tracers[0]
+    for t in tracers:
+        same = t.ndim == first.ndim and all(
+            a == b for k, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if k != axis
+        )
+        if not same:
+            raise ShapeError(
+                f"arrays of shapes {first.shape} and {t.shape} can't be joined along axis {axis}. All other extents "
+                "must be equal. Reshape or broadcast one of them.",
+                user_location(),
+            )
+    return strong(concatenate([cast(t, target) for t in tracers], axis))
+
+
+@implements(np.concatenate)
+def concatenate_(arrays: Any, axis: int | None = 0, *, dtype: Any = None, casting: str = "same_kind") -> Tracer:
+    tracers = _rows(arrays)
+    if axis is None:
+        return _join([reshape(t, (t.size,)) for t in tracers], 0, dtype)
+    if tracers[0].ndim == 0:
+        raise ShapeError(
+            "np.concatenate of scalars. They have no axis to join along. Use np.stack or np.array.", user_location()
+        )
+    return _join(tracers, axis_index(axis, tracers[0].ndim), dtype)
+
+
+@implements(np.append)
+def append(arr: ArrayLike, values: ArrayLike, axis: int | None = None) -> Tracer:
+    return concatenate_(lift(arr, values), axis)
+
+
+@implements(np.stack)
+def stack(arrays: Any, axis: int = 0, *, dtype: Any = None, casting: str = "same_kind") -> Tracer:
+    tracers = _rows(arrays)
+    if any(t.shape != tracers[0].shape for t in tracers):
+        raise ShapeError(
+            f"np.stack of arrays of shapes {', '.join(str(t.shape) for t in tracers)}. All must have one shape. Use "
+            "np.concatenate, or np.broadcast_to first.",
+            user_location(),
+        )
+    axis = axis_index(axis, tracers[0].ndim + 1)
+    return _join([insert_axes(t, [axis]) for t in tracers], axis, dtype)
+
+
+@implements(np.unstack)
+def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Tracer, ...]:
+    t = lift_one(x)
+    moved = move_axis(t, axis_index(axis, t.ndim), 0)
+    return tuple(view(row, x) for row in moved)
+
+
+@implements(np.vstack)
+def vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Tracer:
+    return _join([atleast_2d(t) for t in _rows(tup)], 0, dtype)
+
+
+@implements(np.hstack)
+def hstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Tracer:
+    tracers = [atleast_1d(t) for t in _rows(tup)]
+    return _join(tracers, 0 if tracers[0].ndim == 1 else 1, dtype)
+
+
+@implements(np.dstack)
+def dstack(tup: Any) -> Tracer:
+    return _join([atleast_3d(t) for t in _rows(tup)], 2)
+
+
+@implements(np.column_stack)
+def column_stack(tup: Any) -> Tracer:
+    return _join([reshape(t, (t.size, 1)) if t.ndim < 2 else t for t in _rows(tup)], 1)
+
+
+@implements(np.block)
+def block(arrays: Any) -> Tracer:
+    depth = _depth(arrays)
+    flat = _flatten(arrays)
+    tracers = iter(lift(*flat))
+    ndim = max(depth, *(np.ndim(a) for a in flat))
+    return _block(arrays, depth, ndim, tracers)
+
+
+def _depth(arrays: Any) -> int:
+    return 1 + max((_depth(a) for a in arrays), default=0) if isinstance(arrays, list) else 0
+
+
+def _flatten(arrays: Any) -> list[Any]:
+    return [leaf for a in arrays for leaf in _flatten(a)] if isinstance(arrays, list) else [arrays]
+
+
+def _block(arrays: Any, depth: int, ndim: int, tracers: Any) -> Tracer:
+    if not isinstance(arrays, list):
+        t = next(tracers)
+        return reshape(t, (*[1] * (ndim - t.ndim), *t.shape))
+    return _join([_block(a, depth - 1, ndim, tracers) for a in arrays], ndim - depth)
+
+
+# -- splitting ---------------------------------------------------------------------------------------------------------
+
+
+def _cut(x: Tracer, points: Sequence[int], axis: int) -> list[Tracer]:
+    n = x.shape[axis]
+    ends = [*points, n]
+    return [view(take_slice(x, axis, *slice(a, b).indices(n)[:2]), x) for a, b in zip([0, *points], ends, strict=True)]
+
+
+@implements(np.array_split)
+def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[Tracer]:
+    x = lift_one(ary)
+    axis = axis_index(axis, x.ndim)
+    if isinstance(indices_or_sections, (tuple, list, np.ndarray)) and np.ndim(indices_or_sections):
+        return _cut(x, [static_int(i, "indices_or_sections") for i in indices_or_sections], axis)
+    sections = static_int(indices_or_sections, "indices_or_sections")
+    if sections <= 0:
+        raise ArgumentError(
+            f"np.array_split into {sections} sections. There must be at least one. Give a positive number.",
+            user_location(),
+        )
+    each, extra = divmod(x.shape[axis], sections)
+    sizes = [each + 1] * extra + [each] * (sections - extra)
+    return _cut(x, np.cumsum(sizes)[:-1].tolist(), axis)
+
+
+@implements(np.split)
+def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[Tracer]:
+    x = lift_one(ary)
+    axis = axis_index(axis, x.ndim)
+    if np.ndim(indices_or_sections) == 0:
+        sections = static_int(indices_or_sections, "indices_or_sections")
+        if sections <= 0 or x.shape[axis] % sections:
+            raise ShapeError(
+                f"np.split of {x.shape[axis]} rows into {sections} sections. They would not be equal. Use "
+                "np.array_split.",
+                user_location(),
+            )
+    return array_split(x, indices_or_sections, axis)
+
+
+@implements(np.hsplit)
+def hsplit(ary: ArrayLike, indices_or_sections: Any) -> list[Tracer]:
+    return split(ary, indices_or_sections, 0 if lift_one(ary).ndim == 1 else 1)
+
+
+@implements(np.vsplit)
+def vsplit(ary: ArrayLike, indices_or_sections: Any) -> list[Tracer]:
+    return split(ary, indices_or_sections, 0)
+
+
+@implements(np.dsplit)
+def dsplit(ary: ArrayLike, indices_or_sections: Any) -> list[Tracer]:
+    return split(ary, indices_or_sections, 2)
+
+
+# -- repeating ---------------------------------------------------------------------------------------------------------
+
+
+@implements(np.tile)
+def tile(A: ArrayLike, reps: Any) -> Tracer:
+    x = lift_one(A)
+    counts = [static_int(r, "reps") for r in (reps if isinstance(reps, (tuple, list, np.ndarray)) else [reps])]
+    ndim = max(len(counts), x.ndim)
+    counts = [1] * (ndim - len(counts)) + counts
+    shape = (1,) * (ndim - x.ndim) + x.shape
+    # (r0, n0, r1, n1, ...): a stretched axis before each own one, then merge the pairs.
+    spread = reshape(x, [e for d in shape for e in (1, d)])
+    stretched = broadcast_to(spread, [e for r, d in zip(counts, shape, strict=True) for e in (r, d)])
+    return strong(reshape(stretched, [r * d for r, d in zip(counts, shape, strict=True)]))
+
+
+@implements(np.repeat)
+def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> Tracer:
+    x = lift_one(a, repeats)
+    if isinstance(repeats, Tracer):
+        raise ConcretizationError(
+            "np.repeat with a traced number of repeats. The shape of the result depends on it. Make it static.",
+            user_location(),
+        )
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    axis = axis_index(axis, x.ndim)
+    counts = np.atleast_1d(np.asarray(repeats))
+    n = x.shape[axis]
+    if counts.size == 1:
+        r = static_int(counts.reshape(-1)[0], "repeats")
+        stretched = broadcast_to(insert_axes(x, [axis + 1]), (*x.shape[: axis + 1], r, *x.shape[axis + 1 :]))
+        return strong(reshape(stretched, (*x.shape[:axis], n * r, *x.shape[axis + 1 :])))
+    if counts.shape != (n,):
+        raise ShapeError(
+            f"np.repeat with {counts.size} counts on an axis of extent {n}. There must be one count, or one for each "
+            "element.",
+            user_location(),
+        )
+    return HOOKS["getitem"](x, (slice(None),) * axis + (np.repeat(np.arange(n), counts),))
+
+
+@implements(np.resize)
+def resize(a: ArrayLike, new_shape: Any) -> Tracer:
+    x = lift_one(a)
+    shape = tuple(np.atleast_1d(new_shape).tolist())
+    size = int(np.prod(shape))
+    if x.size == 0:
+        return full(x, shape, 0)
+    flat = tile(reshape(x, (x.size,)), -(-size // x.size) or 1)
+    return reshape(take_slice(flat, 0, 0, size), shape)
+
+
+@implements(np.insert)
+def insert(arr: ArrayLike, obj: Any, values: ArrayLike, axis: int | None = None) -> Tracer:
+    x, v = lift(arr, values)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    axis = axis_index(axis, x.ndim)
+    n = x.shape[axis]
+    if np.ndim(obj) == 0 and not isinstance(obj, slice):
+        at = static_int(obj, "obj")
+        at = at + n if at < 0 else at
+        v = cast(v, x.dtype)
+        if v.ndim:  # as NumPy: for a scalar position the values' first axis goes to the place of insertion
+            v = reshape(v, (*[1] * (x.ndim - v.ndim), *v.shape))
+            v = move_axis(v, 0, axis)
+        rest = tuple(1 if k == axis else d for k, d in enumerate(x.shape))
+        v = broadcast_to(v, broadcast_together(v.shape, rest))
+        return concatenate([take_slice(x, axis, 0, at), v, take_slice(x, axis, at, n)], axis)
+    raise UnsupportedError(
+        "np.insert with several positions is not supported on traced values. One integer position is. Use "
+        "np.concatenate of the pieces.",
+        user_location(),
+    )
+
+
+@implements(np.delete)
+def delete(arr: ArrayLike, obj: Any, axis: int | None = None) -> Tracer:
+    x = lift_one(arr, obj)
+    if isinstance(obj, Tracer):
+        raise ConcretizationError(
+            "np.delete at a traced position. The shape of the result may depend on it. Use np.where with a mask, or "
+            "make the position static.",
+            user_location(),
+        )
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    axis = axis_index(axis, x.ndim)
+    kept = np.delete(np.arange(x.shape[axis]), obj)
+    return HOOKS["getitem"](x, (slice(None),) * axis + (kept,))
+
+
+# -- padding -----------------------------------------------------------------------------------------------------------
+
+
+@implements(np.pad)
+def pad(array: ArrayLike, pad_width: Any, mode: str | Callable[..., Any] = "constant", **kwargs: Any) -> Tracer:
+    """Modes constant, edge, reflect, symmetric, wrap, mean, maximum, minimum and empty."""
+    x = lift_one(array)
+    if isinstance(pad_width, dict):
+        widths = [pad_width.get(k, pad_width.get(k - x.ndim, 0)) for k in range(x.ndim)]
+        pad_width = [(w, w) if isinstance(w, int) else w for w in widths]
+    pairs = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist() if x.ndim else []
+    if any(w < 0 for pair in pairs for w in pair):
+        raise ArgumentError(
+            f"np.pad by {pad_width}. Widths can't be negative. Use slicing to cut elements off.", user_location()
+        )
+    if mode in ("constant", "empty"):
+        return _pad_constant(x, pairs, kwargs.get("constant_values", 0))
+    if mode in ("mean", "maximum", "minimum") and kwargs.get("stat_length") is None:
+        return _pad_statistic(x, pairs, str(mode))
+    if mode in ("edge", "reflect", "symmetric", "wrap") and kwargs.get("reflect_type", "even") == "even":
+        # NumPy's own result on the indices says which element goes where; each axis is one gather.
+        for axis, (low, high) in enumerate(pairs):
+            if low or high:
+                index = np.pad(np.arange(x.shape[axis]), (low, high), mode=mode)  # pyright: ignore
+                x = HOOKS["getitem"](x, (slice(None),) * axis + (index,))
+        return x
+    raise UnsupportedError(
+        f"np.pad with mode {mode!r} (and these options) is not supported on traced values. constant, edge, reflect, "
+        "symmetric, wrap, mean, maximum and minimum are. Use np.concatenate.",
+        user_location(),
+    )
+
+
+def _pad_constant(x: Tracer, pairs: list[list[int]], values: Any) -> Tracer:
+    if isinstance(values, (bool, int, float, np.number)) and values == 0:
+        low, high = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
+        return emit("pad", x, low=low, high=high) if any(low) or any(high) else strong(x)
+    fills = lift_one(values, x)
+    fills = broadcast_to(cast(fills, x.dtype), (x.ndim, 2))
+    for axis, (low, high) in enumerate(pairs):
+        pieces = [x]
+        for width, side in ((low, 0), (high, 1)):
+            if width:
+                shape = [width if k == axis else d for k, d in enumerate(x.shape)]
+                piece = broadcast_to(fills[axis, side], shape)
+                pieces = [piece, *pieces] if side == 0 else [*pieces, piece]
+        x = concatenate(pieces, axis)
+    return strong(x)
+
+
+def _pad_statistic(x: Tracer, pairs: list[list[int]], mode: str) -> Tracer:
+    for axis, (low, high) in enumerate(pairs):
+        n = x.shape[axis]
+        if mode == "mean":
+            total = reduce("sum", floating(x), [axis], keepdims=True)
+            value = call_ufunc(np.divide, total, n)
+            value = cast(value if x.dtype.kind == "f" else emit("rint", value), x.dtype)
+        else:
+            value = reduce(mode[:3], x, [axis], keepdims=True)
+        low_part, high_part = (
+            broadcast_to(value, [w if k == axis else d for k, d in enumerate(x.shape)]) for w in (low, high)
+        )
+        x = concatenate([p for p, w in ((low_part, low), (x, 1), (high_part, high)) if w], axis)
+    return x
+
+
+HOOKS["stack"] = stack

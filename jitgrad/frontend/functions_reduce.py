@@ -1,0 +1,543 @@
+"""Reductions, scans, sorting and order statistics on traced values."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import DtypeError, ShapeError, UnsupportedError
+from jitgrad.frontend.primitives import (
+    axis_index,
+    axis_tuple,
+    broadcast_together,
+    broadcast_to,
+    cast,
+    constant_like,
+    dtype_argument,
+    element_count,
+    emit,
+    floating,
+    insert_axes,
+    lift,
+    lift_one,
+    reduce,
+    reshape,
+    strong,
+    take_slice,
+    where,
+)
+from jitgrad.frontend.registry import ADVICE, HOOKS, implements
+from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
+from jitgrad.frontend.ufuncs import call_ufunc
+from jitgrad.ir.location import user_location
+from jitgrad.ir.types import bool_, i64
+
+_NOTHING = np._NoValue  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@functools.lru_cache(maxsize=256)
+def accumulator_dtype(dtype: np.dtype) -> np.dtype:
+    """The dtype that NumPy sums in: int64 for small integers and bool, else the array's own."""
+    return np.sum(np.zeros(1, dtype)).dtype
+
+
+def _masked(x: Tracer, mask: ArrayLike, neutral: Any) -> Tracer:
+    """x with the elements outside a ``where=`` mask replaced by the reduction's neutral element."""
+    if mask is True or mask is _NOTHING:
+        return x
+    m = cast(lift_one(mask, x), bool_)
+    shape = broadcast_together(x.shape, m.shape)
+    return where(m, broadcast_to(x, shape), constant_like(x, neutral))
+
+
+def _finish(out: Tracer, initial: Any, ufunc: np.ufunc) -> Tracer:
+    """Combine with ``initial=``, and forget weakness."""
+    if initial is _NOTHING or initial is None:
+        return strong(out)
+    return cast(call_ufunc(ufunc, out, initial), out.dtype)
+
+
+def _keep(keepdims: Any) -> bool:
+    return bool(keepdims) and keepdims is not _NOTHING
+
+
+@implements(np.sum)
+def sum_(
+    a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any = False, initial: Any = None, where: Any = True
+) -> Tracer:
+    x = lift_one(a, where, initial)
+    x = cast(x, dtype_argument(dtype) or accumulator_dtype(x.dtype))
+    x = _masked(x, where, 0)
+    return _finish(reduce("sum", x, axis_tuple(axis, x.ndim), _keep(keepdims)), initial, np.add)
+
+
+@implements(np.prod)
+def prod(
+    a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any = False, initial: Any = None, where: Any = True
+) -> Tracer:
+    x = lift_one(a, where, initial)
+    x = cast(x, dtype_argument(dtype) or accumulator_dtype(x.dtype))
+    x = _masked(x, where, 1)
+    return _finish(reduce("prod", x, axis_tuple(axis, x.ndim), _keep(keepdims)), initial, np.multiply)
+
+
+def lowest(dtype: np.dtype) -> Any:
+    """The neutral element of max."""
+    return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
+
+
+def highest(dtype: np.dtype) -> Any:
+    """The neutral element of min."""
+    return np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max
+
+
+def _extremum(
+    name: str, a: ArrayLike, axis: Any, keepdims: Any, initial: Any, mask: Any
+) -> Tracer:
+    x = lift_one(a, mask, initial)
+    ufunc, neutral = (np.maximum, lowest) if name == "max" else (np.minimum, highest)
+    axes = axis_tuple(axis, x.ndim)
+    started = initial is not _NOTHING and initial is not None
+    if mask is not True and mask is not _NOTHING and not started:
+        raise UnsupportedError(
+            f"np.{name} with where= but without initial=. It has no value where the mask is empty. Give initial=.",
+            user_location(),
+        )
+    if 0 in [x.shape[k] for k in axes]:
+        if not started:
+            raise ShapeError(
+                f"np.{name} over an empty axis of an array of shape {x.shape}. It has no identity. Give initial=.",
+                user_location(),
+            )
+        shape = [1 if k in axes else d for k, d in enumerate(x.shape)]
+        kept = broadcast_to(cast(lift_one(initial, x), x.dtype), shape)
+        return kept if _keep(keepdims) else reshape(kept, [d for k, d in enumerate(x.shape) if k not in axes])
+    x = _masked(x, mask, neutral(x.dtype))
+    if x.dtype == bool_:
+        out = reduce("any" if name == "max" else "all", x, axes, _keep(keepdims))
+    else:
+        out = reduce(name, x, axes, _keep(keepdims))
+    return _finish(out, initial, ufunc)
+
+
+@implements(np.max, np.amax)
+def max_(a: ArrayLike, axis: Any = None, *, keepdims: Any = False, initial: Any = None, where: Any = True) -> Tracer:
+    return _extremum("max", a, axis, keepdims, initial, where)
+
+
+@implements(np.min, np.amin)
+def min_(a: ArrayLike, axis: Any = None, *, keepdims: Any = False, initial: Any = None, where: Any = True) -> Tracer:
+    return _extremum("min", a, axis, keepdims, initial, where)
+
+
+@implements(np.ptp)
+def ptp(a: ArrayLike, axis: Any = None, *, keepdims: Any = False) -> Tracer:
+    return emit("subtract", max_(a, axis, keepdims=keepdims), min_(a, axis, keepdims=keepdims))
+
+
+@implements(np.any)
+def any_(a: ArrayLike, axis: Any = None, *, keepdims: Any = False, where: Any = True) -> Tracer:
+    x = _masked(cast(lift_one(a, where), bool_), where, False)
+    return strong(reduce("any", x, axis_tuple(axis, x.ndim), _keep(keepdims)))
+
+
+@implements(np.all)
+def all_(a: ArrayLike, axis: Any = None, *, keepdims: Any = False, where: Any = True) -> Tracer:
+    x = _masked(cast(lift_one(a, where), bool_), where, True)
+    return strong(reduce("all", x, axis_tuple(axis, x.ndim), _keep(keepdims)))
+
+
+@implements(np.count_nonzero)
+def count_nonzero(a: ArrayLike, axis: Any = None, *, keepdims: Any = False) -> Tracer:
+    return sum_(cast(lift_one(a), bool_), axis, keepdims=keepdims)
+
+
+@implements(np.mean)
+def mean(a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any = False, where: Any = True) -> Tracer:
+    x = lift_one(a, where)
+    x = floating(x) if dtype is None else cast(x, dtype)
+    axes = axis_tuple(axis, x.ndim)
+    total = sum_(x, axes, keepdims=keepdims, where=where)
+    return call_ufunc(np.divide, total, _count(x, axes, where, keepdims))
+
+
+def _count(x: Tracer, axes: tuple[int, ...], mask: Any, keepdims: Any) -> Any:
+    """How many elements are reduced: a number, or an array where a mask says."""
+    if mask is True or mask is _NOTHING:
+        return float(element_count([x.shape[k] for k in axes]))
+    ones = broadcast_to(cast(lift_one(mask, x), x.dtype), x.shape)
+    return sum_(ones, axes, keepdims=keepdims)
+
+
+@implements(np.average)
+def average(
+    a: ArrayLike, axis: Any = None, weights: ArrayLike = None, returned: bool = False, *, keepdims: Any = False
+) -> Any:
+    if weights is None:
+        out = mean(a, axis, keepdims=keepdims)
+        x = lift_one(a)
+        count = _count(x, axis_tuple(axis, x.ndim), True, keepdims)
+        return (out, broadcast_to(constant_like(out, count), out.shape)) if returned else out
+    x, w = lift(a, weights)
+    axes = axis_tuple(axis, x.ndim)
+    if w.shape != x.shape:
+        if axis is None or w.shape != tuple(x.shape[k] for k in axes):
+            raise ShapeError(
+                f"np.average of shape {x.shape} with weights of shape {w.shape}. The weights must have the array's "
+                "shape, or that of the axes. Give axis=.",
+                user_location(),
+            )
+        w = reshape(w, [d if k in axes else 1 for k, d in enumerate(x.shape)])
+    scale = sum_(broadcast_to(w, x.shape), axes, keepdims=keepdims)
+    total = sum_(call_ufunc(np.multiply, x, w), axes, keepdims=keepdims)
+    out = call_ufunc(np.divide, total, scale)
+    return (out, cast(scale, out.dtype)) if returned else out
+
+
+@implements(np.var)
+def var(
+    a: ArrayLike,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    ddof: Any = 0,
+    keepdims: Any = False,
+    where: Any = True,
+    mean: Any = None,
+    correction: Any = None,
+) -> Tracer:
+    """As NumPy computes it: the mean of the squared distances from the mean."""
+    x = lift_one(a, where)
+    x = floating(x) if dtype is None else cast(x, dtype)
+    axes = axis_tuple(axis, x.ndim)
+    if correction is not None and correction is not _NOTHING:
+        ddof = correction
+    if mean is None or mean is _NOTHING:
+        count = _count(x, axes, where, True)
+        mean = call_ufunc(np.divide, sum_(x, axes, keepdims=True, where=where), count)
+    d = call_ufunc(np.subtract, x, mean)
+    squares = sum_(emit("square", d), axes, keepdims=keepdims, where=where)
+    count = _count(x, axes, where, keepdims)
+    free = max(count - ddof, 0.0) if isinstance(count, float) else call_ufunc(np.maximum, count - ddof, 0.0)
+    return cast(call_ufunc(np.divide, squares, free), x.dtype)
+
+
+@implements(np.std)
+def std(
+    a: ArrayLike,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    ddof: Any = 0,
+    keepdims: Any = False,
+    where: Any = True,
+    mean: Any = None,
+    correction: Any = None,
+) -> Tracer:
+    """The square root of var; its derivative at 0 is taken as 0."""
+    v = var(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where, mean=mean, correction=correction)
+    return emit("safe_sqrt", v)
+
+
+# -- NaN-aware forms ---------------------------------------------------------------------------------------------------
+
+
+def _without_nan(x: Tracer, fill: Any) -> tuple[Tracer, Tracer]:
+    """x with its NaNs replaced, and where they were not."""
+    nan = emit("isnan", x) if x.dtype.kind == "f" else broadcast_to(constant_like(x, False, bool_), x.shape)
+    clean = where(nan, constant_like(x, fill), x) if x.dtype.kind == "f" else x
+    return clean, emit("logical_not", nan)
+
+
+@implements(np.nansum)
+def nansum(a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any = False) -> Tracer:
+    return sum_(_without_nan(lift_one(a), 0)[0], axis, dtype, keepdims=keepdims)
+
+
+@implements(np.nanprod)
+def nanprod(a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any = False) -> Tracer:
+    return prod(_without_nan(lift_one(a), 1)[0], axis, dtype, keepdims=keepdims)
+
+
+@implements(np.nanmean)
+def nanmean(a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any = False) -> Tracer:
+    x, good = _without_nan(floating(lift_one(a)), 0)
+    return mean(x, axis, dtype, keepdims=keepdims, where=good)
+
+
+@implements(np.nanvar)
+def nanvar(a: ArrayLike, axis: Any = None, dtype: Any = None, *, ddof: Any = 0, keepdims: Any = False) -> Tracer:
+    x, good = _without_nan(floating(lift_one(a)), 0)
+    return var(x, axis, dtype, ddof=ddof, keepdims=keepdims, where=good)
+
+
+@implements(np.nanstd)
+def nanstd(a: ArrayLike, axis: Any = None, dtype: Any = None, *, ddof: Any = 0, keepdims: Any = False) -> Tracer:
+    return emit("safe_sqrt", nanvar(a, axis, dtype, ddof=ddof, keepdims=keepdims))
+
+
+def _nan_extremum(a: ArrayLike, axis: Any, keepdims: Any, name: str) -> Tracer:
+    x = lift_one(a)
+    clean, good = _without_nan(x, lowest(x.dtype) if name == "max" else highest(x.dtype))
+    out = _extremum(name, clean, axis, keepdims, None, True)
+    if x.dtype.kind != "f":
+        return out
+    return where(any_(good, axis, keepdims=keepdims), out, constant_like(x, np.nan))
+
+
+@implements(np.nanmax)
+def nanmax(a: ArrayLike, axis: Any = None, *, keepdims: Any = False) -> Tracer:
+    return _nan_extremum(a, axis, keepdims, "max")
+
+
+@implements(np.nanmin)
+def nanmin(a: ArrayLike, axis: Any = None, *, keepdims: Any = False) -> Tracer:
+    return _nan_extremum(a, axis, keepdims, "min")
+
+
+# -- positions, scans, sorting -----------------------------------------------------------------------------------------
+
+
+def _arg(name: str, a: ArrayLike, axis: int | None, keepdims: Any) -> Tracer:
+    x = lift_one(a)
+    ndim = x.ndim
+    if axis is None:
+        x, k = reshape(x, (x.size,)), 0
+    else:
+        k = axis_index(axis, ndim)
+    if x.shape[k] == 0:
+        raise ShapeError(f"np.{name} over an empty axis. There is no element to find.", user_location())
+    out = emit(name, x if x.dtype != bool_ else cast(x, np.int8), axis=k)
+    if not _keep(keepdims):
+        return out
+    return reshape(out, (1,) * ndim) if axis is None else insert_axes(out, [k])
+
+
+@implements(np.argmax)
+def argmax(a: ArrayLike, axis: int | None = None, *, keepdims: Any = False) -> Tracer:
+    return _arg("argmax", a, axis, keepdims)
+
+
+@implements(np.argmin)
+def argmin(a: ArrayLike, axis: int | None = None, *, keepdims: Any = False) -> Tracer:
+    return _arg("argmin", a, axis, keepdims)
+
+
+def _scan(name: str, a: ArrayLike, axis: int | None, dtype: Any) -> Tracer:
+    x = lift_one(a)
+    x = cast(x, dtype_argument(dtype) or accumulator_dtype(x.dtype))
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    attrs = {"reverse": False} if name == "cumsum" else {}
+    return emit(name, x, axis=axis_index(axis, x.ndim), **attrs)
+
+
+@implements(np.cumsum)
+def cumsum(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> Tracer:
+    return _scan("cumsum", a, axis, dtype)
+
+
+@implements(np.cumprod)
+def cumprod(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> Tracer:
+    return _scan("cumprod", a, axis, dtype)
+
+
+@implements(np.cumulative_sum)
+def cumulative_sum(
+    x: ArrayLike, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Tracer:
+    return _with_initial(_scan("cumsum", x, _only_axis(x, axis), dtype), _only_axis(x, axis), include_initial, 0)
+
+
+@implements(np.cumulative_prod)
+def cumulative_prod(
+    x: ArrayLike, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Tracer:
+    return _with_initial(_scan("cumprod", x, _only_axis(x, axis), dtype), _only_axis(x, axis), include_initial, 1)
+
+
+def _only_axis(x: ArrayLike, axis: int | None) -> int:
+    ndim = lift_one(x).ndim
+    if axis is None and ndim != 1:
+        raise ShapeError(f"axis= is needed for an array of dimension {ndim}. Give the axis.", user_location())
+    return axis_index(0 if axis is None else axis, ndim)
+
+
+def _with_initial(x: Tracer, axis: int, include: bool, number: int) -> Tracer:
+    if not include:
+        return x
+    first = broadcast_to(constant_like(x, number), [1 if k == axis else d for k, d in enumerate(x.shape)])
+    return emit("concatenate", first, x, axis=axis)
+
+
+@implements(np.nancumsum)
+def nancumsum(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> Tracer:
+    return cumsum(_without_nan(lift_one(a), 0)[0], axis, dtype)
+
+
+@implements(np.nancumprod)
+def nancumprod(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> Tracer:
+    return cumprod(_without_nan(lift_one(a), 1)[0], axis, dtype)
+
+
+def _sorted(name: str, a: ArrayLike, axis: int | None) -> Tracer:
+    x = lift_one(a)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    axis = axis_index(axis, x.ndim)
+    if x.dtype == bool_:
+        out = emit(name, cast(x, np.int8), axis=axis)
+        return out if name == "argsort" else cast(out, bool_)
+    return emit(name, x, axis=axis)
+
+
+@implements(np.sort)
+def sort(a: ArrayLike, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Tracer:
+    _no_fields(order)
+    return _sorted("sort", a, axis)
+
+
+@implements(np.argsort)
+def argsort(a: ArrayLike, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Tracer:
+    """Always stable; NumPy's default is not, so equal elements may come in another order there."""
+    _no_fields(order)
+    return _sorted("argsort", a, axis)
+
+
+def _no_fields(order: Any) -> None:
+    if order is not None and order not in ("C", "K", "A"):
+        raise DtypeError(
+            "sorting by fields (order=). Structured arrays are not supported. Use several arrays.", user_location()
+        )
+
+
+@implements(np.partition)
+def partition(a: ArrayLike, kth: Any, axis: int | None = -1, kind: Any = None, order: Any = None) -> Tracer:
+    """Fully sorted, which is a partition at every kth."""
+    return _sorted("sort", a, axis)
+
+
+@implements(np.argpartition)
+def argpartition(a: ArrayLike, kth: Any, axis: int | None = -1, kind: Any = None, order: Any = None) -> Tracer:
+    return _sorted("argsort", a, axis)
+
+
+# -- order statistics --------------------------------------------------------------------------------------------------
+
+
+def _merged_last(x: Tracer, axes: tuple[int, ...]) -> Tracer:
+    """The named axes as one, at the end."""
+    rest = [k for k in range(x.ndim) if k not in axes]
+    moved = emit("transpose", x, perm=(*rest, *axes)) if x.ndim > 1 else x
+    return reshape(moved, (*[x.shape[k] for k in rest], element_count([x.shape[k] for k in axes])))
+
+
+@implements(np.median)
+def median(a: ArrayLike, axis: Any = None, *, overwrite_input: bool = False, keepdims: Any = False) -> Tracer:
+    x = lift_one(a)
+    return _quantiles(x, np.float64(0.5), axis, keepdims, "linear")
+
+
+@implements(np.quantile)
+def quantile(
+    a: ArrayLike, q: Any, axis: Any = None, *, overwrite_input: bool = False, method: str = "linear",
+    keepdims: Any = False,
+) -> Tracer:  # fmt: skip
+    return _quantiles(lift_one(a, q), _static_q(q), axis, keepdims, method)
+
+
+@implements(np.percentile)
+def percentile(
+    a: ArrayLike, q: Any, axis: Any = None, *, overwrite_input: bool = False, method: str = "linear",
+    keepdims: Any = False,
+) -> Tracer:  # fmt: skip
+    return _quantiles(lift_one(a, q), _static_q(q) / 100.0, axis, keepdims, method)
+
+
+def _static_q(q: Any) -> np.ndarray:
+    if contains_tracer(q):
+        raise UnsupportedError(
+            "np.quantile at a traced q is not supported. q decides which elements are read. Make it static.",
+            user_location(),
+        )
+    return np.asarray(q, np.float64)
+
+
+def _quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str) -> Tracer:
+    """Quantiles at static q by sorting; NaN where a NaN is among the elements, as in NumPy."""
+    if method not in ("linear", "lower", "higher", "nearest", "midpoint"):
+        raise UnsupportedError(
+            f"np.quantile with method {method!r} is not supported on traced values. linear, lower, higher, nearest "
+            "and midpoint are. Use one of those.",
+            user_location(),
+        )
+    x = floating(x) if method in ("linear", "midpoint") else x
+    axes = axis_tuple(axis, x.ndim)
+    kept = [1 if k in axes else d for k, d in enumerate(x.shape)]
+    merged = _merged_last(x, axes)
+    n = merged.shape[-1]
+    if n == 0:
+        raise ShapeError("a quantile over an empty axis. There is no element to read.", user_location())
+    ordered = emit("sort", merged, axis=merged.ndim - 1)
+    q = np.asarray(q)
+    rows = [_one_quantile(ordered, float(p), method) for p in q.reshape(-1)]
+    rows = [reshape(r, kept) if _keep(keepdims) else r for r in rows]
+    out = rows[0] if q.ndim == 0 else reshape(HOOKS["stack"](rows), (*q.shape, *rows[0].shape))
+    return strong(out)
+
+
+def _one_quantile(ordered: Tracer, p: float, method: str) -> Tracer:
+    n, last = ordered.shape[-1], ordered.ndim - 1
+    position = p * (n - 1)
+    low, high = int(np.floor(position)), int(np.ceil(position))
+    if method == "lower":
+        high = low
+    elif method == "higher":
+        low = high
+    elif method == "nearest":
+        low = high = int(np.rint(position))
+    weight = 0.5 if method == "midpoint" and low != high else position - low
+
+    def at(k: int) -> Tracer:
+        piece = take_slice(ordered, last, k, k + 1)
+        return reshape(piece, ordered.shape[:-1])
+
+    value = at(low)
+    if low != high:
+        step = emit("multiply", emit("subtract", at(high), value), constant_like(value, weight))
+        value = emit("add", value, step)
+    if ordered.dtype.kind != "f":
+        return value
+    return where(emit("isnan", at(n - 1)), constant_like(value, np.nan), value)  # NaN sorts to the end
+
+
+@implements(np.searchsorted)
+def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left", sorter: Any = None) -> Tracer:
+    """How many elements of the sorted array are less than v (side left) or not greater (right). O(len(a)) for each."""
+    x, y = lift(a, v)
+    if sorter is not None:
+        x = HOOKS["getitem"](x, sorter)
+    ufunc = np.less if side == "left" else np.less_equal
+    below = call_ufunc(ufunc, reshape(x, (*[1] * y.ndim, x.size)), insert_axes(y, [y.ndim]))
+    return reduce("sum", cast(below, i64), [y.ndim])
+
+
+@implements(np.digitize)
+def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False) -> Tracer:
+    t, edges = lift_one(x, bins), bins
+    if not contains_tracer(bins):
+        edges = np.asarray(bins)
+        if edges.size > 1 and np.all(np.diff(edges) <= 0) and np.any(np.diff(edges) < 0):
+            found = searchsorted(edges[::-1], t, "right" if not right else "left")
+            return emit("subtract", constant_like(found, edges.size), found)
+    return searchsorted(edges, t, "left" if right else "right")
+
+
+HOOKS["sum"] = sum_
+_DATA = "The shape of its result depends on the data. Use np.where(mask, x, 0) or compute it outside."
+for _f in (np.nonzero, np.flatnonzero, np.argwhere, np.extract, np.compress, np.trim_zeros, np.union1d,
+           np.intersect1d, np.setdiff1d, np.setxor1d, np.bincount, np.histogram, np.histogram2d, np.histogramdd,
+           np.packbits, np.unpackbits):  # fmt: skip
+    ADVICE[_f] = _DATA

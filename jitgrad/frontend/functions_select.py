@@ -1,0 +1,463 @@
+"""Choosing, rounding, differences and other elementwise-like functions on traced values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
+from jitgrad.frontend.functions_join import concatenate_
+from jitgrad.frontend.functions_linalg import dot
+from jitgrad.frontend.functions_reduce import all_, mean, searchsorted, sum_
+from jitgrad.frontend.functions_shape import ravel
+from jitgrad.frontend.primitives import (
+    axis_index,
+    axis_tuple,
+    broadcast_to,
+    broadcast_together,
+    cast,
+    constant_like,
+    emit,
+    floating,
+    floats,
+    full,
+    lift,
+    lift_one,
+    promote,
+    reshape,
+    static_int,
+    strong,
+    take_slice,
+)
+from jitgrad.frontend.primitives import where as select_where
+from jitgrad.frontend.registry import HOOKS, implements, unsupported
+from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
+from jitgrad.frontend.ufuncs import call_ufunc
+from jitgrad.ir.location import user_location
+from jitgrad.ir.types import bool_
+
+
+@implements(np.where)
+def where(condition: ArrayLike, x: Any = None, y: Any = None, /) -> Tracer:
+    if x is None or y is None:
+        raise UnsupportedError(
+            "np.where with one argument is not supported on traced values. The shape of its result depends on the "
+            "data. Use np.where(condition, x, y).",
+            user_location(),
+        )
+    mask = lift_one(condition, x, y)
+    a, b = promote(x, y) if contains_tracer([x, y]) else _beside(mask, x, y)
+    shape = broadcast_together(mask.shape, a.shape, b.shape)
+    return broadcast_to(select_where(mask, a, b), shape)
+
+
+def _beside(peer: Tracer, *objects: ArrayLike) -> list[Tracer]:
+    """Untraced operands of a common dtype, in the trace of another argument."""
+    dtype = np.result_type(*(o if type(o) in (int, float) else np.asarray(o) for o in objects))
+    return [cast(strong(peer.owner.lift(np.asarray(o, dtype))), dtype) for o in objects]
+
+
+@implements(np.select)
+def select(condlist: Sequence[ArrayLike], choicelist: Sequence[ArrayLike], default: ArrayLike = 0) -> Tracer:
+    if len(condlist) != len(choicelist) or not len(condlist):
+        raise ArgumentError(
+            "np.select needs as many choices as conditions, and at least one. Check the lists.", user_location()
+        )
+    # One promotion over all choices, so that the first of them does not decide alone.
+    values = [*choicelist, default]
+    peer = lift_one(list(condlist)[0], *condlist, *values)
+    choices = promote(*values) if contains_tracer(values) else _beside(peer, *values)
+    *choices, out = choices
+    shape = broadcast_together(*(lift_one(c, peer).shape for c in condlist), *(c.shape for c in choices), out.shape)
+    for c, v in zip(list(condlist)[::-1], choices[::-1], strict=True):
+        out = select_where(lift_one(c, peer), v, out)
+    return broadcast_to(out, shape)
+
+
+@implements(np.piecewise)
+def piecewise(x: ArrayLike, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Tracer:
+    """Every function is evaluated on all of x; NumPy evaluates each only where its condition holds."""
+    t = lift_one(x)
+    conditions = list(condlist) if isinstance(condlist, (list, tuple)) else [condlist]
+    masks = [cast(lift_one(c, t), bool_) for c in conditions]
+    functions = list(funclist)
+    out = full(t, t.shape, 0)
+    if len(functions) == len(masks) + 1:
+        out = cast(_evaluated(functions.pop(), t, args, kw), t.dtype)
+    if len(functions) != len(masks):
+        raise ArgumentError("np.piecewise needs one function for each condition, and at most one more as the default. "
+                            "Check the lists.", user_location())  # fmt: skip
+    for m, f in zip(masks, functions, strict=True):
+        out = select_where(m, cast(_evaluated(f, t, args, kw), t.dtype), out)
+    return broadcast_to(out, t.shape)
+
+
+def _evaluated(function: Any, x: Tracer, args: tuple[Any, ...], kw: dict[str, Any]) -> Tracer:
+    return lift_one(function(x, *args, **kw) if callable(function) else function, x)
+
+
+@implements(np.clip)
+def clip(
+    a: ArrayLike, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None, dtype: Any = None
+) -> Tracer:
+    low, high = (a_min if a_min is not None else min), (a_max if a_max is not None else max)
+    out = a
+    if low is not None:
+        out = call_ufunc(np.maximum, out, low, dtype=dtype)
+    if high is not None:
+        out = call_ufunc(np.minimum, out, high, dtype=dtype)
+    return lift_one(out, low, high) if low is None and high is None else out
+
+
+@implements(np.round, np.around)
+def round_(a: ArrayLike, decimals: int = 0) -> Tracer:
+    """Half to even; by scaling, as NumPy."""
+    x, decimals = lift_one(a), static_int(decimals, "decimals")
+    if x.dtype == bool_:
+        x = cast(x, np.int64)
+    if x.dtype.kind != "f":
+        if decimals >= 0:
+            return x
+        rounded = _scaled_round(floating(x), decimals)
+        return cast(rounded, x.dtype)
+    return emit("rint", x) if decimals == 0 else _scaled_round(x, decimals)
+
+
+def _scaled_round(x: Tracer, decimals: int) -> Tracer:
+    scale = constant_like(x, 10.0 ** abs(decimals))
+    first, second = ("multiply", "divide") if decimals > 0 else ("divide", "multiply")
+    return emit(second, emit("rint", emit(first, x, scale)), scale)
+
+
+@implements(np.fix)
+def fix(x: ArrayLike) -> Tracer:
+    return call_ufunc(np.trunc, x)
+
+
+@implements(np.nan_to_num)
+def nan_to_num(
+    x: ArrayLike, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
+) -> Tracer:
+    t = lift_one(x)
+    if t.dtype.kind != "f":
+        return t
+    info = np.finfo(t.dtype)
+    high = info.max if posinf is None else posinf
+    low = info.min if neginf is None else neginf
+    infinite = emit("isinf", t)
+    positive = emit("greater", t, constant_like(t, 0.0))
+
+    def value(v: Any) -> Tracer:
+        return cast(lift_one(v, t), t.dtype)
+
+    out = select_where(emit("isnan", t), value(nan), t)
+    out = select_where(emit("logical_and", infinite, positive), value(high), out)
+    return select_where(emit("logical_and", infinite, emit("logical_not", positive)), value(low), out)
+
+
+@implements(np.isclose)
+def isclose(a: ArrayLike, b: ArrayLike, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Tracer:
+    x, y = promote(a, b)
+    x, y = floating(x), floating(y)
+    bound = call_ufunc(np.add, call_ufunc(np.multiply, call_ufunc(np.absolute, y), rtol), atol)
+    near = call_ufunc(np.less_equal, call_ufunc(np.absolute, emit("subtract", x, y)), bound)
+    out = emit("logical_or", emit("logical_and", near, emit("isfinite", y)), emit("equal", x, y))
+    if equal_nan:
+        out = emit("logical_or", out, emit("logical_and", emit("isnan", x), emit("isnan", y)))
+    return out
+
+
+@implements(np.allclose)
+def allclose(a: ArrayLike, b: ArrayLike, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Tracer:
+    return all_(isclose(a, b, rtol, atol, equal_nan))
+
+
+@implements(np.array_equal)
+def array_equal(a1: ArrayLike, a2: ArrayLike, equal_nan: bool = False) -> Any:
+    x, y = lift(a1, a2)
+    if x.shape != y.shape:
+        return False
+    same = call_ufunc(np.equal, x, y)
+    if equal_nan:
+        both = emit("logical_and", call_ufunc(np.isnan, x), call_ufunc(np.isnan, y))
+        same = emit("logical_or", same, both)
+    return all_(same)
+
+
+@implements(np.array_equiv)
+def array_equiv(a1: ArrayLike, a2: ArrayLike) -> Any:
+    return all_(call_ufunc(np.equal, a1, a2))
+
+
+@implements(np.isposinf)
+def isposinf(x: ArrayLike) -> Tracer:
+    return call_ufunc(np.logical_and, call_ufunc(np.isinf, x), call_ufunc(np.greater, x, 0))
+
+
+@implements(np.isneginf)
+def isneginf(x: ArrayLike) -> Tracer:
+    return call_ufunc(np.logical_and, call_ufunc(np.isinf, x), call_ufunc(np.less, x, 0))
+
+
+@implements(np.sinc)
+def sinc(x: ArrayLike) -> Tracer:
+    t = floating(lift_one(x))
+    zero = emit("equal", t, constant_like(t, 0.0))
+    # At 0 the quotient is 0/0: compute it at 1 there, and take the limit.
+    angle = emit("multiply", select_where(zero, constant_like(t, 1.0), t), constant_like(t, np.pi))
+    return select_where(zero, constant_like(t, 1.0), emit("divide", emit("sin", angle), angle))
+
+
+@implements(np.angle)
+def angle(z: ArrayLike, deg: bool = False) -> Tracer:
+    t = floating(lift_one(z))
+    half = constant_like(t, 180.0 if deg else np.pi)
+    return select_where(emit("less", t, constant_like(t, 0.0)), half, constant_like(t, 0.0))
+
+
+# -- differences and sums along an axis --------------------------------------------------------------------------------
+
+
+@implements(np.diff)
+def diff(a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Tracer:
+    x = lift_one(a, prepend, append)
+    axis = axis_index(axis, x.ndim)
+    missing = np._NoValue  # pyright: ignore[reportAttributeAccessIssue]
+    pieces: list[Any] = []
+    for extra in (prepend, append):
+        if extra is None or extra is missing:
+            pieces.append(None)
+            continue
+        e = lift_one(extra, x)
+        pieces.append(broadcast_to(e, [1 if k == axis else d for k, d in enumerate(x.shape)]) if e.ndim == 0 else e)
+    joined = [p for p in (pieces[0], x, pieces[1]) if p is not None]
+    x = concatenate_(joined, axis) if len(joined) > 1 else x
+    for _ in range(static_int(n, "n")):
+        size = x.shape[axis]
+        upper, lower = take_slice(x, axis, min(1, size), size), take_slice(x, axis, 0, max(size - 1, 0))
+        x = emit("logical_xor", upper, lower) if x.dtype == bool_ else emit("subtract", upper, lower)
+    return x
+
+
+@implements(np.ediff1d)
+def ediff1d(ary: ArrayLike, to_end: Any = None, to_begin: Any = None) -> Tracer:
+    x = lift_one(ary, to_end, to_begin)
+    d = diff(ravel(x))
+    ends = [None if e is None else ravel(cast(lift_one(e, x), x.dtype)) for e in (to_begin, to_end)]
+    parts = [p for p in (ends[0], d, ends[1]) if p is not None]
+    return concatenate_(parts) if len(parts) > 1 else d
+
+
+@implements(np.gradient)
+def gradient(f: ArrayLike, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
+    """Central differences for scalar spacings or one coordinate array for each axis; ``edge_order`` 1 or 2."""
+    x = floating(lift_one(f, *varargs))
+    given = axis is not None and not isinstance(axis, (tuple, list))
+    axes = axis_tuple(axis, x.ndim) if axis is None or given else tuple(axis_index(k, x.ndim) for k in axis)
+    spacings = list(varargs) or [1.0]
+    spacings = spacings * len(axes) if len(spacings) == 1 else spacings
+    if len(spacings) != len(axes):
+        raise ArgumentError("np.gradient needs one spacing, or one for each axis. Check the arguments.",
+                            user_location())  # fmt: skip
+    out = [_gradient_along(x, s, k, edge_order) for s, k in zip(spacings, axes, strict=True)]
+    return out[0] if len(out) == 1 else tuple(out)
+
+
+def _gradient_along(x: Tracer, spacing: Any, axis: int, edge_order: int) -> Tracer:
+    n = x.shape[axis]
+    if n < edge_order + 1:
+        raise ShapeError(
+            f"np.gradient needs at least {edge_order + 1} elements along axis {axis}, not {n}. Use a longer array.",
+            user_location(),
+        )
+    h = np.shape(spacing) if not isinstance(spacing, Tracer) else spacing.shape
+    if h == ():
+        steps = broadcast_to(cast(lift_one(spacing, x), x.dtype), (n - 1,))
+    else:
+        steps = cast(diff(lift_one(spacing, x)), x.dtype)
+    steps = reshape(steps, [n - 1 if k == axis else 1 for k in range(x.ndim)])
+
+    def at(t: Tracer, start: int, stop: int) -> Tracer:
+        return take_slice(t, axis, start, stop)
+
+    slopes = (at(x, 1, n) - at(x, 0, n - 1)) / steps
+    first, last = at(slopes, 0, 1), at(slopes, n - 2, n - 1)
+    if n == 2:
+        return concatenate_([first, last], axis)
+    # The parabola through three points: slopes on both sides, each weighted by the other side's step.
+    left, right = at(steps, 0, n - 2), at(steps, 1, n - 1)
+    inner = (at(slopes, 0, n - 2) * right + at(slopes, 1, n - 1) * left) / (left + right)
+    if edge_order == 2:
+        k = n - 3
+        first = at(inner, 0, 1) - (at(slopes, 1, 2) - first) / (at(left, 0, 1) + at(right, 0, 1)) * at(left, 0, 1)
+        last = at(inner, k, k + 1) + (last - at(slopes, n - 3, n - 2)) / (
+            at(left, k, k + 1) + at(right, k, k + 1)
+        ) * at(right, k, k + 1)
+    return concatenate_([first, inner, last], axis)
+
+
+@implements(np.trapezoid)
+def trapezoid(y: ArrayLike, x: ArrayLike = None, dx: Any = 1.0, axis: int = -1) -> Tracer:
+    t = lift_one(y, x, dx)
+    axis = axis_index(axis, t.ndim)
+    n = t.shape[axis]
+    if x is None:
+        steps: Any = dx
+    else:
+        points = lift_one(x, t)
+        if points.ndim == 1:
+            steps = reshape(diff(points), [n - 1 if k == axis else 1 for k in range(t.ndim)])
+        else:
+            steps = diff(points, axis=axis)
+    pairs = call_ufunc(np.add, take_slice(t, axis, 1, n), take_slice(t, axis, 0, n - 1))
+    return sum_(call_ufunc(np.divide, call_ufunc(np.multiply, pairs, steps), 2.0), axis)
+
+
+@implements(np.interp)
+def interp(x: ArrayLike, xp: ArrayLike, fp: ArrayLike, left: Any = None, right: Any = None, period: Any = None) -> Tracer:
+    """Linear interpolation at increasing xp. ``period=`` is not supported."""
+    if period is not None:
+        raise UnsupportedError(
+            "np.interp with period= is not supported on traced values. It sorts the points modulo the period. "
+            "Extend the points by one period on each side.",
+            user_location(),
+        )
+    t, points, values = (floating(v) for v in floats(x, xp, fp))
+    t, points, values = (cast(v, np.float64) for v in (t, points, values))  # as NumPy, which computes in float64
+    n = points.shape[0]
+    if n == 1:
+        inside = broadcast_to(values[0], t.shape)
+    else:
+        k = searchsorted(points, t, "right")
+        k = clip(emit("subtract", k, constant_like(k, 1)), 0, n - 2)
+        x0, x1, y0, y1 = points[k], points[k + 1], values[k], values[k + 1]
+        inside = y0 + (y1 - y0) / (x1 - x0) * (t - x0)
+    low = values[0] if left is None else cast(lift_one(left, t), t.dtype)
+    high = values[n - 1] if right is None else cast(lift_one(right, t), t.dtype)
+    out = select_where(emit("less", t, points[0]), low, inside)
+    out = select_where(emit("greater", t, points[n - 1]), high, out)
+    at_end = emit("equal", t, points[n - 1])
+    return select_where(at_end, values[n - 1], out)
+
+
+@implements(np.convolve)
+def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Tracer:
+    """By the windows of one operand: a matrix product, O(n m)."""
+    x, y = promote(a, v)
+    if x.ndim != 1 or y.ndim != 1 or not x.size or not y.size:
+        raise ShapeError(
+            f"np.convolve of shapes {x.shape} and {y.shape}. It takes two vectors that are not empty. Use ravel().",
+            user_location(),
+        )
+    if y.size > x.size:
+        x, y = y, x
+    n, m = x.size, y.size
+    spread = {"full": (m - 1, m - 1), "same": ((m - 1) // 2, m - 1 - (m - 1) // 2), "valid": (0, 0)}
+    if mode not in spread:
+        raise ArgumentError(f"np.convolve got mode {mode!r}. Use 'full', 'same' or 'valid'.", user_location())
+    low, high = spread[mode]
+    if mode == "same":  # NumPy keeps the middle of the full result: its start is (m - 1) // 2
+        low, high = m - 1 - (m - 1) // 2, (m - 1) // 2
+    padded = emit("pad", x, low=(low,), high=(high,)) if low or high else x
+    index = np.arange(n + low + high - m + 1)[:, None] + np.arange(m)
+    return dot(padded[index], y[::-1])
+
+
+@implements(np.correlate)
+def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Tracer:
+    x, y = promote(a, v)
+    if mode == "valid" and y.size > x.size:
+        return convolve(x, y[::-1], mode)[::-1]
+    if y.size > x.size and mode == "same":
+        raise unsupported(np.correlate)
+    return convolve(x, y[::-1], mode)
+
+
+@implements(np.polyval)
+def polyval(p: Any, x: ArrayLike) -> Tracer:
+    coefficients = list(lift_one(p, x)) if isinstance(p, Tracer) or contains_tracer(p) else list(np.asarray(p))
+    out: Any = call_ufunc(np.multiply, lift_one(x, p), 0)
+    for c in coefficients:
+        out = call_ufunc(np.add, call_ufunc(np.multiply, out, x), c)
+    return out
+
+
+@implements(np.vander)
+def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Tracer:
+    t = lift_one(x)
+    t = cast(t, np.result_type(t.dtype, np.int64)) if t.dtype.kind != "f" else t
+    n = t.shape[0] if N is None else static_int(N, "N")
+    columns = [t**k for k in range(n)]
+    return HOOKS["stack"](columns if increasing else columns[::-1], axis=1)
+
+
+@implements(np.cov)
+def cov(
+    m: ArrayLike, y: ArrayLike = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None
+) -> Tracer:
+    """Covariances of the rows; without weights."""
+    x = _variables(m, y, rowvar)
+    n = x.shape[1]
+    centred = call_ufunc(np.subtract, x, mean(x, 1, keepdims=True))
+    free = n - (ddof if ddof is not None else 0 if bias else 1)
+    out = call_ufunc(np.divide, dot(centred, centred.T), float(free))
+    return reshape(out, [d for d in out.shape if d != 1]) if out.shape == (1, 1) else out
+
+
+def _variables(m: ArrayLike, y: ArrayLike, rowvar: bool) -> Tracer:
+    def rows(a: ArrayLike) -> Tracer:
+        t = floating(lift_one(a, m, y))
+        t = reshape(t, (1, t.size)) if t.ndim < 2 else t
+        return t.T if not rowvar and t.shape[0] != 1 else t
+
+    return rows(m) if y is None else concatenate_([rows(m), rows(y)], 0)
+
+
+@implements(np.corrcoef)
+def corrcoef(x: ArrayLike, y: ArrayLike = None, rowvar: bool = True) -> Tracer:
+    c = cov(x, y, rowvar)
+    if c.ndim == 0:
+        return call_ufunc(np.divide, c, c)
+    scale = call_ufunc(np.sqrt, HOOKS["diagonal"](c))
+    out = c / scale[:, None] / scale[None, :]
+    return clip(out, -1, 1)
+
+
+@implements(np.apply_along_axis)
+def apply_along_axis(func1d: Callable[..., Any], axis: int, arr: ArrayLike, *args: Any, **kwargs: Any) -> Tracer:
+    """The function traced once for each vector: fine for few of them."""
+    x = lift_one(arr)
+    axis = axis_index(axis, x.ndim)
+    rest = [d for k, d in enumerate(x.shape) if k != axis]
+    results = []
+    for position in np.ndindex(*rest):
+        index: list[Any] = list(position)
+        index.insert(axis, slice(None))
+        results.append(lift_one(func1d(x[tuple(index)], *args, **kwargs), x))
+    stacked = HOOKS["stack"](results)
+    out_shape = results[0].shape
+    joined = reshape(stacked, (*rest, *out_shape))
+    moved = len(out_shape)
+    order = [*range(axis), *range(len(rest), len(rest) + moved), *range(axis, len(rest))]
+    return emit("transpose", joined, perm=tuple(order)) if order else joined
+
+
+@implements(np.diag_indices_from)
+def diag_indices_from(arr: ArrayLike) -> tuple[np.ndarray, ...]:
+    shape = lift_one(arr).shape
+    return np.diag_indices(shape[0], len(shape))
+
+
+@implements(np.tril_indices_from)
+def tril_indices_from(arr: ArrayLike, k: int = 0) -> tuple[np.ndarray, ...]:
+    return np.tril_indices(lift_one(arr).shape[0], k, lift_one(arr).shape[1])
+
+
+@implements(np.triu_indices_from)
+def triu_indices_from(arr: ArrayLike, k: int = 0) -> tuple[np.ndarray, ...]:
+    return np.triu_indices(lift_one(arr).shape[0], k, lift_one(arr).shape[1])
+
+
+HOOKS["clip"] = clip

@@ -1,0 +1,558 @@
+"""Shape functions of NumPy on traced values: reshaping, axes, broadcasting, flips and diagonals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import ArgumentError, ShapeError
+from jitgrad.frontend.primitives import (
+    axis_index,
+    axis_tuple,
+    broadcast_to,
+    broadcast_together,
+    cast,
+    concatenate,
+    constant_like,
+    dtype_argument,
+    element_count,
+    emit,
+    full,
+    insert_axes,
+    lift,
+    lift_one,
+    move_axis,
+    promotion_sample,
+    reshape,
+    static_int,
+    static_shape,
+    strong,
+    take_slice,
+    transpose,
+    where,
+)
+from jitgrad.frontend.registry import ADVICE, HOOKS, implements
+from jitgrad.frontend.tracer import ArrayLike, Tracer, make_view
+from jitgrad.ir.location import user_location
+
+
+def view(x: Tracer, base: ArrayLike) -> Tracer:
+    """A result that is a view of its argument in NumPy."""
+    return make_view(Tracer(x.owner, x.value) if x is base else x, base) if isinstance(base, Tracer) else x
+
+
+# -- reshaping ---------------------------------------------------------------------------------------------------------
+
+
+@implements(np.reshape)
+def reshape_(
+    a: ArrayLike, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: bool | None = None
+) -> Tracer:
+    x = lift_one(a)
+    target = resolve_shape(x, static_shape(newshape if shape is None else shape))
+    _check_order(order, "np.reshape")
+    if order == "F":
+        # Column-major: reverse the axes, reshape to the reversed shape, reverse back.
+        x = transpose(x, range(x.ndim)[::-1])
+        return transpose(reshape(x, target[::-1]), range(len(target))[::-1])
+    return view(reshape(x, target), a)
+
+
+def resolve_shape(x: Tracer, shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape with its -1 filled in. Raises ShapeError."""
+    size = x.size
+    known = element_count([d for d in shape if d != -1])
+    unknown = sum(d == -1 for d in shape)
+    if unknown == 0 and known == size:
+        return tuple(shape)
+    if unknown == 1 and known > 0 and size % known == 0:
+        return tuple(size // known if d == -1 else d for d in shape)
+    raise ShapeError(
+        f"can't reshape an array of shape {x.shape} into {tuple(shape)}. The number of elements ({size}) differs. Use "
+        "-1 for at most one extent, and let the others divide the size.",
+        user_location(),
+    )
+
+
+def _check_order(order: str, function: str) -> None:
+    if order not in ("C", "F", "A", "K"):
+        raise ArgumentError(f"{function} got order {order!r}. It must be C, F, A or K. Use 'C'.", user_location())
+
+
+@implements(np.ravel)
+def ravel(a: ArrayLike, order: str = "C") -> Tracer:
+    _check_order(order, "np.ravel")
+    x = lift_one(a)
+    if order == "F":
+        return reshape(transpose(x, range(x.ndim)[::-1]), (x.size,))
+    return view(reshape(x, (x.size,)), a)
+
+
+@implements(np.copy)
+def copy(a: ArrayLike, order: str = "K", subok: bool = False) -> Tracer:
+    x = lift_one(a)
+    return Tracer(x.owner, x.value)
+
+
+@implements(np.expand_dims)
+def expand_dims(a: ArrayLike, axis: Any) -> Tracer:
+    x = lift_one(a)
+    count = len(axis) if isinstance(axis, (tuple, list)) else 1
+    return view(insert_axes(x, axis_tuple(axis, x.ndim + count)), a)
+
+
+@implements(np.squeeze)
+def squeeze(a: ArrayLike, axis: Any = None) -> Tracer:
+    x = lift_one(a)
+    axes = [k for k, d in enumerate(x.shape) if d == 1] if axis is None else axis_tuple(axis, x.ndim)
+    if any(x.shape[k] != 1 for k in axes):
+        raise ShapeError(
+            f"can't squeeze axis {axis} of an array of shape {x.shape}. Its extent is not 1. Choose an axis of "
+            "extent 1.",
+            user_location(),
+        )
+    return view(reshape(x, [d for k, d in enumerate(x.shape) if k not in axes]), a)
+
+
+def _at_least(count: int, arrays: Sequence[ArrayLike]) -> Any:
+    results = []
+    for a in arrays:
+        x = lift_one(a, *arrays)
+        if count == 3 and x.ndim == 2:
+            out = reshape(x, (*x.shape, 1))
+        elif count == 3 and x.ndim == 1:
+            out = reshape(x, (1, *x.shape, 1))
+        else:
+            out = reshape(x, (*[1] * (count - x.ndim), *x.shape))
+        results.append(view(out, a))
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+@implements(np.atleast_1d)
+def atleast_1d(*arys: ArrayLike) -> Any:
+    return _at_least(1, arys)
+
+
+@implements(np.atleast_2d)
+def atleast_2d(*arys: ArrayLike) -> Any:
+    return _at_least(2, arys)
+
+
+@implements(np.atleast_3d)
+def atleast_3d(*arys: ArrayLike) -> Any:
+    return _at_least(3, arys)
+
+
+# -- the order of axes -------------------------------------------------------------------------------------------------
+
+
+@implements(np.transpose, np.permute_dims)
+def transpose_(a: ArrayLike, axes: Any = None) -> Tracer:
+    x = lift_one(a)
+    if axes is None:
+        return view(transpose(x, range(x.ndim)[::-1]), a)
+    perm = [axis_index(k, x.ndim) for k in axes]
+    if sorted(perm) != list(range(x.ndim)):
+        raise ArgumentError(
+            f"axes {tuple(axes)} do not fit an array of dimension {x.ndim}. Each axis must be named once. Give a "
+            f"permutation of {tuple(range(x.ndim))}.",
+            user_location(),
+        )
+    return view(transpose(x, perm), a)
+
+
+@implements(np.swapaxes)
+def swapaxes(a: ArrayLike, axis1: int, axis2: int) -> Tracer:
+    x = lift_one(a)
+    perm = list(range(x.ndim))
+    i, j = axis_index(axis1, x.ndim, "axis1"), axis_index(axis2, x.ndim, "axis2")
+    perm[i], perm[j] = perm[j], perm[i]
+    return view(transpose(x, perm), a)
+
+
+@implements(np.moveaxis)
+def moveaxis(a: ArrayLike, source: Any, destination: Any) -> Tracer:
+    x = lift_one(a)
+    sources = [axis_index(k, x.ndim, "source") for k in np.atleast_1d(source).tolist()]
+    targets = [axis_index(k, x.ndim, "destination") for k in np.atleast_1d(destination).tolist()]
+    if len(sources) != len(targets) or len(set(sources)) != len(sources) or len(set(targets)) != len(targets):
+        raise ArgumentError(
+            f"np.moveaxis from {source} to {destination}. Both must name the same number of distinct axes. Give one "
+            "destination for each source.",
+            user_location(),
+        )
+    perm = [k for k in range(x.ndim) if k not in sources]
+    for target, s in sorted(zip(targets, sources, strict=True)):
+        perm.insert(target, s)
+    return view(transpose(x, perm), a)
+
+
+@implements(np.rollaxis)
+def rollaxis(a: ArrayLike, axis: int, start: int = 0) -> Tracer:
+    x = lift_one(a)
+    axis = axis_index(axis, x.ndim)
+    start = start + x.ndim if start < 0 else start
+    return view(move_axis(x, axis, start - 1 if axis < start else start), a)
+
+
+@implements(np.matrix_transpose, np.linalg.matrix_transpose)
+def matrix_transpose(x: ArrayLike, /) -> Tracer:
+    t = lift_one(x)
+    if t.ndim < 2:
+        raise ShapeError(
+            f"the matrix transpose of an array of shape {t.shape}. It needs two axes. Insert one with None.",
+            user_location(),
+        )
+    return view(transpose(t, (*range(t.ndim - 2), t.ndim - 1, t.ndim - 2)), x)
+
+
+# -- broadcasting ------------------------------------------------------------------------------------------------------
+
+
+@implements(np.broadcast_to)
+def broadcast_to_(array: ArrayLike, shape: Any, subok: bool = False) -> Tracer:
+    x, target = lift_one(array), static_shape(shape)
+    if broadcast_together(x.shape, target) != target:
+        raise ShapeError(
+            f"an array of shape {x.shape} can't be broadcast to {target}. Only axes of extent 1 stretch, and new axes "
+            "come in front. Reshape it first.",
+            user_location(),
+        )
+    return view(broadcast_to(x, target), array)
+
+
+@implements(np.broadcast_arrays)
+def broadcast_arrays(*args: ArrayLike, subok: bool = False) -> tuple[Tracer, ...]:
+    tracers = lift(*args)
+    shape = broadcast_together(*(t.shape for t in tracers))
+    return tuple(view(broadcast_to(t, shape), a) for t, a in zip(tracers, args, strict=True))
+
+
+@implements(np.meshgrid)
+def meshgrid(*xi: ArrayLike, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[Tracer, ...]:
+    if indexing not in ("xy", "ij"):
+        raise ArgumentError(f"np.meshgrid got indexing {indexing!r}. Use 'xy' or 'ij'.", user_location())
+    tracers = lift(*xi)
+    n = len(tracers)
+    position = list(range(n))
+    if indexing == "xy" and n > 1:
+        position[0], position[1] = 1, 0
+    grids = [
+        reshape(t, [t.size if k == p else 1 for k in range(n)]) for t, p in zip(tracers, position, strict=True)
+    ]
+    if sparse:
+        return tuple(grids)
+    shape = broadcast_together(*(g.shape for g in grids))
+    return tuple(broadcast_to(g, shape) for g in grids)
+
+
+# -- flips, rolls, diagonals -------------------------------------------------------------------------------------------
+
+
+@implements(np.flip)
+def flip(m: ArrayLike, axis: Any = None) -> Tracer:
+    x = lift_one(m)
+    axes = axis_tuple(axis, x.ndim)
+    if not axes or 0 in x.shape:
+        return view(x, m)
+    starts = tuple(d - 1 if k in axes else 0 for k, d in enumerate(x.shape))
+    steps = tuple(-1 if k in axes else 1 for k in range(x.ndim))
+    return view(emit("slice", x, starts=starts, sizes=x.shape, steps=steps), m)
+
+
+@implements(np.fliplr)
+def fliplr(m: ArrayLike) -> Tracer:
+    return flip(m, 1)
+
+
+@implements(np.flipud)
+def flipud(m: ArrayLike) -> Tracer:
+    return flip(m, 0)
+
+
+@implements(np.rot90)
+def rot90(m: ArrayLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tracer:
+    x = lift_one(m)
+    i, j = (axis_index(a, x.ndim, "axes") for a in axes)
+    turns = static_int(k, "k") % 4
+    if turns == 0:
+        return view(x, m)
+    if turns == 2:
+        return flip(x, (i, j))
+    return swapaxes(flip(x, j), i, j) if turns == 1 else flip(swapaxes(x, i, j), j)
+
+
+@implements(np.roll)
+def roll(a: ArrayLike, shift: Any, axis: Any = None) -> Tracer:
+    x = lift_one(a)
+    if axis is None:
+        flat = reshape(x, (x.size,))
+        return reshape(roll(flat, int(np.sum([static_int(s, "shift") for s in _listed(shift)])), 0), x.shape)
+    shifts, axes = np.broadcast_arrays([static_int(s, "shift") for s in _listed(shift)], _listed(axis))
+    for s, k in zip(shifts.tolist(), axes.tolist(), strict=True):
+        k = axis_index(k, x.ndim)
+        n = x.shape[k]
+        s = s % n if n else 0
+        if s:
+            x = concatenate([take_slice(x, k, n - s, n), take_slice(x, k, 0, n - s)], k)
+    return Tracer(x.owner, x.value)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) else [value]
+
+
+def diagonal_last(x: Tracer, offset: int = 0) -> Tracer:
+    """The diagonal of the last two axes, as the last axis: a strided slice of the flattened matrix."""
+    *batch, rows, columns = x.shape
+    row, column = max(-offset, 0), max(offset, 0)
+    size = max(0, min(rows - row, columns - column))
+    flat = reshape(x, (*batch, rows * columns))
+    start = row * columns + column if size else 0
+    zeros, ones = (0,) * len(batch), (1,) * len(batch)
+    return emit("slice", flat, starts=(*zeros, start), sizes=(*batch, size), steps=(*ones, columns + 1))
+
+
+def _diagonal(x: Tracer, offset: int, axis1: int, axis2: int) -> Tracer:
+    if x.ndim < 2:
+        raise ShapeError(
+            f"the diagonal of an array of shape {x.shape}. It needs two axes. Use np.diag to make a matrix of a "
+            "vector.",
+            user_location(),
+        )
+    i, j = axis_index(axis1, x.ndim, "axis1"), axis_index(axis2, x.ndim, "axis2")
+    if i == j:
+        raise ArgumentError("axis1 and axis2 are the same axis. A diagonal needs two. Change one.", user_location())
+    rest = [k for k in range(x.ndim) if k not in (i, j)]
+    return diagonal_last(transpose(x, (*rest, i, j)), static_int(offset, "offset"))
+
+
+@implements(np.diagonal)
+def diagonal(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tracer:
+    return view(_diagonal(lift_one(a), offset, axis1, axis2), a)
+
+
+@implements(np.linalg.diagonal)
+def linalg_diagonal(x: ArrayLike, /, *, offset: int = 0) -> Tracer:
+    return diagonal(x, offset, -2, -1)
+
+
+@implements(np.trace)
+def trace(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Tracer:
+    d = _diagonal(lift_one(a), offset, axis1, axis2)
+    return HOOKS["sum"](d, axis=-1, dtype=dtype)
+
+
+@implements(np.linalg.trace)
+def linalg_trace(x: ArrayLike, /, *, offset: int = 0, dtype: Any = None) -> Tracer:
+    return trace(x, offset, -2, -1, dtype)
+
+
+@implements(np.diag)
+def diag(v: ArrayLike, k: int = 0) -> Tracer:
+    x, k = lift_one(v), static_int(k, "k")
+    if x.ndim == 2:
+        return _diagonal(x, k, 0, 1)
+    if x.ndim != 1:
+        raise ShapeError(
+            f"np.diag of an array of shape {x.shape}. It takes one or two axes. Use np.diagonal for more.",
+            user_location(),
+        )
+    return embed_diagonal(x, k)
+
+
+def embed_diagonal(x: Tracer, k: int = 0) -> Tracer:
+    """The matrix with a vector on its k-th diagonal: rows of n+1 elements whose first is x, flattened and cut."""
+    n = x.shape[0]
+    size = n + abs(k)
+    zeros = full(x, (size * size,), 0)
+    start = k if k >= 0 else -k * size
+    if n == 0:
+        return reshape(zeros, (size, size))
+    placed = emit("set_slice", zeros, x, starts=(start,), steps=(size + 1,))
+    return reshape(placed, (size, size))
+
+
+@implements(np.diagflat)
+def diagflat(v: ArrayLike, k: int = 0) -> Tracer:
+    x = lift_one(v)
+    return embed_diagonal(reshape(x, (x.size,)), static_int(k, "k"))
+
+
+def _triangle(m: ArrayLike, k: Any, lower: bool) -> Tracer:
+    x = lift_one(m)
+    if x.ndim == 0:
+        raise ShapeError("np.tril of a scalar. It needs axes. Pass a matrix.", user_location())
+    if x.ndim == 1:  # as NumPy: the rows are copies of the vector
+        x = broadcast_to(x, (x.shape[0], x.shape[0]))
+    k = static_int(k, "k")
+    rows, columns = x.shape[-2:]
+    mask = np.tri(rows, columns, k if lower else k - 1, dtype=bool)
+    keep = x.owner.lift(mask if lower else ~mask)
+    return where(keep, x, constant_like(x, 0))
+
+
+@implements(np.tril)
+def tril(m: ArrayLike, k: int = 0) -> Tracer:
+    return _triangle(m, k, lower=True)
+
+
+@implements(np.triu)
+def triu(m: ArrayLike, k: int = 0) -> Tracer:
+    return _triangle(m, k, lower=False)
+
+
+# -- what an array is --------------------------------------------------------------------------------------------------
+
+
+@implements(np.shape)
+def shape(a: ArrayLike) -> tuple[Any, ...]:
+    return a.shape if isinstance(a, Tracer) else lift_one(a).shape
+
+
+@implements(np.ndim)
+def ndim(a: ArrayLike) -> int:
+    return len(shape(a))
+
+
+@implements(np.size)
+def size(a: ArrayLike, axis: Any = None) -> Any:
+    extents = shape(a)
+    return element_count([extents[k] for k in axis_tuple(axis, len(extents))])
+
+
+@implements(np.result_type)
+def result_type(*arrays_and_dtypes: Any) -> np.dtype:
+    return np.result_type(*(promotion_sample(a) if isinstance(a, Tracer) else a for a in arrays_and_dtypes))
+
+
+@implements(np.can_cast)
+def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
+    return np.can_cast(from_.dtype if isinstance(from_, Tracer) else from_, to, casting)
+
+
+@implements(np.min_scalar_type)
+def min_scalar_type(a: ArrayLike, /) -> np.dtype:
+    return lift_one(a).dtype
+
+
+@implements(np.common_type)
+def common_type(*arrays: ArrayLike) -> type:
+    return np.common_type(*(np.empty(0, a.dtype) if isinstance(a, Tracer) else a for a in arrays))
+
+
+@implements(np.iscomplexobj)
+def iscomplexobj(x: ArrayLike) -> bool:
+    return False
+
+
+@implements(np.isrealobj)
+def isrealobj(x: ArrayLike) -> bool:
+    return True
+
+
+@implements(np.isreal)
+def isreal(x: ArrayLike) -> Tracer:
+    t = lift_one(x)
+    return full(t, t.shape, True, np.bool_)
+
+
+@implements(np.iscomplex)
+def iscomplex(x: ArrayLike) -> Tracer:
+    t = lift_one(x)
+    return full(t, t.shape, False, np.bool_)
+
+
+@implements(np.real, np.real_if_close)
+def real(val: ArrayLike, tol: float = 100) -> Tracer:
+    return lift_one(val)
+
+
+@implements(np.imag)
+def imag(val: ArrayLike) -> Tracer:
+    x = lift_one(val)
+    return full(x, x.shape, 0)
+
+
+@implements(np.may_share_memory, np.shares_memory)
+def may_share_memory(a: ArrayLike, b: ArrayLike, max_work: Any = None) -> bool:
+    return a is b or (isinstance(a, Tracer) and isinstance(b, Tracer) and (a._base is b or b._base is a))
+
+
+# -- constants of a traced array's shape -------------------------------------------------------------------------------
+
+
+@implements(np.zeros_like)
+def zeros_like(
+    a: ArrayLike, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None
+) -> Tracer:
+    return _full_like(a, 0, dtype, shape)
+
+
+@implements(np.ones_like)
+def ones_like(
+    a: ArrayLike, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None
+) -> Tracer:
+    return _full_like(a, 1, dtype, shape)
+
+
+@implements(np.empty_like)
+def empty_like(
+    prototype: ArrayLike,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Tracer:
+    return _full_like(prototype, 0, dtype, shape)
+
+
+@implements(np.full_like)
+def full_like(
+    a: ArrayLike,
+    fill_value: ArrayLike,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Tracer:
+    return _full_like(a, fill_value, dtype, shape)
+
+
+def _full_like(a: ArrayLike, fill: ArrayLike, dtype: Any, shape: Any) -> Tracer:
+    base = lift_one(a, fill)
+    target = base.shape if shape is None else static_shape(shape)
+    filled = cast(lift_one(fill, base), dtype_argument(dtype) or base.dtype)
+    return strong(broadcast_to(filled, target))
+
+
+@implements(np.astype)
+def astype_function(x: ArrayLike, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Tracer:
+    return astype(lift_one(x), dtype)
+
+
+def astype(x: Tracer, dtype: Any, casting: str = "unsafe") -> Tracer:
+    """``x.astype(dtype)``. Raises DtypeError for dtypes without support, or that ``casting`` forbids."""
+    target = np.dtype(dtype)
+    if not np.can_cast(x.dtype, target, casting):  # pyright: ignore[reportArgumentType]
+        raise ArgumentError(
+            f"can't cast {x.dtype} to {target} with casting {casting!r}. The rule forbids it. Use "
+            "casting='unsafe'.",
+            user_location(),
+        )
+    out = cast(x, target)
+    return Tracer(out.owner, out.value) if out is x else out
+
+
+HOOKS["astype"] = astype
+HOOKS["diagonal"] = diagonal
+HOOKS["broadcast_arrays"] = broadcast_arrays
+HOOKS["moveaxis"] = moveaxis
+for _function in (np.unique, np.unique_values, np.unique_counts, np.unique_inverse, np.unique_all):
+    ADVICE[_function] = "The shape of its result depends on the data. Compute it outside the traced function."

@@ -1,0 +1,105 @@
+"""Stand-ins for NumPy's and SciPy's modules and functions that also take traced values."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jitgrad.frontend.registry import ADVICE, FUNCTIONS, call, unsupported
+from jitgrad.frontend.tracer import contains_tracer
+from jitgrad.frontend.ufuncs import array_ufunc
+
+
+class UfuncWrapper:
+    """A ufunc that also takes lists with traced values in them; everything else is the ufunc's."""
+
+    def __init__(self, ufunc: np.ufunc) -> None:
+        self.__wrapped__ = ufunc
+        self.__doc__ = ufunc.__doc__
+        self.__name__ = ufunc.__name__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(a, (list, tuple)) and contains_tracer(a) for a in args):
+            return array_ufunc(self.__wrapped__, "__call__", args, kwargs)
+        return self.__wrapped__(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__wrapped__, name)
+
+    def __repr__(self) -> str:
+        return repr(self.__wrapped__)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return wrap, (self.__wrapped__,)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self.__wrapped__ or (isinstance(other, UfuncWrapper) and other.__wrapped__ is self.__wrapped__)
+
+    def __hash__(self) -> int:
+        return hash(self.__wrapped__)
+
+
+@functools.cache
+def wrap(function: Any) -> Any:
+    """The function with traced arguments routed to its handler. Without them it is the original."""
+    if isinstance(function, np.ufunc):
+        return UfuncWrapper(function)
+
+    @functools.wraps(function)
+    def routed(*args: Any, **kwargs: Any) -> Any:
+        if contains_tracer(args) or contains_tracer(kwargs):
+            return call(function, args, kwargs)
+        return function(*args, **kwargs)
+
+    return routed
+
+
+def wrap_unsupported(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with a clear error for traced arguments instead of a failed conversion."""
+
+    @functools.wraps(function)
+    def routed(*args: Any, **kwargs: Any) -> Any:
+        if contains_tracer(args) or contains_tracer(kwargs):
+            raise unsupported(function)
+        return function(*args, **kwargs)
+
+    return routed
+
+
+def stand_in(value: Any) -> Any:
+    """What a mirrored module gives for one of its attributes: functions with a handler (or with advice why there is
+    none) are wrapped, everything else is the original object."""
+    if isinstance(value, np.ufunc):
+        return wrap(value)
+    if not callable(value) or isinstance(value, type):
+        return value
+    try:
+        if value in FUNCTIONS:
+            return wrap(value)
+        if value in ADVICE:
+            return wrap_unsupported(value)
+    except TypeError:  # unhashable
+        return value
+    return value
+
+
+class Mirror(types.ModuleType):
+    """A module that gives the attributes of another, with stand-ins for what takes traced values."""
+
+    def __init__(self, original: types.ModuleType, name: str, submodules: dict[str, Any], extra: dict[str, Any]) -> None:
+        super().__init__(name, original.__doc__)
+        self.__dict__["_original"] = original
+        self.__dict__.update(submodules)
+        self.__dict__.update(extra)
+
+    def __getattr__(self, name: str) -> Any:
+        value = stand_in(getattr(self.__dict__["_original"], name))
+        self.__dict__[name] = value
+        return value
+
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(self.__dict__["_original"]), *(k for k in self.__dict__ if not k.startswith("_"))})

@@ -1,0 +1,260 @@
+"""IR ops on tracers, one function each: what the handlers of NumPy functions are made of.
+
+All take tracers and strict dtypes; promotion is done by ``ufuncs`` and by the handlers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import ArgumentError, ConcretizationError, DtypeError, IndexBoundsError, JitgradError, ShapeError
+from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.tracer import ArrayLike, Trace, Tracer, as_numpy, innermost_trace
+from jitgrad.ir.location import user_location
+from jitgrad.ir.types import bool_, broadcast_shapes, check_dtype, f64, i64
+
+Shape = tuple[Any, ...]
+
+
+def emit(name: str, *tracers: Tracer, **attrs: Any) -> Tracer:
+    """Emit an op with one result into the innermost trace of its operands."""
+    (result,) = emit_all(name, *tracers, **attrs)
+    return result
+
+
+def emit_all(name: str, *tracers: Tracer, **attrs: Any) -> tuple[Tracer, ...]:
+    """As :func:`emit`, for an op with several results."""
+    trace = innermost_trace(*tracers)
+    return tuple(Tracer(trace, v) for v in trace.emit(name, tracers, attrs))
+
+
+def lift(*objects: ArrayLike) -> list[Tracer]:
+    """Array-likes as strong tracers of the innermost trace among them."""
+    trace = innermost_trace(*objects)
+    return [strong(trace.lift(o)) for o in objects]
+
+
+def lift_one(obj: ArrayLike, *peers: ArrayLike) -> Tracer:
+    """One array-like as a strong tracer, where another argument may be the one that is traced."""
+    return strong(innermost_trace(obj, *peers).lift(obj))
+
+
+def strong(x: Tracer) -> Tracer:
+    """The same value without weak promotion, as NumPy functions treat Python scalars."""
+    return Tracer(x.owner, x.value) if x.weak else x
+
+
+def constant_like(x: Tracer, number: Any, dtype: Any = None) -> Tracer:
+    """A scalar constant in x's trace, of x's dtype unless given."""
+    return Tracer(x.owner, x.owner.scalar(number, np.dtype(x.dtype if dtype is None else dtype)))
+
+
+def cast(x: Tracer, dtype: Any) -> Tracer:
+    """x in another dtype; the result is strong. A scalar constant is converted at once."""
+    dtype = supported(np.dtype(dtype))
+    if x.dtype == dtype:
+        return strong(x)
+    op = x.value.op
+    if op is not None and op.name == "constant" and not x.shape:
+        with np.errstate(all="ignore"):
+            return Tracer(x.owner, x.owner.scalar(op.attrs["value"].astype(dtype), dtype))
+    return emit("cast", x, dtype=dtype)
+
+
+def supported(dtype: np.dtype) -> np.dtype:
+    """The dtype in native order, or DtypeError with the user's line."""
+    try:
+        return check_dtype(dtype)
+    except DtypeError as error:
+        raise DtypeError(error.message, user_location()) from None
+
+
+def dtype_argument(dtype: Any) -> np.dtype | None:
+    """A ``dtype=`` argument; None stays None."""
+    return None if dtype is None else supported(np.dtype(dtype))
+
+
+def promotion_sample(obj: ArrayLike, weak: bool = True) -> Any:
+    """What stands for an array-like in ``np.result_type``: a dtype, or 0 or 0.0 for a Python scalar."""
+    if isinstance(obj, Tracer):
+        return _SAMPLES[obj.weak] if obj.weak and weak else obj.dtype
+    if weak and type(obj) in (int, float):
+        return _SAMPLES[type(obj).__name__]
+    return as_numpy(obj).dtype
+
+
+_SAMPLES: dict[str, Any] = {"bool": np.dtype(np.bool_), "int": 0, "float": 0.0}
+
+
+def common_dtype(*objects: ArrayLike, weak: bool = True) -> np.dtype:
+    """``np.result_type`` of array-likes; Python scalars are weak unless ``weak`` is False."""
+    return supported(np.result_type(*(promotion_sample(o, weak) for o in objects)))
+
+
+def as_dtype(obj: ArrayLike, dtype: np.dtype, trace: Trace) -> Tracer:
+    """An array-like as a strong tracer of a dtype; a number becomes a constant of that dtype at once."""
+    if type(obj) in (bool, int, float):
+        return Tracer(trace, trace.scalar(obj, dtype))
+    return cast(trace.lift(obj), dtype)
+
+
+def promote(*objects: ArrayLike, weak: bool = True) -> list[Tracer]:
+    """Array-likes as tracers of their common dtype (:func:`common_dtype`)."""
+    trace = innermost_trace(*objects)
+    objects = tuple(trace.lift(o) if isinstance(o, (list, tuple)) else o for o in objects)
+    dtype = common_dtype(*objects, weak=weak)
+    return [as_dtype(o, dtype, trace) for o in objects]
+
+
+def floating(x: Tracer) -> Tracer:
+    """x as floats: float64 for integers and bool, as it is for floats."""
+    return x if x.dtype.kind == "f" else cast(x, f64)
+
+
+def floats(*objects: ArrayLike) -> list[Tracer]:
+    """Array-likes promoted to one float dtype; what LAPACK functions compute in."""
+    tracers = lift(*objects)
+    dtype = common_dtype(*tracers)
+    dtype = dtype if dtype.kind == "f" else f64
+    return [cast(t, dtype) for t in tracers]
+
+
+def reshape(x: Tracer, shape: Sequence[Any]) -> Tracer:
+    shape = tuple(shape)
+    return x if x.shape == shape else emit("reshape", x, shape=shape)
+
+
+def transpose(x: Tracer, perm: Sequence[int]) -> Tracer:
+    perm = tuple(perm)
+    return x if perm == tuple(range(x.ndim)) else emit("transpose", x, perm=perm)
+
+
+def broadcast_to(x: Tracer, shape: Sequence[Any]) -> Tracer:
+    shape = tuple(shape)
+    return x if x.shape == shape else emit("broadcast_to", x, shape=shape)
+
+
+def broadcast_together(*shapes: Shape) -> Shape:
+    """The common shape. Raises ShapeError at the user's line."""
+    try:
+        return broadcast_shapes(*shapes)
+    except JitgradError as error:
+        raise ShapeError(error.message, user_location()) from None
+
+
+def reduce(name: str, x: Tracer, axes: Sequence[int], keepdims: bool = False) -> Tracer:
+    """``reduce_<name>`` over sorted axes."""
+    axes = tuple(sorted(axes))
+    out = emit(f"reduce_{name}", x, axes=axes) if axes else x
+    if not keepdims or not axes:
+        return out
+    return reshape(out, [1 if k in axes else d for k, d in enumerate(x.shape)])
+
+
+def take_slice(x: Tracer, axis: int, start: int, stop: int, step: int = 1) -> Tracer:
+    """``x[:, ..., start:stop:step]`` on one axis; start and stop as ``range`` takes them."""
+    size = len(range(start, stop, step))
+    if start == 0 and step == 1 and size == x.shape[axis]:
+        return x
+    starts, sizes, steps = [0] * x.ndim, list(x.shape), [1] * x.ndim
+    starts[axis], sizes[axis], steps[axis] = (start if size else 0), size, step
+    return emit("slice", x, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
+
+
+def concatenate(tracers: Sequence[Tracer], axis: int) -> Tracer:
+    return tracers[0] if len(tracers) == 1 else emit("concatenate", *tracers, axis=axis)
+
+
+def where(condition: Tracer, x: Tracer, y: Tracer) -> Tracer:
+    """Elementwise choice, operands broadcast by the op; x and y have one dtype."""
+    return emit("where", cast(condition, bool_), x, y)
+
+
+def iota(x: Tracer, shape: Sequence[Any], axis: int, dtype: Any = i64) -> Tracer:
+    """The index along an axis, as an array; in x's trace."""
+    trace = x.owner
+    (value,) = trace.emit("iota", (), {"shape": tuple(shape), "axis": axis, "dtype": np.dtype(dtype)})
+    return Tracer(trace, value)
+
+
+def full(x: Tracer, shape: Sequence[Any], number: Any, dtype: Any = None) -> Tracer:
+    """A constant array in x's trace."""
+    return broadcast_to(constant_like(x, number, dtype), shape)
+
+
+def move_axis(x: Tracer, source: int, destination: int) -> Tracer:
+    """``np.moveaxis`` for one non-negative axis."""
+    perm = [k for k in range(x.ndim) if k != source]
+    perm.insert(destination, source)
+    return transpose(x, perm)
+
+
+def insert_axes(x: Tracer, axes: Sequence[int]) -> Tracer:
+    """``np.expand_dims`` at sorted non-negative positions of the result."""
+    shape = list(x.shape)
+    for axis in sorted(axes):
+        shape.insert(axis, 1)
+    return reshape(x, shape)
+
+
+def axis_index(axis: Any, ndim: int, name: str = "axis") -> int:
+    """A non-negative axis. Raises IndexBoundsError, or ConcretizationError for a traced one."""
+    k = static_int(axis, name)
+    if not -ndim <= k < ndim:
+        raise IndexBoundsError(
+            f"{name} {k} is out of bounds for an array of dimension {ndim}. Axes run from {-ndim} to {ndim - 1}. "
+            f"Check the array's shape.",
+            user_location(),
+        )
+    return k % ndim
+
+
+def axis_tuple(axis: Any, ndim: int, name: str = "axis") -> tuple[int, ...]:
+    """An ``axis=`` argument as sorted non-negative axes; None is all of them. Raises IndexBoundsError, ArgumentError."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    result = tuple(sorted(axis_index(a, ndim, name) for a in axes))
+    if len(set(result)) != len(result):
+        raise ArgumentError(
+            f"{name} {axis} names an axis twice. Each can be used once. Remove the duplicate.", user_location()
+        )
+    return result
+
+
+def static_int(value: Any, name: str) -> int:
+    """A Python int. Raises ConcretizationError for a traced value, ArgumentError for what is no integer."""
+    if isinstance(value, Tracer):
+        raise ConcretizationError(
+            f"{name} is the traced value {value!r}. It must be known at trace time, because the shape of the result "
+            "depends on it. Take it from x.shape, or make the argument static with jit(static_argnames=...).",
+            user_location(),
+        )
+    if isinstance(value, (bool, np.bool_)):
+        return int(value)
+    try:
+        return value.__index__()
+    except AttributeError:
+        raise ArgumentError(
+            f"{name} is {value!r}. It must be an integer. Convert it with int().", user_location()
+        ) from None
+
+
+def static_shape(shape: Any, name: str = "shape") -> Shape:
+    """A shape argument: an integer or a sequence of them."""
+    if isinstance(shape, (tuple, list)):
+        return tuple(static_int(d, name) for d in shape)
+    if isinstance(shape, np.ndarray):
+        return tuple(int(d) for d in np.atleast_1d(shape))
+    return (static_int(shape, name),)
+
+
+def element_count(shape: Sequence[Any]) -> Any:
+    return math.prod(shape)
+
+
+HOOKS["cast"] = cast

@@ -1,0 +1,125 @@
+"""The table from NumPy functions to the handlers that run them on traced values.
+
+Handlers register themselves with :func:`implements`; the tracer's ``__array_function__`` and ``jitgrad.numpy`` look
+them up here. Handlers of functions that NumPy can't dispatch (``np.zeros``, ``scipy.linalg.solve_triangular``) are in
+the same table: ``jitgrad.numpy`` and the substitution of plain NumPy in traced functions reach them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from jitgrad.errors import UnsupportedError
+from jitgrad.ir.location import user_location
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: NumPy or SciPy function -> handler with the same parameters.
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+#: NumPy function -> why it can't be traced and what to use instead.
+ADVICE: dict[Any, str] = {}
+#: Filled by ``ufuncs`` and ``functions_creation``; here so that the tracer need not import them.
+HOOKS: dict[str, Callable[..., Any]] = {}
+
+_accepted: dict[Any, frozenset[str] | None] = {}
+
+#: Keyword arguments that mean nothing for traced values when they have these values.
+_IGNORABLE: dict[str, tuple[Any, ...]] = {
+    "order": ("K", "C", "A", None),
+    "casting": ("same_kind", "safe"),
+    "subok": (True, False),
+    "like": (None,),
+    "kind": (None, "quicksort", "stable", "mergesort", "heapsort"),
+    "stable": (None, True, False),
+    "device": (None, "cpu"),
+    "optimize": (True, False, "greedy", "optimal"),
+    "where": (True,),
+    "overwrite_input": (True, False),
+    "overwrite_a": (True, False),
+    "overwrite_b": (True, False),
+    "check_finite": (True, False),
+}
+
+
+def implements(*functions: Any) -> Callable[[F], F]:
+    """Decorator: the function handles these NumPy or SciPy functions for traced values."""
+
+    def decorate(handler: F) -> F:
+        for function in functions:
+            FUNCTIONS[function] = handler
+        return handler
+
+    return decorate
+
+
+def qualified_name(function: Any) -> str:
+    """``np.linalg.norm``, ``scipy.special.erf``: the name a user writes."""
+    module = getattr(function, "__module__", None) or ("scipy.special" if isinstance(function, np.ufunc) else "")
+    name = getattr(function, "__name__", repr(function))
+    if isinstance(function, np.ufunc) and getattr(np, name, None) is function:
+        module = "numpy"
+    return f"{module}.{name}".replace("numpy.", "np.", 1) if module else name
+
+
+def unsupported(function: Any) -> UnsupportedError:
+    """The error for a function without a handler."""
+    name = qualified_name(function)
+    advice = ADVICE.get(function, "Write it with supported functions, or compute it outside the traced function.")
+    return UnsupportedError(f"{name} is not supported on traced values. {advice}", user_location())
+
+
+def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a function's handler. Raises UnsupportedError for an unknown function or keyword argument."""
+    handler = FUNCTIONS.get(function)
+    if handler is None:
+        raise unsupported(function)
+    accepted = _accepted_keywords(handler)
+    if accepted is None or all(k in accepted for k in kwargs):
+        return fresh(handler(*args, **kwargs), args)
+    kept = {}
+    for name, value in kwargs.items():
+        if name in accepted:
+            kept[name] = value
+        elif not ignorable(name, value):
+            raise unsupported_argument(qualified_name(function), name)
+    return fresh(handler(*args, **kept), args)
+
+
+def fresh(result: Any, args: Any) -> Any:
+    """A new handle where the result is one of the arguments: in-place operators on it must not reach the argument."""
+    for a in args:
+        if result is a and hasattr(result, "owner"):
+            return result.__copy__()
+        if isinstance(a, (list, tuple)) and any(result is b for b in a):
+            return result.__copy__()
+    return result
+
+
+def ignorable(name: str, value: Any) -> bool:
+    """True for a keyword argument that is at its default, or that does not matter for traced values."""
+    if value is None or value is np._NoValue:  # pyright: ignore[reportAttributeAccessIssue]
+        return True
+    return isinstance(value, (bool, str)) and any(value is v or value == v for v in _IGNORABLE.get(name, ()))
+
+
+def unsupported_argument(function: str, argument: str) -> UnsupportedError:
+    """The error for ``out=`` and other arguments that can't be traced."""
+    why = (
+        "Traced values are immutable, so there is nothing to write the result into. Use the returned value."
+        if argument == "out"
+        else "The traced form of the function has no such argument. Leave it out, or apply its effect separately "
+        "(np.where for where=, astype for dtype=)."
+    )
+    return UnsupportedError(f"{function} on traced values does not take {argument}=. {why}", user_location())
+
+
+def _accepted_keywords(handler: Callable[..., Any]) -> frozenset[str] | None:
+    if handler not in _accepted:
+        parameters = inspect.signature(handler).parameters.values()
+        anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        _accepted[handler] = None if anything else frozenset(p.name for p in parameters)
+    return _accepted[handler]

@@ -1,0 +1,465 @@
+"""Traced values. A :class:`Trace` records a graph; a :class:`Tracer` stands for an array while the user's function
+runs, and every operation on it emits an op.
+
+A tracer is a handle on an SSA value. In-place operators (``h += b``) change which value the handle stands for, so all
+names of the object see the change, as in NumPy. Where views exist, NumPy's meaning can't be kept this way, and the
+operator raises MutationError instead.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from jitgrad.errors import (
+    ArgumentError,
+    ConcretizationError,
+    DtypeError,
+    IRError,
+    JitgradError,
+    LeakedTracerError,
+    MutationError,
+    ShapeError,
+    UnsupportedAttributeError,
+    UnsupportedError,
+)
+from jitgrad.frontend.methods import ArrayMethods
+from jitgrad.frontend.operators import Operators
+from jitgrad.frontend.registry import HOOKS, call
+from jitgrad.ir.core import Builder, Graph, Value
+from jitgrad.ir.location import user_location
+from jitgrad.ir.types import TensorType, check_dtype
+
+ArrayLike = Any  # a Tracer, NumPy array or scalar, Python number, or nested list of those
+
+#: Python scalar types, which promote weakly (NEP 50), and the dtype they have on their own.
+WEAK_DTYPES = {"bool": np.dtype(np.bool_), "int": np.dtype(np.int64), "float": np.dtype(np.float64)}
+
+_serials = itertools.count()
+
+
+class Trace:
+    """The recording of one function.
+
+    Traces nest: a value of an outer trace that meets one of an inner trace becomes an extra parameter of the inner
+    graph. ``captures`` lists ``(outer tracer, inner value)``, in the order of those parameters, which come after the
+    declared ones.
+    """
+
+    def __init__(self, name: str = "graph") -> None:
+        self.name = name
+        self.builder = Builder(name)
+        self.closed = False
+        self.captures: list[tuple[Tracer, Value]] = []
+        self.serial = next(_serials)  # an inner trace starts later, so it has the larger serial
+        self._captured: dict[Value, Value] = {}
+        self._scalars: dict[tuple[np.dtype, bytes], Value] = {}
+        self._arrays: dict[int, tuple[Any, Value]] = {}
+
+    def param(self, type: TensorType, name: str | None = None, weak: bool | str | None = False) -> Tracer:
+        """A parameter of the graph. ``weak`` is True (or ``"int"``, ``"float"``, ``"bool"``) for a Python scalar."""
+        if self.captures:
+            raise IRError("parameters must be declared before the traced function runs. This is a bug in jitgrad.")
+        if weak is True:
+            weak = {"b": "bool", "f": "float"}.get(type.dtype.kind, "int")
+        tracer = Tracer(self, self.builder.param(type, name), weak or None)
+        tracer._argument = True
+        return tracer
+
+    def lift(self, obj: ArrayLike) -> Tracer:
+        """A traced value for any array-like: tracers stay (captured where they belong to an outer trace), arrays and
+        numbers become constants, lists that hold tracers are stacked. Raises DtypeError."""
+        if isinstance(obj, Tracer):
+            return obj if obj.owner is self else Tracer(self, self.own(obj), obj.weak)
+        if type(obj) in (bool, int, float):
+            weak = type(obj).__name__
+            return Tracer(self, self.scalar(obj, WEAK_DTYPES[weak]), weak)
+        if isinstance(obj, (list, tuple)) and contains_tracer(obj):
+            return HOOKS["array"](obj)
+        return Tracer(self, self.array(obj))
+
+    def scalar(self, number: Any, dtype: np.dtype) -> Value:
+        """The constant for a number; one for each dtype and bit pattern. Raises OverflowError as NumPy does."""
+        array = np.array(number, dtype)
+        key = (array.dtype, array.tobytes())
+        if key not in self._scalars:
+            self._check_open()
+            self._scalars[key] = self.builder.constant(array)
+        return self._scalars[key]
+
+    def array(self, obj: Any) -> Value:
+        """The constant for an array; one for each array object, unless its contents were changed in between."""
+        array = as_numpy(obj)
+        if array.ndim == 0:
+            return self.scalar(array, array.dtype)
+        kept, value = self._arrays.get(id(obj), (None, None))
+        if kept is obj and value is not None and value.op is not None and _same_bits(value.op.attrs["value"], array):
+            return value
+        self._check_open()
+        value = self.builder.constant(array)
+        self._arrays[id(obj)] = (obj, value)
+        return value
+
+    def own(self, tracer: Tracer) -> Value:
+        """The value of a tracer in this trace, captured first where it belongs to an outer one.
+
+        Raises LeakedTracerError for a value of a finished trace or of an inner one.
+        """
+        if tracer.owner is self and not self.closed:
+            return tracer.value
+        if tracer.owner.closed or tracer.owner.serial >= self.serial:
+            raise leaked(tracer)
+        if tracer.value not in self._captured:
+            name = tracer.value.name or f"captured{len(self.captures)}"
+            inner = self.builder.param(tracer.value.type, name)
+            # An alias of the outer value: a later in-place operator on the tracer must not change what was captured.
+            self.captures.append((Tracer(tracer.owner, tracer.value, tracer.weak), inner))
+            self._captured[tracer.value] = inner
+        return self._captured[tracer.value]
+
+    def emit(self, name: str, tracers: Sequence[Tracer], attrs: dict[str, Any]) -> tuple[Value, ...]:
+        """Append an op at the user's line. Errors of the op's type rule get that line too."""
+        operands = [self.own(t) for t in tracers]
+        self._check_open()
+        self.builder.loc = user_location()
+        try:
+            return self.builder.emit_op(name, operands, attrs).results
+        except JitgradError as error:
+            if error.location is not None or self.builder.loc is None:
+                raise
+            raise type(error)(error.message, self.builder.loc) from None
+
+    def inline(self, graph: Graph, args: Sequence[ArrayLike]) -> list[Tracer]:
+        """Append a graph's ops with ``args`` for its parameters; returns its results. Raises IRError."""
+        values = [self.own(self.lift(a)) for a in args]
+        for param, value in zip(graph.params, values, strict=False):
+            if param.type != value.type:
+                raise IRError(f"{graph.name} takes {param.type} for {param.name or 'a parameter'}, not {value.type}")
+        self._check_open()
+        return [Tracer(self, v) for v in self.builder.inline(graph, values)]
+
+    def finish(self, outputs: Sequence[ArrayLike]) -> Graph:
+        """The graph with these results. The trace is closed: its tracers can't be used any more."""
+        values = [self.own(self.lift(o)) for o in outputs]
+        self._check_open()
+        self.closed = True
+        return self.builder.build(*values)
+
+    def close(self) -> None:
+        """End the trace without a graph (the traced function raised). Its tracers can't be used any more."""
+        self.closed = True
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise IRError(f"the trace of {self.name} is finished. Trace the function again to add to it.")
+
+
+class Tracer(Operators, ArrayMethods):
+    """Stands for an array inside a traced function. It has ndarray's attributes, operators and methods.
+
+    ``weak`` is ``"bool"``, ``"int"`` or ``"float"`` for what is a Python scalar in plain Python, else None; Python
+    scalars take the dtype of the array that they meet (NEP 50). ``owner`` is the Trace; ``trace()`` is ndarray's.
+    """
+
+    __slots__ = ("__weakref__", "_argument", "_base", "_views", "owner", "value", "weak")
+    __array_priority__ = 1000.0
+    __hash__ = None  # pyright: ignore[reportAssignmentType]  # as ndarray: == is elementwise
+
+    def __init__(self, trace: Trace, value: Value, weak: str | None = None) -> None:
+        self.owner, self.value, self.weak = trace, value, weak
+        self._argument = False
+        self._base: Tracer | None = None  # what this is a view of, where NumPy gives a view
+        self._views: list[weakref.ref[Tracer]] = []
+
+    # -- attributes ---------------------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.value.type.dtype
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        return self.value.type.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.value.type.shape)
+
+    @property
+    def size(self) -> Any:
+        return self.value.type.size
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def T(self) -> Tracer:
+        return call(np.transpose, (self,), {})
+
+    @property
+    def mT(self) -> Tracer:
+        return call(np.matrix_transpose, (self,), {})
+
+    @property
+    def real(self) -> Tracer:
+        return self
+
+    @property
+    def imag(self) -> Tracer:
+        return call(np.zeros_like, (self,), {})
+
+    @property
+    def flat(self) -> Tracer:
+        """All elements in C order. Read-only: a 1-d traced value, not an iterator object."""
+        return call(np.ravel, (self,), {})
+
+    @property
+    def base(self) -> Tracer | None:
+        return self._base
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"a traced array has no attribute {name!r}")
+        raise UnsupportedAttributeError(
+            f"ndarray.{name} is not supported on traced values. A traced array has no data while the function is "
+            "traced, only a shape and a dtype. Use a NumPy function instead, or do this outside the traced function.",
+            user_location(),
+        )
+
+    def __repr__(self) -> str:
+        name = f" {self.value.name}" if self.value.name else ""
+        weak = f" (Python {self.weak})" if self.weak else ""
+        return f"<traced{name}: {self.value.type}{weak}>"
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return repr(self)
+        raise self._no_number(f"formatted as a number (format {spec!r})", "Print it after the function has returned.")
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ArgumentError(
+                "len() of a traced scalar. It has no axes. Use x.size, or np.atleast_1d(x).", user_location()
+            )
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tracer]:
+        if not self.shape:
+            raise self._no_number("iterated over", "It is a scalar; iterate over a value with at least one axis.")
+        return (self[k] for k in range(self.shape[0]))
+
+    def __getitem__(self, index: Any) -> Tracer:
+        return HOOKS["getitem"](self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise MutationError(
+            "item assignment x[...] = v into a traced array. Traced values are immutable: the graph has no memory "
+            "that could be written. Use x = jg.set_at(x, index, v), or x = jg.add_at(x, index, v) for x[...] += v.",
+            user_location(),
+        )
+
+    def __copy__(self) -> Tracer:
+        return Tracer(self.owner, self.value, self.weak)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tracer:
+        return self.__copy__()
+
+    # -- where Python or NumPy wants the number -----------------------------------------------------------------
+
+    def _no_number(self, use: str, instead: str) -> ConcretizationError:
+        made = _made(self.value)
+        return ConcretizationError(
+            f"the traced value {self!r}{made} was {use}. While the function is traced its value is not known: one "
+            f"program is compiled for all values. {instead}",
+            user_location(),
+        )
+
+    def __bool__(self) -> bool:
+        raise self._no_number(
+            "used as a condition (if, while, and, or, not, assert, min, max, sorted)",
+            "Use np.where(condition, a, b), np.maximum, np.minimum or np.clip to choose between values, or make the "
+            "argument static with jit(static_argnames=...).",
+        )
+
+    def __float__(self) -> float:
+        raise self._no_number(
+            "converted to a Python float (float(), a function of the math module, '%f')",
+            "Leave the conversion out, use x.astype(np.float64), or np.sin for math.sin and so on.",
+        )
+
+    def __int__(self) -> int:
+        raise self._no_number("converted to a Python int", "Use x.astype(np.int64), or make the argument static.")
+
+    def __complex__(self) -> complex:
+        raise self._no_number("converted to a Python complex", "Complex numbers are not supported.")
+
+    def __index__(self) -> int:
+        raise self._no_number(
+            "used where Python needs an integer (range(), an index of a list, a shape, an axis)",
+            "Sizes must be known at trace time: take them from x.shape, or make the argument static with "
+            "jit(static_argnames=...).",
+        )
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        raise self._no_number(
+            "converted to a NumPy array (np.array of it, assignment into a NumPy array, or a function that NumPy "
+            "can't dispatch)",
+            "Use jitgrad.numpy for np.array and np.asarray, and jg.set_at(x, index, v) for x[index] = v.",
+        )
+
+    def item(self, *args: Any) -> NoReturn:
+        raise self._no_number("converted to a Python scalar by item()", "Leave item() out, or index the array.")
+
+    def tolist(self) -> NoReturn:
+        raise self._no_number("converted to a list by tolist()", "Use list(x), which gives traced rows.")
+
+    def tobytes(self, order: str = "C") -> NoReturn:
+        raise self._no_number("converted to bytes by tobytes()", "Do this outside the traced function.")
+
+    def __reduce__(self) -> NoReturn:
+        raise self._no_number("pickled", "Return it from the traced function and pickle the result.")
+
+    # -- NumPy's protocols --------------------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return HOOKS["array_ufunc"](ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return call(function, args, kwargs)
+
+    # -- in place -----------------------------------------------------------------------------------------------
+
+    def _in_place(self, ufunc: np.ufunc, other: Any) -> Any:
+        """``x op= y``: the handle takes the new value; shape and dtype stay, as in NumPy."""
+        if self.weak or not self.shape:
+            return NotImplemented  # scalars are immutable in NumPy as well: Python falls back to x = x op y
+        self._check_writable(f"{ufunc.__name__} in place")
+        result = HOOKS["operator"](ufunc, self, other)
+        if result is NotImplemented:
+            return result
+        if result.shape != self.shape:
+            raise ShapeError(
+                f"the result of an in-place operator has shape {result.shape}, not that of its left operand, "
+                f"{self.shape}. In place the left operand can't grow. Write x = x op y.",
+                user_location(),
+            )
+        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise DtypeError(
+                f"the result of an in-place operator has dtype {result.dtype}, which can't be stored in "
+                f"{self.dtype}. In place the left operand keeps its dtype. Write x = x op y.",
+                user_location(),
+            )
+        result = HOOKS["cast"](result, self.dtype)
+        if result.owner is not self.owner:
+            raise MutationError(
+                "in-place operator on an array of an enclosing traced function. The inner function's values can't "
+                "be stored in it. Return the new value from the inner function.",
+                user_location(),
+            )
+        self.value = result.value
+        return self
+
+    def _check_writable(self, what: str) -> None:
+        if self._argument:
+            raise MutationError(
+                f"in-place write into the argument {self.value.name or '?'} ({what}). The caller's array would "
+                "change, which compiled functions can't do yet. Write x = x + y instead of x += y.",
+                user_location(),
+            )
+        if self._base is not None or any(ref() is not None for ref in self._views):
+            raise MutationError(
+                f"in-place write into an array that shares memory with another one, as a view ({what}). The other "
+                "array would have to change too, which traced values can't do. Write x = x + y, copy() the view "
+                "first, or use jg.add_at(x, index, y) for x[index] += y.",
+                user_location(),
+            )
+
+
+def make_view(view: Tracer, base: Tracer) -> Tracer:
+    """Note that NumPy would give a view of ``base`` here, so that in-place operators on either are refused."""
+    if view is not base and isinstance(base, Tracer):
+        view._base = base
+        base._views = [ref for ref in base._views if ref() is not None]
+        base._views.append(weakref.ref(view))
+    return view
+
+
+def contains_tracer(obj: Any) -> bool:
+    """Is there a tracer in these nested lists, tuples and dicts?"""
+    if isinstance(obj, Tracer):
+        return True
+    if isinstance(obj, (list, tuple)):
+        return any(contains_tracer(o) for o in obj)
+    if isinstance(obj, dict):
+        return any(contains_tracer(o) for o in obj.values())
+    return False
+
+
+def innermost_trace(*objects: Any) -> Trace:
+    """The innermost open trace among the tracers in these nested lists. Raises LeakedTracerError for a closed one."""
+    found: Trace | None = None
+    stack = list(objects)
+    while stack:
+        obj = stack.pop()
+        if isinstance(obj, Tracer):
+            if obj.owner.closed:
+                raise leaked(obj)
+            if found is None or obj.owner.serial > found.serial:
+                found = obj.owner
+        elif isinstance(obj, (list, tuple)):
+            stack.extend(obj)
+    if found is None:
+        raise ArgumentError("no argument is a traced value. Call the NumPy function instead.", user_location())
+    return found
+
+
+def leaked(tracer: Tracer) -> LeakedTracerError:
+    """The error for a tracer that outlived its trace."""
+    made = _made(tracer.value)
+    return LeakedTracerError(
+        f"{tracer!r}{made} was used outside the traced function {tracer.owner.name!r} that it belongs to. Traced "
+        "values exist only while their function runs, so one that is stored in a global, an attribute or a closure "
+        "means nothing later. Return the value from the function instead.",
+        user_location(),
+    )
+
+
+def as_numpy(obj: Any) -> np.ndarray:
+    """Any untraced array-like as an array of a supported dtype in native byte order. Raises DtypeError."""
+    if isinstance(obj, (np.ma.MaskedArray, np.matrix)):
+        raise UnsupportedError(
+            f"{type(obj).__name__} can't be combined with traced values. Its operators differ from those of ndarray. "
+            "Convert it with np.asarray() first.",
+            user_location(),
+        )
+    try:
+        array = np.asarray(obj)
+    except ValueError as error:
+        raise ShapeError(f"{error} Give rows of equal length.", user_location()) from None
+    try:
+        return array.astype(check_dtype(array.dtype), copy=False)
+    except DtypeError as error:
+        raise DtypeError(error.message, user_location()) from None
+
+
+def _made(value: Value) -> str:
+    """Where a value comes from, for messages: `` (made at file:line)``."""
+    if value.op is None:
+        return f" (argument {value.name})" if value.name else ""
+    return f" (made by {value.op.name} at {value.op.loc.short()})" if value.op.loc else ""
+
+
+def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return np.array_equal(a.reshape(-1).view(np.uint8), np.ascontiguousarray(b).reshape(-1).view(np.uint8))
+

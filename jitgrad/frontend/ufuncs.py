@@ -1,0 +1,450 @@
+"""NumPy and SciPy ufuncs on traced values: dtype resolution and the table from ufunc to IR op.
+
+NumPy itself resolves the dtypes (``ufunc.resolve_dtypes``), so promotion, weak Python scalars and ``dtype=`` mean what
+they mean there; the IR's ops want all operands in one dtype, so casts are inserted.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.special as sps
+
+from jitgrad.errors import DtypeError, MutationError, UnsupportedError
+from jitgrad.frontend.primitives import (
+    as_dtype,
+    axis_index,
+    cast,
+    concatenate,
+    constant_like,
+    dtype_argument,
+    emit,
+    full,
+    lift,
+    reshape,
+    strong,
+    supported,
+    take_slice,
+    where,
+)
+from jitgrad.frontend.registry import (
+    FUNCTIONS,
+    HOOKS,
+    call,
+    fresh,
+    ignorable,
+    qualified_name,
+    unsupported,
+    unsupported_argument,
+)
+from jitgrad.frontend.tracer import WEAK_DTYPES, ArrayLike, Trace, Tracer, as_numpy, contains_tracer, innermost_trace
+from jitgrad.ir.location import user_location
+from jitgrad.ir.types import bool_
+
+_NAMES = """add subtract multiply divide floor_divide remainder fmod power negative reciprocal absolute sign square sqrt
+cbrt exp exp2 expm1 log log2 log10 log1p sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh arctan2
+hypot logaddexp logaddexp2 maximum minimum fmax fmin floor ceil rint trunc copysign heaviside isnan isinf isfinite
+signbit less less_equal greater greater_equal equal not_equal logical_and logical_or logical_xor logical_not bitwise_and
+bitwise_or bitwise_xor invert left_shift right_shift"""
+
+#: ufunc -> name of the IR op.
+UFUNC_OPS: dict[np.ufunc, str] = {getattr(np, n): n for n in _NAMES.split()}
+UFUNC_OPS[np.fabs] = "absolute"
+UFUNC_OPS[np.float_power] = "power"
+for _name in ("erf", "erfc", "expit", "logit", "xlogy", "xlog1py", "gammaln", "log_expit"):
+    UFUNC_OPS[getattr(sps, _name)] = _name
+UFUNC_OPS[sps.psi] = "digamma"
+
+#: ufunc -> function of its arguments and dtype that computes it from other ops. Filled here and by other modules.
+SPECIAL: dict[np.ufunc, Callable[..., Any]] = {}
+
+_ON_BOOL = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor",
+            "invert": "logical_not", "maximum": "logical_or", "minimum": "logical_and", "fmax": "logical_or",
+            "fmin": "logical_and", "add": "logical_or", "multiply": "logical_and"}  # fmt: skip
+#: No-ops on integers and bool: NumPy returns the operand.
+_ROUNDING = ("floor", "ceil", "trunc")
+
+
+@functools.lru_cache(maxsize=4096)
+def _resolve(ufunc: np.ufunc, descriptors: tuple[Any, ...], dtype: np.dtype | None) -> tuple[np.dtype, ...]:
+    """The loop's dtypes, operands then results. Raises DtypeError."""
+    options: dict[str, Any] = {"casting": "same_kind"}
+    if dtype is not None:
+        options["signature"] = (None,) * ufunc.nin + (dtype,) * ufunc.nout
+    try:
+        return ufunc.resolve_dtypes((*descriptors, *[None] * ufunc.nout), **options)
+    except TypeError as error:
+        text = str(error).rstrip(".")
+        raise DtypeError(
+            f"{qualified_name(ufunc)} does not take {', '.join(_dtype_name(d) for d in descriptors)}. NumPy says: "
+            f"{text}. Convert the operands with astype().",
+            user_location(),
+        ) from None
+
+
+def _dtype_name(descriptor: Any) -> str:
+    return descriptor.__name__ if isinstance(descriptor, type) else str(descriptor)
+
+
+def _descriptor(obj: ArrayLike) -> Any:
+    """What ``resolve_dtypes`` takes for an operand: a dtype, or ``int`` or ``float`` for a Python scalar."""
+    if isinstance(obj, Tracer):
+        return {"int": int, "float": float}.get(obj.weak or "", obj.dtype)
+    return type(obj) if type(obj) in (int, float) else as_numpy(obj).dtype
+
+
+def call_ufunc(ufunc: np.ufunc, *args: ArrayLike, dtype: Any = None) -> Any:
+    """A ufunc on array-likes of which at least one is traced; the result is strong. Raises UnsupportedError,
+    DtypeError, ShapeError."""
+    if ufunc in FUNCTIONS:  # matmul and its kin: generalised ufuncs with handlers of their own
+        return call(ufunc, args, {} if dtype is None else {"dtype": dtype})
+    special = SPECIAL.get(ufunc)
+    if special is not None:
+        return special(*args) if dtype is None else special(*args, dtype=dtype)
+    name = UFUNC_OPS.get(ufunc)
+    if name is None:
+        raise unsupported(ufunc)
+    trace = innermost_trace(*args)
+    operands, dtypes = _loop_operands(ufunc, args, dtype_argument(dtype), trace)
+    return _emit_loop(name, operands, dtypes[-1])
+
+
+def _loop_operands(
+    ufunc: np.ufunc, args: Sequence[ArrayLike], dtype: np.dtype | None, trace: Trace
+) -> tuple[list[Tracer], tuple[np.dtype, ...]]:
+    """The operands cast to the dtypes of NumPy's loop, and those dtypes."""
+    args = [trace.lift(a) if isinstance(a, (list, tuple)) else a for a in args]
+    descriptors = tuple(_descriptor(a) for a in args)
+    dtypes = _resolve(ufunc, descriptors, dtype)
+    if dtypes[-1].kind == "b" and any(type(a) is int and not _fits(a, d) for a, d in zip(args, dtypes, strict=False)):
+        # uint8 < 300 is True in NumPy, so compare in a dtype that holds both.
+        args = [as_numpy(a) if type(a) is int else a for a in args]
+        dtypes = _resolve(ufunc, tuple(_descriptor(a) for a in args), dtype)
+    for d in dtypes:
+        if d.kind not in "fiub" or d.itemsize not in (1, 2, 4, 8) or (d.kind == "f" and d.itemsize == 2):
+            given = ", ".join(_dtype_name(d) for d in descriptors)
+            raise DtypeError(
+                f"{qualified_name(ufunc)} of {given} computes in {d} in NumPy. That dtype is not supported on traced "
+                "values. Convert the operands with astype(np.float32) or astype(np.float64).",
+                user_location(),
+            )
+    if len(set(dtypes[: len(args)])) > 1:
+        raise DtypeError(
+            f"{qualified_name(ufunc)} of {', '.join(str(d) for d in dtypes[: len(args)])} has no common dtype that "
+            "holds both exactly. Convert one operand with astype().",
+            user_location(),
+        )
+    return [as_dtype(a, d, trace) for a, d in zip(args, dtypes, strict=False)], dtypes
+
+
+def _fits(number: int, dtype: np.dtype) -> bool:
+    if dtype.kind not in "iu":
+        return True
+    info = np.iinfo(dtype)
+    return int(info.min) <= number <= int(info.max)
+
+
+def _emit_loop(name: str, operands: list[Tracer], result: np.dtype) -> Tracer:
+    """Emit the op for operands of one dtype; bool and integers have their own forms of some."""
+    kind = operands[0].dtype.kind
+    if kind == "b" and name in _ON_BOOL:
+        name = _ON_BOOL[name]
+    elif kind in "iub" and (name in _ROUNDING or (kind == "b" and name == "absolute")):
+        return strong(operands[0])
+    elif kind == "u" and name == "absolute":
+        return strong(operands[0])
+    elif kind in "iub" and name in ("isnan", "isinf", "isfinite"):
+        return full(operands[0], operands[0].shape, name == "isfinite", bool_)
+    out = emit(name, *operands)
+    return cast(out, result)
+
+
+# -- operators ---------------------------------------------------------------------------------------------------------
+
+_OPERAND_TYPES = (Tracer, np.ndarray, np.generic, bool, int, float, list, tuple)
+
+
+def operator(ufunc: np.ufunc, *args: ArrayLike) -> Any:
+    """An operator of Python: as the ufunc, but Python scalars stay Python scalars (weak), and ``**`` has NumPy's fast
+    paths. NotImplemented for operands that are no arrays."""
+    for a in args:
+        if isinstance(a, (complex, np.complexfloating)):
+            raise DtypeError(
+                "a traced value meets a complex number. Complex dtypes are not supported. Compute with the real and "
+                "imaginary parts as two arrays.",
+                user_location(),
+            )
+        if not isinstance(a, _OPERAND_TYPES):
+            if hasattr(a, "__array__") and getattr(type(a), "__array_ufunc__", 0) is not None:
+                continue  # a foreign array, such as a pandas Series
+            return NotImplemented
+    weak = [_weak_kind(a) for a in args]
+    if all(weak):
+        return _python_operator(ufunc, args, [w or "" for w in weak])
+    return fresh(_power(*args) if ufunc is np.power else call_ufunc(ufunc, *args), args)
+
+
+def _weak_kind(obj: ArrayLike) -> str | None:
+    if isinstance(obj, Tracer):
+        return obj.weak
+    return type(obj).__name__ if type(obj) in (bool, int, float) else None
+
+
+def _python_operator(ufunc: np.ufunc, args: Sequence[ArrayLike], kinds: list[str]) -> Any:
+    """An operator between Python scalars, with the result types of Python: ``/`` gives float, bool counts as int."""
+    order = ["bool", "int", "float"]
+    kind = order[max(order.index(k) for k in kinds)]
+    bitwise = ufunc in (np.bitwise_and, np.bitwise_or, np.bitwise_xor)
+    comparison = ufunc in (np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal)
+    if kind == "bool" and not bitwise:
+        kind = "int"
+    if ufunc is np.divide or (ufunc is np.power and type(args[1]) is int and args[1] < 0):
+        kind = "float"
+    trace = innermost_trace(*args)
+    operands = [as_dtype(a, WEAK_DTYPES[kind], trace) for a in args]
+    if ufunc is np.power and type(args[1]) in (bool, int, float):
+        result = _power(operands[0], np.asarray(args[1], WEAK_DTYPES[kind])[()])
+    elif ufunc is np.matmul:
+        raise DtypeError("@ of Python scalars. It takes arrays. Use * instead.", user_location())
+    else:
+        result = call_ufunc(ufunc, *operands)
+    weak = "bool" if comparison else kind
+    if isinstance(result, tuple):
+        return tuple(Tracer(r.owner, r.value, weak) for r in result)
+    return Tracer(result.owner, result.value, weak)
+
+
+def _power(x: ArrayLike, p: ArrayLike) -> Tracer:
+    """``x ** p`` with the fast paths of ndarray's operator: 2 is square, 0.5 sqrt, -1 reciprocal, 0 ones, 1 a copy;
+    integers to a constant power are products, which is exact."""
+    exponent = p if type(p) in (bool, int, float) else p[()] if isinstance(p, (np.ndarray, np.generic)) else None
+    if exponent is None or np.ndim(exponent) or not isinstance(x, Tracer):
+        return call_ufunc(np.power, x, p)
+    trace = innermost_trace(x)
+    dtype = _resolve(np.power, (_descriptor(x), _descriptor(p)), None)[-1]
+    base = as_dtype(x, supported(dtype), trace)
+    if dtype.kind == "f":
+        if exponent == 1:
+            return strong(base)
+        if exponent == 0:
+            return full(base, base.shape, 1)
+        fast = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal"}.get(float(exponent))
+        return emit(fast, base) if fast else call_ufunc(np.power, x, p)
+    if exponent < 0:
+        raise _negative_power(exponent)
+    return _integer_power(base, int(exponent))
+
+
+def _negative_power(exponent: Any) -> DtypeError:
+    """The error for an integer to a negative power, which NumPy rejects too."""
+    return DtypeError(
+        f"an integer array to the negative power {exponent}. The result would not be an integer. Convert the base "
+        "with astype(np.float64) first.",
+        user_location(),
+    )
+
+
+def _integer_power(x: Tracer, n: int) -> Tracer:
+    result: Tracer | None = None
+    square = x
+    while n:
+        if n & 1:
+            result = square if result is None else emit("multiply", result, square)
+        n >>= 1
+        if n:
+            square = emit("multiply", square, square)
+    return full(x, x.shape, 1) if result is None else strong(result)
+
+
+def python_round(x: Tracer, ndigits: int | None) -> Tracer:
+    """``round(x)``: an integer for scalars (as Python's round of a float), half to even; arrays as np.round."""
+    if x.shape or ndigits is not None:
+        rounded = call(np.round, (x,), {"decimals": ndigits or 0})
+        return Tracer(rounded.owner, rounded.value, x.weak)
+    rounded = emit("rint", x) if x.dtype.kind == "f" else x
+    return Tracer(rounded.owner, cast(rounded, np.int64).value, "int")
+
+
+# -- the protocol ------------------------------------------------------------------------------------------------------
+
+_REDUCE = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min, np.logical_and: np.all,
+           np.logical_or: np.any, np.logaddexp: sps.logsumexp}  # fmt: skip
+
+
+def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``__array_ufunc__``: calls, ``reduce``, ``accumulate`` and ``outer``."""
+    name = qualified_name(ufunc)
+    out = kwargs.pop("out", None)
+    if out is not None and any(o is not None for o in out):
+        if contains_tracer(inputs) and any(isinstance(o, np.ndarray) for o in out):
+            raise MutationError(
+                f"{name} would write a traced value into a NumPy array (out=, or an operator such as +=). The array "
+                "exists only while the function is traced. Write y = y + x, and make y with jitgrad.numpy.",
+                user_location(),
+            )
+        raise unsupported_argument(name, "out")
+    if method == "at":
+        raise MutationError(
+            f"{name}.at writes in place. Traced values are immutable. Use x = jg.add_at(x, index, v) or "
+            "jg.set_at(x, index, v).",
+            user_location(),
+        )
+    if method == "__call__":
+        dtype = kwargs.pop("dtype", None)
+        for key, value in kwargs.items():
+            if not ignorable(key, value):
+                raise unsupported_argument(name, key)
+        return fresh(call_ufunc(ufunc, *inputs, dtype=dtype), inputs)
+    if method == "outer":
+        a, b = inputs
+        (a,) = lift(a) if contains_tracer(a) else (np.asarray(a),)
+        (b,) = lift(b) if contains_tracer(b) else (np.asarray(b),)
+        spread = (*a.shape, *[1] * b.ndim)
+        a = reshape(a, spread) if isinstance(a, Tracer) else a.reshape(spread)
+        return call_ufunc(ufunc, a, b, **kwargs)
+    if method == "reduce" and _REDUCE.get(ufunc) is not None:
+        kwargs.setdefault("axis", 0)
+        return call(_REDUCE[ufunc], inputs, kwargs)
+    if method == "accumulate":
+        return accumulate(ufunc, *inputs, **kwargs)
+    raise UnsupportedError(
+        f"{name}.{method} is not supported on traced values. Only calls, outer, accumulate and the reductions "
+        "sum, prod, max, min, any and all are. Write it with those.",
+        user_location(),
+    )
+
+
+def accumulate(ufunc: np.ufunc, array: ArrayLike, axis: int = 0, dtype: Any = None) -> Tracer:
+    """``ufunc.accumulate``; for ufuncs other than add and multiply by log2(n) shifted combinations."""
+    if ufunc is np.add or ufunc is np.multiply:
+        return call(np.cumsum if ufunc is np.add else np.cumprod, (array,), {"axis": axis, "dtype": dtype})
+    if ufunc not in (np.maximum, np.minimum, np.fmax, np.fmin, np.logical_and, np.logical_or, np.logaddexp):
+        raise UnsupportedError(
+            f"{qualified_name(ufunc)}.accumulate is not supported on traced values. Only add, multiply, maximum, "
+            "minimum, logical_and, logical_or and logaddexp are. Write it as a loop.",
+            user_location(),
+        )
+    (x,) = lift(array)
+    x = cast(x, dtype if dtype is not None else _resolve(ufunc, (x.dtype, x.dtype), None)[-1])
+    axis = axis_index(axis, x.ndim)
+    n, shift = x.shape[axis], 1
+    while shift < n:
+        moved = call_ufunc(ufunc, take_slice(x, axis, 0, n - shift), take_slice(x, axis, shift, n))
+        x = concatenate([take_slice(x, axis, 0, shift), moved], axis)
+        shift *= 2
+    return x
+
+
+# -- ufuncs made of other ops ------------------------------------------------------------------------------------------
+
+
+def _special(*ufuncs: np.ufunc) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for u in ufuncs:
+            SPECIAL[u] = function
+        return function
+
+    return decorate
+
+
+def _float_operand(ufunc: np.ufunc, x: ArrayLike, dtype: Any) -> Tracer:
+    (x,), _ = _loop_operands(ufunc, [x], dtype_argument(dtype), innermost_trace(x))
+    return x
+
+
+@_special(np.positive, np.conjugate)
+def _identity(x: ArrayLike, dtype: Any = None) -> Tracer:
+    (x,) = lift(x)
+    return x if dtype is None else cast(x, dtype)
+
+
+@_special(np.deg2rad, np.radians)
+def _deg2rad(x: ArrayLike, dtype: Any = None) -> Tracer:
+    x = _float_operand(np.deg2rad, x, dtype)
+    return emit("multiply", x, constant_like(x, np.pi / 180.0))
+
+
+@_special(np.rad2deg, np.degrees)
+def _rad2deg(x: ArrayLike, dtype: Any = None) -> Tracer:
+    x = _float_operand(np.rad2deg, x, dtype)
+    return emit("multiply", x, constant_like(x, 180.0 / np.pi))
+
+
+@_special(np.divmod)
+def _divmod(x: ArrayLike, y: ArrayLike, dtype: Any = None) -> tuple[Tracer, Tracer]:
+    return call_ufunc(np.floor_divide, x, y, dtype=dtype), call_ufunc(np.remainder, x, y, dtype=dtype)
+
+
+@_special(np.modf)
+def _modf(x: ArrayLike, dtype: Any = None) -> tuple[Tracer, Tracer]:
+    x = _float_operand(np.sqrt, x, dtype)
+    whole = emit("trunc", x)
+    infinite = emit("isinf", x)
+    fraction = where(infinite, constant_like(x, 0.0), emit("subtract", x, whole))
+    return emit("copysign", fraction, x), whole
+
+
+@_special(np.ldexp)
+def _ldexp(x: ArrayLike, n: ArrayLike, dtype: Any = None) -> Tracer:
+    x, n = lift(x, n)
+    x = _float_operand(np.sqrt, x, dtype)
+    # Two factors: 2**n alone overflows where x * 2**n does not.
+    half = emit("floor_divide", n, constant_like(n, 2))
+    rest = emit("subtract", n, half)
+    low, high = (emit("exp2", cast(k, x.dtype)) for k in (half, rest))
+    return emit("multiply", emit("multiply", x, low), high)
+
+
+@_special(sps.loggamma)
+def _loggamma(x: ArrayLike, dtype: Any = None) -> Tracer:
+    """Of a real x: gammaln, and NaN for negative x, where the complex function has an imaginary part."""
+    x = _float_operand(sps.gammaln, x, dtype)
+    return where(emit("less", x, constant_like(x, 0.0)), constant_like(x, np.nan), emit("gammaln", x))
+
+
+@_special(sps.ndtr)
+def _ndtr(x: ArrayLike, dtype: Any = None) -> Tracer:
+    x = _float_operand(sps.erfc, x, dtype)
+    tail = emit("erfc", emit("multiply", x, constant_like(x, -np.sqrt(0.5))))
+    return emit("multiply", tail, constant_like(x, 0.5))
+
+
+@_special(sps.entr)
+def _entr(x: ArrayLike, dtype: Any = None) -> Tracer:
+    """``-x log x``; 0 at 0, -inf below."""
+    x = _float_operand(sps.erf, x, dtype)
+    below = emit("less", x, constant_like(x, 0.0))
+    return where(below, constant_like(x, -np.inf), emit("negative", emit("xlogy", x, x)))
+
+
+@_special(sps.rel_entr)
+def _rel_entr(x: ArrayLike, y: ArrayLike, dtype: Any = None) -> Tracer:
+    """``x log(x / y)`` for positive x and y, 0 for x == 0 <= y, else infinity."""
+    trace = innermost_trace(x, y)
+    (x, y), _ = _loop_operands(sps.rel_entr, [x, y], dtype_argument(dtype), trace)
+    zero = constant_like(x, 0.0)
+    good = emit("logical_and", emit("greater", x, zero), emit("greater", y, zero))
+    # Outside, log(x / y) must not be formed: its infinite derivative would reach x through a zero cotangent.
+    one = constant_like(x, 1.0)
+    ratio = emit("divide", where(good, x, one), where(good, y, one))
+    inside = emit("multiply", x, emit("log", ratio))
+    edge = emit("logical_and", emit("equal", x, zero), emit("greater_equal", y, zero))
+    value = where(good, inside, where(edge, zero, constant_like(x, np.inf)))
+    nan = emit("logical_or", emit("isnan", x), emit("isnan", y))
+    return where(nan, constant_like(x, np.nan), value)
+
+
+@_special(sps.kl_div)
+def _kl_div(x: ArrayLike, y: ArrayLike, dtype: Any = None) -> Tracer:
+    """``x log(x / y) - x + y`` for positive x and y, y for x == 0 <= y, else infinity."""
+    trace = innermost_trace(x, y)
+    (x, y), _ = _loop_operands(sps.kl_div, [x, y], dtype_argument(dtype), trace)
+    return emit("add", emit("subtract", _rel_entr(x, y), x), y)
+
+
+HOOKS["operator"] = operator
+HOOKS["array_ufunc"] = array_ufunc
+HOOKS["python_round"] = python_round

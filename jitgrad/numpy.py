@@ -1,0 +1,38 @@
+"""NumPy's namespace for traced programs: ``import jitgrad.numpy as np``.
+
+Every name of NumPy is here. With plain arrays each function is NumPy's own; with traced values the functions that
+NumPy's protocols can't route work as well: ``np.array([x, y])`` of traced x and y, ``np.asarray``, ``np.full`` with a
+traced value, lists with traced values in them as operands. Two functions are added: :func:`set_at` and :func:`add_at`,
+the functional forms of ``x[index] = v`` and ``x[index] += v``.
+
+Functions decorated by jitgrad may use ``import numpy as np`` instead: capture substitutes this namespace.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as _numpy
+
+from jitgrad import frontend as _frontend  # fills the table of handlers
+from jitgrad.frontend.functions_index import add_at, set_at
+from jitgrad.frontend.namespace import Mirror as _Mirror
+from jitgrad.frontend.namespace import stand_in as _stand_in
+
+linalg = _Mirror(_numpy.linalg, "jitgrad.numpy.linalg", {}, {})
+_stride_tricks = _Mirror(_numpy.lib.stride_tricks, "jitgrad.numpy.lib.stride_tricks", {}, {})
+lib = _Mirror(_numpy.lib, "jitgrad.numpy.lib", {"stride_tricks": _stride_tricks}, {})
+fft = _Mirror(_numpy.fft, "jitgrad.numpy.fft", {}, {})
+
+__all__ = ["add_at", "fft", "lib", "linalg", "set_at"]
+_modules = (_frontend,)
+
+
+def __getattr__(name: str) -> Any:
+    value = _stand_in(getattr(_numpy, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*dir(_numpy), "add_at", "set_at"})
