@@ -182,7 +182,7 @@ def test_the_error_shows_the_statement_inside_its_neighbours_and_the_users_line(
     text = str(caught.value)
     assert ">   y[i] = v + 1.0" in text
     assert "\n    y[i] = x[i]\n  for i < 4:\n>   y[i] = v + 1.0\n  for i < 4:\n    y[i] = x[i]" in text
-    assert "after test" in text and "test_verify.py:1, in loss" in text
+    assert "after test" in text and "test_loop_verify.py:1, in loss" in text
 
 
 def test_every_lowering_helper_passes():
