@@ -170,6 +170,6 @@ def _callable(fun: Any, what: str) -> Function:
     if callable(fun) or isinstance(fun, BoundTransformed):
         return fun
     raise ArgumentError(
-        f"{what} takes a function, not a {type(fun).__name__}. As a decorator with arguments it is written "
-        f"@jg.{what}(argnums=...), with the names of the arguments. Pass a function first."
+        f"{what} takes a function, not an object of type {type(fun).__name__}. As a decorator with arguments it is "
+        f"written @jg.{what}(argnums=...), with the names of the arguments. Pass a function first."
     )

@@ -12,7 +12,7 @@ from jitgrad.errors import DifferentiationError
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.types import is_float
-from jitgrad.pullbacks import JvpFunction, VjpFunction
+from jitgrad.pullbacks import jvp_function, vjp_function
 from jitgrad.reading import Readable
 from jitgrad.specialisation import Specialisation
 from jitgrad.tracing import describe_function
@@ -28,7 +28,7 @@ class Jacobian(Readable):
 
     def __init__(self, fun: Callable[..., Any], argnums: tuple[int, ...], *, single: bool) -> None:
         self._fun, self._single = fun, single
-        self._forward, self._reverse = JvpFunction(fun, argnums), VjpFunction(fun, argnums)
+        self._forward, self._reverse = jvp_function(fun, argnums), vjp_function(fun, argnums)
         self._function = describe_function(fun)
         self._modes: dict[Any, bool] = {}
         self.__wrapped__ = fun

@@ -1,13 +1,16 @@
 """``vjp`` and ``jvp`` of a function at a point, and the Jacobian that is built of them.
 
-Each of these compiles two or one programs for a function and the structure, dtypes and shapes of its arguments, and
-keeps them as long as the function lives.
+Each of these compiles two or one programs for a function and the structure, dtypes and shapes of its arguments. They
+are kept for the functions used last; a lambda expression that is evaluated again over the same variables counts as
+the same function.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
-import weakref
+import threading
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,13 +23,14 @@ from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.compiler import Compiled, compile_graph, optimise
 from jitgrad.errors import ArgumentError
 from jitgrad.frontend.capture import Recorder
+from jitgrad.frontend.reads import reads_of
 from jitgrad.frontend.signature import Call, LeafSpec, flatten, spec_of, unflatten
 from jitgrad.frontend.tracer import Trace, Tracer, innermost_trace
 from jitgrad.ir.core import Graph
 from jitgrad.ir.types import TensorType, is_float, type_of
 from jitgrad.specialisation import Specialisation
 from jitgrad.tracing import current_recorder, current_trace
-from jitgrad.transformed import Arguments, CapturesTracer, Transformed, enclosing_trace
+from jitgrad.transformed import Arguments, BoundTransformed, CapturesTracer, Transformed, enclosing_trace
 from jitgrad.transforms import Function, Pointwise, Traced, check_wrt
 
 
@@ -54,8 +58,8 @@ class Pullback:
 
     def __call__(self, cotangent: Any) -> tuple[Any, ...]:
         backward = self._backward
-        result, types, function = backward.result, backward.outputs, backward.function
-        leaves = matching_leaves(cotangent, result, types, "cotangent", "the result", function)
+        result, outputs, function = backward.result, backward.outputs, backward.function
+        leaves = matching_leaves(cotangent, result, outputs, "cotangent", "the result", function)
         seeds = [x for x, t in zip(leaves, backward.outputs, strict=True) if is_float(t.dtype)]
         arguments = (*self._saved, *seeds)
         trace = current_trace()
@@ -75,7 +79,7 @@ class Pullback:
 
 
 def matching_leaves(
-    tree: Any, spec: optree.PyTreeSpec, types: Sequence[TensorType], what: str, of: str, function: Function
+    tree: Any, spec: optree.PyTreeSpec, expected: Sequence[TensorType], what: str, of: str, function: Function
 ) -> list[Any]:
     """The leaves of a tangent or cotangent, in the dtypes that they must have.
 
@@ -88,7 +92,7 @@ def matching_leaves(
             f"Give one array for each array of {of}."
         )
     converted: list[Any] = []
-    for k, (leaf, t) in enumerate(zip(leaves, types, strict=True)):
+    for k, (leaf, t) in enumerate(zip(leaves, expected, strict=True)):
         if not is_float(t.dtype):  # takes no cotangent: whatever was given is not looked at
             converted.append(leaf)
             continue
@@ -191,11 +195,11 @@ class JvpFunction(Transformed):
         """The leaves of the tangents, checked against those of the primals."""
         chosen = self._argument_positions(call)
         primals, tree = flatten(tuple(call.args[k] for k in chosen))
-        types = [t.value.type if isinstance(t, Tracer) else type_of(t) for t in primals]
+        found = [t.value.type if isinstance(t, Tracer) else type_of(t) for t in primals]
         paths = self._signature.leaf_paths(flatten((call.args, call.kwargs))[1], call)
         names = [paths[k] for k in self._wrt(call, flatten((call.args, call.kwargs))[1])[0]]
-        check_wrt(types, names, self._function, "jvp")
-        return matching_leaves(tuple(tangents), tree, types, "tangent", "the primals", self._function)
+        check_wrt(found, names, self._function, "jvp")
+        return matching_leaves(tuple(tangents), tree, found, "tangent", "the primals", self._function)
 
     def _build(self, arguments: Arguments, recorder: Recorder) -> Specialisation:
         specs = [spec_of(k) for k in arguments.keys]
@@ -216,25 +220,69 @@ def _derive_jvp(traced: Traced) -> tuple[Graph, optree.PyTreeSpec]:
     return jvp_graph(traced.graph, traced.wrt), flatten((tree, tree))[1]
 
 
-_functions: weakref.WeakKeyDictionary[Any, dict[Any, Transformed]] = weakref.WeakKeyDictionary()
+#: Pointwise functions by what they do, the most recently used last.
+_kept_functions: collections.OrderedDict[Any, Transformed] = collections.OrderedDict()
+_kept_lock = threading.Lock()
+_KEPT = 128
 
 
 def vjp_function(fun: Callable[..., Any], argnums: tuple[int, ...] | None = None) -> VjpFunction:
-    """The VjpFunction of a function, kept as long as the function lives."""
-    return _kept(fun, ("vjp", argnums), lambda: VjpFunction(fun, argnums))
+    """The VjpFunction of a function. It is kept, so that the next call with the same function finds its programs."""
+    return _kept(fun, ("vjp", argnums), lambda f: VjpFunction(f, argnums))
 
 
 def jvp_function(fun: Callable[..., Any], argnums: tuple[int, ...] | None = None) -> JvpFunction:
-    """The JvpFunction of a function, kept as long as the function lives."""
-    return _kept(fun, ("jvp", argnums), lambda: JvpFunction(fun, argnums))
+    """The JvpFunction of a function. It is kept, so that the next call with the same function finds its programs."""
+    return _kept(fun, ("jvp", argnums), lambda f: JvpFunction(f, argnums))
 
 
-def _kept(fun: Any, key: Any, make: Callable[[], Any]) -> Any:
-    try:
-        table = _functions.setdefault(fun, {})
-    except TypeError:  # can't be hashed, or not be referred to weakly
-        return make()
-    found = table.get(key)
-    if found is None:
-        found = table.setdefault(key, make())
+def _kept(fun: Any, kind: Any, make: Callable[[Any], Any]) -> Any:
+    if current_trace() is not None:
+        return make(fun)
+    parts = _parts(fun)
+    key = (kind, *(("code", p) if isinstance(p, types.CodeType) else id(p) for p in parts))
+    with _kept_lock:
+        found = _kept_functions.get(key)
+        if found is None:
+            found = _kept_functions[key] = make(_frozen(fun))
+            found._parts = parts  # pyright: ignore[reportAttributeAccessIssue]  # keeps alive what the ids were taken of
+        _kept_functions.move_to_end(key)
+        while len(_kept_functions) > _KEPT:
+            _kept_functions.popitem(last=False)
     return found
+
+
+def _parts(fun: Any) -> tuple[Any, ...]:
+    """What a callable is made of. Two callables with identical parts do the same, as two evaluations of one lambda
+    expression over the same variables."""
+    if isinstance(fun, types.MethodType):
+        return ("method", *_parts(fun.__func__), fun.__self__)
+    if isinstance(fun, BoundTransformed):
+        return ("method", fun._transformed, fun.__self__)
+    if not _can_freeze(fun):
+        return (fun,)
+    cells = [cell.cell_contents for cell in fun.__closure__ or ()]
+    defaults = [*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()]
+    return (fun.__code__, fun.__globals__, *cells, "defaults", *defaults)
+
+
+def _can_freeze(fun: Any) -> bool:
+    """Is it a plain function that does not assign to its closure variables, all of which have values?"""
+    if not isinstance(fun, types.FunctionType) or fun.__dict__:
+        return False
+    if reads_of(fun.__code__).stored.intersection(fun.__code__.co_freevars):
+        return False
+    try:
+        return all(cell.cell_contents is not fun for cell in fun.__closure__ or ())
+    except ValueError:
+        return False
+
+
+def _frozen(fun: Any) -> Any:
+    """A copy of a function with closure variables of its own: they keep the values that they have now."""
+    if not _can_freeze(fun) or not fun.__closure__:
+        return fun
+    cells = tuple(types.CellType(cell.cell_contents) for cell in fun.__closure__)
+    copy = types.FunctionType(fun.__code__, fun.__globals__, fun.__name__, fun.__defaults__, cells)
+    copy.__kwdefaults__, copy.__qualname__, copy.__module__ = fun.__kwdefaults__, fun.__qualname__, fun.__module__
+    return copy

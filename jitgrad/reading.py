@@ -16,6 +16,10 @@ class Readable:
     def _specialise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Specialisation:
         raise NotImplementedError
 
+    def _input_notes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+        """What is done to these arguments at each call before the program runs."""
+        return []
+
     def ir(self, *args: Any, stage: str | None = None, **kwargs: Any) -> str:
         """The graph and the loop program, stage by stage, each with its title; or one stage.
 
@@ -52,5 +56,5 @@ class Readable:
         if program.guards:
             lines.append("captured as constants:")
             lines += [f"  {guard.describe()}" for guard in program.guards]
-        lines += program.notes + self._history
+        lines += self._input_notes(args, kwargs) + program.notes + self._history
         return "\n".join(lines) + "\n"

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import optree
 
 from jitgrad import config as _config
-from jitgrad.errors import ArgumentError, IRError
+from jitgrad.errors import ArgumentError, DifferentiationError, IRError
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.guards import first_change
 from jitgrad.frontend.signature import (
@@ -35,6 +35,7 @@ from jitgrad.frontend.signature import (
     prepare_leaf,
     spec_of,
     unflatten,
+    why_converted,
 )
 from jitgrad.frontend.tracer import Trace, Tracer, innermost_trace
 from jitgrad.ir.core import Graph
@@ -181,10 +182,20 @@ class Transformed(Readable):
             return f"argument {self._signature.leaf_paths(tree, call)[len(keys)]} of {self._function.name}"
 
         for leaf in leaves:
+            if isinstance(leaf, complex) or getattr(getattr(leaf, "dtype", None), "kind", "") == "c":
+                self._refuse_complex(path())
             key, value = prepare_leaf(leaf, path)
             keys.append(key)
             prepared.append(value)
         return Arguments(call, tree, tuple(keys), tuple(prepared))
+
+    def _refuse_complex(self, path: str) -> None:
+        if not isinstance(self._transform, Jit):
+            raise DifferentiationError(
+                f"{path} is complex. {self._transform.name} is defined for real numbers only here. "
+                "Pass the real and the imaginary part as two arguments.",
+                self._function.location,
+            )
 
     def _key(self, arguments: Arguments) -> Hashable:
         static = tuple((where, type(value), value) for where, value in arguments.call.static)
@@ -366,6 +377,17 @@ class Transformed(Readable):
         arguments = self._arguments(args, kwargs)
         return self._find(arguments) or self._compile(arguments)
 
+    def _input_notes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+        call = self._signature.split(args, kwargs)
+        leaves, tree = flatten((call.args, call.kwargs))
+        prepared = self._prepare(call, leaves, tree).leaves
+        paths = self._signature.leaf_paths(tree, call)
+        return [
+            f"argument {path} is copied at each call: {why_converted(leaf)}"
+            for path, leaf, used in zip(paths, leaves, prepared, strict=True)
+            if used is not leaf and type(leaf) not in (int, bool)
+        ]
+
     def traced_graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The graph as it was traced, before differentiation. Nothing is compiled."""
         arguments = self._arguments(args, kwargs)
@@ -385,12 +407,15 @@ class BoundTransformed:
 
     def __init__(self, transformed: Transformed, obj: Any) -> None:
         self._transformed, self.__self__ = transformed, obj
-        self.__wrapped__ = transformed.__wrapped__.__get__(obj)
         self.__name__ = getattr(transformed, "__name__", "method")
         self.__doc__ = transformed.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._transformed._call((self.__self__, *args), kwargs)
+
+    @property
+    def __wrapped__(self) -> Any:
+        return self._transformed.__wrapped__.__get__(self.__self__)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._transformed, name)

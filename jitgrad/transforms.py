@@ -167,7 +167,7 @@ def positions(argnums: Sequence[int], n_args: int, function: Function) -> list[i
         n = k + n_args if k < 0 else k
         if not 0 <= n < n_args:
             raise ArgumentError(
-                f"argnums has {k}, but {function.name} was called with {n_args} positional arguments. "
+                f"argnums has {k}, but the number of positional arguments of {function.name} is {n_args}. "
                 "Only arguments passed by position, or by the name of a positional parameter, can be differentiated.",
                 function.location,
             )

@@ -20,9 +20,8 @@ from jitgrad.ir.core import Builder, Graph, Op, Value
 from jitgrad.ops.op import Elementwise
 
 #: Ops besides the elementwise ones that are cheap to run twice.
-_CHEAP = frozenset(
-    ("constant", "iota", "reshape", "transpose", "broadcast_to", "slice", "pad", "concatenate", "gather", "cast", "where")
-)
+_CHEAP = {"constant", "iota", "reshape", "transpose", "broadcast_to", "slice", "pad", "concatenate"}
+_CHEAP |= {"gather", "cast", "where", "stop_gradient"}
 #: What one more saved array costs, in bytes: an allocation, and a slot in two calls.
 _OVERHEAD = 64
 _INFINITE = 1 << 60

@@ -84,13 +84,16 @@ class Recorder:
             if () in chains and is_user_function(call):
                 self.watch(call, value, f"{name}.__call__")
 
-    def _note_attributes(self, obj: Any, name: str, chains: Iterable[Chain], *, weakly: bool = False) -> None:
-        """Guard the attributes that are read from an object: from its ``__dict__``, its slots or its class."""
+    def _note_attributes(self, obj: Any, name: str, chains: Iterable[Chain]) -> None:
+        """Guard the attributes that are read from an object: from its ``__dict__``, its slots or its class.
+
+        The object of a method is not kept alive by that; other objects are, by the guards of the names they have.
+        """
         rest: dict[str, set[Chain]] = {}
         for chain in chains:
             if chain:
                 rest.setdefault(chain[0], set()).add(chain[1:])
-        owner: Callable[[], Any] = weakref.ref(obj) if weakly else lambda: obj
+        owner = _reference(obj)
         for attribute, tails in rest.items():
             self._note_attribute(obj, owner, name, attribute, tails)
 
@@ -139,22 +142,19 @@ class Recorder:
     def note_self(self, function: Any, bound: Any) -> None:
         """Guard what a method reads from its object, without keeping the object alive."""
         if is_user_function(function):
-            self._note_bound(function, bound, "self", weakly=True)
+            self._note_bound(function, bound, "")
 
-    def _note_bound(self, function: Any, bound: Any, name: str, *, weakly: bool = False) -> None:
+    def _note_bound(self, function: Any, bound: Any, name: str) -> None:
         code = function.__code__
         if not code.co_argcount:
             return
         variable = code.co_varnames[0]
         reads = reads_of(code)
         chains = set(reads.locals.get(variable, ()))
-        label = variable if weakly else name.rpartition(".")[0] or variable
+        label = name.rpartition(".")[0] or variable
         if () in chains or reads.uses_super:
             chains.update((attribute,) for attribute in getattr(bound, "__dict__", {}))
-        try:
-            self._note_attributes(bound, label, chains, weakly=weakly)
-        except TypeError:  # no weak references to it
-            self._note_attributes(bound, label, chains)
+        self._note_attributes(bound, label, chains)
 
     def _note_global(self, scope: dict[str, Any], name: str, chains: Any) -> None:
         key = ("global", id(scope), name)
@@ -312,6 +312,14 @@ def _import(recorder: Recorder, name: str, *args: Any, **kwargs: Any) -> Any:
     """``__import__`` inside a traced function."""
     module = builtins.__import__(name, *args, **kwargs)
     return recorder.substitute(module)
+
+
+def _reference(obj: Any) -> Callable[[], Any]:
+    """A weak reference, where the object has them."""
+    try:
+        return weakref.ref(obj)
+    except TypeError:
+        return lambda: obj
 
 
 def call_method(obj: Any) -> Any:

@@ -175,6 +175,15 @@ def _check_dtype(dtype: np.dtype, path: Callable[[], str]) -> None:
         )
 
 
+def why_converted(leaf: Any) -> str:
+    """Why :func:`prepare_leaf` did not take a leaf as it is."""
+    if type(leaf) is not np.ndarray:
+        return f"it is of type {type(leaf).__name__}"
+    if not leaf.dtype.isnative:
+        return f"its byte order ({leaf.dtype.str}) is not the machine's"
+    return "it is not aligned" if leaf.flags.c_contiguous else "it is not C-contiguous"
+
+
 class Identity:
     """A static argument that is compared by identity and not kept alive: the object of a method."""
 

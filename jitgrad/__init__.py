@@ -1,0 +1,40 @@
+"""jitgrad: a just-in-time compiler for NumPy programs and their derivatives.
+
+>>> import numpy as np
+>>> import jitgrad as jg
+>>> @jg.grad
+... def loss(w, x, y):
+...     return np.mean((np.tanh(x @ w) - y) ** 2)
+"""
+
+from jitgrad import config, errors
+from jitgrad.api import compile, grad, hessian, jacobian, jit, jvp, trace, value_and_grad, vjp
+from jitgrad.ir.core import Builder, Graph
+from jitgrad.ir.interpret import interpret
+from jitgrad.ir.parser import parse
+from jitgrad.ir.types import TensorType, f32, f64, i32, i64
+from jitgrad.ir.types import bool_ as bool_
+
+__all__ = [
+    "Builder",
+    "Graph",
+    "TensorType",
+    "bool_",
+    "compile",
+    "config",
+    "errors",
+    "f32",
+    "f64",
+    "grad",
+    "hessian",
+    "i32",
+    "i64",
+    "interpret",
+    "jacobian",
+    "jit",
+    "jvp",
+    "parse",
+    "trace",
+    "value_and_grad",
+    "vjp",
+]
