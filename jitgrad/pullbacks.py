@@ -140,13 +140,14 @@ class VjpFunction(Transformed):
         traced = self._trace(arguments, specs, recorder)
         joint, split = _split(traced, optimised=True)
         backward = Backward(traced, split)
-        stages = [("traced", traced.graph), ("differentiated", joint), ("backward", split.backward)]
+        stages = [*traced.stages, ("differentiated", joint), ("backward", split.backward)]
         flat = flatten([0] * len(split.forward.results))[1]
         program = Specialisation(
             [*stages, ("forward", split.forward)], specs, arguments.keys, flat, recorder.guards, backward
         )
         saved = ", ".join(f"{p.name or 'unnamed'} {p.type}" for p in split.backward.params[: split.n_residuals])
         again = ", ".join(dict.fromkeys(op.name for op in split.recomputed))
+        program.notes += traced.notes
         program.notes.append(f"saved between forward and backward: {saved or 'nothing'}")
         program.notes.append(f"recomputed in the backward part: {again or 'nothing'}")
         return program
@@ -206,8 +207,10 @@ class JvpFunction(Transformed):
         traced = self._trace(arguments, specs, recorder)
         graph, result = _derive_jvp(traced)
         tangents = [LeafSpec(specs[k].type, False, not specs[k].type.shape) for k in traced.wrt]
-        stages = [("traced", traced.graph), ("differentiated", graph)]
-        return Specialisation(stages, [*specs, *tangents], arguments.keys, result, recorder.guards)
+        stages = [*traced.stages, ("differentiated", graph)]
+        program = Specialisation(stages, [*specs, *tangents], arguments.keys, result, recorder.guards)
+        program.notes += traced.notes
+        return program
 
     def _inline_at(self, call: Call, directions: list[Any], outer: Trace) -> tuple[Any, Any]:
         traced, inputs = self._trace_inner(call, outer, current_recorder() or Recorder())

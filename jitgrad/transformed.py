@@ -233,10 +233,12 @@ class Transformed(Readable):
         specs = [spec_of(k) for k in arguments.keys]
         traced = self._trace(arguments, specs, recorder)
         derived = self._transform.derive(traced)
-        stages = [("traced", traced.graph)]
+        stages = traced.stages
         if derived.graph is not traced.graph:
             stages.append(("differentiated", derived.graph))
-        return Specialisation(stages, specs, arguments.keys, derived.result, recorder.guards)
+        program = Specialisation(stages, specs, arguments.keys, derived.result, recorder.guards)
+        program.notes += traced.notes
+        return program
 
     def _trace(self, arguments: Arguments, specs: Sequence[LeafSpec], recorder: Recorder) -> Traced:
         call, tree = arguments.call, arguments.tree
@@ -252,7 +254,7 @@ class Transformed(Readable):
         graph, result = run_traced(self._fun, trace, recorder, args, kwargs, self._function.name)
         if trace.captures:
             raise CapturesTracer
-        return Traced(self._function, graph, result, tuple(wrt), tuple(wrt_trees))
+        return Traced.prepared(self._function, graph, result, wrt, wrt_trees)
 
     def _wrt(self, call: Call, tree: optree.PyTreeSpec) -> tuple[list[int], list[optree.PyTreeSpec]]:
         """The leaves of the differentiated arguments, and the structures of those."""
@@ -319,7 +321,7 @@ class Transformed(Readable):
             traced_args[k] = unflatten(shape, [next(params) for _ in range(shape.num_leaves)])
         args, kwargs = call.rebuild(traced_args, call.kwargs)
         graph, result = run_traced(self._fun, inner, recorder, args, kwargs, self._function.name)
-        traced = Traced(self._function, graph, result, tuple(range(len(lifted))), tuple(trees))
+        traced = Traced.prepared(self._function, graph, result, range(len(lifted)), trees)
         return traced, lifted + [c for c, _ in inner.captures]
 
     # -- the cache ----------------------------------------------------------------------------------------------

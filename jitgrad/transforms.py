@@ -18,6 +18,7 @@ from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.ir.core import Block, Graph
 from jitgrad.ir.location import Location
 from jitgrad.ir.types import TensorType, is_float
+from jitgrad.passes import pipeline
 
 
 class Function(NamedTuple):
@@ -31,13 +32,35 @@ class Traced(NamedTuple):
     """A function's graph, and the structure of its result. Results of the graph are the leaves of that structure.
 
     ``wrt`` are the parameters that belong to the differentiated arguments, ``wrt_trees`` one structure an argument.
+    ``original`` is the graph as it was traced; ``graph`` has the stable rewrites, which ``notes`` lists.
     """
 
     function: Function
     graph: Graph
     result: optree.PyTreeSpec
-    wrt: tuple[int, ...] = ()
-    wrt_trees: tuple[optree.PyTreeSpec, ...] = ()
+    wrt: tuple[int, ...]
+    wrt_trees: tuple[optree.PyTreeSpec, ...]
+    original: Graph
+    notes: tuple[str, ...]
+
+    @classmethod
+    def prepared(
+        cls,
+        function: Function,
+        graph: Graph,
+        result: optree.PyTreeSpec,
+        wrt: Sequence[int],
+        wrt_trees: Sequence[optree.PyTreeSpec],
+    ) -> Traced:
+        """Rewrite a traced graph into its stable form, which must come before differentiation."""
+        notes: list[str] = []
+        stable = pipeline.prepare(graph, notes)
+        return cls(function, stable, result, tuple(wrt), tuple(wrt_trees), graph, tuple(notes))
+
+    @property
+    def stages(self) -> list[tuple[str, Graph]]:
+        """The traced graph, and the rewritten one if anything was rewritten."""
+        return [("traced", self.original)] + ([("prepared", self.graph)] if self.notes else [])
 
 
 class Derived(NamedTuple):
