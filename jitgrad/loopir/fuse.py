@@ -103,6 +103,8 @@ _CHEAP = frozenset(
 )
 #: A store and a load of one element cost about as much as this many operations.
 MEMORY_COST = 4
+#: Longest chain of operations in one expression. Beyond it a value is stored, so that no walk over expressions is deep.
+MAX_DEPTH = 32
 #: How far back a nest looks for one to merge with, in statements that it does not depend on.
 WINDOW = 24
 
@@ -277,9 +279,11 @@ def _substitute(body: Sequence[Stmt], definitions: Sequence[Definition | None], 
 
     for s, d in zip(body, definitions, strict=True):
         if d is not None and d.buffer in inlined:
-            ready[d.buffer] = d._replace(value=replace(d.value))
-        else:
-            yield rebuild(s, replace, replace_store)
+            value = replace(d.value)
+            if value.depth <= MAX_DEPTH:
+                ready[d.buffer] = d._replace(value=value)
+                continue
+        yield rebuild(s, replace, replace_store)
 
 
 def _replace_dynamic(e: Dim, replace: Callable[[Expr], Expr]) -> Dim:
@@ -434,11 +438,15 @@ def merge(program: Program, notes: list[str]) -> Program:
     updated = {t for t, n in counts.items() if n > 1}
     done: list[Stmt] = []
     fills: dict[Buffer, Stmt] = {}
+    seen: set[Buffer] = set()
     fused = 0
     for s in program.body:
-        if (filled := _fills(s)) in updated and filled is not None:
+        # Only the first access of a buffer may be put off: a later fill must stay after what came before it.
+        if (filled := _fills(s)) in updated and filled is not None and filled not in seen:
             fills[filled] = s
+            seen.add(filled)
             continue
+        seen |= _touched(s)
         if _copies_update(s, updated):
             place = None
             done.append(s)
