@@ -7,18 +7,19 @@
 ...     return np.mean((np.tanh(x @ w) - y) ** 2)
 """
 
-from jitgrad import config, errors
-from jitgrad.api import compile, grad, hessian, jacobian, jit, jvp, trace, value_and_grad, vjp
+from jitgrad import config, errors, numpy, testing
+from jitgrad.api import compile, grad, hessian, jacobian, jit, jvp, stop_gradient, trace, value_and_grad, vjp
 from jitgrad.ir.core import Builder, Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.parser import parse
-from jitgrad.ir.types import TensorType, f32, f64, i32, i64
-from jitgrad.ir.types import bool_ as bool_
+from jitgrad.ir.types import TensorType, bool_, f32, f64, i32, i64
+from jitgrad.numpy import add_at, set_at
 
 __all__ = [
     "Builder",
     "Graph",
     "TensorType",
+    "add_at",
     "bool_",
     "compile",
     "config",
@@ -33,7 +34,11 @@ __all__ = [
     "jacobian",
     "jit",
     "jvp",
+    "numpy",
     "parse",
+    "set_at",
+    "stop_gradient",
+    "testing",
     "trace",
     "value_and_grad",
     "vjp",

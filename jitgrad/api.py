@@ -21,6 +21,9 @@ from typing import Any
 
 from jitgrad.compiler import Compiled, compile_graph
 from jitgrad.errors import ArgumentError
+from jitgrad.frontend.primitives import emit
+from jitgrad.frontend.signature import flatten, unflatten
+from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.core import Graph
 from jitgrad.jacobians import Jacobian
 from jitgrad.pullbacks import Pullback, jvp_function, vjp_function
@@ -132,6 +135,12 @@ def hessian(fun: Function | None = None, argnums: int | Sequence[int] = 0) -> An
     if fun is None:
         return lambda f: hessian(f, argnums)
     return jacobian(grad(fun, argnums), argnums)
+
+
+def stop_gradient(tree: Any) -> Any:
+    """The same values, held constant under differentiation. A tree of arrays gives a tree; plain values come back."""
+    leaves, spec = flatten(tree)
+    return unflatten(spec, [emit("stop_gradient", x) if isinstance(x, Tracer) else x for x in leaves])
 
 
 def trace(fun: Function, *args: Any, **kwargs: Any) -> Graph:

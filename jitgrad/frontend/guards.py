@@ -88,6 +88,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"another {type(value).__name__}"
 
 
+def _joined(name: str, change: str) -> str:
+    """``a`` and ``[0] was rebound`` make ``a[0] was rebound``."""
+    return name + ("" if change[0] in ".[" else " ") + change
+
+
 class Array(Snapshot):
     """An array: the same object, with the same bytes."""
 
@@ -144,7 +149,7 @@ class Items(Snapshot):
         for k, (item, old) in enumerate(zip(value, self.items, strict=True)):
             change = old.change(item)
             if change is not None:
-                return f"[{k}] {change}"
+                return _joined(f"[{k}]", change)
         return None
 
 
@@ -165,7 +170,7 @@ class Mapped(Snapshot):
         for k, old in self.items.items():
             change = old.change(value[k])
             if change is not None:
-                return f"[{k!r}] {change}"
+                return _joined(f"[{k!r}]", change)
         return None
 
 
@@ -201,7 +206,7 @@ class Attributes(Snapshot):
         for name, old in self.items.items():
             change = old.change(attributes.get(name, _MISSING))
             if change is not None:
-                return f".{name} {change}"
+                return _joined(f".{name}", change)
         return None
 
 
@@ -267,7 +272,7 @@ class Guard:
         change = self.snapshot.change(value)
         if change is None:
             return None
-        return self.name + ("" if change[0] in ".[" else " ") + change
+        return _joined(self.name, change)
 
     def describe(self) -> str:
         """``W: array f64(3, 3), compared at each call``."""

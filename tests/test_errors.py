@@ -1,0 +1,155 @@
+"""The errors of the transformations: what, why, what to do, and where."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import jitgrad as jg
+from jitgrad.errors import ArgumentError, DifferentiationError, DtypeError, JitgradError, LeakedTracerError
+
+X = np.ones(3)
+
+
+def vector(x):
+    return x * 2
+
+
+def test_errors_name_the_function_and_its_line():
+    with pytest.raises(DifferentiationError) as caught:
+        jg.grad(vector)(X)
+    error = caught.value
+    assert error.location is not None
+    assert error.location.file == __file__ and error.location.function == "vector"
+    assert error.location.line == vector.__code__.co_firstlineno
+    assert "def vector(x):" in str(error)
+
+
+def test_the_line_is_that_of_def_under_decorators():
+    @jg.grad
+    @jg.jit
+    def twice(x):
+        return x * 2
+
+    with pytest.raises(DifferentiationError, match=r"def twice\(x\):"):
+        twice(X)
+
+
+CASES = {
+    "array result": (lambda: jg.grad(vector)(X), "returns an array of type f64\\[3\\].*np.sum or np.mean"),
+    "tuple result": (lambda: jg.grad(lambda x: (x, x))(1.0), "a tuple of 2 arrays.*has_aux=True"),
+    "no result": (lambda: jg.grad(lambda x: None)(1.0), "returns None"),
+    "no pair": (lambda: jg.grad(lambda x: x, has_aux=True)(1.0), "must return a pair"),
+    "aux first": (lambda: jg.grad(lambda x: ({"a": x, "b": x}, x), has_aux=True)(1.0), "must return a pair"),
+    "integer argument": (lambda: jg.grad(vector)(3), "respect to x, which has type i64.*1.0"),
+    "bool argument": (lambda: jg.grad(vector)(True), "which has type bool"),
+    "integer leaf": (
+        lambda: jg.grad(lambda p: p["w"][0] * 2.0)({"w": [1.0, 2]}),
+        r"respect to p\['w'\]\[1\], which has type i64",
+    ),
+    "complex argument": (lambda: jg.grad(vector)(1j), "is complex.*real and the imaginary"),
+    "complex array": (lambda: jg.value_and_grad(vector)(np.ones(2, complex)), "is complex"),
+    "nothing": (lambda: jg.grad(lambda p, x: x)(None, 1.0), "nothing to differentiate"),
+    "integer result": (lambda: jg.grad(lambda x: np.argmax(x))(X), "returns a value of type i64.*Only floats"),
+    "bool result": (lambda: jg.grad(lambda x: x > 0)(1.0), "type bool"),
+    "integer inside": (lambda: jg.jit(lambda n: jg.grad(vector)(n))(3), "respect to x, which has type i64"),
+    "vjp of integers": (lambda: jg.vjp(vector, 3), "vjp of vector with respect to x, which has type i64"),
+    "jvp of integers": (lambda: jg.jvp(vector, (3,), (1.0,)), "jvp of vector with respect to x"),
+    "jacobian of integers": (lambda: jg.jacobian(lambda x: np.argmax(x))(X), "Only floats"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_cannot_be_differentiated(name):
+    call, text = CASES[name]
+    with pytest.raises(DifferentiationError, match=text) as caught:
+        call()
+    assert caught.value.message.count(". ") >= 1  # what and why, then what to do
+    assert caught.value.location is not None
+
+
+ARGUMENTS = {
+    "argnums out of range": (lambda: jg.grad(vector, argnums=2)(1.0), "argnums has 2"),
+    "argnums twice": (lambda: jg.grad(lambda x, y: x, argnums=(0, -2))(1.0, 2.0), "twice"),
+    "argnums empty": (lambda: jg.grad(vector, argnums=()), "argnums is \\(\\)"),
+    "argnums a name": (lambda: jg.grad(vector, argnums="x"), "argnums is 'x'"),
+    "argnums of a keyword": (lambda: jg.grad(lambda *, x: x)(x=1.0), "positional arguments of <lambda> is 0"),
+    "argnums of a static argument": (
+        lambda: jg.grad(jg.jit(lambda n, x: x * n, static_argnums=0))(2.0, 1.0),
+        "is static",
+    ),
+    "no function": (lambda: jg.grad(3), "not an object of type int"),
+    "unhashable static": (lambda: jg.jit(lambda x, n: x, static_argnums=1)(1.0, [1]), "unhashable list"),
+    "unknown static name": (lambda: jg.jit(lambda x: x, static_argnames="y"), "no parameter of that name"),
+    "static number out of range": (lambda: jg.jit(lambda x: x, static_argnums=1), "has 1 positional"),
+    "result of a wrong type": (lambda: jg.jit(lambda x: {"a": "text"})(1.0), r"the result \['a'\] of <lambda>"),
+    "jvp without tuples": (lambda: jg.jvp(vector, X, X), "Write jvp\\(f, \\(x,\\), \\(t,\\)\\)"),
+    "jvp of unequal lengths": (lambda: jg.jvp(vector, (X,), ()), "1 primals and 0 tangents"),
+    "tangent shape": (lambda: jg.jvp(vector, (X,), (np.ones(2),)), r"tangent of vector has shape \(2,\)"),
+    "tangent structure": (lambda: jg.jvp(vector, (X,), ([X],)), "the tangent of vector has the structure"),
+    "cotangent shape": (lambda: jg.vjp(vector, X)[1](1.0), r"cotangent of vector has shape \(\)"),
+    "cotangent structure": (lambda: jg.vjp(vector, X)[1]((X,)), "the cotangent of vector has the structure"),
+    "complex cotangent": (lambda: jg.vjp(vector, X)[1](X * 1j), "must be real"),
+    "compile a function": (lambda: jg.compile(vector), "jg.trace"),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_arguments_that_do_not_fit(name):
+    call, text = ARGUMENTS[name]
+    with pytest.raises(ArgumentError, match=text):
+        call()
+
+
+def test_missing_arguments_are_reported_by_python():
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        jg.jit(lambda x, y: x)(1.0)
+
+
+def test_errors_derive_from_what_numpy_code_catches():
+    with pytest.raises(TypeError):
+        jg.grad(vector)(X)
+    with pytest.raises(JitgradError):
+        jg.grad(vector)(X)
+
+
+def test_a_leaked_value():
+    leaked = []
+    jg.jit(lambda x: (leaked.append(x), x)[1])(1.0)
+    with pytest.raises(LeakedTracerError, match="was used outside"):
+        leaked[0] + 1
+    with pytest.raises(LeakedTracerError, match="was used outside"):
+        jg.jit(lambda x: x + 1)(leaked[0])
+
+
+def test_a_function_that_raises_can_be_called_again():
+    broken = [True]
+
+    @jg.jit
+    def f(x):
+        if broken[0]:
+            raise RuntimeError("not yet")
+        return x + 1
+
+    with pytest.raises(RuntimeError, match="not yet"):
+        f(1.0)
+    broken[0] = False
+    assert f(1.0) == 2
+
+
+def test_an_error_inside_can_be_caught_there():
+    inner = jg.jit(lambda x: x["missing"])
+
+    @jg.jit
+    def f(x):
+        try:
+            return inner({"x": x})
+        except KeyError:
+            return x * 2
+
+    assert f(3.0) == 6
+
+
+def test_dtype_errors_name_the_argument():
+    with pytest.raises(DtypeError, match="argument x of vector has dtype float16"):
+        jg.jit(vector)(np.ones(2, np.float16))
