@@ -41,6 +41,7 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
+    postorder,
 )
 from jitgrad.loopir.walk import buffers_of, statement_key, written
 
@@ -80,15 +81,14 @@ class KernelEmitter:
 
     def reads(self, e: Expr) -> frozenset[Any]:
         """The root buffers and locals that the value of an expression depends on."""
-        found = self._reads.get(e)
-        if found is None:
-            found = frozenset().union(*(self.reads(c) for c in e.children()))
-            if isinstance(e, Load):
-                found |= {e.buffer.root}
-            elif isinstance(e, Local):
-                found |= {e}
-            self._reads[e] = found
-        return found
+        for part in postorder(e, self._reads.__contains__):
+            found = frozenset().union(*(self._reads[c] for c in part.children()))
+            if isinstance(part, Load):
+                found |= {part.buffer.root}
+            elif isinstance(part, Local):
+                found |= {part}
+            self._reads[part] = found
+        return self._reads[e]
 
     def forget(self, changed: Iterable[Any]) -> None:
         """Drop every known value that was computed from something in ``changed``."""
@@ -100,13 +100,13 @@ class KernelEmitter:
             for e in stale:
                 del scope.values[e]
 
+    def _known(self, e: Expr) -> bool:
+        return any(e in scope.values for scope in self.scopes)
+
     def expr(self, e: Expr) -> Any:
-        for scope in self.scopes:
-            if e in scope.values:
-                return scope.values[e]
-        value = self._compute(e)
-        self.scopes[-1].values[e] = value
-        return value
+        for part in postorder(e, self._known):
+            self.scopes[-1].values[part] = self._compute(part)
+        return next(scope.values[e] for scope in self.scopes if e in scope.values)
 
     def _compute(self, e: Expr) -> Any:
         if isinstance(e, Const):

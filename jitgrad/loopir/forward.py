@@ -31,6 +31,7 @@ from jitgrad.loopir.nodes import (
 from jitgrad.loopir.walk import expressions, loads, read_roots, rebuild, statements, subexpressions, written
 
 Key = tuple[Buffer, Dim]
+_MAX_DEPTH = 32
 
 
 def _key(buffer: Buffer, index: Sequence[Dim]) -> Key:
@@ -71,7 +72,7 @@ def forward(program: Program) -> Program:
     return drop_dead_stores(with_body(program, (_forward(s, _Known()) for s in program.body)))
 
 
-def _apply(e: Expr, known: _Known, memo: dict[Expr, Expr]) -> Expr:
+def _apply(e: Expr, known: _Known) -> Expr:
     """The expression with known elements replaced."""
     hits: dict[Expr, Expr] = {
         p: known.values[k]
@@ -91,11 +92,11 @@ def _forward(s: Stmt, known: _Known) -> Stmt:
             return While(s.cond, inner)
         return dataclasses.replace(s, body=inner)
     if isinstance(s, If):
-        cond = _apply(s.cond, known, {})
+        cond = _apply(s.cond, known)
         new = If(cond, _forward_all(s.then, known.copy()), _forward_all(s.orelse, known.copy()))
         known.forget(written((s,)))
         return new
-    new = rebuild(s, lambda e: _apply(e, known, {}))
+    new = rebuild(s, lambda e: _apply(e, known))
     if isinstance(new, Store):
         known.forget({new.buffer.root})
         if new.mode == "=":
@@ -108,7 +109,18 @@ def _forward(s: Stmt, known: _Known) -> Stmt:
 
 
 def _forward_all(stmts: Iterable[Stmt], known: _Known) -> tuple[Stmt, ...]:
-    return tuple(_forward(s, known) for s in stmts)
+    """As :func:`_forward`. A value that has become a long chain of operations gets a local, which is forwarded in its
+    place: without that, a fused nest of many steps would be one expression, too deep to walk."""
+    result: list[Stmt] = []
+    for s in stmts:
+        new = _forward(s, known)
+        if isinstance(new, Store) and new.mode == "=" and new.value.depth > _MAX_DEPTH:
+            local = Local(f"{new.buffer.name}_", new.value.dtype)
+            result.append(Let(local, new.value))
+            new = dataclasses.replace(new, value=local)
+            known.learn(_key(new.buffer, new.index), local)
+        result.append(new)
+    return tuple(result)
 
 
 def drop_dead_stores(program: Program) -> Program:

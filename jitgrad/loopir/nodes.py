@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,8 +77,9 @@ _interned: weakref.WeakValueDictionary[Any, Expr] = weakref.WeakValueDictionary(
 class Expr:
     """A scalar expression of type ``dtype``. Operators build :class:`Scalar` nodes; numbers become constants."""
 
-    __slots__ = ("__weakref__", "_syms", "dtype")
+    __slots__ = ("__weakref__", "_syms", "depth", "dtype")
     dtype: np.dtype
+    depth: int  # operations on the longest path to a leaf
 
     @classmethod
     def _make(cls, key: tuple[Any, ...], **fields: Any) -> Any:
@@ -89,6 +90,7 @@ class Expr:
             found._syms = None
             for name, value in fields.items():
                 setattr(found, name, value)
+            found.depth = 1 + max((c.depth for c in found.children()), default=0)
             _interned[full] = found
         return found
 
@@ -247,7 +249,7 @@ class Local(Expr):
     __slots__ = ("name",)
 
     def __init__(self, name: str, dtype: np.dtype) -> None:
-        self.name, self.dtype, self._syms = name, dtype, frozenset()
+        self.name, self.dtype, self._syms, self.depth = name, dtype, frozenset(), 1
 
     def __repr__(self) -> str:
         return self.name
@@ -426,6 +428,25 @@ class Program:
         from jitgrad.loopir.walk import buffers_of
 
         return tuple(dict.fromkeys(t for s in self.body for t in buffers_of(s) if t.kind == "temp"))
+
+
+def postorder(e: Expr, done: Callable[[Expr], bool]) -> Iterator[Expr]:
+    """The subexpressions of ``e`` that are not done, operands first, without recursion.
+
+    The caller makes ``done`` true of each one before it asks for the next.
+    """
+    stack = [e]
+    while stack:
+        top = stack[-1]
+        if done(top):
+            stack.pop()
+            continue
+        missing = [c for c in top.children() if not done(c)]
+        if missing:
+            stack.extend(reversed(missing))
+        else:
+            stack.pop()
+            yield top
 
 
 def substitute_index(e: Dim, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Dim:

@@ -25,6 +25,7 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
+    postorder,
 )
 
 
@@ -117,14 +118,15 @@ def buffers_of(stmt: Stmt) -> list[Buffer]:
     order: dict[Buffer, None] = {}
     seen: set[Expr] = set()
 
-    def visit(e: Expr) -> None:
-        if e in seen:
-            return
-        seen.add(e)
-        if isinstance(e, Load):
-            order.setdefault(e.buffer.root)
-        for c in _ordered_children(e):
-            visit(c)
+    def visit(root: Expr) -> None:
+        stack = [root]
+        while stack:
+            e = stack.pop()
+            if e not in seen:
+                seen.add(e)
+                if isinstance(e, Load):
+                    order.setdefault(e.buffer.root)
+                stack.extend(reversed(_ordered_children(e)))
 
     for s in statements((stmt,)):
         if isinstance(s, LibCall):
@@ -203,7 +205,9 @@ class _Keys:
         return (type(t).__name__, self.dim(t.base), t.divisor, t.base.bounds[0])
 
     def expr(self, e: Expr) -> int:
-        return self.number(e, lambda: self._describe(e))
+        for part in postorder(e, self.numbers.__contains__):
+            self.number(part, lambda part=part: self._describe(part))
+        return self.numbers[e]
 
     def _describe(self, e: Expr) -> Any:
         if isinstance(e, Const):

@@ -169,3 +169,11 @@ def test_refusals_have_reasons():
     }""")
     fuse(lower(graph), notes)
     assert any("is stored" in n for n in notes)
+
+
+@pytest.mark.parametrize("shape", ["", "5"])
+def test_a_long_chain_compiles(shape):
+    """Fusion must not build an expression too deep to walk, nor a stack overflow in LLVM's passes."""
+    ops = ["%0: f64[S] = sin(%x)", *(f"%{k}: f64[S] = tanh(%{k - 1})" for k in range(1, 300))]
+    text = "graph f(%x: f64[S]) {\n" + "\n".join(ops) + "\nreturn %299\n}"
+    check(text.replace("S", shape))
