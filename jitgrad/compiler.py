@@ -6,8 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jitgrad.loopir.printer import print_program
-from jitgrad.loopir.verify import verify as verify_program
 
 from jitgrad import ops  # noqa: F401  (fills the table of ops)
 from jitgrad.codegen import python
@@ -19,6 +17,8 @@ from jitgrad.loopir.decompose import decompose
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
 from jitgrad.loopir.nodes import Program
+from jitgrad.loopir.printer import print_program
+from jitgrad.loopir.verify import verify as verify_program
 from jitgrad.passes import pipeline
 from jitgrad.runtime.compiled import Executable
 
