@@ -46,6 +46,10 @@ def jit(
     ``static_argnames`` name arguments that are Python values at trace time (an axis, a flag, a string): they must be
     hashable, and each new value compiles anew. Results are fresh arrays; scalars are NumPy scalars.
 
+    Global and closure variables, and attributes of objects, that the function reads are constants of the program.
+    They are compared at each call, and a change compiles anew; ``explain()`` lists them. That costs a pass over the
+    data of writable arrays, so big or changing data is better passed as an argument.
+
     >>> @jg.jit
     ... def f(x):
     ...     return np.sum(np.tanh(x) ** 2)

@@ -197,9 +197,10 @@ class JvpFunction(Transformed):
         chosen = self._argument_positions(call)
         primals, tree = flatten(tuple(call.args[k] for k in chosen))
         found = [t.value.type if isinstance(t, Tracer) else type_of(t) for t in primals]
-        paths = self._signature.leaf_paths(flatten((call.args, call.kwargs))[1], call)
-        names = [paths[k] for k in self._wrt(call, flatten((call.args, call.kwargs))[1])[0]]
-        check_wrt(found, names, self._function, "jvp")
+        if not found or not all(is_float(t.dtype) for t in found):  # naming the leaves takes time
+            whole = flatten((call.args, call.kwargs))[1]
+            paths = self._signature.leaf_paths(whole, call)
+            check_wrt(found, [paths[k] for k in self._wrt(call, whole)[0]], self._function, "jvp")
         return matching_leaves(tuple(tangents), tree, found, "tangent", "the primals", self._function)
 
     def _build(self, arguments: Arguments, recorder: Recorder) -> Specialisation:

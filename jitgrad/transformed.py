@@ -12,6 +12,7 @@ values only, it computes plain values.
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import warnings
 import weakref
@@ -164,6 +165,17 @@ class Transformed(Readable):
             numbers = tuple(k + 1 if k >= 0 else k for k in self._static[0])
             self._method = type(self)(self._fun, self._transform, numbers, self._static[1], method=True)
         return BoundTransformed(self._method, obj)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Transformed:
+        return self  # as a function
+
+    def __reduce__(self) -> Any:
+        """Pickled by name where it is found under its name, as a function is; else by what it was made of."""
+        found: Any = sys.modules.get(self.__module__)
+        name: str = getattr(self, "__qualname__", "")
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return name if found is self else (type(self), (self._fun, self._transform, *self._static))
 
     def __repr__(self) -> str:
         return f"<jitgrad.{self._transform.name} of {self._function.name}>"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import threading
 
 import numpy as np
@@ -188,6 +190,18 @@ def test_metadata():
     assert f.__name__ == "total" and f.__doc__ == total.__doc__ and f.__wrapped__ is total
     assert inspect.signature(f) == inspect.signature(total)
     assert repr(jg.grad(total)) == "<jitgrad.grad of total>"
+
+
+@jg.grad
+def decorated(x):
+    return x**2
+
+
+def test_copies_and_pickles():
+    assert copy.deepcopy(decorated) is decorated
+    assert pickle.loads(pickle.dumps(decorated)) is decorated
+    made = pickle.loads(pickle.dumps(jg.value_and_grad(total)))
+    assert made(X)[0] == pytest.approx(total(X))
 
 
 # -- gradients --------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import inspect
 import types
 import weakref
 from collections.abc import Callable, Iterable
@@ -329,7 +330,7 @@ def call_method(obj: Any) -> Any:
 
 def _lineage(obj: Any) -> tuple[type, ...]:
     """The classes in which an attribute of an object is looked up, but for those of Python itself."""
-    classes: list[type] = [*(type.mro(obj) if isinstance(obj, type) else ()), *type(obj).__mro__]
+    classes: list[type] = [*(inspect.getmro(obj) if isinstance(obj, type) else ()), *inspect.getmro(type(obj))]
     return tuple(c for c in classes if c is not object and (is_user_class(c) or c.__module__ != "builtins"))
 
 
