@@ -447,8 +447,10 @@ _refuse(np.copyto, "x = np.where(mask, source, x)")
 @implements(np.choose)
 def choose(a: ArrayLike, choices: Any, *, mode: str = "raise") -> Tracer:
     selector = lift_one(a, *choices)
-    stacked = HOOKS["stack"]([*np.broadcast_arrays(*choices)] if not contains_tracer(choices) else
-                             HOOKS["broadcast_arrays"](*choices))  # fmt: skip
+    if contains_tracer(choices):
+        stacked = HOOKS["stack"](HOOKS["broadcast_arrays"](*choices))
+    else:
+        stacked = lift_one(np.stack(np.broadcast_arrays(*choices)), selector)
     shape = broadcast_together(stacked.shape[1:], selector.shape)
     spread = broadcast_to(reshape(stacked, (stacked.shape[0], *[1] * (len(shape) - stacked.ndim + 1),
                                             *stacked.shape[1:])), (stacked.shape[0], *shape))  # fmt: skip

@@ -90,7 +90,7 @@ def stack(arrays: Any, axis: int = 0, *, dtype: Any = None, casting: str = "same
     return _join([insert_axes(t, [axis]) for t in tracers], axis, dtype)
 
 
-@implements(np.unstack)
+@implements(getattr(np, "unstack", None))  # NumPy 2.1
 def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Tracer, ...]:
     t = lift_one(x)
     moved = move_axis(t, axis_index(axis, t.ndim), 0)

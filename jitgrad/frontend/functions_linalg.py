@@ -91,12 +91,12 @@ def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1, dtype: Any = None
     return _batched("np.vecdot", a, b, "k", "k", "", dtype)
 
 
-@implements(np.matvec)
+@implements(getattr(np, "matvec", None))  # NumPy 2.2
 def matvec(x1: ArrayLike, x2: ArrayLike, /, *, dtype: Any = None) -> Tracer:
     return _batched("np.matvec", x1, x2, "ik", "k", "i", dtype)
 
 
-@implements(np.vecmat)
+@implements(getattr(np, "vecmat", None))  # NumPy 2.2
 def vecmat(x1: ArrayLike, x2: ArrayLike, /, *, dtype: Any = None) -> Tracer:
     return _batched("np.vecmat", x1, x2, "k", "kj", "j", dtype)
 

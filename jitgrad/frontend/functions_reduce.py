@@ -344,14 +344,14 @@ def cumprod(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> Tracer:
     return _scan("cumprod", a, axis, dtype)
 
 
-@implements(np.cumulative_sum)
+@implements(getattr(np, "cumulative_sum", None))  # NumPy 2.1
 def cumulative_sum(
     x: ArrayLike, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Tracer:
     return _with_initial(_scan("cumsum", x, _only_axis(x, axis), dtype), _only_axis(x, axis), include_initial, 0)
 
 
-@implements(np.cumulative_prod)
+@implements(getattr(np, "cumulative_prod", None))  # NumPy 2.1
 def cumulative_prod(
     x: ArrayLike, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Tracer:

@@ -171,7 +171,12 @@ def isclose(a: ArrayLike, b: ArrayLike, rtol: Any = 1e-5, atol: Any = 1e-8, equa
 
 @implements(np.allclose)
 def allclose(a: ArrayLike, b: ArrayLike, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Tracer:
-    return all_(isclose(a, b, rtol, atol, equal_nan))
+    return _python_bool(all_(isclose(a, b, rtol, atol, equal_nan)))
+
+
+def _python_bool(x: Tracer) -> Tracer:
+    """As a Python bool, which is what NumPy returns here."""
+    return Tracer(x.owner, x.value, "bool")
 
 
 @implements(np.array_equal)
@@ -183,12 +188,12 @@ def array_equal(a1: ArrayLike, a2: ArrayLike, equal_nan: bool = False) -> Any:
     if equal_nan:
         both = emit("logical_and", call_ufunc(np.isnan, x), call_ufunc(np.isnan, y))
         same = emit("logical_or", same, both)
-    return all_(same)
+    return _python_bool(all_(same))
 
 
 @implements(np.array_equiv)
 def array_equiv(a1: ArrayLike, a2: ArrayLike) -> Any:
-    return all_(call_ufunc(np.equal, a1, a2))
+    return _python_bool(all_(call_ufunc(np.equal, a1, a2)))
 
 
 @implements(np.isposinf)
@@ -291,8 +296,8 @@ def _gradient_along(x: Tracer, spacing: Any, axis: int, edge_order: int) -> Trac
     inner = (at(slopes, 0, n - 2) * right + at(slopes, 1, n - 1) * left) / (left + right)
     if edge_order == 2:
         k = n - 3
-        first = at(inner, 0, 1) - (at(slopes, 1, 2) - first) / (at(left, 0, 1) + at(right, 0, 1)) * at(left, 0, 1)
-        last = at(inner, k, k + 1) + (last - at(slopes, n - 3, n - 2)) / (
+        first = first - (at(slopes, 1, 2) - first) / (at(left, 0, 1) + at(right, 0, 1)) * at(left, 0, 1)
+        last = last + (last - at(slopes, n - 3, n - 2)) / (
             at(left, k, k + 1) + at(right, k, k + 1)
         ) * at(right, k, k + 1)
     return concatenate_([first, inner, last], axis)

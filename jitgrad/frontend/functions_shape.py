@@ -532,7 +532,7 @@ def _full_like(a: ArrayLike, fill: ArrayLike, dtype: Any, shape: Any) -> Tracer:
     return strong(broadcast_to(filled, target))
 
 
-@implements(np.astype)
+@implements(getattr(np, "astype", None))  # NumPy 2.1
 def astype_function(x: ArrayLike, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Tracer:
     return astype(lift_one(x), dtype)
 

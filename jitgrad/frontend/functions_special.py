@@ -172,7 +172,7 @@ def inv(
 def det(a: ArrayLike, overwrite_a: bool = False, check_finite: bool = True) -> Tracer:
     """In float64, as SciPy."""
     (m,) = square_matrix("scipy.linalg.det", a)
-    return emit("det", m)
+    return emit("det", cast(m, np.float64))
 
 
 @implements(spl.norm)

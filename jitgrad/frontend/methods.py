@@ -121,10 +121,10 @@ class ArrayMethods:
         return call(np.round, (self, decimals), {"out": out})
 
     def conj(self) -> Tracer:
-        return call(np.conjugate, (self,), {})
+        return self.copy()
 
     def conjugate(self) -> Tracer:
-        return call(np.conjugate, (self,), {})
+        return self.copy()
 
     def searchsorted(self, v: Any, side: str = "left", sorter: Any = None) -> Tracer:
         return call(np.searchsorted, (self, v), {"side": side, "sorter": sorter})

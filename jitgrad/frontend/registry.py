@@ -46,11 +46,15 @@ _IGNORABLE: dict[str, tuple[Any, ...]] = {
 
 
 def implements(*functions: Any) -> Callable[[F], F]:
-    """Decorator: the function handles these NumPy or SciPy functions for traced values."""
+    """Decorator: the function handles these NumPy or SciPy functions for traced values.
+
+    None is skipped: it stands for a function that the installed version does not have.
+    """
 
     def decorate(handler: F) -> F:
         for function in functions:
-            FUNCTIONS[function] = handler
+            if function is not None:
+                FUNCTIONS[function] = handler
         return handler
 
     return decorate

@@ -144,8 +144,8 @@ class Trace:
 
     def finish(self, outputs: Sequence[ArrayLike]) -> Graph:
         """The graph with these results. The trace is closed: its tracers can't be used any more."""
-        values = [self.own(self.lift(o)) for o in outputs]
         self._check_open()
+        values = [self.own(self.lift(o)) for o in outputs]
         self.closed = True
         return self.builder.build(*values)
 

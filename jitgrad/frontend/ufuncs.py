@@ -149,7 +149,11 @@ def _fits(number: int, dtype: np.dtype) -> bool:
 
 def _emit_loop(name: str, operands: list[Tracer], result: np.dtype) -> Tracer:
     """Emit the op for operands of one dtype; bool and integers have their own forms of some."""
+    if name.startswith("logical_"):
+        operands = [cast(t, bool_) for t in operands]
     kind = operands[0].dtype.kind
+    if name == "reciprocal" and kind in "iu":
+        return _integer_reciprocal(operands[0])
     if kind == "b" and name in _ON_BOOL:
         name = _ON_BOOL[name]
     elif kind in "iub" and (name in _ROUNDING or (kind == "b" and name == "absolute")):
@@ -160,6 +164,12 @@ def _emit_loop(name: str, operands: list[Tracer], result: np.dtype) -> Tracer:
         return full(operands[0], operands[0].shape, name == "isfinite", bool_)
     out = emit(name, *operands)
     return cast(out, result)
+
+
+def _integer_reciprocal(x: Tracer) -> Tracer:
+    """1 / x rounded towards zero: x where it is 1 or -1, else 0 (NumPy's result at 0 is undefined)."""
+    size = x if x.dtype.kind == "u" else emit("absolute", x)
+    return where(emit("equal", size, constant_like(x, 1)), x, constant_like(x, 0))
 
 
 # -- operators ---------------------------------------------------------------------------------------------------------
@@ -350,26 +360,31 @@ def _special(*ufuncs: np.ufunc) -> Callable[[Callable[..., Any]], Callable[..., 
     return decorate
 
 
-def _float_operand(ufunc: np.ufunc, x: ArrayLike, dtype: Any) -> Tracer:
+def _operand(ufunc: np.ufunc, x: ArrayLike, dtype: Any) -> Tracer:
+    """The operand of a ufunc of one argument, in the dtype of NumPy's loop."""
     (x,), _ = _loop_operands(ufunc, [x], dtype_argument(dtype), innermost_trace(x))
     return x
 
 
-@_special(np.positive, np.conjugate)
-def _identity(x: ArrayLike, dtype: Any = None) -> Tracer:
-    (x,) = lift(x)
-    return x if dtype is None else cast(x, dtype)
+@_special(np.positive)
+def _positive(x: ArrayLike, dtype: Any = None) -> Tracer:
+    return _operand(np.positive, x, dtype)
+
+
+@_special(np.conjugate)
+def _conjugate(x: ArrayLike, dtype: Any = None) -> Tracer:
+    return _operand(np.conjugate, x, dtype)
 
 
 @_special(np.deg2rad, np.radians)
 def _deg2rad(x: ArrayLike, dtype: Any = None) -> Tracer:
-    x = _float_operand(np.deg2rad, x, dtype)
+    x = _operand(np.deg2rad, x, dtype)
     return emit("multiply", x, constant_like(x, np.pi / 180.0))
 
 
 @_special(np.rad2deg, np.degrees)
 def _rad2deg(x: ArrayLike, dtype: Any = None) -> Tracer:
-    x = _float_operand(np.rad2deg, x, dtype)
+    x = _operand(np.rad2deg, x, dtype)
     return emit("multiply", x, constant_like(x, 180.0 / np.pi))
 
 
@@ -380,7 +395,7 @@ def _divmod(x: ArrayLike, y: ArrayLike, dtype: Any = None) -> tuple[Tracer, Trac
 
 @_special(np.modf)
 def _modf(x: ArrayLike, dtype: Any = None) -> tuple[Tracer, Tracer]:
-    x = _float_operand(np.sqrt, x, dtype)
+    x = _operand(np.sqrt, x, dtype)
     whole = emit("trunc", x)
     infinite = emit("isinf", x)
     fraction = where(infinite, constant_like(x, 0.0), emit("subtract", x, whole))
@@ -390,7 +405,7 @@ def _modf(x: ArrayLike, dtype: Any = None) -> tuple[Tracer, Tracer]:
 @_special(np.ldexp)
 def _ldexp(x: ArrayLike, n: ArrayLike, dtype: Any = None) -> Tracer:
     x, n = lift(x, n)
-    x = _float_operand(np.sqrt, x, dtype)
+    x = _operand(np.sqrt, x, dtype)
     # Two factors: 2**n alone overflows where x * 2**n does not.
     half = emit("floor_divide", n, constant_like(n, 2))
     rest = emit("subtract", n, half)
@@ -401,13 +416,13 @@ def _ldexp(x: ArrayLike, n: ArrayLike, dtype: Any = None) -> Tracer:
 @_special(sps.loggamma)
 def _loggamma(x: ArrayLike, dtype: Any = None) -> Tracer:
     """Of a real x: gammaln, and NaN for negative x, where the complex function has an imaginary part."""
-    x = _float_operand(sps.gammaln, x, dtype)
+    x = _operand(sps.loggamma, x, dtype)
     return where(emit("less", x, constant_like(x, 0.0)), constant_like(x, np.nan), emit("gammaln", x))
 
 
 @_special(sps.ndtr)
 def _ndtr(x: ArrayLike, dtype: Any = None) -> Tracer:
-    x = _float_operand(sps.erfc, x, dtype)
+    x = _operand(sps.ndtr, x, dtype)
     tail = emit("erfc", emit("multiply", x, constant_like(x, -np.sqrt(0.5))))
     return emit("multiply", tail, constant_like(x, 0.5))
 
@@ -415,7 +430,7 @@ def _ndtr(x: ArrayLike, dtype: Any = None) -> Tracer:
 @_special(sps.entr)
 def _entr(x: ArrayLike, dtype: Any = None) -> Tracer:
     """``-x log x``; 0 at 0, -inf below."""
-    x = _float_operand(sps.erf, x, dtype)
+    x = _operand(sps.entr, x, dtype)
     below = emit("less", x, constant_like(x, 0.0))
     return where(below, constant_like(x, -np.inf), emit("negative", emit("xlogy", x, x)))
 

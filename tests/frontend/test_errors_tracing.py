@@ -1,0 +1,199 @@
+"""What can't be traced: each case has its own error, with what, why, what to do, and the user's line."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+import scipy.special as sps
+from traced import trace
+
+import jitgrad.numpy as jnp
+from jitgrad.errors import (
+    ArgumentError,
+    ConcretizationError,
+    JitgradError,
+    LeakedTracerError,
+    MutationError,
+    UnsupportedError,
+)
+from jitgrad.frontend.registry import ADVICE, FUNCTIONS
+from jitgrad.frontend.tracer import Trace, Tracer
+from jitgrad.ir.types import TensorType, f64
+
+X = np.arange(1.0, 4.0)
+
+
+def use_if(x):
+    return x if x[0] > 0 else -x
+
+
+def use_while(x):
+    while x[0] > 0:
+        x = x - 1
+    return x
+
+
+def assign_item(x):
+    x[0] = 1.0
+    return x
+
+
+def assign_into_numpy(x):
+    out = np.zeros(3)
+    out[:] = x
+    return out
+
+
+def add_into_numpy(x):
+    out = np.zeros(3)
+    out += x
+    return out
+
+
+def add_to_item(x):
+    y = x * 2
+    y[[0, 1]] += 1.0
+    return y
+
+
+def add_to_slice(x):
+    y = x * 2
+    y[:2] += 1.0
+    return y
+
+
+def add_to_argument(x):
+    x += 1.0
+    return x
+
+
+CASES = {
+    "if": (use_if, ConcretizationError, "np.where"),
+    "while": (use_while, ConcretizationError, "used as a condition"),
+    "and": (lambda x: (x[0] > 0) and x, ConcretizationError, "condition"),
+    "not": (lambda x: not x[0], ConcretizationError, "condition"),
+    "in": (lambda x: 1.0 in list(x), ConcretizationError, "condition"),
+    "max": (lambda x: max(x[0], 1.0), ConcretizationError, "np.maximum"),
+    "sorted": (lambda x: sorted(x), ConcretizationError, "condition"),
+    "float": (lambda x: float(x[0]), ConcretizationError, "Python float"),
+    "math": (lambda x: math.sin(x[0]), ConcretizationError, "np.sin for math.sin"),
+    "int": (lambda x: int(x[0]), ConcretizationError, "Python int"),
+    "complex": (lambda x: complex(x[0]), ConcretizationError, "complex"),
+    "range": (lambda x: range(x[0]), ConcretizationError, "Sizes must be known"),
+    "list index": (lambda x: [1, 2][x[0]], ConcretizationError, "index of a list"),
+    "array": (lambda x: np.array(x), ConcretizationError, "NumPy array"),
+    "asarray": (lambda x: np.asarray(x), ConcretizationError, "jitgrad.numpy"),
+    "into numpy": (assign_into_numpy, ConcretizationError, "set_at"),
+    "item": (lambda x: x[0].item(), ConcretizationError, "item"),
+    "tolist": (lambda x: x.tolist(), ConcretizationError, "tolist"),
+    "tobytes": (lambda x: x.tobytes(), ConcretizationError, "bytes"),
+    "format": (lambda x: f"{x[0]:.3f}", ConcretizationError, "formatted"),
+    "percent": (lambda x: "%f" % x[0], ConcretizationError, "Python float"),  # noqa: UP031
+    "pickle": (lambda x: pickle.dumps(x), ConcretizationError, "pickled"),
+    "iterate scalar": (lambda x: list(x[0]), ConcretizationError, "scalar"),
+    "len of scalar": (lambda x: len(x[0]), ArgumentError, "scalar"),
+    "axis": (lambda x: np.sum(x, axis=x[0].astype(int)), ConcretizationError, "axis is the traced value"),
+    "shape": (lambda x: jnp.zeros(x[0].astype(int)), ConcretizationError, "known at trace time"),
+    "setitem": (assign_item, MutationError, r"jg\.set_at"),
+    "add to item": (add_to_item, MutationError, r"jg\.add_at"),
+    "add to slice": (add_to_slice, MutationError, r"jg\.add_at"),
+    "add to argument": (add_to_argument, MutationError, "into the argument x0"),
+    "add into numpy": (add_into_numpy, MutationError, "NumPy array"),
+    "sort in place": (lambda x: x.sort(), MutationError, "np.sort"),
+    "fill": (lambda x: x.fill(0.0), MutationError, "np.full_like"),
+    "resize": (lambda x: x.resize(2), MutationError, "np.reshape"),
+    "ufunc at": (lambda x: np.add.at(x, [0], 1.0), MutationError, r"jg\.add_at"),
+    "ufunc out": (lambda x: np.add(x, 1.0, out=np.zeros(3)), MutationError, "out="),
+    "ufunc where": (lambda x: np.add(x, 1.0, where=x > 0), UnsupportedError, "where="),
+    "ufunc reduceat": (lambda x: np.add.reduceat(x, [0, 1]), UnsupportedError, "np.add.reduceat"),
+    "ufunc": (lambda x: np.nextafter(x, 1.0), UnsupportedError, "np.nextafter"),
+    "scipy ufunc": (lambda x: sps.i0(x), UnsupportedError, "scipy.special.i0"),
+    "function": (lambda x: np.unwrap(x), UnsupportedError, "np.unwrap"),
+    "argument": (lambda x: np.mean(x, out=np.zeros(())), UnsupportedError, "out="),
+    "method": (lambda x: x.view(np.int64), UnsupportedError, "ndarray.view"),
+    "attribute": (lambda x: x.strides, UnsupportedError, "ndarray.strides"),
+    "lexsort": (lambda x: np.lexsort((x, x)), UnsupportedError, "np.lexsort"),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_errors(case) -> None:
+    f, error, message = case
+    with pytest.raises(error, match=message) as info:
+        trace(f, X)
+    text = str(info.value)
+    assert "test_errors_tracing.py" in text  # the user's line ...
+    assert info.value.location is not None
+    assert len(info.value.message.split(". ")) >= 2  # ... and more than the bare fact
+
+
+def test_a_scalar_assigned_into_a_numpy_array() -> None:
+    def f(x):
+        out = np.zeros(3)
+        out[0] = x[0]
+
+    with pytest.raises(ValueError, match="array element") as info:  # NumPy wraps the error that it meets
+        trace(f, X)
+    assert isinstance(info.value.__cause__, ConcretizationError)
+
+
+def test_unknown_attributes_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'foo'"):
+        trace(lambda x: x.foo, X)
+    with pytest.raises(AttributeError):
+        trace(lambda x: x.ctypes, X)
+
+
+def test_errors_name_where_the_value_was_made() -> None:
+    def f(x):
+        y = np.tanh(x)
+        return float(y[0])
+
+    with pytest.raises(ConcretizationError, match=r"made by reshape at test_errors_tracing\.py"):
+        trace(f, X)
+    with pytest.raises(ConcretizationError, match="argument x0"):
+        trace(lambda x: float(x), 1.0)
+
+
+def test_leaked_values() -> None:
+    kept: list[Tracer] = []
+
+    def f(x):
+        kept.extend([x, x * 2])
+        return x
+
+    trace(f, X)
+    for use in (lambda t: t + 1, lambda t: np.sin(t), lambda t: t[0], lambda t: t.sum(), lambda t: 1.0 * t,
+                lambda t: jnp.array([t, t])):  # fmt: skip
+        with pytest.raises(LeakedTracerError, match="argument x0"):
+            use(kept[0])
+        with pytest.raises(LeakedTracerError, match=r"made by multiply at test_errors_tracing\.py:\d+.*'f'"):
+            use(kept[1])
+    with pytest.raises(LeakedTracerError):
+        trace(lambda x: x + kept[1], X)
+    assert repr(kept[1]).startswith("<traced")
+
+
+def test_a_closed_trace() -> None:
+    t = Trace("f")
+    x = t.param(TensorType(f64, (3,)), "x")
+    t.close()
+    with pytest.raises(LeakedTracerError):
+        _ = x + 1
+
+
+def test_every_advice_is_for_an_unsupported_function() -> None:
+    assert not set(ADVICE) & set(FUNCTIONS)
+
+
+def test_every_dispatching_function_of_numpy_is_handled_or_refused() -> None:
+    """None of NumPy's functions may fall through to NumPy's own code with a traced argument."""
+    for name in dir(np):
+        function = getattr(np, name)
+        if not hasattr(function, "_implementation") or function in FUNCTIONS:
+            continue
+        with pytest.raises((JitgradError, TypeError)):
+            trace(lambda x: function(x), X)  # noqa: B023
