@@ -11,6 +11,7 @@ from jitgrad.config import current
 from jitgrad.errors import CompilationError
 from jitgrad.loopir.buffers import place
 from jitgrad.loopir.build import FAILURES
+from jitgrad.loopir.decompose import decompose
 from jitgrad.loopir.nodes import Program
 from jitgrad.runtime.native import compile_native
 from jitgrad.runtime.workspace import arena_address
@@ -29,14 +30,15 @@ class Executable:
         self.placement = place(program)
         self._specs = tuple((r.shape, r.dtype) for r in program.results)
         self._scalars = tuple(k for k, r in enumerate(program.results) if r.shape == ())
-        self._consts = tuple(c.data for c in program.constants)
         self._nbytes = self.placement.nbytes
         self._native: Any = None
         self.shared_kernels = 0
         backend = current().backend
         self.backend = backend
         if backend == "llvm":
-            self._native = compile_native(program, self.scalar_params, self.placement.offsets)
+            native = decompose(program)
+            self._consts = tuple(c.data for c in native.constants)
+            self._native = compile_native(native, self.scalar_params, self.placement.offsets)
             self.shared_kernels = self._native.shared
             self._entry = self._native.entry
         else:
@@ -53,6 +55,8 @@ class Executable:
 
         Results are fresh arrays; a 0-d result is a NumPy scalar. Raises what :data:`FAILURES` says.
         """
+        if type(leaves) is not tuple:
+            leaves = tuple(leaves)  # native code reads the items where a tuple has them
         outs = [np.empty(shape, dtype) for shape, dtype in self._specs]
         arena = arena_address(self._nbytes) if self._nbytes else 0
         status = self._entry(leaves, tuple(outs), self._consts, arena)
