@@ -28,7 +28,7 @@ from jitgrad.frontend.primitives import (
     transpose,
 )
 from jitgrad.frontend.registry import implements
-from jitgrad.frontend.tracer import ArrayLike, Tracer
+from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_, i64
 
@@ -167,9 +167,7 @@ def _sum_out(letters: str, t: Tracer, needed: set[str]) -> tuple[str, Tracer]:
     return "".join(c for c in letters if c in needed), reduce("sum", t, axes)
 
 
-def _multiply(
-    x: tuple[str, Tracer], y: tuple[str, Tracer], later: set[str], output: str | None
-) -> tuple[str, Tracer]:
+def _multiply(x: tuple[str, Tracer], y: tuple[str, Tracer], later: set[str], output: str | None) -> tuple[str, Tracer]:
     """The product of two operands, summed over what is not needed later."""
     (xs, a), (ys, b) = x, y
     xs, a = _sum_out(xs, a, later | set(ys))
@@ -190,5 +188,3 @@ def _spread(letters: str, t: Tracer, out: str) -> Tracer:
     t = transpose(t, order)
     extents = iter(t.shape)
     return reshape(t, [next(extents) if c in letters else 1 for c in out])
-
-

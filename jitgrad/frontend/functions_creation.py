@@ -8,8 +8,8 @@ import numpy as np
 
 from jitgrad.errors import ShapeError
 from jitgrad.frontend.primitives import (
-    broadcast_together,
     broadcast_to,
+    broadcast_together,
     cast,
     common_dtype,
     constant_like,
@@ -114,9 +114,25 @@ def _needs_static(name: str) -> Any:
     return handler
 
 
-for _f in (np.zeros, np.ones, np.empty, np.eye, np.identity, np.tri, np.indices, np.fromfunction, np.diag_indices,
-           np.tril_indices, np.triu_indices, np.arange, np.hanning, np.hamming, np.blackman, np.bartlett):  # fmt: skip
-    implements(_f)(_needs_static(f"np.{_f.__name__}"))
+for _name in [
+    "zeros",
+    "ones",
+    "empty",
+    "eye",
+    "identity",
+    "tri",
+    "indices",
+    "fromfunction",
+    "diag_indices",
+    "tril_indices",
+    "triu_indices",
+    "arange",
+    "hanning",
+    "hamming",
+    "blackman",
+    "bartlett",
+]:
+    implements(getattr(np, _name))(_needs_static(f"np.{_name}"))
 
 
 @implements(np.linspace)
@@ -155,8 +171,10 @@ def logspace(
     start: ArrayLike, stop: ArrayLike, num: int = 50, endpoint: bool = True, base: ArrayLike = 10.0,
     dtype: Any = None, axis: int = 0,
 ) -> Tracer:  # fmt: skip
-    exponents = linspace(start, stop, num, endpoint, axis=axis) if contains_tracer([start, stop]) else np.linspace(
-        start, stop, num, endpoint, axis=axis
+    exponents = (
+        linspace(start, stop, num, endpoint, axis=axis)
+        if contains_tracer([start, stop])
+        else np.linspace(start, stop, num, endpoint, axis=axis)
     )
     out = call_ufunc(np.power, base, exponents)
     return out if dtype is None else cast(out, dtype)
@@ -171,5 +189,3 @@ def geomspace(
     exponents = linspace(call_ufunc(np.log10, a), call_ufunc(np.log10, b), num, endpoint, axis=axis)
     out = call_ufunc(np.power, 10.0, exponents)
     return out if dtype is None else cast(out, dtype)
-
-

@@ -57,9 +57,7 @@ def _mismatch(function: str, a: Tracer, b: Tracer, why: str) -> ShapeError:
     )
 
 
-def _batched(
-    function: str, x: ArrayLike, y: ArrayLike, left: str, right: str, out: str, dtype: Any
-) -> Tracer:
+def _batched(function: str, x: ArrayLike, y: ArrayLike, left: str, right: str, out: str, dtype: Any) -> Tracer:
     """A product of the last axes (named by letters), broadcast over the axes before them."""
     a, b = lift(x, y)
     if a.ndim < len(left) or b.ndim < len(right):
@@ -387,9 +385,7 @@ def _splits(sizes: list[int]) -> dict[tuple[int, int], int]:
     for length in range(1, n):
         for i in range(n - length):
             j = i + length
-            options = [
-                (cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)
-            ]
+            options = [(cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)]
             cost[i, j], split[i, j] = min(options)
     return split
 
@@ -402,8 +398,19 @@ def _chain(tracers: Sequence[Tracer], split: dict[tuple[int, int], int], i: int,
 
 
 _SPECTRAL = "It is not supported yet. Use solve, cholesky, inv, det or slogdet where they will do."
-for _f in (np.linalg.eig, np.linalg.eigh, np.linalg.eigvals, np.linalg.eigvalsh, np.linalg.svd, np.linalg.svdvals,
-           np.linalg.qr, np.linalg.cond, np.linalg.matrix_rank, np.linalg.tensorinv, np.linalg.tensorsolve):  # fmt: skip
+for _f in (
+    np.linalg.eig,
+    np.linalg.eigh,
+    np.linalg.eigvals,
+    np.linalg.eigvalsh,
+    np.linalg.svd,
+    np.linalg.svdvals,
+    np.linalg.qr,
+    np.linalg.cond,
+    np.linalg.matrix_rank,
+    np.linalg.tensorinv,
+    np.linalg.tensorsolve,
+):
     ADVICE[_f] = _SPECTRAL
 ADVICE[np.linalg.lstsq] = ADVICE[np.linalg.pinv] = (
     "Use the normal equations where A has full rank: np.linalg.solve(A.T @ A, A.T @ b)."

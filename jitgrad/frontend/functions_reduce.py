@@ -11,8 +11,8 @@ from jitgrad.errors import DtypeError, ShapeError, UnsupportedError
 from jitgrad.frontend.primitives import (
     axis_index,
     axis_tuple,
-    broadcast_together,
     broadcast_to,
+    broadcast_together,
     cast,
     constant_like,
     dtype_argument,
@@ -93,9 +93,7 @@ def highest(dtype: np.dtype) -> Any:
     return np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max
 
 
-def _extremum(
-    name: str, a: ArrayLike, axis: Any, keepdims: Any, initial: Any, mask: Any
-) -> Tracer:
+def _extremum(name: str, a: ArrayLike, axis: Any, keepdims: Any, initial: Any, mask: Any) -> Tracer:
     x = lift_one(a, mask, initial)
     ufunc, neutral = (np.maximum, lowest) if name == "max" else (np.minimum, highest)
     axes = axis_tuple(axis, x.ndim)

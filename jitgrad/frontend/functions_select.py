@@ -67,7 +67,7 @@ def select(condlist: Sequence[ArrayLike], choicelist: Sequence[ArrayLike], defau
         )
     # One promotion over all choices, so that the first of them does not decide alone.
     values = [*choicelist, default]
-    peer = lift_one(list(condlist)[0], *condlist, *values)
+    peer = lift_one(next(iter(condlist)), *condlist, *values)
     choices = promote(*values) if contains_tracer(values) else _beside(peer, *values)
     *choices, out = choices
     shape = broadcast_together(*(lift_one(c, peer).shape for c in condlist), *(c.shape for c in choices), out.shape)
@@ -137,9 +137,7 @@ def fix(x: ArrayLike) -> Tracer:
 
 
 @implements(np.nan_to_num)
-def nan_to_num(
-    x: ArrayLike, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
-) -> Tracer:
+def nan_to_num(x: ArrayLike, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Tracer:
     t = lift_one(x)
     if t.dtype.kind != "f":
         return t
@@ -297,9 +295,9 @@ def _gradient_along(x: Tracer, spacing: Any, axis: int, edge_order: int) -> Trac
     if edge_order == 2:
         k = n - 3
         first = first - (at(slopes, 1, 2) - first) / (at(left, 0, 1) + at(right, 0, 1)) * at(left, 0, 1)
-        last = last + (last - at(slopes, n - 3, n - 2)) / (
-            at(left, k, k + 1) + at(right, k, k + 1)
-        ) * at(right, k, k + 1)
+        last = last + (last - at(slopes, n - 3, n - 2)) / (at(left, k, k + 1) + at(right, k, k + 1)) * at(
+            right, k, k + 1
+        )
     return concatenate_([first, inner, last], axis)
 
 
@@ -321,7 +319,9 @@ def trapezoid(y: ArrayLike, x: ArrayLike = None, dx: Any = 1.0, axis: int = -1) 
 
 
 @implements(np.interp)
-def interp(x: ArrayLike, xp: ArrayLike, fp: ArrayLike, left: Any = None, right: Any = None, period: Any = None) -> Tracer:
+def interp(
+    x: ArrayLike, xp: ArrayLike, fp: ArrayLike, left: Any = None, right: Any = None, period: Any = None
+) -> Tracer:
     """Linear interpolation at increasing xp. ``period=`` is not supported."""
     if period is not None:
         raise UnsupportedError(
@@ -399,9 +399,7 @@ def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Trac
 
 
 @implements(np.cov)
-def cov(
-    m: ArrayLike, y: ArrayLike = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None
-) -> Tracer:
+def cov(m: ArrayLike, y: ArrayLike = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None) -> Tracer:
     """Covariances of the rows; without weights."""
     x = _variables(m, y, rowvar)
     n = x.shape[1]

@@ -239,9 +239,7 @@ def meshgrid(*xi: ArrayLike, copy: bool = True, sparse: bool = False, indexing: 
     position = list(range(n))
     if indexing == "xy" and n > 1:
         position[0], position[1] = 1, 0
-    grids = [
-        reshape(t, [t.size if k == p else 1 for k in range(n)]) for t, p in zip(tracers, position, strict=True)
-    ]
+    grids = [reshape(t, [t.size if k == p else 1 for k in range(n)]) for t, p in zip(tracers, position, strict=True)]
     if sparse:
         return tuple(grids)
     shape = broadcast_together(*(g.shape for g in grids))
@@ -542,8 +540,7 @@ def astype(x: Tracer, dtype: Any, casting: str = "unsafe") -> Tracer:
     target = np.dtype(dtype)
     if not np.can_cast(x.dtype, target, casting):  # pyright: ignore[reportArgumentType]
         raise ArgumentError(
-            f"can't cast {x.dtype} to {target} with casting {casting!r}. The rule forbids it. Use "
-            "casting='unsafe'.",
+            f"can't cast {x.dtype} to {target} with casting {casting!r}. The rule forbids it. Use casting='unsafe'.",
             user_location(),
         )
     out = cast(x, target)

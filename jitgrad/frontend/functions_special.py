@@ -176,9 +176,7 @@ def det(a: ArrayLike, overwrite_a: bool = False, check_finite: bool = True) -> T
 
 
 @implements(spl.norm)
-def norm(
-    a: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False, check_finite: bool = True
-) -> Tracer:
+def norm(a: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False, check_finite: bool = True) -> Tracer:
     return numpy_norm(a, ord, axis, keepdims)
 
 

@@ -54,12 +54,16 @@ class ArrayMethods:
     def var(
         self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0, keepdims: bool = False, **kw: Any
     ) -> Tracer:
-        return call(np.var, (self,), {"axis": axis, "dtype": dtype, "out": out, "ddof": ddof, "keepdims": keepdims, **kw})
+        return call(
+            np.var, (self,), {"axis": axis, "dtype": dtype, "out": out, "ddof": ddof, "keepdims": keepdims, **kw}
+        )
 
     def std(
         self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0, keepdims: bool = False, **kw: Any
     ) -> Tracer:
-        return call(np.std, (self,), {"axis": axis, "dtype": dtype, "out": out, "ddof": ddof, "keepdims": keepdims, **kw})
+        return call(
+            np.std, (self,), {"axis": axis, "dtype": dtype, "out": out, "ddof": ddof, "keepdims": keepdims, **kw}
+        )
 
     def max(self, axis: Any = None, out: Any = None, keepdims: bool = False, **kw: Any) -> Tracer:
         return call(np.max, (self,), {"axis": axis, "out": out, "keepdims": keepdims, **kw})

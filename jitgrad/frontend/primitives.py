@@ -214,7 +214,7 @@ def axis_index(axis: Any, ndim: int, name: str = "axis") -> int:
 
 
 def axis_tuple(axis: Any, ndim: int, name: str = "axis") -> tuple[int, ...]:
-    """An ``axis=`` argument as sorted non-negative axes; None is all of them. Raises IndexBoundsError, ArgumentError."""
+    """An ``axis=`` argument as sorted non-negative axes; None is all. Raises IndexBoundsError, ArgumentError."""
     if axis is None:
         return tuple(range(ndim))
     axes = axis if isinstance(axis, (tuple, list)) else (axis,)

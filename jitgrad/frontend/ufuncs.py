@@ -156,9 +156,9 @@ def _emit_loop(name: str, operands: list[Tracer], result: np.dtype) -> Tracer:
         return _integer_reciprocal(operands[0])
     if kind == "b" and name in _ON_BOOL:
         name = _ON_BOOL[name]
-    elif kind in "iub" and (name in _ROUNDING or (kind == "b" and name == "absolute")):
-        return strong(operands[0])
-    elif kind == "u" and name == "absolute":
+    elif (kind in "iub" and (name in _ROUNDING or (kind == "b" and name == "absolute"))) or (
+        kind == "u" and name == "absolute"
+    ):
         return strong(operands[0])
     elif kind in "iub" and name in ("isnan", "isinf", "isfinite"):
         return full(operands[0], operands[0].shape, name == "isfinite", bool_)
@@ -230,7 +230,9 @@ def _python_operator(ufunc: np.ufunc, args: Sequence[ArrayLike], kinds: list[str
 def _power(x: ArrayLike, p: ArrayLike) -> Tracer:
     """``x ** p`` with the fast paths of ndarray's operator: 2 is square, 0.5 sqrt, -1 reciprocal, 0 ones, 1 a copy;
     integers to a constant power are products, which is exact."""
-    exponent = p if type(p) in (bool, int, float) else p[()] if isinstance(p, (np.ndarray, np.generic)) else None
+    exponent = (
+        p if type(p) in (bool, int, float) else np.asarray(p)[()] if isinstance(p, (np.ndarray, np.generic)) else None
+    )
     if exponent is None or np.ndim(exponent) or not isinstance(x, Tracer):
         return call_ufunc(np.power, x, p)
     trace = innermost_trace(x)

@@ -27,56 +27,158 @@ BOOL = INT > 0
 CASES = {
     "matmul": (lambda a, b: (a @ b, np.matmul(a, b), b.T @ a.T, a[0] @ b, a @ b[:, 0], a[0] @ b[:, 0]), A, B),
     "matmul constant": (lambda a: (a @ B, A[:, :2] @ a, a @ [1.0, 2.0, 3.0], np.linalg.matmul(a, B)), A),
-    "matmul batched": (lambda a, b: (a @ b, a @ b[0], b[0].T @ a, a[:, :1] @ b, a[:1] @ b, a @ b[:, :, 0].T[:, :4]), S, arr(5, 3, 2)),
+    "matmul batched": (
+        lambda a, b: (a @ b, a @ b[0], b[0].T @ a, a[:, :1] @ b, a[:1] @ b, a @ b[:, :, 0].T[:, :4]),
+        S,
+        arr(5, 3, 2),
+    ),
     "matmul broadcast": (lambda a, b: a @ b, arr(2, 1, 3, 4), arr(5, 4, 2)),
     "matmul 1": (lambda a, b: (a @ b, b @ a), arr(1, 1), arr(1, 1)),
     "matmul ints": (lambda a: (a @ a, a @ a[0], a[0] @ a[0]), INT),
     "matmul bool": (lambda a: (a @ a, np.dot(a, a)), BOOL),
     "matmul mixed": (lambda a, b: (a @ b, b @ a), INT, S2.astype(np.float32)),
     "matmul empty": (lambda a, b: (a @ b, b[:0] @ a[:, :2]), np.zeros((3, 0)), np.zeros((0, 3))),
-    "dot": (lambda a, b, v: (a.dot(b), np.dot(a, b), np.dot(v, b), np.dot(v, v), np.dot(2.0, v), np.dot(v, 3)), A, B, V),
+    "dot": (
+        lambda a, b, v: (a.dot(b), np.dot(a, b), np.dot(v, b), np.dot(v, v), np.dot(2.0, v), np.dot(v, 3)),
+        A,
+        B,
+        V,
+    ),
     "dot nd": (lambda a, b: (np.dot(a, b), np.dot(a, b[0]), np.dot(b[0, :, :1].T, b), np.inner(a, b)), arr(2, 4, 3), S),
     "inner": (lambda a, v: (np.inner(a, v), np.inner(v, v), np.inner(a, a), np.inner(a, 2.0)), A, V),
     "outer": (lambda v, w: (np.outer(v, w), np.linalg.outer(v, w), np.outer(v, [[1, 2], [3, 4]]), np.vdot(v, v)), V, W),
     "vdot": (lambda a: np.vdot(a, a + 1), A),
-    "vecdot": (lambda a, v: (np.vecdot(a, v), np.linalg.vecdot(a, a), np.vecdot(v, v), np.linalg.vecdot(a, a, axis=0)),
-               A, V),
-    "tensordot": (lambda s, a: (np.tensordot(s, a, 1), np.tensordot(s, a.T, (2, 0)),
-                                np.tensordot(s, s, ([0, 1], [0, 1])), np.tensordot(a, s, 0), np.tensordot(s, s, 3),
-                                np.tensordot(s, a, axes=([-1], [-1]))), S, S2),
+    "vecdot": (
+        lambda a, v: (np.vecdot(a, v), np.linalg.vecdot(a, a), np.vecdot(v, v), np.linalg.vecdot(a, a, axis=0)),
+        A,
+        V,
+    ),
+    "tensordot": (
+        lambda s, a: (
+            np.tensordot(s, a, 1),
+            np.tensordot(s, a.T, (2, 0)),
+            np.tensordot(s, s, ([0, 1], [0, 1])),
+            np.tensordot(a, s, 0),
+            np.tensordot(s, s, 3),
+            np.tensordot(s, a, axes=([-1], [-1])),
+        ),
+        S,
+        S2,
+    ),
     "kron": (lambda a, v: (np.kron(a, v), np.kron(v, v), np.kron(a, np.eye(2))), A, V),
-    "cross": (lambda v, s: (np.cross(v, v[::-1]), np.cross(s, v), np.cross(s, s[::-1], axis=1), np.linalg.cross(v, s),
-                            np.cross(s, s[::-1], axisc=0)), V, S2),
+    "cross": (
+        lambda v, s: (
+            np.cross(v, v[::-1]),
+            np.cross(s, v),
+            np.cross(s, s[::-1], axis=1),
+            np.linalg.cross(v, s),
+            np.cross(s, s[::-1], axisc=0),
+        ),
+        V,
+        S2,
+    ),
     "trace": (lambda a: (np.trace(a), np.linalg.trace(a), a.trace(1)), S2),
-    "solve": (lambda a, b: (np.linalg.solve(a, b), np.linalg.solve(a, b[:, 0]), np.linalg.solve(a, np.eye(3))), S2, arr(3, 2)),
-    "solve batched": (lambda a, b: (np.linalg.solve(a, b), np.linalg.solve(a, b[0]), np.linalg.solve(a[0], b),
-                                    np.linalg.solve(a, b[0, :, 0])), S, arr(5, 3, 2)),
-    "solve ints": (lambda a: (np.linalg.solve(a, [1, 2, 3]), np.linalg.inv(a), np.linalg.det(a)), INT + 9 * np.eye(3, dtype=int)),
-    "inverse": (lambda a, s: (np.linalg.inv(a), np.linalg.det(a), *np.linalg.slogdet(a), np.linalg.inv(s),
-                              np.linalg.det(s), np.linalg.slogdet(s).logabsdet), S2, S),
+    "solve": (
+        lambda a, b: (np.linalg.solve(a, b), np.linalg.solve(a, b[:, 0]), np.linalg.solve(a, np.eye(3))),
+        S2,
+        arr(3, 2),
+    ),
+    "solve batched": (
+        lambda a, b: (
+            np.linalg.solve(a, b),
+            np.linalg.solve(a, b[0]),
+            np.linalg.solve(a[0], b),
+            np.linalg.solve(a, b[0, :, 0]),
+        ),
+        S,
+        arr(5, 3, 2),
+    ),
+    "solve ints": (
+        lambda a: (np.linalg.solve(a, [1, 2, 3]), np.linalg.inv(a), np.linalg.det(a)),
+        INT + 9 * np.eye(3, dtype=int),
+    ),
+    "inverse": (
+        lambda a, s: (
+            np.linalg.inv(a),
+            np.linalg.det(a),
+            *np.linalg.slogdet(a),
+            np.linalg.inv(s),
+            np.linalg.det(s),
+            np.linalg.slogdet(s).logabsdet,
+        ),
+        S2,
+        S,
+    ),
     "cholesky": (lambda a, s: (np.linalg.cholesky(a), np.linalg.cholesky(s)), SPD, SPDS),
-    "matrix_power": (lambda a, s: [np.linalg.matrix_power(a, n) for n in (0, 1, 2, 5, -1, -2)] +
-                     [np.linalg.matrix_power(s, 3)], S2, S),
+    "matrix_power": (
+        lambda a, s: [np.linalg.matrix_power(a, n) for n in (0, 1, 2, 5, -1, -2)] + [np.linalg.matrix_power(s, 3)],
+        S2,
+        S,
+    ),
     "matrix_power ints": (lambda a: (np.linalg.matrix_power(a, 3), np.linalg.matrix_power(a, 0)), INT),
-    "multi_dot": (lambda a, b, v: (np.linalg.multi_dot([a, b, b.T, v]), np.linalg.multi_dot([a, b]),
-                                   np.linalg.multi_dot([v, b, b.T, v]), np.linalg.multi_dot([v, b])), A, arr(3, 4), V),
+    "multi_dot": (
+        lambda a, b, v: (
+            np.linalg.multi_dot([a, b, b.T, v]),
+            np.linalg.multi_dot([a, b]),
+            np.linalg.multi_dot([v, b, b.T, v]),
+            np.linalg.multi_dot([v, b]),
+        ),
+        A,
+        arr(3, 4),
+        V,
+    ),
     "norm": (lambda v: [np.linalg.norm(v, o) for o in (None, 2, 1, np.inf, -np.inf, 0, 3, 2.5, -1)], V),
-    "norm matrix": (lambda a: [np.linalg.norm(a, o) for o in (None, "fro", 1, -1, np.inf, -np.inf)] +
-                    [np.linalg.norm(a, axis=0), np.linalg.norm(a, axis=1, keepdims=True), np.linalg.norm(a, 1, axis=-1),
-                     np.linalg.norm(a, "fro", axis=(0, 1)), np.linalg.norm(a, keepdims=True)], A),
-    "norm 3d": (lambda s: (np.linalg.norm(s), np.linalg.norm(s, axis=(1, 2)), np.linalg.norm(s, 1, (0, 2)),
-                           np.linalg.norm(s, np.inf, (2, 0), keepdims=True), np.linalg.vector_norm(s),
-                           np.linalg.matrix_norm(s), np.linalg.vector_norm(s, axis=1, ord=1)), S),
+    "norm matrix": (
+        lambda a: (
+            [np.linalg.norm(a, o) for o in (None, "fro", 1, -1, np.inf, -np.inf)]
+            + [
+                np.linalg.norm(a, axis=0),
+                np.linalg.norm(a, axis=1, keepdims=True),
+                np.linalg.norm(a, 1, axis=-1),
+                np.linalg.norm(a, "fro", axis=(0, 1)),
+                np.linalg.norm(a, keepdims=True),
+            ]
+        ),
+        A,
+    ),
+    "norm 3d": (
+        lambda s: (
+            np.linalg.norm(s),
+            np.linalg.norm(s, axis=(1, 2)),
+            np.linalg.norm(s, 1, (0, 2)),
+            np.linalg.norm(s, np.inf, (2, 0), keepdims=True),
+            np.linalg.vector_norm(s),
+            np.linalg.matrix_norm(s),
+            np.linalg.vector_norm(s, axis=1, ord=1),
+        ),
+        S,
+    ),
     "norm ints": (lambda a: np.linalg.norm(a), INT),
     "norm f32": (lambda a: (np.linalg.norm(a), np.linalg.norm(a, axis=0), np.linalg.norm(a, 3, axis=1)), B),
-    "cov": (lambda a, v: (np.cov(a), np.cov(v), np.cov(a, rowvar=False), np.cov(a, bias=True), np.cov(v, v[::-1]),
-                          np.corrcoef(a)), A, V),
-    "convolve": (lambda v, w: [np.convolve(v, w, m) for m in ("full", "same", "valid")] +
-                 [np.convolve(w, v[:2], m) for m in ("full", "same", "valid")] +
-                 [np.correlate(w, v, m) for m in ("full", "same", "valid")], V, W),
+    "cov": (
+        lambda a, v: (
+            np.cov(a),
+            np.cov(v),
+            np.cov(a, rowvar=False),
+            np.cov(a, bias=True),
+            np.cov(v, v[::-1]),
+            np.corrcoef(a),
+        ),
+        A,
+        V,
+    ),
+    "convolve": (
+        lambda v, w: (
+            [np.convolve(v, w, m) for m in ("full", "same", "valid")]
+            + [np.convolve(w, v[:2], m) for m in ("full", "same", "valid")]
+            + [np.correlate(w, v, m) for m in ("full", "same", "valid")]
+        ),
+        V,
+        W,
+    ),
     "polyval": (lambda p, x: (np.polyval(p, x), np.polyval([1, 2.0, 3], x), np.polyval(p, 2.0)), V, W),
     "vander": (lambda v: (np.vander(v), np.vander(v, 2), np.vander(v, increasing=True)), V),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -85,12 +187,41 @@ def test_against_numpy(case) -> None:
 
 
 EINSUM = [
-    "ij,jk->ik", "ij,jk", "ij->ji", "ij", "ij->", "ij->j", "ii", "ii->i", "ij,ij->ij", "ij,ij", "i,j->ij", "i,i",
-    "ij,kj->ik", "...j,jk->...k", "...ij,...jk->...ik", "i...->...", "bij,bjk->bik", "bij,bij->b", "bii->b", "bii->bi",
-    "iij->j", "ij,jk,kl->il", "ij,jk,kl,lm->im", "i,ij,j", "ij,jk,ki->", "a,a,a->a", "ij,kl->", "ij,kl->ik", "ji,jk->ki",
-    "bij,jk->bik", "bi,bj->bij", "ijk,k->ij", "ij...,jk->k...i",
-]  # fmt: skip
-SIZES = {c: n for c, n in zip("abijklm", (3, 2, 3, 4, 5, 2, 3), strict=True)}
+    "ij,jk->ik",
+    "ij,jk",
+    "ij->ji",
+    "ij",
+    "ij->",
+    "ij->j",
+    "ii",
+    "ii->i",
+    "ij,ij->ij",
+    "ij,ij",
+    "i,j->ij",
+    "i,i",
+    "ij,kj->ik",
+    "...j,jk->...k",
+    "...ij,...jk->...ik",
+    "i...->...",
+    "bij,bjk->bik",
+    "bij,bij->b",
+    "bii->b",
+    "bii->bi",
+    "iij->j",
+    "ij,jk,kl->il",
+    "ij,jk,kl,lm->im",
+    "i,ij,j",
+    "ij,jk,ki->",
+    "a,a,a->a",
+    "ij,kl->",
+    "ij,kl->ik",
+    "ji,jk->ki",
+    "bij,jk->bik",
+    "bi,bj->bij",
+    "ijk,k->ij",
+    "ij...,jk->k...i",
+]
+SIZES = dict(zip("abijklm", (3, 2, 3, 4, 5, 2, 3), strict=True))
 
 
 @pytest.mark.parametrize("spec", EINSUM)
@@ -125,16 +256,33 @@ def test_products_without_a_sum_are_elementwise() -> None:
 LOWER = np.tril(S2) + 2 * np.eye(3)
 
 SCIPY = {
-    "triangular": (lambda a, b: (jsl.solve_triangular(a, b, lower=True), jsl.solve_triangular(a, b[:, 0], lower=True),
-                                 jsl.solve_triangular(a, b, trans=1, lower=True), jsl.solve_triangular(a.T, b),
-                                 jsl.solve_triangular(a, b, trans="T", lower=True, unit_diagonal=True)), LOWER, arr(3, 2)),
-    "solve": (lambda a, b: (jsl.solve(a, b), jsl.solve(a, b, transposed=True), jsl.solve(a @ a.T, b, assume_a="pos")),
-              S2, arr(3, 2)),
+    "triangular": (
+        lambda a, b: (
+            jsl.solve_triangular(a, b, lower=True),
+            jsl.solve_triangular(a, b[:, 0], lower=True),
+            jsl.solve_triangular(a, b, trans=1, lower=True),
+            jsl.solve_triangular(a.T, b),
+            jsl.solve_triangular(a, b, trans="T", lower=True, unit_diagonal=True),
+        ),
+        LOWER,
+        arr(3, 2),
+    ),
+    "solve": (
+        lambda a, b: (jsl.solve(a, b), jsl.solve(a, b, transposed=True), jsl.solve(a @ a.T, b, assume_a="pos")),
+        S2,
+        arr(3, 2),
+    ),
     "cholesky": (lambda a: (jsl.cholesky(a), jsl.cholesky(a, lower=True), jsl.inv(a), jsl.det(a)), SPD),
-    "cho_solve": (lambda a, b: (jsl.cho_solve((jsl.cholesky(a), False), b),
-                                jsl.cho_solve((jsl.cholesky(a, lower=True), True), b)), SPD, arr(3, 2)),
+    "cho_solve": (
+        lambda a, b: (
+            jsl.cho_solve((jsl.cholesky(a), False), b),
+            jsl.cho_solve((jsl.cholesky(a, lower=True), True), b),
+        ),
+        SPD,
+        arr(3, 2),
+    ),
     "norm": (lambda a: (jsl.norm(a), jsl.norm(a, axis=0)), S2),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", SCIPY.values(), ids=SCIPY)

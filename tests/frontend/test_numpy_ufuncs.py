@@ -70,7 +70,7 @@ def test_operators_with_numbers(op, x: np.ndarray, number) -> None:
 @pytest.mark.parametrize("op", OPERATORS, ids=lambda o: o.__name__)
 def test_operators_with_arrays(op) -> None:
     for a, b in [(F64, F64[::-1]), (F32, F64), (F32, I32), (I64, I64[::-1]), (I64, F32)]:
-        check(lambda x, y: op(x, y), a, b)  # noqa: B023
+        check(lambda x, y: op(x, y), a, b)
         check(lambda y: op(a, y), b)  # noqa: B023
         check(lambda x: op(x, b), a)  # noqa: B023
     check(lambda x: op(x, [1.0, 2.0, 3.0, 4.0]), F64)

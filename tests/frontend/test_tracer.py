@@ -62,9 +62,13 @@ def test_odd_constants() -> None:
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass")
 def test_unsupported_constants() -> None:
-    for bad, error in [(np.array(["a"] * 3), DtypeError), (np.ones(3, np.float16), DtypeError),
-                       (np.ma.masked_array(np.ones(3)), UnsupportedError), (np.matrix([1.0, 2, 3]), UnsupportedError),
-                       (np.array([None] * 3), DtypeError)]:  # fmt: skip
+    for bad, error in [
+        (np.array(["a"] * 3), DtypeError),
+        (np.ones(3, np.float16), DtypeError),
+        (np.ma.masked_array(np.ones(3)), UnsupportedError),
+        (np.matrix([1.0, 2, 3]), UnsupportedError),
+        (np.array([None] * 3), DtypeError),
+    ]:
         with pytest.raises(error):
             trace(lambda x: x + bad, np.ones(3))  # noqa: B023
 
@@ -109,7 +113,7 @@ def test_captures_of_an_outer_trace() -> None:
 
 
 def test_captures_through_two_levels() -> None:
-    a, = (Trace("a"),)  # fmt: skip
+    (a,) = (Trace("a"),)
     x = a.param(VEC, "x")
     b = Trace("b")
     y = b.param(VEC, "y")
@@ -285,8 +289,19 @@ def test_a_capture_keeps_the_value_it_captured() -> None:
 
 
 def test_numpy_scalars_and_arrays_on_the_left() -> None:
-    check(lambda x: (np.float32(2.0) * x, np.int64(3) - x, np.arange(3) / x, np.ones((3, 3)) @ x, np.bool_(True) * x,
-                     np.float64(2.0) ** x, np.float32(1.0) < x, np.arange(3.0) == x), np.ones(3, np.float32))  # fmt: skip
+    check(
+        lambda x: (
+            np.float32(2.0) * x,
+            np.int64(3) - x,
+            np.arange(3) / x,
+            np.ones((3, 3)) @ x,
+            np.bool_(True) * x,
+            np.float64(2.0) ** x,
+            np.float32(1.0) < x,
+            np.arange(3.0) == x,
+        ),
+        np.ones(3, np.float32),
+    )
 
 
 def test_iteration_and_unpacking() -> None:
