@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,9 @@ from jitgrad.loopir.printer import print_program
 from jitgrad.loopir.verify import verify as verify_program
 from jitgrad.passes import pipeline
 from jitgrad.runtime.compiled import Executable
+
+
+_compiling = threading.RLock()
 
 
 def optimise(graph: Graph, notes: list[str] | None = None) -> Graph:
@@ -90,6 +94,7 @@ def compile_graph(graph: Graph, scalar_params: tuple[bool, ...] | None = None) -
     ``scalar_params`` tells for each parameter whether it comes as a scalar object (a float or NumPy scalar, for 0-d
     parameters) rather than as an array.
     """
-    if current().verify:
-        verify(graph, "source")
-    return Compiled(graph, scalar_params)
+    with _compiling:  # expressions are shared by all programs, and so is Numba's compiler
+        if current().verify:
+            verify(graph, "source")
+        return Compiled(graph, scalar_params)
