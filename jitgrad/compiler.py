@@ -22,7 +22,6 @@ from jitgrad.loopir.verify import verify as verify_program
 from jitgrad.passes import pipeline
 from jitgrad.runtime.compiled import Executable
 
-
 _compiling = threading.RLock()
 
 
