@@ -313,7 +313,8 @@ class Tracer(Operators, ArrayMethods):
         raise self._no_number(
             "converted to a NumPy array (np.array of it, assignment into a NumPy array, or a function that NumPy "
             "can't dispatch)",
-            "Use jitgrad.numpy for np.array and np.asarray, and jg.set_at(x, index, v) for x[index] = v.",
+            "Use jitgrad.numpy for np.array and np.asarray, x.astype(np.float32) for np.float32(x), and "
+            "jg.set_at(x, index, v) for x[index] = v.",
         )
 
     def item(self, *args: Any) -> NoReturn:

@@ -230,7 +230,7 @@ def _python_operator(ufunc: np.ufunc, args: Sequence[ArrayLike], kinds: list[str
 def _power(x: ArrayLike, p: ArrayLike) -> Tracer:
     """``x ** p`` with the fast paths of ndarray's operator: 2 is square, 0.5 sqrt, -1 reciprocal, 0 ones, 1 a copy;
     integers to a constant power are products, which is exact."""
-    exponent = (
+    exponent: Any = (
         p if type(p) in (bool, int, float) else np.asarray(p)[()] if isinstance(p, (np.ndarray, np.generic)) else None
     )
     if exponent is None or np.ndim(exponent) or not isinstance(x, Tracer):

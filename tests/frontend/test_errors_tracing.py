@@ -86,6 +86,7 @@ CASES = {
     "list index": (lambda x: [1, 2][x[0]], ConcretizationError, "index of a list"),
     "array": (lambda x: np.array(x), ConcretizationError, "NumPy array"),
     "asarray": (lambda x: np.asarray(x), ConcretizationError, "jitgrad.numpy"),
+    "scalar type": (lambda x: np.float32(x), ConcretizationError, r"x\.astype\(np\.float32\)"),
     "into numpy": (assign_into_numpy, ConcretizationError, "set_at"),
     "item": (lambda x: x[0].item(), ConcretizationError, "item"),
     "tolist": (lambda x: x.tolist(), ConcretizationError, "tolist"),
