@@ -4,9 +4,9 @@ The compiled entry takes four arguments: the argument leaves, the result arrays 
 the address of the arena. It reads the data pointers out of the objects itself, so one call costs the same for one
 argument as for twenty, and nothing is unpacked in Python.
 
-That reads two object layouts of CPython and NumPy, both fixed by their ABIs: ``ob_item`` of a tuple is at byte 24, and
-in an ``ndarray`` the data pointer, in a float and in every NumPy scalar the number itself, is at byte 16. They are
-checked once a process, at the first compilation.
+That reads two object layouts of CPython and NumPy: the items of a tuple follow its basic size, and right after the
+object header lie the data pointer of an ``ndarray`` and the number itself in a float and in every NumPy scalar. Both
+are checked once a process, at the first compilation.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from jitgrad.codegen.llvm_scalar import I8, I64
 from jitgrad.errors import CompilationError
 from jitgrad.loopir.nodes import Buffer, Program
 
-_TUPLE_ITEMS = 24
-_PAYLOAD = 16
+_TUPLE_ITEMS = tuple.__basicsize__
+_PAYLOAD = object.__basicsize__
 _I8P = I8.as_pointer()
 
 
