@@ -3,6 +3,7 @@
     python examples/rosenbrock.py [--n 20]
 
 ``scipy.optimize.minimize(jac=True)`` wants a function that returns value and gradient: that is ``jg.value_and_grad``.
+For n > 3 the function has a second, local minimum near (-1, 1, ..., 1); the start here leads to the global one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def main(argv=None):
     parser.add_argument("--n", type=int, default=20, help="number of variables")
     args = parser.parse_args(argv)
 
-    start = np.resize([-1.2, 1.0], args.n)
+    start = np.resize([1.3, 0.7, 0.8, 1.9, 1.2], args.n)
     direction = np.cos(np.arange(args.n))
     np.testing.assert_allclose(value_and_grad(start)[1], rosen_der(start), rtol=1e-12)
     np.testing.assert_allclose(hessian_product(start, direction), rosen_hess_prod(start, direction), rtol=1e-12)
