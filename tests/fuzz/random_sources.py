@@ -29,11 +29,12 @@ np.where(np.isnan(X), 0.0, X)|np.select([X < -0.5, X < 0.5], [X, X * X], -X)|np.
 (1 / (1 + np.exp(-X)))|np.log(1 + np.exp(X))|np.nan_to_num(X)|np.sinc(X)|np.deg2rad(X) + X|(abs(X) + 0.1) ** 0.5
 """.replace("\n", "|")
 REDUCTIONS = """
-np.sum(X)|np.sum(X, axis=<axis>)|X.mean(axis=<axis>, keepdims=True)|np.prod(0.8 * X, axis=<axis>)|np.max(X, axis=<axis>)
-X.min()|np.var(X, axis=<axis>)|np.std(X, axis=<axis>, ddof=0)|np.linalg.norm(X + 3)|np.cumsum(X, axis=<axis>)
-np.cumprod(X, axis=<axis>)|X.sum(axis=-1)[..., None]|np.sort(X, axis=<axis>)
+np.sum(X)|np.sum(X, axis=<axis>)|X.mean(axis=<axis>, keepdims=True)|np.prod(0.8 * X, axis=<axis>)
+np.max(X, axis=<axis>)|X.min()|np.var(X, axis=<axis>)|np.std(X, axis=<axis>, ddof=0)|np.linalg.norm(X + 3)
+np.cumsum(X, axis=<axis>)|np.cumprod(X, axis=<axis>)|X.sum(axis=-1)[..., None]|np.sort(X, axis=<axis>)
 np.ptp(X, axis=<axis>)|np.diff(X, axis=<axis>)|np.average(X, axis=<axis>)|np.any(X > 0.5, axis=<axis>) * 1.0
-np.argmax(X, axis=<axis>) * 0.1 + X.sum()|np.log(np.sum(np.exp(X), axis=<axis>))|X - X.max(axis=<axis>, keepdims=True)|np.trace(X @ X.T)|np.mean(X ** 2)
+np.argmax(X, axis=<axis>) * 0.1 + X.sum()|np.log(np.sum(np.exp(X), axis=<axis>))|np.mean(X ** 2)
+X - X.max(axis=<axis>, keepdims=True)|np.trace(X @ X.T)
 """.replace("\n", "|")
 SHAPES = """
 X.T|X.reshape(-1)|np.ravel(X)|X[::-1]|X[..., None]|X[None]|X[1:]|X[:-1] * 2|X[..., ::2]|X[..., -1]|X[<k>]|X[..., ::-1]
