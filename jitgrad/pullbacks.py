@@ -24,7 +24,7 @@ from jitgrad.compiler import Compiled, compile_graph, optimise
 from jitgrad.errors import ArgumentError
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.reads import reads_of
-from jitgrad.frontend.signature import Call, LeafSpec, flatten, spec_of, unflatten
+from jitgrad.frontend.signature import Call, LeafSpec, flatten, leaves_like, spec_of, unflatten
 from jitgrad.frontend.tracer import Trace, Tracer, innermost_trace
 from jitgrad.ir.core import Graph
 from jitgrad.ir.types import TensorType, is_float, type_of
@@ -85,10 +85,10 @@ def matching_leaves(
 
     Raises ArgumentError unless it has the structure and the shapes of what it is a tangent of.
     """
-    leaves, found = flatten(tree)
-    if found != spec:
+    leaves = leaves_like(tree, spec)
+    if leaves is None:
         raise ArgumentError(
-            f"the {what} of {function.name} has the structure {found}, and {of} has {spec}. They must agree. "
+            f"the {what} of {function.name} has the structure {flatten(tree)[1]}, and {of} has {spec}. They must agree. "
             f"Give one array for each array of {of}."
         )
     converted: list[Any] = []

@@ -260,7 +260,9 @@ class Transformed(Readable):
             check_wrt([specs[k].type for k in wrt], [paths[k] for k in wrt], self._function, self._transform.name)
         trace = Trace(self._function.name)
         args, kwargs = unflatten(tree, declare(trace, specs, paths))
-        args, kwargs = call.rebuild(args, kwargs)
+        recorder.watch_contents([v for _, v in call.static])
+        static = tuple((where, recorder.substitute(v)) for where, v in call.static)
+        args, kwargs = call._replace(static=static).rebuild(args, kwargs)
         if self._signature.method and args and not is_tree(args[0]):
             recorder.note_self(self._fun, args[0])
         graph, result = run_traced(self._fun, trace, recorder, args, kwargs, self._function.name)

@@ -92,6 +92,23 @@ def test_the_order_of_keys_does_not_matter():
     assert f({"a": 3.0, "b": 1.0}) == 2 and f({"b": 1.0, "a": 3.0}) == 2
 
 
+def test_the_order_of_keys_belongs_to_the_structure():
+    f = jg.jit(lambda d: list(d.values()))
+    assert f({"b": 1.0, "a": 2.0}) == [1.0, 2.0]
+    assert f({"a": 2.0, "b": 1.0}) == [2.0, 1.0]
+    g = jg.grad(lambda d: d["a"] * d["b"])
+    assert list(g({"b": 1.0, "a": 2.0}).items()) == [("b", 2.0), ("a", 1.0)]
+    assert list(g({"a": 2.0, "b": 1.0}).items()) == [("a", 1.0), ("b", 2.0)]
+
+
+def test_cotangents_and_tangents_may_have_their_keys_in_another_order():
+    _, pullback = jg.vjp(lambda d: {"x": 2 * d["a"], "y": 3 * d["b"]}, {"b": 1.0, "a": 2.0})
+    assert pullback({"y": 10.0, "x": 1.0}) == ({"b": 30.0, "a": 2.0},)
+    with pytest.raises(jg.errors.ArgumentError, match="structure"):
+        pullback({"x": 1.0, "y": [1.0]})
+    assert jg.jvp(lambda d: 10 * d["a"] + d["b"], ({"b": 1.0, "a": 2.0},), ({"a": 1.0, "b": 0.0},))[1] == 10
+
+
 def test_no_result():
     assert jg.jit(lambda x: None)(1.0) is None
     assert jg.jit(lambda x: ())(1.0) == ()

@@ -32,6 +32,8 @@ from jitgrad.frontend.usercode import is_user_class, is_user_function, is_user_m
 
 #: Methods that change a container and tell nothing of what is in it.
 _WRITES = frozenset(("append", "extend", "insert", "add", "update", "clear", "appendleft", "write"))
+#: Special methods that no operator, call or loop runs.
+_NOT_CALLED = frozenset(("__init__", "__new__", "__repr__", "__str__", "__del__", "__reduce__", "__getstate__"))
 _DATA = (bool, int, float, complex, str, bytes, type(None), np.generic, np.ndarray, list, tuple, dict, set, frozenset)
 
 
@@ -44,6 +46,8 @@ class Recorder:
         self._globals: dict[int, _Globals] = {}
         self._cells: dict[int, Any] = {}
         self._watched: set[tuple[int, int]] = set()
+        self._names: set[str] = set()  # all attributes and globals that the functions met so far mention
+        self._classes: set[type] = set()  # of objects that were found in containers
         self._keep: list[Any] = []  # what ids were taken of
 
     @property
@@ -74,8 +78,12 @@ class Recorder:
         if isinstance(value, _DATA):
             only_written = chains and all(chain and chain[0] in _WRITES for chain in chains)
             self._guards[key] = Guard(name, look_up, Same(value) if only_written else snapshot(value))
+            if not only_written:
+                self.watch_contents(value)
             return
         whole = () in chains and has_open_attributes(value)
+        if whole:
+            self.watch_contents(value)
         self._guards[key] = Guard(name, look_up, snapshot(value) if whole or callable(value) else Same(value))
         if isinstance(value, types.MethodType):
             self.watch(value.__func__, value.__self__, name)
@@ -127,6 +135,7 @@ class Recorder:
             return
         self._watched.add((function, id(bound)))
         self._keep.append(function)
+        self._learn(function.__code__)
         reads = reads_of(function.__code__)
         for global_name, chains in reads.globals.items():
             if global_name in function.__globals__:
@@ -139,6 +148,50 @@ class Recorder:
         self._note_defaults(function)
         if bound is not None:
             self._note_bound(function, bound, name)
+
+    def watch_contents(self, value: Any) -> None:
+        """Watch the functions and methods that can be reached through containers, partials and objects of the user's
+        classes. They run as they are, and nobody sees how they are taken out and called."""
+        seen: set[int] = set()
+        pending = [value]
+        while pending:
+            item = pending.pop()
+            if id(item) in seen:
+                continue
+            seen.add(id(item))
+            if isinstance(item, (list, tuple, set, frozenset)):
+                pending.extend(item)
+            elif isinstance(item, dict):
+                pending.extend(item.values())
+            elif isinstance(item, functools.partial):
+                pending.extend((item.func, *item.args, *item.keywords.values()))
+            elif isinstance(item, types.MethodType):
+                pending.extend((item.__func__, item.__self__))
+            elif is_user_function(item):
+                self.watch(item)
+            elif has_open_attributes(item):
+                pending.extend(vars(item).values())
+                self._meet(type(item))
+
+    def _meet(self, cls: type) -> None:
+        """Watch the methods of a class that are mentioned somewhere, or that Python calls by itself."""
+        self._classes.add(cls)
+        for member in _lineage(cls):
+            for name, found in vars(member).items():
+                if name not in self._names and not (name.startswith("__") and name not in _NOT_CALLED):
+                    continue
+                if isinstance(found, property):
+                    self.watch(found.fget)
+                else:
+                    self.watch(getattr(found, "__func__", found))
+
+    def _learn(self, code: types.CodeType) -> None:
+        """Take note of the names in the code of a function that may run."""
+        new = _names_in(code) - self._names
+        if new:
+            self._names |= new
+            for cls in tuple(self._classes):
+                self._meet(cls)
 
     def note_self(self, function: Any, bound: Any) -> None:
         """Guard what a method reads from its object, without keeping the object alive."""
@@ -192,7 +245,10 @@ class Recorder:
         if isinstance(fun, functools.partial):
             values = [*fun.args, *fun.keywords.values()]
             self._note(("partial", id(fun)), "partial arguments", lambda: values, values, {()})
-            return functools.partial(self.prepare(fun.func), *fun.args, **fun.keywords)
+            args = map(self.substitute, fun.args)
+            return functools.partial(
+                self.prepare(fun.func), *args, **{k: self.substitute(v) for k, v in fun.keywords.items()}
+            )
         if is_user_function(fun):
             return self._copy(fun)
         call = call_method(fun)
@@ -211,7 +267,25 @@ class Recorder:
             value.func if isinstance(value, functools.partial) else value.__func__
         ):
             return self.prepare(value)
+        if type(value) in (list, tuple, dict):
+            return self._container(value)
         return substitutes().get(id(value), value)
+
+    def _container(self, value: Any, inside: tuple[int, ...] = ()) -> Any:
+        """A container with functions of the user's in it becomes a copy with copies of them; any other one is left as
+        it is, so that the traced function can write into it."""
+
+        def of(item: Any) -> Any:
+            if is_user_function(item):
+                return self.substitute(item)
+            nested = type(item) in (list, tuple, dict) and id(item) not in inside
+            return self._container(item, (*inside, id(value))) if nested else item
+
+        items = list(value.values() if isinstance(value, dict) else value)
+        new = list(map(of, items))
+        if all(a is b for a, b in zip(items, new, strict=True)):
+            return value
+        return dict(zip(value, new, strict=True)) if isinstance(value, dict) else type(value)(new)
 
     def _module(self, module: types.ModuleType) -> Any:
         found = substitutes().get(id(module))
@@ -236,6 +310,7 @@ class Recorder:
             return found
         self._keep.append(fun)
         code = fun.__code__
+        self._learn(code)
         reads = reads_of(code)
         if reads.stores_globals:
             self._copies[id(fun)] = fun
@@ -313,6 +388,12 @@ def _import(recorder: Recorder, name: str, *args: Any, **kwargs: Any) -> Any:
     """``__import__`` inside a traced function."""
     module = builtins.__import__(name, *args, **kwargs)
     return recorder.substitute(module)
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_in(code: types.CodeType) -> frozenset[str]:
+    nested = [_names_in(c) for c in code.co_consts if isinstance(c, types.CodeType)]
+    return frozenset(code.co_names).union(*nested)
 
 
 def _reference(obj: Any) -> Callable[[], Any]:

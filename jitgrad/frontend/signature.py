@@ -26,6 +26,10 @@ _STATIC_FIELDS = (str, bytes, type, types.FunctionType, types.BuiltinFunctionTyp
 _registration = threading.Lock()
 _registered: set[type] = set()
 
+# A dict keeps the order of its keys: a function that goes through one depends on it, so it belongs to the structure.
+_ordered_dicts = optree.dict_insertion_ordered(True, namespace=NAMESPACE)  # ends when it is collected
+_ordered_dicts.__enter__()
+
 
 class LeafSpec(NamedTuple):
     """What a program is compiled for: ``weak`` is a Python number (NEP 50), ``scalar`` is passed as a scalar object."""
@@ -55,6 +59,19 @@ def flatten(tree: Any) -> tuple[list[Any], optree.PyTreeSpec]:
 def unflatten(spec: optree.PyTreeSpec, leaves: Sequence[Any]) -> Any:
     """The tree of that structure with new leaves."""
     return optree.tree_unflatten(spec, leaves)
+
+
+def leaves_like(tree: Any, spec: optree.PyTreeSpec) -> list[Any] | None:
+    """The leaves of a tree in the order of ``spec``; None if it has another structure. The order of keys in a dict
+    makes no difference."""
+    leaves, found = flatten(tree)
+    if found == spec:
+        return leaves
+    try:
+        leaves = spec.flatten_up_to(tree)
+    except (TypeError, ValueError):
+        return None
+    return None if any(map(is_tree, leaves)) else leaves
 
 
 def is_tree(obj: Any) -> bool:
