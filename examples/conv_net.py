@@ -74,8 +74,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     rng = np.random.default_rng(args.seed)
-    images, labels = load_digits().images, load_digits().target
-    images = (images / 16).astype(np.float32)
+    pixels, labels = load_digits(return_X_y=True)
+    images = (pixels.reshape(-1, 8, 8) / 16).astype(np.float32)
     split = train_test_split(images, labels, test_size=0.2, random_state=args.seed, stratify=labels)
     x_train, x_test, y_train, y_test = split
 
