@@ -7,22 +7,28 @@
 ...     return np.mean((np.tanh(x @ w) - y) ** 2)
 """
 
-from jitgrad import config, errors, numpy, testing
+from jitgrad import config, errors, numpy, scipy, testing
 from jitgrad.api import compile, grad, hessian, jacobian, jit, jvp, stop_gradient, trace, value_and_grad, vjp
+from jitgrad.autodiff.jvp import jvp_graph
+from jitgrad.autodiff.vjp import vjp_graph
+from jitgrad.draw import Drawing, draw
 from jitgrad.ir.core import Builder, Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.parser import parse
 from jitgrad.ir.types import TensorType, bool_, f32, f64, i32, i64
+from jitgrad.ir.verify import verify
 from jitgrad.numpy import add_at, set_at
 
 __all__ = [
     "Builder",
+    "Drawing",
     "Graph",
     "TensorType",
     "add_at",
     "bool_",
     "compile",
     "config",
+    "draw",
     "errors",
     "f32",
     "f64",
@@ -34,12 +40,16 @@ __all__ = [
     "jacobian",
     "jit",
     "jvp",
+    "jvp_graph",
     "numpy",
     "parse",
+    "scipy",
     "set_at",
     "stop_gradient",
     "testing",
     "trace",
     "value_and_grad",
+    "verify",
     "vjp",
+    "vjp_graph",
 ]

@@ -546,45 +546,6 @@ def test_methods_do_not_keep_their_object_alive():
     assert Model.__dict__["loss"]._method.cache_info().programs == before - 1
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------
-
-
-def test_stages():
-    text = jg.grad(total).ir(X)
-    titles = [line for line in text.splitlines() if line.startswith("== ")]
-    assert titles == ["== traced ==", "== differentiated ==", "== optimised ==", "== loop =="]
-    assert "test_api.py" in jg.grad(total).ir(X, stage="traced")
-    assert "differentiated" not in jg.jit(total).ir(X)
-    with pytest.raises(ArgumentError, match="traced, differentiated, optimised, loop"):
-        jg.grad(total).ir(X, stage="best")
-
-
-def test_source_llvm_asm():
-    f = jg.jit(lambda x: x * 3 + 1)
-    assert "def " in f.source(X) and "for " in f.source(X)
-    assert "fmul" in f.llvm(X)
-    assert "mulpd" in f.asm(X) or "fmadd" in f.asm(X) or "fmul" in f.asm(X)
-
-
-def test_trace_gives_a_graph():
-    graph = jg.trace(pair, X, 2.0)
-    assert [p.name for p in graph.params] == ["x", "y"]
-    product, total_ = jg.interpret(graph, X, np.array(2.0))
-    np.testing.assert_array_equal(product, X * 2)
-    assert total_ == X.sum() + 2
-    assert str(jg.parse(str(graph))) == str(graph)
-    product, total_ = jg.compile(graph)(X, 2.0)
-    np.testing.assert_array_equal(product, X * 2)
-
-
-def test_building_by_hand():
-    b = jg.Builder("f")
-    x = b.param(jg.TensorType(jg.f64, (6,)), "x")
-    graph = b.build(b.emit("tanh", x))
-    (found,) = jg.compile(graph)(X)
-    np.testing.assert_allclose(found, np.tanh(X), rtol=1e-14)
-
-
 # -- threads ----------------------------------------------------------------------------------------------------------
 
 

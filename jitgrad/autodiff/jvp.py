@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jitgrad.autodiff.vjp import active_values
+from jitgrad.autodiff.vjp import active_values, check_parameters
 from jitgrad.errors import DifferentiationError, IRError
 from jitgrad.ir.core import Builder, Graph, Op, Value
 from jitgrad.ir.types import is_float
@@ -19,14 +19,10 @@ def jvp_graph(graph: Graph, wrt: Sequence[int], *, with_value: bool = True) -> G
     type of the result; results that do not depend differentiably on ``wrt``, and results that are not float, have
     tangents of zeros.
 
-    Raises DifferentiationError if a parameter in ``wrt`` isn't float, or an op on the way has no rule.
+    Raises DifferentiationError if a parameter in ``wrt`` isn't float, or an op on the way has no rule; ArgumentError for a
+    number that is no parameter.
     """
-    for k in wrt:
-        if not is_float(graph.params[k].type.dtype):
-            raise DifferentiationError(
-                f"parameter {k} of {graph.name} has type {graph.params[k].type}. Only floats are differentiated. "
-                "Leave it out of wrt, or make it float."
-            )
+    check_parameters(graph, wrt)
     b = Builder(f"{graph.name}_jvp")
     env: dict[Value, Value] = {p: b.param(p.type, p.name) for p in graph.params}
     tangents: dict[Value, Var] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jitgrad.errors import DifferentiationError, IRError
+from jitgrad.errors import ArgumentError, DifferentiationError, IRError
 from jitgrad.ir.core import Builder, Graph, Op, Value
 from jitgrad.ir.types import TensorType, bool_, is_float
 from jitgrad.ops.op import Cotangent, OpRule, Var, apply, zeros
@@ -143,10 +143,13 @@ def vjp_graph(
         outputs are extra parameters, after those of the graph.
     outputs : which results take a cotangent. By default the first one (``"ones"``) or all float ones (``"param"``).
 
-    Raises DifferentiationError if a parameter or output isn't float, or an output isn't scalar where it must be.
+    Raises DifferentiationError if a parameter or output isn't float, or an output isn't scalar where it must be;
+    ArgumentError for a number that is no parameter or result.
     """
     if seed not in ("ones", "param"):
-        raise ValueError(f"seed must be 'ones' or 'param', not {seed!r}")
+        raise ArgumentError(
+            f"seed is {seed!r}. It says where the cotangents of the outputs come from. Give 'ones' or 'param'."
+        )
     if outputs is None:
         outputs = [0] if seed == "ones" else [k for k, r in enumerate(graph.results) if is_float(r.type.dtype)]
     _check_differentiable(graph, wrt, outputs, scalar=seed == "ones")
@@ -177,15 +180,31 @@ def _name_adjoints(values: Sequence[Value], adjoints: Adjoints) -> None:
             g.value.value.name = f"d_{value.name}"
 
 
-def _check_differentiable(graph: Graph, wrt: Sequence[int], outputs: Sequence[int], *, scalar: bool) -> None:
+def check_parameters(graph: Graph, wrt: Sequence[int]) -> None:
+    """Raise ArgumentError for a number that is no parameter of ``graph``, DifferentiationError for one that is not
+    float."""
     for k in wrt:
+        if not 0 <= k < len(graph.params):
+            raise ArgumentError(
+                f"wrt has {k}, and {graph.name} has {len(graph.params)} parameters. Parameters are counted from 0. "
+                "Choose one of them."
+            )
         p = graph.params[k]
         if not is_float(p.type.dtype):
             raise DifferentiationError(
                 f"parameter {k} ({p.name or 'unnamed'}) of {graph.name} has type {p.type}. Only floats are "
                 "differentiated. Leave it out of wrt, or make it float."
             )
+
+
+def _check_differentiable(graph: Graph, wrt: Sequence[int], outputs: Sequence[int], *, scalar: bool) -> None:
+    check_parameters(graph, wrt)
     for k in outputs:
+        if not 0 <= k < len(graph.results):
+            raise ArgumentError(
+                f"outputs has {k}, and {graph.name} has {len(graph.results)} results. Results are counted from 0. "
+                "Choose one of them."
+            )
         r = graph.results[k]
         if not is_float(r.type.dtype):
             raise DifferentiationError(

@@ -61,11 +61,6 @@ def print_graph(graph: Graph, *, elide: bool = False, locations: bool = True) ->
     return "\n".join(lines)
 
 
-def print_op(op: Op) -> str:
-    """One op, elided, with names that are only unique within it. For messages."""
-    return "\n".join(Printer(elide=True).op_lines(op, ""))
-
-
 class Printer:
     """Names and labels that have been given out so far, and the text of each part of a graph."""
 

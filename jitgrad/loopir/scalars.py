@@ -157,14 +157,6 @@ _define("xlogy", 2, _special.xlogy, None, compose=formulas.xlogy)
 _define("xlog1py", 2, _special.xlog1py, None, compose=formulas.xlog1py)
 
 
-def libm_name(op: str, dtype: np.dtype) -> str | None:
-    """The C function that computes a scalar function in this floating point dtype, or None."""
-    name = SCALARS[op].libm
-    if name is None or dtype.kind != "f":
-        return None
-    return name + "f" if dtype.itemsize == 4 else name
-
-
 def python_source(op: str, args: Sequence[str], dtype: np.dtype, operand_dtype: np.dtype | None = None) -> str | None:
     """A scalar function as a Python expression, or None where ``compose`` is to be rendered instead.
 

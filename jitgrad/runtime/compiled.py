@@ -8,7 +8,7 @@ import numpy as np
 
 from jitgrad.codegen import python
 from jitgrad.config import current
-from jitgrad.errors import CompilationError
+from jitgrad.errors import ArgumentError, CompilationError
 from jitgrad.loopir.buffers import place
 from jitgrad.loopir.build import FAILURES
 from jitgrad.loopir.decompose import decompose
@@ -70,12 +70,18 @@ class Executable:
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         """Run on arrays; each is converted to the parameter's dtype and to contiguous storage if need be."""
         if len(arrays) != len(self.program.params):
-            raise TypeError(f"{self.program.name} takes {len(self.program.params)} arrays, not {len(arrays)}")
+            raise ArgumentError(
+                f"{self.program.name} takes {len(self.program.params)} arrays, not {len(arrays)}. Compiled graphs take "
+                "one array for each parameter. Pass them in the order of the parameters."
+            )
         leaves = []
         for a, p, is_scalar in zip(arrays, self.program.params, self.scalar_params, strict=True):
             array = np.asarray(a)
             if array.shape != p.shape or not np.can_cast(array.dtype, p.dtype, "same_kind"):
-                raise TypeError(f"{p.name} is {array.dtype}{list(array.shape)}, but the program was compiled for {p!r}")
+                raise ArgumentError(
+                    f"{p.name} is {array.dtype}{list(array.shape)}, but the program was compiled for {p!r}. A compiled "
+                    "graph is for one shape and dtype. Convert the array, or compile a graph for this one."
+                )
             # ascontiguousarray would turn 0-d into 1-d.
             array = np.require(array.astype(p.dtype, copy=False), requirements=["C", "A"]).reshape(p.shape)
             leaves.append(array[()] if is_scalar else array)

@@ -12,7 +12,7 @@ import pytest
 from jitgrad.codegen import pyhelpers
 from jitgrad.ir.types import bool_
 from jitgrad.loopir.nodes import Const, Expr, Scalar, scalar
-from jitgrad.loopir.scalars import SCALARS, libm_name, python_source
+from jitgrad.loopir.scalars import SCALARS, python_source
 
 POINTS = np.array([-30.5, -3.0, -1.0, -0.6, -0.0, 0.0, 0.2, 0.45, 0.5, 1.0, 1.5, 2.5, 40.0, np.inf, -np.inf, np.nan])
 INTEGERS = np.array([-128, -7, -1, 0, 1, 3, 9, 127])
@@ -153,13 +153,6 @@ def test_helpers_under_numba() -> None:
     np.testing.assert_allclose(run(np.int64(3), np.int64(5), 0.5), (243, 96, 0, math.lgamma(0.5)), rtol=1e-14)
     assert run(np.int64(-3), np.int64(-1), -2.0) == (0, 0, -1, math.inf)
     assert run(np.int64(-3), np.int64(64), -np.inf) == (pow(3, 64, 1 << 64), 0, -1, math.inf)
-
-
-def test_libm_names() -> None:
-    assert libm_name("arctan2", np.dtype(np.float64)) == "atan2"
-    assert libm_name("arctan2", np.dtype(np.float32)) == "atan2f"
-    assert libm_name("power", np.dtype(np.int64)) is None
-    assert libm_name("add", np.dtype(np.float64)) is None
 
 
 def test_every_formula_ends_in_primitives() -> None:
