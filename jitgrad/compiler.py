@@ -13,7 +13,6 @@ from jitgrad.codegen import python
 from jitgrad.config import current
 from jitgrad.ir.core import Graph
 from jitgrad.ir.verify import verify
-from jitgrad.loopir.buffers import elide_copies
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
 from jitgrad.loopir.nodes import Program
@@ -42,7 +41,6 @@ class Compiled:
         self.graph = optimise(graph, self.notes)
         program = self._checked(lower(self.graph), "lowered")
         program = self._checked(fuse(program, self.notes), "fused")
-        program = self._checked(elide_copies(program, self.notes), "placed")
         self.program = program
         self.executable = Executable(program, scalar_params)
         self.call: Callable[[tuple[Any, ...]], list[Any]] = self.executable.call

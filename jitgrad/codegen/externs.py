@@ -20,6 +20,7 @@ import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils
 
+from jitgrad.codegen import blas_threads
 from jitgrad.errors import CompilationError
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -91,6 +92,7 @@ def _bind(name: str) -> str:
 
 def register_symbols() -> None:
     """Bind every symbol that emitted code may refer to. Call it before machine code from a cache is loaded."""
+    blas_threads.available()
     for letter in LETTERS.values():
         for routine in ROUTINES:
             _bind(letter + routine)

@@ -23,21 +23,35 @@ __all__ = ["LIBRARY", "LibFn", "get", "register_symbols"]
 
 
 class LibFn(NamedTuple):
-    """The two forms of a library function; see the module's docstring."""
+    """The two forms of a library function; see the module's docstring. ``work(**static)`` is about how many
+    multiply-adds BLAS does for one matrix of a stack; None for a function that calls no BLAS."""
 
     python: Callable[..., int]
     emit: Callable[..., Any]
+    work: Callable[..., int] | None = None
+
+
+def _product(*, m: int, n: int, k: int, **_: Any) -> int:
+    return m * n * k
+
+
+def _factorization(*, n: int, **_: Any) -> int:
+    return n**3 // 3
+
+
+def _substitution(*, n: int, k: int, **_: Any) -> int:
+    return n * n * k
 
 
 #: Every library function by name.
 LIBRARY: dict[str, LibFn] = {
-    "gemm": LibFn(blas.gemm_python, blas.gemm_emit),
-    "potrf": LibFn(lapack.potrf_python, lapack.potrf_emit),
-    "getrf": LibFn(lapack.getrf_python, lapack.getrf_emit),
-    "getrs": LibFn(lapack.getrs_python, lapack.getrs_emit),
-    "trtrs": LibFn(lapack.trtrs_python, lapack.trtrs_emit),
-    "getri": LibFn(lapack.getri_python, lapack.getri_emit),
-    "adjugate": LibFn(lapack.adjugate_python, lapack.adjugate_emit),
+    "gemm": LibFn(blas.gemm_python, blas.gemm_emit, _product),
+    "potrf": LibFn(lapack.potrf_python, lapack.potrf_emit, _factorization),
+    "getrf": LibFn(lapack.getrf_python, lapack.getrf_emit, _factorization),
+    "getrs": LibFn(lapack.getrs_python, lapack.getrs_emit, _substitution),
+    "trtrs": LibFn(lapack.trtrs_python, lapack.trtrs_emit, _substitution),
+    "getri": LibFn(lapack.getri_python, lapack.getri_emit, _factorization),
+    "adjugate": LibFn(lapack.adjugate_python, lapack.adjugate_emit, _factorization),
     "sort_rows": LibFn(rowsort.sort_rows_python, rowsort.sort_rows_emit),
     "argsort_rows": LibFn(rowsort.argsort_rows_python, rowsort.argsort_rows_emit),
 }

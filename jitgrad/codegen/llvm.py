@@ -10,12 +10,14 @@ reduction, so that it vectorises. Nothing else is relaxed: NaN, infinities and s
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
+from jitgrad.codegen.blas_threads import threads_for
 from jitgrad.codegen.libcalls import LIBRARY
 from jitgrad.codegen.llvm_scalar import I8, I64, ScalarEmitter, memory_type
 from jitgrad.errors import CompilationError
@@ -268,7 +270,11 @@ class KernelEmitter:
     def libcall(self, s: LibCall) -> None:
         outs = [self.pointers[t.root] for t in s.outs]
         ins = [self.pointers[t.root] for t in s.ins]
-        status = LIBRARY[s.fn].emit(self.b, outs, ins, dict(s.static), s.outs, s.ins)
+        function, static = LIBRARY[s.fn], dict(s.static)
+        with contextlib.ExitStack() as stack:
+            if function.work is not None:
+                stack.enter_context(threads_for(self.b, function.work(**static)))
+            status = function.emit(self.b, outs, ins, static, s.outs, s.ins)
         if status is not None:
             bad = self.function.append_basic_block("failed")
             good = self.function.append_basic_block("succeeded")

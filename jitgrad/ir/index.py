@@ -220,6 +220,13 @@ def as_sym(e: Dim) -> Sym | None:
 
 
 def _make(constant: int, coefficients: Mapping[Term, int]) -> Dim:
+    for term, c in coefficients.items():
+        # c*d*(e // d) + c*(e % d) == c*e
+        if c and isinstance(term, Remainder):
+            quotient = Quotient(term.base, term.divisor)
+            if coefficients.get(quotient) == c * term.divisor:
+                rest = {t: k for t, k in coefficients.items() if t is not term and t is not quotient}
+                return add(_make(constant, rest), mul(term.base, c))
     terms = tuple((t, c) for t, c in coefficients.items() if c)
     return IndexExpr(constant, terms) if terms else constant
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from jitgrad.ir.index import Dim, as_sym
+from jitgrad.ir.index import Sym, as_sym
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import Buffer, Load, Loop, Program, Stmt, Store
 from jitgrad.loopir.walk import buffers_of, read_roots, written_roots
@@ -52,23 +52,38 @@ def place(program: Program) -> Placement:
     return Placement(offsets, nbytes, sum(t.nbytes for t in first))
 
 
-def copy_of(stmt: Stmt) -> tuple[Buffer, Buffer] | None:
-    """``(target, source)`` where a statement only copies one whole buffer into another, element for element."""
-    extents: list[Dim] = []
-    variables: list[Dim] = []
+def whole_store(stmt: Stmt) -> tuple[Store, tuple[Sym | None, ...]] | None:
+    """The store that a plain nest consists of, if it fills its whole buffer element by element, with the loop variable
+    of every axis (None for an axis of extent 1)."""
+    loops: list[Loop] = []
     while isinstance(stmt, Loop):
         if stmt.lo != 0 or stmt.step != 1 or len(stmt.body) != 1:
             return None
-        variables.append(stmt.var)  # pyright: ignore[reportArgumentType]
-        extents.append(stmt.hi)
+        loops.append(stmt)
         stmt = stmt.body[0]
-    if not isinstance(stmt, Store) or stmt.mode != "=" or not isinstance(stmt.value, Load):
+    if not isinstance(stmt, Store) or stmt.mode != "=":
         return None
-    target, source = stmt.buffer, stmt.value.buffer
-    same = [as_sym(i) for i in stmt.index] == variables == [as_sym(i) for i in stmt.value.index]
-    if not same or tuple(extents) != target.shape or target.shape != source.shape:
+    variables: list[Sym | None] = []
+    remaining = iter(loops)
+    for extent, index in zip(stmt.buffer.shape, stmt.index, strict=True):
+        if extent == 1 and index == 0:
+            variables.append(None)
+            continue
+        loop = next(remaining, None)
+        if loop is None or loop.hi != extent or as_sym(index) is not loop.var:
+            return None
+        variables.append(loop.var)
+    return None if next(remaining, None) is not None else (stmt, tuple(variables))
+
+
+def copy_of(stmt: Stmt) -> tuple[Buffer, Buffer] | None:
+    """``(target, source)`` where a statement only copies one whole buffer into another, element for element."""
+    found = whole_store(stmt)
+    if found is None or not isinstance(found[0].value, Load):
         return None
-    return target, source
+    target, source = found[0].buffer, found[0].value.buffer
+    same = target.shape == source.shape and found[0].value.index == found[0].index
+    return (target, source) if same else None
 
 
 def elide_copies(program: Program, notes: list[str] | None = None) -> Program:

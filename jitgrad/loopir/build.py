@@ -290,9 +290,9 @@ class LoopBuilder:
 
     @contextlib.contextmanager
     def loops(self, shape: Sequence[Dim]) -> Iterator[tuple[Dim, ...]]:
-        """A nest over an index space."""
+        """A nest over an index space; an axis of extent 1 has index 0 and no loop."""
         with contextlib.ExitStack() as stack:
-            yield tuple(stack.enter_context(self.loop(n)) for n in shape)
+            yield tuple(0 if n == 1 else stack.enter_context(self.loop(n)) for n in shape)
 
     def store(self, t: Tensor, index: Any, value: Expr, mode: str = "=") -> None:
         assert value.dtype == t.dtype, (value, value.dtype, t.buffer)

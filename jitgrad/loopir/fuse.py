@@ -1,12 +1,14 @@
 """Fusion: elementwise producers into their consumers, and nests over one index space into one nest.
 
-Three steps, each a function below:
+The steps, each a function:
 
 1. ``inline``: a buffer that one pure nest fills element by element is dropped where recomputing its elements at their
    uses costs less than storing and loading them.
 2. ``merge``: nests of equal extents become one where no iteration of the later one needs what another iteration of
    the earlier one writes.
-3. ``forward`` and ``contract`` (in ``jitgrad.loopir.forward``): values stored and loaded again in the same iteration
+3. ``elide_copies`` (in ``jitgrad.loopir.buffers``): an array that is updated takes the place of the one it was
+   copied from.
+4. ``forward`` and ``contract`` (in ``jitgrad.loopir.forward``): values stored and loaded again in the same iteration
    stay in registers, stores that nobody reads go, and temporaries that live within one iteration lose that axis.
 
 Every refusal has a reason, which is put into ``notes``.
@@ -15,11 +17,11 @@ Every refusal has a reason, which is put into ``notes``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import NamedTuple
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, as_sym, substitute
-from jitgrad.loopir.buffers import copy_of
+from jitgrad.loopir.buffers import copy_of, elide_copies, whole_store
 from jitgrad.loopir.build import flatten_index, unflatten_index
 from jitgrad.loopir.collapse import collapse
 from jitgrad.loopir.forward import contract, forward
@@ -114,6 +116,8 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     notes = [] if notes is None else notes
     program = inline(program, notes)
     program = merge(program, notes)
+    program = elide_copies(program, notes)
+    program = merge(program, notes)  # updates of one buffer may now share a nest
     program = forward(program)
     program = contract(program)
     return collapse(program)
@@ -123,28 +127,19 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
 
 
 class Definition(NamedTuple):
-    """``buffer[variables] = value`` for every index."""
+    """``buffer[variables] = value`` for every index; None stands for the index 0 of an axis of extent 1."""
 
     buffer: Buffer
-    variables: tuple[Sym, ...]
+    variables: tuple[Sym | None, ...]
     value: Expr
 
 
 def definition(stmt: Stmt) -> Definition | None:
     """The definition that a statement consists of, if it fills one whole buffer element by element."""
-    variables: list[Sym] = []
-    extents: list[Dim] = []
-    while isinstance(stmt, Loop):
-        if stmt.lo != 0 or stmt.step != 1 or len(stmt.body) != 1:
-            return None
-        variables.append(stmt.var)
-        extents.append(stmt.hi)
-        stmt = stmt.body[0]
-    if not isinstance(stmt, Store) or stmt.mode != "=" or stmt.buffer.base is not None:
+    found = whole_store(stmt)
+    if found is None or found[0].buffer.base is not None:
         return None
-    if tuple(extents) != stmt.buffer.shape or [as_sym(i) for i in stmt.index] != variables:
-        return None
-    return Definition(stmt.buffer, tuple(variables), stmt.value)
+    return Definition(found[0].buffer, found[1], found[0].value)
 
 
 def cost(e: Expr, memo: dict[Expr, float]) -> float:
@@ -261,7 +256,8 @@ def _substitute(body: Sequence[Stmt], definitions: Sequence[Definition | None], 
             if d is not None:
                 if e.buffer is not d.buffer:
                     index = unflatten_index(d.buffer.shape, flatten_index(e.buffer.shape, index))
-                env = {v: i for v, i in zip(d.variables, index, strict=True) if as_sym(i) is not v}
+                pairs = zip(d.variables, index, strict=True)
+                env = {v: i for v, i in pairs if v is not None and as_sym(i) is not v}
                 new = rewrite(d.value, env, {}) if env else d.value
         elif isinstance(e, Scalar):
             args = tuple(map(replace, e.args))
@@ -377,8 +373,11 @@ def _worthwhile(a: Stmt, b: Stmt) -> bool:
     return any(t.size > 1 for t in _touched(a) & _touched(b))
 
 
-def append(done: list[Stmt], s: Stmt) -> int | None:
-    """Append a statement to a list, fused with an earlier one where that is legal and useful; the place of that one."""
+def append(done: list[Stmt], s: Stmt, alone: Container[Stmt] = ()) -> int | None:
+    """Append a statement to a list, fused with an earlier one where that is legal and useful; the place of that one.
+
+    Statements in ``alone`` are not fused with.
+    """
     if isinstance(s, Let) and isinstance(s.value, Const):
         done.insert(0, s)  # an accumulator's declaration: nothing before it can depend on it
         return None
@@ -388,7 +387,7 @@ def append(done: list[Stmt], s: Stmt) -> int | None:
     mine = _access(s)
     for k in range(len(done) - 1, max(len(done) - 1 - WINDOW, -1), -1):
         candidate = done[k]
-        if isinstance(candidate, (Loop, Block)) and _worthwhile(candidate, s):
+        if isinstance(candidate, (Loop, Block)) and candidate not in alone and _worthwhile(candidate, s):
             fused = _fuse_pair(candidate, s)
             if fused is not None:
                 done[k] = fused
@@ -439,6 +438,7 @@ def merge(program: Program, notes: list[str]) -> Program:
     done: list[Stmt] = []
     fills: dict[Buffer, Stmt] = {}
     seen: set[Buffer] = set()
+    alone: set[Stmt] = set()
     fused = 0
     for s in program.body:
         # Only the first access of a buffer may be put off: a later fill must stay after what came before it.
@@ -446,15 +446,17 @@ def merge(program: Program, notes: list[str]) -> Program:
             fills[filled] = s
             seen.add(filled)
             continue
-        seen |= _touched(s)
+        touched = _touched(s)
+        seen |= touched
         if _copies_update(s, updated):
+            alone.add(s)
             place = None
             done.append(s)
         else:
-            place = append(done, s)
+            place = append(done, s, alone)
         fused += place is not None
         # What this statement accumulates into is filled just before it, wherever it went.
-        for t in _touched(s) & fills.keys():
+        for t in [t for t in fills if t in touched]:
             done.insert(len(done) - 1 if place is None else place, fills.pop(t))
             place = None if place is None else place + 1
     done.extend(fills.values())

@@ -298,7 +298,7 @@ def dynamic(e: Expr, extent: int) -> Dim:
         return int(e.value)
     known = _dynamic.setdefault(e, {})
     if extent not in known:
-        known[extent] = Sym(repr(e), 0, max(extent - 1, 0), payload=e)
+        known[extent] = Sym(repr(e) if e.depth <= 4 else "index", 0, max(extent - 1, 0), payload=e)
     return expr(known[extent])
 
 
