@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
-from jitgrad.errors import ArgumentError
 
 X = np.linspace(0.1, 1.2, 6)
 

@@ -19,8 +19,8 @@ def jvp_graph(graph: Graph, wrt: Sequence[int], *, with_value: bool = True) -> G
     type of the result; results that do not depend differentiably on ``wrt``, and results that are not float, have
     tangents of zeros.
 
-    Raises DifferentiationError if a parameter in ``wrt`` isn't float, or an op on the way has no rule; ArgumentError for a
-    number that is no parameter.
+    Raises DifferentiationError if a parameter in ``wrt`` isn't float, or an op on the way has no rule; ArgumentError
+    for a number that is no parameter.
     """
     check_parameters(graph, wrt)
     b = Builder(f"{graph.name}_jvp")

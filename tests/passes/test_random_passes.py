@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_graphs import arrays, graphs
+from pass_graphs import arrays, graphs
 
 from jitgrad.ir.core import Graph
 from jitgrad.ir.interpret import interpret
