@@ -8,6 +8,7 @@ import numpy as np
 
 from jitgrad.errors import ShapeError
 from jitgrad.frontend.primitives import (
+    as_dtype,
     broadcast_to,
     broadcast_together,
     cast,
@@ -15,14 +16,13 @@ from jitgrad.frontend.primitives import (
     constant_like,
     dtype_argument,
     emit,
-    floating,
-    lift,
     lift_one,
     reshape,
     static_int,
     static_shape,
     strong,
 )
+from jitgrad.frontend.primitives import where as call_where
 from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, innermost_trace
 from jitgrad.frontend.ufuncs import call_ufunc
@@ -142,9 +142,8 @@ def linspace(
 ) -> Any:  # fmt: skip
     """Traced endpoints; ``num`` must be static."""
     num = static_int(num, "num of np.linspace")
-    a, b = lift(start, stop)
-    target = common_dtype(a, b)
-    a, b = (cast(t, target if target.kind == "f" else f64) for t in (a, b))
+    trace, target = innermost_trace(start, stop), common_dtype(start, stop)
+    a, b = (as_dtype(t, target if target.kind == "f" else f64, trace) for t in (start, stop))
     shape = broadcast_together(a.shape, b.shape)
     a, b = (broadcast_to(t, shape) for t in (a, b))
     steps = num - 1 if endpoint else num
@@ -185,7 +184,13 @@ def geomspace(
     start: ArrayLike, stop: ArrayLike, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
 ) -> Tracer:
     """For positive endpoints."""
-    a, b = (floating(t) for t in lift(start, stop))
-    exponents = linspace(call_ufunc(np.log10, a), call_ufunc(np.log10, b), num, endpoint, axis=axis)
-    out = call_ufunc(np.power, 10.0, exponents)
+    trace, target = innermost_trace(start, stop), common_dtype(start, stop, weak=False)
+    a, b = (as_dtype(t, target if target.kind == "f" else f64, trace) for t in (start, stop))
+    num = static_int(num, "num of np.geomspace")
+    out = call_ufunc(np.power, 10.0, linspace(emit("log10", a), emit("log10", b), num, endpoint))
+    index = np.arange(num).reshape(num, *[1] * (out.ndim - 1))
+    out = call_where(a.owner.lift(index == 0), a, out)  # exact at the ends, as in NumPy
+    if endpoint and num > 1:
+        out = call_where(a.owner.lift(index == num - 1), b, out)
+    out = HOOKS["moveaxis"](out, 0, axis) if axis != 0 else out
     return out if dtype is None else cast(out, dtype)

@@ -373,6 +373,8 @@ def _write_mask(mode: str, x: Tracer, parts: tuple[Any, ...], v: Tracer) -> Trac
 @implements(np.take)
 def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, *, mode: str = "raise") -> Tracer:
     x = lift_one(a, indices)
+    if isinstance(indices, (list, tuple)) and not contains_tracer(indices) and np.size(indices) == 0:
+        indices = np.asarray(indices, np.int64)  # an empty list would be float
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
     axis = axis_index(axis, x.ndim)

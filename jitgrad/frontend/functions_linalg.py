@@ -237,7 +237,8 @@ def _vector_norm(t: Tracer, order: Any, axes: tuple[int, ...], keepdims: bool) -
     if isinstance(order, str):
         raise ArgumentError(f"np.linalg.norm: {order!r} is no order of a vector norm. Use a number.", user_location())
     if order == np.inf:
-        return max_(size, axes, keepdims=keepdims)
+        empty = 0 in [t.shape[k] for k in axes]
+        return max_(size, axes, keepdims=keepdims, initial=0 if empty else None)
     if order == -np.inf:
         return min_(size, axes, keepdims=keepdims)
     if order == 0:
@@ -260,7 +261,8 @@ def _matrix_norm(t: Tracer, order: Any, axes: tuple[int, ...], keepdims: bool) -
         along, other = (rows, columns) if order in (1, -1) else (columns, rows)
         sums = reduce("sum", emit("absolute", t), [along], keepdims=True)
         extreme = max_ if order > 0 else min_
-        out = extreme(sums, (other,), keepdims=True)
+        empty = order > 0 and t.shape[other] == 0
+        out = extreme(sums, (other,), keepdims=True, initial=0 if empty else None)
         return out if keepdims else reshape(out, [d for k, d in enumerate(t.shape) if k not in axes])
     raise UnsupportedError(
         f"the matrix norm of order {order!r} is not supported on traced values: it needs singular values. Use 'fro', "
@@ -367,6 +369,15 @@ def multi_dot(arrays: Any) -> Tracer:
     tracers = lift(*arrays)
     if len(tracers) < 2:
         raise ArgumentError("np.linalg.multi_dot of fewer than two arrays. Pass at least two.", user_location())
+    if len(tracers) == 2:
+        return dot(*tracers)
+    for k, t in enumerate(tracers):
+        if t.ndim != 2 and not (t.ndim == 1 and k in (0, len(tracers) - 1)):
+            raise ShapeError(
+                f"np.linalg.multi_dot of an array of shape {t.shape} at position {k}. It takes matrices; only the "
+                "first and the last may be vectors. Use np.matmul for stacks of matrices.",
+                user_location(),
+            )
     first, last = tracers[0].ndim == 1, tracers[-1].ndim == 1
     if first:
         tracers[0] = insert_axes(tracers[0], [0])

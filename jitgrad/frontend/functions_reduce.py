@@ -19,6 +19,7 @@ from jitgrad.frontend.primitives import (
     element_count,
     emit,
     floating,
+    full,
     insert_axes,
     lift,
     lift_one,
@@ -56,7 +57,7 @@ def _finish(out: Tracer, initial: Any, ufunc: np.ufunc) -> Tracer:
     """Combine with ``initial=``, and forget weakness."""
     if initial is _NOTHING or initial is None:
         return strong(out)
-    return cast(call_ufunc(ufunc, out, initial), out.dtype)
+    return strong(emit(ufunc.__name__, out, cast(lift_one(initial, out), out.dtype)))
 
 
 def _keep(keepdims: Any) -> bool:
@@ -157,8 +158,8 @@ def mean(a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any = F
     x = lift_one(a, where)
     x = floating(x) if dtype is None else cast(x, dtype)
     axes = axis_tuple(axis, x.ndim)
-    total = sum_(x, axes, keepdims=keepdims, where=where)
-    return call_ufunc(np.divide, total, _count(x, axes, where, keepdims))
+    total = sum_(x, axes, dtype, keepdims=keepdims, where=where)
+    return cast(call_ufunc(np.divide, total, _count(x, axes, where, keepdims)), total.dtype)
 
 
 def _count(x: Tracer, axes: tuple[int, ...], mask: Any, keepdims: Any) -> Any:
@@ -477,7 +478,11 @@ def _quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str) -> Trac
     merged = _merged_last(x, axes)
     n = merged.shape[-1]
     if n == 0:
-        raise ShapeError("a quantile over an empty axis. There is no element to read.", user_location())
+        if method != "linear" or x.dtype.kind != "f":
+            raise ShapeError(
+                "a quantile over an empty axis. There is no element to read. Check the shape.", user_location()
+            )
+        merged, n = full(x, (*merged.shape[:-1], 1), np.nan), 1  # NumPy gives NaN
     ordered = emit("sort", merged, axis=merged.ndim - 1)
     q = np.asarray(q)
     rows = [_one_quantile(ordered, float(p), method) for p in q.reshape(-1)]

@@ -26,6 +26,7 @@ from jitgrad.frontend.primitives import (
     lift,
     lift_one,
     promote,
+    promotion_sample,
     reshape,
     static_int,
     strong,
@@ -103,12 +104,17 @@ def clip(
     a: ArrayLike, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None, dtype: Any = None
 ) -> Tracer:
     low, high = (a_min if a_min is not None else min), (a_max if a_max is not None else max)
+    kind = promotion_sample(a)
+    if isinstance(kind, np.dtype) and kind.kind in "iu":  # bounds beyond the dtype bound nothing, as in NumPy
+        info = np.iinfo(kind)
+        low = None if type(low) is int and low <= info.min else low
+        high = None if type(high) is int and high >= info.max else high
     out = a
     if low is not None:
         out = call_ufunc(np.maximum, out, low, dtype=dtype)
     if high is not None:
         out = call_ufunc(np.minimum, out, high, dtype=dtype)
-    return lift_one(out, low, high) if low is None and high is None else out
+    return lift_one(out) if low is None and high is None else out
 
 
 @implements(np.round, np.around)
@@ -216,8 +222,8 @@ def sinc(x: ArrayLike) -> Tracer:
 @implements(np.angle)
 def angle(z: ArrayLike, deg: bool = False) -> Tracer:
     t = floating(lift_one(z))
-    half = constant_like(t, 180.0 if deg else np.pi)
-    return select_where(emit("less", t, constant_like(t, 0.0)), half, constant_like(t, 0.0))
+    angles = emit("arctan2", constant_like(t, 0.0), t)
+    return emit("multiply", angles, constant_like(t, 180.0 / np.pi)) if deg else angles
 
 
 # -- differences and sums along an axis --------------------------------------------------------------------------------
@@ -405,13 +411,15 @@ def cov(m: ArrayLike, y: ArrayLike = None, rowvar: bool = True, bias: bool = Fal
     n = x.shape[1]
     centred = call_ufunc(np.subtract, x, mean(x, 1, keepdims=True))
     free = n - (ddof if ddof is not None else 0 if bias else 1)
-    out = call_ufunc(np.divide, dot(centred, centred.T), float(free))
+    out = call_ufunc(np.divide, dot(centred, centred.T), max(float(free), 0.0))
     return reshape(out, [d for d in out.shape if d != 1]) if out.shape == (1, 1) else out
 
 
 def _variables(m: ArrayLike, y: ArrayLike, rowvar: bool) -> Tracer:
+    dtype = np.dtype(np.float64)  # NumPy computes covariances in double precision
+
     def rows(a: ArrayLike) -> Tracer:
-        t = floating(lift_one(a, m, y))
+        t = cast(lift_one(a, m, y), dtype)
         t = reshape(t, (1, t.size)) if t.ndim < 2 else t
         return t.T if not rowvar and t.shape[0] != 1 else t
 

@@ -42,7 +42,7 @@ from jitgrad.frontend.registry import (
 )
 from jitgrad.frontend.tracer import WEAK_DTYPES, ArrayLike, Trace, Tracer, as_numpy, contains_tracer, innermost_trace
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_
+from jitgrad.ir.types import bool_, i64
 
 _NAMES = """add subtract multiply divide floor_divide remainder fmod power negative reciprocal absolute sign square sqrt
 cbrt exp exp2 expm1 log log2 log10 log1p sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh arctan2
@@ -108,6 +108,10 @@ def call_ufunc(ufunc: np.ufunc, *args: ArrayLike, dtype: Any = None) -> Any:
     if name is None:
         raise unsupported(ufunc)
     trace = innermost_trace(*args)
+    if ufunc in _SWAPPED:
+        mixed = _compare_mixed(ufunc, args, trace)
+        if mixed is not None:
+            return mixed
     operands, dtypes = _loop_operands(ufunc, args, dtype_argument(dtype), trace)
     return _emit_loop(name, operands, dtypes[-1])
 
@@ -138,6 +142,31 @@ def _loop_operands(
             user_location(),
         )
     return [as_dtype(a, d, trace) for a, d in zip(args, dtypes, strict=False)], dtypes
+
+
+#: Comparisons, and what they are with their operands exchanged.
+_SWAPPED = {np.less: np.greater, np.less_equal: np.greater_equal, np.greater: np.less, np.equal: np.equal,
+            np.greater_equal: np.less_equal, np.not_equal: np.not_equal}  # fmt: skip
+
+
+def _compare_mixed(ufunc: np.ufunc, args: Sequence[ArrayLike], trace: Trace) -> Tracer | None:
+    """A comparison that NumPy makes exactly, though no integer dtype holds both operands: of a traced Python integer
+    with a smaller integer, and of int64 with uint64. None for all others."""
+    x, y = (trace.lift(a) for a in args)
+    if not all(t.dtype.kind in "iu" for t in (x, y)):
+        return None
+    weak = [isinstance(a, Tracer) and a.weak == "int" for a in args]
+    if any(weak):
+        x, y = strong(x), strong(y)
+    if np.result_type(x.dtype, y.dtype).kind != "f":
+        return call_ufunc(ufunc, cast(x, i64), cast(y, i64)) if any(weak) and x.dtype != y.dtype else None
+    if x.dtype.kind == "u":
+        x, y, ufunc = y, x, _SWAPPED[ufunc]
+    below = emit("less", x, constant_like(x, 0))
+    unsigned = emit(ufunc.__name__, cast(x, y.dtype), y)
+    if ufunc in (np.less, np.less_equal, np.not_equal):
+        return emit("logical_or", below, unsigned)
+    return emit("logical_and", emit("logical_not", below), unsigned)
 
 
 def _fits(number: int, dtype: np.dtype) -> bool:

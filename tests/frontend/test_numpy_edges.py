@@ -1,0 +1,74 @@
+"""Edges of NumPy functions: dtypes of results, empty axes, bounds outside the dtype, mixed signs."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+
+import numpy as np
+import pytest
+
+import jitgrad as jg
+
+U8 = np.array([0, 200, 5, 3], np.uint8)
+U64 = np.array([0, 3, 2**64 - 1, 2**63], np.uint64)
+I64 = np.array([-1, 3, -1, 2**63 - 1])
+SMALL = np.array([-4, 3, 2, 7])
+F32 = np.float32(3)
+ROWS = np.random.default_rng(0).random((3, 5)).astype(np.float32)
+
+CASES = {
+    "clip below an unsigned dtype": (lambda x: x.clip(-1, 1), U8),
+    "clip above an unsigned dtype": (lambda x: x.clip(-1, 300), U8),
+    "clip from one side": (lambda x: np.clip(x, -5, None), U64),
+    "mean in an integer dtype": (lambda x: np.mean(x, dtype=np.int64), SMALL),
+    "mean in float32": (lambda x: np.mean(x, dtype=np.float32), SMALL),
+    "multi_dot of two stacks": (lambda x: np.linalg.multi_dot([x, x]), np.ones((2, 2, 2))),
+    "linspace from float32": (lambda x: np.linspace(x, 1, 4), F32),
+    "linspace to a float32 array": (lambda x: np.linspace(0, x, 4), np.ones((2, 1), np.float32)),
+    "linspace of integers": (lambda x: np.linspace(0, x, 4), 2),
+    "logspace of float32": (lambda x: np.logspace(0, x, 4), F32),
+    "geomspace": (lambda x: np.geomspace(1, x, 4), F32),
+    "geomspace of an array": (lambda x: np.geomspace(1, x, 4, axis=1), np.full(2, 5.0)),
+    "geomspace without end": (lambda x: np.geomspace(x, 7, 4, endpoint=False), F32),
+    "infinity norm of nothing": (lambda x: np.linalg.norm(x, np.inf), np.zeros(0)),
+    "matrix norm of empty rows": (lambda x: np.linalg.norm(x, np.inf), np.zeros((3, 0))),
+    "matrix norm without columns": (lambda x: np.linalg.norm(x, 1), np.zeros((3, 0))),
+    "take of nothing": (lambda x: np.take(x, []), SMALL),
+    "covariance of nothing": (lambda x: np.cov(x), np.zeros((3, 0))),
+    "covariance of float32": (lambda x: np.cov(x), ROWS),
+    "correlation of float32": (lambda x: np.corrcoef(x), ROWS),
+    "angle": (np.angle, np.array([1, -1, np.nan, -0.0, np.inf])),
+    "angle in degrees": (lambda x: np.angle(x, deg=True), np.array([1, -1, np.nan, -0.0])),
+    "integer product from a float": (lambda x: np.prod(x, initial=2.5), SMALL),
+    "integer sum from a float": (lambda x: np.sum(x, initial=2.5), SMALL),
+    "integer max from a float": (lambda x: np.max(x, initial=9.5), SMALL),
+    "bool max from True": (lambda x: np.max(x, initial=True), SMALL > 9),
+    "median of nothing": (np.median, np.zeros(0)),
+    "medians of empty columns": (lambda x: np.median(x, axis=1), np.zeros((2, 0, 3))),
+    "medians of no columns": (lambda x: np.median(x, axis=0), np.zeros((2, 0, 3))),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_as_in_numpy(name):
+    function, x = CASES[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        expected = np.asarray(function(x))
+    found = np.asarray(jg.jit(function)(x))
+    assert found.dtype == expected.dtype
+    np.testing.assert_allclose(found, expected, rtol=1e-6 if expected.dtype == np.float32 else 1e-13)
+
+
+@pytest.mark.parametrize("compare", [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne])
+def test_comparisons_of_mixed_integers_are_exact(compare):
+    pairs = [(U64, I64), (I64, U64), (U64, I64.astype(np.int32)), (U64, -1), (-1, U8), (U8, -1), (300, U8), (U8, I64)]
+    for a, b in pairs:
+        np.testing.assert_array_equal(jg.jit(compare)(a, b), compare(a, b))
+        np.testing.assert_array_equal(jg.jit(lambda x, b=b: compare(x, b))(a), compare(a, b))
+
+
+def test_a_chain_of_stacks_is_refused():
+    with pytest.raises(jg.errors.ShapeError, match="np.matmul"):
+        jg.jit(lambda x: np.linalg.multi_dot([x, x, x]))(np.ones((2, 2, 2)))
