@@ -4,12 +4,13 @@ The steps, each a function:
 
 1. ``inline``: a buffer that one pure nest fills element by element is dropped where recomputing its elements at their
    uses costs less than storing and loading them.
-2. ``merge``: nests of equal extents become one where no iteration of the later one needs what another iteration of
-   the earlier one writes.
+2. ``merge`` (in ``jitgrad.loopir.merge``): nests of equal extents become one where no iteration of the later one needs
+   what another iteration of the earlier one writes.
 3. ``elide_copies`` (in ``jitgrad.loopir.buffers``): an array that is updated takes the place of the one it was
    copied from.
 4. ``forward`` and ``contract`` (in ``jitgrad.loopir.forward``): values stored and loaded again in the same iteration
    stay in registers, stores that nobody reads go, and temporaries that live within one iteration lose that axis.
+5. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
 
 Every refusal has a reason, which is put into ``notes``.
 """
@@ -17,25 +18,22 @@ Every refusal has a reason, which is put into ``notes``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, as_sym, substitute
-from jitgrad.loopir.buffers import copy_of, elide_copies, whole_store
+from jitgrad.loopir.buffers import elide_copies, whole_store
 from jitgrad.loopir.build import flatten_index, unflatten_index
 from jitgrad.loopir.collapse import collapse
 from jitgrad.loopir.forward import contract, forward
 from jitgrad.loopir.lower import with_body
+from jitgrad.loopir.merge import merge
 from jitgrad.loopir.nodes import (
-    Block,
     Buffer,
-    Const,
     Expr,
     Index,
-    Let,
     LibCall,
     Load,
-    Local,
     Loop,
     Program,
     Scalar,
@@ -46,12 +44,9 @@ from jitgrad.loopir.nodes import (
 )
 from jitgrad.loopir.walk import (
     expressions,
-    loads,
-    read_roots,
     rebuild,
     statements,
     subexpressions,
-    written,
     written_roots,
 )
 
@@ -107,8 +102,6 @@ _CHEAP = frozenset(
 MEMORY_COST = 4
 #: Longest chain of operations in one expression. Beyond it a value is stored, so that no walk over expressions is deep.
 MAX_DEPTH = 32
-#: How far back a nest looks for one to merge with, in statements that it does not depend on.
-WINDOW = 24
 
 
 def fuse(program: Program, notes: list[str] | None = None) -> Program:
@@ -121,9 +114,6 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     program = forward(program)
     program = contract(program)
     return collapse(program)
-
-
-# Step 1
 
 
 class Definition(NamedTuple):
@@ -293,187 +283,3 @@ def _replace_dynamic(e: Dim, replace: Callable[[Expr], Expr]) -> Dim:
             if new is not s.payload:
                 env[s] = dynamic(new, (s.bounds[1] or 0) + 1)
     return substitute(e, env) if env else e
-
-
-# Step 2
-
-
-def normal_index(buffer: Buffer, index: Sequence[Dim]) -> tuple[Dim, ...]:
-    """An access through an alias, as an access of its root."""
-    root = buffer.root
-    if root is buffer or root.shape == buffer.shape:
-        return tuple(index)
-    return unflatten_index(root.shape, flatten_index(buffer.shape, index))
-
-
-def accesses(s: Stmt, roots: set[Buffer]) -> Iterable[tuple[Buffer, tuple[Dim, ...]]]:
-    """Every load and store of these buffers, as accesses of the roots."""
-    for e in loads((s,)):
-        if e.buffer.root in roots:
-            yield e.buffer.root, normal_index(e.buffer, e.index)
-    for x in statements((s,)):
-        if isinstance(x, Store) and x.buffer.root in roots:
-            yield x.buffer.root, normal_index(x.buffer, x.index)
-
-
-class _Access(NamedTuple):
-    reads: set[Buffer]
-    writes: set[object]  # buffers and locals
-    locals: set[object]
-
-
-def _access(s: Stmt) -> _Access:
-    used = {e for x in statements((s,)) for e in subexpressions(expressions(x)) if not isinstance(e, (Load, Const))}
-    return _Access(read_roots((s,)), written((s,)), {e for e in used if isinstance(e, Local)})
-
-
-def _depends(later: _Access, earlier: _Access) -> bool:
-    """Whether two statements must stay in order."""
-    return bool(
-        (later.reads | later.locals) & earlier.writes  # pyright: ignore[reportOperatorIssue]
-        or later.writes & (earlier.reads | earlier.locals)  # pyright: ignore[reportOperatorIssue]
-        or later.writes & earlier.writes
-    )
-
-
-def _fusible(a: Loop, b: Loop) -> bool:
-    """Whether ``b`` may run in the iterations of ``a``, after its body.
-
-    Proof: take a buffer that one of them writes and the other accesses. If some axis of every access to it is indexed
-    by the loop variable itself, then different iterations touch different elements, so only the order within one
-    iteration matters, and that is kept.
-    """
-    if a.lo != b.lo or a.hi != b.hi or a.step != b.step or a.var is not b.var:
-        return False
-    touched_a, touched_b = _touched(a), _touched(b)
-    shared = (written_roots((a,)) & touched_b) | (written_roots((b,)) & touched_a)
-    if any(isinstance(x, LibCall) for x in statements((a, b))):
-        return False
-    axes: dict[Buffer, set[int]] = {}
-    for part in (a, b):
-        for root, index in accesses(part, shared):
-            along = {k for k, i in enumerate(index) if as_sym(i) is a.var}
-            axes[root] = axes.get(root, along) & along
-            if not axes[root]:
-                return False
-    # A local that one of them updates across iterations must not be used by the other.
-    la, lb = (
-        {x for x in written((a,)) if not isinstance(x, Buffer)},
-        {x for x in written((b,)) if not isinstance(x, Buffer)},
-    )
-    return not (la & _access(b).locals or lb & _access(a).locals)
-
-
-def _touched(s: Stmt) -> set[Buffer]:
-    return read_roots((s,)) | written_roots((s,))
-
-
-def _worthwhile(a: Stmt, b: Stmt) -> bool:
-    """Whether two nests share data that is larger than a scalar."""
-    return any(t.size > 1 for t in _touched(a) & _touched(b))
-
-
-def append(done: list[Stmt], s: Stmt, alone: Container[Stmt] = ()) -> int | None:
-    """Append a statement to a list, fused with an earlier one where that is legal and useful; the place of that one.
-
-    Statements in ``alone`` are not fused with.
-    """
-    if isinstance(s, Let) and isinstance(s.value, Const):
-        done.insert(0, s)  # an accumulator's declaration: nothing before it can depend on it
-        return None
-    if not isinstance(s, (Loop, Block)):
-        done.append(s)
-        return None
-    mine = _access(s)
-    for k in range(len(done) - 1, max(len(done) - 1 - WINDOW, -1), -1):
-        candidate = done[k]
-        if isinstance(candidate, (Loop, Block)) and candidate not in alone and _worthwhile(candidate, s):
-            fused = _fuse_pair(candidate, s)
-            if fused is not None:
-                done[k] = fused
-                return k
-        if _depends(mine, _access(candidate)):
-            break
-    done.append(s)
-    return None
-
-
-def _fuse_pair(a: Loop | Block, b: Loop | Block) -> Stmt | None:
-    """``a`` then ``b`` as one statement, or None."""
-    if isinstance(a, Loop) and isinstance(b, Loop):
-        if not _fusible(a, b):
-            return None
-        body = list(a.body)
-        for s in b.body:
-            append(body, s)
-        return dataclasses.replace(a, body=tuple(body))
-    first = a.body if isinstance(a, Block) else (a,)
-    second = b.body if isinstance(b, Block) else (b,)
-    body, fused = list(first), False
-    for s in second:
-        fused |= append(body, s) is not None
-    return Block(tuple(body)) if fused else None
-
-
-def _copies_update(s: Stmt, updated: set[Buffer]) -> bool:
-    """Whether a statement starts a buffer that is updated in place later, as a plain copy of a temporary. Left by
-    itself, because placement may drop it."""
-    pair = copy_of(s)
-    return pair is not None and pair[0] in updated and pair[1].root.kind == "temp"
-
-
-def _fills(s: Stmt) -> Buffer | None:
-    """The buffer that a statement fills with values that depend on no other buffer."""
-    d = definition(s)
-    return d.buffer if d is not None and not any(isinstance(e, Load) for e in subexpressions((d.value,))) else None
-
-
-def merge(program: Program, notes: list[str]) -> Program:
-    """Fuse top-level nests, each into the nearest earlier one that it may join."""
-    counts: dict[Buffer, int] = {}
-    for s in program.body:
-        for t in written_roots((s,)):
-            counts[t] = counts.get(t, 0) + 1
-    updated = {t for t, n in counts.items() if n > 1}
-    done: list[Stmt] = []
-    fills: dict[Buffer, Stmt] = {}
-    seen: set[Buffer] = set()
-    alone: set[Stmt] = set()
-    fused = 0
-    for s in program.body:
-        # Only the first access of a buffer may be put off: a later fill must stay after what came before it.
-        if (filled := _fills(s)) in updated and filled is not None and filled not in seen:
-            fills[filled] = s
-            seen.add(filled)
-            continue
-        touched = _touched(s)
-        seen |= touched
-        if _copies_update(s, updated):
-            alone.add(s)
-            place = None
-            done.append(s)
-        else:
-            place = append(done, s, alone)
-        fused += place is not None
-        # What this statement accumulates into is filled just before it, wherever it went.
-        for t in [t for t in fills if t in touched]:
-            done.insert(len(done) - 1 if place is None else place, fills.pop(t))
-            place = None if place is None else place + 1
-    done.extend(fills.values())
-    if fused:
-        notes.append(f"{fused} nests were merged into earlier ones")
-    return with_body(program, _group(done))
-
-
-def _group(body: Sequence[Stmt]) -> Iterable[Stmt]:
-    """Stores of scalars join the statement before them, so that a scalar program is one kernel."""
-    group: list[Stmt] = []
-    for s in body:
-        if isinstance(s, Store) and group and isinstance(group[-1], (Store, Block)):
-            last = group.pop()
-            group.append(Block((*(last.body if isinstance(last, Block) else (last,)), s)))
-        elif isinstance(s, Block) and group and isinstance(group[-1], Store):
-            group[-1] = Block((group[-1], *s.body))
-        else:
-            group.append(s)
-    return group
