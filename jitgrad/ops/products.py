@@ -13,7 +13,7 @@ from jitgrad.errors import DtypeError, IRError, ShapeError
 from jitgrad.ir.index import Dim
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, bool_
-from jitgrad.ops.op import OpRule, Sample, Var, apply, register
+from jitgrad.ops.op import Cotangent, OpRule, Sample, Var, apply, register
 
 #: Multiply-adds from which one matrix product is a library call. Below, loops cost about the same and fuse with their
 #: neighbours. Measured inside a batch (one core, AVX-512, OpenBLAS 0.3), ns a product, loops | BLAS, A B then A B^T:
@@ -132,6 +132,16 @@ class Einsum(OpRule):
         xl, yl, ol = parse_spec(spec)
         return einsum(f"{ol},{yl}->{xl}", g, y), einsum(f"{xl},{ol}->{yl}", x, g)
 
+    def pullback(self, g: Cotangent, out: Var, *xs: Var, spec: str) -> Sequence[Cotangent | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if g.mask is None:
+            return [Cotangent(v) for v in self.vjp(g.value, out, *xs, spec=spec) if v is not None]
+        xl, yl, ol = parse_spec(spec)
+        x, y = xs
+        mask, ml = _core(g.mask, ol)
+        left = einsum(f"{ol},{yl}->{xl}", g.value, _kept(y, yl, mask, ml))
+        right = einsum(f"{xl},{ol}->{yl}", _kept(x, xl, mask, ml), g.value)
+        return [Cotangent(v, _moved(mask, ml, v, vl)) for v, vl in ((left, xl), (right, yl))]
+
     def jvp(self, ts: Sequence[Var | None], out: Var, x: Var, y: Var, *, spec: str) -> Var | None:
         tx, ty = ts
         left = None if tx is None else einsum(spec, tx, y)
@@ -152,6 +162,46 @@ class Einsum(OpRule):
             by_blas = plan_gemm(xl, yl, ol, extents)[1:] == (xl, yl, ol)  # a copy would cost as much as the product
         lowered = lower_gemm if by_blas else lower_loops
         return b.reshape(lowered(b, x, y, xl, yl, ol, extents), shape)
+
+
+# Masks of cotangents
+
+
+def _core(mask: Var, letters: str) -> tuple[Var, str]:
+    """The mask before it was broadcast, without the axes along which it is constant, and the letters that remain."""
+    op = mask.value.op
+    if op is None or op.name != "broadcast_to":
+        return mask, letters
+    source = Var(mask.b, op.operands[0])
+    padded = (1,) * (mask.ndim - source.ndim) + source.shape
+    kept = [k for k, extent in enumerate(padded) if extent != 1]
+    return apply("reshape", source, shape=tuple(padded[k] for k in kept)), "".join(letters[k] for k in kept)
+
+
+def _kept(x: Var, letters: str, mask: Var, mask_letters: str) -> Var:
+    """The operand that multiplies a cotangent: 0 where the mask turns the cotangent off, as it may be infinite there.
+
+    Where no axis of the mask is missing in the operand, that is one pass that fuses. Otherwise an element of the
+    operand meets cotangents that are on and off alike, and stays: it is in the value of the program too.
+    """
+    if not set(mask_letters) <= set(letters):
+        return x
+    return apply("where", _moved(mask, mask_letters, x, letters), x, 0)
+
+
+def _moved(mask: Var, mask_letters: str, like: Var, letters: str) -> Var:
+    """True for the elements of ``like`` that meet a True of the mask: ``any`` over the axes it has no letters for."""
+    missing = tuple(k for k, c in enumerate(mask_letters) if c not in letters)
+    if missing:
+        mask = apply("reduce_any", mask, axes=missing)
+        mask_letters = "".join(c for c in mask_letters if c in letters)
+    order = [c for c in letters if c in mask_letters]
+    if order != list(mask_letters):
+        mask = apply("transpose", mask, perm=tuple(mask_letters.index(c) for c in order))
+    shape = tuple(n if c in mask_letters else 1 for n, c in zip(like.shape, letters, strict=True))
+    if mask.shape != shape:
+        mask = apply("reshape", mask, shape=shape)
+    return mask if shape == like.shape else apply("broadcast_to", mask, shape=like.shape)
 
 
 class Groups(NamedTuple):
