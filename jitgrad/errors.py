@@ -1,4 +1,4 @@
-"""Every exception that jitgrad raises on purpose.
+"""Every exception that jitgrad raises on purpose, and its warning.
 
 A message has three sentences: what happened, why, what to do instead. The user's file and line follow on lines of
 their own. Each class also derives from the built-in exception that NumPy code would expect, so ``except ValueError``
@@ -77,6 +77,10 @@ class ParseError(IRError):
 
 class CompilationError(JitgradError, RuntimeError):
     """Code generation failed."""
+
+
+class JitgradWarning(UserWarning):
+    """What works, but hardly as meant: random numbers drawn while a function is traced, ever new compilations."""
 
 
 def describe_location(location: Location | None) -> str:

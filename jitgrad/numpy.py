@@ -18,13 +18,15 @@ from jitgrad import frontend as _frontend  # fills the table of handlers
 from jitgrad.frontend.functions_index import add_at, set_at
 from jitgrad.frontend.namespace import Mirror as _Mirror
 from jitgrad.frontend.namespace import stand_in as _stand_in
+from jitgrad.frontend.randomness import FUNCTIONS as _RANDOM
 
 linalg = _Mirror(_numpy.linalg, "jitgrad.numpy.linalg", {}, {})
 _stride_tricks = _Mirror(_numpy.lib.stride_tricks, "jitgrad.numpy.lib.stride_tricks", {}, {})
 lib = _Mirror(_numpy.lib, "jitgrad.numpy.lib", {"stride_tricks": _stride_tricks}, {})
 fft = _Mirror(_numpy.fft, "jitgrad.numpy.fft", {}, {})
+random = _Mirror(_numpy.random, "jitgrad.numpy.random", {}, dict(_RANDOM))
 
-__all__ = ["add_at", "fft", "lib", "linalg", "set_at"]
+__all__ = ["add_at", "fft", "lib", "linalg", "random", "set_at"]
 _modules = (_frontend,)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import optree
 
 from jitgrad.frontend.capture import Recorder, call_method
+from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import LeafSpec, flatten, prepare_leaf
 from jitgrad.frontend.tracer import Trace, Tracer
 from jitgrad.ir.core import Graph
@@ -43,6 +44,9 @@ ACTIVITY = _Activity()
 def current_trace() -> Trace | None:
     """The innermost trace that this thread runs."""
     return _state.trace
+
+
+HOOKS["current_trace"] = current_trace
 
 
 def current_recorder() -> Recorder | None:

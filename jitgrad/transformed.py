@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import optree
 
 from jitgrad import config as _config
-from jitgrad.errors import ArgumentError, DifferentiationError, IRError
+from jitgrad.errors import ArgumentError, DifferentiationError, IRError, JitgradWarning
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.guards import first_change
 from jitgrad.frontend.signature import (
@@ -374,7 +374,7 @@ class Transformed(Readable):
                 f"{self._function.name} has been compiled {limit} times, for {len(self._programs)} signatures. Each "
                 "new shape, dtype, static value or captured value compiles anew. Pad shapes, or pass what changes as "
                 "an argument; explain() lists the reasons.",
-                RuntimeWarning,
+                JitgradWarning,
                 stacklevel=5,
             )
 

@@ -575,7 +575,7 @@ def test_warns_of_many_compilations():
     f = jg.jit(lambda x: x + 1)
     with jg.config.using(warn_recompiles=3):
         f(np.ones(1)), f(np.ones(2))
-        with pytest.warns(RuntimeWarning, match="compiled 3 times"):
+        with pytest.warns(jg.errors.JitgradWarning, match="compiled 3 times"):
             f(np.ones(3))
 
 

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.frontend.guards import Guard, Same, has_open_attributes, snapshot
+from jitgrad.frontend.randomness import warn_of_generator
 from jitgrad.frontend.reads import Chain, reads_of
 from jitgrad.frontend.tracer import Tracer, contains_tracer
 from jitgrad.frontend.usercode import is_user_class, is_user_function, is_user_module
@@ -75,6 +76,7 @@ class Recorder:
             return
         if isinstance(value, types.ModuleType) and not is_user_module(value):
             return
+        warn_of_generator(name, value, {chain[0] for chain in chains if chain})
         if isinstance(value, _DATA):
             only_written = chains and all(chain and chain[0] in _WRITES for chain in chains)
             self._guards[key] = Guard(name, look_up, Same(value) if only_written else snapshot(value))

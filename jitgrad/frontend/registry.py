@@ -22,7 +22,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 #: NumPy function -> why it can't be traced and what to use instead.
 ADVICE: dict[Any, str] = {}
-#: Filled by ``ufuncs`` and ``functions_creation``; here so that the tracer need not import them.
+#: Filled by ``ufuncs``, ``functions_creation`` and ``jitgrad.tracing``; here so that lower modules need not import
+#: them.
 HOOKS: dict[str, Callable[..., Any]] = {}
 
 _accepted: dict[Any, frozenset[str] | None] = {}
@@ -63,6 +64,7 @@ def implements(*functions: Any) -> Callable[[F], F]:
 def qualified_name(function: Any) -> str:
     """``np.linalg.norm``, ``scipy.special.erf``: the name a user writes."""
     module = getattr(function, "__module__", None) or ("scipy.special" if isinstance(function, np.ufunc) else "")
+    module = ".".join(part for part in module.split(".") if not part.startswith("_"))
     name = getattr(function, "__name__", repr(function))
     if isinstance(function, np.ufunc) and getattr(np, name, None) is function:
         module = "numpy"

@@ -18,6 +18,7 @@ import scipy.special
 import jitgrad.numpy as jnp
 import jitgrad.scipy as jsp
 from jitgrad.frontend.namespace import stand_in
+from jitgrad.frontend.randomness import FUNCTIONS as RANDOM
 from jitgrad.frontend.registry import ADVICE, FUNCTIONS
 
 #: Module or function -> its replacement in traced functions.
@@ -27,8 +28,10 @@ TABLE: dict[Any, Any] = {
     np.lib: jnp.lib,
     np.lib.stride_tricks: jnp.lib.stride_tricks,
     np.fft: jnp.fft,
+    np.random: jnp.random,
     scipy: jsp,
     scipy.linalg: jsp.linalg,
     scipy.special: jsp.special,
     **{function: stand_in(function) for function in (*FUNCTIONS, *ADVICE)},
+    **{getattr(np.random, name): function for name, function in RANDOM.items()},
 }
