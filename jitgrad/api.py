@@ -25,6 +25,7 @@ from jitgrad.frontend.primitives import emit
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.core import Graph
+from jitgrad.ir.location import user_location
 from jitgrad.jacobians import Jacobian
 from jitgrad.pullbacks import Pullback, jvp_function, vjp_function
 from jitgrad.transformed import BoundTransformed, Transformed
@@ -113,12 +114,14 @@ def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
         raise ArgumentError(
             "jvp takes a tuple of primals and a tuple of tangents, one entry an argument of the function. "
-            f"It was given a {type(primals).__name__} and a {type(tangents).__name__}. Write jvp(f, (x,), (t,))."
+            f"It was given a {type(primals).__name__} and a {type(tangents).__name__}. Write jvp(f, (x,), (t,)).",
+            user_location(),
         )
     if len(primals) != len(tangents):
         raise ArgumentError(
             f"jvp was given {len(primals)} primals and {len(tangents)} tangents. Each argument needs its tangent. "
-            "Give zeros for those that are held fixed."
+            "Give zeros for those that are held fixed.",
+            user_location(),
         )
     return jvp_function(_callable(fun, "jvp")).at(tuple(primals), {}, tuple(tangents))
 
@@ -162,7 +165,8 @@ def compile(graph: Graph) -> Compiled:
     if not isinstance(graph, Graph):
         raise ArgumentError(
             f"compile takes a Graph, not a {type(graph).__name__}. Functions are compiled by jg.jit. "
-            "Use jg.trace(fun, *args) to get the graph of a function."
+            "Use jg.trace(fun, *args) to get the graph of a function.",
+            user_location(),
         )
     return compile_graph(graph)
 
@@ -174,7 +178,8 @@ def _argnums(argnums: int | Sequence[int]) -> tuple[tuple[int, ...], bool]:
     if not isinstance(numbers, (tuple, list)) or not all(isinstance(k, int) for k in numbers) or not numbers:
         raise ArgumentError(
             f"argnums is {argnums!r}. It says which positional arguments to differentiate. "
-            "Give an integer, or a tuple of integers that is not empty."
+            "Give an integer, or a tuple of integers that is not empty.",
+            user_location(),
         )
     return tuple(numbers), single  # pyright: ignore[reportReturnType]
 
@@ -184,5 +189,6 @@ def _callable(fun: Any, what: str) -> Function:
         return fun
     raise ArgumentError(
         f"{what} takes a function, not an object of type {type(fun).__name__}. As a decorator with arguments it is "
-        f"written @jg.{what}(argnums=...), with the names of the arguments. Pass a function first."
+        f"written @jg.{what}(argnums=...), with the names of the arguments. Pass a function first.",
+        user_location(),
     )

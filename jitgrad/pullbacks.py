@@ -27,6 +27,7 @@ from jitgrad.frontend.reads import reads_of
 from jitgrad.frontend.signature import Call, LeafSpec, flatten, leaves_like, spec_of, unflatten
 from jitgrad.frontend.tracer import Trace, Tracer, innermost_trace
 from jitgrad.ir.core import Graph
+from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, is_float, type_of
 from jitgrad.specialisation import Specialisation
 from jitgrad.tracing import current_recorder, current_trace
@@ -88,8 +89,9 @@ def matching_leaves(
     leaves = leaves_like(tree, spec)
     if leaves is None:
         raise ArgumentError(
-            f"the {what} of {function.name} has the structure {flatten(tree)[1]}, and {of} has {spec}. They must agree. "
-            f"Give one array for each array of {of}."
+            f"the {what} of {function.name} has the structure {flatten(tree)[1]}, and {of} has {spec}. They must "
+            f"agree. Give one array for each array of {of}.",
+            user_location(),
         )
     converted: list[Any] = []
     for k, (leaf, t) in enumerate(zip(leaves, expected, strict=True)):
@@ -100,7 +102,8 @@ def matching_leaves(
         if shape != t.shape:
             raise ArgumentError(
                 f"array {k} of the {what} of {function.name} has shape {shape}, and that of {of} has {t.shape}. "
-                "They must agree. Broadcast or reshape it."
+                "They must agree. Broadcast or reshape it.",
+                user_location(),
             )
         converted.append(_convert(leaf, t))
     return converted
@@ -111,7 +114,9 @@ def _convert(leaf: Any, t: TensorType) -> Any:
         return leaf if leaf.dtype == t.dtype else leaf.astype(t.dtype)
     dtype = np.asarray(leaf).dtype
     if dtype.kind not in "fiub":
-        raise ArgumentError(f"a tangent or cotangent has dtype {dtype}. It must be real. Convert it first.")
+        raise ArgumentError(
+            f"a tangent or cotangent has dtype {dtype}. It must be real. Convert it first.", user_location()
+        )
     array = np.array(leaf, t.dtype, order="C")
     return array if t.shape else array[()]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import optree
 
+from jitgrad.errors import ArgumentError, ConcretizationError, DtypeError, MutationError
 from jitgrad.frontend.capture import Recorder, call_method
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import LeafSpec, flatten, prepare_leaf
@@ -85,19 +86,40 @@ def run_traced(
         with running(trace, recorder):
             out = recorder.prepare(fun)(*args, **kwargs)
             leaves, tree = flatten(out)
-            return trace.finish(_check_results(leaves, tree, name)), tree
-    except BaseException:
+            return trace.finish(_check_results(leaves, tree, name, fun)), tree
+    except BaseException as error:
         trace.close()
+        if _was_written_into_array(error):
+            raise MutationError(
+                "a traced value was written into an element of a NumPy array (y[...] = v). The array exists only while "
+                "the function is traced, and holds numbers. Use y = jg.set_at(y, index, v), or np.stack.",
+                error.__cause__.location,  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+            ) from error
         raise
 
 
-def _check_results(leaves: list[Any], tree: optree.PyTreeSpec, name: str) -> list[Any]:
+def _was_written_into_array(error: BaseException) -> bool:
+    """NumPy hides the error of a traced value that was assigned to an element behind one of its own."""
+    return isinstance(error.__cause__, ConcretizationError) and str(error).startswith("setting an array element")
+
+
+def _check_results(leaves: list[Any], tree: optree.PyTreeSpec, name: str, fun: Any) -> list[Any]:
     """Raise ArgumentError or DtypeError for a result that is no array and no number."""
     for k, leaf in enumerate(leaves):
         if isinstance(leaf, Tracer):
             continue
-        accessor = optree.treespec_accessors(tree)[k]
-        prepare_leaf(leaf, lambda a=accessor: f"the result {a.codify('')} of {name}".replace("result  of", "result of"))
+        what = f"the result{optree.treespec_accessors(tree)[k].codify('')} of {name}"
+        try:
+            prepare_leaf(leaf, lambda what=what: what)
+        except DtypeError as error:
+            raise DtypeError(error.message, describe_function(fun).location) from None
+        except ArgumentError:
+            raise ArgumentError(
+                f"{what} is of type {type(leaf).__name__}. A compiled function returns arrays, numbers, or trees "
+                "(dict, list, tuple, named tuple, dataclass, None) of them. Return other things from a function around "
+                "it.",
+                describe_function(fun).location,
+            ) from None
     return leaves
 
 

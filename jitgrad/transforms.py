@@ -195,7 +195,11 @@ def positions(argnums: Sequence[int], n_args: int, function: Function) -> list[i
                 function.location,
             )
         if n in found:
-            raise ArgumentError(f"argnums {tuple(argnums)} names argument {n} of {function.name} twice.")
+            raise ArgumentError(
+                f"argnums {tuple(argnums)} names argument {n} of {function.name} twice. Each has one gradient. Name it "
+                "once.",
+                function.location,
+            )
         found.append(n)
     return found
 

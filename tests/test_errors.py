@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
+
 import numpy as np
 import pytest
+import scipy.integrate
 
 import jitgrad as jg
 from jitgrad.errors import ArgumentError, DifferentiationError, DtypeError, JitgradError, LeakedTracerError
@@ -82,7 +85,10 @@ ARGUMENTS = {
     "unhashable static": (lambda: jg.jit(lambda x, n: x, static_argnums=1)(1.0, [1]), "unhashable list"),
     "unknown static name": (lambda: jg.jit(lambda x: x, static_argnames="y"), "no parameter of that name"),
     "static number out of range": (lambda: jg.jit(lambda x: x, static_argnums=1), "has 1 positional"),
-    "result of a wrong type": (lambda: jg.jit(lambda x: {"a": "text"})(1.0), r"the result \['a'\] of <lambda>"),
+    "result of a wrong type": (
+        lambda: jg.jit(lambda x: {"a": "text"})(1.0),
+        r"the result\['a'\] of <lambda> is of type str",
+    ),
     "jvp without tuples": (lambda: jg.jvp(vector, X, X), "Write jvp\\(f, \\(x,\\), \\(t,\\)\\)"),
     "jvp of unequal lengths": (lambda: jg.jvp(vector, (X,), ()), "1 primals and 0 tangents"),
     "tangent shape": (lambda: jg.jvp(vector, (X,), (np.ones(2),)), r"tangent of vector has shape \(2,\)"),
@@ -148,6 +154,55 @@ def test_an_error_inside_can_be_caught_there():
             return x * 2
 
     assert f(3.0) == 6
+
+
+def assign_an_element(x):
+    y = np.zeros(3)
+    y[0] = x[0]  # here
+    return y
+
+
+PLACES = {
+    "argument": lambda: jg.jit(vector)("text"),
+    "dtype of an argument": lambda: jg.jit(vector)(np.ones(2, np.float16)),
+    "large integer": lambda: jg.jit(vector)(2**70),
+    "result": lambda: jg.jit(lambda x: "text")(1.0),
+    "dtype of the result": lambda: jg.jit(lambda x: np.float16(1))(1.0),
+    "unhashable static": lambda: jg.jit(lambda x, n: x, static_argnums=1)(1.0, [1]),
+    "static name": lambda: jg.jit(lambda x: x, static_argnames="y"),
+    "cotangent": lambda: jg.vjp(vector, X)[1](np.ones(2)),
+    "tangent": lambda: jg.jvp(vector, (X,), (np.ones(2),)),
+    "argnums": lambda: jg.grad(vector, argnums=(0, 0))(X),
+    "no function": lambda: jg.jit(3),
+    "element of an array": lambda: jg.jit(assign_an_element)(X),
+    "shape": lambda: jg.jit(lambda x: setattr(x, "shape", (3, 1)))(X),
+    "key of a dict": lambda: jg.jit(lambda x: {1: 2}[x])(1),
+    "standard library": lambda: jg.jit(lambda x: statistics.fmean([x[0], x[1]]))(X),
+    "SciPy": lambda: jg.jit(lambda x: scipy.integrate.trapezoid(x))(X),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_errors_show_the_users_line(name):
+    with pytest.raises(JitgradError) as caught:
+        PLACES[name]()
+    assert caught.value.location is not None
+    assert caught.value.location.file == __file__
+    assert f"at {__file__}:" in str(caught.value)
+
+
+def test_an_element_assigned_to_a_numpy_array():
+    with pytest.raises(jg.errors.MutationError, match="set_at") as caught:
+        jg.jit(assign_an_element)(X)
+    assert "# here" in str(caught.value)
+
+
+@pytest.mark.parametrize("use", [bool, float, int, hash, np.asarray, list], ids=lambda f: f.__name__)
+def test_a_leaked_value_says_so_where_a_number_is_wanted(use):
+    leaked = []
+    jg.jit(lambda x: (leaked.append(x), x)[1])(X if use is list else 1.0)
+    with pytest.raises(LeakedTracerError, match="was used outside"):
+        use(leaked[0])
 
 
 def test_dtype_errors_name_the_argument():

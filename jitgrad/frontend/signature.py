@@ -19,6 +19,7 @@ import numpy as np
 import optree
 
 from jitgrad.errors import ArgumentError, DtypeError
+from jitgrad.ir.location import user_location
 from jitgrad.ir.types import DTYPES, SHORT_NAMES, TensorType, bool_, f64, i64
 
 NAMESPACE = "jitgrad"
@@ -154,10 +155,15 @@ def prepare_leaf(leaf: Any, path: Callable[[], str]) -> tuple[Hashable, Any]:
 def _int64(leaf: int, path: Callable[[], str]) -> np.int64:
     if not -(2**63) <= leaf < 2**63:
         raise ArgumentError(
-            f"{path()} is {leaf}. Python integers are traced as int64, and it does not fit. "
-            "Pass a float, or make it static with jg.jit(..., static_argnames=...)."
+            f"{path()} is {_short_int(leaf)}. Python integers are traced as int64, and it does not fit. "
+            "Pass a float, or make it static with jg.jit(..., static_argnames=...).",
+            user_location(),
         )
     return np.int64(leaf)
+
+
+def _short_int(number: int) -> str:
+    return str(number) if abs(number) < 10**30 else f"an integer of {number.bit_length()} bits"
 
 
 def _prepare_other(leaf: Any, path: Callable[[], str]) -> tuple[Hashable, Any]:
@@ -165,7 +171,14 @@ def _prepare_other(leaf: Any, path: Callable[[], str]) -> tuple[Hashable, Any]:
     if isinstance(leaf, np.ma.MaskedArray):
         raise ArgumentError(
             f"{path()} is a masked array. jitgrad has no masked arrays and would lose the mask. "
-            "Pass leaf.filled(...) and the mask as two arguments."
+            "Pass leaf.filled(...) and the mask as two arguments.",
+            user_location(),
+        )
+    if isinstance(leaf, np.matrix):
+        raise ArgumentError(
+            f"{path()} is a np.matrix. Its operators mean other things than those of arrays: * is the matrix product. "
+            "Pass np.asarray(leaf), and write @ for products.",
+            user_location(),
         )
     if isinstance(leaf, np.generic):
         _check_dtype(leaf.dtype, path)
@@ -180,7 +193,8 @@ def _prepare_other(leaf: Any, path: Callable[[], str]) -> tuple[Hashable, Any]:
     raise ArgumentError(
         f"{path()} is of type {type(leaf).__name__}, which can't be traced. Arguments are arrays, numbers, or trees "
         "(dict, list, tuple, named tuple, dataclass, None) of them. Make it static with "
-        "jg.jit(..., static_argnames=...), or close over it."
+        "jg.jit(..., static_argnames=...), or close over it.",
+        user_location(),
     )
 
 
@@ -188,7 +202,8 @@ def _check_dtype(dtype: np.dtype, path: Callable[[], str]) -> None:
     if dtype.newbyteorder("=") not in SHORT_NAMES:
         raise DtypeError(
             f"{path()} has dtype {dtype}, which is not supported. jitgrad computes with "
-            f"{', '.join(str(d) for d in SHORT_NAMES)}. Convert it with astype() first."
+            f"{', '.join(str(d) for d in SHORT_NAMES)}. Convert it with astype() first.",
+            user_location(),
         )
 
 
@@ -278,7 +293,8 @@ class Signature:
             if not 0 <= n < len(self.positional) and not (n >= 0 and self.variadic):
                 raise ArgumentError(
                     f"static_argnums has {k}, but {self.name} has {len(self.positional)} positional parameters. "
-                    "Count from 0, or use static_argnames."
+                    "Count from 0, or use static_argnames.",
+                    user_location(),
                 )
             if n < len(self.positional):
                 names.add(self.positional[n])
@@ -287,7 +303,8 @@ class Signature:
             for name in names - known:
                 raise ArgumentError(
                     f"static_argnames has {name!r}, but {self.name} has no parameter of that name. Its parameters are "
-                    f"{', '.join(sorted(known)) or 'none'}."
+                    f"{', '.join(sorted(known)) or 'none'}.",
+                    user_location(),
                 )
         numbers.update(k for k, name in enumerate(self.positional) if name in names)
         self.static_names, self.static_numbers = frozenset(names), frozenset(numbers)
@@ -329,7 +346,8 @@ class Signature:
             raise ArgumentError(
                 f"the static argument {self.argument_name(where)} of {self.name} is an unhashable "
                 f"{type(value).__name__}. Static arguments are part of the cache key. "
-                "Pass a tuple or another hashable object, or don't make it static."
+                "Pass a tuple or another hashable object, or don't make it static.",
+                user_location(),
             ) from None
 
     def argument_name(self, where: int | str) -> str:

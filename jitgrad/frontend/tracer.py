@@ -167,7 +167,6 @@ class Tracer(Operators, ArrayMethods):
 
     __slots__ = ("__weakref__", "_argument", "_base", "_views", "owner", "value", "weak")
     __array_priority__ = 1000.0
-    __hash__ = None  # pyright: ignore[reportAssignmentType]  # as ndarray: == is elementwise
 
     def __init__(self, trace: Trace, value: Value, weak: str | None = None) -> None:
         self.owner, self.value, self.weak = trace, value, weak
@@ -184,6 +183,13 @@ class Tracer(Operators, ArrayMethods):
     @property
     def shape(self) -> tuple[Any, ...]:
         return self.value.type.shape
+
+    @shape.setter
+    def shape(self, shape: Any) -> NoReturn:
+        raise MutationError(
+            "x.shape = ... changes a traced array in place. Traced values are immutable. Use x = x.reshape(...).",
+            user_location(),
+        )
 
     @property
     def ndim(self) -> int:
@@ -275,12 +281,20 @@ class Tracer(Operators, ArrayMethods):
 
     # -- where Python or NumPy wants the number -----------------------------------------------------------------
 
-    def _no_number(self, use: str, instead: str) -> ConcretizationError:
+    def _no_number(self, use: str, instead: str) -> JitgradError:
+        if self.owner.closed:
+            return leaked(self)
         made = _made(self.value)
         return ConcretizationError(
             f"the traced value {self!r}{made} was {use}. While the function is traced its value is not known: one "
             f"program is compiled for all values. {instead}",
             user_location(),
+        )
+
+    def __hash__(self) -> int:
+        raise self._no_number(
+            "hashed, which makes it unhashable (a key of a dict, a member of a set, an argument of lru_cache)",
+            "Use something else for a key, or make the argument static with jit(static_argnames=...).",
         )
 
     def __bool__(self) -> bool:
