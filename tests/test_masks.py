@@ -19,6 +19,7 @@ import jitgrad as jg
 X = np.array([-1.0, 0.0, 0.0, 2.0, 3.0, -0.5, 0.25, 1.5])
 #: With gaps that make rows of a table all zero.
 ROWS = np.array([[1.0], [0.0], [2.0], [0.0]])
+MASK = X > 0
 INDEX = np.array([1, 1, 3, 0])
 
 
@@ -107,6 +108,13 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "both factors": lambda x: np.where((_table(x) > 0).all(1), (np.log(_table(x)) * np.sqrt(_table(x))).sum(1), 0),
     "diagonal": lambda x: np.where(x > 0, np.diag(np.outer(np.log(x), np.ones(8))), 0),
     "tril": lambda x: np.where(np.tril(x.reshape(2, 4) > 0), np.log(x.reshape(2, 4)), 0),
+    # products with a mask
+    "mask": lambda x: (x > 0) * np.sqrt(np.abs(x)),
+    "mask as numbers": lambda x: np.sqrt(np.abs(x)) * (x > 0).astype(x.dtype),
+    "mask of rows": lambda x: (_table(x) > 0).all(1)[:, None] * np.sqrt(np.abs(_table(x))),
+    "mask by where": lambda x: np.where(x > 0, 1.0, 0.0) * np.cbrt(x) + np.where(x <= 0, 0.0, x) * np.cbrt(x),
+    "constant mask": lambda x: MASK * np.sqrt(np.maximum(x, 0)) + MASK.astype(float) * np.cbrt(x),
+    "multiplied by bool": lambda x: np.multiply(np.sqrt(np.abs(x)), x != 0) ** 2,
     # norms
     "norm": lambda x: np.linalg.norm(_table(x) * ROWS, axis=1),
     "norm written out": lambda x: np.sqrt(np.sum((_table(x) * ROWS) ** 2, axis=1)),

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jitgrad.ir.index import Dim
+from jitgrad.ir.types import bool_
 from jitgrad.ops.elementwise import (
     SPECIAL,
     Selecting,
@@ -53,14 +55,47 @@ class Subtract(Ufunc):
         return 1, -1
 
 
+def _chosen(x: Var) -> Var | None:
+    """Where ``x`` can be other than zero if it is a mask: a bool as a number, ``where(c, a, 0)``, an array of zeros and
+    ones. None for what is no mask."""
+    op = x.value.op
+    if op is None:
+        return None
+    if op.name == "cast":
+        mask = Var(x.b, op.operands[0])
+        return mask if mask.dtype == bool_ else _chosen(mask)
+    if op.name == "where":
+        c, *branches = (Var(x.b, v) for v in op.operands)
+        zero = [constant_number(branch) == 0 for branch in branches]
+        if zero[0] == zero[1]:
+            return None
+        return c if zero[1] else ~c
+    if op.name in ("reshape", "broadcast_to", "transpose"):
+        mask = _chosen(Var(x.b, op.operands[0]))
+        return None if mask is None else apply(op.name, _spread(mask, op.operands[0].type.shape), **op.attrs)
+    if op.name == "constant" and x.shape and np.isin(op.attrs["value"], (0, 1)).all():
+        return Var(x.b, x.b.constant(op.attrs["value"] != 0))
+    return None
+
+
+def _spread(mask: Var, shape: tuple[Dim, ...]) -> Var:
+    return mask if mask.shape == shape else apply("broadcast_to", mask, shape=shape)
+
+
 @register
 class Multiply(Ufunc):
+    """``x * y``. A product with a mask turns cotangents off as a select does: 0 times infinity stays 0 there."""
+
     name, numpy, arity, kinds, on_bool = "multiply", np.multiply, 2, "fiub", "logical_and"
     samples = binary((-2, 2), kinds="fiub")
 
     def partials(self, *xs: Var, out: Var) -> Partials:
         x, y = xs
         return y, x
+
+    def active(self, *xs: Var, out: Var) -> Sequence[Var | None]:
+        x, y = xs
+        return _chosen(y), _chosen(x)
 
 
 @register
