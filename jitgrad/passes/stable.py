@@ -8,9 +8,13 @@ differentiation, so that the derivatives profit too. Every rewrite is noted, for
 | log(1 + exp(x)), log1p(exp(x)), logaddexp(x, 0) | softplus(x) |
 | 1 / (1 + exp(-x)), exp(x) / (1 + exp(x)) | expit(x) |
 | log(expit(x)), log(1 - expit(x)), log1p(-expit(x)) | log_expit(x), log_expit(-x) |
+| a / (1 + exp(-x)), as in x / (1 + exp(-x)) | a * expit(x) |
+| log(exp(x) + exp(y)), also with more terms | logaddexp(x, y) |
+| log(cosh(x)) | logaddexp(x, -x) - log(2) |
 | log(sum(exp(x))), also with a constant positive factor | the same with max(x) taken out |
 | log(exp(x) / s) where s is a sum of exponentials | x - log(s) |
 | log(exp(x)) | x |
+| log(p[i]), where a rule above or below takes log(p) | log(p)[i]; also for slices, reshapes and transposes |
 | sqrt or power 0.5 of a sum of squares | safe_sqrt, whose derivative at 0 is 0 |
 
 A softmax that is written out stays: exp(x) / sum(exp(x)) has no equal form that is cheaper and always better.
@@ -38,7 +42,10 @@ class _Stable(Rewriter):
         super().__init__(
             graph,
             {
-                "log": [_log_of_exp, _log_of_sigmoid, _softplus, _log_of_quotient, _log_sum_exp],
+                "log": [
+                    *(_log_of_exp, _log_of_sigmoid, _softplus, _log_of_quotient, _log_sum_exp),
+                    *(_log_add_exp, _log_cosh, _log_of_moved),
+                ],
                 "log1p": [_softplus, _log_of_sigmoid],
                 "logaddexp": [_logaddexp_zero],
                 "divide": [_sigmoid],
@@ -112,7 +119,7 @@ def _negated(r: Rewriter, v: Value) -> Value:
 
 
 def _sigmoid(r: Rewriter, node: Node) -> Value | None:
-    """1 / (1 + exp(-x)) and exp(x) / (1 + exp(x)) are expit(x)."""
+    """1 / (1 + exp(-x)) and exp(x) / (1 + exp(x)) are expit(x); a / (1 + exp(-x)) is a * expit(x)."""
     denominator = node.operands[-1]
     power = _one_plus(denominator)
     x = None if power is None else _exponent(power)
@@ -124,7 +131,8 @@ def _sigmoid(r: Rewriter, node: Node) -> Value | None:
     if node.operands[0] is power or _exponent(node.operands[0]) is x:
         _note(r, "exp(x) / (1 + exp(x)) is computed as expit(x), which does not overflow")
         return r.emit("expit", x)
-    return None
+    _note(r, "a / (1 + exp(-x)) is computed as a * expit(x), whose derivative does not overflow")
+    return r.emit("multiply", node.operands[0], r.emit("expit", _negated(r, x)))
 
 
 def _softplus(r: Rewriter, node: Node) -> Value | None:
@@ -183,6 +191,79 @@ def _log_of_quotient(r: Rewriter, node: Node) -> Value | None:
         return None
     _note(r, "log(exp(x) / sum(exp(x))) is computed as x - log(sum(exp(x)))")
     return fit(r, r.emit("subtract", x, _log_through(r, total)), node.type)
+
+
+#: The most terms of a sum that is taken for a chain of logaddexp.
+_TERMS = 8
+
+
+def _log_add_exp(r: Rewriter, node: Node) -> Value | None:
+    """log(exp(x) + exp(y) + ...) is logaddexp(logaddexp(x, y), ...); positive constants among the terms join in."""
+    pending, exponents, constants = [node.operands[0]], [], []
+    while pending:
+        v = pending.pop()
+        if op := made_by(v, "add"):
+            pending += reversed(op.operands)
+        elif (x := _exponent(v)) is not None:
+            exponents.append(x)
+        elif (c := scalar_of(v)) is not None and np.isfinite(c) and c > 0:
+            constants.append(r.constant(np.log(c), node.type.dtype))
+        else:
+            return None
+        if len(pending) + len(exponents) + len(constants) > _TERMS:
+            return None
+    if not exponents or len(exponents) + len(constants) < 2:
+        return None
+    _note(r, "log(exp(x) + exp(y)) is computed as logaddexp(x, y), which does not overflow")
+    total, *rest = exponents + constants
+    for x in rest:
+        total = r.emit("logaddexp", total, x)
+    return fit(r, total, node.type)
+
+
+def _log_cosh(r: Rewriter, node: Node) -> Value | None:
+    """log(cosh(x)) is logaddexp(x, -x) - log(2)."""
+    op = made_by(node.operands[0], "cosh")
+    if op is None:
+        return None
+    (x,) = op.operands
+    _note(r, "log(cosh(x)) is computed as logaddexp(x, -x) - log(2), which does not overflow")
+    total = r.emit("logaddexp", x, r.emit("negative", x))
+    return r.emit("subtract", total, r.constant(np.log(2.0), x.type.dtype))
+
+
+def _log_of_moved(r: Rewriter, node: Node) -> Value | None:
+    """log(p[i]) is log(p)[i], where log(p) has a stable form: p is a softmax, sigmoid, exponential, or a sum of those.
+
+    So ``-np.log(softmax(z)[np.arange(n), labels])`` is a cross-entropy that does not underflow.
+    """
+    moves, v = [], node.operands[0]
+    while (op := made_by(v, "gather", "slice", "reshape", "transpose", "broadcast_to")) is not None:
+        moves.append(op)
+        v = op.operands[0]
+    root = v.op
+    if not moves or root is None:
+        return None
+    match root.name:
+        case "exp" | "expit":
+            known = True
+        case "divide":
+            known = _exponent(root.operands[0]) is not None
+            known = known and _sum_of_exponentials(_through_broadcast(root.operands[1])) is not None
+        case "subtract":
+            inner = _one_minus(v)
+            known = inner is not None and made_by(inner, "expit") is not None
+        case "reduce_sum":
+            known = not made_by(node.operands[0], "reshape") and _sum_of_exponentials(v) is not None
+        case _:
+            known = False
+    if not known:
+        return None
+    _note(r, "log of a part of an array is computed as that part of its log, which has a stable form")
+    result = r.emit("log", v)
+    for op in reversed(moves):
+        result = r.emit(op.name, result, *op.operands[1:], **op.attrs)
+    return result
 
 
 def _log_through(r: Rewriter, v: Value) -> Value:
