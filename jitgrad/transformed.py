@@ -35,6 +35,7 @@ from jitgrad.frontend.signature import (
     is_tree,
     prepare_leaf,
     spec_of,
+    static_key,
     unflatten,
     why_converted,
 )
@@ -210,7 +211,7 @@ class Transformed(Readable):
             )
 
     def _key(self, arguments: Arguments) -> Hashable:
-        static = tuple((where, type(value), value) for where, value in arguments.call.static)
+        static = tuple((where, static_key(value)) for where, value in arguments.call.static)
         return (backend_key(), arguments.tree, arguments.keys, static)
 
     def _find(self, arguments: Arguments) -> Specialisation | None:

@@ -83,7 +83,7 @@ def of_bound(x):
 
 def of_closure():
     functions = [scaled]
-    return lambda x: [f(x) for f in functions][0]
+    return lambda x: next(f(x) for f in functions)
 
 
 CASES = {
@@ -144,3 +144,14 @@ def test_a_container_without_functions_is_the_same_object():
 
     jg.jit(f)(1.0)
     assert log == ["called"]
+
+
+def test_an_attribute_of_a_function_is_guarded():
+    def f(x):
+        return x * f.factor
+
+    f.factor = 2.0
+    compiled = jg.jit(f)
+    assert compiled(1.0) == 2
+    f.factor = 3.0
+    assert compiled(1.0) == 3

@@ -124,6 +124,36 @@ def test_static_fields_of_dataclasses():
     assert f.cache_info().compilations == 2
 
 
+def kind(n):
+    return ("bool", "int", "float").index(type(n).__name__)
+
+
+@pytest.mark.parametrize("wrap", [lambda n: n, lambda n: (n,), lambda n: ((n, 2), "a")])
+def test_static_values_that_python_takes_for_equal(wrap):
+    def inner(n):
+        return inner(n[0]) if isinstance(n, tuple) else n
+
+    f = jg.jit(lambda x, n: x * kind(inner(n)), static_argnums=1)
+    assert [f(1.0, wrap(n)) for n in (True, 1, 1.0)] == [0, 1, 2]
+    g = jg.jit(lambda x, n: np.copysign(x, inner(n)), static_argnums=1)
+    assert [g(1.0, wrap(n)) for n in (0.0, -0.0)] == [1, -1]
+    h = jg.jit(lambda x, n: x + 1, static_argnums=1)
+    h(1.0, wrap(float("nan")))
+    h(1.0, wrap(float("nan")))
+    assert h.cache_info().compilations == 1
+
+
+def test_static_fields_that_python_takes_for_equal():
+    f = jg.jit(lambda s: s.x * kind(s.n))
+    assert [f(Counted(1.0, n)) for n in (True, 1, 1.0)] == [0, 1, 2]
+
+
+@dataclasses.dataclass
+class Counted:
+    x: object
+    n: object = dataclasses.field(default=1, metadata={"static": True})
+
+
 def test_a_dataclass_as_the_object_of_a_method_is_traced():
     @dataclasses.dataclass
     class Model:

@@ -89,7 +89,7 @@ class Recorder:
         self._guards[key] = Guard(name, look_up, snapshot(value) if whole or callable(value) else Same(value))
         if isinstance(value, types.MethodType):
             self.watch(value.__func__, value.__self__, name)
-        elif not isinstance(value, (types.ModuleType, types.FunctionType)):
+        elif not isinstance(value, types.ModuleType):
             self._note_attributes(value, name, chains)
             call = call_method(value)
             if () in chains and is_user_function(call):

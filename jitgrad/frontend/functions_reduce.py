@@ -268,8 +268,11 @@ def nanmean(a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any 
 
 @implements(np.nanvar)
 def nanvar(a: ArrayLike, axis: Any = None, dtype: Any = None, *, ddof: Any = 0, keepdims: Any = False) -> Tracer:
+    """NaN where no degree of freedom is left (var gives infinity there)."""
     x, good = _without_nan(floating(lift_one(a)), 0)
-    return var(x, axis, dtype, ddof=ddof, keepdims=keepdims, where=good)
+    found = var(x, axis, dtype, ddof=ddof, keepdims=keepdims, where=good)
+    free = emit("greater", sum_(cast(good, found.dtype), axis, keepdims=keepdims), constant_like(found, ddof))
+    return where(free, found, constant_like(found, np.nan))
 
 
 @implements(np.nanstd)

@@ -221,9 +221,8 @@ def sinc(x: ArrayLike) -> Tracer:
 
 @implements(np.angle)
 def angle(z: ArrayLike, deg: bool = False) -> Tracer:
-    t = floating(lift_one(z))
-    angles = emit("arctan2", constant_like(t, 0.0), t)
-    return emit("multiply", angles, constant_like(t, 180.0 / np.pi)) if deg else angles
+    angles = call_ufunc(np.arctan2, 0, lift_one(z))
+    return emit("multiply", angles, constant_like(angles, 180.0 / np.pi)) if deg else angles
 
 
 # -- differences and sums along an axis --------------------------------------------------------------------------------

@@ -90,15 +90,15 @@ def register_dataclass(cls: type) -> None:
     names = [f.name for f in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
     declared = {f.name for f in dataclasses.fields(cls) if f.metadata.get("static")}  # pyright: ignore[reportArgumentType]
 
-    def split(obj: Any) -> tuple[tuple[Any, ...], tuple[tuple[str, ...], tuple[tuple[str, Any], ...]], tuple[str, ...]]:
+    def split(obj: Any) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[str, ...]]:
         values = {name: getattr(obj, name) for name in names}
         static = tuple((n, v) for n, v in values.items() if n in declared or isinstance(v, _STATIC_FIELDS))
         fixed = {n for n, _ in static}
         free = tuple(n for n in names if n not in fixed)
-        return tuple(values[n] for n in free), (free, static), free
+        return tuple(values[n] for n in free), (free, static, tuple(static_key(v) for _, v in static)), free
 
-    def join(metadata: tuple[tuple[str, ...], tuple[tuple[str, Any], ...]], children: Any) -> Any:
-        free, static = metadata
+    def join(metadata: tuple[Any, ...], children: Any) -> Any:
+        free, static, _ = metadata
         obj = object.__new__(cls)
         for name, value in (*zip(free, children, strict=True), *static):
             object.__setattr__(obj, name, value)
@@ -214,6 +214,16 @@ def why_converted(leaf: Any) -> str:
     if not leaf.dtype.isnative:
         return f"its byte order ({leaf.dtype.str}) is not the machine's"
     return "it is not aligned" if leaf.flags.c_contiguous else "it is not C-contiguous"
+
+
+def static_key(value: Any) -> Any:
+    """What tells static values apart that Python takes for equal: 1, 1.0 and True, or 0.0 and -0.0, also in tuples.
+    A NaN is equal to itself."""
+    if isinstance(value, (tuple, frozenset)):
+        return type(value), type(value)(map(static_key, value)) if type(value) in (tuple, frozenset) else value
+    if isinstance(value, (float, np.floating)):
+        return type(value), float(value).hex()
+    return type(value), value
 
 
 class Identity:

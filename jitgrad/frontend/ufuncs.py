@@ -127,6 +127,8 @@ def _loop_operands(
         # uint8 < 300 is True in NumPy, so compare in a dtype that holds both.
         args = [as_numpy(a) if type(a) is int else a for a in args]
         dtypes = _resolve(ufunc, tuple(_descriptor(a) for a in args), dtype)
+    if dtypes[-1].kind == "b" and not any(d == np.float16 for d in descriptors):
+        dtypes = tuple(np.dtype(np.float32) if d == np.float16 else d for d in dtypes)  # signbit of small integers
     for d in dtypes:
         if d.kind not in "fiub" or d.itemsize not in (1, 2, 4, 8) or (d.kind == "f" and d.itemsize == 2):
             given = ", ".join(_dtype_name(d) for d in descriptors)
@@ -159,7 +161,7 @@ def _compare_mixed(ufunc: np.ufunc, args: Sequence[ArrayLike], trace: Trace) -> 
     if any(weak):
         x, y = strong(x), strong(y)
     if np.result_type(x.dtype, y.dtype).kind != "f":
-        return call_ufunc(ufunc, cast(x, i64), cast(y, i64)) if any(weak) and x.dtype != y.dtype else None
+        return call_ufunc(ufunc, cast(x, i64), cast(y, i64)) if any(weak) else None
     if x.dtype.kind == "u":
         x, y, ufunc = y, x, _SWAPPED[ufunc]
     below = emit("less", x, constant_like(x, 0))
