@@ -23,12 +23,14 @@ from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.compiler import Compiled, compile_graph, optimise
 from jitgrad.errors import ArgumentError
 from jitgrad.frontend.capture import Recorder
+from jitgrad.frontend.guards import Guard
 from jitgrad.frontend.reads import reads_of
 from jitgrad.frontend.signature import Call, LeafSpec, flatten, leaves_like, spec_of, unflatten
 from jitgrad.frontend.tracer import Trace, Tracer, innermost_trace
 from jitgrad.ir.core import Graph
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, is_float, type_of
+from jitgrad.reading import Readable
 from jitgrad.specialisation import Specialisation
 from jitgrad.tracing import current_recorder, current_trace
 from jitgrad.transformed import Arguments, BoundTransformed, CapturesTracer, Transformed, enclosing_trace
@@ -38,7 +40,11 @@ from jitgrad.transforms import Function, Pointwise, Traced, check_wrt
 class Backward:
     """The backward half of a split program: a graph, compiled when it is first called with plain values."""
 
-    def __init__(self, traced: Traced, split: residuals.Split) -> None:
+    guards: tuple[Guard, ...] = ()  # the forward part has them
+
+    def __init__(self, traced: Traced, joint: Graph, split: residuals.Split) -> None:
+        self.stages = [*traced.stages, ("differentiated", joint), ("backward", split.backward)]
+        self.notes = _notes(traced, split)
         self.graph, self.function, self.result = split.backward, traced.function, traced.result
         self.outputs = tuple(r.type for r in traced.graph.results)
         self.trees = traced.wrt_trees
@@ -48,14 +54,25 @@ class Backward:
         return compile_graph(self.graph, tuple(not p.type.shape for p in self.graph.params))
 
 
-class Pullback:
+class Pullback(Readable):
     """What :func:`jitgrad.vjp` returns: call it with a cotangent of the result to get those of the primals, a tuple.
 
-    It can be called any number of times.
+    It can be called any number of times. ``ir``, ``source``, ``llvm``, ``asm`` and ``explain`` show its program; it is
+    compiled already, so they take no arguments but ``stage``.
     """
 
     def __init__(self, backward: Backward, saved: Sequence[Any]) -> None:
         self._backward, self._saved = backward, list(saved)
+        self._history = []
+
+    def _specialise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Backward:
+        if args or kwargs:
+            raise ArgumentError(
+                f"the pullback of {self._backward.function.name} was asked to show its program for arguments. It has "
+                "one program, for the point where it was made. Leave the arguments out.",
+                user_location(),
+            )
+        return self._backward
 
     def __call__(self, cotangent: Any) -> tuple[Any, ...]:
         backward = self._backward
@@ -144,23 +161,29 @@ class VjpFunction(Transformed):
         specs = [spec_of(k) for k in arguments.keys]
         traced = self._trace(arguments, specs, recorder)
         joint, split = _split(traced, optimised=True)
-        backward = Backward(traced, split)
-        stages = [*traced.stages, ("differentiated", joint), ("backward", split.backward)]
+        backward = Backward(traced, joint, split)
         flat = flatten([0] * len(split.forward.results))[1]
         program = Specialisation(
-            [*stages, ("forward", split.forward)], specs, arguments.keys, flat, recorder.guards, backward
+            [*backward.stages, ("forward", split.forward)], specs, arguments.keys, flat, recorder.guards, backward
         )
-        saved = ", ".join(f"{p.name or 'unnamed'} {p.type}" for p in split.backward.params[: split.n_residuals])
-        again = ", ".join(dict.fromkeys(op.name for op in split.recomputed))
-        program.notes += traced.notes
-        program.notes.append(f"saved between forward and backward: {saved or 'nothing'}")
-        program.notes.append(f"recomputed in the backward part: {again or 'nothing'}")
+        program.notes += backward.notes
         return program
 
     def _inline(self, call: Call, outer: Trace) -> tuple[Any, Pullback]:
         traced, inputs = self._trace_inner(call, outer, current_recorder() or Recorder())
-        _, split = _split(traced, optimised=False)
-        return _pair(outer.inline(split.forward, inputs), Backward(traced, split))
+        joint, split = _split(traced, optimised=False)
+        return _pair(outer.inline(split.forward, inputs), Backward(traced, joint, split))
+
+
+def _notes(traced: Traced, split: residuals.Split) -> list[str]:
+    """What ``explain`` says of the two halves."""
+    saved = ", ".join(f"{p.name or 'unnamed'} {p.type}" for p in split.backward.params[: split.n_residuals])
+    again = ", ".join(dict.fromkeys(op.name for op in split.recomputed))
+    return [
+        *traced.notes,
+        f"saved between forward and backward: {saved or 'nothing'}",
+        f"recomputed in the backward part: {again or 'nothing'}",
+    ]
 
 
 def _pair(results: Sequence[Any], backward: Backward) -> tuple[Any, Pullback]:

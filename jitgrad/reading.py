@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
+from jitgrad.compiler import Compiled
 from jitgrad.errors import ArgumentError
-from jitgrad.specialisation import Specialisation
+from jitgrad.frontend.guards import Guard
+
+
+class Shown(Protocol):
+    """A compiled program, the graphs that led to it, what it captured, and notes on it."""
+
+    @property
+    def stages(self) -> Sequence[tuple[str, Any]]: ...
+    @property
+    def compiled(self) -> Compiled: ...
+    @property
+    def guards(self) -> tuple[Guard, ...]: ...
+    @property
+    def notes(self) -> list[str]: ...
 
 
 class Readable:
@@ -13,7 +28,7 @@ class Readable:
 
     _history: list[str]
 
-    def _specialise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Specialisation:
+    def _specialise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shown:
         raise NotImplementedError
 
     def _input_notes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:

@@ -94,6 +94,15 @@ def test_methods_of_objects_can_be_read():
     assert "self.scale" in Model().loss.explain(X)
 
 
+def test_a_pullback_can_be_read():
+    _, pull = jg.vjp(lambda x: np.tanh(x) * x, X)
+    assert "tanh" in pull.ir(stage="traced") and "d_out0" in pull.ir(stage="backward")
+    assert "for " in pull.source() and "define " in pull.llvm() and pull.asm()
+    assert "saved between forward and backward: " in pull.explain()
+    with pytest.raises(ArgumentError, match="Leave the arguments out"):
+        pull.ir(X)
+
+
 def test_reading_compiles_and_does_not_run():
     runs = []
 
