@@ -29,6 +29,7 @@ from jitgrad.loopir.forward import contract, forward
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.merge import merge
 from jitgrad.loopir.nodes import (
+    PREDICATES,
     Buffer,
     Expr,
     Index,
@@ -53,51 +54,35 @@ from jitgrad.loopir.walk import (
 #: What one evaluation of a scalar function costs, in simple arithmetic operations. Others cost 1.
 COSTS = {"divide": 4, "sqrt": 5, "safe_sqrt": 5, "remainder": 10, "floor_divide": 10, "fmod": 20, "cast": 1, "where": 1}
 TRANSCENDENTAL = 16
-_CHEAP = frozenset(
-    [
-        "add",
-        "subtract",
-        "multiply",
-        "negative",
-        "absolute",
-        "square",
-        "maximum",
-        "minimum",
-        "fmax",
-        "fmin",
-        "floor",
-        "ceil",
-        "rint",
-        "trunc",
-        "copysign",
-        "where",
-        "cast",
-        "less",
-        "less_equal",
-        "greater",
-        "greater_equal",
-        "equal",
-        "not_equal",
-        "logical_and",
-        "logical_or",
-        "logical_not",
-        "logical_xor",
-        "isnan",
-        "isinf",
-        "isfinite",
-        "signbit",
-        "bitwise_and",
-        "bitwise_or",
-        "bitwise_xor",
-        "invert",
-        "left_shift",
-        "right_shift",
-        "stop_gradient",
-        "sign",
-        "fma",
-        "bitcast",
-    ]
-)
+_CHEAP = PREDICATES | {
+    "add",
+    "subtract",
+    "multiply",
+    "negative",
+    "absolute",
+    "square",
+    "maximum",
+    "minimum",
+    "fmax",
+    "fmin",
+    "floor",
+    "ceil",
+    "rint",
+    "trunc",
+    "copysign",
+    "where",
+    "cast",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "invert",
+    "left_shift",
+    "right_shift",
+    "stop_gradient",
+    "sign",
+    "fma",
+    "bitcast",
+}
 #: A store and a load of one element cost about as much as this many operations.
 MEMORY_COST = 4
 #: Longest chain of operations in one expression. Beyond it a value is stored, so that no walk over expressions is deep.

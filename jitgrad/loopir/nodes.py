@@ -255,8 +255,9 @@ class Local(Expr):
         return self.name
 
 
-_COMPARISONS = frozenset(
-    [
+#: Scalar functions whose result is a bool.
+PREDICATES = frozenset(
+    (
         "less",
         "less_equal",
         "greater",
@@ -271,14 +272,14 @@ _COMPARISONS = frozenset(
         "isinf",
         "isfinite",
         "signbit",
-    ]
+    )
 )
 
 
 def scalar(op: str, *args: Expr, dtype: np.dtype | None = None) -> Scalar:
     """A scalar operation; the result has the dtype of the last operand, or bool for a predicate."""
     if dtype is None:
-        dtype = bool_ if op in _COMPARISONS else args[-1].dtype
+        dtype = bool_ if op in PREDICATES else args[-1].dtype
     return Scalar(op, args, dtype)
 
 
