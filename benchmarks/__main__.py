@@ -67,12 +67,15 @@ def main(argv: list[str] | None = None) -> int:
     if missing:
         print(f"not installed: {', '.join(missing)}; pip install '.[bench]'", file=sys.stderr)
         return 2
+    load = report.load()
+    if load is not None and load > 0.5:
+        print(f"other processes are running (load {load}): times will be too long, those of threaded calls most")
     running = [peers.PEERS[name](args.threads) for name in names]
     results = harness.run(chosen, running, repeat=args.repeat, fresh_repeat=args.fresh)
     print("\n" + report.tables(results))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report.as_json(results, args.threads), indent=1) + "\n")
+        args.json.write_text(json.dumps(report.as_json(results, args.threads, load), indent=1) + "\n")
         print(f"\nwritten: {args.json}")
     return 0
 

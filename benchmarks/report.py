@@ -39,11 +39,20 @@ def versions() -> dict[str, str]:
     return found
 
 
-def as_json(results: Results, threads: int) -> dict[str, Any]:
+def load() -> float | None:
+    """Processes that wanted a core in the last minute, this one included; None where the system does not tell."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
+
+
+def as_json(results: Results, threads: int, load_before: float | None = None) -> dict[str, Any]:
     """Everything measured, with what is needed to judge it. All times are seconds."""
+    machine = {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform(), "threads": threads}
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform(), "threads": threads},
+        "machine": {**machine, "load_before": load_before, "load_after": load()},
         "python": platform.python_version(),
         "versions": versions(),
         "cases": {
