@@ -78,3 +78,10 @@ def test_comparisons_of_mixed_integers_are_exact(compare):
 def test_a_chain_of_stacks_is_refused():
     with pytest.raises(jg.errors.ShapeError, match="stacks of matrices"):
         jg.jit(lambda x: np.linalg.multi_dot([x, x, x]))(np.ones((2, 2, 2)))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("function", [np.fmod, np.remainder, np.floor_divide], ids=lambda f: f.__name__)
+def test_a_remainder_by_nan_is_nan(function, dtype):
+    found = jg.jit(lambda x: function(x, float("nan")))(np.ones(3, dtype))
+    np.testing.assert_array_equal(found, np.full(3, np.nan))
