@@ -28,8 +28,8 @@ _MEMORY = {
     "u8": I64,
 }
 
-# frem, not a call of fmod: LLVM gives such a call the flag nnan where it knows that x is finite and y is not 0, though y
-# may be NaN; the result is then undefined.
+# frem, not a call of fmod: LLVM gives such a call the flag nnan where it knows that x is finite and y is not 0,
+# though y may be NaN; the result is then undefined.
 _FLOAT_BINARY = {"add": "fadd", "subtract": "fsub", "multiply": "fmul", "divide": "fdiv", "fmod": "frem"}
 _INT_BINARY = {
     "add": "add",
