@@ -37,7 +37,6 @@ class Compiled:
 
     def __init__(self, graph: Graph, scalar_params: tuple[bool, ...] | None = None) -> None:
         self.notes: list[str] = []
-        self.source_graph = graph
         self.graph = optimise(graph, self.notes)
         program = self._checked(lower(self.graph), "lowered")
         program = self._checked(fuse(program, self.notes), "fused")
