@@ -399,6 +399,24 @@ def test_classes_and_comprehensions_inside():
     assert f(2.0) == 6
 
 
+def test_functions_in_default_values_see_substitutes(monkeypatch):
+    def total(n):
+        return np.sum(np.array([n, 2 * n]))
+
+    def f(x, inner=total, *, outer=total):
+        return inner(x) + outer(x)
+
+    assert jg.grad(f)(2.0) == 6.0
+
+    def scaled(x):
+        return x * settings.rate
+
+    gradient = jg.grad(lambda x, g=scaled: g(x))
+    for rate in (3.0, 4.0):
+        monkeypatch.setattr(settings, "rate", rate)
+        assert gradient(1.0) == rate
+
+
 # -- reading bytecode -------------------------------------------------------------------------------------------------
 
 

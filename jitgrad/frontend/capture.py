@@ -325,10 +325,12 @@ class Recorder:
         for name, cell in zip(code.co_freevars, fun.__closure__ or (), strict=True):
             cells.append(cell if name in reads.stored else self._cells.setdefault(id(cell), types.CellType()))
         copy = types.FunctionType(code, view, fun.__name__, fun.__defaults__, tuple(cells))
-        copy.__kwdefaults__ = fun.__kwdefaults__
         copy.__dict__.update(fun.__dict__)
         copy.__qualname__, copy.__module__, copy.__doc__ = fun.__qualname__, fun.__module__, fun.__doc__
         self._copies[id(fun)] = copy
+        # Default values mean what names mean: ``lambda x, f=helper: f(x)``.
+        copy.__defaults__ = fun.__defaults__ and tuple(map(self.substitute, fun.__defaults__))
+        copy.__kwdefaults__ = fun.__kwdefaults__ and {k: self.substitute(v) for k, v in fun.__kwdefaults__.items()}
         # Cells are filled after the copy is known, as a function may be its own closure variable.
         for name, cell, new in zip(code.co_freevars, fun.__closure__ or (), cells, strict=True):
             self._note_cell(name, cell, reads.locals.get(name, frozenset()))
