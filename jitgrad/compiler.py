@@ -74,7 +74,7 @@ class Compiled:
         place = self.executable.placement
         nests = sum(1 for _ in self.program.body)
         head = [
-            f"{nests} loop nests and calls",
+            f"kernels and library calls: {nests}",
             f"arena {place.nbytes} bytes for {len(place.offsets)} temporaries ({place.total} bytes without reuse)",
             f"results {sum(r.nbytes for r in self.program.results)} bytes, "
             f"constants {sum(np.asarray(c.data).nbytes for c in self.program.constants)} bytes",

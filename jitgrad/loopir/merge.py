@@ -227,7 +227,7 @@ def merge(program: Program, notes: list[str]) -> Program:
             place = None if place is None else place + 1
     done.extend(fills.values())
     if fused:
-        notes.append(f"{fused} nests were merged into earlier ones")
+        notes.append(f"nests merged into earlier ones: {fused}")
     return with_body(program, _group(done))
 
 
