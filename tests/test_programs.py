@@ -141,7 +141,7 @@ def test_calls_do_not_disturb_each_other() -> None:
         "layer_norm",
         "causal_attention",
         "embedding",
-            "sorting_loss",
+        "sorting_loss",
     ):
         graph, arrays = _joint(PROGRAMS[name])
         inputs = [_perturbed(arrays, rng) for _ in range(4)]
