@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,3 +210,36 @@ def test_a_leaked_value_says_so_where_a_number_is_wanted(use):
 def test_dtype_errors_name_the_argument():
     with pytest.raises(DtypeError, match="argument x of vector has dtype float16"):
         jg.jit(vector)(np.ones(2, np.float16))
+
+
+def _line_of(text: str) -> int:
+    """The only line of this file that reads so."""
+    (line,) = (k for k, found in enumerate(Path(__file__).read_text().splitlines(), 1) if found.strip() == text)
+    return line
+
+
+def test_failures_at_run_time_name_the_line() -> None:
+    @jg.grad
+    def solved(a, b):
+        b = b * 2.0
+        y = np.linalg.solve(a, b)
+        return np.sum(y)
+
+    @jg.value_and_grad
+    def gathered(x, first, second):
+        y = x[first]
+        z = np.cos(x)[second]
+        return np.sum(y) + np.sum(z)
+
+    def place(of):
+        return re.escape(f"{__file__}:{_line_of(of)}, ")
+
+    solved(np.eye(3), np.ones(3))
+    with pytest.raises(np.linalg.LinAlgError, match="Singular matrix\n  at " + place("y = np.linalg.solve(a, b)")):
+        solved(np.zeros((3, 3)), np.ones(3))
+    fine, bad = np.array([0, 2]), np.array([0, 3])
+    gathered(np.ones(3), fine, fine)
+    with pytest.raises(IndexError, match="out of bounds for an axis\n(.|\n)*" + place("y = x[first]")):
+        gathered(np.ones(3), bad, fine)
+    with pytest.raises(IndexError, match="out of bounds for an axis\n(.|\n)*" + place("z = np.cos(x)[second]")):
+        gathered(np.ones(3), fine, bad)

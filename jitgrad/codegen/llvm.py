@@ -11,7 +11,8 @@ reduction, so that it vectorises. Nothing else is relaxed: NaN, infinities and s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from jitgrad.codegen.libcalls import LIBRARY
 from jitgrad.codegen.llvm_scalar import I8, I64, ScalarEmitter, memory_type
 from jitgrad.errors import CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
+from jitgrad.ir.location import Location
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.nodes import (
     Assign,
@@ -45,7 +47,10 @@ from jitgrad.loopir.nodes import (
     While,
     postorder,
 )
-from jitgrad.loopir.walk import buffers_of, statement_key, written
+from jitgrad.loopir.walk import buffers_of, statement_key, statements, written
+
+#: The low bits of a status are the failure's code; the rest is the position of the statement that failed.
+_CODE_BITS = 8
 
 _UPDATE = {
     "+=": "add",
@@ -315,28 +320,39 @@ class ProgramEmitter:
         return function
 
     def emit(self, b: ir.IRBuilder, pointer: Callable[[Buffer], Any]) -> Any:
-        """Call every statement in order; returns the status, an i64.
+        """Call every statement in order; returns the status, an i64: 0, or what :func:`failure` explains.
 
         ``pointer`` gives the address of a root buffer as an ``i8*``.
         """
         status = b.alloca(I64, name="status")
-        b.store(I64(0), status)
         done = b.append_basic_block("program.end")
-        for stmt in self.program.body:
-            if isinstance(stmt, Comment):
-                continue
+        for position, stmt in enumerate(called(self.program)):
             buffers = buffers_of(stmt)
             function = self.function_for(stmt, buffers)
             args = [b.bitcast(pointer(t), memory_type(t.dtype).as_pointer()) for t in buffers]
             code = b.call(function, args)
             if may_fail(stmt):
-                b.store(code, status)
+                b.store(b.or_(code, I64(position << _CODE_BITS)), status)
                 following = b.append_basic_block("next")
                 b.cbranch(b.icmp_signed("==", code, I64(0)), following, done)
                 b.position_at_end(following)
+        b.store(I64(0), status)
         b.branch(done)
         b.position_at_end(done)
         return b.load(status)
+
+
+def called(program: Program) -> Iterator[Stmt]:
+    """The top-level statements that do something."""
+    return (s for s in program.body if not isinstance(s, Comment))
+
+
+def failure(program: Program, status: int) -> tuple[int, list[Location]]:
+    """What the nonzero status of a program says: the key of ``FAILURES``, and the user's lines it may come from."""
+    code, position = status & ((1 << _CODE_BITS) - 1), status >> _CODE_BITS
+    stmt = next(itertools.islice(called(program), position, None))
+    failing = (s for s in statements((stmt,)) if isinstance(s, LibCall) or (isinstance(s, Fail) and s.code == code))
+    return code, [loc for loc in dict.fromkeys(s.loc for s in failing) if loc is not None]
 
 
 def may_fail(stmt: Stmt) -> bool:

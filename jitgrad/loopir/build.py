@@ -39,7 +39,7 @@ from jitgrad.loopir.nodes import (
     scalar,
 )
 
-#: Status codes of a compiled program, and the exception each raises.
+#: Status codes of a compiled program (less than 256), and the exception each raises.
 FAILURES: dict[int, tuple[type[Exception], str]] = {
     1: (IndexError, "index out of bounds for an axis"),
     2: (np.linalg.LinAlgError, "Singular matrix"),
@@ -331,13 +331,12 @@ class LoopBuilder:
     def fail_unless(self, ok: Expr, code: int) -> None:
         """End the program with status ``code`` (see :data:`FAILURES`) where ``ok`` is False."""
         with self.when(~ok):
-            self.emit(Fail(code))
+            self.emit(Fail(code, self.loc))
 
     def libcall(self, fn: str, outs: Sequence[Tensor], ins: Sequence[Tensor], **static: Any) -> None:
         """Call a library function on whole buffers; see ``jitgrad.codegen.libcalls``."""
-        self.emit(
-            LibCall(fn, tuple(t.buffer for t in outs), tuple(t.buffer for t in ins), tuple(sorted(static.items())))
-        )
+        written, read = (tuple(t.buffer for t in side) for side in (outs, ins))
+        self.emit(LibCall(fn, written, read, tuple(sorted(static.items())), self.loc))
 
     def comment(self, text: str) -> None:
         self.emit(Comment(text))

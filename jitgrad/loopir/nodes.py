@@ -383,19 +383,23 @@ class Block:
 @dataclasses.dataclass(frozen=True, eq=False)
 class LibCall:
     """Call ``fn`` of ``jitgrad.codegen.libcalls`` on whole buffers. It writes ``outs``, reads ``ins``, and may return a
-    nonzero status, which ends the program and raises. ``static`` are compile-time parameters."""
+    nonzero status, which ends the program and raises. ``static`` are compile-time parameters; ``loc`` is the user's
+    line."""
 
     fn: str
     outs: tuple[Buffer, ...]
     ins: tuple[Buffer, ...]
     static: tuple[tuple[str, Any], ...] = ()
+    loc: Location | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fail:
-    """End the program with a nonzero status; ``code`` is a key of ``jitgrad.loopir.build.FAILURES``."""
+    """End the program with a nonzero status; ``code`` is a key of ``jitgrad.loopir.build.FAILURES``, and ``loc`` the
+    user's line."""
 
     code: int
+    loc: Location | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

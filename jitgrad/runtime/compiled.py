@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from jitgrad.codegen import python
+from jitgrad.codegen.llvm import failure
 from jitgrad.config import current
-from jitgrad.errors import ArgumentError, CompilationError
+from jitgrad.errors import ArgumentError, CompilationError, describe_location
 from jitgrad.loopir.buffers import place
 from jitgrad.loopir.build import FAILURES
 from jitgrad.loopir.decompose import decompose
@@ -38,6 +39,7 @@ class Executable:
         if backend == "llvm":
             native = decompose(program)
             self._consts = tuple(c.data for c in native.constants)
+            self._native_program = native
             self._native = compile_native(native, self.scalar_params, self.placement.offsets)
             self.shared_kernels = self._native.shared
             self._entry = self._native.entry
@@ -61,11 +63,16 @@ class Executable:
         arena = arena_address(self._nbytes) if self._nbytes else 0
         status = self._entry(leaves, tuple(outs), self._consts, arena)
         if status:
-            error, text = FAILURES[status]
-            raise error(text)
+            raise self._failure(status)
         for k in self._scalars:
             outs[k] = outs[k][()]
         return outs
+
+    def _failure(self, status: int) -> Exception:
+        """What to raise for a nonzero status."""
+        code, places = failure(self._native_program, status)
+        error, text = FAILURES[code]
+        return error(text + "".join(map(describe_location, places)))
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         """Run on arrays; each is converted to the parameter's dtype and to contiguous storage if need be."""

@@ -11,9 +11,10 @@ are checked once a process, at the first compilation.
 
 from __future__ import annotations
 
+import collections
 import ctypes
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import numba
@@ -22,10 +23,11 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import NativeValue, intrinsic, models, register_model, unbox
 
-from jitgrad.codegen.llvm import ProgramEmitter
+from jitgrad.codegen.llvm import ProgramEmitter, called
 from jitgrad.codegen.llvm_scalar import I8, I64
 from jitgrad.errors import CompilationError
 from jitgrad.loopir.nodes import Buffer, Program
+from jitgrad.loopir.walk import buffers_of, statement_key
 
 _TUPLE_ITEMS = tuple.__basicsize__
 _PAYLOAD = object.__basicsize__
@@ -46,6 +48,10 @@ def _unbox_reference(typ: Any, obj: Any, c: Any) -> NativeValue:
 
 register_model(_Reference)(models.OpaqueModel)
 _REFERENCE = _Reference()
+
+#: Machine code by :func:`program_key`, the most recently used last.
+_compiled: collections.OrderedDict[Hashable, NativeCode] = collections.OrderedDict()
+_KEPT = 256
 _SIGNATURE = types.int64(_REFERENCE, _REFERENCE, _REFERENCE, types.intp)
 
 
@@ -84,8 +90,32 @@ def _check_layouts() -> None:
 def compile_native(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]) -> NativeCode:
     """Compile a program whose temporaries lie at ``offsets`` (bytes) in the arena.
 
-    ``scalar_params`` tells for each parameter whether it comes as a scalar object or as an array.
+    ``scalar_params`` tells for each parameter whether it comes as a scalar object or as an array. A program equal to
+    one of the last ones compiled gets the code of that one. Not for use by two threads at once.
     """
+    key = program_key(program, scalar_params, offsets)
+    found = _compiled.get(key)
+    if found is None:
+        found = _compiled[key] = _compile(program, scalar_params, offsets)
+        if len(_compiled) > _KEPT:
+            _compiled.popitem(last=False)
+    _compiled.move_to_end(key)
+    return found
+
+
+def program_key(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]) -> Hashable:
+    """Equal for programs that have the same machine code: the same statements over the same places, and one name."""
+    places: dict[Buffer, Hashable] = {t: ("temporary", offset) for t, offset in offsets.items()}
+    for kind, found in (("argument", program.params), ("result", program.results), ("constant", program.constants)):
+        places.update({t.root: (kind, k) for k, t in enumerate(found)})
+    return (
+        program.name,
+        scalar_params,
+        tuple((statement_key(s), *(places[t] for t in buffers_of(s))) for s in called(program)),
+    )
+
+
+def _compile(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]) -> NativeCode:
     _check_layouts()
     shared = 0
 

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+import jitgrad as jg
 from jitgrad import config
 from jitgrad.compiler import compile_graph
 from jitgrad.errors import CompilationError
@@ -106,3 +107,21 @@ def test_arena_is_aligned_reused_and_released():
     assert workspace.arena_size() >= 1000
     workspace.release_arena()
     assert workspace.arena_size() == 0
+
+
+def test_equal_programs_are_compiled_once() -> None:
+    def f(scale):
+        return lambda x, y: np.sum(np.tanh(x) * scale) + np.sum(y)
+
+    def native(fun, *args):
+        return jg.jit(fun)._specialise(args, {}).compiled.executable._native
+
+    x, y = np.linspace(0, 1, 7), np.linspace(1, 2, 7)
+    first = native(f(np.arange(7.0)), x, y)
+    assert native(f(-np.arange(7.0)), x, y) is first  # constants are data of a program
+    assert native(f(np.arange(7.0)), x, y.astype(np.float32)) is not first
+    assert native(f(np.arange(7.0)), x, 1.5) is not first
+    swapped = f(np.arange(7.0))
+    assert native(lambda y, x: swapped(x, y), x, y) is not first
+    for c in (np.arange(7.0), -np.arange(7.0)):
+        np.testing.assert_allclose(jg.jit(f(c))(x, y), np.sum(np.tanh(x) * c) + np.sum(y), rtol=1e-14)
