@@ -7,6 +7,8 @@ import dataclasses
 import os
 from collections.abc import Iterator
 
+from jitgrad.errors import ArgumentError
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -47,6 +49,12 @@ def current() -> Config:
 def update(**changes: object) -> None:
     """Change settings for the rest of the process: ``config.update(verify=True)``."""
     global _current
+    known = [field.name for field in dataclasses.fields(Config)]
+    for name in changes:
+        if name not in known:
+            raise ArgumentError(
+                f"there is no setting {name!r}. The settings are {', '.join(known)}. Choose one of them."
+            )
     _current = dataclasses.replace(_current, **changes)  # pyright: ignore[reportArgumentType]
 
 

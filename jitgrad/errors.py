@@ -10,6 +10,8 @@ from __future__ import annotations
 import linecache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from jitgrad.ir.location import Location
 
@@ -54,6 +56,18 @@ class IndexBoundsError(JitgradError, IndexError):
     """An index that is out of bounds, or an indexing expression with too many indices."""
 
 
+class AxisError(IndexBoundsError, np.exceptions.AxisError):
+    """An axis that an array does not have."""
+
+
+class LinAlgError(JitgradError, np.linalg.LinAlgError):
+    """A matrix that is singular, or not positive definite. Raised when the compiled program runs."""
+
+
+class NotSquareError(ShapeError, LinAlgError):
+    """A matrix that is not square, where it must be."""
+
+
 class DifferentiationError(JitgradError, TypeError):
     """A function or argument that can't be differentiated as asked: non-scalar output, integer argument, ..."""
 
@@ -62,8 +76,8 @@ class MutationError(JitgradError, TypeError):
     """An in-place write into a traced array."""
 
 
-class ArgumentError(JitgradError, TypeError):
-    """Arguments of a jitgrad function or of a compiled program that do not fit its signature."""
+class ArgumentError(JitgradError, TypeError, ValueError):
+    """Arguments of a function of jitgrad or NumPy, or of a compiled program, that it does not take."""
 
 
 class IRError(JitgradError, ValueError):

@@ -44,8 +44,11 @@ class Jacobian(Readable):
         trees = [call.args[k] for k in self._forward._argument_positions(call)]
         inputs, tree = flatten(trees[0] if self._single else tuple(trees))
         if self._uses_forward(args, kwargs, inputs):
-            return self._by_columns(args, kwargs, inputs, tree, [flatten(t)[1] for t in trees])
-        return self._by_rows(args, kwargs, inputs, tree)
+            found = self._by_columns(args, kwargs, inputs, tree, [flatten(t)[1] for t in trees])
+        else:
+            found = self._by_rows(args, kwargs, inputs, tree)
+        leaves, shape = flatten(found)
+        return unflatten(shape, [x[()] if isinstance(x, np.ndarray) else x for x in leaves])
 
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
         return self if obj is None else Jacobian(self._fun.__get__(obj), self._forward_argnums, single=self._single)

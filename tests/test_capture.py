@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import collections
 import functools
 import math
 import types
@@ -440,3 +442,77 @@ def test_user_code():
     assert is_user_function(helper) and not is_user_function(np.mean) and not is_user_function(np.sin)
     assert is_user_class(Settings) and not is_user_class(np.ndarray) and not is_user_class(jg.Builder)
     assert not is_user_module(np) and not is_user_module(math) and not is_user_module(jg)
+
+
+# -- guards found wanting once ----------------------------------------------------------------------------------------
+
+
+class Rates:
+    lr = 2.0
+
+    def scale(self):
+        return 2.0
+
+
+@pytest.fixture
+def rates(monkeypatch):
+    monkeypatch.setattr(Rates, "lr", 2.0)
+    return Rates()
+
+
+@pytest.mark.parametrize("form", ["attribute", "getattr", "in a list", "nested", "the class", "the class in a list"])
+def test_class_attributes_are_guarded(rates, form, monkeypatch):
+    box, classes, outer, cls = [rates], [Rates], types.SimpleNamespace(inner=rates), Rates
+    f = jg.jit(
+        {
+            "attribute": lambda x: x * rates.lr,
+            "getattr": lambda x: x * getattr(rates, "lr"),  # noqa: B009
+            "in a list": lambda x: x * box[0].lr,
+            "nested": lambda x: x * outer.inner.lr,
+            "the class": lambda x: x * cls.lr,
+            "the class in a list": lambda x: x * classes[0].lr,
+        }[form]
+    )
+    assert f(1.0) == 2
+    monkeypatch.setattr(Rates, "lr", 3.0)
+    assert f(1.0) == 3
+    assert f.cache_info().compilations == 2
+    rates.lr = 4.0
+    assert f(1.0) == (3 if "class" in form else 4)
+
+
+def test_a_method_that_is_replaced(rates, monkeypatch):
+    f = jg.jit(lambda x: x * rates.scale())
+    assert f(1.0) == 2
+    monkeypatch.setattr(Rates, "scale", lambda self: 5.0)
+    assert f(1.0) == 5
+
+
+def test_other_containers_are_guarded():
+    for box in (types.MappingProxyType({0: np.ones(2)}), collections.deque([np.ones(2)])):
+        f = jg.jit(lambda x, box=box: x * box[0])
+        g = jg.jit(functools.partial(lambda box, x: x * box[0], box))
+        for h in (f, g):
+            box[0][0] = 1
+            np.testing.assert_array_equal(h(np.ones(2)), [1, 1])
+            box[0][0] = 3
+            np.testing.assert_array_equal(h(np.ones(2)), [3, 1])
+    for raw in (bytearray([1, 2]), array.array("d", [1.0, 2.0])):
+        f = jg.jit(lambda x, raw=raw: x * raw[0])
+        assert f(2.0) == 2
+        raw[0] = 5
+        assert f(2.0) == 10
+
+
+def test_a_name_that_was_not_defined(monkeypatch):
+    @jg.jit
+    def f(x):
+        try:
+            return x * NOT_YET_DEFINED
+        except NameError:
+            return x
+
+    assert f(2.0) == 2
+    assert "NOT_YET_DEFINED: not defined" in f.explain(2.0)
+    monkeypatch.setitem(globals(), "NOT_YET_DEFINED", 3.0)
+    assert f(2.0) == 6

@@ -243,3 +243,40 @@ def test_failures_at_run_time_name_the_line() -> None:
         gathered(np.ones(3), bad, fine)
     with pytest.raises(IndexError, match="out of bounds for an axis\n(.|\n)*" + place("z = np.cos(x)[second]")):
         gathered(np.ones(3), fine, bad)
+
+
+M = np.ones((2, 3))
+LIKE_NUMPY = {
+    "axis": (lambda x: x.sum(axis=3), M),
+    "axis twice": (lambda x: x.sum(axis=(0, 0)), M),
+    "transpose": (lambda x: np.transpose(x, (0, 0)), M),
+    "einsum": (lambda x: np.einsum("ijk->i", x), M),
+    "step": (lambda x: x[::0], M),
+    "integer power": (lambda x: x**-1, np.arange(1, 4)),
+    "not square": (np.linalg.inv, M),
+    "singular": (np.linalg.inv, np.zeros((2, 2))),
+    "not positive definite": (np.linalg.cholesky, -np.eye(2)),
+    "index": (lambda x: x[3], M),
+    "traced index": (lambda x: np.take(np.arange(3.0), x), np.array([5])),
+    "reshape": (lambda x: x.reshape(4), M),
+    "broadcast": (lambda x: x + np.ones(2), M),
+    "matmul": (lambda x: x @ x, M),
+    "split": (lambda x: np.split(x, 2, axis=1), M),
+}
+
+
+@pytest.mark.parametrize("case", LIKE_NUMPY)
+def test_errors_are_those_of_numpy_too(case: str) -> None:
+    fun, x = LIKE_NUMPY[case]
+    with pytest.raises(Exception) as expected:
+        fun(x)
+    with pytest.raises(type(expected.value)) as found:
+        jg.jit(fun)(x)
+    assert isinstance(found.value, JitgradError) and found.value.location is not None
+
+
+def test_unknown_settings_are_refused() -> None:
+    before = jg.config.current()
+    with pytest.raises(ArgumentError, match="no setting 'nosuch'"):
+        jg.config.update(nosuch=1)
+    assert jg.config.current() is before

@@ -15,7 +15,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     name: frozenset(others.split())
     for name, others in {
         "errors": "",
-        "config": "",
+        "config": "errors",
         "ir": "errors config",
         "ops": "errors config ir",
         "autodiff": "errors config ir ops",

@@ -15,7 +15,9 @@ Modules that are not the user's are not guarded, so that the usual ``np`` costs 
 
 from __future__ import annotations
 
+import array
 import builtins
+import collections
 import functools
 import inspect
 import types
@@ -25,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.frontend.guards import Guard, Same, has_open_attributes, snapshot
+from jitgrad.frontend.guards import MISSING, Guard, Same, has_open_attributes, snapshot
 from jitgrad.frontend.randomness import warn_of_generator
 from jitgrad.frontend.reads import Chain, reads_of
 from jitgrad.frontend.tracer import Tracer, contains_tracer
@@ -35,7 +37,10 @@ from jitgrad.frontend.usercode import is_user_class, is_user_function, is_user_m
 _WRITES = frozenset(("append", "extend", "insert", "add", "update", "clear", "appendleft", "write"))
 #: Special methods that no operator, call or loop runs.
 _NOT_CALLED = frozenset(("__init__", "__new__", "__repr__", "__str__", "__del__", "__reduce__", "__getstate__"))
-_DATA = (bool, int, float, complex, str, bytes, type(None), np.generic, np.ndarray, list, tuple, dict, set, frozenset)
+_CONTAINERS = (
+    np.ndarray, bytearray, array.array, list, tuple, collections.deque, dict, types.MappingProxyType, set, frozenset,
+)  # fmt: skip
+_DATA = (bool, int, float, complex, str, bytes, type(None), np.generic, *_CONTAINERS)
 
 
 class Recorder:
@@ -120,6 +125,11 @@ class Recorder:
             function = described if isinstance(described, types.FunctionType) else described.__func__
             bound = obj if isinstance(described, types.FunctionType) and not isinstance(obj, type) else None
             self.watch(function, bound, full)
+            cls = obj if isinstance(obj, type) else type(obj)
+            self._guards.setdefault(
+                ("method", id(cls), attribute),
+                Guard(full, lambda: inspect.getattr_static(cls, attribute), snapshot(described)),
+            )
             return
         if not in_instance and described is None:
             return  # made up by __getattr__: unknown until it runs
@@ -161,9 +171,9 @@ class Recorder:
             if id(item) in seen:
                 continue
             seen.add(id(item))
-            if isinstance(item, (list, tuple, set, frozenset)):
+            if isinstance(item, (list, tuple, collections.deque, set, frozenset)):
                 pending.extend(item)
-            elif isinstance(item, dict):
+            elif isinstance(item, (dict, types.MappingProxyType)):
                 pending.extend(item.values())
             elif isinstance(item, functools.partial):
                 pending.extend((item.func, *item.args, *item.keywords.values()))
@@ -217,6 +227,12 @@ class Recorder:
         self._keep.append(scope)
         self._note(key, name, lambda: scope[name], scope[name], chains)
 
+    def note_absent(self, scope: dict[str, Any], name: str) -> None:
+        """Guard that a name is not defined: it was looked up, and the function caught the NameError."""
+        self._keep.append(scope)
+        key = ("global", id(scope), name)
+        self._guards.setdefault(key, Guard(name, lambda: scope.get(name, MISSING), Same(MISSING)))
+
     def _note_cell(self, name: str, cell: types.CellType, chains: Any) -> None:
         try:
             value = cell.cell_contents
@@ -231,7 +247,7 @@ class Recorder:
         names = code.co_varnames[: code.co_argcount][-len(function.__defaults__ or ()) :]
         defaults = dict(zip(names, function.__defaults__ or (), strict=False)) | (function.__kwdefaults__ or {})
         for name, value in defaults.items():
-            if isinstance(value, (np.ndarray, list, dict, set)) or has_open_attributes(value):
+            if isinstance(value, _CONTAINERS) or has_open_attributes(value):
                 where = f"{function.__name__}({name}=...)"
                 self._note(("default", id(function), name), where, lambda v=value: v, value, {()})
 
@@ -368,6 +384,8 @@ class _Globals(dict):
                     self._recorder._note_attributes(value, name, new)
 
     def __missing__(self, name: str) -> Any:
+        if name not in self._scope and not hasattr(builtins, name):
+            self._recorder.note_absent(self._scope, name)
         value = self._scope[name]  # a KeyError sends Python on to the builtins
         self._recorder._note_global(self._scope, name, self._chains.get(name) or {()})
         found = self[name] = self._recorder.substitute(value)

@@ -32,7 +32,7 @@ from jitgrad.frontend.registry import ADVICE, HOOKS, implements, qualified_name
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, innermost_trace, make_view
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_, i64
+from jitgrad.ir.types import bool_, f64, i64
 
 NEW, RANGE, INT, ARRAY = "new axis", "range", "integer", "array"
 
@@ -488,6 +488,50 @@ def sliding_window_view(
         t = emit("gather", t, strong(t.owner.lift(index)), axes=(k,), at=k)  # axis k becomes (count, window)
         t = emit("transpose", t, perm=(*range(k + 1), *range(k + 2, t.ndim), k + 1)) if k + 2 < t.ndim else t
     return t
+
+
+def _shape_unknown(function: Any) -> UnsupportedError:
+    """The error for a traced first argument, where it decides the shape of the result."""
+    return UnsupportedError(
+        f"{qualified_name(function)} of a traced first argument. The shape of its result depends on the data. Use "
+        "np.where(mask, x, 0), or make that argument a constant.",
+        user_location(),
+    )
+
+
+@implements(np.compress)
+def compress(condition: Any, a: ArrayLike, axis: int | None = None) -> Tracer:
+    """The condition must be known while tracing, as it decides the shape."""
+    if contains_tracer(condition):
+        raise _shape_unknown(np.compress)
+    x = lift_one(a)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    return take(x, np.flatnonzero(np.asarray(condition)), axis)
+
+
+@implements(np.extract)
+def extract(condition: Any, arr: ArrayLike) -> Tracer:
+    """As :func:`compress`."""
+    if contains_tracer(condition):
+        raise _shape_unknown(np.extract)
+    return compress(np.ravel(condition), arr)
+
+
+@implements(np.bincount)
+def bincount(x: Any, /, weights: ArrayLike = None, minlength: int = 0) -> Tracer:
+    """The numbers to count must be known while tracing, as they decide the shape; the weights may be traced."""
+    if contains_tracer(x):
+        raise _shape_unknown(np.bincount)
+    counts = np.bincount(x, minlength=static_int(minlength, "minlength"))
+    w = lift_one(weights)
+    if w.shape != np.shape(x):
+        raise ShapeError(
+            f"np.bincount of numbers of shape {np.shape(x)} with weights of shape {w.shape}. Each number has one "
+            "weight. Give arrays of one shape.",
+            user_location(),
+        )
+    return add_at(np.zeros(len(counts)), np.asarray(x), cast(w, f64))
 
 
 HOOKS["getitem"] = getitem

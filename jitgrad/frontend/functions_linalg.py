@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
+from jitgrad.errors import ArgumentError, NotSquareError, ShapeError, UnsupportedError
 from jitgrad.frontend.einsum import contract
 from jitgrad.frontend.functions_reduce import max_, min_
 from jitgrad.frontend.primitives import (
@@ -288,11 +288,11 @@ def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: Any = "fro") ->
 
 
 def square_matrix(function: str, *operands: ArrayLike) -> list[Tracer]:
-    """Operands as floats of one dtype, the first a (stack of) square matrices. Raises ShapeError."""
+    """Operands as floats of one dtype, the first a (stack of) square matrices. Raises NotSquareError."""
     tracers = floats(*operands)
     shape = tracers[0].shape
     if len(shape) < 2 or shape[-1] != shape[-2]:
-        raise ShapeError(
+        raise NotSquareError(
             f"{function} of an array of shape {shape}. The last two axes must be a square matrix. Check the shape.",
             user_location(),
         )

@@ -543,7 +543,6 @@ def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False) -> Tracer:
 
 HOOKS["sum"] = sum_
 _DATA = "The shape of its result depends on the data. Use np.where(mask, x, 0) or compute it outside."
-for _f in (np.nonzero, np.flatnonzero, np.argwhere, np.extract, np.compress, np.trim_zeros, np.union1d,
-           np.intersect1d, np.setdiff1d, np.setxor1d, np.bincount, np.histogram, np.histogram2d, np.histogramdd,
-           np.packbits, np.unpackbits):  # fmt: skip
+for _f in (np.nonzero, np.flatnonzero, np.argwhere, np.trim_zeros, np.union1d, np.intersect1d, np.setdiff1d,
+           np.setxor1d, np.histogram, np.histogram2d, np.histogramdd, np.packbits, np.unpackbits):  # fmt: skip
     ADVICE[_f] = _DATA

@@ -35,7 +35,7 @@ from jitgrad.ir.location import user_location
 
 def _shift(x: Tracer, axes: tuple[int, ...]) -> Tracer:
     """The maximum, without derivative: subtracting it changes the rounding, not the function. Finite always."""
-    m = emit("stop_gradient", max_(x, axes, keepdims=True))
+    m = emit("stop_gradient", max_(x, axes, keepdims=True, initial=-np.inf if 0 in x.shape else None))
     return where(emit("isfinite", m), m, constant_like(m, 0.0))
 
 

@@ -8,6 +8,8 @@ big data should be passed as an argument, or be made read-only.
 
 from __future__ import annotations
 
+import array
+import collections
 import ctypes
 import types
 from collections.abc import Callable, Mapping
@@ -15,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-_MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
+MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 _IMMUTABLE = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, type(Ellipsis), slice, range)
 _SMALL = 2048
 #: Classes that are containers of attributes and nothing else.
@@ -98,14 +100,14 @@ class Array(Snapshot):
 
     __slots__ = ("address", "array", "bytes", "contiguous", "dtype", "pointer", "shape", "size", "strides", "writable")
 
-    def __init__(self, array: np.ndarray) -> None:
-        self.array, self.shape, self.dtype, self.strides = array, array.shape, array.dtype, array.strides
-        self.writable = _is_writable(array)
-        self.bytes = array.tobytes() if self.writable else b""
+    def __init__(self, value: np.ndarray) -> None:
+        self.array, self.shape, self.dtype, self.strides = value, value.shape, value.dtype, value.strides
+        self.writable = _is_writable(value)
+        self.bytes = value.tobytes() if self.writable else b""
         self.size = len(self.bytes)
-        self.contiguous = array.flags.c_contiguous
+        self.contiguous = value.flags.c_contiguous
         if self.writable and self.contiguous and self.size > _SMALL:
-            self.address = array.__array_interface__["data"][0]
+            self.address = value.__array_interface__["data"][0]
             self.pointer = ctypes.cast(ctypes.c_char_p(self.bytes), ctypes.c_void_p).value
 
     def change(self, value: Any) -> str | None:
@@ -132,8 +134,23 @@ def _is_writable(array: np.ndarray) -> bool:
     return base is not None and not isinstance(base, bytes)
 
 
+class Raw(Snapshot):
+    """A mutable sequence of bytes or numbers: the same object, with the same bytes."""
+
+    __slots__ = ("bytes", "value")
+
+    def __init__(self, value: bytearray | array.array) -> None:
+        self.value, self.bytes = value, bytes(memoryview(value))
+
+    def change(self, value: Any) -> str | None:
+        if value is not self.value:
+            return "was rebound"
+        return None if bytes(memoryview(value)) == self.bytes else "changed its contents"
+
+
 class Items(Snapshot):
-    """A list or tuple (or a subclass): the same elements in the same order. A mutable one must be the same object."""
+    """A list, tuple or deque (or a subclass): the same elements in the same order. A mutable one must be the same
+    object."""
 
     __slots__ = ("items", "value")
 
@@ -154,7 +171,7 @@ class Items(Snapshot):
 
 
 class Mapped(Snapshot):
-    """A dict: the same keys with the same values, in the same order."""
+    """A dict, or a view of one: the same keys with the same values, in the same order."""
 
     __slots__ = ("items", "value")
 
@@ -189,25 +206,46 @@ class Members(Snapshot):
 
 
 class Attributes(Snapshot):
-    """An object of a user's class: the same object, with the same attributes, all the way down."""
+    """An object of a user's class, or such a class: the same object, with the same attributes, all the way down, and
+    the data that it has from its classes."""
 
-    __slots__ = ("items", "value")
+    __slots__ = ("inherited", "items", "value")
 
     def __init__(self, value: Any, seen: dict[int, Snapshot]) -> None:
         self.value = value
-        self.items = {k: snapshot(v, seen) for k, v in vars(value).items()}
+        is_class = isinstance(value, type)
+        self.items = {} if is_class else {k: snapshot(v, seen) for k, v in vars(value).items()}
+        names = [k for k in class_data(value if is_class else type(value)) if k not in self.items]
+        self.inherited = {k: snapshot(getattr(value, k, MISSING), seen) for k in names}
 
     def change(self, value: Any) -> str | None:
         if value is not self.value:
             return "was rebound"
-        attributes = vars(value)
+        attributes = {} if isinstance(value, type) else vars(value)
         if len(attributes) != len(self.items):
             return "gained or lost attributes"
         for name, old in self.items.items():
-            change = old.change(attributes.get(name, _MISSING))
+            change = old.change(attributes.get(name, MISSING))
+            if change is not None:
+                return _joined(f".{name}", change)
+        for name, old in self.inherited.items():
+            change = old.change(getattr(value, name, MISSING))
             if change is not None:
                 return _joined(f".{name}", change)
         return None
+
+
+def class_data(cls: type) -> list[str]:
+    """Names of the data that instances have from the user's classes among the bases: numbers, arrays, containers."""
+    from jitgrad.frontend.usercode import is_user_class
+
+    return [
+        name
+        for base in cls.__mro__
+        if is_user_class(base)
+        for name, found in vars(base).items()
+        if not name.startswith("__") and not callable(found) and not hasattr(type(found), "__get__")
+    ]
 
 
 class _Pending(Snapshot):
@@ -231,13 +269,15 @@ def snapshot(value: Any, seen: dict[int, Snapshot] | None = None) -> Snapshot:
     if id(value) in seen:
         return seen[id(value)]
     seen[id(value)] = _Pending()
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, collections.deque)):
         found: Snapshot = Items(value, seen)
-    elif isinstance(value, dict):
+    elif isinstance(value, (bytearray, array.array)):
+        found = Raw(value)
+    elif isinstance(value, (dict, types.MappingProxyType)):
         found = Mapped(value, seen)
     elif isinstance(value, (set, frozenset)):
         found = Members(value)
-    elif has_open_attributes(value):
+    elif has_open_attributes(value) or (isinstance(value, type) and class_data(value)):
         found = Attributes(value, seen)
     else:
         found = Same(value)
@@ -281,6 +321,8 @@ class Guard:
             how = "its contents are compared at each call" if s.writable else "read-only"
             return f"{self.name}: array {s.dtype}{s.shape}, {how}"
         value = getattr(s, "value", None)
+        if value is MISSING:
+            return f"{self.name}: not defined"
         return f"{self.name} = {_short(value)}" if isinstance(s, Equal) else f"{self.name}: {type(value).__name__}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import ArgumentError, ConcretizationError, DtypeError, IndexBoundsError, JitgradError, ShapeError
+from jitgrad.errors import ArgumentError, AxisError, ConcretizationError, DtypeError, JitgradError, ShapeError
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import ArrayLike, Trace, Tracer, as_numpy, innermost_trace
 from jitgrad.ir.location import user_location
@@ -202,10 +202,10 @@ def insert_axes(x: Tracer, axes: Sequence[int]) -> Tracer:
 
 
 def axis_index(axis: Any, ndim: int, name: str = "axis") -> int:
-    """A non-negative axis. Raises IndexBoundsError, or ConcretizationError for a traced one."""
+    """A non-negative axis. Raises AxisError, or ConcretizationError for a traced one."""
     k = static_int(axis, name)
     if not -ndim <= k < ndim:
-        raise IndexBoundsError(
+        raise AxisError(
             f"{name} {k} is out of bounds for an array of dimension {ndim}. Axes run from {-ndim} to {ndim - 1}. "
             f"Check the array's shape.",
             user_location(),
@@ -214,8 +214,11 @@ def axis_index(axis: Any, ndim: int, name: str = "axis") -> int:
 
 
 def axis_tuple(axis: Any, ndim: int, name: str = "axis") -> tuple[int, ...]:
-    """An ``axis=`` argument as sorted non-negative axes; None is all. Raises IndexBoundsError, ArgumentError."""
-    if axis is None:
+    """An ``axis=`` argument as sorted non-negative axes; None is all. Raises AxisError, ArgumentError.
+
+    As in NumPy, 0 and -1 are no axes of a scalar, but may be given.
+    """
+    if axis is None or (ndim == 0 and type(axis) is int and axis in (0, -1)):
         return tuple(range(ndim))
     axes = axis if isinstance(axis, (tuple, list)) else (axis,)
     result = tuple(sorted(axis_index(a, ndim, name) for a in axes))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.special as sps
 
-from jitgrad.errors import DtypeError, MutationError, UnsupportedError
+from jitgrad.errors import ArgumentError, DtypeError, MutationError, UnsupportedError
 from jitgrad.frontend.primitives import (
     as_dtype,
     axis_index,
@@ -55,6 +55,8 @@ UFUNC_OPS: dict[np.ufunc, str] = {getattr(np, n): n for n in _NAMES.split()}
 UFUNC_OPS[np.fabs] = "absolute"
 UFUNC_OPS[np.float_power] = "power"
 for _name in ("erf", "erfc", "expit", "logit", "xlogy", "xlog1py", "gammaln", "log_expit"):
+    UFUNC_OPS[getattr(sps, _name)] = _name
+for _name in ("log1p", "expm1", "cbrt", "exp2"):
     UFUNC_OPS[getattr(sps, _name)] = _name
 UFUNC_OPS[sps.psi] = "digamma"
 
@@ -281,9 +283,9 @@ def _power(x: ArrayLike, p: ArrayLike) -> Tracer:
     return _integer_power(base, int(exponent))
 
 
-def _negative_power(exponent: Any) -> DtypeError:
+def _negative_power(exponent: Any) -> ArgumentError:
     """The error for an integer to a negative power, which NumPy rejects too."""
-    return DtypeError(
+    return ArgumentError(
         f"an integer array to the negative power {exponent}. The result would not be an integer. Convert the base "
         "with astype(np.float64) first.",
         user_location(),
@@ -451,6 +453,12 @@ def _loggamma(x: ArrayLike, dtype: Any = None) -> Tracer:
     """Of a real x: gammaln, and NaN for negative x, where the complex function has an imaginary part."""
     x = _operand(sps.loggamma, x, dtype)
     return where(emit("less", x, constant_like(x, 0.0)), constant_like(x, np.nan), emit("gammaln", x))
+
+
+@_special(sps.exp10)
+def _exp10(x: ArrayLike, dtype: Any = None) -> Tracer:
+    x = _operand(sps.exp10, x, dtype)
+    return emit("power", constant_like(x, 10.0), x)
 
 
 @_special(sps.ndtr)

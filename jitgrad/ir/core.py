@@ -7,6 +7,8 @@ environment from old values to new ones, so every stage of a program stays alive
 from __future__ import annotations
 
 import contextlib
+import inspect
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -131,6 +133,19 @@ def attributes_key(attrs: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple((k, attribute_key(attrs[k])) for k in sorted(attrs))
 
 
+def check_attributes(op: OpDef, n_operands: int, attrs: Mapping[str, Any]) -> None:
+    """Raise IRError for attributes or a number of operands that an op does not take."""
+    signature = inspect.signature(op.infer)
+    try:
+        signature.bind(*(None,) * n_operands, **attrs)
+    except TypeError as error:
+        takes = ", ".join(str(p) for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY) or "none"
+        raise IRError(
+            f"{op.name} of {n_operands} operands with the attributes {', '.join(attrs) or 'none'}: {error}. Its "
+            f"attributes are: {takes}. Give all of them, by these names."
+        ) from None
+
+
 class Builder:
     """Builds a graph op by op.
 
@@ -174,10 +189,12 @@ class Builder:
             if op not in OPS:
                 raise IRError(f"there is no op named {op!r}. See jitgrad.ir.core.OPS for all of them.")
             op = OPS[op]
-        if regions:
-            inferred = op.infer(*(v.type for v in operands), regions=regions, **attrs)
-        else:
-            inferred = op.infer(*(v.type for v in operands), **attrs)
+        every = {**attrs, "regions": regions} if regions else attrs
+        try:
+            inferred = op.infer(*(v.type for v in operands), **every)
+        except TypeError:
+            check_attributes(op, len(operands), every)
+            raise
         types = (inferred,) if isinstance(inferred, TensorType) else inferred
         node = Op(op, tuple(operands), dict(attrs), tuple(Value(t) for t in types), regions, self.loc)
         self._ops.append(node)
@@ -210,5 +227,12 @@ class Builder:
             self.loc = before
 
     def build(self, *results: Value) -> Graph:
-        """The finished graph."""
+        """The finished graph. Raises IRError where it uses values of another one."""
+        defined = {*self._params, *(r for op in self._ops for r in op.results)}
+        for v in itertools.chain(results, *(op.operands for op in self._ops)):
+            if v not in defined:
+                raise IRError(
+                    f"graph {self.name} uses {v!r}, which is no value of its builder. A graph uses its own parameters "
+                    "and results of its own ops. Pass the value as a parameter."
+                )
         return Graph(self.name, Block(self._params, self._ops, results))

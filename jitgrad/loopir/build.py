@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from jitgrad.errors import IndexBoundsError, JitgradError, LinAlgError
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, floordiv, mod, mul
 from jitgrad.ir.location import Location
 from jitgrad.ir.types import bool_
@@ -40,11 +41,11 @@ from jitgrad.loopir.nodes import (
 )
 
 #: Status codes of a compiled program (less than 256), and the exception each raises.
-FAILURES: dict[int, tuple[type[Exception], str]] = {
-    1: (IndexError, "index out of bounds for an axis"),
-    2: (np.linalg.LinAlgError, "Singular matrix"),
-    3: (np.linalg.LinAlgError, "Matrix is not positive definite"),
-    4: (np.linalg.LinAlgError, "LAPACK reported an invalid argument"),
+FAILURES: dict[int, tuple[type[JitgradError], str]] = {
+    1: (IndexBoundsError, "index out of bounds for an axis"),
+    2: (LinAlgError, "Singular matrix"),
+    3: (LinAlgError, "Matrix is not positive definite"),
+    4: (LinAlgError, "LAPACK reported an invalid argument"),
 }
 
 #: How a reduction combines, and what it starts from.

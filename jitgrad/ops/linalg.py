@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import DtypeError, ShapeError
+from jitgrad.errors import DtypeError, NotSquareError, ShapeError
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, broadcast_shapes, i64, is_float
 from jitgrad.ops.op import OpRule, Sample, Var, apply, full_like, register, unbroadcast
@@ -34,7 +34,7 @@ _i32 = np.dtype(np.int32)
 def check_square(name: str, a: TensorType) -> None:
     """Raise a ShapeError or DtypeError unless ``a`` is a stack of square float matrices."""
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise ShapeError(
+        raise NotSquareError(
             f"{name} got an array of shape {tuple(a.shape)}. It takes square matrices in the last two axes. "
             "Reshape or slice the array.",
             user_location(),

@@ -72,7 +72,8 @@ class Executable:
         """What to raise for a nonzero status."""
         code, places = failure(self._native_program, status)
         error, text = FAILURES[code]
-        return error(text + "".join(map(describe_location, places)))
+        *others, place = places or [None]
+        return error(text + "".join(map(describe_location, others)), place)
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         """Run on arrays; each is converted to the parameter's dtype and to contiguous storage if need be."""

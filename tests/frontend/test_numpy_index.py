@@ -128,6 +128,15 @@ def test_take() -> None:
     check(lambda i, x: np.choose(i, [x, 2 * x], mode="clip"), np.array([[0, 5, -1]] * 2), V[:3])
 
 
+def test_selections_by_what_is_known_while_tracing() -> None:
+    mask = np.array([True, False, True])
+    check(lambda a: (np.compress(mask, a, axis=0), a.compress([0, 1], axis=1), np.compress(mask, a)), M)
+    check(lambda a: (np.extract(M % 3 == 1, a), np.extract([True, False], a)), M)
+    counts = np.array([0, 5, 2, 2])
+    check(lambda a: (np.bincount(counts, a[0]), np.bincount(counts, weights=a[1], minlength=9)), M)
+    check(lambda a: np.bincount([1, 0, 1, 1], a.astype(np.float32)[0]), M)
+
+
 def test_one_gather_for_adjacent_arrays() -> None:
     graph, _ = trace(lambda a: a[I, J], M)
     assert [op.name for op in graph.ops] == ["constant", "constant", "gather"]
@@ -155,6 +164,10 @@ ERRORS = {
     "put": (lambda x: np.put(x, 0, 1.0), MutationError, "set_at"),
     "fill_diagonal": (lambda x: np.fill_diagonal(x, 1.0), MutationError, "set_at"),
     "copyto": (lambda x: np.copyto(x, 1.0), MutationError, "np.where"),
+    "compress": (lambda x: np.compress(x[0] > 1, x, axis=1), UnsupportedError, "depends on the data"),
+    "extract": (lambda x: np.extract(x > 1, x), UnsupportedError, "depends on the data"),
+    "bincount": (lambda x: np.bincount(x.astype(int)[0]), UnsupportedError, "depends on the data"),
+    "bincount weights": (lambda x: np.bincount([0, 1], x[0]), ShapeError, "one weight"),
     "bool scalar": (lambda x: x[True], UnsupportedError, "bool scalar"),
 }
 

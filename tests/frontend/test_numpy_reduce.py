@@ -113,6 +113,8 @@ def test_logsumexp_extremes() -> None:
     check(lambda a: special.logsumexp(a, axis=1, b=np.array([1.0, 2.0])), x[[1, 2, 4]])
     check(lambda a, b: special.logsumexp(a, axis=1, b=b), x, np.abs(x > 0) * 1.0)
     check(lambda a: special.logsumexp(a, axis=1, b=np.array([1.0, -2.0]), return_sign=True), x[[2, 4]])
+    check(special.logsumexp, np.zeros(0))
+    check(lambda a: special.logsumexp(a, axis=1), np.zeros((2, 0)))
 
 
 def test_polygamma() -> None:

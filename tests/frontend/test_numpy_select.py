@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 from traced import check, trace
 
+import jitgrad as jg
 import jitgrad.numpy as jnp
 from jitgrad.errors import ArgumentError, ConcretizationError, ShapeError, UnsupportedError
 
@@ -223,3 +225,14 @@ def test_errors(case) -> None:
     with pytest.raises(error, match=message) as info:
         trace(f, V)
     assert "test_numpy_select.py" in str(info.value)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
+def test_derivatives_of_sinc_at_and_near_zero(order: int) -> None:
+    f = np.sinc
+    for _ in range(order):
+        f = jg.grad(f)
+    for x in (0.0, 1e-9, 1e-3, 0.159, 0.16, 0.3, -0.02):
+        with mpmath.workdps(60):
+            exact = float(mpmath.diff(lambda t: mpmath.sincpi(t), mpmath.mpf(x), order))
+        assert f(x) == pytest.approx(exact, rel=1e-9, abs=1e-9)
