@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
-import threading
 
 import numpy as np
 import pytest
+from threads import in_threads
 
 import jitgrad as jg
 
@@ -563,11 +563,7 @@ def test_many_threads_call_and_compile_at_once():
             if not (ok and np.allclose(g(x), 3 * x**2)):
                 failures.append((seed, k))
 
-    threads = [threading.Thread(target=work, args=(s,)) for s in range(8)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    in_threads(work, 8)
     assert not failures
     assert f.cache_info() == (3, 3, 0) and g.cache_info() == (3, 3, 0)
 

@@ -516,3 +516,16 @@ def test_a_name_that_was_not_defined(monkeypatch):
     assert "NOT_YET_DEFINED: not defined" in f.explain(2.0)
     monkeypatch.setitem(globals(), "NOT_YET_DEFINED", 3.0)
     assert f(2.0) == 6
+
+
+def test_defaults_that_can_change_are_guarded_and_others_cost_nothing():
+    weights = np.ones(2)
+
+    def f(x, axes=(0, 1), names=frozenset("ab"), pair=(weights, 2.0)):
+        return np.sum(x * pair[0]) + len(axes) + len(names)
+
+    g = jg.jit(f)
+    assert g(np.ones(2)) == 6
+    assert [guard.name for guard in next(iter(g._programs.values()))[0].guards] == ["f(pair=...)"]
+    weights[0] = 5
+    assert g(np.ones(2)) == 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import optree
 import pytest
 from programs import PROGRAMS, Program
+from threads import check_calls
 
 import jitgrad as jg
 from jitgrad import config
@@ -146,28 +146,7 @@ def test_calls_do_not_disturb_each_other() -> None:
         graph, arrays = _joint(PROGRAMS[name])
         inputs = [_perturbed(arrays, rng) for _ in range(4)]
         jobs.append((jg.compile(graph), [(x, jg.interpret(graph, *x)) for x in inputs]))
-    failures: list[BaseException] = []
-
-    def work(seed: int) -> None:
-        order = np.random.default_rng(seed)
-        try:
-            kept = []
-            for _ in range(60):
-                compiled, cases = jobs[order.integers(len(jobs))]
-                x, wanted = cases[order.integers(len(cases))]
-                kept.append((compiled(*x), wanted))
-            for found, wanted in kept:  # results are the caller's: later calls leave them alone
-                _same(found, wanted)
-        except BaseException as error:  # noqa: BLE001  (raised again below, in the test's own thread)
-            failures.append(error)
-
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    check_calls(jobs, _same, 60)
 
 
 # Programs that differentiate inside

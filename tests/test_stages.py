@@ -7,12 +7,12 @@ stale of an earlier call can be in them; then from several threads.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from threads import check_calls
 
 import jitgrad as jg
 from jitgrad import config
@@ -231,25 +231,4 @@ def test_stages_from_several_threads() -> None:
     for name in ("transposes", "products, one row", "scatters", "stencils", "ranks", "axes"):
         graph, cases = _joint(name, rng)
         jobs.append((jg.compile(graph), cases))
-    failures: list[BaseException] = []
-
-    def work(seed: int) -> None:
-        order = np.random.default_rng(seed)
-        try:
-            kept = []
-            for _ in range(50):
-                compiled, cases = jobs[order.integers(len(jobs))]
-                x, wanted = cases[order.integers(len(cases))]
-                kept.append((compiled(*x), wanted))
-            for found, wanted in kept:
-                _check(found, wanted)
-        except BaseException as error:  # noqa: BLE001  (raised again below, in the test's own thread)
-            failures.append(error)
-
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    check_calls(jobs, _check, 50)

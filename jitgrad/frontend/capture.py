@@ -126,10 +126,12 @@ class Recorder:
             bound = obj if isinstance(described, types.FunctionType) and not isinstance(obj, type) else None
             self.watch(function, bound, full)
             cls = obj if isinstance(obj, type) else type(obj)
-            self._guards.setdefault(
-                ("method", id(cls), attribute),
-                Guard(full, lambda: inspect.getattr_static(cls, attribute), snapshot(described)),
-            )
+
+            def look_up() -> Any:
+                found = getattr(cls, attribute)
+                return getattr(found, "__func__", found)
+
+            self._guards.setdefault(("method", id(cls), attribute), Guard(full, look_up, snapshot(look_up())))
             return
         if not in_instance and described is None:
             return  # made up by __getattr__: unknown until it runs
@@ -247,7 +249,7 @@ class Recorder:
         names = code.co_varnames[: code.co_argcount][-len(function.__defaults__ or ()) :]
         defaults = dict(zip(names, function.__defaults__ or (), strict=False)) | (function.__kwdefaults__ or {})
         for name, value in defaults.items():
-            if isinstance(value, _CONTAINERS) or has_open_attributes(value):
+            if _can_change(value):
                 where = f"{function.__name__}({name}=...)"
                 self._note(("default", id(function), name), where, lambda v=value: v, value, {()})
 
@@ -416,6 +418,13 @@ def _import(recorder: Recorder, name: str, *args: Any, **kwargs: Any) -> Any:
 def _names_in(code: types.CodeType) -> frozenset[str]:
     nested = [_names_in(c) for c in code.co_consts if isinstance(c, types.CodeType)]
     return frozenset(code.co_names).union(*nested)
+
+
+def _can_change(value: Any) -> bool:
+    """Can the value change in place, or something in it?"""
+    if isinstance(value, (tuple, frozenset)):
+        return any(map(_can_change, value))
+    return isinstance(value, _CONTAINERS) or has_open_attributes(value)
 
 
 def _reference(obj: Any) -> Callable[[], Any]:

@@ -54,9 +54,20 @@ bitwise_or bitwise_xor invert left_shift right_shift"""
 UFUNC_OPS: dict[np.ufunc, str] = {getattr(np, n): n for n in _NAMES.split()}
 UFUNC_OPS[np.fabs] = "absolute"
 UFUNC_OPS[np.float_power] = "power"
-for _name in ("erf", "erfc", "expit", "logit", "xlogy", "xlog1py", "gammaln", "log_expit"):
-    UFUNC_OPS[getattr(sps, _name)] = _name
-for _name in ("log1p", "expm1", "cbrt", "exp2"):
+for _name in [
+    "erf",
+    "erfc",
+    "expit",
+    "logit",
+    "xlogy",
+    "xlog1py",
+    "gammaln",
+    "log_expit",
+    "log1p",
+    "expm1",
+    "cbrt",
+    "exp2",
+]:
     UFUNC_OPS[getattr(sps, _name)] = _name
 UFUNC_OPS[sps.psi] = "digamma"
 

@@ -10,6 +10,7 @@ from jitgrad.ir.index import Dim, as_sym
 from jitgrad.loopir.build import flatten_index, unflatten_index
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
+    MAX_DEPTH,
     Assign,
     Block,
     Buffer,
@@ -31,7 +32,6 @@ from jitgrad.loopir.nodes import (
 from jitgrad.loopir.walk import expressions, loads, read_roots, rebuild, statements, subexpressions, written
 
 Key = tuple[Buffer, Dim]
-_MAX_DEPTH = 32
 
 
 def _key(buffer: Buffer, index: Sequence[Dim]) -> Key:
@@ -114,7 +114,7 @@ def _forward_all(stmts: Iterable[Stmt], known: _Known) -> tuple[Stmt, ...]:
     result: list[Stmt] = []
     for s in stmts:
         new = _forward(s, known)
-        if isinstance(new, Store) and new.mode == "=" and new.value.depth > _MAX_DEPTH:
+        if isinstance(new, Store) and new.mode == "=" and new.value.depth > MAX_DEPTH:
             local = Local(f"{new.buffer.name}_", new.value.dtype)
             result.append(Let(local, new.value))
             new = dataclasses.replace(new, value=local)

@@ -29,6 +29,7 @@ from jitgrad.loopir.forward import contract, forward
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.merge import merge
 from jitgrad.loopir.nodes import (
+    MAX_DEPTH,
     PREDICATES,
     Buffer,
     Expr,
@@ -85,8 +86,6 @@ _CHEAP = PREDICATES | {
 }
 #: A store and a load of one element cost about as much as this many operations.
 MEMORY_COST = 4
-#: Longest chain of operations in one expression. Beyond it a value is stored, so that no walk over expressions is deep.
-MAX_DEPTH = 32
 
 
 def fuse(program: Program, notes: list[str] | None = None) -> Program:

@@ -74,6 +74,11 @@ class Buffer:
 _interned: weakref.WeakValueDictionary[Any, Expr] = weakref.WeakValueDictionary()
 
 
+#: Longest chain of operations in one expression. The passes give a longer one a buffer or a local in between, so that
+#: no walk over expressions is deep.
+MAX_DEPTH = 32
+
+
 class Expr:
     """A scalar expression of type ``dtype``. Operators build :class:`Scalar` nodes; numbers become constants."""
 

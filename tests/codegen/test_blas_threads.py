@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import threading
 
 import numpy as np
 import pytest
 import scipy.linalg._fblas as fblas
+from threads import in_threads
 
 from jitgrad.codegen import blas_threads
 from jitgrad.compiler import compile_graph
@@ -40,14 +40,10 @@ def test_the_number_of_threads_is_set_back():
     small, before = product(40), count()
     x = np.eye(40)
 
-    def work() -> None:
+    def work(_: int) -> None:
         for _ in range(300):
             small(x)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    in_threads(work)
     assert count() == before
     assert list(blas_threads._gate[:2]) == [0, 0]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
+from threads import in_threads
 
 import jitgrad as jg
 from jitgrad import config
@@ -92,11 +91,7 @@ def test_threads_do_not_share_scratch_memory():
     def work(k: int) -> None:
         wrong.extend(k for _ in range(50) if not np.allclose(program(inputs[k])[0], wanted[k], rtol=1e-12))
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    in_threads(work)
     assert not wrong
 
 
