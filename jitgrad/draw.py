@@ -162,7 +162,7 @@ def _values(graph: Graph, leaves: Sequence[np.ndarray]) -> tuple[Values, Values,
     b = Builder(graph.name)
     env: dict[Value, Value] = {p: b.param(p.type, p.name) for p in graph.params}
     for op in graph.ops:
-        env.update(zip(op.results, b.copy(op, env).results, strict=True))
+        b.copy(op, env)
     wrt = [k for k, p in enumerate(graph.params) if is_float(p.type.dtype)]
     active = active_values(graph, wrt)
     uses = _Uses(b, env)

@@ -31,7 +31,7 @@ def jvp_graph(graph: Graph, wrt: Sequence[int], *, with_value: bool = True) -> G
         tangents[p] = Var(b, b.param(p.type, f"t_{p.name}" if p.name else None))
     active = active_values(graph, wrt)
     for op in graph.ops:
-        env.update(zip(op.results, b.copy(op, env).results, strict=True))
+        b.copy(op, env)
         if any(r in active for r in op.results):
             push_forward(op, b, env, tangents)
     values = [env[r] for r in graph.results] if with_value else []

@@ -101,8 +101,9 @@ def _backward_graph(joint: Graph, n_params: int, n_results: int, ops: Sequence[O
 
 def _copy(b: Builder, ops: Sequence[Op], env: dict[Value, Value]) -> None:
     for op in ops:
-        for old, new in zip(op.results, b.copy(op, env).results, strict=True):
-            env.setdefault(old, new)  # a saved result of a recomputed op stays the saved one
+        saved = {r: env[r] for r in op.results if r in env}
+        b.copy(op, env)
+        env.update(saved)  # a saved result of a recomputed op stays the saved one
 
 
 def _bytes(value: Value) -> int:

@@ -157,7 +157,7 @@ def vjp_graph(
     env: dict[Value, Value] = {p: b.param(p.type, p.name) for p in graph.params}
     seeds = [b.param(graph.results[k].type, f"d_out{k}") for k in outputs] if seed == "param" else None
     for op in graph.ops:
-        env.update(zip(op.results, b.copy(op, env).results, strict=True))
+        b.copy(op, env)
     adjoints = Adjoints(b, env)
     active = active_values(graph, wrt)
     for n, k in enumerate(outputs):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import IRError
+from jitgrad.ir.index import Sym
 from jitgrad.ir.location import Location
 from jitgrad.ir.types import TensorType, type_of
 
@@ -31,6 +32,9 @@ class OpDef:
         """Result types from operand types; raises a ShapeError or DtypeError that a user can read."""
         raise NotImplementedError
 
+    def bind_params(self, params: Sequence[Value], attrs: Mapping[str, Any]) -> None:
+        """Tell the parameters of a region, which was read from text, what the op knows of them."""
+
 
 #: Every op by name.
 OPS: dict[str, OpDef] = {}
@@ -39,12 +43,13 @@ OPS: dict[str, OpDef] = {}
 class Value:
     """An SSA value: a block parameter (``op`` is None) or a result of ``op``. Equal only to itself."""
 
-    __slots__ = ("name", "op", "type")
+    __slots__ = ("name", "op", "symbol", "type")
 
     def __init__(self, type: TensorType, name: str | None = None) -> None:
         self.type = type
         self.name = name  # the user's name for it, where there is one; need not be unique
         self.op: Op | None = None
+        self.symbol: Sym | None = None  # what stands for it in index expressions; see jitgrad.ir.symbols
 
     def __repr__(self) -> str:
         return f"<%{self.name or '?'}: {self.type}>"
@@ -146,6 +151,25 @@ def check_attributes(op: OpDef, n_operands: int, attrs: Mapping[str, Any]) -> No
         ) from None
 
 
+class Region:
+    """A block that is being built; see :meth:`Builder.region`. ``block`` is there once it is finished."""
+
+    def __init__(self, ops: list[Op]) -> None:
+        self.ops = ops
+        self.params: list[Value] = []
+        self.block: Block = Block((), (), ())
+
+    def param(self, type: TensorType, name: str | None = None) -> Value:
+        """A new parameter of the block."""
+        self.params.append(Value(type, name))
+        return self.params[-1]
+
+    def finish(self, *results: Value) -> Block:
+        """The block, which yields these values."""
+        self.block = Block(self.params, self.ops, results)
+        return self.block
+
+
 class Builder:
     """Builds a graph op by op.
 
@@ -200,13 +224,31 @@ class Builder:
         self._ops.append(node)
         return node
 
-    def copy(self, op: Op, env: Mapping[Value, Value]) -> Op:
-        """Append a copy of an op with its operands renamed; fills nothing into ``env``."""
-        operands = tuple(env.get(v, v) for v in op.operands)
-        results = tuple(Value(r.type, r.name) for r in op.results)
-        node = Op(op.opdef, operands, op.attrs, results, op.regions, op.loc)
+    def copy(self, op: Op, env: dict[Value, Value]) -> Op:
+        """Append a copy of an op and its regions, with the values it uses renamed; its results are entered into
+        ``env``."""
+        from jitgrad.ir.symbols import copied_op
+
+        node = copied_op(op, env)
         self._ops.append(node)
         return node
+
+    @contextlib.contextmanager
+    def region(self) -> Iterator[Region]:
+        """Collect the ops that are emitted inside the ``with`` block in a region, for :meth:`emit_op`.
+
+        >>> with b.region() as body:
+        ...     i = body.param(TensorType(i64))
+        ...     x = body.param(init.type)
+        ...     body.finish(b.emit("sin", x))
+        >>> b.emit_op("for", [init], {"lo": 0, "hi": 8, "step": 1}, (body.block,))
+        """
+        outer, self._ops = self._ops, []
+        region = Region(self._ops)
+        try:
+            yield region
+        finally:
+            self._ops = outer
 
     def inline(self, graph: Graph, args: Sequence[Value]) -> tuple[Value, ...]:
         """Append all ops of a graph, with ``args`` for its parameters; returns its results."""
@@ -214,7 +256,7 @@ class Builder:
             raise IRError(f"{graph.name} takes {len(graph.params)} values, not {len(args)}")
         env = dict(zip(graph.params, args, strict=True))
         for op in graph.ops:
-            env.update(zip(op.results, self.copy(op, env).results, strict=True))
+            self.copy(op, env)
         return tuple(env[r] for r in graph.results)
 
     @contextlib.contextmanager

@@ -46,12 +46,21 @@ class Term:
 
 class Sym(Term):
     """An atom. Unique by identity: two symbols of the same name differ. ``payload`` is what it stands for (an SSA
-    value, a scalar expression), or None for a loop variable."""
+    value, a scalar expression), or None for a loop variable.
 
-    __slots__ = ("name", "payload")
+    ``lo`` and ``hi`` are inclusive. They may be expressions in other symbols (those of the loops around); ``limits``
+    holds them as given, ``bounds`` as numbers.
+    """
 
-    def __init__(self, name: str, lo: int | None = None, hi: int | None = None, payload: Any = None) -> None:
-        self.name, self.payload, self.bounds = name, payload, (lo, hi)
+    __slots__ = ("limits", "name", "payload")
+
+    def __init__(self, name: str, lo: Dim | None = None, hi: Dim | None = None, payload: Any = None) -> None:
+        self.name, self.payload = name, payload
+        self.limits: tuple[Dim | None, Dim | None] = (lo, hi)
+        self.bounds = (
+            None if lo is None else interval(lo)[0],
+            None if hi is None else interval(hi)[1],
+        )
 
     def substitute(self, env: Mapping[Term, Dim]) -> Dim:
         return env.get(self, expr(self))
@@ -314,6 +323,67 @@ def substitute(e: Dim, env: Mapping[Any, Dim]) -> Dim:
 def bounds(e: Dim) -> Bounds:
     """Inclusive interval of the values."""
     return e.bounds if isinstance(e, IndexExpr) else (e, e)
+
+
+def interval(e: Dim) -> Bounds:
+    """Inclusive interval of the values, as narrow as the limits of the symbols give it.
+
+    Where ``e`` is affine in a symbol whose limits name other symbols, the limit takes the symbol's place, innermost
+    symbols first: with ``0 <= i <= k - 1`` the least value of ``k - 1 - i`` is 0. That is exact for affine limits.
+    """
+    if not isinstance(e, IndexExpr):
+        return e, e
+    return _extreme(e, 0), _extreme(e, 1)
+
+
+def _extreme(e: Dim, side: int) -> int | None:
+    """The least (``side`` 0) or greatest value, or None."""
+    plain = bounds(e)[side]
+    for _ in range(16):
+        if not isinstance(e, IndexExpr):
+            return e if plain is None else max(e, plain) if side == 0 else min(e, plain)
+        found = _innermost(e)
+        if found is None:
+            break
+        symbol, c = found
+        limit = symbol.limits[side if c > 0 else 1 - side]
+        if limit is None:
+            break
+        e = add(IndexExpr(e.constant, e.terms), mul(add(limit, mul(expr(symbol), -1)), c))
+    tight = bounds(e)[side]
+    if tight is None or plain is None:
+        return plain if tight is None else tight
+    return max(tight, plain) if side == 0 else min(tight, plain)
+
+
+def _innermost(e: IndexExpr) -> tuple[Sym, int] | None:
+    """The symbol of ``e``, with its coefficient, whose limits name others and which no limit of the others names."""
+    candidates = [(t, c) for t, c in e.terms if isinstance(t, Sym) and any(isinstance(x, IndexExpr) for x in t.limits)]
+    inside = {s for t, _ in e.terms if not isinstance(t, Sym) for s in t.syms()}
+    for t, c in candidates:
+        others = (u for u, _ in e.terms if isinstance(u, Sym) and u is not t)
+        if t not in inside and not any(t in _all_limits(u) for u in others):
+            return t, c
+    return None
+
+
+def _all_limits(symbol: Sym) -> set[Sym]:
+    """The symbols that the limits of a symbol name, and theirs."""
+    found: set[Sym] = set()
+    stack = [symbol]
+    while stack:
+        for limit in stack.pop().limits:
+            if isinstance(limit, IndexExpr):
+                for s in limit.syms() - found:
+                    found.add(s)
+                    stack.append(s)
+    return found
+
+
+def never_negative(e: Dim) -> bool:
+    """True where the value is known to be at least 0."""
+    lo = interval(e)[0]
+    return lo is not None and lo >= 0
 
 
 def coefficients(e: Dim) -> tuple[int, dict[Sym, int]] | None:

@@ -210,8 +210,9 @@ class _Parser:
         # A symbol that stands for this value may occur before it.
         value = Value(self.type(), None if text[1:].isdecimal() else text[1:])
         self.values[text] = value
-        if text in self.symbols:
-            self.symbols[text].payload = value
+        if text in self.symbols and self.symbols[text].payload is None:
+            value.symbol = self.symbols[text]
+            value.symbol.payload = value
         return value
 
     def block(self, params: list[Value], end: str) -> Block:
@@ -257,7 +258,7 @@ class _Parser:
         label = _label(self.next("label", "a label")) if self.token.kind == "label" else None
         regions = []
         while self.at("("):
-            regions.append(self.region())
+            regions.append(self.region(opdef, attrs))
         end, self.position = self.position, start
         results: list[Value] = []
         if self.token.kind == "value":
@@ -279,9 +280,10 @@ class _Parser:
             self._fail_at(start, f"there is no op named {name!r}{hint}")
         return found
 
-    def region(self) -> Block:
+    def region(self, opdef: OpDef, attrs: dict[str, Any]) -> Block:
         outer = dict(self.values)
         params = self.params()
+        opdef.bind_params(params, attrs)
         self.expect("{")
         block = self.block(params, "yield")
         self.values = outer
@@ -338,11 +340,15 @@ class _Parser:
         return base
 
     def symbol(self, text: str) -> Sym:
-        """The symbol of a value (``%n``), or a free one (``$n``). One for each name."""
-        found = self.symbols.get(text)
+        """The symbol of that name, made with the bounds that are stated for it."""
+        value = self.values.get(text)
+        found = self.symbols.get(text) if value is None else value.symbol
         if found is None:
             lo, hi = self.bounds.get(text, (None, None))
-            found = self.symbols[text] = Sym(text[1:], lo, hi, self.values.get(text))
+            found = Sym(text[1:], lo, hi, value)
+            if value is not None:
+                value.symbol = found
+        self.symbols[text] = found
         return found
 
     # Attributes

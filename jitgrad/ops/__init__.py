@@ -2,6 +2,7 @@
 
 from jitgrad.ops import (
     arithmetic,
+    control,
     creation,
     elementwise,
     indexing,
@@ -18,6 +19,7 @@ from jitgrad.ops import (
 
 __all__ = [
     "arithmetic",
+    "control",
     "creation",
     "elementwise",
     "indexing",

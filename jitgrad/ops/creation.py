@@ -1,4 +1,4 @@
-"""Arrays from nothing: constants and index ramps."""
+"""Arrays from nothing: constants, index ramps, arrays whose contents do not matter, and index expressions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from jitgrad.errors import DtypeError, ShapeError
 from jitgrad.ir.index import Dim
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import SHORT_NAMES, TensorType, type_of
+from jitgrad.ir.types import SHORT_NAMES, TensorType, i64, type_of
 from jitgrad.ops.op import OpRule, Sample, register
 
 
@@ -81,3 +81,45 @@ class Iota(OpRule):
 
     def lower(self, b: Any, *tensors: Any, shape: tuple[int, ...], axis: int, dtype: np.dtype) -> Any:
         return b.pointwise(shape, dtype, lambda *index: b.cast(b.index(index[axis]), dtype))
+
+
+@register
+class Empty(OpRule):
+    """An array that is written before it is read, as ``np.empty``. The interpreter fills it with zeros."""
+
+    name = "empty"
+    differentiable = False
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        return []  # its contents are not a value
+
+    def infer(self, *types: TensorType, shape: tuple[Dim, ...], dtype: np.dtype) -> TensorType:
+        return TensorType(dtype, tuple(shape))
+
+    def eval(self, *arrays: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        return np.zeros(shape, dtype)
+
+    def lower(self, b: Any, *tensors: Any, shape: tuple[Dim, ...], dtype: np.dtype) -> Any:
+        return b.empty(shape, dtype)
+
+
+@register
+class Index(OpRule):
+    """An index expression as an i64 scalar."""
+
+    name = "index"
+    differentiable = False
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        return [Sample((), {"value": v}, grad=False) for v in (0, -3, 7)]
+
+    def infer(self, *types: TensorType, value: Dim) -> TensorType:
+        return TensorType(i64)
+
+    def eval(self, *arrays: np.ndarray, value: int) -> np.ndarray:
+        return np.asarray(value, np.int64)
+
+    def lower(self, b: Any, *tensors: Any, value: Dim) -> Any:
+        return b.pointwise((), i64, lambda: b.index(value))

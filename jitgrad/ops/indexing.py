@@ -1,4 +1,4 @@
-"""Reading and writing at computed positions: gather, scatter_add, scatter_set.
+"""Reading and writing at computed positions: wrap_index, gather, scatter_add, scatter_set.
 
 ``idx`` are int64 arrays of one shape B; they index the ``axes`` of ``x``, one each. The piece has the remaining axes
 of ``x`` in order, with B's axes inserted at position ``at``. Negative indices count from the end. An index out of
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import DtypeError, ShapeError
+from jitgrad.errors import DtypeError, IndexBoundsError, ShapeError
 from jitgrad.ir.index import Dim
 from jitgrad.ir.types import SHORT_NAMES, TensorType, bool_, i64
 from jitgrad.ops.op import Cotangent, Linear, OpRule, Sample, Var, apply, register, zeros
@@ -143,6 +143,40 @@ def _indices(
 ) -> tuple[np.ndarray, ...]:
     """Indices in bounds, about half of them negative, with duplicates."""
     return tuple(np.asarray(rng.integers(-shape[k], max(shape[k], 1), size=batch)) for k in axes)
+
+
+@register
+class WrapIndex(OpRule):
+    """An i64 scalar as a position on an axis of ``extent``: a negative one counts from the end. One that is out of
+    bounds is an IndexError where ``check`` is True; else nothing is promised."""
+
+    name = "wrap_index"
+    differentiable = False
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        return [
+            Sample((np.asarray(k),), {"extent": 5, "check": check}, grad=False)
+            for k in (0, 4, -1, -5, 2)
+            for check in (True, False)
+        ]
+
+    def infer(self, *types: TensorType, extent: Dim, check: bool) -> TensorType:
+        if types != (TensorType(i64),):
+            fail(DtypeError, f"wrap_index of {show(types)}. It takes one int64 scalar. Convert it.")
+        return TensorType(i64)
+
+    def eval(self, *arrays: np.ndarray, extent: int, check: bool) -> np.ndarray:
+        k = int(arrays[0])
+        if check and not -extent <= k < extent:
+            raise IndexBoundsError(f"index {k} is out of bounds for an axis of extent {extent}")
+        return np.asarray(k + extent if k < 0 else k, np.int64)
+
+    def lower(self, b: Any, *tensors: Any, extent: Dim, check: bool) -> Any:
+        k, n = tensors[0][()], b.index(extent)
+        if check:
+            b.fail_unless((k >= -n) & (k < n), OUT_OF_BOUNDS)
+        return b.pointwise((), i64, lambda: b.scalar("where", k < 0, k + n, k))
 
 
 @register

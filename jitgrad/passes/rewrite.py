@@ -18,7 +18,7 @@ import numpy as np
 
 from jitgrad.errors import IRError
 from jitgrad.ir.core import OPS, Block, Builder, Graph, Op, OpDef, Value
-from jitgrad.ir.index import IndexExpr, Sym
+from jitgrad.ir.symbols import named_values, renamed_attributes, renamed_param, renamed_type
 from jitgrad.ir.types import TensorType
 
 #: Ops that the rewriting of one op may try to emit before its rules are switched off.
@@ -111,46 +111,67 @@ class Rewriter(Builder):
 
 
 def renamed(op: Op, env: Mapping[Value, Value]) -> Op:
-    """The op with its operands, and the values that its regions see, renamed; the op itself where nothing changes."""
+    """The op with its operands, and the values that its attributes, types and regions name, renamed; the op itself
+    where nothing changes."""
     if not any(v in env for v in used_values(op)):
         return op
     operands = tuple(env.get(v, v) for v in op.operands)
-    regions = tuple(_renamed_block(region, env) for region in op.regions)
-    results = tuple(Value(r.type, r.name) for r in op.results)
-    return Op(op.opdef, operands, op.attrs, results, regions, op.loc)
+    regions = tuple(renamed_block(region, env) for region in op.regions)
+    return rebuilt(op, operands, renamed_attributes(op.attrs, env), regions, env)
 
 
-def _renamed_block(block: Block, outer: Mapping[Value, Value]) -> Block:
+def rebuilt(
+    op: Op,
+    operands: tuple[Value, ...],
+    attrs: Mapping[str, Any],
+    regions: tuple[Block, ...],
+    env: Mapping[Value, Value],
+) -> Op:
+    """The op with other parts, and with fresh results."""
+    results = tuple(Value(renamed_type(r.type, env), r.name) for r in op.results)
+    return Op(op.opdef, operands, attrs, results, regions, op.loc)
+
+
+def renamed_block(block: Block, outer: Mapping[Value, Value]) -> Block:
+    """The block with the values around it renamed; the block itself where it names none of them."""
+    if not any(v in outer for v in block_uses(block)):
+        return block
     env = dict(outer)
+    params = []
+    for p in block.params:
+        new = renamed_param(p, env)
+        fresh = new.type != p.type or (p.symbol is not None and new.symbol.limits != p.symbol.limits)  # pyright: ignore
+        params.append(new if fresh else p)
+        if fresh:
+            env[p] = new
     ops = []
     for op in block.ops:
         new = renamed(op, env)
         env.update((a, b) for a, b in zip(op.results, new.results, strict=True) if a is not b)
         ops.append(new)
-    return Block(block.params, ops, [env.get(v, v) for v in block.results])
+    return Block(params, ops, [env.get(v, v) for v in block.results])
 
 
 def used_values(op: Op) -> Iterator[Value]:
     """Every value that an op uses: its operands, those that its attributes name, and those used in its regions."""
     yield from op.operands
     for attr in op.attrs.values():
-        yield from _named_values(attr)
+        yield from named_values(attr)
     for region in op.regions:
-        for inner in region.ops:
-            yield from used_values(inner)
-        yield from region.results
+        yield from block_uses(region)
     for r in op.results:
-        yield from _named_values(r.type.shape)
+        yield from named_values(r.type.shape)
 
 
-def _named_values(item: Any) -> Iterator[Value]:
-    if isinstance(item, tuple):
-        for part in item:
-            yield from _named_values(part)
-    elif isinstance(item, IndexExpr):
-        for symbol in item.syms():
-            if isinstance(symbol, Sym) and isinstance(symbol.payload, Value):
-                yield symbol.payload
+def block_uses(block: Block) -> Iterator[Value]:
+    """Every value that the ops of a block use, or that it yields; those of the block itself among them."""
+    for p in block.params:
+        yield from named_values(p.type.shape)
+        if p.symbol is not None:
+            yield from named_values(p.symbol.limits)
+    for inner in block.ops:
+        yield from used_values(inner)
+    yield from block.results
 
 
 def count_uses(graph: Graph) -> dict[Value, int]:

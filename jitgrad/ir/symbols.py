@@ -1,0 +1,162 @@
+"""Values in index expressions: ``A[i, :j]`` has the type ``f64[%j]``, and a slice starts at ``%i``.
+
+Every integer scalar value has at most one symbol, whose payload is the value. What limits it is known where the value
+is made: a loop index has the bounds of its loop, the result of ``wrap_index`` those of its extent. A value that is
+computed from others by sums and constant factors is written in terms of those, so that the positions of two accesses
+can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jitgrad.ir.core import Block, Op, Value
+from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, interval, mul, substitute
+from jitgrad.ir.types import TensorType, i64
+
+#: Longest chain of sums and products that is looked through.
+_DEPTH = 16
+
+
+def symbol_of(value: Value) -> Sym:
+    """The symbol of a value, made when first asked for."""
+    if value.symbol is None:
+        lo: Dim | None = None
+        hi: Dim | None = None
+        if value.op is not None and value.op.name == "wrap_index":
+            lo, hi = 0, add(value.op.attrs["extent"], -1)
+        value.symbol = Sym(value.name or "v", lo, hi, payload=value)
+    return value.symbol
+
+
+def set_limits(index: Value, lo: Dim, hi: Dim, step: int) -> None:
+    """Make the symbol of a loop index that runs over ``range(lo, hi, step)``."""
+    if step > 0:
+        low, high = lo, add(hi, -1)
+        if isinstance(lo, int) and isinstance(hi, int) and hi > lo:
+            high = lo + (hi - lo - 1) // step * step
+    else:
+        low, high = add(hi, 1), lo
+    if isinstance(low, int) and isinstance(high, int) and high < low:
+        high = low  # an empty loop: the limits must still be an interval
+    index.symbol = Sym(index.name or "i", low, high, payload=index)
+
+
+def index_of(value: Value, depth: int = _DEPTH) -> Dim:
+    """An i64 scalar as an index expression: a number, a sum of others, or its own symbol."""
+    op = value.op
+    if op is None or depth == 0 or value.type != TensorType(i64):
+        return expr(symbol_of(value))
+    if op.name == "constant":
+        return int(op.attrs["value"])
+    if op.name == "index":
+        return op.attrs["value"]
+    if op.name in ("add", "subtract"):
+        a, b = (index_of(v, depth - 1) for v in op.operands)
+        return add(a, b if op.name == "add" else mul(b, -1))
+    if op.name == "negative":
+        return mul(index_of(op.operands[0], depth - 1), -1)
+    if op.name == "multiply":
+        a, b = (index_of(v, depth - 1) for v in op.operands)
+        if isinstance(a, int) or isinstance(b, int):
+            return mul(a, b)
+    if op.name == "cast" and op.operands[0].type == TensorType(i64):
+        return index_of(op.operands[0], depth - 1)
+    return expr(symbol_of(value))
+
+
+def renamed_dim(d: Dim, env: Mapping[Value, Value]) -> Dim:
+    """An index expression with the values that it names replaced."""
+    if not isinstance(d, IndexExpr):
+        return d
+    changes: dict[Any, Dim] = {}
+    for s in d.syms():
+        if isinstance(s.payload, Value):
+            new = env.get(s.payload)
+            if new is not None and new is not s.payload:
+                changes[s] = index_of(new)
+    return substitute(d, changes) if changes else d
+
+
+def renamed_attribute(item: Any, env: Mapping[Value, Value]) -> Any:
+    """An attribute with the values that its index expressions name replaced; the same object where there are none."""
+    if isinstance(item, IndexExpr):
+        return renamed_dim(item, env)
+    if isinstance(item, tuple):
+        new = tuple(renamed_attribute(part, env) for part in item)
+        return item if all(a is b for a, b in zip(item, new, strict=True)) else new
+    return item
+
+
+def renamed_attributes(attrs: Mapping[str, Any], env: Mapping[Value, Value]) -> Mapping[str, Any]:
+    """All attributes of an op, renamed."""
+    new = {k: renamed_attribute(v, env) for k, v in attrs.items()}
+    return attrs if all(new[k] is v for k, v in attrs.items()) else new
+
+
+def renamed_type(t: TensorType, env: Mapping[Value, Value]) -> TensorType:
+    """A type with the values that its extents name replaced."""
+    shape = renamed_attribute(t.shape, env)
+    return t if shape is t.shape else TensorType(t.dtype, shape)
+
+
+def renamed_param(param: Value, env: Mapping[Value, Value]) -> Value:
+    """A fresh block parameter in place of another; its symbol, if it has one, gets the same limits."""
+    new = Value(renamed_type(param.type, env), param.name)
+    if param.symbol is not None:
+        lo, hi = (None if x is None else renamed_dim(x, env) for x in param.symbol.limits)
+        new.symbol = Sym(param.symbol.name, lo, hi, payload=new)
+    return new
+
+
+def copied_op(op: Op, env: dict[Value, Value]) -> Op:
+    """A fresh copy of an op and its regions, renamed; its results are entered into ``env``."""
+    operands = tuple(env.get(v, v) for v in op.operands)
+    attrs = renamed_attributes(op.attrs, env)
+    regions = tuple(copied_block(region, env) for region in op.regions)
+    results = tuple(Value(renamed_type(r.type, env), r.name) for r in op.results)
+    new = Op(op.opdef, operands, attrs, results, regions, op.loc)
+    env.update(zip(op.results, results, strict=True))
+    return new
+
+
+def copied_block(block: Block, outer: Mapping[Value, Value]) -> Block:
+    """A fresh copy of a block, with the values around it renamed by ``outer``."""
+    env = dict(outer)
+    params = []
+    for p in block.params:
+        env[p] = renamed_param(p, env)
+        params.append(env[p])
+    ops = [copied_op(op, env) for op in block.ops]
+    return Block(params, ops, [env.get(v, v) for v in block.results])
+
+
+def named_values(item: Any) -> set[Value]:
+    """The values that an attribute, a shape or an extent names."""
+    if isinstance(item, tuple):
+        return set().union(*map(named_values, item))
+    if isinstance(item, IndexExpr):
+        return {s.payload for s in item.syms() if isinstance(s.payload, Value)}
+    return set()
+
+
+def is_static(*dims: Dim) -> bool:
+    """True where all are numbers."""
+    return all(isinstance(d, int) for d in dims)
+
+
+def trip_count(lo: Dim, hi: Dim, step: int) -> Dim:
+    """How often ``range(lo, hi, step)`` runs, where it is known not to be empty by its bounds; else at most 0 is taken
+    for 0 only if both are numbers."""
+    distance = add(hi, mul(lo, -1)) if step > 0 else add(lo, mul(hi, -1))
+    size = abs(step)
+    if isinstance(distance, int):
+        return max(0, -(-distance // size))
+    return distance if size == 1 else add(distance, size - 1) // size  # pyright: ignore[reportReturnType]
+
+
+def may_be_empty(lo: Dim, hi: Dim, step: int) -> bool:
+    """True unless the loop is known to run at least once."""
+    low = interval(trip_count(lo, hi, step))[0]
+    return low is None or low < 1
