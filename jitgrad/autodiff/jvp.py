@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jitgrad.autodiff.vjp import active_values, check_parameters
+from jitgrad.autodiff.activity import active_values
+from jitgrad.autodiff.vjp import check_parameters
 from jitgrad.errors import DifferentiationError, IRError
 from jitgrad.ir.core import Builder, Graph, Op, Value
 from jitgrad.ir.types import is_float

@@ -11,14 +11,14 @@ rules do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jitgrad.errors import IRError
 from jitgrad.ir.core import OPS, Block, Builder, Graph, Op, OpDef, Value
-from jitgrad.ir.symbols import named_values, renamed_attributes, renamed_param, renamed_type
+from jitgrad.ir.symbols import block_uses, renamed_attributes, renamed_param, renamed_type, used_values
 from jitgrad.ir.types import TensorType
 
 #: Ops that the rewriting of one op may try to emit before its rules are switched off.
@@ -87,20 +87,20 @@ class Rewriter(Builder):
         for op in graph.ops:
             self.loc, self._fuel = op.loc, FUEL
             operands = tuple(self.env.get(v, v) for v in op.operands)
-            before = len(self._ops)
+            before = len(self.ops)
             found: Value | None = None
             if len(op.results) == 1 and not op.regions:
                 found = self._apply_rules(Node(op.name, operands, op.attrs, op.result.type))
             if found is None:
                 new = renamed(op, self.env)
-                self._ops.append(new)
+                self.ops.append(new)
                 self._rename(op.results, new.results)
                 continue
-            if found.name is None and any(found.op is made for made in self._ops[before:]):
+            if found.name is None and any(found.op is made for made in self.ops[before:]):
                 found.name = op.result.name
             self._rename(op.results, (found,))
         self.loc = None
-        return Graph(graph.name, Block(self._params, self._ops, [self.env.get(v, v) for v in graph.results]))
+        return Graph(graph.name, Block(self._params, self.ops, [self.env.get(v, v) for v in graph.results]))
 
     def _rename(self, old: Sequence[Value], new: Sequence[Value]) -> None:
         for a, b in zip(old, new, strict=True):
@@ -150,28 +150,6 @@ def renamed_block(block: Block, outer: Mapping[Value, Value]) -> Block:
         env.update((a, b) for a, b in zip(op.results, new.results, strict=True) if a is not b)
         ops.append(new)
     return Block(params, ops, [env.get(v, v) for v in block.results])
-
-
-def used_values(op: Op) -> Iterator[Value]:
-    """Every value that an op uses: its operands, those that its attributes name, and those used in its regions."""
-    yield from op.operands
-    for attr in op.attrs.values():
-        yield from named_values(attr)
-    for region in op.regions:
-        yield from block_uses(region)
-    for r in op.results:
-        yield from named_values(r.type.shape)
-
-
-def block_uses(block: Block) -> Iterator[Value]:
-    """Every value that the ops of a block use, or that it yields; those of the block itself among them."""
-    for p in block.params:
-        yield from named_values(p.type.shape)
-        if p.symbol is not None:
-            yield from named_values(p.symbol.limits)
-    for inner in block.ops:
-        yield from used_values(inner)
-    yield from block.results
 
 
 def count_uses(graph: Graph) -> dict[Value, int]:
