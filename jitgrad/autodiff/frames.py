@@ -195,7 +195,8 @@ class Nest:
         target = written_box(write)
         for axis in range(len(box.starts)):
             mine = _element(box, axis)
-            its = Box(*(tuple(primed(e, fresh, keep) for e in part) for part in target[:2]), target.steps)
+            starts, sizes = (tuple(primed(e, fresh, keep) for e in part) for part in (target.starts, target.sizes))
+            its = Box(starts, sizes, target.steps)
             system.equal(mine, _element(its, axis))
         return not system.is_empty()
 

@@ -293,9 +293,13 @@ class _Plan:
             )
         if kinds.count("read"):
             yield f"reverse of the {self.nest.root.name}{where}: {kinds.count('read')} values read from kept arrays"
-        again = sum(self.way(v).kind == "op" and v.op.name not in ("reshape", "constant") for v in reads)
+        again = sum(self.way(v).kind == "op" and _name(v) not in ("reshape", "constant") for v in reads)
         if again:
             yield f"reverse of the {self.nest.root.name}{where}: {again} values computed again"
+
+
+def _name(v: Value) -> str:
+    return "" if v.op is None else v.op.name
 
 
 def _what(v: Value) -> str:

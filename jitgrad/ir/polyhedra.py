@@ -56,7 +56,7 @@ class System:
             for s in e.syms():
                 self._limit(s)
         found = coefficients(e)
-        return None if found is None else (dict(found[1]), found[0])
+        return None if found is None else ({**found[1]}, found[0])
 
     def _limit(self, s: Sym) -> None:
         """Add the limits of a symbol, once."""

@@ -163,7 +163,7 @@ class WrapIndex(OpRule):
 
     def infer(self, *types: TensorType, extent: Dim, check: bool) -> TensorType:
         if types != (TensorType(i64),):
-            fail(DtypeError, f"wrap_index of {show(types)}. It takes one int64 scalar. Convert it.")
+            fail(DtypeError, f"wrap_index of {types}. It takes one int64 scalar. Convert it.")
         return TensorType(i64)
 
     def eval(self, *arrays: np.ndarray, extent: int, check: bool) -> np.ndarray:

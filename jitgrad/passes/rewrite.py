@@ -83,14 +83,23 @@ class Rewriter(Builder):
         return None
 
     def run(self, graph: Graph) -> Graph:
-        """Walk the graph once."""
-        for op in graph.ops:
+        """Walk the graph once, regions included."""
+        self._walk(graph.ops)
+        return Graph(graph.name, Block(self._params, self.ops, [self.env.get(v, v) for v in graph.results]))
+
+    def _walk(self, ops: Sequence[Op]) -> None:
+        for op in ops:
             self.loc, self._fuel = op.loc, FUEL
+            if op.regions:
+                self._region_op(op)
+                continue
             operands = tuple(self.env.get(v, v) for v in op.operands)
+            attrs = renamed_attributes(op.attrs, self.env)
             before = len(self.ops)
             found: Value | None = None
-            if len(op.results) == 1 and not op.regions:
-                found = self._apply_rules(Node(op.name, operands, op.attrs, op.result.type))
+            if len(op.results) == 1:
+                type = renamed_type(op.result.type, self.env)
+                found = self._apply_rules(Node(op.name, operands, attrs, type))
             if found is None:
                 new = renamed(op, self.env)
                 self.ops.append(new)
@@ -100,7 +109,37 @@ class Rewriter(Builder):
                 found.name = op.result.name
             self._rename(op.results, (found,))
         self.loc = None
-        return Graph(graph.name, Block(self._params, self.ops, [self.env.get(v, v) for v in graph.results]))
+
+    def _region_op(self, op: Op) -> None:
+        """Walk the regions of an op. What does not change is shared."""
+        regions = tuple(map(self._region, op.regions))
+        operands = tuple(self.env.get(v, v) for v in op.operands)
+        attrs = renamed_attributes(op.attrs, self.env)
+        same = attrs is op.attrs and all(a is b for a, b in zip(regions, op.regions, strict=True))
+        if same and all(a is b for a, b in zip(operands, op.operands, strict=True)):
+            self.ops.append(op)
+            return
+        new = rebuilt(op, operands, attrs, regions, self.env)
+        self.ops.append(new)
+        self._rename(op.results, new.results)
+
+    def _region(self, block: Block) -> Block:
+        with self.region() as new:
+            for p in block.params:
+                q = renamed_param(p, self.env)
+                limits = None if p.symbol is None or q.symbol is None else (p.symbol.limits, q.symbol.limits)
+                if q.type == p.type and (limits is None or limits[0] == limits[1]):
+                    q = p
+                else:
+                    self._rename((p,), (q,))
+                new.params.append(q)
+            self._walk(block.ops)
+            new.finish(*(self.env.get(v, v) for v in block.results))
+        if len(new.ops) == len(block.ops) and all(a is b for a, b in zip(new.ops, block.ops, strict=True)):
+            pairs = zip((*new.params, *new.block.results), (*block.params, *block.results), strict=True)
+            if all(a is b for a, b in pairs):
+                return block
+        return new.block
 
     def _rename(self, old: Sequence[Value], new: Sequence[Value]) -> None:
         for a, b in zip(old, new, strict=True):
