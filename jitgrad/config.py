@@ -17,11 +17,14 @@ class Config:
     verify : check every graph and loop program after every pass (slow; the test suite turns it on).
     backend : ``"llvm"`` (the default), ``"numba"`` (Python source through ``numba.njit``) or ``"python"`` (the Python
         source run by CPython; slow, for reading and as an oracle).
+    check_bounds : check traced indices when the program runs. Without it one that is out of bounds reads or writes
+        whatever is there.
     warn_recompiles : warn when one function has been compiled for this many different signatures; 0 never warns.
     """
 
     verify: bool = False
     backend: str = "llvm"
+    check_bounds: bool = True
     warn_recompiles: int = 64
 
     def __post_init__(self) -> None:
@@ -34,6 +37,7 @@ def _from_environment() -> Config:
     return Config(
         verify=env.get("JITGRAD_VERIFY", "0") not in ("", "0", "false"),
         backend=env.get("JITGRAD_BACKEND", "llvm"),
+        check_bounds=env.get("JITGRAD_CHECK_BOUNDS", "1") not in ("", "0", "false"),
         warn_recompiles=int(env.get("JITGRAD_WARN_RECOMPILES", "64")),
     )
 

@@ -87,6 +87,7 @@ def _builder(tree: optree.PyTreeSpec) -> Callable[[list[Any]], Any]:
     return tree.unflatten
 
 
-def backend_key() -> str:
+def backend_key() -> Hashable:
     """The settings that a compiled program depends on."""
-    return _config.current().backend
+    settings = _config.current()
+    return settings.backend, settings.check_bounds

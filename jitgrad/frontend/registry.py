@@ -26,6 +26,12 @@ ADVICE: dict[Any, str] = {}
 #: them.
 HOOKS: dict[str, Callable[..., Any]] = {}
 
+#: NumPy functions that return their argument, the same object, where there is nothing to do.
+ALIASING = frozenset(
+    (np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.require, np.asarray_chkfinite,
+     np.atleast_1d, np.atleast_2d, np.atleast_3d, np.real, np.real_if_close)
+)  # fmt: skip
+
 _accepted: dict[Any, frozenset[str] | None] = {}
 
 #: Keyword arguments that mean nothing for traced values when they have these values.
@@ -85,14 +91,16 @@ def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise unsupported(function)
     accepted = _accepted_keywords(handler)
     if accepted is None or all(k in accepted for k in kwargs):
-        return fresh(handler(*args, **kwargs), args)
+        result = handler(*args, **kwargs)
+        return result if function in ALIASING else fresh(result, args)
     kept = {}
     for name, value in kwargs.items():
         if name in accepted:
             kept[name] = value
         elif not ignorable(name, value):
             raise unsupported_argument(qualified_name(function), name)
-    return fresh(handler(*args, **kept), args)
+    result = handler(*args, **kept)
+    return result if function in ALIASING else fresh(result, args)
 
 
 def fresh(result: Any, args: Any) -> Any:

@@ -205,7 +205,7 @@ def _emit_loop(name: str, operands: list[Tracer], result: np.dtype) -> Tracer:
     ):
         return strong(operands[0])
     elif kind in "iub" and name in ("isnan", "isinf", "isfinite"):
-        return full(operands[0], operands[0].shape, name == "isfinite", bool_)
+        return full(operands[0], operands[0].dims, name == "isfinite", bool_)
     out = emit(name, *operands)
     return cast(out, result)
 
@@ -286,7 +286,7 @@ def _power(x: ArrayLike, p: ArrayLike) -> Tracer:
         if exponent == 1:
             return strong(base)
         if exponent == 0:
-            return full(base, base.shape, 1)
+            return full(base, base.dims, 1)
         fast = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal"}.get(float(exponent))
         return emit(fast, base) if fast else call_ufunc(np.power, x, p)
     if exponent < 0:
@@ -312,12 +312,12 @@ def _integer_power(x: Tracer, n: int) -> Tracer:
         n >>= 1
         if n:
             square = emit("multiply", square, square)
-    return full(x, x.shape, 1) if result is None else strong(result)
+    return full(x, x.dims, 1) if result is None else strong(result)
 
 
 def python_round(x: Tracer, ndigits: int | None) -> Tracer:
     """``round(x)``: an integer for scalars (as Python's round of a float), half to even; arrays as np.round."""
-    if x.shape or ndigits is not None:
+    if x.dims or ndigits is not None:
         rounded = call(np.round, (x,), {"decimals": ndigits or 0})
         return Tracer(rounded.owner, rounded.value, x.weak)
     rounded = emit("rint", x) if x.dtype.kind == "f" else x
@@ -358,7 +358,7 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
         a, b = inputs
         (a,) = lift(a) if contains_tracer(a) else (np.asarray(a),)
         (b,) = lift(b) if contains_tracer(b) else (np.asarray(b),)
-        spread = (*a.shape, *[1] * b.ndim)
+        spread = (*np.shape(a), *[1] * b.ndim)
         a = reshape(a, spread) if isinstance(a, Tracer) else a.reshape(spread)
         return call_ufunc(ufunc, a, b, **kwargs)
     if method == "reduce" and _REDUCE.get(ufunc) is not None:
@@ -386,7 +386,7 @@ def accumulate(ufunc: np.ufunc, array: ArrayLike, axis: int = 0, dtype: Any = No
     (x,) = lift(array)
     x = cast(x, dtype if dtype is not None else _resolve(ufunc, (x.dtype, x.dtype), None)[-1])
     axis = axis_index(axis, x.ndim)
-    n, shift = x.shape[axis], 1
+    n, shift = x.dims[axis], 1
     while shift < n:
         moved = call_ufunc(ufunc, take_slice(x, axis, 0, n - shift), take_slice(x, axis, shift, n))
         x = concatenate([take_slice(x, axis, 0, shift), moved], axis)
