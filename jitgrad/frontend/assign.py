@@ -270,7 +270,7 @@ def _scalar(trace: Trace, value: Any, x: Tracer) -> Tracer:
 
 def _is_same_piece(x: Tracer, index: Any, value: View) -> bool:
     """Is ``value`` a view of ``x[index]``?"""
-    if value.root is not x.root or is_traced(index) and value.owner is not x.owner:
+    if value.root is not x.root or (is_traced(index) and value.owner is not x.owner):
         return False
     normal = normalise(x, index)
     if normal.arrays:

@@ -27,9 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from jitgrad.frontend import control_flow
 from jitgrad.frontend.guards import MISSING, Guard, Same, has_open_attributes, snapshot
 from jitgrad.frontend.randomness import warn_of_generator
 from jitgrad.frontend.reads import Chain, reads_of
+from jitgrad.frontend.syntax import rewrite
 from jitgrad.frontend.tracer import Tracer, contains_tracer
 from jitgrad.frontend.usercode import is_user_class, is_user_function, is_user_module
 
@@ -342,7 +344,7 @@ class Recorder:
         copy: Any
         for name, cell in zip(code.co_freevars, fun.__closure__ or (), strict=True):
             cells.append(cell if name in reads.stored else self._cells.setdefault(id(cell), types.CellType()))
-        copy = types.FunctionType(code, view, fun.__name__, fun.__defaults__, tuple(cells))
+        copy = types.FunctionType(rewrite(fun) or code, view, fun.__name__, fun.__defaults__, tuple(cells))
         copy.__dict__.update(fun.__dict__)
         copy.__qualname__, copy.__module__, copy.__doc__ = fun.__qualname__, fun.__module__, fun.__doc__
         self._copies[id(fun)] = copy
@@ -370,7 +372,8 @@ class _Globals(dict):
     def __init__(self, recorder: Recorder, scope: dict[str, Any]) -> None:
         names = dict(vars(builtins))
         names["__import__"] = functools.partial(_import, recorder)
-        super().__init__(__builtins__=names, __name__=scope.get("__name__", "__main__"))
+        name = scope.get("__name__", "__main__")
+        super().__init__(__builtins__=names, __name__=name, __jitgrad__=control_flow)
         self._recorder, self._scope = recorder, scope
         self._chains: dict[str, set[Chain]] = {}
 

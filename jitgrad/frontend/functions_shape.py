@@ -20,10 +20,8 @@ from jitgrad.frontend.primitives import (
     element_count,
     emit,
     full,
-    insert_axes,
     lift,
     lift_one,
-    move_axis,
     promotion_sample,
     reshape,
     static_int,
@@ -357,8 +355,7 @@ def diagonal_last(x: Tracer, offset: int = 0) -> Tracer:
 def _diagonal(x: Tracer, offset: int, axis1: int, axis2: int) -> Tracer:
     if x.ndim < 2:
         raise ShapeError(
-            f"the diagonal of an array of shape {x.dims}. It needs two axes. Use np.diag to make a matrix of a "
-            "vector.",
+            f"the diagonal of an array of shape {x.dims}. It needs two axes. Use np.diag to make a matrix of a vector.",
             user_location(),
         )
     i, j = axis_index(axis1, x.ndim, "axis1"), axis_index(axis2, x.ndim, "axis2")

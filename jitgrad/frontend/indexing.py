@@ -23,7 +23,7 @@ from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import ArrayLike, Trace, Tracer, contains_tracer, innermost_trace
 from jitgrad.frontend.views import Box
 from jitgrad.ir.core import Value
-from jitgrad.ir.index import Dim, add, expr, floordiv, interval, mul, never_negative
+from jitgrad.ir.index import Dim, add, expr, floordiv, interval, never_negative
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of, symbol_of
 from jitgrad.ir.types import bool_, i64

@@ -16,8 +16,8 @@ import dataclasses
 import enum
 from dataclasses import dataclass, field
 
-from jitgrad.frontend.syntax_nodes import is_static, load, place, runtime, store
 from jitgrad.frontend.syntax_names import Scope, assigned_names
+from jitgrad.frontend.syntax_nodes import is_static, load, place, runtime, store
 
 Branching = ast.If | ast.For | ast.While
 Jumps = frozenset[str]
@@ -274,9 +274,7 @@ class _Lowering:
                 return [node], rest
         return [node], self._guard(node, jumps, context, rest)
 
-    def _region(
-        self, node: ast.stmt, context: _Context, rest: list[ast.stmt]
-    ) -> tuple[list[ast.stmt], list[ast.stmt]]:
+    def _region(self, node: ast.stmt, context: _Context, rest: list[ast.stmt]) -> tuple[list[ast.stmt], list[ast.stmt]]:
         """A statement that may return or not: its returns set a flag that is tested behind it."""
         returned, emitted = self._new_return(node)
         emitted += self.block([node], dataclasses.replace(context, tail=False, returns=returned))

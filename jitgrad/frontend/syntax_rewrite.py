@@ -101,9 +101,7 @@ class _Function:
         self._analysis = Analysis(body, scope, self._scopes, self._plan)
         first = scope.parameters[0] if node.args.posonlyargs or node.args.args else None
         own = scope.locals - scope.shared
-        self._expressions = Expressions(
-            self._scopes, self._analysis.unbound, own, self._foreign, first, self._nested
-        )
+        self._expressions = Expressions(self._scopes, self._analysis.unbound, own, self._foreign, first, self._nested)
         if isinstance(node, ast.Lambda):
             node.body = self._expressions.visit(node.body)
             return

@@ -64,6 +64,8 @@ class Trace:
         self.serial = next(_serials)  # an inner trace starts later, so it has the larger serial
         self.top = self.scope = Scope(self, self.builder.ops)
         self.scopes: list[Scope] = []
+        self.loops = "auto"  # or "roll", "unroll": what is done with loops of a known length
+        self.notes: list[str] = []  # how each loop was traced
         self._captured: dict[Value, Value] = {}
         self._remembered: dict[Hashable, tuple[Value, Scope]] = {}
         self._scalars: dict[tuple[np.dtype, bytes], Value] = {}
@@ -116,6 +118,11 @@ class Trace:
             return self.builder.constant(array)
         with self.emitting_in(self.top):
             return self.builder.constant(array)
+
+    def note(self, text: str) -> None:
+        """Say something for ``explain()``, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def remember(self, key: Hashable, value: Value) -> None:
         """Keep a value for :meth:`remembered`, as long as the scope that is recorded now is open."""
