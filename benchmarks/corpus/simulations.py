@@ -170,8 +170,8 @@ def _scene(rng, width):
 
 
 KERNELS = (
-    Kernel(nbody, _bodies, (4, 3), (16, 10), (64, 100), argnums=(0, 1), static=(4,)),
-    Kernel(nbody_rows, _bodies, (4, 3), (16, 10), (64, 100), argnums=(0, 1), static=(4,)),
+    Kernel(nbody, _bodies, (4, 3), (16, 10), (128, 100), argnums=(0, 1), static=(4,)),
+    Kernel(nbody_rows, _bodies, (4, 3), (16, 10), (128, 100), argnums=(0, 1), static=(4,)),
     Kernel(rk4, _ring, (6, 4), (40, 100), (40, 2000), static=(2,), tolerance=1e-7),
     Kernel(lotka_volterra, _populations, (5,), (50,), (1000,), argnums=(0, 1)),
     Kernel(horner, _polynomial, (5, 6), (20, 200), (100, 4000), argnums=(0, 1)),

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from jax import lax
 
 
+@jax.checkpoint  # recomputed in reverse: the matrices of all pairs at all times would be slower to store and read
 def accelerations(x, m):
-    """All pairs at once."""
-    d = x[None, :, :] - x[:, None, :]
-    r2 = jnp.sum(d * d, axis=-1) + 0.01
+    """All pairs at once, a coordinate at a time."""
+    dx, dy, dz = (x[None, :, k] - x[:, None, k] for k in range(3))
+    r2 = dx * dx + dy * dy + dz * dz + 0.01
     s = m / (r2 * jnp.sqrt(r2))
-    return jnp.einsum("ij,ijk->ik", s, d)
+    return jnp.stack([jnp.sum(s * dx, axis=1), jnp.sum(s * dy, axis=1), jnp.sum(s * dz, axis=1)], axis=1)
 
 
 def nbody(x0, v0, m, w, steps):
@@ -109,17 +110,20 @@ def ray_march(centre, radius, light, width):
     """All rays at once, for as many steps as any may need; rays that have arrived are masked."""
     ticks = (jnp.arange(width) + 0.5) / width - 0.5
     x, y = jnp.meshgrid(ticks, ticks)
-    rays = jnp.stack([x, y, jnp.ones_like(x)], axis=-1)
-    rays = rays / jnp.linalg.norm(rays, axis=-1, keepdims=True)
+    length = jnp.sqrt(x * x + y * y + 1.0)
+    x, y, z = x / length, y / length, 1.0 / length
 
-    def step(_k, carry):
-        t, _ = carry
-        p = t[..., None] * rays - centre
-        distance = jnp.sqrt(jnp.sum(p * p, axis=-1)) - radius
+    def position(t):
+        return t * x - centre[0], t * y - centre[1], t * z - centre[2]
+
+    def march(_k, t):
+        px, py, pz = position(t)
+        distance = jnp.sqrt(px * px + py * py + pz * pz) - radius
         done = (distance < 1e-8) | (t > 10.0)
-        return jnp.where(done, t, t + distance), p
+        return jnp.where(done, t, t + distance)
 
-    start = jnp.zeros((width, width)), jnp.zeros((width, width, 3))
-    t, p = lax.fori_loop(0, 60, step, start)
-    shade = jnp.maximum(p @ light / radius, 0.0)
+    t = lax.fori_loop(0, 59, march, jnp.zeros((width, width)))
+    px, py, pz = position(t)
+    t = march(59, t)
+    shade = jnp.maximum((px * light[0] + py * light[1] + pz * light[2]) / radius, 0.0)
     return jnp.sum(jnp.where(t < 10.0, shade, 0.0)) / width**2
