@@ -1,0 +1,16 @@
+"""Value and gradient of some of the corpus, written by hand in Numba: reverse mode as an expert would write it.
+
+Each module has the name of its kernel and one function, ``value_and_grad``, with the kernel's arguments and the result
+``(value, gradients)``. All are serial. Adjoints are updated in place, and a module's docstring says what is taped.
+Loops run in the order that suits the memory, which is not always the kernel's.
+
+Flags: ``contract`` (fused multiply-add) and ``reassoc`` (vector sums), which jitgrad's own code has too; not ``nnan``,
+``ninf``, ``nsz``, ``arcp`` or ``afn``. Division by zero gives infinity as in NumPy. Elementary functions are libm's.
+"""
+
+from __future__ import annotations
+
+import numba
+
+compiled = numba.njit(fastmath={"contract", "reassoc"}, error_model="numpy")
+"""The decorator of all functions here."""
