@@ -2,7 +2,8 @@
 
 Each module has the name of its kernel and one function, ``value_and_grad``, with the kernel's arguments and the result
 ``(value, gradients)``. All are serial. Adjoints are updated in place, and a module's docstring says what is taped.
-Loops run in the order that suits the memory, which is not always the kernel's.
+Loops run in the order that suits the memory, which is not always the kernel's, and over slices that start at 0: a loop
+``range(k, n)`` over the whole array is not vectorized by Numba where k might be negative, as its index might wrap.
 
 Flags: ``contract`` (fused multiply-add) and ``reassoc`` (vector sums), which jitgrad's own code has too; not ``nnan``,
 ``ninf``, ``nsz``, ``arcp`` or ``afn``. Division by zero gives infinity as in NumPy. Elementary functions are libm's.

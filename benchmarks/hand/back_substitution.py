@@ -13,21 +13,21 @@ def value_and_grad(U, b, w):
     n = len(b)
     x = np.empty(n)
     for i in range(n - 1, -1, -1):
-        row = U[i]
+        row, known = U[i, i + 1 :], x[i + 1 :]
         s = 0.0
-        for k in range(i + 1, n):
-            s += row[k] * x[k]
-        x[i] = (b[i] - s) / row[i]
+        for k in range(len(row)):
+            s += row[k] * known[k]
+        x[i] = (b[i] - s) / U[i, i]
 
     G = np.empty((n, n))
     g = w.copy()
     for i in range(n):
-        row, h = U[i], G[i]
-        s = g[i] / row[i]
+        s = g[i] / U[i, i]
         g[i] = s
-        h[:i] = 0.0
-        h[i] = -s * x[i]
-        for k in range(i + 1, n):
-            h[k] = -s * x[k]
-            g[k] -= s * row[k]
+        G[i, :i] = 0.0
+        G[i, i] = -s * x[i]
+        row, known, h, rest = U[i, i + 1 :], x[i + 1 :], G[i, i + 1 :], g[i + 1 :]
+        for k in range(len(row)):
+            h[k] = -s * known[k]
+            rest[k] -= s * row[k]
     return np.sum(w * x), (G, g)

@@ -1,4 +1,4 @@
-"""LU by hand, by rows (the i-k-j order), where the kernel takes dot products with columns.
+"""LU by hand, forward by rows (the i-k-j order), where the kernel takes dot products with columns; backward by columns.
 
 The factors themselves are all that the reverse sweep needs: nothing is taped.
 """
@@ -18,24 +18,24 @@ def value_and_grad(a, w):
     for i in range(n):
         row = A[i]
         for k in range(i):
-            upper = A[k]
-            s = row[k] / upper[k]
+            s = row[k] / A[k, k]
             row[k] = s
-            for j in range(k + 1, n):
-                row[j] -= s * upper[j]
+            right, upper = row[k + 1 :], A[k, k + 1 :]
+            for j in range(len(right)):
+                right[j] -= s * upper[j]
     value = np.sum(w * A)
 
     G = w.copy()
-    for i in range(n - 1, -1, -1):
-        row, g = A[i], G[i]
-        for k in range(i - 1, -1, -1):
-            upper, h = A[k], G[k]
-            s = row[k]
-            t = 0.0
-            for j in range(k + 1, n):
+    for k in range(n - 2, -1, -1):
+        upper, h = A[k, k + 1 :], G[k, k + 1 :]
+        diagonal, g_diagonal = A[k, k], G[k, k]
+        for i in range(k + 1, n):
+            s, g, t = A[i, k], G[i, k + 1 :], 0.0
+            for j in range(len(g)):
                 h[j] -= s * g[j]
                 t += g[j] * upper[j]
-            t = (g[k] - t) / upper[k]
-            g[k] = t
-            h[k] -= t * s
+            t = (G[i, k] - t) / diagonal
+            G[i, k] = t
+            g_diagonal -= t * s
+        G[k, k] = g_diagonal
     return value, G

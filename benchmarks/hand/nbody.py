@@ -14,7 +14,7 @@ from benchmarks.hand import compiled
 @compiled
 def _accelerations(x, m, a):
     """x, a: (3, n)."""
-    X, Y, Z = x
+    X, Y, Z = x[0], x[1], x[2]  # "X, Y, Z = x" would not be vectorized
     for i in range(len(m)):
         xi, yi, zi = X[i], Y[i], Z[i]
         ax, ay, az = 0.0, 0.0, 0.0
@@ -31,8 +31,8 @@ def _accelerations(x, m, a):
 @compiled
 def _adjoint(x, m, ga, gx):
     """Add to gx the adjoint of x for the adjoint ga of the accelerations; all (3, n)."""
-    X, Y, Z = x
-    GX, GY, GZ = ga
+    X, Y, Z = x[0], x[1], x[2]  # "X, Y, Z = x" would not be vectorized
+    GX, GY, GZ = ga[0], ga[1], ga[2]
     for i in range(len(m)):
         xi, yi, zi, mi = X[i], Y[i], Z[i], m[i]
         gxi, gyi, gzi = GX[i], GY[i], GZ[i]
@@ -40,10 +40,10 @@ def _adjoint(x, m, ga, gx):
         for j in range(len(m)):
             dx, dy, dz = X[j] - xi, Y[j] - yi, Z[j] - zi
             r2 = dx * dx + dy * dy + dz * dz + 0.01
-            inverse = 1.0 / r2
-            s = inverse / np.sqrt(r2)
+            inverse = 1.0 / np.sqrt(r2)
+            s = inverse * inverse * inverse
             ux, uy, uz = mi * GX[j] - m[j] * gxi, mi * GY[j] - m[j] * gyi, mi * GZ[j] - m[j] * gzi
-            along = 3.0 * inverse * (dx * ux + dy * uy + dz * uz)
+            along = 3.0 * inverse * inverse * (dx * ux + dy * uy + dz * uz)
             sx += s * (ux - along * dx)
             sy += s * (uy - along * dy)
             sz += s * (uz - along * dz)

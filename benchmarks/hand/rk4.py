@@ -17,23 +17,29 @@ def _close(x):
 @compiled
 def _slope(x, k):
     """Lorenz's 1996 model."""
-    for i in range(2, len(x) - 2):
-        k[i] = (x[i + 1] - x[i - 2]) * x[i - 1] - x[i] + 8.0
+    behind2, behind, here, ahead, out = x, x[1:], x[2:], x[3:], k[2:]
+    for i in range(len(x) - 4):
+        out[i] = (ahead[i] - behind2[i]) * behind[i] - here[i] + 8.0
 
 
 @compiled
 def _pullback(x, g, out):
     """The adjoint of x for the adjoint g of the slope."""
     _close(g)
-    for i in range(2, len(x) - 2):
-        out[i] = g[i - 1] * x[i - 2] - g[i + 2] * x[i + 1] + g[i + 1] * (x[i + 2] - x[i - 1]) - g[i]
+    g_behind, g_here, g_ahead, g_ahead2 = g[1:], g[2:], g[3:], g[4:]
+    behind2, behind, ahead, ahead2, inner = x, x[1:], x[3:], x[4:], out[2:]
+    for i in range(len(x) - 4):
+        inner[i] = (
+            g_behind[i] * behind2[i] - g_ahead2[i] * ahead[i] + g_ahead[i] * (ahead2[i] - behind[i]) - g_here[i]
+        )
 
 
 @compiled
 def _stage(x, factor, k, out):
     """A stage's point."""
-    for i in range(2, len(x) - 2):
-        out[i] = x[i] + factor * k[i]
+    inner, here, slope = out[2:], x[2:], k[2:]
+    for i in range(len(x) - 4):
+        inner[i] = here[i] + factor * slope[i]
     _close(out)
 
 
