@@ -4,9 +4,7 @@ from benchmarks.corpus import sequences, simulations, stencils, triangular
 from benchmarks.corpus.kernel import Kernel
 
 KERNELS: dict[str, Kernel] = {
-    kernel.name: kernel
-    for module in (stencils, triangular, simulations, sequences)
-    for kernel in module.KERNELS
+    kernel.name: kernel for module in (stencils, triangular, simulations, sequences) for kernel in module.KERNELS
 }
 
 __all__ = ["KERNELS", "Kernel"]

@@ -56,7 +56,10 @@ def hmm_forward(start, transition, emission, observed):
 
 
 def kalman(F, H, Q, R, z):
-    """Log-likelihood of observations by a Kalman filter, a constant left out. F, Q: (n, n); H: (m, n); R: (m, m); z: (steps, m)."""
+    """Log-likelihood of observations by a Kalman filter, a constant left out.
+
+    F, Q: (n, n); H: (m, n); R: (m, m); z: (steps, m).
+    """
     n = F.shape[0]
     x = np.zeros(n)
     P = np.eye(n)
@@ -79,7 +82,10 @@ def sigmoid(z):
 
 
 def lstm(W, U, b, xs, w):
-    """An LSTM (Hochreiter and Schmidhuber; with forget gate) over time. W: (d, 4h); U: (h, 4h); xs: (steps, batch, d); w: (batch, h)."""
+    """An LSTM with forget gates (Gers et al. 2000) over time, from zero.
+
+    W: (d, 4h); U: (h, 4h); b: (4h,); xs: (steps, batch, d); w: (batch, h).
+    """
     steps, batch, _d = xs.shape
     n = U.shape[0]
     h = np.zeros((batch, n))

@@ -74,7 +74,10 @@ def rk4(x0, w, steps):
 
 
 def lotka_volterra(rates, start, data):
-    """Squared error of predators and prey against data, ten Euler steps a datum. rates: (4,); start: (2,); data: (n, 2)."""
+    """Squared error of predators and prey against data, ten Euler steps a datum.
+
+    rates: (4,); start: (2,); data: (n, 2).
+    """
     prey = start[0]
     predators = start[1]
     loss = 0.0

@@ -9,16 +9,16 @@ import numpy as np
 
 from benchmarks.hand import compiled
 
-
-_tapes: dict[int, np.ndarray] = {}
+_tape = np.empty(0)
 
 
 def value_and_grad(r, w):
     """As ``corpus.triangular.durbin``."""
-    n = len(r)
-    if n not in _tapes:
-        _tapes[n] = np.empty(n * (n + 1) // 2)
-    return _value_and_grad(r, w, _tapes[n])
+    global _tape
+    size = len(r) * (len(r) + 1) // 2
+    if len(_tape) < size:
+        _tape = np.empty(size)
+    return _value_and_grad(r, w, _tape[:size])
 
 
 @compiled

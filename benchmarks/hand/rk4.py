@@ -29,9 +29,7 @@ def _pullback(x, g, out):
     g_behind, g_here, g_ahead, g_ahead2 = g[1:], g[2:], g[3:], g[4:]
     behind2, behind, ahead, ahead2, inner = x, x[1:], x[3:], x[4:], out[2:]
     for i in range(len(x) - 4):
-        inner[i] = (
-            g_behind[i] * behind2[i] - g_ahead2[i] * ahead[i] + g_ahead[i] * (ahead2[i] - behind[i]) - g_here[i]
-        )
+        inner[i] = g_behind[i] * behind2[i] - g_ahead2[i] * ahead[i] + g_ahead[i] * (ahead2[i] - behind[i]) - g_here[i]
 
 
 @compiled

@@ -3,7 +3,6 @@
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
