@@ -142,37 +142,38 @@ def rewritten_source(fun: types.FunctionType) -> str | None:
     """The rewritten function as text, to look at; None where `rewrite` gives None."""
     if rewrite(fun) is None:
         return None
-    node, scopes, _ = _locate(fun.__code__, fun.__globals__)
-    rewrite_function(node, scopes)
-    if isinstance(node, ast.FunctionDef):
-        node.decorator_list = []
-    return ast.unparse(node)
+    found = _locate(fun.__code__, fun.__globals__)
+    rewrite_function(found.node, Scopes(found.node))
+    if isinstance(found.node, ast.FunctionDef):
+        found.node.decorator_list = []
+    return ast.unparse(found.node)
 
 
 def _rewritten(code: types.CodeType, variables: dict) -> types.CodeType | None:
     for flag, reason in _SUSPENDS.items():
         if code.co_flags & flag:
             raise _Refused(reason)
-    node, scopes, class_name = _locate(code, variables)
+    found = _locate(code, variables)
+    node, scopes = found.node, Scopes(found.node)
     if scopes.delicate is not None:
         raise _Refused(f"it calls {scopes.delicate}()")
     if any(name.startswith(PREFIX) for name in scopes.mentioned) or RUNTIME in scopes.mentioned:
         raise _Refused(f"it uses a name that starts with {PREFIX!r}, which rewritten code needs for itself")
     rewrite_function(node, scopes)
     try:
-        made = _compile(node, code, class_name)
+        made = _compile(found, code)
         lost = set(code.co_freevars) - set(made.co_freevars)
         if lost and isinstance(node, ast.FunctionDef):  # read only by what can't be reached
             reads: list[ast.stmt] = [ast.Expr(load(name)) for name in sorted(lost)]
             node.body.insert(0, place(ast.If(ast.Constant(False), reads, []), node))
-            made = _compile(node, code, class_name)
+            made = _compile(found, code)
     except SyntaxError as error:
         raise _Refused(f"its rewritten form does not compile ({error})") from error
     if made.co_freevars != code.co_freevars:
         raise _Refused("its rewritten form has another closure")
     if not any(RUNTIME in c.co_names and not _CALLS.isdisjoint(c.co_names) for c in _codes(made)):
         return None
-    return _renamed(made, code.co_name, code.co_qualname).replace(co_name=code.co_name, co_qualname=code.co_qualname)
+    return made
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -185,8 +186,17 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 # From code to source
 
 
-def _locate(code: types.CodeType, variables: dict) -> tuple[FunctionNode, Scopes, str | None]:
-    """A tree of the function that is the caller's to change, its scopes, and the name of the class around it."""
+class _Found(NamedTuple):
+    """A function in a source: ``node`` is the caller's to change, ``class_name`` the innermost class around it,
+    ``imported`` the names that the module imports (calls of their attributes are compiled in another way)."""
+
+    node: FunctionNode
+    class_name: str | None
+    imported: tuple[str, ...]
+
+
+def _locate(code: types.CodeType, variables: dict) -> _Found:
+    """The function in its source that has the code."""
     lines = linecache.getlines(code.co_filename, variables)
     found = _matching(code, lines)
     if not found:
@@ -200,35 +210,45 @@ def _locate(code: types.CodeType, variables: dict) -> tuple[FunctionNode, Scopes
         raise _Refused("its source is not the one that it was compiled from")
     if len(found) > 1:
         raise _Refused("several functions in its line look the same")
-    node, class_name = found[0]
-    return node, Scopes(node), class_name
+    return found[0]
 
 
-def _matching(code: types.CodeType, lines: list[str]) -> list[tuple[FunctionNode, str | None]]:
+def _matching(code: types.CodeType, lines: list[str]) -> list[_Found]:
     """The functions in a source that compile to the code. Where several do, the one with the columns of the code."""
-    tree = _parse("".join(lines))
-    if tree is None:
+    parsed = _parse("".join(lines))
+    if parsed is None:
         return []
-    matches: list[tuple[FunctionNode, str | None, types.CodeType]] = []
-    for place_of, class_name in _functions_at(tree, code):
+    tree, imported = parsed
+    matches: list[tuple[_Found, types.CodeType]] = []
+    for node, class_name in _functions_at(tree, code):
         try:
-            node = _own_tree(place_of, lines, code)
-            compiled = _compile(node, code, class_name)
+            found = _Found(_own_tree(node, lines, code), class_name, imported)
+            compiled = _compile(found, code)
         except SyntaxError:
             continue
         if _same(compiled, code):
-            matches.append((node, class_name, compiled))
+            matches.append((found, compiled))
     if len(matches) > 1:
-        matches = [m for m in matches if list(m[2].co_positions()) == list(code.co_positions())]
-    return [(node, class_name) for node, class_name, _ in matches]
+        matches = [m for m in matches if list(m[1].co_positions()) == list(code.co_positions())]
+    return [found for found, _ in matches]
 
 
 @lru_cache(maxsize=16)
-def _parse(source: str) -> ast.Module | None:
+def _parse(source: str) -> tuple[ast.Module, tuple[str, ...]] | None:
+    """The module and the names that it imports; None for what is no module."""
     try:
-        return ast.parse(source)
+        tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return None
+    imported: set[str] = set()
+    todo: list[ast.AST] = list(tree.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            imported.update((alias.asname or alias.name).split(".")[0] for alias in node.names if alias.name != "*")
+        elif isinstance(node, ast.If | ast.Try | ast.With | ast.For | ast.While | ast.ExceptHandler):
+            todo.extend(ast.iter_child_nodes(node))
+    return tree, tuple(sorted(imported))
 
 
 def _functions_at(tree: ast.Module, code: types.CodeType) -> Iterator[tuple[FunctionNode, str | None]]:
@@ -302,20 +322,27 @@ def _bare(node: FunctionNode) -> FunctionNode:
 # From a tree to code
 
 
-def _compile(node: FunctionNode, code: types.CodeType, class_name: str | None) -> types.CodeType:
+def _compile(found: _Found, code: types.CodeType) -> types.CodeType:
     """The code of a function that has the same free variables as ``code``, compiled where they exist."""
+    node, class_name, imported = found
     body: list[ast.stmt] = [place(ast.Expr(node), node) if isinstance(node, ast.Lambda) else node]
     if class_name is not None:
         body = [definition(ast.ClassDef(class_name, bases=[], keywords=[], body=body, decorator_list=[]))]
     names = [n for n in code.co_freevars if n != "__class__"]
     if names:
         body.insert(0, ast.Assign([store(n) for n in names], constant(None)))
+    defined = class_name if class_name is not None else code.co_name
+    if defined not in names and defined != "<lambda>":
+        body.insert(0, ast.Global([defined]))  # in the function, it means what it means in the module
     factory = definition(ast.FunctionDef("_factory", args=parameters([]), body=body, decorator_list=[]))
-    module = place(ast.Module([factory], type_ignores=[]), node)
+    first: list[ast.stmt] = [ast.Import([ast.alias(name)]) for name in imported]
+    module = place(ast.Module([*first, factory], type_ignores=[]), node)
     made = compile(module, code.co_filename, "exec", code.co_flags & _FUTURES, dont_inherit=True)
     for _ in range(2 if class_name is None else 3):
         made = next(value for value in made.co_consts if isinstance(value, types.CodeType))
-    return made.replace(co_flags=made.co_flags & ~inspect.CO_NESTED | code.co_flags & inspect.CO_NESTED)
+    flags = made.co_flags & ~inspect.CO_NESTED | code.co_flags & inspect.CO_NESTED
+    made = _renamed(made, code.co_name, code.co_qualname)
+    return made.replace(co_name=code.co_name, co_qualname=code.co_qualname, co_flags=flags)
 
 
 def _same(ours: types.CodeType, theirs: types.CodeType) -> bool:
