@@ -62,7 +62,7 @@ class Trace:
         self.closed = False
         self.captures: list[tuple[Tracer, Value]] = []
         self.serial = next(_serials)  # an inner trace starts later, so it has the larger serial
-        self.top = self.scope = Scope(self, self.builder._ops)
+        self.top = self.scope = Scope(self, self.builder.ops)
         self.scopes: list[Scope] = []
         self._captured: dict[Value, Value] = {}
         self._remembered: dict[Hashable, tuple[Value, Scope]] = {}
@@ -129,12 +129,12 @@ class Trace:
     @contextlib.contextmanager
     def emitting_in(self, scope: Scope) -> Iterator[None]:
         """Append ops to an open scope, before the op with the region that is being recorded in it."""
-        before, scope_before = self.builder._ops, self.scope
-        self.builder._ops, self.scope = scope.ops, scope
+        before, scope_before = self.builder.ops, self.scope
+        self.builder.ops, self.scope = scope.ops, scope
         try:
             yield
         finally:
-            self.builder._ops, self.scope = before, scope_before
+            self.builder.ops, self.scope = before, scope_before
 
     @contextlib.contextmanager
     def region(self, what: str = "a loop body or a branch") -> Iterator[Scope]:

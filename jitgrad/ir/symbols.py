@@ -8,7 +8,7 @@ can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jitgrad.ir.core import Block, Op, Value
@@ -171,14 +171,35 @@ def named_values(item: Any) -> set[Value]:
     return set()
 
 
+def used_values(op: Op) -> Iterator[Value]:
+    """Every value that an op uses: its operands, those that its attributes name, and those used in its regions."""
+    yield from op.operands
+    for attr in op.attrs.values():
+        yield from named_values(attr)
+    for region in op.regions:
+        yield from block_uses(region)
+    for r in op.results:
+        yield from named_values(r.type.shape)
+
+
+def block_uses(block: Block) -> Iterator[Value]:
+    """Every value that the ops of a block use, or that it yields; those of the block itself among them."""
+    for p in block.params:
+        yield from named_values(p.type.shape)
+        if p.symbol is not None:
+            yield from named_values(p.symbol.limits)
+    for inner in block.ops:
+        yield from used_values(inner)
+    yield from block.results
+
+
 def is_static(*dims: Dim) -> bool:
     """True where all are numbers."""
     return all(isinstance(d, int) for d in dims)
 
 
 def trip_count(lo: Dim, hi: Dim, step: int) -> Dim:
-    """How often ``range(lo, hi, step)`` runs, where it is known not to be empty by its bounds; else at most 0 is taken
-    for 0 only if both are numbers."""
+    """How often ``range(lo, hi, step)`` runs. Symbolic bounds give a number below 1 where the range is empty."""
     distance = add(hi, mul(lo, -1)) if step > 0 else add(lo, mul(hi, -1))
     size = abs(step)
     if isinstance(distance, int):
