@@ -28,9 +28,11 @@ from typing import Any
 import numpy as np
 
 from jitgrad.frontend import control_flow
+from jitgrad.frontend.concrete import captured
 from jitgrad.frontend.guards import MISSING, Guard, Same, has_open_attributes, snapshot
 from jitgrad.frontend.randomness import warn_of_generator
 from jitgrad.frontend.reads import Chain, reads_of
+from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.syntax import rewrite
 from jitgrad.frontend.tracer import Tracer, contains_tracer
 from jitgrad.frontend.usercode import is_user_class, is_user_function, is_user_module
@@ -53,6 +55,7 @@ class Recorder:
         self._copies: dict[int, Any] = {}
         self._globals: dict[int, _Globals] = {}
         self._cells: dict[int, Any] = {}
+        self._arrays: dict[int, Any] = {}
         self._watched: set[tuple[int, int]] = set()
         self._names: set[str] = set()  # all attributes and globals that the functions met so far mention
         self._classes: set[type] = set()  # of objects that were found in containers
@@ -291,7 +294,20 @@ class Recorder:
             return self.prepare(value)
         if type(value) in (list, tuple, dict):
             return self._container(value)
+        if type(value) is np.ndarray:
+            return self._array(value)
         return substitutes().get(id(value), value)
+
+    def _array(self, array: np.ndarray) -> Any:
+        """A captured array can be read at traced indices, and its copies can be assigned into."""
+        trace = HOOKS["current_trace"]()
+        if trace is None:
+            return array
+        found = self._arrays.get(id(array))
+        if found is None:
+            self._keep.append(array)
+            found = self._arrays[id(array)] = captured(trace, array)
+        return found
 
     def _container(self, value: Any, inside: tuple[int, ...] = ()) -> Any:
         """A container with functions of the user's in it becomes a copy with copies of them; any other one is left as

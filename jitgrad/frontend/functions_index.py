@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import MutationError, ShapeError, UnsupportedError
+from jitgrad.errors import ShapeError, UnsupportedError
 from jitgrad.frontend.assign import add_at
 from jitgrad.frontend.primitives import (
     axis_index,
@@ -48,7 +49,7 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, *, mode: str
     return Tracer(result.owner, result.value)
 
 
-def _along(x: Tracer, indices: Tracer, axis: int) -> tuple[Any, ...]:
+def along(x: Tracer, indices: Tracer, axis: int) -> tuple[Any, ...]:
     """The full index of ``take_along_axis``: the positions on every other axis, and the given ones on this."""
     shape = indices.dims
     result: list[Any] = []
@@ -67,10 +68,14 @@ def _along(x: Tracer, indices: Tracer, axis: int) -> tuple[Any, ...]:
     return tuple(result)
 
 
-def _along_operands(arr: ArrayLike, indices: ArrayLike, axis: int | None) -> tuple[Tracer, Tracer, int]:
-    x, i = lift(arr, indices)
+def along_axis(
+    arr: ArrayLike, indices: ArrayLike, axis: int | None, flat: Callable[[Tracer], Tracer]
+) -> tuple[Tracer, Tracer, int]:
+    """The operands of ``take_along_axis`` and ``put_along_axis``; ``flat`` is applied to the array for axis None."""
+    x = lift_one(arr, indices)
+    i = lift_one(indices, x)
     if axis is None:
-        x, axis = reshape(x, (x.count,)), 0
+        x, axis = flat(x), 0
     axis = axis_index(axis, x.ndim)
     if i.ndim != x.ndim:
         raise ShapeError(
@@ -83,28 +88,8 @@ def _along_operands(arr: ArrayLike, indices: ArrayLike, axis: int | None) -> tup
 
 @implements(np.take_along_axis)
 def take_along_axis(arr: ArrayLike, indices: ArrayLike, axis: int | None = -1) -> Tracer:
-    x, i, axis = _along_operands(arr, indices, axis)
-    return x[_along(x, i, axis)]
-
-
-def _refuse(function: Any, instead: str) -> None:
-    """Register a function that writes into its argument."""
-
-    def handler(*args: Any, **kwargs: Any) -> NoReturn:
-        raise MutationError(
-            f"{qualified_name(function)} writes into a traced array. Traced values are immutable. Use {instead}.",
-            user_location(),
-        )
-
-    implements(function)(handler)
-
-
-_refuse(np.fill_diagonal, "x = jg.set_at(x, np.diag_indices(n), v)")
-_refuse(np.put_along_axis, "x = jg.set_at(x, index, v) with an index for every axis")
-_refuse(np.put, "x = jg.set_at(x.ravel(), index, v).reshape(x.shape)")
-_refuse(np.place, "x = np.where(mask, v, x)")
-_refuse(np.putmask, "x = np.where(mask, v, x)")
-_refuse(np.copyto, "x = np.where(mask, source, x)")
+    x, i, axis = along_axis(arr, indices, axis, lambda t: reshape(t, (t.count,)))
+    return x[along(x, i, axis)]
 
 
 @implements(np.choose)

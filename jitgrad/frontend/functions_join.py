@@ -154,7 +154,7 @@ def _cut(x: Tracer, points: Sequence[int], axis: int) -> list[Tracer]:
 def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[Tracer]:
     x = array_of(ary)
     axis = axis_index(axis, x.ndim)
-    if isinstance(indices_or_sections, (tuple, list, np.ndarray)) and np.ndim(indices_or_sections):
+    if not isinstance(indices_or_sections, Tracer) and np.ndim(indices_or_sections):
         return _cut(x, [static_int(i, "indices_or_sections") for i in indices_or_sections], axis)
     sections = static_int(indices_or_sections, "indices_or_sections")
     if sections <= 0:
@@ -171,7 +171,7 @@ def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list
 def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[Tracer]:
     x = array_of(ary)
     axis = axis_index(axis, x.ndim)
-    if np.ndim(indices_or_sections) == 0:
+    if isinstance(indices_or_sections, Tracer) or np.ndim(indices_or_sections) == 0:
         sections = static_int(indices_or_sections, "indices_or_sections")
         if sections <= 0 or x.dims[axis] % sections:
             raise ShapeError(
@@ -203,7 +203,7 @@ def dsplit(ary: ArrayLike, indices_or_sections: Any) -> list[Tracer]:
 @implements(np.tile)
 def tile(A: ArrayLike, reps: Any) -> Tracer:
     x = lift_one(A)
-    counts = [static_int(r, "reps") for r in (reps if isinstance(reps, (tuple, list, np.ndarray)) else [reps])]
+    counts = [static_int(r, "reps") for r in ([reps] if isinstance(reps, Tracer) or np.ndim(reps) == 0 else reps)]
     ndim = max(len(counts), x.ndim)
     counts = [1] * (ndim - len(counts)) + counts
     shape = (1,) * (ndim - x.ndim) + x.dims

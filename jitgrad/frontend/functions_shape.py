@@ -338,7 +338,7 @@ def roll(a: ArrayLike, shift: Any, axis: Any = None) -> Tracer:
 
 
 def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) else [value]
+    return [value] if isinstance(value, Tracer) or np.ndim(value) == 0 else list(value)
 
 
 def diagonal_last(x: Tracer, offset: int = 0) -> Tracer:

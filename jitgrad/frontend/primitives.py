@@ -272,7 +272,7 @@ def static_shape(shape: Any, name: str = "shape") -> Shape:
         shape = shape.concrete
     if isinstance(shape, (tuple, list)):
         return tuple(dimension(d, name) for d in shape)
-    if isinstance(shape, np.ndarray):
+    if isinstance(shape, np.ndarray) and not isinstance(shape, Tracer):
         return tuple(int(d) for d in np.atleast_1d(shape))
     return (dimension(shape, name),)
 

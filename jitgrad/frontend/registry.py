@@ -20,6 +20,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: NumPy or SciPy function -> handler with the same parameters.
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+#: NumPy function that writes into its first argument -> handler for any array.
+WRITERS: dict[Any, Callable[..., Any]] = {}
 #: NumPy function -> why it can't be traced and what to use instead.
 ADVICE: dict[Any, str] = {}
 #: Filled by ``ufuncs``, ``functions_creation`` and ``jitgrad.tracing``; here so that lower modules need not import
@@ -85,7 +87,19 @@ def unsupported(function: Any) -> UnsupportedError:
 
 
 def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a function's handler. Raises UnsupportedError for an unknown function or keyword argument."""
+    """Run a function's handler, or NumPy's function where the contents of all arrays are known. Raises
+    UnsupportedError for an unknown function or keyword argument."""
+    if function in WRITERS:
+        return WRITERS[function](*args, **kwargs)
+    out = kwargs.get("out")
+    if out is not None:
+        result = call(function, args, {k: v for k, v in kwargs.items() if k != "out"})
+        return HOOKS["write_out"](out, result, qualified_name(function))
+    prepared = HOOKS["prepared"](args, kwargs)
+    if prepared is not None:
+        traced, args, kwargs = prepared
+        if not traced:
+            return HOOKS["run"](function, args, kwargs)
     handler = FUNCTIONS.get(function)
     if handler is None:
         raise unsupported(function)
@@ -121,14 +135,12 @@ def ignorable(name: str, value: Any) -> bool:
 
 
 def unsupported_argument(function: str, argument: str) -> UnsupportedError:
-    """The error for ``out=`` and other arguments that can't be traced."""
-    why = (
-        "Traced values are immutable, so there is nothing to write the result into. Use the returned value."
-        if argument == "out"
-        else "The traced form of the function has no such argument. Leave it out, or apply its effect separately "
-        "(np.where for where=, astype for dtype=)."
+    """The error for an argument that can't be traced."""
+    return UnsupportedError(
+        f"{function} on traced values does not take {argument}=. The traced form of the function has no such argument. "
+        "Leave it out, or apply its effect separately (np.where for where=, astype for dtype=).",
+        user_location(),
     )
-    return UnsupportedError(f"{function} on traced values does not take {argument}=. {why}", user_location())
 
 
 def _accepted_keywords(handler: Callable[..., Any]) -> frozenset[str] | None:

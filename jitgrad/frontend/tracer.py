@@ -167,7 +167,7 @@ class Trace:
         if tracer.owner is self and tracer.scope.open:
             return tracer.value
         if tracer.concrete is not None:
-            return self.array(tracer.concrete)
+            return HOOKS["as_constant"](self, tracer)
         if not tracer.scope.open or tracer.owner.serial >= self.serial:
             raise leaked(tracer)
         outer = tracer.value
@@ -248,6 +248,11 @@ class Tracer(Operators, ArrayMethods):
     # -- attributes ---------------------------------------------------------------------------------------------
 
     @property
+    def __class__(self) -> Any:
+        """What ``isinstance`` goes by: an array is a ``np.ndarray``. ``type(x)`` is what it is."""
+        return np.ndarray if self.dims or self.boxed else type(self)
+
+    @property
     def type(self) -> TensorType:
         """Dtype and extents, as the IR has them."""
         return self.value.type
@@ -271,7 +276,7 @@ class Tracer(Operators, ArrayMethods):
     @shape.setter
     def shape(self, shape: Any) -> NoReturn:
         raise MutationError(
-            "x.shape = ... changes a traced array in place. Traced values are immutable. Use x = x.reshape(...).",
+            "x.shape = ... changes what a traced array is in place. Its shape is fixed. Use x = x.reshape(...).",
             user_location(),
         )
 
@@ -424,8 +429,8 @@ class Tracer(Operators, ArrayMethods):
         raise self._no_number(
             "converted to a NumPy array (np.array of it, assignment into a NumPy array, or a function that NumPy "
             "can't dispatch)",
-            "Use jitgrad.numpy for np.array and np.asarray, x.astype(np.float32) for np.float32(x), and "
-            "jg.set_at(x, index, v) for x[index] = v.",
+            "Use jitgrad.numpy for np.array and np.asarray, x.astype(np.float32) for np.float32(x), and make arrays "
+            "that are assigned into with np.zeros inside the traced function.",
         )
 
     def item(self, *args: Any) -> NoReturn:
