@@ -38,7 +38,7 @@ class Compiled:
     def __init__(self, graph: Graph, scalar_params: tuple[bool, ...] | None = None) -> None:
         self.notes: list[str] = []
         self.graph = optimise(graph, self.notes)
-        program = self._checked(lower(self.graph), "lowered")
+        program = self._checked(lower(self.graph, self.notes), "lowered")
         program = self._checked(fuse(program, self.notes), "fused")
         self.program = program
         self.executable = Executable(program, scalar_params)

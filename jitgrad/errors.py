@@ -60,6 +60,10 @@ class AxisError(IndexBoundsError, np.exceptions.AxisError):
     """An axis that an array does not have."""
 
 
+class OutOfMemoryError(JitgradError, MemoryError):
+    """There is no memory for an array whose size is known only when the program runs."""
+
+
 class LinAlgError(JitgradError, np.linalg.LinAlgError):
     """A matrix that is singular, or not positive definite. Raised when the compiled program runs."""
 

@@ -20,12 +20,13 @@ from llvmlite import ir
 
 from jitgrad.codegen.blas_threads import threads_for
 from jitgrad.codegen.libcalls import LIBRARY
-from jitgrad.codegen.llvm_scalar import I8, I64, ScalarEmitter, memory_type
+from jitgrad.codegen.llvm_scalar import I8, I32, I64, ScalarEmitter, memory_type
 from jitgrad.errors import CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
 from jitgrad.ir.location import Location
-from jitgrad.loopir.build import flatten_index
+from jitgrad.loopir.build import OUT_OF_MEMORY, flatten_index
 from jitgrad.loopir.nodes import (
+    Alloc,
     Assign,
     Block,
     Buffer,
@@ -81,6 +82,7 @@ class KernelEmitter:
         self.scalars = ScalarEmitter(self.b)
         self.env: dict[Term, Any] = {}
         self.locals: dict[Local, Any] = {}
+        self.slots: dict[Buffer, Any] = {}  # of the buffers in the heap that this kernel makes
         self.scopes: list[_Scope] = [_Scope()]
         self._reads: dict[Expr, frozenset[Any]] = {}
 
@@ -195,6 +197,8 @@ class KernelEmitter:
             self.b.position_at_end(self.function.append_basic_block("unreachable"))
         elif isinstance(s, LibCall):
             self.libcall(s)
+        elif isinstance(s, Alloc):
+            self.allocate(s.buffer)
         elif not isinstance(s, Comment):
             raise CompilationError(f"no LLVM for {s!r}")
 
@@ -290,6 +294,38 @@ class KernelEmitter:
         self.forget(t.root for t in s.outs)
 
 
+    def allocate(self, t: Buffer) -> None:
+        """Make room in the heap, unless what is there is large enough. The parameter of the buffer is a pair: the
+        address, and how many bytes there are."""
+        b, slot = self.b, self.slots[t]
+        wanted = b.mul(self.index(t.size), I64(t.dtype.itemsize), flags=("nsw",))
+        wanted = b.select(b.icmp_signed("<", wanted, I64(1)), I64(1), wanted)
+        start, size = (b.gep(slot, [I32(0), I32(k)], inbounds=True) for k in (0, 1))
+        with b.if_then(b.icmp_signed("<", b.load(size), wanted), likely=False):
+            b.call(_extern(b.module, "free", ir.VoidType(), I8.as_pointer()), [b.load(start)])
+            address = b.call(_extern(b.module, "malloc", I8.as_pointer(), I64), [wanted])
+            missing = b.icmp_unsigned("==", address, I8.as_pointer()(None))
+            b.store(address, start)
+            b.store(b.select(missing, I64(0), wanted), size)
+            with b.if_then(missing, likely=False):
+                b.ret(I64(OUT_OF_MEMORY))
+        self.pointers[t] = b.bitcast(b.load(start), memory_type(t.dtype).as_pointer())
+
+
+#: The address of a buffer in the heap, and its size in bytes.
+SLOT = ir.LiteralStructType([I8.as_pointer(), I64])
+
+
+def _extern(module: ir.Module, name: str, result: ir.Type, *args: ir.Type) -> ir.Function:
+    """A function of the C library."""
+    found = module.globals.get(name)
+    return ir.Function(module, ir.FunctionType(result, args), name) if found is None else found
+
+
+def in_heap(t: Buffer) -> bool:
+    return t.kind == "temp" and t.capacity is None
+
+
 class ProgramEmitter:
     """Emits a whole program into a module: one function a distinct top-level statement, and calls in order."""
 
@@ -304,7 +340,8 @@ class ProgramEmitter:
         if found is not None:
             self.shared += 1
             return found
-        pointer_types = [memory_type(t.dtype).as_pointer() for t in buffers]
+        made = {s.buffer for s in statements((stmt,)) if isinstance(s, Alloc)}
+        pointer_types = [(SLOT if t in made else memory_type(t.dtype)).as_pointer() for t in buffers]
         name = self.module.get_unique_name(f"{self.program.name}.kernel{len(self._functions)}")
         function = ir.Function(self.module, ir.FunctionType(I64, pointer_types), name)
         function.linkage = "internal"
@@ -314,6 +351,7 @@ class ProgramEmitter:
             argument.name = buffer.name
             argument.add_attribute("noalias")
         emitter = KernelEmitter(function, dict(zip(buffers, function.args, strict=True)))
+        emitter.slots = {t: emitter.pointers.pop(t) for t in buffers if t in made}
         emitter.block((stmt,))
         emitter.b.ret(I64(0))
         self._functions[key] = function
@@ -326,10 +364,16 @@ class ProgramEmitter:
         """
         status = b.alloca(I64, name="status")
         done = b.append_basic_block("program.end")
+        slots = {t: b.alloca(SLOT, name=t.name) for t in self.program.temporaries if in_heap(t)}
+        for slot in slots.values():
+            b.store(SLOT([I8.as_pointer()(None), I64(0)]), slot)
         for position, stmt in enumerate(called(self.program)):
             buffers = buffers_of(stmt)
             function = self.function_for(stmt, buffers)
-            args = [b.bitcast(pointer(t), memory_type(t.dtype).as_pointer()) for t in buffers]
+            args = [
+                self._argument(b, t, type.pointee, slots, pointer)
+                for t, type in zip(buffers, function.ftype.args, strict=True)
+            ]
             code = b.call(function, args)
             if may_fail(stmt):
                 b.store(b.or_(code, I64(position << _CODE_BITS)), status)
@@ -339,7 +383,19 @@ class ProgramEmitter:
         b.store(I64(0), status)
         b.branch(done)
         b.position_at_end(done)
+        for slot in slots.values():
+            address = b.load(b.gep(slot, [I32(0), I32(0)], inbounds=True))
+            b.call(_extern(self.module, "free", ir.VoidType(), I8.as_pointer()), [address])
         return b.load(status)
+
+    def _argument(
+        self, b: ir.IRBuilder, t: Buffer, type: ir.Type, slots: dict[Buffer, Any], pointer: Callable[[Buffer], Any]
+    ) -> Any:
+        """What a kernel is given for a buffer: its address, or the place for it."""
+        if type == SLOT:
+            return slots[t]
+        address = b.load(b.gep(slots[t], [I32(0), I32(0)], inbounds=True)) if t in slots else pointer(t)
+        return b.bitcast(address, type.as_pointer())
 
 
 def called(program: Program) -> Iterator[Stmt]:
@@ -357,7 +413,7 @@ def failure(program: Program, status: int) -> tuple[int, list[Location]]:
 
 def may_fail(stmt: Stmt) -> bool:
     """Whether a statement can end the program."""
-    if isinstance(stmt, (Fail, LibCall)):
+    if isinstance(stmt, (Fail, LibCall, Alloc)):
         return True
     if isinstance(stmt, (Loop, While, Block)):
         return any(map(may_fail, stmt.body))

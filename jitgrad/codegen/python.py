@@ -2,7 +2,8 @@
 
 It is what ``source()`` shows. Run by CPython it is the oracle for the compiled kernels; compiled by ``numba.njit`` it
 is a second backend for cross-checks. The rendered function takes every buffer as an array (arguments, constants,
-results, temporaries, in this order) and returns a status: 0, or a key of ``jitgrad.loopir.build.FAILURES``.
+results, temporaries, in this order) and returns a status: 0, or a key of ``jitgrad.loopir.build.FAILURES``. An array
+whose extents are not numbers is flat, and indexed by offset.
 
 Every value keeps its dtype: constants are written in it, and integers narrower than 64 bits go through functions that
 wrap around. A subexpression that is used more than once in a block gets a name, which holds until something that it
@@ -37,8 +38,9 @@ from jitgrad.codegen.python_expr import (
 from jitgrad.errors import ArgumentError, CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Sym, as_sym
 from jitgrad.ir.types import SHORT_NAMES, bool_
-from jitgrad.loopir.build import FAILURES
+from jitgrad.loopir.build import FAILURES, flatten_index
 from jitgrad.loopir.nodes import (
+    Alloc,
     Assign,
     Block,
     Buffer,
@@ -130,6 +132,7 @@ class _Renderer:
         name = self.names.fresh(self.program.name, "function")
         for t in parameters:
             self.buffers[t] = self.names.fresh(t.name, "buffer")
+        parameters = [t for t in parameters if t.capacity is not None]
         head = f"def {name}({', '.join(self.buffers[t] for t in parameters)}):"
         for kind, title in _KINDS.items():
             listed = [f"{self.buffers[t]}: {_type(t)}" for t in parameters if t.kind == kind]
@@ -144,7 +147,7 @@ class _Renderer:
         known: dict[tuple[Buffer, np.dtype, tuple[int, ...]], str] = {}
         for t in found:
             root = t.root
-            if (t.dtype, t.shape) == (root.dtype, root.shape):
+            if (t.dtype, t.shape) == (root.dtype, root.shape) or not root.is_static:
                 self.buffers[t] = self.buffers[root]
                 continue
             key = (root, t.dtype, t.shape)
@@ -209,7 +212,7 @@ class _Renderer:
         elif isinstance(s, Block):
             self.block(s.body)
         elif isinstance(s, Store):
-            target = f"{self.buffers[s.buffer]}[{self.subscript(s.index)}]"
+            target = f"{self.buffers[s.buffer]}[{self.subscript(_places(s.buffer, s.index))}]"
             self.update(target, s.buffer.dtype, s.mode, s.value)
         elif isinstance(s, Let):
             value = self.expr(s.value).text
@@ -223,6 +226,9 @@ class _Renderer:
         elif isinstance(s, Fail):
             reason = FAILURES[s.code][1] if s.code in FAILURES else "failed"
             self.line(f"return {s.code}  # {reason}")
+        elif isinstance(s, Alloc):
+            dtype = "np.bool_" if s.buffer.dtype == bool_ else f"np.{s.buffer.dtype.name}"
+            self.line(f"{self.buffers[s.buffer]} = np.empty({self.dim(s.buffer.size).text}, {dtype})")
         elif isinstance(s, Comment):
             self.lines += [f"{'    ' * self.depth}# {text}" for text in s.text.splitlines()]
         else:
@@ -364,7 +370,7 @@ class _Renderer:
             return Text(self.variables[s] if s.payload is None else f"int({texts[s.payload].text})")
 
         if isinstance(e, Load):
-            subscript = ", ".join(index_text(k, symbol).text for k in e.index) or "()"
+            subscript = ", ".join(index_text(k, symbol).text for k in _places(e.buffer, e.index)) or "()"
             return Text(f"{self.buffers[e.buffer]}[{subscript}]")
         if isinstance(e, Index):
             return Text(f"np.int64({index_text(e.index, symbol).text})")
@@ -381,12 +387,18 @@ class _Renderer:
         return f"{self.buffers[e.buffer]}_{''.join(digits) if digits else 'value'}"
 
 
+def _places(t: Buffer, index: Sequence[Dim]) -> Sequence[Dim]:
+    """What an access is written with: an offset where the array is flat."""
+    return index if t.root.is_static else (flatten_index(t.shape, index),)
+
+
 def _is_name(t: Text) -> bool:
     return t.text.isidentifier()
 
 
 def _type(t: Buffer) -> str:
-    return f"{SHORT_NAMES[t.dtype]}[{','.join(map(str, t.shape))}]"
+    extents = t.shape if t.is_static else (t.capacity,)
+    return f"{SHORT_NAMES[t.dtype]}[{','.join(map(str, extents))}]"
 
 
 def _tuple_body(items: str) -> str:
@@ -502,9 +514,11 @@ def _checked(program: Program, arrays: Sequence[Any]) -> Iterator[np.ndarray]:
 
 def _garbage(t: Buffer) -> np.ndarray:
     """Storage that has not been written: NaN or -86, so that reading it is noticed."""
+    shape = t.shape if t.is_static else (t.capacity,)
     if t.dtype.kind == "f":
-        return np.full(t.shape, np.nan, t.dtype)
-    return np.frombuffer(bytearray(b"\x01" if t.dtype == bool_ else b"\xaa") * t.nbytes, t.dtype).reshape(t.shape)
+        return np.full(shape, np.nan, t.dtype)  # pyright: ignore[reportArgumentType]
+    fill = bytearray(b"\x01" if t.dtype == bool_ else b"\xaa") * t.nbytes
+    return np.frombuffer(fill, t.dtype).reshape(shape)  # pyright: ignore[reportArgumentType]
 
 
 def _as_result(array: np.ndarray, t: Buffer) -> np.ndarray:

@@ -1,13 +1,12 @@
-"""Buffer placement: which copies can go, and where every temporary lies in the arena."""
+"""Buffer placement: where every temporary lies in the arena."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from jitgrad.ir.index import Sym, as_sym
-from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import Buffer, Load, Loop, Program, Stmt, Store
-from jitgrad.loopir.walk import buffers_of, read_roots, written_roots
+from jitgrad.loopir.walk import buffers_of
 
 _ALIGNMENT = 64
 
@@ -23,14 +22,15 @@ class Placement(NamedTuple):
 def place(program: Program) -> Placement:
     """Give every temporary a place in one arena.
 
-    Two temporaries share bytes only if their lifetimes, counted in top-level statements, do not meet. Larger ones are
+    Two temporaries share bytes only if their lifetimes, counted in top-level statements, do not meet: what a loop's
+    body uses lives for the whole loop. Buffers in the heap have no place. Larger ones are
     placed first, each at the lowest offset that is free for its whole lifetime.
     """
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
     for k, s in enumerate(program.body):
         for t in buffers_of(s):
-            if t.kind == "temp":
+            if t.kind == "temp" and t.capacity is not None:
                 first.setdefault(t, k)
                 last[t] = k
     offsets: dict[Buffer, int] = {}
@@ -84,42 +84,3 @@ def copy_of(stmt: Stmt) -> tuple[Buffer, Buffer] | None:
     target, source = found[0].buffer, found[0].value.buffer
     same = target.shape == source.shape and found[0].value.index == found[0].index
     return (target, source) if same else None
-
-
-def elide_copies(program: Program, notes: list[str] | None = None) -> Program:
-    """Let an updated array take the storage of the one it was copied from.
-
-    ``b.copy(t)`` starts a buffer that is then stored into. Where ``t`` is a temporary that is not read after the copy,
-    both are one buffer and the copy goes. Every copy that remains is reported with its reason.
-    """
-    body: list[Stmt | None] = list(program.body)
-    uses = [(read_roots((s,)), written_roots((s,))) for s in program.body]
-    merged: dict[Buffer, Buffer] = {}
-
-    def resolve(t: Buffer) -> Buffer:
-        while t in merged:
-            t = merged[t]
-        return t
-
-    for k, s in enumerate(program.body):
-        pair = copy_of(s)
-        if pair is None:
-            continue
-        target, source = pair[0].root, resolve(pair[1].root)
-        if target is source or pair[0] is not target:
-            continue
-        later = [set(map(resolve, r | w)) for r, w in uses[k + 1 :]]
-        if source.kind != "temp":
-            reason = "it is an argument, a constant or a result"
-        elif any(source in u for u in later):
-            reason = "its old value is read later"
-        else:
-            # `source` becomes an alias of `target`; the aliases of `source` follow, because roots are found by chain.
-            merged[source] = target
-            source.base = target
-            body[k] = None
-            continue
-        if notes is not None:
-            where = f" ({target.loc.short()})" if target.loc else ""
-            notes.append(f"copy of {source.name} into {target.name}{where}: {reason}")
-    return with_body(program, [s for s in body if s is not None])

@@ -1,23 +1,24 @@
 """The builder of Loop IR, which every op's ``lower`` writes through.
 
 A lowering rule is a closure over indices; the result is data. ``b.pointwise`` and ``b.reduce`` cover most ops; the
-statement-level methods (``loop``, ``store``, ``let``, ...) cover the rest. Every result is a fresh buffer: fusion
-decides later which buffers remain.
+statement-level methods (``loop``, ``store``, ``let``, ...) cover the rest. Every result is a fresh buffer, except for
+:meth:`LoopBuilder.copy` of an array that nobody reads later: fusion decides which buffers remain.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import IndexBoundsError, JitgradError, LinAlgError
+from jitgrad.errors import IndexBoundsError, JitgradError, LinAlgError, OutOfMemoryError
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, floordiv, mod, mul
 from jitgrad.ir.location import Location
-from jitgrad.ir.types import bool_
+from jitgrad.ir.types import bool_, broadcast_shapes
 from jitgrad.loopir.nodes import (
+    Alloc,
     Assign,
     Block,
     Buffer,
@@ -46,7 +47,9 @@ FAILURES: dict[int, tuple[type[JitgradError], str]] = {
     2: (LinAlgError, "Singular matrix"),
     3: (LinAlgError, "Matrix is not positive definite"),
     4: (LinAlgError, "LAPACK reported an invalid argument"),
+    5: (OutOfMemoryError, "there is no memory for an array whose size depends on the arguments"),
 }
+OUT_OF_MEMORY = 5
 
 #: How a reduction combines, and what it starts from.
 IDENTITIES: dict[str, Callable[[np.dtype], Any]] = {
@@ -59,7 +62,7 @@ IDENTITIES: dict[str, Callable[[np.dtype], Any]] = {
 }
 
 
-def flatten_index(shape: Sequence[int], index: Sequence[Dim]) -> Dim:
+def flatten_index(shape: Sequence[Dim], index: Sequence[Dim]) -> Dim:
     """The row-major offset of an element."""
     offset: Dim = 0
     for extent, e in zip(shape, index, strict=True):
@@ -78,6 +81,19 @@ def unflatten_index(shape: Sequence[int], offset: Dim) -> tuple[Dim, ...]:
     return (offset, *reversed(result)) if shape else ()
 
 
+def reshaped_index(new: Sequence[Dim], old: Sequence[Dim], index: Sequence[Dim]) -> tuple[Dim, ...] | None:
+    """The index in an array of shape ``new`` of the element that has ``index`` where the same storage has the shape
+    ``old``; None where extents that are not numbers stand in the way."""
+    if tuple(new) == tuple(old):
+        return tuple(index)
+    if all(isinstance(n, int) for n in (*new, *old)):
+        return unflatten_index(new, flatten_index(old, index))  # pyright: ignore[reportArgumentType]
+    if [n for n in new if n != 1] != [n for n in old if n != 1]:
+        return None
+    rest = iter([e for n, e in zip(old, index, strict=True) if n != 1])
+    return tuple(0 if n == 1 else next(rest) for n in new)
+
+
 class Tensor:
     """A lowered value, as a lowering rule sees it: index it to get a scalar expression."""
 
@@ -87,7 +103,7 @@ class Tensor:
         self.buffer = buffer
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[Dim, ...]:
         return self.buffer.shape
 
     @property
@@ -116,10 +132,17 @@ class LoopBuilder:
 
     def __init__(self) -> None:
         self._stack: list[list[Stmt]] = [[]]
+        self._kernel = False
+        self._count = 0
+        self._blocks = [0]  # a number for each list on the stack
+        self._writes: dict[Buffer, int] = {}  # how many statements so far write into a root
         self._counts: dict[str, int] = {}
         self._variables: dict[tuple[int, Dim], Sym] = {}
         self.loc: Location | None = None
         self.hint: str | None = None  # the user's name for the value that is being lowered
+        #: Why the storage of a buffer may not be taken over by a copy of it; None if it may. Set by the lowering.
+        self.keeps: Callable[[Buffer, Buffer | None], str | None] = lambda *_: "it is needed later"
+        self.notes: list[str] = []
 
     @property
     def body(self) -> tuple[Stmt, ...]:
@@ -127,15 +150,28 @@ class LoopBuilder:
         assert len(self._stack) == 1
         return tuple(self._stack[0])
 
+    @property
+    def depth(self) -> int:
+        """How many loops and branches are around; 0 at top level."""
+        return len(self._stack) - 1
+
+    @property
+    def in_kernel(self) -> bool:
+        """Whether the next statement will be part of a kernel, and so may use locals."""
+        return self._kernel or self.depth > 0
+
     @contextlib.contextmanager
     def kernel(self) -> Iterator[None]:
         """Keep the top-level statements emitted inside together if they share locals."""
+        if self.in_kernel:
+            yield
+            return
         outer = self._stack[0]
-        self._stack[0] = []
+        self._stack[0], self._kernel = [], True
         try:
             yield
         finally:
-            inner, self._stack[0] = self._stack[0], outer
+            inner, self._stack[0], self._kernel = self._stack[0], outer, False
         if any(isinstance(s, Let) for s in inner):
             outer.append(Block(tuple(inner)))
         else:
@@ -157,15 +193,18 @@ class LoopBuilder:
 
     # Values
 
-    def empty(self, shape: Sequence[int], dtype: np.dtype) -> Tensor:
+    def empty(self, shape: Sequence[Dim], dtype: np.dtype) -> Tensor:
         """A new buffer, not yet written."""
-        return Tensor(Buffer(self._unique(self.hint or "t"), dtype, tuple(shape), loc=self.loc))
+        new = Buffer(self._unique(self.hint or "t"), dtype, tuple(shape), loc=self.loc)
+        if new.capacity is None:
+            self.emit(Alloc(new))
+        return Tensor(new)
 
     def constant(self, data: np.ndarray) -> Tensor:
         """A read-only buffer with these values."""
         return Tensor(Buffer(self._unique("c"), data.dtype, data.shape, "const", data=data, loc=self.loc))
 
-    def reshape(self, t: Tensor, shape: Sequence[int]) -> Tensor:
+    def reshape(self, t: Tensor, shape: Sequence[Dim]) -> Tensor:
         """The same storage with another shape of the same size: no copy."""
         b = t.buffer
         if b.shape == tuple(shape):
@@ -187,13 +226,13 @@ class LoopBuilder:
         """An index as an int64 scalar."""
         return Index(e)
 
-    def dynamic(self, e: Expr, extent: int) -> Dim:
+    def dynamic(self, e: Expr, extent: Dim) -> Dim:
         """An int64 scalar as an index; the caller knows that it lies in ``[0, extent)``."""
         return dynamic(e, extent)
 
     # Whole-array forms
 
-    def pointwise(self, shape: Sequence[int], dtype: np.dtype, fn: Callable[..., Expr]) -> Tensor:
+    def pointwise(self, shape: Sequence[Dim], dtype: np.dtype, fn: Callable[..., Expr]) -> Tensor:
         """``out[i, j, ...] = fn(i, j, ...)`` for every index."""
         out = self.empty(shape, dtype)
         with self.loops(out.shape) as index:
@@ -202,13 +241,13 @@ class LoopBuilder:
 
     def elementwise(self, op: str, *tensors: Tensor, dtype: np.dtype | None = None) -> Tensor:
         """A scalar function of broadcast operands."""
-        shape = np.broadcast_shapes(*(t.shape for t in tensors))
+        shape = broadcast_shapes(*(t.shape for t in tensors))
         probe = scalar(op, *(Const(0, t.dtype) for t in tensors), dtype=dtype)
         return self.pointwise(shape, probe.dtype, lambda *i: scalar(op, *(t.at(i) for t in tensors), dtype=probe.dtype))
 
     def reduce(
         self,
-        shape: Sequence[int],
+        shape: Sequence[Dim],
         axes: Sequence[int],
         mode: str,
         dtype: np.dtype,
@@ -241,49 +280,74 @@ class LoopBuilder:
             self.store(out, target, acc, mode if in_memory else "=")
         return out
 
-    def copy(self, t: Tensor) -> Tensor:
-        """A buffer of its own that starts as a copy of ``t`` and may be stored into afterwards.
-
-        Buffer placement drops the copy where ``t`` is not read again later.
+    def copy(self, t: Tensor, of: Tensor | None = None) -> Tensor:
+        """A tensor that starts as a copy of ``t`` and may be stored into afterwards: ``t`` itself where nobody reads
+        it later, else a new buffer. ``of`` is what ``t`` was computed from, where ``t`` is shared by all that use that.
         """
-        return self.pointwise(t.shape, t.dtype, lambda *i: t[i])
+        reason = self.keeps(t.buffer.root, None if of is None else of.buffer.root)
+        if reason is None:
+            return t
+        if not reason:  # nobody has written it
+            return self.empty(t.shape, t.dtype)
+        out = self.pointwise(t.shape, t.dtype, lambda *i: t[i])
+        self.note_copy(t.buffer, out.buffer, reason)
+        return out
+
+    def note_copy(self, source: Buffer, target: Buffer, reason: str) -> None:
+        """Tell the user of a whole array that is copied."""
+        if target.size == 1:
+            return
+        where = f" ({self.loc.short()})" if self.loc else ""
+        self.notes.append(f"copy of {source.name} into {target.name}{where}: {reason}")
 
     # Statements
 
     def emit(self, stmt: Stmt) -> None:
         self._stack[-1].append(stmt)
+        for t in (stmt.buffer,) if isinstance(stmt, Store) else stmt.outs if isinstance(stmt, LibCall) else ():
+            self._writes[t.root] = self._writes.get(t.root, 0) + 1
+
+    def state(self, t: Tensor) -> Hashable:
+        """Equal for a tensor at two places of one block where it has the same contents."""
+        return t.buffer, self._writes.get(t.buffer.root, 0), self._blocks[-1]
 
     @contextlib.contextmanager
-    def loop(self, hi: Dim, lo: Dim = 0, step: int = 1, name: str = "i") -> Iterator[IndexExpr]:
-        """``for i in range(lo, hi, step)``; a negative step counts down from ``lo`` while ``i > hi``."""
-        var = self._variable(lo, hi, step, name)
-        self._stack.append([])
+    def collect(self) -> Iterator[list[Stmt]]:
+        """A list that the statements emitted inside go to, instead of into the program."""
+        stmts: list[Stmt] = []
+        self._stack.append(stmts)
+        self._count += 1
+        self._blocks.append(self._count)
         try:
-            yield expr(var)
+            yield stmts
         finally:
-            body = tuple(self._stack.pop())
-        self.emit(Loop(var, lo, hi, body, step))
+            self._stack.pop()
+            self._blocks.pop()
 
-    def _variable(self, lo: Dim, hi: Dim, step: int, name: str) -> Sym:
-        """A loop variable with its bounds.
+    @contextlib.contextmanager
+    def loop(self, hi: Dim, lo: Dim = 0, step: int = 1, name: str = "i", fresh: bool = False) -> Iterator[IndexExpr]:
+        """``for i in range(lo, hi, step)``; a negative step counts down from ``lo`` while ``i > hi``.
+
+        ``fresh`` asks for a variable of its own (see :meth:`_variable`).
+        """
+        var = self._variable(lo, hi, step, name, fresh)
+        with self.collect() as body:
+            yield expr(var)
+        self.emit(Loop(var, lo, hi, tuple(body), step))
+
+    def _variable(self, lo: Dim, hi: Dim, step: int, name: str, fresh: bool) -> Sym:
+        """A loop variable with its limits.
 
         Plain loops ``for i in range(n)`` at one depth share one variable an extent, so that expressions over the same
         index space are the same objects, and fusing two nests renames nothing.
         """
-        plain = lo == 0 and step == 1 and isinstance(hi, int)
+        plain = lo == 0 and step == 1 and not fresh
         key = (len(self._stack), hi)
         if plain and key in self._variables:
             return self._variables[key]
-        ends = [e.bounds if isinstance(e, IndexExpr) else (e, e) for e in (lo, hi)]
-        lows, highs = [a for a, _ in ends], [b for _, b in ends]
-        low = None if None in lows else min(lows)  # pyright: ignore[reportArgumentType]
-        high = None if None in highs else max(highs)  # pyright: ignore[reportArgumentType]
-        if step > 0 and high is not None:
-            high -= 1
-        if step < 0 and low is not None:
-            low += 1
-        if low is not None and high is not None and high < low:
-            high = low  # an empty loop: the bounds must still be an interval
+        low, high = (lo, add(hi, -1)) if step > 0 else (add(hi, 1), lo)
+        if isinstance(low, int) and isinstance(high, int) and high < low:
+            high = low  # an empty loop: the limits must still be an interval
         var = Sym(self._unique(name), low, high)
         if plain:
             self._variables[key] = var
@@ -312,27 +376,28 @@ class LoopBuilder:
     @contextlib.contextmanager
     def when(self, cond: Expr) -> Iterator[None]:
         """``if cond:``"""
-        self._stack.append([])
-        try:
+        with self.collect() as body:
             yield
-        finally:
-            body = tuple(self._stack.pop())
-        self.emit(If(cond, body))
+        self.emit(If(cond, tuple(body)))
 
     @contextlib.contextmanager
     def repeat(self, cond: Expr) -> Iterator[None]:
         """``while cond:`` with a condition over locals and loads, evaluated anew each time."""
-        self._stack.append([])
-        try:
+        with self.collect() as body:
             yield
-        finally:
-            body = tuple(self._stack.pop())
-        self.emit(While(cond, body))
+        self.emit(While(cond, tuple(body)))
 
     def fail_unless(self, ok: Expr, code: int) -> None:
         """End the program with status ``code`` (see :data:`FAILURES`) where ``ok`` is False."""
         with self.when(~ok):
             self.emit(Fail(code, self.loc))
+
+    @contextlib.contextmanager
+    def require(self, ok: Expr, code: int) -> Iterator[None]:
+        """What is emitted inside runs where ``ok`` is True; else the program ends with status ``code``."""
+        with self.collect() as body:
+            yield
+        self.emit(If(ok, tuple(body), (Fail(code, self.loc),)))
 
     def libcall(self, fn: str, outs: Sequence[Tensor], ins: Sequence[Tensor], **static: Any) -> None:
         """Call a library function on whole buffers; see ``jitgrad.codegen.libcalls``."""

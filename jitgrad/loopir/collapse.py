@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from jitgrad.ir.index import Dim, Sym, coefficients, expr, substitute
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import Buffer, Expr, Index, Load, Loop, Program, Stmt, Store, payloads, rewrite
-from jitgrad.loopir.walk import expressions, rebuild, statements, subexpressions
+from jitgrad.loopir.walk import expressions, rebuild, statements, subexpressions, with_lists
 
 
 def collapse(program: Program) -> Program:
@@ -19,13 +17,15 @@ def collapse(program: Program) -> Program:
     return with_body(program, (_collapse(s, flat, variables) for s in program.body))
 
 
-def _collapse(s: Stmt, flat: dict[Buffer, Buffer], variables: dict[tuple[Sym, Sym], Sym]) -> Stmt:
-    body = getattr(s, "body", None)
-    if body is None:
-        return s
+def _collapse_all(
+    body: tuple[Stmt, ...], flat: dict[Buffer, Buffer], variables: dict[tuple[Sym, Sym], Sym]
+) -> tuple[Stmt, ...]:
     new = tuple(_collapse(x, flat, variables) for x in body)
-    if new != body:
-        s = dataclasses.replace(s, body=new)  # pyright: ignore[reportArgumentType]
+    return body if all(a is b for a, b in zip(new, body, strict=True)) else new
+
+
+def _collapse(s: Stmt, flat: dict[Buffer, Buffer], variables: dict[tuple[Sym, Sym], Sym]) -> Stmt:
+    s = with_lists(s, lambda body: _collapse_all(body, flat, variables))
     if not isinstance(s, Loop) or len(s.body) != 1:
         return s
     (inner,) = s.body

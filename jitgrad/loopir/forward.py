@@ -4,13 +4,15 @@ that live within one iteration."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from jitgrad.ir.index import Dim, as_sym
-from jitgrad.loopir.build import flatten_index, unflatten_index
+from jitgrad.loopir.build import flatten_index
+from jitgrad.loopir.deps import never_equal, root_index
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     MAX_DEPTH,
+    Alloc,
     Assign,
     Block,
     Buffer,
@@ -22,6 +24,7 @@ from jitgrad.loopir.nodes import (
     Local,
     Loop,
     Program,
+    Scalar,
     Stmt,
     Store,
     While,
@@ -29,7 +32,16 @@ from jitgrad.loopir.nodes import (
     rewrite,
     substitute_index,
 )
-from jitgrad.loopir.walk import expressions, loads, read_roots, rebuild, statements, subexpressions, written
+from jitgrad.loopir.walk import (
+    expressions,
+    loads,
+    read_roots,
+    rebuild,
+    statements,
+    subexpressions,
+    with_lists,
+    written,
+)
 
 Key = tuple[Buffer, Dim]
 
@@ -43,31 +55,66 @@ class _Known:
 
     def __init__(self) -> None:
         self.values: dict[Key, Expr] = {}
-        self.sources: dict[Key, frozenset[object]] = {}
+        self.sources: dict[Key, frozenset[Load | Local]] = {}
+        self.keys: dict[Buffer | Local, set[Key]] = {}  # what to look at when one of these is written
 
     def copy(self) -> _Known:
         new = _Known()
         new.values, new.sources = dict(self.values), dict(self.sources)
+        new.keys = {t: set(keys) for t, keys in self.keys.items()}
         return new
 
-    def forget(self, changed: set[object]) -> None:
-        for key in [k for k in self.values if k[0] in changed or self.sources[k] & changed]:
-            del self.values[key], self.sources[key]
+    def inside(self) -> _Known:
+        """What is known inside a loop. A number that takes computing stays one that was computed before."""
+        new = self.copy()
+        for key in [k for k, v in self.values.items() if isinstance(v, Scalar) and k[0].size == 1]:
+            new._drop(key)
+        return new
+
+    def forget(self, changed: Iterable[Buffer | Local], offset: Dim | None = None) -> None:
+        """Drop what depends on anything in ``changed``. With an offset only that element of the buffer is written."""
+        for thing in changed:
+            for key in self.keys.get(thing, frozenset()) - self._kept(thing, offset):
+                self._drop(key)
+
+    def _kept(self, thing: Buffer | Local, offset: Dim | None) -> set[Key]:
+        if offset is None:
+            return set()
+        return {
+            key
+            for key in self.keys.get(thing, ())
+            if all(
+                never_equal((at,), (offset,))
+                for at in (
+                    *((key[1],) if key[0] is thing else ()),
+                    *(_key(e.buffer, e.index)[1] for e in self.sources[key] if isinstance(e, Load) and e.buffer.root is thing),
+                )
+            )
+        }
+
+    def _drop(self, key: Key) -> None:
+        del self.values[key]
+        for thing in self._things(key, self.sources.pop(key)):
+            self.keys[thing].discard(key)
+
+    def _things(self, key: Key, sources: Iterable[Load | Local]) -> set[Buffer | Local]:
+        return {key[0], *(e.buffer.root if isinstance(e, Load) else e for e in sources)}
 
     def learn(self, key: Key, value: Expr) -> None:
-        parts = list(subexpressions((value,)))
+        parts = subexpressions((value, *payloads(key[1])))
+        sources = frozenset(p for p in parts if isinstance(p, (Load, Local)))
         self.values[key] = value
-        self.sources[key] = frozenset(
-            p.buffer.root if isinstance(p, Load) else p for p in parts if isinstance(p, (Load, Local))
-        )
+        self.sources[key] = sources
+        for thing in self._things(key, sources):
+            self.keys.setdefault(thing, set()).add(key)
 
 
 def forward(program: Program) -> Program:
     """Replace loads of elements that were stored earlier in the same iteration by the stored value, then drop stores
     to temporaries that nothing reads.
 
-    A known value ends when its element, or anything that it was computed from, may be written. A store to another
-    element of the same buffer ends all that is known of that buffer: the two indices may be equal.
+    A known value ends when its element, or anything that it was computed from, may be written: also by a store to
+    another index of the same buffer, unless the two are surely different.
     """
     return drop_dead_stores(with_body(program, (_forward(s, _Known()) for s in program.body)))
 
@@ -87,7 +134,7 @@ def _forward(s: Stmt, known: _Known) -> Stmt:
         return Block(_forward_all(s.body, known))
     if isinstance(s, (Loop, While)):
         known.forget(written(s.body))
-        inner = _forward_all(s.body, known.copy())
+        inner = _forward_all(s.body, known.inside())
         if isinstance(s, While):
             return While(s.cond, inner)
         return dataclasses.replace(s, body=inner)
@@ -98,14 +145,19 @@ def _forward(s: Stmt, known: _Known) -> Stmt:
         return new
     new = rebuild(s, lambda e: _apply(e, known))
     if isinstance(new, Store):
-        known.forget({new.buffer.root})
-        if new.mode == "=":
-            known.learn(_key(new.buffer, new.index), new.value)
+        key = _key(new.buffer, new.index)
+        known.forget((new.buffer.root,), key[1])
+        if new.mode == "=" and not _reads(new.value, key):
+            known.learn(key, new.value)
     else:
         known.forget(written((new,)))
-        if isinstance(new, LibCall):
-            known.forget({t.root for t in new.outs})
     return new
+
+
+def _reads(value: Expr, key: Key) -> bool:
+    """Whether a value may read the element that it is stored into."""
+    own = (p for p in subexpressions((value,)) if isinstance(p, Load) and p.buffer.root is key[0])
+    return any(not never_equal((_key(p.buffer, p.index)[1],), (key[1],)) for p in own)
 
 
 def _forward_all(stmts: Iterable[Stmt], known: _Known) -> tuple[Stmt, ...]:
@@ -129,7 +181,7 @@ def drop_dead_stores(program: Program) -> Program:
     while True:
         alive = {
             *(e.buffer.root for e in loads(body)),
-            *(t.root for s in statements(body) if isinstance(s, LibCall) for t in s.ins),
+            *(t.root for s in statements(body) if isinstance(s, LibCall) for t in s.ins + s.outs),
         }
         used = _used_locals(body)
         new = _prune_all(body, alive, used)
@@ -164,6 +216,8 @@ def _prune(s: Stmt, alive: set[Buffer], used: set[Expr]) -> Stmt | None:
         return s if (then, orelse) == (s.then, s.orelse) else If(s.cond, then, orelse)
     if isinstance(s, (Let, Assign)):
         return s if s.local in used else None
+    if isinstance(s, Alloc):
+        return s if s.buffer in alive else None
     return s
 
 
@@ -173,39 +227,35 @@ def contract(program: Program) -> Program:
     Such an element lives within one iteration of that loop, so all iterations can use one slice. Repeated for inner
     loops, a matrix that was needed one row at a time becomes a row, which stays in cache.
     """
+    return with_body(program, _contract_all(program.body, frozenset(program.results)))
+
+
+def _contract_all(body: tuple[Stmt, ...], outside: Set[Buffer]) -> tuple[Stmt, ...]:
+    """A list of statements; buffers in ``outside`` are used elsewhere as well."""
     homes: dict[Buffer, int] = {}
-    outside: set[Buffer] = set(program.results)
-    for k, s in enumerate(program.body):
-        for t in (x for x in (read_roots((s,)) | written((s,))) if isinstance(x, Buffer)):
+    shared: set[Buffer] = set()
+    for k, s in enumerate(body):
+        for t in _buffers(s):
             if homes.setdefault(t, k) != k:
-                outside.add(t)
-    return with_body(program, (_contract(s, outside) for s in program.body))
+                shared.add(t)
+    outside = outside | shared
+    new = tuple(_contract(s, outside) for s in body)
+    return body if all(a is b for a, b in zip(new, body, strict=True)) else new
 
 
-def _contract(s: Stmt, outside: set[Buffer]) -> Stmt:
-    if isinstance(s, Block):
-        loops = [x for x in s.body if isinstance(x, Loop)]
-        touched = [_buffers(x) for x in s.body]
-        body = []
-        for k, x in enumerate(s.body):
-            others = set().union(*(t for j, t in enumerate(touched) if j != k))
-            body.append(_contract(x, outside | others) if x in loops else x)
-        return Block(tuple(body))
-    if not isinstance(s, Loop):
-        return s
-    shrunk: dict[Buffer, Buffer] = {}
-    for t in _buffers(s):
-        if t.kind == "temp" and t not in outside and t.shape and _only_at(s, t):
-            shrunk[t] = Buffer(t.name, t.dtype, t.shape[1:], loc=t.loc)
-    if shrunk:
-        s = _shrink(s, shrunk)
-        assert isinstance(s, Loop)
-    touched = [_buffers(x) for x in s.body]
-    body = []
-    for k, x in enumerate(s.body):
-        others = set().union(*(t for j, t in enumerate(touched) if j != k))
-        body.append(_contract(x, outside | others) if isinstance(x, Loop) else x)
-    return dataclasses.replace(s, body=tuple(body))
+def _contract(s: Stmt, outside: Set[Buffer]) -> Stmt:
+    if isinstance(s, Loop):
+        shrunk: dict[Buffer, Buffer] = {}
+        for t in _buffers(s):
+            if t.kind == "temp" and t.capacity is not None and t not in outside and t.shape and _only_at(s, t):
+                shrunk[t] = Buffer(t.name, t.dtype, t.shape[1:], loc=t.loc)
+        if shrunk:
+            s = _shrink(s, shrunk)
+    if isinstance(s, If):
+        # What both branches use is looked at in neither.
+        both = set().union(*(_buffers(x) for x in s.then)) & set().union(*(_buffers(x) for x in s.orelse))
+        outside = outside | both
+    return with_lists(s, lambda body: _contract_all(body, outside))
 
 
 def _buffers(s: Stmt) -> set[Buffer]:
@@ -218,20 +268,21 @@ def _only_at(loop: Loop, t: Buffer) -> bool:
         if isinstance(s, LibCall) and any(b.root is t for b in s.outs + s.ins):
             return False
         if isinstance(s, Store) and s.buffer.root is t:
-            index = _root_index(s.buffer, s.index)
+            index = root_index(s.buffer, s.index)
             if not index or as_sym(index[0]) is not loop.var:
                 return False
     for e in loads((loop,)):
         if e.buffer.root is t:
-            index = _root_index(e.buffer, e.index)
+            index = root_index(e.buffer, e.index)
             if not index or as_sym(index[0]) is not loop.var:
                 return False
     return True
 
 
-def _root_index(buffer: Buffer, index: Sequence[Dim]) -> tuple[Dim, ...]:
-    root = buffer.root
-    return tuple(index) if root is buffer else unflatten_index(root.shape, flatten_index(buffer.shape, index))
+def _known_root_index(buffer: Buffer, index: Sequence[Dim]) -> tuple[Dim, ...]:
+    found = root_index(buffer, index)
+    assert found is not None, buffer  # looked at by _only_at
+    return found
 
 
 def _shrink(s: Stmt, shrunk: dict[Buffer, Buffer]) -> Stmt:
@@ -244,7 +295,7 @@ def _shrink(s: Stmt, shrunk: dict[Buffer, Buffer]) -> Stmt:
         hits: dict[Expr, Expr] = {}
         for p in subexpressions((e,)):
             if isinstance(p, Load) and p.buffer.root in shrunk:
-                index = tuple(substitute_index(i, {}, hits) for i in _root_index(p.buffer, p.index))
+                index = tuple(substitute_index(i, {}, hits) for i in _known_root_index(p.buffer, p.index))
                 hits[p] = Load(shrunk[p.buffer.root], index[1:])
         done[e] = rewrite(e, {}, dict(hits)) if hits else e
         return done[e]
@@ -256,6 +307,6 @@ def _shrink(s: Stmt, shrunk: dict[Buffer, Buffer]) -> Stmt:
             x = dataclasses.replace(x, index=tuple(substitute_index(i, {}, memo) for i in x.index))
         if x.buffer.root not in shrunk:
             return x
-        return Store(shrunk[x.buffer.root], _root_index(x.buffer, x.index)[1:], x.value, x.mode)
+        return Store(shrunk[x.buffer.root], _known_root_index(x.buffer, x.index)[1:], x.value, x.mode)
 
     return rebuild(s, visit, store)

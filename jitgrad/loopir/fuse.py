@@ -6,49 +6,61 @@ The steps, each a function:
    uses costs less than storing and loading them.
 2. ``merge`` (in ``jitgrad.loopir.merge``): nests of equal extents become one where no iteration of the later one needs
    what another iteration of the earlier one writes.
-3. ``elide_copies`` (in ``jitgrad.loopir.buffers``): an array that is updated takes the place of the one it was
-   copied from.
-4. ``forward`` and ``contract`` (in ``jitgrad.loopir.forward``): values stored and loaded again in the same iteration
+3. ``forward`` and ``contract`` (in ``jitgrad.loopir.forward``): values stored and loaded again in the same iteration
    stay in registers, stores that nobody reads go, and temporaries that live within one iteration lose that axis.
-5. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
+4. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
+5. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
 
-Every refusal has a reason, which is put into ``notes``.
+Each works on the program's statements, then in the same way on those of every loop and branch. Every refusal has a reason, which is put into ``notes``.
 """
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from jitgrad.ir.index import Dim, IndexExpr, Sym, as_sym, substitute
-from jitgrad.loopir.buffers import elide_copies, whole_store
-from jitgrad.loopir.build import flatten_index, unflatten_index
+from jitgrad.ir.index import Dim, Sym, add, as_sym, interval, mul
+from jitgrad.loopir.buffers import whole_store
+from jitgrad.loopir.build import reshaped_index
 from jitgrad.loopir.collapse import collapse
+from jitgrad.loopir.deps import MANY, Access, accesses, may_come_later, root_index
 from jitgrad.loopir.forward import contract, forward
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.merge import merge
 from jitgrad.loopir.nodes import (
     MAX_DEPTH,
     PREDICATES,
+    Alloc,
     Buffer,
     Expr,
     Index,
     LibCall,
     Load,
+    Local,
     Loop,
     Program,
     Scalar,
     Stmt,
     Store,
-    dynamic,
+    While,
+    map_payloads,
+    payloads,
     rewrite,
+    substitute_index,
 )
+from jitgrad.loopir.registers import promote
 from jitgrad.loopir.walk import (
     expressions,
+    lists_of,
     rebuild,
     statements,
     subexpressions,
+    with_lists,
+    written,
     written_roots,
 )
 
@@ -86,6 +98,8 @@ _CHEAP = PREDICATES | {
 }
 #: A store and a load of one element cost about as much as this many operations.
 MEMORY_COST = 4
+#: How often a loop runs of which nothing is known.
+USUAL_TRIPS = 64.0
 
 
 def fuse(program: Program, notes: list[str] | None = None) -> Program:
@@ -93,11 +107,11 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     notes = [] if notes is None else notes
     program = inline(program, notes)
     program = merge(program, notes)
-    program = elide_copies(program, notes)
     program = merge(program, notes)  # updates of one buffer may now share a nest
     program = forward(program)
     program = contract(program)
-    return collapse(program)
+    program = collapse(program)
+    return promote(program)
 
 
 class Definition(NamedTuple):
@@ -136,81 +150,225 @@ class _Use(NamedTuple):
     statement: int
     share: float  # of the evaluations of the statement's own value, if that is inlined; at most 1
     evaluations: float  # if the statement stays
+    looped: bool  # whether there is a loop around it, in the statement
+    path: Path
+    index: tuple[Dim, ...] | None  # of the definition's buffer
 
 
-def _trips(stmt: Stmt) -> list[tuple[Load, float, float]]:
-    """Every load with how often it is evaluated, were loops hoisted out of that it does not depend on, and the trips
-    of the loops around it."""
-    found: list[tuple[Load, float, float]] = []
+class _End(NamedTuple):
+    """Where a definition is evaluated in the end, after the definitions that use it are inlined as well."""
 
-    def visit(s: Stmt, loops: tuple[tuple[Sym, float], ...]) -> None:
-        total = 1.0
-        for _, n in loops:
-            total *= n
+    statement: int
+    path: Path
+    index: tuple[Dim, ...] | None  # of the definition's buffer, in terms of that place; None: not known
+
+
+Path = tuple[tuple[int, Stmt], ...]
+#: Places that are followed one by one when a definition is used through others.
+_FOLLOWED = 64
+
+
+def _trips(stmt: Stmt, number: int) -> Iterator[tuple[Load, Path, float, float]]:
+    """Every load with its place, how often it is evaluated, were loops hoisted out of that it does not depend on, and
+    the trips of the loops around it."""
+
+    def visit(s: Stmt, path: Path, loops: tuple[tuple[Sym | None, float], ...]) -> Iterator[Any]:
+        total = math.prod(n for _, n in loops)
         for e in subexpressions(expressions(s)):
             if isinstance(e, Load):
                 used = e.syms()
-                depth = max((k + 1 for k, (v, _) in enumerate(loops) if v in used), default=0)
-                count = 1.0
-                for _, n in loops[:depth]:
-                    count *= n
-                found.append((e, count, total))
+                depth = max((k + 1 for k, (v, _) in enumerate(loops) if v is None or v in used), default=0)
+                yield e, path, math.prod(n for _, n in loops[:depth]), total
+        inner = loops
         if isinstance(s, Loop):
-            n = float(s.hi - s.lo) if isinstance(s.hi, int) and isinstance(s.lo, int) else 1e3
-            for x in s.body:
-                visit(x, (*loops, (s.var, max(n, 0.0))))
-        else:
-            for x in statements((s,)):
-                if x is not s:
-                    visit(x, loops)
+            inner = (*loops, (s.var, trips(s)))
+        elif isinstance(s, While):
+            inner = (*loops, (None, USUAL_TRIPS))
+        lists = lists_of(s)
+        for n, body in enumerate(lists):
+            here = path if len(lists) == 1 else (*path, (n, s))
+            for k, x in enumerate(body):
+                yield from visit(x, (*here, (k, x)), inner)
 
-    visit(stmt, ())
-    return found
+    yield from visit(stmt, ((number, stmt),), ())
+
+
+def trips(s: Loop) -> float:
+    """About how often a loop runs."""
+    lo, hi = interval(add(s.hi, mul(s.lo, -1)) if s.step > 0 else add(s.lo, mul(s.hi, -1)))
+    if hi is None:
+        return USUAL_TRIPS
+    usual = hi if lo == hi else hi / 2
+    return float(max(-(-usual // abs(s.step)), 0))
 
 
 def inline(program: Program, notes: list[str]) -> Program:
     """Substitute definitions into the statements that load them.
 
-    A definition is inlined if nothing but nests reads it and ``cost * (evaluations - size) <= memory``: evaluating it
-    at all its uses must cost no more than evaluating it once, storing it, and loading it at each use. Decided from the
-    last statement to the first, so that the number of evaluations of every consumer is known.
+    A definition is inlined if nothing but nests reads it, nothing that it reads is written before the last of its
+    uses, and ``cost * (evaluations - size) <= memory``: evaluating it at all its uses must cost no more than
+    evaluating it once, storing it, and loading it at each use. A number inside a loop costs no memory: it is inlined
+    where it is used once, or is a load that stays outside inner loops. Decided from the last statement of a list to
+    the first, so that the number of evaluations of every consumer is known.
     """
-    body = program.body
-    stores: dict[Buffer, int] = {}
-    for s in statements(body):
-        for t in written_roots((s,)) if isinstance(s, (Store, LibCall)) else ():
-            stores[t] = stores.get(t, 0) + 1
-    uses: dict[Buffer, list[_Use]] = {}
-    opaque: set[Buffer] = set()
-    definitions = [definition(s) for s in body]
-    for k, s in enumerate(body):
-        if isinstance(s, LibCall):
-            opaque.update(t.root for t in s.ins)
+    return with_body(program, _Inliner(program, notes).list(program.body, top=True))
+
+
+class _Inliner:
+    """Inlines within one list of statements after another. What is counted once for the whole program stays true: a
+    substitution in an outer list changes no count of a buffer that lives in an inner one."""
+
+    def __init__(self, program: Program, notes: list[str]) -> None:
+        self.notes = notes
+        self.stores: Counter[Buffer] = Counter()
+        self.loads: Counter[Buffer] = Counter()
+        self.opaque: set[Buffer] = set()
+        self.costs: dict[Expr, float] = {}
+        for s in statements(program.body):
+            if isinstance(s, (Store, LibCall, Alloc)):
+                self.stores.update(written_roots((s,)))
+            if isinstance(s, LibCall):
+                self.opaque.update(t.root for t in s.ins)
+            if isinstance(s, Alloc):
+                self.opaque.add(s.buffer)
+            used = {e.buffer for e in subexpressions(expressions(s)) if isinstance(e, Load)}
+            self.loads.update(e.buffer.root for e in subexpressions(expressions(s)) if isinstance(e, Load))
+            for t in used | ({s.buffer} if isinstance(s, Store) else set()):
+                for e in subexpressions(p for n in t.shape for p in payloads(n)):
+                    if isinstance(e, Load):
+                        self.opaque.add(e.buffer.root)  # an extent depends on it
+
+    def list(self, body: tuple[Stmt, ...], top: bool = False) -> tuple[Stmt, ...]:
+        """A list of statements, and the lists in them. Statements at top level are kernels, which share no locals."""
+        definitions = [definition(s) for s in body]
+        if any(d is not None and d.buffer.kind == "temp" for d in definitions):
+            body = tuple(_substitute(body, definitions, self.decide(body, definitions, top)))
+        new = tuple(with_lists(s, self.list) for s in body)
+        return body if all(a is b for a, b in zip(new, body, strict=True)) else new
+
+    def decide(self, body: Sequence[Stmt], definitions: Sequence[Definition | None], top: bool) -> set[Buffer]:
+        """The buffers to inline."""
+        uses: dict[Buffer, list[_Use]] = {}
+        for k, s in enumerate(body):
+            for load, path, count, total in _trips(s, k):
+                looped = any(isinstance(x, (Loop, While)) for _, x in path)
+                index = root_index(load.buffer, load.index)
+                use = _Use(k, count / total if total else 1.0, count, looped, path, index)
+                uses.setdefault(load.buffer.root, []).append(use)
+        writes = _Writes(body)
+        inlined: set[Buffer] = set()
+        evaluations: dict[int, float] = {}
+        ends: dict[int, list[_End]] = {}  # of an inlined definition
+        for k in range(len(body) - 1, -1, -1):
+            d = definitions[k]
+            if d is None or d.buffer.kind != "temp" or self.stores[d.buffer] > 1 or d.buffer in self.opaque:
+                continue
+            mine = uses.get(d.buffer, [])
+            if len(mine) != self.loads[d.buffer] or any(u.statement <= k for u in mine):
+                continue
+            if any(u.index is None for u in mine):
+                continue
+            total = sum(evaluations[u.statement] * u.share if u.statement in evaluations else u.evaluations for u in mine)
+            price = cost(d.value, self.costs)
+            if d.buffer.size == 1 and not top:
+                worth = price == 0 or (len(mine) <= 1 or price <= 1) and not any(u.looped for u in mine)
+            else:
+                size = _usual(d.buffer.size)
+                worth = price <= 1 or price * (total - size) <= MEMORY_COST * (size + total)
+                if not worth:
+                    where = f" ({d.buffer.loc.short()})" if d.buffer.loc else ""
+                    self.notes.append(
+                        f"{d.buffer.name}{where} is stored: computing it at each of its {len(mine)} uses would take "
+                        f"{price:.0f} operations {total / max(size, 1):.1f} times an element"
+                    )
+            if not worth:
+                continue
+            mine_ends = _ends(mine, definitions, ends)
+            if not all(writes.unchanged(d, k, end) for end in mine_ends):
+                continue
+            inlined.add(d.buffer)
+            evaluations[k] = total
+            ends[k] = mine_ends
+        return inlined
+
+
+class _Writes:
+    """Where in a list of statements a buffer or a local is written."""
+
+    def __init__(self, body: Sequence[Stmt]) -> None:
+        self.body = body
+        self.changed = [written((s,)) for s in body]
+        self.places: dict[object, list[int]] = {}
+        for k, things in enumerate(self.changed):
+            for t in things:
+                self.places.setdefault(t, []).append(k)
+        self.stores: dict[int, list[Access]] = {}
+
+    def unchanged(self, d: Definition, start: int, end: _End) -> bool:
+        """Whether the value of a definition is the same where it is evaluated in the end."""
+        for e in subexpressions((d.value,)):
+            thing = e.buffer.root if isinstance(e, Load) else e if isinstance(e, Local) else None
+            places = self.places.get(thing, ())
+            k = bisect.bisect_right(places, start)
+            if k < len(places) and places[k] < end.statement:
+                return False
+            if k < len(places) and places[k] == end.statement and not self.first(d, e, end):
+                return False
+        return True
+
+    def first(self, d: Definition, e: Expr, end: _End) -> bool:
+        """Whether a load in a definition, evaluated at its use, comes before all writes of the same element there."""
+        s = self.body[end.statement]
+        if not lists_of(s):
+            return True  # a statement evaluates before it writes
+        own = root_index(e.buffer, e.index) if isinstance(e, Load) else None
+        if end.index is None or own is None:
+            return False
+        assert isinstance(e, Load)
+        env = _environment(d, end.index)
+        position = tuple(substitute_index(i, env, {}) for i in own)
+        read = Access(end.path, e.buffer.root, position, None)
+        if end.statement not in self.stores:
+            self.stores[end.statement] = [a for a in accesses((s,), first=end.statement) if a.mode is not None]
+        stores = [a for a in self.stores[end.statement] if a.root is e.buffer.root]
+        if len(stores) > MANY:
+            return False
+        return not any(may_come_later(a, read, self.changed[end.statement]) for a in stores)
+
+
+def _environment(d: Definition, index: Sequence[Dim]) -> dict[Sym, Dim]:
+    """What the variables of a definition are where the element at ``index`` is computed."""
+    return {v: i for v, i in zip(d.variables, index, strict=True) if v is not None and as_sym(i) is not v}
+
+
+def _ends(
+    uses: Sequence[_Use], definitions: Sequence[Definition | None], ends: dict[int, list[_End]]
+) -> list[_End]:
+    """Where a definition with these uses is evaluated in the end."""
+    found: list[_End] = []
+    for u in uses:
+        if u.statement not in ends:
+            found.append(_End(u.statement, u.path, u.index))
             continue
-        for load, count, total in _trips(s):
-            uses.setdefault(load.buffer.root, []).append(_Use(k, count / total if total else 1.0, count))
-    inlined: set[Buffer] = set()
-    evaluations: dict[int, float] = {}
-    costs: dict[Expr, float] = {}
-    for k in range(len(body) - 1, -1, -1):
-        d = definitions[k]
-        if d is None or d.buffer.kind != "temp":
-            continue
-        mine = uses.get(d.buffer, [])
-        total = sum(evaluations[u.statement] * u.share if u.statement in evaluations else u.evaluations for u in mine)
-        if stores[d.buffer] > 1 or d.buffer in opaque:
-            continue
-        price = cost(d.value, costs)
-        if price > 1 and price * (total - d.buffer.size) > MEMORY_COST * (d.buffer.size + total):
-            where = f" ({d.buffer.loc.short()})" if d.buffer.loc else ""
-            notes.append(
-                f"{d.buffer.name}{where} is stored: computing it at each of its {len(mine)} uses would take "
-                f"{price:.0f} operations {total / max(d.buffer.size, 1):.1f} times an element"
-            )
-            continue
-        inlined.add(d.buffer)
-        evaluations[k] = total
-    return with_body(program, _substitute(body, definitions, inlined))
+        through = definitions[u.statement]
+        assert through is not None and u.index is not None
+        for end in ends[u.statement]:
+            index = None
+            if end.index is not None:
+                env = _environment(through, end.index)
+                index = tuple(substitute_index(i, env, {}) for i in u.index)
+            found.append(_End(end.statement, end.path, index))
+    if len(found) > _FOLLOWED:
+        found = [_End(k, (), None) for k in sorted({end.statement for end in found})]
+    return found
+
+
+def _usual(size: Dim) -> float:
+    """A size, or a guess."""
+    if isinstance(size, int):
+        return size
+    hi = interval(size)[1]
+    return USUAL_TRIPS if hi is None else hi / 2
 
 
 def _substitute(body: Sequence[Stmt], definitions: Sequence[Definition | None], inlined: set[Buffer]) -> Iterable[Stmt]:
@@ -224,12 +382,12 @@ def _substitute(body: Sequence[Stmt], definitions: Sequence[Definition | None], 
         if found is not None:
             return found
         if isinstance(e, Load):
-            index = tuple(_replace_dynamic(i, replace) for i in e.index)
+            index = tuple(map_payloads(i, replace) for i in e.index)
             d = ready.get(e.buffer.root)
             new: Expr = e if index == e.index else Load(e.buffer, index)
             if d is not None:
-                if e.buffer is not d.buffer:
-                    index = unflatten_index(d.buffer.shape, flatten_index(e.buffer.shape, index))
+                index = reshaped_index(d.buffer.shape, e.buffer.shape, index)
+                assert index is not None
                 pairs = zip(d.variables, index, strict=True)
                 env = {v: i for v, i in pairs if v is not None and as_sym(i) is not v}
                 new = rewrite(d.value, env, {}) if env else d.value
@@ -237,14 +395,14 @@ def _substitute(body: Sequence[Stmt], definitions: Sequence[Definition | None], 
             args = tuple(map(replace, e.args))
             new = e if args == e.args else Scalar(e.op, args, e.dtype)
         elif isinstance(e, Index):
-            new = Index(_replace_dynamic(e.index, replace))
+            new = Index(map_payloads(e.index, replace))
         else:
             new = e
         applied[e] = new
         return new
 
     def replace_store(s: Store) -> Stmt:
-        index = tuple(_replace_dynamic(i, replace) for i in s.index)
+        index = tuple(map_payloads(i, replace) for i in s.index)
         return s if index == s.index else dataclasses.replace(s, index=index)
 
     for s, d in zip(body, definitions, strict=True):
@@ -254,16 +412,3 @@ def _substitute(body: Sequence[Stmt], definitions: Sequence[Definition | None], 
                 ready[d.buffer] = d._replace(value=value)
                 continue
         yield rebuild(s, replace, replace_store)
-
-
-def _replace_dynamic(e: Dim, replace: Callable[[Expr], Expr]) -> Dim:
-    """An index with the loads in its dynamic parts replaced."""
-    if not isinstance(e, IndexExpr):
-        return e
-    env: dict[Sym, Dim] = {}
-    for s in e.syms():
-        if s.payload is not None:
-            new = replace(s.payload)
-            if new is not s.payload:
-                env[s] = dynamic(new, (s.bounds[1] or 0) + 1)
-    return substitute(e, env) if env else e

@@ -1,4 +1,4 @@
-"""From the graph IR to Loop IR: every op's ``lower`` under one builder."""
+"""From the graph IR to Loop IR: a program for a graph."""
 
 from __future__ import annotations
 
@@ -6,48 +6,45 @@ import dataclasses
 from typing import Any
 
 from jitgrad.errors import CompilationError
-from jitgrad.ir.core import Graph, Value
+from jitgrad.ir.core import Graph
 from jitgrad.ir.types import TensorType
 from jitgrad.loopir.build import LoopBuilder, Tensor
 from jitgrad.loopir.nodes import Buffer, Program
+from jitgrad.loopir.regions import GraphLowering
 
 
-def lower(graph: Graph) -> Program:
-    """A program with one or more top-level statements an op, and a buffer for every value.
+def lower(graph: Graph, notes: list[str] | None = None) -> Program:
+    """A program with one or more statements an op, and a buffer for every value that does not take over another's.
 
     Every result gets storage of its own: a result that is a parameter, a constant, or shares storage with another
-    result is copied.
+    result is copied. Every copy of a whole array is put into ``notes`` with its reason.
     """
     b = LoopBuilder()
-    env: dict[Value, Tensor] = {}
+    lowering = GraphLowering(b)
     params = []
     for k, p in enumerate(graph.params):
         buffer = Buffer(b.name_for(p.name or f"p{k}"), p.type.dtype, static_shape(p.type), "arg")
         params.append(buffer)
-        env[p] = Tensor(buffer)
-    for op in graph.ops:
-        b.loc = op.loc
-        b.hint = op.results[0].name
-        with b.kernel():
-            lowered: Any = op.opdef.lower(b, *(env[v] for v in op.operands), **op.attrs)  # pyright: ignore[reportAttributeAccessIssue]
-        tensors = lowered if isinstance(lowered, tuple) else (lowered,)
-        for r, t in zip(op.results, tensors, strict=True):
-            if t.shape != static_shape(r.type) or t.dtype != r.type.dtype:
-                raise CompilationError(f"{op.name} was lowered to {t.buffer!r}, but its type is {r.type}", op.loc)
-            env[r] = t
+        lowering.bind(p, Tensor(buffer))
+    tensors = lowering.block(graph.block, set())
     results = []
-    for k, value in enumerate(graph.results):
-        t = env[value]
-        if t.buffer.root.kind != "temp":
-            b.loc, b.hint = None, f"out{k}"
+    for k, (value, t) in enumerate(zip(graph.results, tensors, strict=True)):
+        static_shape(value.type)
+        b.loc, b.hint = None, f"out{k}"
+        if t.buffer.root in lowering.blank:
+            t = b.pointwise(t.shape, t.dtype, lambda *_, t=t: b.const(0, t.dtype))
+        elif t.buffer.root.kind != "temp" or t.buffer.root in lowering.pinned:
+            b.keeps = lambda *_: "it is an argument, a constant or a result"
             t = b.copy(t)
         t.buffer.root.kind = "out"
         results.append(t.buffer)
+    if notes is not None:
+        notes.extend(b.notes)
     return Program(graph.name, tuple(params), tuple(results), b.body)
 
 
 def static_shape(t: TensorType) -> tuple[int, ...]:
-    """The shape as ints; symbolic extents occur inside loops only."""
+    """The shape as ints; symbolic extents occur inside the program only."""
     if not all(isinstance(d, int) for d in t.shape):
         raise CompilationError(f"a value of type {t} has an extent that is not known at compile time")
     return t.shape  # pyright: ignore[reportReturnType]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from jitgrad.ir.index import Dim, as_sym
-from jitgrad.loopir.buffers import copy_of, whole_store
-from jitgrad.loopir.build import flatten_index, unflatten_index
+from jitgrad.ir.index import Dim, Sym
+from jitgrad.loopir.buffers import whole_store
+from jitgrad.loopir.deps import MANY, distance, root_index, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
+    Alloc,
     Assign,
     Block,
     Buffer,
@@ -26,7 +27,7 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
 )
-from jitgrad.loopir.walk import expressions, subexpressions, written_roots
+from jitgrad.loopir.walk import expressions, subexpressions, with_lists
 
 #: How far back a nest looks for one to merge with, in statements that it does not depend on.
 WINDOW = 24
@@ -35,14 +36,15 @@ WINDOW = 24
 class Facts(NamedTuple):
     """What a statement touches, the statements in it included. Buffers are roots.
 
-    ``indices`` are those of every load and store, as accesses of the root.
+    ``accesses`` are all loads and stores, as accesses of the root (None: of some element).
     """
 
     reads: frozenset[Buffer] = frozenset()
     writes: frozenset[Buffer] = frozenset()
     used: frozenset[Expr] = frozenset()  # locals that are read
     assigned: frozenset[Expr] = frozenset()  # locals that are written
-    indices: frozenset[tuple[Buffer, tuple[Dim, ...]]] = frozenset()
+    accesses: frozenset[tuple[Buffer, tuple[Dim, ...] | None, str | None]] = frozenset()  # root, index, mode of a store
+    variables: frozenset[Sym] = frozenset()  # of the loops in it
     library: bool = False  # whether it calls a library function
 
     @property
@@ -64,19 +66,12 @@ class Facts(NamedTuple):
         )
 
 
-def normal_index(buffer: Buffer, index: Sequence[Dim]) -> tuple[Dim, ...]:
-    """An access through an alias, as an access of its root."""
-    root = buffer.root
-    if root is buffer or root.shape == buffer.shape:
-        return tuple(index)
-    return unflatten_index(root.shape, flatten_index(buffer.shape, index))
-
-
 class _Merger:
     """Fuses statements. Facts are kept by statement: statements are immutable, and no alias changes meanwhile."""
 
     def __init__(self) -> None:
         self._facts: dict[Stmt, Facts] = {}
+        self.fused = 0
 
     def facts(self, s: Stmt) -> Facts:
         found = self._facts.get(s)
@@ -88,11 +83,43 @@ class _Merger:
             self._facts[s] = found
         return found
 
-    def append(self, done: list[Stmt], s: Stmt, alone: Container[Stmt] = ()) -> int | None:
-        """Append a statement to a list, fused with an earlier one where that is legal and useful; the place of that.
+    def inside(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        """A list of statements inside a kernel, and the lists in them."""
+        loops = sum(isinstance(s, Loop) for s in body)
+        merged = tuple(self.list(body)) if loops > 1 else body
+        new = tuple(with_lists(s, self.inside) for s in merged)
+        return body if len(new) == len(body) and all(a is b for a, b in zip(new, body, strict=True)) else new
 
-        Statements in ``alone`` are not fused with.
-        """
+    def list(self, body: Sequence[Stmt]) -> list[Stmt]:
+        """One list of statements, with the nests in it fused."""
+        counts: dict[Buffer, int] = {}
+        for s in body:
+            for t in self.facts(s).writes:
+                counts[t] = counts.get(t, 0) + 1
+        updated = {t for t, n in counts.items() if n > 1}
+        done: list[Stmt] = []
+        fills: dict[Buffer, Stmt] = {}
+        seen: set[Buffer] = set()
+        for s in body:
+            # Only the first access of a buffer may be put off: a later fill must stay after what came before it.
+            filled = _fills(s)
+            if filled is not None and filled in updated and filled not in seen:
+                fills[filled] = s
+                seen.add(filled)
+                continue
+            touched = self.facts(s).touched
+            seen |= touched
+            place = self.append(done, s)
+            self.fused += place is not None
+            # What this statement accumulates into is filled just before it, wherever it went.
+            for t in [t for t in fills if t in touched]:
+                done.insert(len(done) - 1 if place is None else place, fills.pop(t))
+                place = None if place is None else place + 1
+        done.extend(fills.values())
+        return done
+
+    def append(self, done: list[Stmt], s: Stmt) -> int | None:
+        """Append a statement to a list, fused with an earlier one where that is legal and useful; the place of that."""
         if isinstance(s, Let) and isinstance(s.value, Const):
             done.insert(0, s)  # an accumulator's declaration: nothing before it can depend on it
             return None
@@ -103,7 +130,7 @@ class _Merger:
         for k in range(len(done) - 1, max(len(done) - 1 - WINDOW, -1), -1):
             candidate = done[k]
             theirs = self.facts(candidate)
-            if isinstance(candidate, (Loop, Block)) and candidate not in alone and _share_data(theirs, mine):
+            if isinstance(candidate, (Loop, Block)) and _share_data(theirs, mine):
                 fused = self._fuse_pair(candidate, s)
                 if fused is not None:
                     done[k] = fused
@@ -131,9 +158,10 @@ class _Merger:
     def _fusible(self, a: Loop, b: Loop) -> bool:
         """Whether ``b`` may run in the iterations of ``a``, after its body.
 
-        Proof: take a buffer that one of them writes and the other accesses. If some axis of every access to it is
-        indexed by the loop variable itself, then different iterations touch different elements, so only the order
-        within one iteration matters, and that is kept.
+        That changes the order of two accesses where the one in ``b`` belongs to an earlier iteration than the one in
+        ``a``. So of two accesses to one element, one of them a write, the one in ``b`` must be as late or later. Where
+        both only accumulate (``+=``) the order does not matter, but then the iterations must not be innermost: an
+        element that several stores of one iteration update keeps the loop from being vectorised.
         """
         if a.lo != b.lo or a.hi != b.hi or a.step != b.step or a.var is not b.var:
             return False
@@ -143,37 +171,69 @@ class _Merger:
         # A local that one of them updates across iterations must not be used by the other.
         if first.assigned & second.used or second.assigned & first.used:
             return False
-        axes: dict[Buffer, set[int]] = {}
         shared = (first.writes & second.touched) | (second.writes & first.touched)
-        for root, index in (*first.indices, *second.indices):
-            if root in shared:
-                along = {k for k, i in enumerate(index) if as_sym(i) is a.var}
-                axes[root] = axes.get(root, along) & along
-        return all(axes.values())
+        if not shared:
+            return True
+        inner = first.variables | second.variables
+        changed = first.writes | second.writes | first.assigned | second.assigned
+        left = [x for x in first.accesses if x[0] in shared]
+        right = [x for x in second.accesses if x[0] in shared]
+        if len(left) * len(right) > MANY * MANY:
+            return False
+        nested = any(isinstance(s, Loop) for s in (*a.body, *b.body))
+        return all(
+            self._in_order(x, y, a, inner, changed, nested)
+            for x in left
+            for y in right
+            if x[0] is y[0] and (x[2] is not None or y[2] is not None)
+        )
+
+    def _in_order(
+        self, x: Any, y: Any, loop: Loop, inner: frozenset[Sym], changed: frozenset[object], nested: bool
+    ) -> bool:
+        """Whether an access ``y`` in a later loop is never of an earlier iteration than ``x``, for one element."""
+        if nested and x[2] == y[2] and x[2] in _COMMUTE:
+            return True
+        if x[1] is None or y[1] is None:
+            return False
+        found = distance(x[1], y[1], loop.var, lambda v: varies(v, inner, changed))
+        if found is None:
+            return True
+        lo, hi = found
+        ends = lo if loop.step > 0 else None if hi is None else -hi
+        return ends is not None and ends >= 0
+
+
+#: Modes of stores whose order does not matter.
+_COMMUTE = ("+=", "*=", "max=", "min=", "or=", "and=")
 
 
 def _own_facts(s: Stmt) -> Facts:
     """Of the statement itself, not of those in it."""
     if isinstance(s, LibCall):
         ins, outs = frozenset(t.root for t in s.ins), frozenset(t.root for t in s.outs)
-        return Facts(ins, outs, library=True)
+        touched = frozenset((t, None, "=") for t in ins | outs)
+        return Facts(ins, outs, accesses=touched, library=True)
+    if isinstance(s, Alloc):
+        return Facts(writes=frozenset((s.buffer,)))
     parts = list(subexpressions(expressions(s)))
     loads = [e for e in parts if isinstance(e, Load)]
     reads = {e.buffer.root for e in loads}
-    indices = {(e.buffer.root, normal_index(e.buffer, e.index)) for e in loads}
-    used = {e for e in parts if isinstance(e, Local)}
+    touched = {(e.buffer.root, root_index(e.buffer, e.index), None) for e in loads}
+    used = frozenset(e for e in parts if isinstance(e, Local))
     if isinstance(s, Store):
         root = s.buffer.root
-        indices.add((root, normal_index(s.buffer, s.index)))
+        touched.add((root, root_index(s.buffer, s.index), s.mode))
         reads = reads | {root} if s.mode != "=" else reads
-        return Facts(frozenset(reads), frozenset((root,)), frozenset(used), indices=frozenset(indices))
+        return Facts(frozenset(reads), frozenset((root,)), used, accesses=frozenset(touched))
     assigned = frozenset((s.local,)) if isinstance(s, (Let, Assign)) else frozenset()
-    return Facts(frozenset(reads), frozenset(), frozenset(used), assigned, frozenset(indices))
+    variables = frozenset((s.var,)) if isinstance(s, Loop) else frozenset()
+    return Facts(frozenset(reads), frozenset(), used, assigned, frozenset(touched), variables)
 
 
 def _share_data(a: Facts, b: Facts) -> bool:
     """Whether two nests share data that is larger than a scalar."""
-    return any(t.size > 1 for t in a.touched & b.touched)
+    return any(t.size != 1 for t in a.touched & b.touched)
 
 
 def _fills(s: Stmt) -> Buffer | None:
@@ -185,50 +245,14 @@ def _fills(s: Stmt) -> Buffer | None:
     return None if any(isinstance(e, Load) for e in subexpressions((store.value,))) else store.buffer
 
 
-def _copies_update(s: Stmt, updated: set[Buffer]) -> bool:
-    """Whether a statement starts a buffer that is updated in place later, as a plain copy of a temporary. Left by
-    itself, because placement may drop it."""
-    pair = copy_of(s)
-    return pair is not None and pair[0] in updated and pair[1].root.kind == "temp"
-
-
 def merge(program: Program, notes: list[str]) -> Program:
-    """Fuse top-level nests, each into the nearest earlier one that it may join."""
+    """Fuse nests, each into the nearest earlier one in its list that it may join; then those inside."""
     merger = _Merger()
-    counts: dict[Buffer, int] = {}
-    for s in program.body:
-        for t in written_roots((s,)):
-            counts[t] = counts.get(t, 0) + 1
-    updated = {t for t, n in counts.items() if n > 1}
-    done: list[Stmt] = []
-    fills: dict[Buffer, Stmt] = {}
-    seen: set[Buffer] = set()
-    alone: set[Stmt] = set()
-    fused = 0
-    for s in program.body:
-        # Only the first access of a buffer may be put off: a later fill must stay after what came before it.
-        filled = _fills(s)
-        if filled is not None and filled in updated and filled not in seen:
-            fills[filled] = s
-            seen.add(filled)
-            continue
-        touched = merger.facts(s).touched
-        seen |= touched
-        place = None
-        if _copies_update(s, updated):
-            alone.add(s)
-            done.append(s)
-        else:
-            place = merger.append(done, s, alone)
-        fused += place is not None
-        # What this statement accumulates into is filled just before it, wherever it went.
-        for t in [t for t in fills if t in touched]:
-            done.insert(len(done) - 1 if place is None else place, fills.pop(t))
-            place = None if place is None else place + 1
-    done.extend(fills.values())
-    if fused:
-        notes.append(f"nests merged into earlier ones: {fused}")
-    return with_body(program, _group(done))
+    body = tuple(_group(merger.list(program.body)))
+    body = tuple(with_lists(s, merger.inside) for s in body)
+    if merger.fused:
+        notes.append(f"nests merged into earlier ones: {merger.fused}")
+    return with_body(program, body)
 
 
 def _group(body: Sequence[Stmt]) -> Iterable[Stmt]:

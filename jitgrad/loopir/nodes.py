@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.ir.index import Dim, IndexExpr, Sym, as_sym, expr, substitute
+from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, interval, mul, substitute
 from jitgrad.ir.location import Location
 from jitgrad.ir.types import SHORT_NAMES, bool_, i64
 
@@ -26,6 +26,10 @@ class Buffer:
     kind : ``"arg"`` (read only), ``"const"`` (read only, ``data`` holds the values), ``"out"`` (a result, written
         before it is read) or ``"temp"`` (lives in the arena).
     base : for an alias (a reshape of contiguous storage), the buffer that owns the storage.
+
+    An extent may be an index expression in what is known where the buffer is used: loop variables around it, locals,
+    arguments. ``capacity`` then bounds the number of elements, or is None: such a buffer lies in the heap, and an
+    :class:`Alloc` comes before its first use.
     """
 
     __slots__ = ("base", "data", "dtype", "kind", "loc", "name", "shape")
@@ -34,7 +38,7 @@ class Buffer:
         self,
         name: str,
         dtype: np.dtype,
-        shape: tuple[int, ...],
+        shape: tuple[Dim, ...],
         kind: str = "temp",
         *,
         data: np.ndarray | None = None,
@@ -50,22 +54,33 @@ class Buffer:
         return self if self.base is None else self.base.root
 
     @property
-    def size(self) -> int:
+    def size(self) -> Dim:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        total: Dim = 1
+        for extent in self.shape:
+            total = mul(total, extent)
+        return total
+
+    @property
+    def capacity(self) -> int | None:
+        """The greatest number of elements that it may have, as far as the limits of its extents tell."""
+        total = 1
+        for extent in self.shape:
+            most = interval(extent)[1]
+            if most is None:
+                return None
+            total *= max(most, 0)
+        return total
+
+    @property
+    def is_static(self) -> bool:
+        """Whether every extent is a number."""
+        return all(isinstance(extent, int) for extent in self.shape)
 
     @property
     def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Strides in elements."""
-        result, step = [], 1
-        for extent in reversed(self.shape):
-            result.append(step)
-            step *= extent
-        return tuple(reversed(result))
+        """Bytes to set aside; 0 for a buffer in the heap."""
+        return (self.capacity or 0) * self.dtype.itemsize
 
     def __repr__(self) -> str:
         return f"{self.name}: {SHORT_NAMES[self.dtype]}[{','.join(map(str, self.shape))}]"
@@ -198,10 +213,10 @@ class Load(Expr):
         return cls._make((buffer, index), dtype=buffer.dtype, buffer=buffer, index=index)
 
     def children(self) -> tuple[Expr, ...]:
-        return tuple(p for e in self.index for p in payloads(e))
+        return tuple(p for e in (*self.index, *self.buffer.shape[1:]) for p in payloads(e))
 
     def _own_syms(self) -> frozenset[Sym]:
-        return frozenset(s for e in self.index for s in loop_syms(e))
+        return frozenset(s for e in (*self.index, *self.buffer.shape[1:]) for s in loop_syms(e))
 
     def __repr__(self) -> str:
         return f"{self.buffer.name}[{', '.join(map(repr, self.index))}]"
@@ -293,19 +308,25 @@ def cast(e: Expr, dtype: np.dtype) -> Expr:
     return e if e.dtype == dtype else Scalar("cast", (e,), dtype)
 
 
-_dynamic: weakref.WeakKeyDictionary[Expr, dict[int, Sym]] = weakref.WeakKeyDictionary()
+_dynamic: weakref.WeakKeyDictionary[Expr, dict[tuple[Dim | None, Dim | None], Sym]] = weakref.WeakKeyDictionary()
 
 
-def dynamic(e: Expr, extent: int) -> Dim:
+def dynamic(e: Expr, extent: Dim) -> Dim:
     """An index that is the value of an int64 expression, known to lie in ``[0, extent)``."""
+    hi = add(extent, -1)
+    return dynamic_between(e, 0, max(hi, 0) if isinstance(hi, int) else hi)
+
+
+def dynamic_between(e: Expr, lo: Dim | None, hi: Dim | None, name: str | None = None) -> Dim:
+    """An index that is the value of an int64 expression, with inclusive limits (None: unknown)."""
     if isinstance(e, Index):
         return e.index
     if isinstance(e, Const):
         return int(e.value)
     known = _dynamic.setdefault(e, {})
-    if extent not in known:
-        known[extent] = Sym(repr(e) if e.depth <= 4 else "index", 0, max(extent - 1, 0), payload=e)
-    return expr(known[extent])
+    if (lo, hi) not in known:
+        known[lo, hi] = Sym(name or (repr(e) if e.depth <= 4 else "index"), lo, hi, payload=e)
+    return expr(known[lo, hi])
 
 
 def payloads(e: Dim) -> Iterator[Expr]:
@@ -408,11 +429,19 @@ class Fail:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Alloc:
+    """Make room in the heap for a buffer whose extents are known only here. One that is there already and large enough
+    is kept, so that an iteration costs no allocation; all are freed when the program ends."""
+
+    buffer: Buffer
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Comment:
     text: str
 
 
-Stmt = Loop | Store | Let | Assign | If | While | Block | LibCall | Fail | Comment
+Stmt = Loop | Store | Let | Assign | If | While | Block | LibCall | Fail | Alloc | Comment
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -468,9 +497,22 @@ def substitute_index(e: Dim, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> 
         if s.payload is not None:
             new = rewrite(s.payload, env, memo)
             if new is not s.payload:
-                hi = s.bounds[1]
-                full[s] = dynamic(new, 1 if hi is None else hi + 1)
+                lo, hi = (x if x is None else substitute_index(x, env, memo) for x in s.limits)
+                full[s] = dynamic_between(new, lo, hi)
     return substitute(e, full)
+
+
+def map_payloads(e: Dim, fn: Callable[[Expr], Expr]) -> Dim:
+    """An index with the scalar expressions in its dynamic parts mapped."""
+    if not isinstance(e, IndexExpr):
+        return e
+    env: dict[Any, Dim] = {}
+    for s in e.syms():
+        if s.payload is not None:
+            new = fn(s.payload)
+            if new is not s.payload:
+                env[s] = dynamic_between(new, *s.limits)
+    return substitute(e, env) if env else e
 
 
 def rewrite(e: Expr, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Expr:

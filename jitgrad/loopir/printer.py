@@ -19,6 +19,7 @@ from typing import NamedTuple
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
 from jitgrad.ir.types import SHORT_NAMES
 from jitgrad.loopir.nodes import (
+    Alloc,
     Assign,
     Block,
     Buffer,
@@ -109,7 +110,7 @@ def buffers(program: Program) -> list[Buffer]:
     found: dict[Buffer, None] = dict.fromkeys((*program.params, *program.results))
     seen: set[Expr] = set()
     for s in statements(program.body):
-        if isinstance(s, Store):
+        if isinstance(s, (Store, Alloc)):
             found.setdefault(s.buffer)
         elif isinstance(s, LibCall):
             found.update(dict.fromkeys(s.outs + s.ins))
@@ -122,7 +123,10 @@ def buffers(program: Program) -> list[Buffer]:
 def roots(s: Stmt) -> Iterator[Expr]:
     """The expressions that a statement evaluates itself, in the order in which they are written."""
     if isinstance(s, Store):
-        for k in s.index:
+        for k in (*s.index, *s.buffer.shape[1:]):
+            yield from payloads(k)
+    if isinstance(s, Alloc):
+        for k in s.buffer.shape:
             yield from payloads(k)
     if isinstance(s, (Store, Let, Assign)):
         yield s.value
@@ -162,7 +166,7 @@ def _header(program: Program) -> Iterator[str]:
     types = {t: describe(t).split(": ", 1)[1] for t in listed}
     width = max(map(len, types.values()), default=0)
     for t in listed:
-        size = _plural(t.nbytes, "byte") if t.base is None else f"of {t.root.name}"
+        size = f"of {t.root.name}" if t.base is not None else "heap" if t.capacity is None else _plural(t.nbytes, "byte")
         kind = t.kind if t.base is None else "view"
         place = f"  {t.loc.short()}" if t.loc is not None else ""
         yield f"  {kind:5}  {t.name:{names}}  {types[t]:{width}}  {size}{place}"
@@ -229,6 +233,8 @@ class _Line:
             return f"call {s.fn}({ins}{static}) -> {outs}"
         if isinstance(s, Fail):
             return f"fail {s.code}"
+        if isinstance(s, Alloc):
+            return f"alloc {describe(s.buffer)}"
         if isinstance(s, Block):
             return "block:"
         if isinstance(s, Comment):

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from jitgrad.errors import IRError
-from jitgrad.ir.index import Bounds, Dim, IndexExpr, Sym, add, bounds, coefficients, substitute
+from jitgrad.ir.index import Dim, IndexExpr, Sym, add, bounds, interval, mul
 from jitgrad.ir.location import Location
 from jitgrad.ir.types import bool_, i64
 from jitgrad.loopir.build import FAILURES
 from jitgrad.loopir.nodes import (
+    Alloc,
     Assign,
     Block,
     Buffer,
@@ -61,6 +62,7 @@ class _Verifier:
         self.locals: set[Local] = set()
         self.loops: dict[Sym, Loop] = {}  # loops around the current statement, outermost first
         self.stored: set[Buffer] = set()
+        self.allocated: set[Buffer] = set()
         self.conditions = 0  # how many If and While are around the current statement
         self.current: Stmt | None = None
 
@@ -119,6 +121,8 @@ class _Verifier:
         elif isinstance(s, Fail):
             if s.code not in FAILURES:
                 self.fail(f"the status {s.code} has no meaning")
+        elif isinstance(s, Alloc):
+            self.alloc(s)
         elif not isinstance(s, Comment):
             self.fail(f"{s!r} is not a statement")
 
@@ -185,11 +189,20 @@ class _Verifier:
             self.writable(t)
             self.stored.add(t.root)
 
+    def alloc(self, s: Alloc) -> None:
+        if s.buffer.base is not None or s.buffer.kind != "temp":
+            self.fail(f"{s.buffer!r} is no temporary, so it has no storage of its own in the heap")
+        for e in s.buffer.shape:
+            self.in_scope(e)
+        self.allocated.add(s.buffer)
+
     # Buffers
 
     def writable(self, t: Buffer) -> None:
         if t.root.kind not in ("out", "temp"):
             self.fail(f"{t!r} is of kind {t.root.kind!r} and may not be written")
+        if t.root.capacity is None and t.root not in self.allocated:
+            self.fail(f"{t!r} is written before there is room for it")
 
     def readable(self, t: Buffer) -> None:
         if t.root.kind == "arg" and t.root not in self.program.params:
@@ -226,6 +239,9 @@ class _Verifier:
         for s in e._own_syms():
             if s not in self.loops:
                 self.fail(f"the loop variable {s.name} is used outside its loop")
+        if isinstance(e, Load):
+            for extent in e.buffer.shape:
+                self.in_scope(extent)
         for s in e.children() if not isinstance(e, Scalar) else ():
             if s.dtype != i64:
                 self.fail(f"{s!r} is used as an index and has dtype {s.dtype}, not int64")
@@ -257,38 +273,17 @@ class _Verifier:
     def in_bounds(self, t: Buffer, index: Sequence[Dim]) -> None:
         """Every entry of the index is within its axis.
 
-        The interval of an index comes from those of its symbols, after inner loop variables of triangular loops are
-        replaced by the bounds of their loops. Dynamic parts are trusted to lie in their own interval. Under a
-        condition, which may exclude what the interval contains, only an index that is never within the axis is
-        refused; so is one whose interval is not known at all.
+        The interval of an index comes from the limits of its symbols. Dynamic parts are trusted to lie in their own
+        interval. Under a condition, which may exclude what the interval contains, only an index that is never within
+        the axis is refused; so is one whose interval is not known at all.
         """
         for k, (e, extent) in enumerate(zip(index, t.shape, strict=True)):
-            lo, hi = self.interval(e)
-            surely_outside = (lo is not None and lo >= extent) or (hi is not None and hi < 0)
-            maybe_outside = (lo is not None and lo < 0) or (hi is not None and hi >= extent)
-            if surely_outside or (maybe_outside and not self.conditions):
+            lo, hi = interval(e)
+            least, most = interval(add(extent, mul(e, -1)))  # at least 1 within the axis
+            surely_outside = (most is not None and most < 1) or (hi is not None and hi < 0)
+            maybe_outside = (lo is not None and lo < 0) or (least is not None and least < 1)
+            if surely_outside or (maybe_outside and not self.conditions and isinstance(extent, int)):
                 self.fail(f"index {k} of {t!r} is {e}, in [{lo}, {hi}], and the extent is {extent}")
-
-    def interval(self, e: Dim) -> Bounds:
-        """The tightest known interval of an index."""
-        lo, hi = bounds(e)
-        low, high = bounds(self.extreme(e, up=False))[0], bounds(self.extreme(e, up=True))[1]
-        lo = low if lo is None else lo if low is None else max(lo, low)
-        hi = high if hi is None else hi if high is None else min(hi, high)
-        return lo, hi
-
-    def extreme(self, e: Dim, *, up: bool) -> Dim:
-        """A bound for an affine index in terms of outer loop variables only where those have coupled extents."""
-        for var, loop in reversed(self.loops.items()):
-            affine = coefficients(e)
-            if affine is None:
-                return e
-            c = affine[1].get(var, 0)
-            if not c or abs(loop.step) != 1 or not (isinstance(loop.lo, IndexExpr) or isinstance(loop.hi, IndexExpr)):
-                continue
-            first, last = (loop.lo, add(loop.hi, -1)) if loop.step > 0 else (add(loop.hi, 1), loop.lo)
-            e = substitute(e, {var: last if (c > 0) == up else first})
-        return e
 
     # The error
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
 from jitgrad.loopir.nodes import (
+    Alloc,
     Assign,
     Block,
     Buffer,
@@ -25,6 +26,7 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
+    map_payloads,
     postorder,
 )
 
@@ -43,7 +45,7 @@ def statements(stmts: Iterable[Stmt]) -> Iterator[Stmt]:
 def expressions(s: Stmt) -> Iterator[Expr]:
     """The expressions that a statement itself evaluates (not those of its body), dynamic indices included."""
     if isinstance(s, Store):
-        for e in s.index:
+        for e in (*s.index, *s.buffer.shape[1:]):
             yield from _dynamic_parts(e)
         yield s.value
     elif isinstance(s, (Let, Assign)):
@@ -53,6 +55,9 @@ def expressions(s: Stmt) -> Iterator[Expr]:
     elif isinstance(s, Loop):
         yield from _dynamic_parts(s.lo)
         yield from _dynamic_parts(s.hi)
+    elif isinstance(s, Alloc):
+        for e in s.buffer.shape:
+            yield from _dynamic_parts(e)
 
 
 def _dynamic_parts(e: Dim) -> Iterator[Expr]:
@@ -134,14 +139,19 @@ def buffers_of(stmt: Stmt) -> list[Buffer]:
                 order.setdefault(t.root)
         if isinstance(s, Store):
             order.setdefault(s.buffer.root)
-            for i in s.index:
+            for i in (*s.index, *s.buffer.shape[1:]):
+                for p in _ordered_payloads(i):
+                    visit(p)
+        if isinstance(s, Alloc):
+            order.setdefault(s.buffer.root)
+            for i in s.buffer.shape:
                 for p in _ordered_payloads(i):
                     visit(p)
         if isinstance(s, Loop):
             for i in (s.lo, s.hi):
                 for p in _ordered_payloads(i):
                     visit(p)
-        elif not isinstance(s, (Fail,)):
+        elif not isinstance(s, (Fail, Alloc)):
             for e in expressions(s) if not isinstance(s, Store) else (s.value,):
                 visit(e)
     return list(order)
@@ -167,7 +177,7 @@ def _term_payloads(t: Term) -> Iterator[Expr]:
 
 def _ordered_children(e: Expr) -> Sequence[Expr]:
     if isinstance(e, Load):
-        return [p for i in e.index for p in _ordered_payloads(i)]
+        return [p for i in (*e.index, *e.buffer.shape[1:]) for p in _ordered_payloads(i)]
     if isinstance(e, Index):
         return list(_ordered_payloads(e.index))
     return e.children()
@@ -189,7 +199,7 @@ class _Keys:
         return n
 
     def buffer(self, t: Buffer) -> tuple[Any, ...]:
-        return (self.number(t.root, lambda: (t.dtype.str,)), t.shape)
+        return (self.number(t.root, lambda: (t.dtype.str,)), tuple(map(self.dim, t.shape)))
 
     def dim(self, e: Dim) -> Any:
         if not isinstance(e, IndexExpr):
@@ -239,6 +249,8 @@ class _Keys:
             return ("lib", s.fn, tuple(map(self.buffer, s.outs)), tuple(map(self.buffer, s.ins)), s.static)
         if isinstance(s, Fail):
             return ("fail", s.code)
+        if isinstance(s, Alloc):
+            return ("alloc", self.buffer(s.buffer))
         return ("comment",)
 
 
@@ -246,22 +258,26 @@ def statement_key(stmt: Stmt) -> Any:
     """Equal for two statements exactly when they are the same up to names; then ``buffers_of`` lists the buffers of
     both in corresponding order."""
     keys = _Keys()
-    order = [keys.buffer(t) for t in buffers_of(stmt)]
+    order = [keys.number(t.root, lambda t=t: (t.dtype.str,)) for t in buffers_of(stmt)]
     tree = keys.stmt(stmt)
     return (tuple(order), tree, tuple(keys.entries))
 
 
 def rebuild(s: Stmt, expr: Callable[[Expr], Expr], store: Callable[[Store], Stmt] | None = None) -> Stmt:
-    """The statement with every expression mapped by ``expr`` (indices are left to ``store``, which maps whole stores,
-    their values mapped already)."""
-    if isinstance(s, (Loop, While, Block)):
-        body = tuple(rebuild(x, expr, store) for x in s.body)
-        if isinstance(s, While):
-            return While(expr(s.cond), body)
-        return s if body == s.body else dataclasses.replace(s, body=body)
+    """The statement with every expression mapped by ``expr``, those in the bounds of loops included (indices of stores
+    are left to ``store``, which maps whole stores, their values mapped already)."""
+    if isinstance(s, Loop):
+        lo, hi = map_payloads(s.lo, expr), map_payloads(s.hi, expr)
+        body = rebuild_all(s.body, expr, store)
+        same = body is s.body and lo is s.lo and hi is s.hi
+        return s if same else dataclasses.replace(s, lo=lo, hi=hi, body=body)
+    if isinstance(s, Block):
+        body = rebuild_all(s.body, expr, store)
+        return s if body is s.body else Block(body)
+    if isinstance(s, While):
+        return While(expr(s.cond), rebuild_all(s.body, expr, store))
     if isinstance(s, If):
-        then, orelse = (tuple(rebuild(x, expr, store) for x in part) for part in (s.then, s.orelse))
-        return If(expr(s.cond), then, orelse)
+        return If(expr(s.cond), rebuild_all(s.then, expr, store), rebuild_all(s.orelse, expr, store))
     if isinstance(s, Store):
         value = expr(s.value)
         new = s if value is s.value else dataclasses.replace(s, value=value)
@@ -270,3 +286,29 @@ def rebuild(s: Stmt, expr: Callable[[Expr], Expr], store: Callable[[Store], Stmt
         value = expr(s.value)
         return s if value is s.value else dataclasses.replace(s, value=value)
     return s
+
+
+def rebuild_all(
+    stmts: tuple[Stmt, ...], expr: Callable[[Expr], Expr], store: Callable[[Store], Stmt] | None = None
+) -> tuple[Stmt, ...]:
+    """As :func:`rebuild`; the same tuple where nothing changes."""
+    new = tuple(rebuild(x, expr, store) for x in stmts)
+    return stmts if all(a is b for a, b in zip(new, stmts, strict=True)) else new
+
+
+def with_lists(s: Stmt, fn: Callable[[tuple[Stmt, ...]], tuple[Stmt, ...]]) -> Stmt:
+    """The statement with the lists of statements in it mapped; the same object where nothing changes."""
+    if isinstance(s, If):
+        then, orelse = fn(s.then), fn(s.orelse)
+        return s if then is s.then and orelse is s.orelse else If(s.cond, then, orelse)
+    if isinstance(s, (Loop, While, Block)):
+        body = fn(s.body)
+        return s if body is s.body else dataclasses.replace(s, body=body)
+    return s
+
+
+def lists_of(s: Stmt) -> tuple[tuple[Stmt, ...], ...]:
+    """The lists of statements in a statement."""
+    if isinstance(s, If):
+        return s.then, s.orelse
+    return (s.body,) if isinstance(s, (Loop, While, Block)) else ()

@@ -82,7 +82,7 @@ def _lower_indices(b: Any, extents: Sequence[int], idx: Sequence[Any]) -> list[A
     ready: list[Any] = []
     for n, t in zip(extents, idx, strict=True):
         data = t.buffer.data if t.buffer.kind == "const" else None
-        if data is None or not np.all((data >= -n) & (data < n)):
+        if data is None or not isinstance(n, int) or not np.all((data >= -n) & (data < n)):
             ready.append(None)
         elif np.all(data >= 0):
             ready.append(t)
@@ -98,10 +98,11 @@ def _lower_indices(b: Any, extents: Sequence[int], idx: Sequence[Any]) -> list[A
     with b.loops(idx[0].shape) as index:
         for k in todo:
             e, n = idx[k][index], extents[k]
-            b.fail_unless((e >= -n) & (e < n), OUT_OF_BOUNDS)
+            low, high = (-n, n) if isinstance(n, int) else (b.index(-n), b.index(n))
+            b.fail_unless((e >= low) & (e < high), OUT_OF_BOUNDS)
         for k in todo:
-            e = idx[k][index]
-            b.store(ready[k], index, b.scalar("where", e < 0, e + extents[k], e))
+            e, n = idx[k][index], extents[k]
+            b.store(ready[k], index, b.scalar("where", e < 0, e + (n if isinstance(n, int) else b.index(n)), e))
     return ready
 
 
@@ -174,9 +175,14 @@ class WrapIndex(OpRule):
 
     def lower(self, b: Any, *tensors: Any, extent: Dim, check: bool) -> Any:
         k, n = tensors[0][()], b.index(extent)
-        if check:
-            b.fail_unless((k >= -n) & (k < n), OUT_OF_BOUNDS)
-        return b.pointwise((), i64, lambda: b.scalar("where", k < 0, k + n, k))
+        wrapped = b.scalar("where", k < 0, k + n, k)
+        if not check:
+            return b.pointwise((), i64, lambda: wrapped)
+        # Under the check, so that nothing that uses the result can be moved before it.
+        out = b.empty((), i64)
+        with b.require((k >= -n) & (k < n), OUT_OF_BOUNDS):
+            b.store(out, (), wrapped)
+        return out
 
 
 @register

@@ -124,18 +124,18 @@ _factors: weakref.WeakKeyDictionary[Any, dict[Any, tuple[Any, Any]]] = weakref.W
 def lu_factors(b: Any, a: Any) -> tuple[Any, Any]:
     """``(lu, pivots)`` of a stack of matrices, by ``getrf``, each matrix column-major.
 
-    A builder remembers what it has factored: the op and its derivative share the factors. The key is the buffer, which
-    holds one SSA value and is never stored into by a later op. Ops are lowered one after another at the builder's top
-    level, so the first use dominates the others.
+    A builder remembers what it has factored: the op and its derivative share the factors. The key is the buffer in its
+    present state, and the block, in which the first use comes before the others.
     """
     known = _factors.setdefault(b, {})
-    if a.buffer not in known:
+    key = b.state(a)
+    if key not in known:
         # The transpose, so that LAPACK, which reads by columns, pivots as NumPy does.
         lu = b.pointwise(a.shape, a.dtype, lambda *i: a[(*i[:-2], i[-1], i[-2])])
         pivots = b.empty(a.shape[:-1], _i32)
         b.libcall("getrf", [lu, pivots], [lu], n=a.shape[-1], count=math.prod(a.shape[:-2]))
-        known[a.buffer] = lu, pivots
-    return known[a.buffer]
+        known[key] = lu, pivots
+    return known[key]
 
 
 def stack_strides(stack: Sequence[int], batch: Sequence[int]) -> tuple[int, ...]:
@@ -358,7 +358,7 @@ class Inv(OpRule):
             return b.empty(a.shape, a.dtype)
         n = a.shape[-1]
         lu, pivots = lu_factors(b, a)
-        inverse = b.copy(lu)
+        inverse = b.copy(lu, of=a)
         work = b.empty((n * _WORK_COLUMNS,), a.dtype)
         b.libcall("getri", [inverse, work], [inverse, pivots], n=n, count=math.prod(a.shape[:-2]))
         return b.pointwise(a.shape, a.dtype, lambda *i: inverse[(*i[:-2], i[-1], i[-2])])

@@ -154,6 +154,8 @@ class Einsum(OpRule):
         shape = tuple(extents[c] for c in parse_spec(spec)[2])
         x = b.reshape(x, tuple(extents[c] for c in xl))
         y = b.reshape(y, tuple(extents[c] for c in yl))
+        if not all(isinstance(n, int) for n in extents.values()):
+            return b.reshape(lower_loops(b, x, y, xl, yl, ol, extents), shape)
         groups = classify(xl, yl, ol)
         sizes = [math.prod(extents[c] for c in group) for group in (groups.m, groups.n, groups.k)]
         suited = x.dtype.kind == "f" and 0 not in extents.values()
@@ -236,9 +238,13 @@ def strides_of(letters: str, extents: Mapping[str, int]) -> dict[str, int]:
 # Plain loops
 
 
+#: What an extent that is not a number is taken for, when loops are ordered.
+USUAL = 64
+
+
 def lower_loops(b: Any, x: Any, y: Any, xl: str, yl: str, ol: str, extents: Mapping[str, int]) -> Any:
     """A loop nest that accumulates in a register (a dot product) or along rows of the result, whichever streams."""
-    order = loop_order(xl, yl, ol, extents)
+    order = loop_order(xl, yl, ol, {c: n if isinstance(n, int) else USUAL for c, n in extents.items()})
     reduced = [c for c in order if c not in ol]
     is_bool = x.dtype == bool_
 

@@ -92,6 +92,18 @@ class Scan(OpRule):
         if 0 in shape:
             return out
 
+        if isinstance(size, int):
+            self._scan(b, out, tensors, axis, reverse)
+        else:
+            with b.when(b.index(size) > 0):
+                self._scan(b, out, tensors, axis, reverse)
+        return out
+
+    def _scan(self, b: Any, out: Any, tensors: Sequence[Any], axis: int, reverse: bool) -> None:
+        """The loops, for an axis that is not empty."""
+        shape = out.shape
+        size = shape[axis]
+
         def at(outer: tuple[Any, ...], k: Any, inner: tuple[Any, ...]) -> tuple[Any, ...]:
             return (*outer, size - 1 - k if reverse else k, *inner)
 
@@ -104,7 +116,7 @@ class Scan(OpRule):
                     index = at(outer, k, ())
                     b.assign(acc, self.step(b, acc, *(t[index] for t in tensors)))
                     b.store(out, index, acc)
-            return out
+            return
         # The axis outside, so that the innermost loop still runs along contiguous elements.
         with b.loops(shape[:axis]) as outer:
             with b.loops(shape[axis + 1 :]) as inner:
@@ -113,7 +125,6 @@ class Scan(OpRule):
             with b.loop(size, lo=1) as k, b.loops(shape[axis + 1 :]) as inner:
                 index, before = at(outer, k, inner), at(outer, k - 1, inner)
                 b.store(out, index, self.step(b, out[before], *(t[index] for t in tensors)))
-        return out
 
 
 def _directed(run: Callable[..., np.ndarray], axis: int, reverse: bool, *arrays: np.ndarray) -> np.ndarray:

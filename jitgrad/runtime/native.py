@@ -106,7 +106,9 @@ def compile_native(program: Program, scalar_params: tuple[bool, ...], offsets: M
 def program_key(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]) -> Hashable:
     """Equal for programs that have the same machine code: the same statements over the same places, and one name."""
     places: dict[Buffer, Hashable] = {t: ("temporary", offset) for t, offset in offsets.items()}
-    for kind, found in (("argument", program.params), ("result", program.results), ("constant", program.constants)):
+    heap = tuple(t for t in program.temporaries if t.capacity is None)
+    kinds = {"argument": program.params, "result": program.results, "constant": program.constants, "heap": heap}
+    for kind, found in kinds.items():
         places.update({t.root: (kind, k) for k, t in enumerate(found)})
     return (
         program.name,

@@ -73,7 +73,7 @@ def test_an_old_version_that_is_read_later_is_kept():
       return %3
     }"""
     notes: list[str] = []
-    fuse(lower(parse(text)), notes)
+    lower(parse(text), notes)
     assert any("read later" in n for n in notes)
     x, v = np.arange(30.0), np.arange(10.0)
     np.testing.assert_array_equal(compile_graph(parse(text))(x, v)[0], interpret(parse(text), x, v)[0])
