@@ -272,7 +272,7 @@ def _adopt(trace: Trace, result: Any, sources: tuple[Concrete, ...], fill: Any) 
             if result is c._array:
                 return c
         for c in sources:
-            root = c._base or c
+            root = c if c._base is None else c._base
             if np.may_share_memory(result, root._array):
                 return Concrete(trace, result, root)  # pyright: ignore[reportArgumentType]
         if not (result.base is None and result.flags.c_contiguous and result.flags.writeable):

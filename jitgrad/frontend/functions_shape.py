@@ -37,6 +37,7 @@ from jitgrad.frontend.views import (
     Box,
     Derived,
     View,
+    is_contiguous,
     share_memory,
     view_all,
     view_box,
@@ -119,7 +120,8 @@ def ravel(a: ArrayLike, order: str = "C") -> Tracer:
     x = array_of(a)
     if order == "F":
         x = view_transposed(x, range(x.ndim)[::-1])
-    return view_reshaped(x, (x.count,))
+    # Unlike reshape, ravel copies whatever is not contiguous: x[::-1] too.
+    return view_reshaped(x, (x.count,)) if is_contiguous(x) else Tracer(x.owner, reshape(x, (x.count,)).value)
 
 
 @implements(np.copy)

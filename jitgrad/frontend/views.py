@@ -296,6 +296,16 @@ def strides_of(x: Tracer) -> Dims | None:
     return contiguous_strides(x.dims)
 
 
+def is_contiguous(x: Tracer) -> bool:
+    """Do the elements lie behind each other, in C order?"""
+    strides, dims = strides_of(x), x.dims
+    if strides is None:
+        return False
+    return 0 in dims or all(
+        d == 1 or s == c for d, s, c in zip(dims, strides, contiguous_strides(dims), strict=True)
+    )
+
+
 def contiguous_strides(dims: Dims) -> Dims:
     """Strides of an array in C order."""
     strides: list[Dim] = []
