@@ -20,6 +20,7 @@ from jitgrad.frontend.primitives import (
     element_count,
     emit,
     full,
+    iota,
     lift,
     lift_one,
     promotion_sample,
@@ -45,7 +46,7 @@ from jitgrad.frontend.views import (
     view_transposed,
     whole_box,
 )
-from jitgrad.ir.index import Dim
+from jitgrad.ir.index import Dim, interval, never_negative
 from jitgrad.ir.location import user_location
 
 
@@ -142,6 +143,12 @@ def expand_dims(a: ArrayLike, axis: Any) -> Tracer:
 def squeeze(a: ArrayLike, axis: Any = None) -> Tracer:
     x = array_of(a)
     axes = [k for k, d in enumerate(x.dims) if d == 1] if axis is None else axis_tuple(axis, x.ndim)
+    if axis is None and any(_may_be_one(d) for d in x.dims):
+        raise ShapeError(
+            f"np.squeeze of an array of shape {x.dims}. Which extents are 1 is not known while the function is traced. "
+            "Name the axis.",
+            user_location(),
+        )
     if any(x.dims[k] != 1 for k in axes):
         raise ShapeError(
             f"can't squeeze axis {axis} of an array of shape {x.dims}. Its extent is not 1. Choose an axis of "
@@ -149,6 +156,11 @@ def squeeze(a: ArrayLike, axis: Any = None) -> Tracer:
             user_location(),
         )
     return view_box(x, whole_box(x.dims, [k for k in range(x.ndim) if k not in axes]))
+
+
+def _may_be_one(d: Dim) -> bool:
+    lo, hi = interval(d)
+    return not isinstance(d, int) and (lo is None or lo < 2) and (hi is None or hi > 0)
 
 
 def _at_least(count: int, arrays: Sequence[ArrayLike]) -> Any:
@@ -347,11 +359,33 @@ def diagonal_last(x: Tracer, offset: int = 0) -> Tracer:
     """The diagonal of the last two axes, as the last axis: a strided slice of the flattened matrix."""
     *batch, rows, columns = x.dims
     row, column = max(-offset, 0), max(offset, 0)
+    if not isinstance(rows, int) or not isinstance(columns, int):
+        return _diagonal_by_index(x, row, column)
     size = max(0, min(rows - row, columns - column))
     flat = reshape(x, (*batch, rows * columns))
     start = row * columns + column if size else 0
     zeros, ones = (0,) * len(batch), (1,) * len(batch)
     return emit("slice", flat, starts=(*zeros, start), sizes=(*batch, size), steps=(*ones, columns + 1))
+
+
+def _diagonal_by_index(x: Tracer, row: int, column: int) -> Tracer:
+    """The diagonal of a matrix whose extents are not known: one gather."""
+    *batch, rows, columns = x.dims
+    height, width = rows - row, columns - column
+    if never_negative(width - height):
+        size = height
+    elif never_negative(height - width):
+        size = width
+    else:
+        raise ShapeError(
+            f"the diagonal of an array of shape {x.dims}. Which extent is the lesser is not known while the function "
+            "is traced. Cut it to a square first.",
+            user_location(),
+        )
+    k = iota(x, (size,), 0)
+    i, j = (emit("add", k, constant_like(k, n)) for n in (row, column))
+    axis = len(batch)
+    return emit("gather", x, i, j, axes=(axis, axis + 1), at=axis)
 
 
 def _diagonal(x: Tracer, offset: int, axis1: int, axis2: int) -> Tracer:
