@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,7 @@ from jitgrad.frontend.views import (
     View,
     is_contiguous,
     share_memory,
+    strides_of,
     view_all,
     view_box,
     view_reshaped,
@@ -275,7 +277,13 @@ def broadcast_to_(array: ArrayLike, shape: Any, subok: bool = False) -> Tracer:
 def _broadcast_view(x: Tracer, dims: tuple[Dim, ...]) -> Tracer:
     if not isinstance(x, Tracer) or x.dims == dims:
         return view_all(x)
-    return View(x, Derived(dims, lambda t: broadcast_to(t, dims), "the result of np.broadcast_to"))
+    strides = strides_of(x)
+    stretched = [d == 1 and n != 1 for d, n in zip(x.dims, dims[len(dims) - x.ndim :], strict=True)]
+    layout = strides and (0,) * (len(dims) - x.ndim) + tuple(
+        0 if new else s for s, new in zip(strides, stretched, strict=True)
+    )
+    compute = functools.partial(broadcast_to, shape=dims)
+    return View(x, Derived(dims, compute, "the result of np.broadcast_to", layout))
 
 
 @implements(np.broadcast_arrays)
@@ -405,7 +413,10 @@ def _diagonal(x: Tracer, offset: int, axis1: int, axis2: int) -> Tracer:
 def diagonal(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tracer:
     x = array_of(a)
     piece = _diagonal(x, offset, axis1, axis2)  # raises what there is to raise
-    return View(x, Derived(piece.dims, lambda t: _diagonal(t, offset, axis1, axis2), "the result of np.diagonal"))
+    i, j, strides = axis_index(axis1, x.ndim), axis_index(axis2, x.ndim), strides_of(x)
+    layout = strides and (*(s for k, s in enumerate(strides) if k not in (i, j)), strides[i] + strides[j])
+    compute = functools.partial(_diagonal, offset=offset, axis1=axis1, axis2=axis2)
+    return View(x, Derived(piece.dims, compute, "the result of np.diagonal", layout))
 
 
 @implements(np.linalg.diagonal)
