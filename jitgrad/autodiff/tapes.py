@@ -115,6 +115,8 @@ class _Plan:
         self.nest = Nest(forward)
         self.links = links
         self._ways: dict[Value, Way] = {}
+        self._layouts: dict[Value, Layout] = {}
+        self._slices = self._find_slices()
         self._stored = self._find_stores()
         self.needed = list(dict.fromkeys(v for v in _uses(reverse) if v in self.nest.home))
         self.saved = self._cut()
@@ -150,6 +152,8 @@ class _Plan:
             first = frame.block.params[:1] if frame.op.name == "for" else ()
             return Way("index") if v in first else Way("source")
         read = self._elsewhere(v, op)
+        if read is None:
+            read = self._within(v, op)
         if read is not None:
             return Way("read", self._inside((read.array, *named_values((*read.box[:2], read.shape)))), read)
         if not op.regions and (isinstance(op.opdef, Elementwise) or op.name in _CHEAP):
@@ -178,6 +182,31 @@ class _Plan:
                 if further is None and find == self.nest.later:
                     further = Read(array, box, v.type.shape)
         return further
+
+    def _find_slices(self) -> dict[Value, list[Value]]:
+        """The slices of each array in the nest."""
+        found: dict[Value, list[Value]] = {}
+        for frame in self.nest.frames.values():
+            for op in frame.block.ops:
+                if op.name == "slice":
+                    found.setdefault(op.operands[0], []).append(op.result)
+        return found
+
+    def _within(self, v: Value, op: Op) -> Read | None:
+        """A slice as a part of another slice of the same array, which may be supplied for both."""
+        if op.name != "slice":
+            return None
+        for other in self._slices.get(op.operands[0], ()):
+            if other is v or self.nest.home[other] is not self.nest.home[v] or other.op is None:
+                continue
+            box = _relative(op, other.op)
+            if box is None:
+                continue
+            position = self.nest.home[v].position
+            mutual = _relative(other.op, op) is not None
+            if not mutual or (_plainness(other.op), position[other]) < (_plainness(op), position[v]):
+                return Read(other, box, v.type.shape)
+        return None
 
     # The cut
 
@@ -208,14 +237,18 @@ class _Plan:
     def weight(self, v: Value) -> int:
         """Bytes of the tape of a value."""
         total = v.type.dtype.itemsize
-        counts = [trip_count(**_range(op)) for op in self.nest.home[v].loops]
-        for d in (*v.type.shape, *counts):
+        for d in self.layout(v).shape:
             hi = interval(d)[1]
             total *= _UNKNOWN if hi is None else max(hi, 1)
         return min(total, _INFINITE >> 8)
 
     def layout(self, v: Value) -> Layout:
         """Where the values of all iterations lie."""
+        if v not in self._layouts:
+            self._layouts[v] = self._layout(v)
+        return self._layouts[v]
+
+    def _layout(self, v: Value) -> Layout:
         loops = self.nest.home[v].loops
         counts = [trip_count(**_range(op)) for op in loops]
         numbers = [_number(op) for op in loops]
@@ -226,7 +259,7 @@ class _Plan:
         if flat is not None:
             return flat
         # A box around all iterations. The bounds are known: a loop without any would be replayed.
-        counts, room = ([max(interval(d)[1] or 0, 0) for d in part] for part in (counts, shape))
+        counts, room = ([_most(d) for d in part] for part in (counts, shape))
         return Layout((*counts, *room), (*numbers, *(0,) * len(shape)), (*(1,) * len(loops), *shape))
 
     def _flat(self, loops: Sequence[Op], counts: Sequence[Dim], numbers: Sequence[Dim], size: Dim) -> Layout | None:
@@ -254,25 +287,26 @@ class _Plan:
     # The order of the supplies
 
     def _order(self) -> dict[Block, list[Value]]:
-        """What to supply at the start of the reversed region of each forward region, in program order."""
-        found: dict[Value, None] = {}
-        stack = list(self.needed)
+        """What to supply at the start of the reversed region of each forward region, each after what it takes."""
+        done: dict[Value, None] = {}
+        stack = list(reversed(self.needed))
         while stack:
-            v = stack.pop()
-            if v in found:
-                continue
-            found[v] = None
-            if v in self.by_value:
-                stack.extend(self._inside(named_values((*self.by_value[v].layout[1:],))))
+            v = stack[-1]
+            missing = [u for u in self._sources(v) if u not in done] if v not in done else []
+            if missing:
+                stack.extend(missing)
             else:
-                stack.extend(self.way(v).parents)
+                done.setdefault(stack.pop())
         result: dict[Block, list[Value]] = {}
-        for v in found:
+        for v in done:
             result.setdefault(self.nest.home[v].block, []).append(v)
-        for block, values in result.items():
-            position = self.nest.frames[block].position
-            values.sort(key=lambda v, position=position: position.get(v, -1))
         return result
+
+    def _sources(self, v: Value) -> tuple[Value, ...]:
+        """What must be there before a value is supplied."""
+        if v in self.by_value:
+            return self._inside(named_values((*self.by_value[v].layout[1:], v.type.shape)))
+        return self.way(v).parents
 
     def describe(self) -> Iterator[str]:
         """A line for each tape, for ``explain()``."""
@@ -296,6 +330,40 @@ class _Plan:
         again = sum(self.way(v).kind == "op" and _name(v) not in ("reshape", "constant") for v in reads)
         if again:
             yield f"reverse of the {self.nest.root.name}{where}: {again} values computed again"
+
+
+def _most(d: Dim) -> int:
+    """The largest number of iterations or elements."""
+    hi = interval(d)[1]
+    return _UNKNOWN if hi is None else max(hi, 0)
+
+
+def _plainness(op: Op) -> int:
+    """How many axes a slice reads other than forwards without gaps."""
+    return sum(step != 1 for step in op.attrs["steps"])
+
+
+def _relative(inner: Op, outer: Op) -> Box | None:
+    """The elements of a slice as a box of another slice of the same array, if they are known to lie in it."""
+    starts: list[Dim] = []
+    steps: list[int] = []
+    boxes = (zip(*(op.attrs[k] for k in ("starts", "sizes", "steps")), strict=True) for op in (inner, outer))
+    for (start, size, step), (first, count, stride) in zip(*boxes, strict=True):
+        distance = add(start, mul(first, -1))
+        if abs(stride) != 1:
+            if distance != 0 or size != count or step != stride:
+                return None
+            starts.append(0)
+            steps.append(1)
+            continue
+        relative = mul(distance, stride)
+        last = add(relative, mul(add(size, -1), step * stride))
+        inside = (relative, last, add(count, mul(add(relative, 1), -1)), add(count, mul(add(last, 1), -1)))
+        if not all(map(never_negative, inside)):
+            return None
+        starts.append(relative)
+        steps.append(step * stride)
+    return Box(tuple(starts), inner.attrs["sizes"], tuple(steps))
 
 
 def _name(v: Value) -> str:
