@@ -196,7 +196,7 @@ def _scatter(mode: str, x: Tracer, index: Index, box: Box, v: Tracer) -> Tracer:
     axes = tuple(k for k, e in enumerate(kept) if e.kind != RANGE)
     idx = (Tracer(trace, k) for k in index_values(x, index))
     written = emit(f"scatter_{mode}", piece, v, *idx, axes=axes, at=plain_at)
-    return written if box.is_whole(x.dims) else plain.write(x, written)
+    return plain.write(x, written)
 
 
 def _write_mask(mode: str, x: Tracer, parts: list[Any], v: Tracer) -> Tracer:

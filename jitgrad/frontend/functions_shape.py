@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from jitgrad.frontend.primitives import (
     element_count,
     emit,
     full,
+    iota,
     lift,
     lift_one,
     promotion_sample,
@@ -37,14 +39,16 @@ from jitgrad.frontend.views import (
     Box,
     Derived,
     View,
+    is_contiguous,
     share_memory,
+    strides_of,
     view_all,
     view_box,
     view_reshaped,
     view_transposed,
     whole_box,
 )
-from jitgrad.ir.index import Dim
+from jitgrad.ir.index import Dim, interval, never_negative
 from jitgrad.ir.location import user_location
 
 
@@ -119,7 +123,8 @@ def ravel(a: ArrayLike, order: str = "C") -> Tracer:
     x = array_of(a)
     if order == "F":
         x = view_transposed(x, range(x.ndim)[::-1])
-    return view_reshaped(x, (x.count,))
+    # Unlike reshape, ravel copies whatever is not contiguous: x[::-1] too.
+    return view_reshaped(x, (x.count,)) if is_contiguous(x) else Tracer(x.owner, reshape(x, (x.count,)).value)
 
 
 @implements(np.copy)
@@ -140,6 +145,12 @@ def expand_dims(a: ArrayLike, axis: Any) -> Tracer:
 def squeeze(a: ArrayLike, axis: Any = None) -> Tracer:
     x = array_of(a)
     axes = [k for k, d in enumerate(x.dims) if d == 1] if axis is None else axis_tuple(axis, x.ndim)
+    if axis is None and any(_may_be_one(d) for d in x.dims):
+        raise ShapeError(
+            f"np.squeeze of an array of shape {x.dims}. Which extents are 1 is not known while the function is traced. "
+            "Name the axis.",
+            user_location(),
+        )
     if any(x.dims[k] != 1 for k in axes):
         raise ShapeError(
             f"can't squeeze axis {axis} of an array of shape {x.dims}. Its extent is not 1. Choose an axis of "
@@ -147,6 +158,11 @@ def squeeze(a: ArrayLike, axis: Any = None) -> Tracer:
             user_location(),
         )
     return view_box(x, whole_box(x.dims, [k for k in range(x.ndim) if k not in axes]))
+
+
+def _may_be_one(d: Dim) -> bool:
+    lo, hi = interval(d)
+    return not isinstance(d, int) and (lo is None or lo < 2) and (hi is None or hi > 0)
 
 
 def _at_least(count: int, arrays: Sequence[ArrayLike]) -> Any:
@@ -261,7 +277,13 @@ def broadcast_to_(array: ArrayLike, shape: Any, subok: bool = False) -> Tracer:
 def _broadcast_view(x: Tracer, dims: tuple[Dim, ...]) -> Tracer:
     if not isinstance(x, Tracer) or x.dims == dims:
         return view_all(x)
-    return View(x, Derived(dims, lambda t: broadcast_to(t, dims), "the result of np.broadcast_to"))
+    strides = strides_of(x)
+    stretched = [d == 1 and n != 1 for d, n in zip(x.dims, dims[len(dims) - x.ndim :], strict=True)]
+    layout = strides and (0,) * (len(dims) - x.ndim) + tuple(
+        0 if new else s for s, new in zip(strides, stretched, strict=True)
+    )
+    compute = functools.partial(broadcast_to, shape=dims)
+    return View(x, Derived(dims, compute, "the result of np.broadcast_to", layout))
 
 
 @implements(np.broadcast_arrays)
@@ -345,11 +367,33 @@ def diagonal_last(x: Tracer, offset: int = 0) -> Tracer:
     """The diagonal of the last two axes, as the last axis: a strided slice of the flattened matrix."""
     *batch, rows, columns = x.dims
     row, column = max(-offset, 0), max(offset, 0)
+    if not isinstance(rows, int) or not isinstance(columns, int):
+        return _diagonal_by_index(x, row, column)
     size = max(0, min(rows - row, columns - column))
     flat = reshape(x, (*batch, rows * columns))
     start = row * columns + column if size else 0
     zeros, ones = (0,) * len(batch), (1,) * len(batch)
     return emit("slice", flat, starts=(*zeros, start), sizes=(*batch, size), steps=(*ones, columns + 1))
+
+
+def _diagonal_by_index(x: Tracer, row: int, column: int) -> Tracer:
+    """The diagonal of a matrix whose extents are not known: one gather."""
+    *batch, rows, columns = x.dims
+    height, width = rows - row, columns - column
+    if never_negative(width - height):
+        size = height
+    elif never_negative(height - width):
+        size = width
+    else:
+        raise ShapeError(
+            f"the diagonal of an array of shape {x.dims}. Which extent is the lesser is not known while the function "
+            "is traced. Cut it to a square first.",
+            user_location(),
+        )
+    k = iota(x, (size,), 0)
+    i, j = (emit("add", k, constant_like(k, n)) for n in (row, column))
+    axis = len(batch)
+    return emit("gather", x, i, j, axes=(axis, axis + 1), at=axis)
 
 
 def _diagonal(x: Tracer, offset: int, axis1: int, axis2: int) -> Tracer:
@@ -369,7 +413,10 @@ def _diagonal(x: Tracer, offset: int, axis1: int, axis2: int) -> Tracer:
 def diagonal(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tracer:
     x = array_of(a)
     piece = _diagonal(x, offset, axis1, axis2)  # raises what there is to raise
-    return View(x, Derived(piece.dims, lambda t: _diagonal(t, offset, axis1, axis2), "the result of np.diagonal"))
+    i, j, strides = axis_index(axis1, x.ndim), axis_index(axis2, x.ndim), strides_of(x)
+    layout = strides and (*(s for k, s in enumerate(strides) if k not in (i, j)), strides[i] + strides[j])
+    compute = functools.partial(_diagonal, offset=offset, axis1=axis1, axis2=axis2)
+    return View(x, Derived(piece.dims, compute, "the result of np.diagonal", layout))
 
 
 @implements(np.linalg.diagonal)

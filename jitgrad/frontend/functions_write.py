@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -119,13 +120,13 @@ def _repeated(x: Tracer, values: ArrayLike, count: int) -> Tracer:
 
 
 def _known_count(x: Tracer, function: Any) -> int:
-    if not isinstance(x.count, int):
+    if not all(isinstance(d, int) for d in x.dims):
         raise UnsupportedError(
             f"{qualified_name(function)} of an array whose shape is not known while the function is traced. Use a loop "
             "or slices.",
             user_location(),
         )
-    return x.count
+    return math.prod(x.dims)  # pyright: ignore[reportArgumentType, reportReturnType]
 
 
 @_writer(np.fill_diagonal)

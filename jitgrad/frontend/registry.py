@@ -105,7 +105,7 @@ def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise unsupported(function)
     accepted = _accepted_keywords(handler)
     if accepted is None or all(k in accepted for k in kwargs):
-        result = handler(*args, **kwargs)
+        result = _run(function, handler, args, kwargs)
         return result if function in ALIASING else fresh(result, args)
     kept = {}
     for name, value in kwargs.items():
@@ -113,8 +113,23 @@ def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             kept[name] = value
         elif not ignorable(name, value):
             raise unsupported_argument(qualified_name(function), name)
-    result = handler(*args, **kept)
+    result = _run(function, handler, args, kept)
     return result if function in ALIASING else fresh(result, args)
+
+
+def _run(function: Any, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    try:
+        return handler(*args, **kwargs)
+    except TypeError as error:
+        if "IndexExpr" not in str(error):
+            raise
+        # The handler compared an extent, or made a list of that length.
+        raise UnsupportedError(
+            f"{qualified_name(function)} needs to know the extents of its arguments while the function is traced, and "
+            "one of them depends on a traced integer. Write it with functions that work element by element, with "
+            "reductions and products, or with a loop.",
+            user_location(),
+        ) from None
 
 
 def fresh(result: Any, args: Any) -> Any:

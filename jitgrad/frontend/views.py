@@ -139,15 +139,18 @@ class Reshaped(Lens):
 
 
 class Derived(Lens):
-    """A view that NumPy makes read-only: of a diagonal, of a broadcast array."""
+    """A view that NumPy makes read-only: of a diagonal, of a broadcast array. ``layout`` are its strides."""
 
-    __slots__ = ("compute", "read_only")
+    __slots__ = ("compute", "layout", "read_only")
 
-    def __init__(self, dims: Dims, compute: Callable[[Tracer], Tracer], what: str) -> None:
-        self.dims, self.compute, self.read_only = dims, compute, what
+    def __init__(self, dims: Dims, compute: Callable[[Tracer], Tracer], what: str, layout: Dims | None = None) -> None:
+        self.dims, self.compute, self.read_only, self.layout = dims, compute, what, layout
 
     def read(self, x: Tracer) -> Tracer:
         return self.compute(x)
+
+    def strides(self, strides: Dims | None) -> Dims | None:
+        return self.layout
 
 
 class View(Tracer):
@@ -264,7 +267,8 @@ def view_reshaped(x: Tracer, shape: Sequence[Dim]) -> Tracer:
     axes = _same_but_ones(x.dims, shape)
     if axes is not None:
         return view_box(x, whole_box(x.dims, axes))
-    layout = reshaped_strides(x.dims, strides_of(x), shape)
+    contiguous = is_contiguous(x)
+    layout = contiguous_strides(shape) if contiguous else reshaped_strides(x.dims, strides_of(x), shape)
     if layout is None:
         return Tracer(x.owner, reshape(x, shape).value)
     if type(x) is View and isinstance(x._lens, Reshaped):
@@ -294,6 +298,16 @@ def strides_of(x: Tracer) -> Dims | None:
     if type(x) is View:
         return x._lens.strides(strides_of(x._base))
     return contiguous_strides(x.dims)
+
+
+def is_contiguous(x: Tracer) -> bool:
+    """Do the elements lie behind each other, in C order?"""
+    strides, dims = strides_of(x), x.dims
+    if strides is None:
+        return False
+    return 0 in dims or all(
+        d == 1 or s == c for d, s, c in zip(dims, strides, contiguous_strides(dims), strict=True)
+    )
 
 
 def contiguous_strides(dims: Dims) -> Dims:

@@ -38,6 +38,8 @@ class _Unwrapper(Rewriter):
             super()._region_op(op)
         elif kept:
             self._without(op, kept)
+        else:
+            self._replace(op.results, op.operands if op.name in ("for", "while") else op.regions[0].results)
 
     def _short_loop(self, op: Op) -> bool:
         attrs = renamed_attributes(op.attrs, self.env)
