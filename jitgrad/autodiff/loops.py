@@ -99,14 +99,15 @@ class Reversal:
             return
         free = [v for v in free_values(op) if v in active]
         with b.at(op.loc):
-            sums = [adjoints.value(v) for v in free]
+            sums = [adjoints.get(v) for v in free]
             given = [adjoints.value(op.results[k]) for k in wanted]
         blocks = []
         for forward in op.regions:
             with b.region() as region:
                 inner = Adjoints(b, local=True)
                 for v, total in zip(free, sums, strict=True):
-                    inner.set(v, Cotangent(total))
+                    if total is not None:
+                        inner.set(v, Cotangent(total.value))
                 for k, g in zip(wanted, given, strict=True):
                     if forward.results[k] in active:
                         inner.add(forward.results[k], Cotangent(g))
