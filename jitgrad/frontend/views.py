@@ -305,9 +305,7 @@ def is_contiguous(x: Tracer) -> bool:
     strides, dims = strides_of(x), x.dims
     if strides is None:
         return False
-    return 0 in dims or all(
-        d == 1 or s == c for d, s, c in zip(dims, strides, contiguous_strides(dims), strict=True)
-    )
+    return 0 in dims or all(d == 1 or s == c for d, s, c in zip(dims, strides, contiguous_strides(dims), strict=True))
 
 
 def contiguous_strides(dims: Dims) -> Dims:

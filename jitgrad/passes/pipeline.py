@@ -57,6 +57,7 @@ def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | Non
         if _same_ops(start, graph):
             break
     graph = _run("licm", licm, graph, verify)
+    graph = _run("unwrap", lambda g: unwrap(g, checkpoints=True), graph, verify)
     if notes is not None:
         notes.append(f"{before} ops before optimisation, {len(graph.ops)} after")
     return graph
