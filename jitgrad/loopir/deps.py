@@ -195,6 +195,12 @@ def may_come_later(first: Access, second: Access, changed: Set[object]) -> bool:
     return first.mode is None and second.mode is not None and not _never(first.index, second.index, may_vary)
 
 
+def never_at_any_time(a: Sequence[Dim], b: Sequence[Dim], inner: Set[Sym], changed: Set[object]) -> bool:
+    """Whether two indices are of different elements, also in different iterations of the loops over ``inner``, which
+    write what is ``changed``."""
+    return _never(a, b, lambda v: varies(v, inner, changed))
+
+
 def _never(a: Sequence[Dim], b: Sequence[Dim], varies: Callable[[Sym], bool]) -> bool:
     return any(_excludes_zero(_apart(x, y, varies)) for x, y in zip(a, b, strict=True))
 
