@@ -9,7 +9,7 @@ from jitgrad.errors import IRError
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, bounds, interval, mul
 from jitgrad.ir.location import Location
 from jitgrad.ir.types import bool_, i64
-from jitgrad.loopir.build import FAILURES
+from jitgrad.loopir.build import FAILURES, loop_limits
 from jitgrad.loopir.nodes import (
     Alloc,
     Assign,
@@ -151,7 +151,7 @@ class _Verifier:
         """The bounds of the variable, which simplification relies on, hold for every iteration."""
         if _never_runs(s):
             return
-        first, last = (bounds(s.lo), bounds(add(s.hi, -1))) if s.step > 0 else (bounds(add(s.hi, 1)), bounds(s.lo))
+        first, last = map(bounds, loop_limits(s.lo, s.hi, s.step))
         lo, hi = s.var.bounds
         if (lo is not None and first[0] is not None and first[0] < lo) or (
             hi is not None and last[1] is not None and last[1] > hi
