@@ -99,7 +99,8 @@ class Executable:
                     "graph is for one shape and dtype. Convert the array, or compile a graph for this one."
                 )
             # ascontiguousarray would turn 0-d into 1-d.
-            array = np.require(array.astype(p.dtype, copy=False), requirements=["C", "A"]).reshape(p.shape)
+            array = np.require(array.astype(p.dtype, copy=False), requirements=["C", "A"])
+            array = array if array.shape == p.shape else array.reshape(p.shape)
             if p.kind == "inout" and not (array is a and array.flags.writeable and not is_scalar):
                 raise ArgumentError(
                     f"{p.name} changes, so it must be a writable contiguous array of dtype {p.dtype}. The new value is "
