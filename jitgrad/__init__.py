@@ -11,6 +11,7 @@ from jitgrad import config, errors, numpy, scipy, testing
 from jitgrad.api import compile, grad, hessian, jacobian, jit, jvp, stop_gradient, trace, value_and_grad, vjp
 from jitgrad.autodiff.jvp import jvp_graph
 from jitgrad.autodiff.vjp import vjp_graph
+from jitgrad.control import cond, fori_loop, scan, switch, while_loop
 from jitgrad.draw import Drawing, draw
 from jitgrad.ir.core import Builder, Graph
 from jitgrad.ir.interpret import interpret
@@ -27,11 +28,13 @@ __all__ = [
     "add_at",
     "bool_",
     "compile",
+    "cond",
     "config",
     "draw",
     "errors",
     "f32",
     "f64",
+    "fori_loop",
     "grad",
     "hessian",
     "i32",
@@ -43,13 +46,16 @@ __all__ = [
     "jvp_graph",
     "numpy",
     "parse",
+    "scan",
     "scipy",
     "set_at",
     "stop_gradient",
+    "switch",
     "testing",
     "trace",
     "value_and_grad",
     "verify",
     "vjp",
     "vjp_graph",
+    "while_loop",
 ]

@@ -17,12 +17,18 @@ class Config:
     verify : check every graph and loop program after every pass (slow; the test suite turns it on).
     backend : ``"llvm"`` (the default), ``"numba"`` (Python source through ``numba.njit``) or ``"python"`` (the Python
         source run by CPython; slow, for reading and as an oracle).
+    check_bounds : check traced indices when the program runs. Without it one that is out of bounds reads or writes
+        whatever is there.
+    unroll_limit : loops of a known length up to this one are unrolled while a function is traced; longer ones are
+        recorded as loops, if their body allows it.
     warn_recompiles : warn when one function has been compiled for this many different signatures; 0 never warns.
     """
 
     verify: bool = False
     backend: str = "llvm"
+    check_bounds: bool = True
     warn_recompiles: int = 64
+    unroll_limit: int = 8
 
     def __post_init__(self) -> None:
         if self.backend not in ("llvm", "numba", "python"):
@@ -34,6 +40,8 @@ def _from_environment() -> Config:
     return Config(
         verify=env.get("JITGRAD_VERIFY", "0") not in ("", "0", "false"),
         backend=env.get("JITGRAD_BACKEND", "llvm"),
+        check_bounds=env.get("JITGRAD_CHECK_BOUNDS", "1") not in ("", "0", "false"),
+        unroll_limit=int(env.get("JITGRAD_UNROLL_LIMIT", "8")),
         warn_recompiles=int(env.get("JITGRAD_WARN_RECOMPILES", "64")),
     )
 

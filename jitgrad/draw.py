@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.autodiff.vjp import Adjoints, active_values, pull_back
+from jitgrad.autodiff.activity import active_values
+from jitgrad.autodiff.adjoints import Adjoints, pull_back
 from jitgrad.errors import ArgumentError, JitgradError
 from jitgrad.ir.core import Builder, Graph, Op, Value
 from jitgrad.ir.interpret import interpret

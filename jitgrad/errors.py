@@ -80,6 +80,16 @@ class MutationError(JitgradError, TypeError):
     """An in-place write into a traced array."""
 
 
+class CarryError(JitgradError, TypeError):
+    """A variable that a loop or a branch changes in a way that has no one type: another shape, dtype or structure from
+    one iteration to the next, or in one of two branches."""
+
+
+class RollError(JitgradError, TypeError):
+    """A loop body that can't be recorded once for all iterations: it changes a list, or something else that only
+    Python knows. Such a loop is unrolled, where its length is known."""
+
+
 class ArgumentError(JitgradError, TypeError, ValueError):
     """Arguments of a function of jitgrad or NumPy, or of a compiled program, that it does not take."""
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as _numpy
 
 from jitgrad import frontend as _frontend  # fills the table of handlers
-from jitgrad.frontend.functions_index import add_at, set_at
+from jitgrad.frontend.assign import add_at, set_at
 from jitgrad.frontend.namespace import Mirror as _Mirror
 from jitgrad.frontend.namespace import stand_in as _stand_in
 from jitgrad.frontend.randomness import FUNCTIONS as _RANDOM

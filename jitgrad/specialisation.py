@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import numpy as np
 import optree
 
 from jitgrad import config as _config
 from jitgrad.compiler import Compiled, compile_graph
+from jitgrad.errors import MutationError
 from jitgrad.frontend.guards import Guard, first_change
 from jitgrad.frontend.signature import LeafSpec, python_converter
 from jitgrad.ir.core import Graph
@@ -18,7 +20,8 @@ class Specialisation:
     """A compiled program with the structure of its result and the guards that it stands on.
 
     ``arrays`` are ``(position, dtype, shape)`` of the leaves that come as arrays and ``converters`` are ``(position,
-    function)`` for Python integers and bools: what a call with flat positional arguments must look at.
+    function)`` for Python integers and bools: what a call with flat positional arguments must look at. ``written`` are
+    the positions of leaves that get new contents: the last results of the program are copied into them.
     """
 
     __slots__ = (
@@ -33,6 +36,7 @@ class Specialisation:
         "single",
         "stages",
         "tree",
+        "written",
     )
 
     def __init__(
@@ -43,10 +47,12 @@ class Specialisation:
         tree: optree.PyTreeSpec,
         guards: tuple[Guard, ...],
         extra: Any = None,
+        written: tuple[int, ...] = (),
     ) -> None:
         self.stages: list[tuple[str, Any]] = list(stages)
         self.compiled: Compiled = compile_graph(stages[-1][1], tuple(s.scalar for s in specs))
-        self.call: Callable[[tuple[Any, ...]], list[Any]] = self.compiled.call
+        self.written = written
+        self.call: Callable[[tuple[Any, ...]], list[Any]] = self._call_and_write if written else self.compiled.call
         self.tree, self.guards, self.extra = tree, guards, extra
         self.single = tree.is_leaf()
         self.build: Callable[[list[Any]], Any] = _builder(tree)
@@ -69,6 +75,15 @@ class Specialisation:
             converted[k] = function(converted[k])
         return tuple(converted)
 
+    def _call_and_write(self, leaves: tuple[Any, ...]) -> list[Any]:
+        """Run the program and give the leaves that it assigns into their new contents."""
+        check_written(leaves, self.written)
+        results = self.compiled.call(leaves)
+        count = len(results) - len(self.written)
+        for k, new in zip(self.written, results[count:], strict=True):
+            leaves[k][...] = new
+        return results[:count]
+
     def holds(self) -> bool:
         """Are all captured values what they were?"""
         return not self.guards or first_change(self.guards) is None
@@ -79,6 +94,38 @@ class Specialisation:
         return results[0] if self.single else self.build(results)
 
 
+def check_written(leaves: Sequence[Any], written: Sequence[int]) -> None:
+    """Raise MutationError unless the leaves that a program assigns into are arrays that can be written, and share no
+    memory with others: the program was traced as if they did not."""
+    for k in written:
+        target = leaves[k]
+        if not isinstance(target, np.ndarray):
+            raise MutationError(
+                f"the function assigns into an argument that is a {type(target).__name__} (number {k} of its leaves). "
+                "What is written would be lost. Pass a NumPy array."
+            )
+        if not target.flags.writeable:
+            raise MutationError(
+                f"the function assigns into an argument (number {k} of its leaves) whose flag writeable is off: "
+                "assignment destination is read-only. Pass a copy."
+            )
+        for j, other in enumerate(leaves):
+            if j != k and isinstance(other, np.ndarray) and _overlap(target, other):
+                raise MutationError(
+                    f"the function assigns into an argument (number {k} of its leaves) that shares memory with "
+                    f"another one (number {j}). It was compiled for arrays that do not. Pass a copy of one."
+                )
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    if not np.may_share_memory(a, b):
+        return False
+    try:
+        return np.shares_memory(a, b, max_work=1000)
+    except np.exceptions.TooHardError:
+        return True
+
+
 def _builder(tree: optree.PyTreeSpec) -> Callable[[list[Any]], Any]:
     """What makes a result of its leaves."""
     children = optree.treespec_children(tree)
@@ -87,6 +134,7 @@ def _builder(tree: optree.PyTreeSpec) -> Callable[[list[Any]], Any]:
     return tree.unflatten
 
 
-def backend_key() -> str:
+def backend_key() -> Hashable:
     """The settings that a compiled program depends on."""
-    return _config.current().backend
+    settings = _config.current()
+    return settings.backend, settings.check_bounds

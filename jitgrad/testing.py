@@ -391,5 +391,5 @@ def missing_rules(name: str) -> list[str]:
 
 @functools.cache
 def op_names() -> tuple[str, ...]:
-    """All ops, by name."""
-    return tuple(sorted(OPS))
+    """All ops that samples can be given for, by name: not those with regions, nor ``empty``, which has no value."""
+    return tuple(sorted(name for name, op in OPS.items() if not getattr(op, "structural", False)))

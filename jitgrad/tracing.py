@@ -72,27 +72,38 @@ def running(trace: Trace, recorder: Recorder) -> Iterator[None]:
 
 def declare(trace: Trace, specs: Sequence[LeafSpec], paths: Sequence[str]) -> list[Tracer]:
     """One parameter a leaf; ``params['w1']`` is named ``params_w1``."""
-    return [
-        trace.param(s.type, re.sub(r"\W+", "_", path).strip("_") or None, s.weak)
-        for s, path in zip(specs, paths, strict=True)
-    ]
+    params = []
+    for s, path in zip(specs, paths, strict=True):
+        params.append(trace.param(s.type, re.sub(r"\W+", "_", path).strip("_") or None, s.weak))
+        params[-1].boxed = not s.scalar
+    return params
 
 
 def run_traced(
-    fun: Callable[..., Any], trace: Trace, recorder: Recorder, args: Sequence[Any], kwargs: dict[str, Any], name: str
-) -> tuple[Graph, optree.PyTreeSpec]:
-    """Run ``fun`` under ``trace``; returns the finished graph and the structure of the result."""
+    fun: Callable[..., Any],
+    trace: Trace,
+    recorder: Recorder,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    name: str,
+    watched: Sequence[Tracer] = (),
+) -> tuple[Graph, optree.PyTreeSpec, tuple[int, ...]]:
+    """Run ``fun`` under ``trace``; returns the finished graph and the structure of the result, and which of the
+    parameters ``watched`` were assigned into: their new values are further results of the graph, after those."""
+    before = [p.value for p in watched]
     try:
         with running(trace, recorder):
             out = recorder.prepare(fun)(*args, **kwargs)
             leaves, tree = flatten(out)
-            return trace.finish(_check_results(leaves, tree, name, fun)), tree
+            _check_results(leaves, tree, name, fun)
+            written = tuple(k for k, (p, v) in enumerate(zip(watched, before, strict=True)) if p.value is not v)
+            return trace.finish([*leaves, *(watched[k] for k in written)]), tree, written
     except BaseException as error:
         trace.close()
         if _was_written_into_array(error):
             raise MutationError(
-                "a traced value was written into an element of a NumPy array (y[...] = v). The array exists only while "
-                "the function is traced, and holds numbers. Use y = jg.set_at(y, index, v), or np.stack.",
+                "a traced value was written into an element of a NumPy array (y[...] = v) that was made outside of the "
+                "traced function. The array holds numbers. Make it inside with np.zeros, or copy it with np.copy(y).",
                 error.__cause__.location,  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
             ) from error
         raise
@@ -103,7 +114,7 @@ def _was_written_into_array(error: BaseException) -> bool:
     return isinstance(error.__cause__, ConcretizationError) and str(error).startswith("setting an array element")
 
 
-def _check_results(leaves: list[Any], tree: optree.PyTreeSpec, name: str, fun: Any) -> list[Any]:
+def _check_results(leaves: list[Any], tree: optree.PyTreeSpec, name: str, fun: Any) -> None:
     """Raise ArgumentError or DtypeError for a result that is no array and no number."""
     for k, leaf in enumerate(leaves):
         if isinstance(leaf, Tracer):
@@ -120,7 +131,6 @@ def _check_results(leaves: list[Any], tree: optree.PyTreeSpec, name: str, fun: A
                 "it.",
                 describe_function(fun).location,
             ) from None
-    return leaves
 
 
 def describe_function(fun: Any) -> Function:

@@ -42,7 +42,7 @@ from jitgrad.frontend.signature import (
 from jitgrad.frontend.tracer import Trace, Tracer, innermost_trace
 from jitgrad.ir.core import Graph
 from jitgrad.reading import Readable
-from jitgrad.specialisation import Specialisation, backend_key
+from jitgrad.specialisation import Specialisation, backend_key, check_written
 from jitgrad.tracing import (
     ACTIVITY,
     current_recorder,
@@ -149,6 +149,8 @@ class Transformed(Readable):
             return self._inline(call, enclosing_trace())
         if current_recorder() is None and not call.static:
             self._remember(args, kwargs, leaves, arguments, program)
+        if program.written:
+            return _run_and_write(program, leaves, arguments.leaves)
         return program.run(arguments.leaves)
 
     def _program(self, arguments: Arguments) -> Specialisation:
@@ -249,7 +251,9 @@ class Transformed(Readable):
         stages = traced.stages
         if derived.graph is not traced.graph:
             stages.append(("differentiated", derived.graph))
-        program = Specialisation(stages, specs, arguments.keys, derived.result, recorder.guards)
+        program = Specialisation(
+            stages, specs, arguments.keys, derived.result, recorder.guards, written=traced.written
+        )
         program.notes += traced.notes
         return program
 
@@ -260,16 +264,19 @@ class Transformed(Readable):
         if not isinstance(self._transform, Jit):
             check_wrt([specs[k].type for k in wrt], [paths[k] for k in wrt], self._function, self._transform.name)
         trace = Trace(self._function.name)
-        args, kwargs = unflatten(tree, declare(trace, specs, paths))
+        params = declare(trace, specs, paths)
+        args, kwargs = unflatten(tree, params)
         recorder.watch_contents([v for _, v in call.static])
         static = tuple((where, recorder.substitute(v)) for where, v in call.static)
         args, kwargs = call._replace(static=static).rebuild(args, kwargs)
         if self._signature.method and args and not is_tree(args[0]):
             recorder.note_self(self._fun, args[0])
-        graph, result = run_traced(self._fun, trace, recorder, args, kwargs, self._function.name)
+        # Under jit the caller's arrays change as they do in NumPy; the others are functions of the values on entry.
+        watched = params if isinstance(self._transform, Jit) else ()
+        graph, result, written = run_traced(self._fun, trace, recorder, args, kwargs, self._function.name, watched)
         if trace.captures:
             raise CapturesTracer
-        return Traced.prepared(self._function, graph, result, wrt, wrt_trees)
+        return Traced.prepared(self._function, graph, result, wrt, wrt_trees, written)
 
     def _wrt(self, call: Call, tree: optree.PyTreeSpec) -> tuple[list[int], list[optree.PyTreeSpec]]:
         """The leaves of the differentiated arguments, and the structures of those."""
@@ -330,12 +337,12 @@ class Transformed(Readable):
         lifted = [outer.lift(leaf) for k in chosen for leaf in flatten(call.args[k])[0]]
         check_wrt([t.value.type for t in lifted], names, self._function, self._transform.name)
         inner = Trace(self._function.name)
-        params = iter(declare(inner, [LeafSpec(t.value.type, bool(t.weak)) for t in lifted], names))
+        params = iter(declare(inner, [LeafSpec(t.type, bool(t.weak), not (t.dims or t.boxed)) for t in lifted], names))
         traced_args = list(call.args)
         for k, shape in zip(chosen, trees, strict=True):
             traced_args[k] = unflatten(shape, [next(params) for _ in range(shape.num_leaves)])
         args, kwargs = call.rebuild(traced_args, call.kwargs)
-        graph, result = run_traced(self._fun, inner, recorder, args, kwargs, self._function.name)
+        graph, result, _ = run_traced(self._fun, inner, recorder, args, kwargs, self._function.name)
         traced = Traced.prepared(self._function, graph, result, range(len(lifted)), trees)
         return traced, lifted + [c for c, _ in inner.captures]
 
@@ -409,6 +416,16 @@ class Transformed(Readable):
         """The graph as it was traced, before differentiation. Nothing is compiled."""
         arguments = self._arguments(args, kwargs)
         return self._trace(arguments, [spec_of(k) for k in arguments.keys], Recorder()).graph
+
+
+def _run_and_write(program: Specialisation, leaves: Sequence[Any], used: tuple[Any, ...]) -> Any:
+    """Run a program that assigns into its arguments; where a leaf was converted, what was written is copied back."""
+    check_written(leaves, program.written)
+    result = program.run(used)
+    for k in program.written:
+        if used[k] is not leaves[k]:
+            leaves[k][...] = used[k]
+    return result
 
 
 def enclosing_trace() -> Trace:

@@ -32,7 +32,8 @@ class Traced(NamedTuple):
     """A function's graph, and the structure of its result. Results of the graph are the leaves of that structure.
 
     ``wrt`` are the parameters that belong to the differentiated arguments, ``wrt_trees`` one structure an argument.
-    ``original`` is the graph as it was traced; ``graph`` has the stable rewrites, which ``notes`` lists.
+    ``original`` is the graph as it was traced; ``graph`` has the stable rewrites, which ``notes`` lists. The last
+    results are the new values of the parameters ``written``, which the function assigns into; they are no leaves.
     """
 
     function: Function
@@ -42,6 +43,7 @@ class Traced(NamedTuple):
     wrt_trees: tuple[optree.PyTreeSpec, ...]
     original: Graph
     notes: tuple[str, ...]
+    written: tuple[int, ...] = ()
 
     @classmethod
     def prepared(
@@ -51,11 +53,12 @@ class Traced(NamedTuple):
         result: optree.PyTreeSpec,
         wrt: Sequence[int],
         wrt_trees: Sequence[optree.PyTreeSpec],
+        written: tuple[int, ...] = (),
     ) -> Traced:
         """Rewrite a traced graph into its stable form, which must come before differentiation."""
         notes: list[str] = []
         stable = pipeline.prepare(graph, notes)
-        return cls(function, stable, result, tuple(wrt), tuple(wrt_trees), graph, tuple(notes))
+        return cls(function, stable, result, tuple(wrt), tuple(wrt_trees), graph, tuple(notes), written)
 
     @property
     def stages(self) -> list[tuple[str, Graph]]:

@@ -6,17 +6,19 @@ hang at the source. Constants and what follows from them cost nothing. Of severa
 backward part is taken, so that no more is recomputed than memory asks for.
 
 A parameter that the backward part reads is a residual like any other: it is copied, because the caller may write into
-his array before he pulls back. The network is solved by Dinic's algorithm (E. A. Dinic, 1970).
+his array before he pulls back.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jitgrad.autodiff.loops import inner_values
+from jitgrad.autodiff.network import Network
 from jitgrad.errors import IRError
 from jitgrad.ir.core import Builder, Graph, Op, Value
+from jitgrad.ir.symbols import used_values
 from jitgrad.ops.op import Elementwise
 
 #: Ops besides the elementwise ones that are cheap to run twice.
@@ -62,15 +64,16 @@ def split(joint: Graph, n_results: int, n_seeds: int) -> Split:
 def _dependents(graph: Graph, roots: Sequence[Value]) -> set[Value]:
     found = set(roots)
     for op in graph.ops:
-        if any(v in found for v in op.operands):
+        if any(v in found for v in used_values(op)):
             found.update(op.results)
     return found
 
 
 def _needed(backward_ops: Sequence[Op], results: Sequence[Value], backward_values: set[Value]) -> list[Value]:
     """Forward values that the backward part reads, in the order of first use."""
-    reads = [v for op in backward_ops for v in op.operands] + list(results)
-    return list(dict.fromkeys(v for v in reads if v not in backward_values))
+    reads = [v for op in backward_ops for v in used_values(op)] + list(results)
+    inside = {v for op in backward_ops for region in op.regions for v in inner_values(region)}
+    return list(dict.fromkeys(v for v in reads if v not in backward_values and v not in inside))
 
 
 def _to_recompute(forward_ops: Sequence[Op], needed: Sequence[Value], saved: Sequence[Value]) -> list[Op]:
@@ -81,7 +84,7 @@ def _to_recompute(forward_ops: Sequence[Op], needed: Sequence[Value], saved: Seq
     for op in reversed(forward_ops):
         if any(r in missing for r in op.results):
             ops.append(op)
-            missing.update(v for v in op.operands if v not in have)
+            missing.update(v for v in used_values(op) if v not in have)
     return ops[::-1]
 
 
@@ -120,7 +123,7 @@ def _minimum_cut(params: Sequence[Value], ops: Sequence[Op], needed: Sequence[Va
     values = [*params, *(r for op in ops for r in op.results)]
     index = {v: k for k, v in enumerate(values)}
     source, sink = 2 * len(values), 2 * len(values) + 1
-    net = _Network(2 * len(values) + 2)
+    net = Network(2 * len(values) + 2)
     for v, k in index.items():
         net.edge(2 * k, 2 * k + 1, _bytes(v))
     for p in params:
@@ -130,83 +133,10 @@ def _minimum_cut(params: Sequence[Value], ops: Sequence[Op], needed: Sequence[Va
             if not _is_cheap(op):
                 net.edge(source, 2 * index[r], _INFINITE)
                 continue
-            for v in dict.fromkeys(op.operands):
+            for v in dict.fromkeys(used_values(op)):
                 net.edge(2 * index[v] + 1, 2 * index[r], _INFINITE)
     for v in needed:
         net.edge(2 * index[v] + 1, sink, _INFINITE)
     net.maximise(source, sink)
     after = net.reaching(sink)
     return [v for v, k in index.items() if 2 * k + 1 in after and 2 * k not in after]
-
-
-class _Network:
-    """A flow network: edge ``e`` and its reverse ``e ^ 1`` lie side by side."""
-
-    def __init__(self, n: int) -> None:
-        self.out: list[list[int]] = [[] for _ in range(n)]
-        self.head: list[int] = []
-        self.left: list[int] = []
-
-    def edge(self, a: int, b: int, capacity: int) -> None:
-        for tail, head, c in ((a, b, capacity), (b, a, 0)):
-            self.out[tail].append(len(self.head))
-            self.head.append(head)
-            self.left.append(c)
-
-    def maximise(self, source: int, sink: int) -> None:
-        """Dinic: shortest augmenting paths, level by level."""
-        while True:
-            level = self._levels(source)
-            if level[sink] < 0:
-                return
-            cursor = [0] * len(self.out)
-            while self._augment(source, sink, level, cursor):
-                pass
-
-    def _levels(self, source: int) -> list[int]:
-        level = [-1] * len(self.out)
-        level[source] = 0
-        queue = deque([source])
-        while queue:
-            node = queue.popleft()
-            for e in self.out[node]:
-                if self.left[e] > 0 and level[self.head[e]] < 0:
-                    level[self.head[e]] = level[node] + 1
-                    queue.append(self.head[e])
-        return level
-
-    def _augment(self, source: int, sink: int, level: list[int], cursor: list[int]) -> bool:
-        """Push flow along one path; False where none is left. A loop, as paths may be longer than Python's stack."""
-        path: list[int] = []
-        node = source
-        while node != sink:
-            while cursor[node] < len(self.out[node]):
-                e = self.out[node][cursor[node]]
-                if self.left[e] > 0 and level[self.head[e]] == level[node] + 1:
-                    break
-                cursor[node] += 1
-            else:
-                if not path:
-                    return False
-                node = self.head[path.pop() ^ 1]
-                cursor[node] += 1
-                continue
-            path.append(e)
-            node = self.head[e]
-        amount = min(self.left[e] for e in path)
-        for e in path:
-            self.left[e] -= amount
-            self.left[e ^ 1] += amount
-        return True
-
-    def reaching(self, sink: int) -> set[int]:
-        """The nodes from which the sink can still be reached."""
-        found = {sink}
-        queue = deque([sink])
-        while queue:
-            for e in self.out[queue.popleft()]:
-                tail = self.head[e]
-                if self.left[e ^ 1] > 0 and tail not in found:
-                    found.add(tail)
-                    queue.append(tail)
-        return found

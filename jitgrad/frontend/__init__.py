@@ -13,5 +13,6 @@ from jitgrad.frontend import (  # noqa: F401
     functions_select,
     functions_shape,
     functions_special,
+    functions_write,
     ufuncs,
 )

@@ -27,9 +27,13 @@ from typing import Any
 
 import numpy as np
 
+from jitgrad.frontend import control_flow
+from jitgrad.frontend.concrete import captured
 from jitgrad.frontend.guards import MISSING, Guard, Same, has_open_attributes, snapshot
 from jitgrad.frontend.randomness import warn_of_generator
 from jitgrad.frontend.reads import Chain, reads_of
+from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.syntax import rewrite
 from jitgrad.frontend.tracer import Tracer, contains_tracer
 from jitgrad.frontend.usercode import is_user_class, is_user_function, is_user_module
 
@@ -51,6 +55,7 @@ class Recorder:
         self._copies: dict[int, Any] = {}
         self._globals: dict[int, _Globals] = {}
         self._cells: dict[int, Any] = {}
+        self._arrays: dict[int, Any] = {}
         self._watched: set[tuple[int, int]] = set()
         self._names: set[str] = set()  # all attributes and globals that the functions met so far mention
         self._classes: set[type] = set()  # of objects that were found in containers
@@ -289,7 +294,20 @@ class Recorder:
             return self.prepare(value)
         if type(value) in (list, tuple, dict):
             return self._container(value)
+        if type(value) is np.ndarray:
+            return self._array(value)
         return substitutes().get(id(value), value)
+
+    def _array(self, array: np.ndarray) -> Any:
+        """A captured array can be read at traced indices, and its copies can be assigned into."""
+        trace = HOOKS["current_trace"]()
+        if trace is None:
+            return array
+        found = self._arrays.get(id(array))
+        if found is None:
+            self._keep.append(array)
+            found = self._arrays[id(array)] = captured(trace, array)
+        return found
 
     def _container(self, value: Any, inside: tuple[int, ...] = ()) -> Any:
         """A container with functions of the user's in it becomes a copy with copies of them; any other one is left as
@@ -342,7 +360,7 @@ class Recorder:
         copy: Any
         for name, cell in zip(code.co_freevars, fun.__closure__ or (), strict=True):
             cells.append(cell if name in reads.stored else self._cells.setdefault(id(cell), types.CellType()))
-        copy = types.FunctionType(code, view, fun.__name__, fun.__defaults__, tuple(cells))
+        copy = types.FunctionType(rewrite(fun) or code, view, fun.__name__, fun.__defaults__, tuple(cells))
         copy.__dict__.update(fun.__dict__)
         copy.__qualname__, copy.__module__, copy.__doc__ = fun.__qualname__, fun.__module__, fun.__doc__
         self._copies[id(fun)] = copy
@@ -370,7 +388,8 @@ class _Globals(dict):
     def __init__(self, recorder: Recorder, scope: dict[str, Any]) -> None:
         names = dict(vars(builtins))
         names["__import__"] = functools.partial(_import, recorder)
-        super().__init__(__builtins__=names, __name__=scope.get("__name__", "__main__"))
+        name = scope.get("__name__", "__main__")
+        super().__init__(__builtins__=names, __name__=name, __jitgrad__=control_flow)
         self._recorder, self._scope = recorder, scope
         self._chains: dict[str, set[Chain]] = {}
 

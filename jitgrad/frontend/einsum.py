@@ -82,7 +82,7 @@ def _letters(spec: str, tracers: Sequence[Tracer]) -> tuple[list[str], str]:
     for s, t in zip(inputs, tracers, strict=True):
         named = len(s.replace("...", ""))
         if named > t.ndim or ("..." not in s and named != t.ndim):
-            raise _bad(f"the operand {s!r} has {t.ndim} axes (shape {t.shape}). Give one letter for each axis.")
+            raise _bad(f"the operand {s!r} has {t.ndim} axes (shape {t.dims}). Give one letter for each axis.")
         expanded.append(s.replace("...", rest[len(rest) - (t.ndim - named) :] if t.ndim > named else ""))
     letters = "".join(expanded)
     if not all(c in string.ascii_letters for c in letters):
@@ -102,7 +102,7 @@ def contract(inputs: Sequence[str], output: str, tracers: Sequence[Tracer]) -> T
     """The einsum of operands of one dtype, letters only. Extents of 1 stretch, as in NumPy. Raises ShapeError."""
     extents: dict[str, Any] = {}
     for s, t in zip(inputs, tracers, strict=True):
-        for c, d in zip(s, t.shape, strict=True):
+        for c, d in zip(s, t.dims, strict=True):
             if extents.get(c, 1) == 1:
                 extents[c] = d
             elif d not in (1, extents[c]):
@@ -124,7 +124,7 @@ def contract(inputs: Sequence[str], output: str, tracers: Sequence[Tracer]) -> T
     letters, t = work[0]
     letters, t = _sum_out(letters, t, set(output))
     missing = [c for c in output if c not in letters]  # letters whose extents were all 1
-    t = reshape(t, (*[1] * len(missing), *t.shape))
+    t = reshape(t, (*[1] * len(missing), *t.dims))
     letters = "".join(missing) + letters
     out = transpose(t, [letters.index(c) for c in output])
     return strong(broadcast_to(out, [extents[c] for c in output]))
@@ -137,7 +137,7 @@ def _order(work: Sequence[tuple[str, Tracer]], output: str, extents: dict[str, A
     if len(work) == 2:
         return [(0, 1)]
     zero = np.zeros(())
-    fakes = [np.broadcast_to(zero, t.shape) for _, t in work]
+    fakes = [np.broadcast_to(zero, t.dims) for _, t in work]
     present = set("".join(s for s, _ in work))
     spec = ",".join(s for s, _ in work) + "->" + "".join(c for c in output if c in present)
     path, _ = np.einsum_path(spec, *fakes, optimize="optimal" if len(work) <= 6 else "greedy")
@@ -146,8 +146,8 @@ def _order(work: Sequence[tuple[str, Tracer]], output: str, extents: dict[str, A
 
 def _single(letters: str, t: Tracer, extents: dict[str, Any]) -> tuple[str, Tracer]:
     """One operand without repeated letters, and without axes of extent 1 that others stretch."""
-    keep = [k for k, c in enumerate(letters) if t.shape[k] != 1 or extents[c] == 1]
-    t = reshape(t, [t.shape[k] for k in keep])
+    keep = [k for k, c in enumerate(letters) if t.dims[k] != 1 or extents[c] == 1]
+    t = reshape(t, [t.dims[k] for k in keep])
     letters = "".join(letters[k] for k in keep)
     while len(set(letters)) != len(letters):
         c = next(c for c in letters if letters.count(c) > 1)
@@ -186,5 +186,5 @@ def _spread(letters: str, t: Tracer, out: str) -> Tracer:
     """The operand with axes in the output's order, extent 1 where it has none."""
     order = [letters.index(c) for c in out if c in letters]
     t = transpose(t, order)
-    extents = iter(t.shape)
+    extents = iter(t.dims)
     return reshape(t, [next(extents) if c in letters else 1 for c in out])

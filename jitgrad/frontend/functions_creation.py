@@ -36,24 +36,30 @@ def array(
     like: Any = None,
 ) -> Tracer:  # fmt: skip
     """An array from nested lists with traced values in them; shapes must agree. Raises ShapeError."""
+    if isinstance(object, Tracer) and not copy and (object.dims or object.boxed) and ndmin <= object.ndim:
+        if dtype is None or np.dtype(dtype) == object.dtype:
+            return object
     trace = innermost_trace(object)
     leaves, shape = _leaves(object)
     tracers = [strong(trace.lift(leaf)) for leaf in leaves]
     target = dtype_argument(dtype) or common_dtype(*tracers)
-    if any(t.shape != tracers[0].shape for t in tracers):
+    if any(t.dims != tracers[0].dims for t in tracers):
         raise ShapeError(
-            f"np.array of parts of shapes {sorted({t.shape for t in tracers})}. All parts of one depth must have one "
+            f"np.array of parts of shapes {sorted({t.dims for t in tracers})}. All parts of one depth must have one "
             "shape. Reshape or broadcast them first.",
             user_location(),
         )
-    inner = tracers[0].shape
+    inner = tracers[0].dims
     if not shape:
         out = Tracer(tracers[0].owner, cast(tracers[0], target).value)
     else:
         parts = [reshape(cast(t, target), (1, *inner)) for t in tracers]
         joined = emit("concatenate", *parts, axis=0) if len(parts) > 1 else parts[0]
         out = reshape(joined, (*shape, *inner))
-    return reshape(out, (*[1] * (ndmin - out.ndim), *out.shape))
+    out = reshape(out, (*[1] * (ndmin - out.ndim), *out.dims))
+    out = Tracer(out.owner, out.value)
+    out.boxed = True
+    return out
 
 
 def _leaves(obj: Any) -> tuple[list[Any], tuple[int, ...]]:
@@ -87,7 +93,8 @@ def _split(leaves: list[Any], shape: tuple[int, ...]) -> tuple[list[Any], tuple[
 def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: Any = None, requirements: Any = None) -> Tracer:
     """The traced value itself where nothing changes, as NumPy returns the array itself."""
     if isinstance(a, Tracer) and (dtype is None or np.dtype(dtype) == a.dtype) and not a.weak and not copy:
-        return a
+        if a.dims or a.boxed:
+            return a
     return array(a, dtype)
 
 
@@ -144,7 +151,7 @@ def linspace(
     num = static_int(num, "num of np.linspace")
     trace, target = innermost_trace(start, stop), common_dtype(start, stop)
     a, b = (as_dtype(t, target if target.kind == "f" else f64, trace) for t in (start, stop))
-    shape = broadcast_together(a.shape, b.shape)
+    shape = broadcast_together(a.dims, b.dims)
     a, b = (broadcast_to(t, shape) for t in (a, b))
     steps = num - 1 if endpoint else num
     index = reshape(strong(a.owner.lift(np.arange(num, dtype=a.dtype))), (num, *[1] * len(shape)))
@@ -157,7 +164,7 @@ def linspace(
         points = emit("add", emit("multiply", index, delta), a)
     if endpoint and num > 1:
         last = strong(a.owner.lift(np.arange(num) == num - 1))
-        points = emit("where", reshape(last, index.shape), b, points)  # exact at the end, as in NumPy
+        points = emit("where", reshape(last, index.dims), b, points)  # exact at the end, as in NumPy
     if dtype is not None:
         whole = np.dtype(dtype).kind in "iu"
         points = cast(emit("floor", points) if whole else points, dtype)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import ArgumentError, ConcretizationError, ShapeError, UnsupportedError
-from jitgrad.frontend.functions_shape import atleast_1d, atleast_2d, atleast_3d, view
+from jitgrad.frontend.functions_shape import array_of, atleast_1d, atleast_2d, atleast_3d
 from jitgrad.frontend.primitives import (
     axis_index,
     broadcast_to,
@@ -49,11 +49,11 @@ def _join(tracers: Sequence[Tracer], axis: int, dtype: Any = None) -> Tracer:
     first = tracers[0]
     for t in tracers:
         same = t.ndim == first.ndim and all(
-            a == b for k, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if k != axis
+            a == b for k, (a, b) in enumerate(zip(t.dims, first.dims, strict=True)) if k != axis
         )
         if not same:
             raise ShapeError(
-                f"arrays of shapes {first.shape} and {t.shape} can't be joined along axis {axis}. All other extents "
+                f"arrays of shapes {first.dims} and {t.dims} can't be joined along axis {axis}. All other extents "
                 "must be equal. Reshape or broadcast one of them.",
                 user_location(),
             )
@@ -64,7 +64,7 @@ def _join(tracers: Sequence[Tracer], axis: int, dtype: Any = None) -> Tracer:
 def concatenate_(arrays: Any, axis: int | None = 0, *, dtype: Any = None, casting: str = "same_kind") -> Tracer:
     tracers = _rows(arrays)
     if axis is None:
-        return _join([reshape(t, (t.size,)) for t in tracers], 0, dtype)
+        return _join([reshape(t, (t.count,)) for t in tracers], 0, dtype)
     if tracers[0].ndim == 0:
         raise ShapeError(
             "np.concatenate of scalars. They have no axis to join along. Use np.stack or np.array.", user_location()
@@ -80,9 +80,9 @@ def append(arr: ArrayLike, values: ArrayLike, axis: int | None = None) -> Tracer
 @implements(np.stack)
 def stack(arrays: Any, axis: int = 0, *, dtype: Any = None, casting: str = "same_kind") -> Tracer:
     tracers = _rows(arrays)
-    if any(t.shape != tracers[0].shape for t in tracers):
+    if any(t.dims != tracers[0].dims for t in tracers):
         raise ShapeError(
-            f"np.stack of arrays of shapes {', '.join(str(t.shape) for t in tracers)}. All must have one shape. Use "
+            f"np.stack of arrays of shapes {', '.join(str(t.dims) for t in tracers)}. All must have one shape. Use "
             "np.concatenate, or np.broadcast_to first.",
             user_location(),
         )
@@ -92,9 +92,9 @@ def stack(arrays: Any, axis: int = 0, *, dtype: Any = None, casting: str = "same
 
 @implements(getattr(np, "unstack", None))  # NumPy 2.1
 def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Tracer, ...]:
-    t = lift_one(x)
-    moved = move_axis(t, axis_index(axis, t.ndim), 0)
-    return tuple(view(row, x) for row in moved)
+    t = array_of(x)
+    before = (slice(None),) * axis_index(axis, t.ndim)
+    return tuple(t[(*before, k)] for k in range(static_int(t.shape[len(before)], "the extent of the axis")))
 
 
 @implements(np.vstack)
@@ -115,7 +115,7 @@ def dstack(tup: Any) -> Tracer:
 
 @implements(np.column_stack)
 def column_stack(tup: Any) -> Tracer:
-    return _join([reshape(t, (t.size, 1)) if t.ndim < 2 else t for t in _rows(tup)], 1)
+    return _join([reshape(t, (t.count, 1)) if t.ndim < 2 else t for t in _rows(tup)], 1)
 
 
 @implements(np.block)
@@ -138,7 +138,7 @@ def _flatten(arrays: Any) -> list[Any]:
 def _block(arrays: Any, depth: int, ndim: int, tracers: Any) -> Tracer:
     if not isinstance(arrays, list):
         t = next(tracers)
-        return reshape(t, (*[1] * (ndim - t.ndim), *t.shape))
+        return reshape(t, (*[1] * (ndim - t.ndim), *t.dims))
     return _join([_block(a, depth - 1, ndim, tracers) for a in arrays], ndim - depth)
 
 
@@ -146,16 +146,15 @@ def _block(arrays: Any, depth: int, ndim: int, tracers: Any) -> Tracer:
 
 
 def _cut(x: Tracer, points: Sequence[int], axis: int) -> list[Tracer]:
-    n = x.shape[axis]
-    ends = [*points, n]
-    return [view(take_slice(x, axis, *slice(a, b).indices(n)[:2]), x) for a, b in zip([0, *points], ends, strict=True)]
+    before = (slice(None),) * axis
+    return [x[(*before, slice(a, b))] for a, b in zip([0, *points], [*points, None], strict=True)]
 
 
 @implements(np.array_split)
 def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[Tracer]:
-    x = lift_one(ary)
+    x = array_of(ary)
     axis = axis_index(axis, x.ndim)
-    if isinstance(indices_or_sections, (tuple, list, np.ndarray)) and np.ndim(indices_or_sections):
+    if not isinstance(indices_or_sections, Tracer) and np.ndim(indices_or_sections):
         return _cut(x, [static_int(i, "indices_or_sections") for i in indices_or_sections], axis)
     sections = static_int(indices_or_sections, "indices_or_sections")
     if sections <= 0:
@@ -163,20 +162,20 @@ def array_split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list
             f"np.array_split into {sections} sections. There must be at least one. Give a positive number.",
             user_location(),
         )
-    each, extra = divmod(x.shape[axis], sections)
+    each, extra = divmod(x.dims[axis], sections)
     sizes = [each + 1] * extra + [each] * (sections - extra)
     return _cut(x, np.cumsum(sizes)[:-1].tolist(), axis)
 
 
 @implements(np.split)
 def split(ary: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[Tracer]:
-    x = lift_one(ary)
+    x = array_of(ary)
     axis = axis_index(axis, x.ndim)
-    if np.ndim(indices_or_sections) == 0:
+    if isinstance(indices_or_sections, Tracer) or np.ndim(indices_or_sections) == 0:
         sections = static_int(indices_or_sections, "indices_or_sections")
-        if sections <= 0 or x.shape[axis] % sections:
+        if sections <= 0 or x.dims[axis] % sections:
             raise ShapeError(
-                f"np.split of {x.shape[axis]} rows into {sections} sections. They would not be equal. Use "
+                f"np.split of {x.dims[axis]} rows into {sections} sections. They would not be equal. Use "
                 "np.array_split.",
                 user_location(),
             )
@@ -204,10 +203,10 @@ def dsplit(ary: ArrayLike, indices_or_sections: Any) -> list[Tracer]:
 @implements(np.tile)
 def tile(A: ArrayLike, reps: Any) -> Tracer:
     x = lift_one(A)
-    counts = [static_int(r, "reps") for r in (reps if isinstance(reps, (tuple, list, np.ndarray)) else [reps])]
+    counts = [static_int(r, "reps") for r in ([reps] if isinstance(reps, Tracer) or np.ndim(reps) == 0 else reps)]
     ndim = max(len(counts), x.ndim)
     counts = [1] * (ndim - len(counts)) + counts
-    shape = (1,) * (ndim - x.ndim) + x.shape
+    shape = (1,) * (ndim - x.ndim) + x.dims
     # (r0, n0, r1, n1, ...): a stretched axis before each own one, then merge the pairs.
     spread = reshape(x, [e for d in shape for e in (1, d)])
     stretched = broadcast_to(spread, [e for r, d in zip(counts, shape, strict=True) for e in (r, d)])
@@ -223,14 +222,14 @@ def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> Tracer:
             user_location(),
         )
     if axis is None:
-        x, axis = reshape(x, (x.size,)), 0
+        x, axis = reshape(x, (x.count,)), 0
     axis = axis_index(axis, x.ndim)
     counts = np.atleast_1d(np.asarray(repeats))
-    n = x.shape[axis]
+    n = x.dims[axis]
     if counts.size == 1:
         r = static_int(counts.reshape(-1)[0], "repeats")
-        stretched = broadcast_to(insert_axes(x, [axis + 1]), (*x.shape[: axis + 1], r, *x.shape[axis + 1 :]))
-        return strong(reshape(stretched, (*x.shape[:axis], n * r, *x.shape[axis + 1 :])))
+        stretched = broadcast_to(insert_axes(x, [axis + 1]), (*x.dims[: axis + 1], r, *x.dims[axis + 1 :]))
+        return strong(reshape(stretched, (*x.dims[:axis], n * r, *x.dims[axis + 1 :])))
     if counts.shape != (n,):
         raise ShapeError(
             f"np.repeat with {counts.size} counts on an axis of extent {n}. There must be one count, or one for each "
@@ -245,9 +244,9 @@ def resize(a: ArrayLike, new_shape: Any) -> Tracer:
     x = lift_one(a)
     shape = tuple(np.atleast_1d(new_shape).tolist())
     size = int(np.prod(shape))
-    if x.size == 0:
+    if x.count == 0:
         return full(x, shape, 0)
-    flat = tile(reshape(x, (x.size,)), -(-size // x.size) or 1)
+    flat = tile(reshape(x, (x.count,)), -(-size // x.count) or 1)
     return reshape(take_slice(flat, 0, 0, size), shape)
 
 
@@ -255,18 +254,18 @@ def resize(a: ArrayLike, new_shape: Any) -> Tracer:
 def insert(arr: ArrayLike, obj: Any, values: ArrayLike, axis: int | None = None) -> Tracer:
     x, v = lift(arr, values)
     if axis is None:
-        x, axis = reshape(x, (x.size,)), 0
+        x, axis = reshape(x, (x.count,)), 0
     axis = axis_index(axis, x.ndim)
-    n = x.shape[axis]
+    n = x.dims[axis]
     if np.ndim(obj) == 0 and not isinstance(obj, slice):
         at = static_int(obj, "obj")
         at = at + n if at < 0 else at
         v = cast(v, x.dtype)
         if v.ndim:  # as NumPy: for a scalar position the values' first axis goes to the place of insertion
-            v = reshape(v, (*[1] * (x.ndim - v.ndim), *v.shape))
+            v = reshape(v, (*[1] * (x.ndim - v.ndim), *v.dims))
             v = move_axis(v, 0, axis)
-        rest = tuple(1 if k == axis else d for k, d in enumerate(x.shape))
-        v = broadcast_to(v, broadcast_together(v.shape, rest))
+        rest = tuple(1 if k == axis else d for k, d in enumerate(x.dims))
+        v = broadcast_to(v, broadcast_together(v.dims, rest))
         return concatenate([take_slice(x, axis, 0, at), v, take_slice(x, axis, at, n)], axis)
     raise UnsupportedError(
         "np.insert with several positions is not supported on traced values. One integer position is. Use "
@@ -285,9 +284,9 @@ def delete(arr: ArrayLike, obj: Any, axis: int | None = None) -> Tracer:
             user_location(),
         )
     if axis is None:
-        x, axis = reshape(x, (x.size,)), 0
+        x, axis = reshape(x, (x.count,)), 0
     axis = axis_index(axis, x.ndim)
-    kept = np.delete(np.arange(x.shape[axis]), obj)
+    kept = np.delete(np.arange(x.dims[axis]), obj)
     return HOOKS["getitem"](x, (slice(None),) * axis + (kept,))
 
 
@@ -314,7 +313,7 @@ def pad(array: ArrayLike, pad_width: Any, mode: str | Callable[..., Any] = "cons
         # NumPy's own result on the indices says which element goes where; each axis is one gather.
         for axis, (low, high) in enumerate(pairs):
             if low or high:
-                index = np.pad(np.arange(x.shape[axis]), (low, high), mode=mode)  # pyright: ignore
+                index = np.pad(np.arange(x.dims[axis]), (low, high), mode=mode)  # pyright: ignore
                 x = HOOKS["getitem"](x, (slice(None),) * axis + (index,))
         return x
     raise UnsupportedError(
@@ -334,7 +333,7 @@ def _pad_constant(x: Tracer, pairs: list[list[int]], values: Any) -> Tracer:
         pieces = [x]
         for width, side in ((low, 0), (high, 1)):
             if width:
-                shape = [width if k == axis else d for k, d in enumerate(x.shape)]
+                shape = [width if k == axis else d for k, d in enumerate(x.dims)]
                 piece = broadcast_to(fills[axis, side], shape)
                 pieces = [piece, *pieces] if side == 0 else [*pieces, piece]
         x = concatenate(pieces, axis)
@@ -343,7 +342,7 @@ def _pad_constant(x: Tracer, pairs: list[list[int]], values: Any) -> Tracer:
 
 def _pad_statistic(x: Tracer, pairs: list[list[int]], mode: str) -> Tracer:
     for axis, (low, high) in enumerate(pairs):
-        n = x.shape[axis]
+        n = x.dims[axis]
         if mode == "mean":
             total = reduce("sum", floating(x), [axis], keepdims=True)
             value = call_ufunc(np.divide, total, n)
@@ -351,7 +350,7 @@ def _pad_statistic(x: Tracer, pairs: list[list[int]], mode: str) -> Tracer:
         else:
             value = reduce(mode[:3], x, [axis], keepdims=True)
         low_part, high_part = (
-            broadcast_to(value, [w if k == axis else d for k, d in enumerate(x.shape)]) for w in (low, high)
+            broadcast_to(value, [w if k == axis else d for k, d in enumerate(x.dims)]) for w in (low, high)
         )
         x = concatenate([p for p, w in ((low_part, low), (x, 1), (high_part, high)) if w], axis)
     return x

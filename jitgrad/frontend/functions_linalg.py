@@ -53,7 +53,7 @@ def _product(a: Tracer, b: Tracer, left: str, right: str, out: str, dtype: Any =
 
 def _mismatch(function: str, a: Tracer, b: Tracer, why: str) -> ShapeError:
     return ShapeError(
-        f"{function} of shapes {a.shape} and {b.shape}. {why} Transpose or reshape one operand.", user_location()
+        f"{function} of shapes {a.dims} and {b.dims}. {why} Transpose or reshape one operand.", user_location()
     )
 
 
@@ -63,10 +63,10 @@ def _batched(function: str, x: ArrayLike, y: ArrayLike, left: str, right: str, o
     if a.ndim < len(left) or b.ndim < len(right):
         raise _mismatch(function, a, b, f"The operands need {len(left)} and {len(right)} axes.")
     shared = next(c for c in left if c in right)
-    n, m = a.shape[a.ndim - len(left) + left.index(shared)], b.shape[b.ndim - len(right) + right.index(shared)]
+    n, m = a.dims[a.ndim - len(left) + left.index(shared)], b.dims[b.ndim - len(right) + right.index(shared)]
     if n != m:
         raise _mismatch(function, a, b, f"The axes that are summed have extents {n} and {m}, which must be equal.")
-    broadcast_together(a.shape[: a.ndim - len(left)], b.shape[: b.ndim - len(right)])
+    broadcast_together(a.dims[: a.ndim - len(left)], b.dims[: b.ndim - len(right)])
     batch = string.ascii_uppercase[: max(a.ndim - len(left), b.ndim - len(right))]
     first, second = batch[len(batch) - (a.ndim - len(left)) :], batch[len(batch) - (b.ndim - len(right)) :]
     return _product(a, b, first + left, second + right, batch + out, dtype)
@@ -116,7 +116,7 @@ def inner(a: ArrayLike, b: ArrayLike, /) -> Tracer:
 
 
 def _tensordot(function: str, x: Tracer, y: Tracer, xs: Sequence[int], ys: Sequence[int]) -> Tracer:
-    if len(xs) != len(ys) or any(x.shape[i] != y.shape[j] for i, j in zip(xs, ys, strict=False)):
+    if len(xs) != len(ys) or any(x.dims[i] != y.dims[j] for i, j in zip(xs, ys, strict=False)):
         raise _mismatch(function, x, y, f"The axes {tuple(xs)} and {tuple(ys)} that are summed differ in extent.")
     left = list(string.ascii_lowercase[: x.ndim])
     right = list(string.ascii_uppercase[: y.ndim])
@@ -142,7 +142,7 @@ def tensordot(a: ArrayLike, b: ArrayLike, axes: Any = 2) -> Tracer:
 @implements(np.outer)
 def outer(a: ArrayLike, b: ArrayLike) -> Tracer:
     x, y = lift(a, b)
-    return call_ufunc(np.multiply, reshape(x, (x.size, 1)), reshape(y, (1, y.size)))
+    return call_ufunc(np.multiply, reshape(x, (x.count, 1)), reshape(y, (1, y.count)))
 
 
 @implements(np.linalg.outer)
@@ -156,14 +156,14 @@ def linalg_outer(x1: ArrayLike, x2: ArrayLike, /) -> Tracer:
 @implements(np.vdot)
 def vdot(a: ArrayLike, b: ArrayLike, /) -> Tracer:
     x, y = lift(a, b)
-    return _tensordot("np.vdot", reshape(x, (x.size,)), reshape(y, (y.size,)), [0], [0])
+    return _tensordot("np.vdot", reshape(x, (x.count,)), reshape(y, (y.count,)), [0], [0])
 
 
 @implements(np.kron)
 def kron(a: ArrayLike, b: ArrayLike) -> Tracer:
     x, y = lift(a, b)
     ndim = max(x.ndim, y.ndim)
-    xs, ys = (*[1] * (ndim - x.ndim), *x.shape), (*[1] * (ndim - y.ndim), *y.shape)
+    xs, ys = (*[1] * (ndim - x.ndim), *x.dims), (*[1] * (ndim - y.ndim), *y.dims)
     left = reshape(x, [e for d in xs for e in (d, 1)])
     right = reshape(y, [e for d in ys for e in (1, d)])
     return reshape(call_ufunc(np.multiply, left, right), [m * n for m, n in zip(xs, ys, strict=True)])
@@ -178,11 +178,11 @@ def cross(
         axisa = axisb = axisc = axis
     x = move_axis(x, axis_index(axisa, x.ndim, "axisa"), x.ndim - 1)
     y = move_axis(y, axis_index(axisb, y.ndim, "axisb"), y.ndim - 1)
-    if x.shape[-1] not in (2, 3) or y.shape[-1] not in (2, 3):
+    if x.dims[-1] not in (2, 3) or y.dims[-1] not in (2, 3):
         raise _mismatch("np.cross", x, y, "Vectors must have 2 or 3 components.")
 
     def component(t: Tracer, k: int) -> Any:
-        return t[..., k] if k < t.shape[-1] else None
+        return t[..., k] if k < t.dims[-1] else None
 
     def minor(i: int, j: int) -> Tracer:
         """``x_i y_j - x_j y_i``, where a missing third component is zero."""
@@ -193,10 +193,10 @@ def cross(
             return first if first is not None else -second  # pyright: ignore[reportOptionalOperand, reportReturnType]
         return first - second
 
-    if x.shape[-1] == y.shape[-1] == 2:
+    if x.dims[-1] == y.dims[-1] == 2:
         return minor(0, 1)
     parts = [minor(1, 2), minor(2, 0), minor(0, 1)]
-    shape = broadcast_together(*(p.shape for p in parts))
+    shape = broadcast_together(*(p.dims for p in parts))
     joined = emit("concatenate", *(insert_axes(broadcast_to(p, shape), [len(shape)]) for p in parts), axis=len(shape))
     return move_axis(joined, joined.ndim - 1, axis_index(axisc, joined.ndim, "axisc"))
 
@@ -237,7 +237,7 @@ def _vector_norm(t: Tracer, order: Any, axes: tuple[int, ...], keepdims: bool) -
     if isinstance(order, str):
         raise ArgumentError(f"np.linalg.norm: {order!r} is no order of a vector norm. Use a number.", user_location())
     if order == np.inf:
-        empty = 0 in [t.shape[k] for k in axes]
+        empty = 0 in [t.dims[k] for k in axes]
         return max_(size, axes, keepdims=keepdims, initial=0 if empty else None)
     if order == -np.inf:
         return min_(size, axes, keepdims=keepdims)
@@ -261,9 +261,9 @@ def _matrix_norm(t: Tracer, order: Any, axes: tuple[int, ...], keepdims: bool) -
         along, other = (rows, columns) if order in (1, -1) else (columns, rows)
         sums = reduce("sum", emit("absolute", t), [along], keepdims=True)
         extreme = max_ if order > 0 else min_
-        empty = order > 0 and t.shape[other] == 0
+        empty = order > 0 and t.dims[other] == 0
         out = extreme(sums, (other,), keepdims=True, initial=0 if empty else None)
-        return out if keepdims else reshape(out, [d for k, d in enumerate(t.shape) if k not in axes])
+        return out if keepdims else reshape(out, [d for k, d in enumerate(t.dims) if k not in axes])
     raise UnsupportedError(
         f"the matrix norm of order {order!r} is not supported on traced values: it needs singular values. Use 'fro', "
         "1, -1, np.inf or -np.inf.",
@@ -290,7 +290,7 @@ def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: Any = "fro") ->
 def square_matrix(function: str, *operands: ArrayLike) -> list[Tracer]:
     """Operands as floats of one dtype, the first a (stack of) square matrices. Raises NotSquareError."""
     tracers = floats(*operands)
-    shape = tracers[0].shape
+    shape = tracers[0].dims
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise NotSquareError(
             f"{function} of an array of shape {shape}. The last two axes must be a square matrix. Check the shape.",
@@ -308,12 +308,12 @@ def solve(a: ArrayLike, b: ArrayLike) -> Tracer:
 
 def solve_system(op: str, m: Tracer, v: Tracer, function: str, **attrs: Any) -> Tracer:
     """``op(m, v)`` for a vector or a (stack of) matrices, batches broadcast. Raises ShapeError."""
-    if v.ndim == 0 or v.shape[-2 if v.ndim > 1 else 0] != m.shape[-1]:
-        raise _mismatch(function, m, v, f"The right-hand side needs {m.shape[-1]} rows.")
-    right = reshape(v, (v.shape[0], 1)) if v.ndim == 1 else v
-    batch = broadcast_together(m.shape[:-2], right.shape[:-2])
-    out = emit(op, m, broadcast_to(right, (*batch, *right.shape[-2:])), **attrs)
-    return reshape(out, out.shape[:-1]) if v.ndim == 1 else out
+    if v.ndim == 0 or v.dims[-2 if v.ndim > 1 else 0] != m.dims[-1]:
+        raise _mismatch(function, m, v, f"The right-hand side needs {m.dims[-1]} rows.")
+    right = reshape(v, (v.dims[0], 1)) if v.ndim == 1 else v
+    batch = broadcast_together(m.dims[:-2], right.dims[:-2])
+    out = emit(op, m, broadcast_to(right, (*batch, *right.dims[-2:])), **attrs)
+    return reshape(out, out.dims[:-1]) if v.ndim == 1 else out
 
 
 @implements(np.linalg.inv)
@@ -347,10 +347,10 @@ def cholesky(a: ArrayLike, /, *, upper: bool = False) -> Tracer:
 def matrix_power(a: ArrayLike, n: int) -> Tracer:
     n = static_int(n, "n")
     x = lift_one(a)
-    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+    if x.ndim < 2 or x.dims[-1] != x.dims[-2]:
         square_matrix("np.linalg.matrix_power", x)
     if n == 0:
-        return strong(broadcast_to(x.owner.lift(np.eye(x.shape[-1], dtype=x.dtype)), x.shape))
+        return strong(broadcast_to(x.owner.lift(np.eye(x.dims[-1], dtype=x.dtype)), x.dims))
     if n < 0:
         x, n = inv(x), -n
     result: Tracer | None = None
@@ -374,7 +374,7 @@ def multi_dot(arrays: Any) -> Tracer:
     for k, t in enumerate(tracers):
         if t.ndim != 2 and not (t.ndim == 1 and k in (0, len(tracers) - 1)):
             raise ShapeError(
-                f"np.linalg.multi_dot of an array of shape {t.shape} at position {k}. It takes matrices; only the "
+                f"np.linalg.multi_dot of an array of shape {t.dims} at position {k}. It takes matrices; only the "
                 "first and the last may be vectors. Use np.matmul for stacks of matrices.",
                 user_location(),
             )
@@ -383,9 +383,9 @@ def multi_dot(arrays: Any) -> Tracer:
         tracers[0] = insert_axes(tracers[0], [0])
     if last:
         tracers[-1] = insert_axes(tracers[-1], [1])
-    out = _chain(tracers, _splits([t.shape[0] for t in tracers] + [tracers[-1].shape[1]]), 0, len(tracers) - 1)
+    out = _chain(tracers, _splits([t.dims[0] for t in tracers] + [tracers[-1].dims[1]]), 0, len(tracers) - 1)
     drop = ([0] if first else []) + ([1] if last else [])
-    return reshape(out, [d for k, d in enumerate(out.shape) if k not in drop])
+    return reshape(out, [d for k, d in enumerate(out.dims) if k not in drop])
 
 
 def _splits(sizes: list[int]) -> dict[tuple[int, int], int]:

@@ -49,7 +49,7 @@ def _masked(x: Tracer, mask: ArrayLike, neutral: Any) -> Tracer:
     if mask is True or mask is _NOTHING:
         return x
     m = cast(lift_one(mask, x), bool_)
-    shape = broadcast_together(x.shape, m.shape)
+    shape = broadcast_together(x.dims, m.dims)
     return where(m, broadcast_to(x, shape), constant_like(x, neutral))
 
 
@@ -104,15 +104,15 @@ def _extremum(name: str, a: ArrayLike, axis: Any, keepdims: Any, initial: Any, m
             f"np.{name} with where= but without initial=. It has no value where the mask is empty. Give initial=.",
             user_location(),
         )
-    if 0 in [x.shape[k] for k in axes]:
+    if 0 in [x.dims[k] for k in axes]:
         if not started:
             raise ShapeError(
-                f"np.{name} over an empty axis of an array of shape {x.shape}. It has no identity. Give initial=.",
+                f"np.{name} over an empty axis of an array of shape {x.dims}. It has no identity. Give initial=.",
                 user_location(),
             )
-        shape = [1 if k in axes else d for k, d in enumerate(x.shape)]
+        shape = [1 if k in axes else d for k, d in enumerate(x.dims)]
         kept = broadcast_to(cast(lift_one(initial, x), x.dtype), shape)
-        return kept if _keep(keepdims) else reshape(kept, [d for k, d in enumerate(x.shape) if k not in axes])
+        return kept if _keep(keepdims) else reshape(kept, [d for k, d in enumerate(x.dims) if k not in axes])
     x = _masked(x, mask, neutral(x.dtype))
     if x.dtype == bool_:
         out = reduce("any" if name == "max" else "all", x, axes, _keep(keepdims))
@@ -165,8 +165,8 @@ def mean(a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any = F
 def _count(x: Tracer, axes: tuple[int, ...], mask: Any, keepdims: Any) -> Any:
     """How many elements are reduced: a number, or an array where a mask says."""
     if mask is True or mask is _NOTHING:
-        return float(element_count([x.shape[k] for k in axes]))
-    ones = broadcast_to(cast(lift_one(mask, x), x.dtype), x.shape)
+        return float(element_count([x.dims[k] for k in axes]))
+    ones = broadcast_to(cast(lift_one(mask, x), x.dtype), x.dims)
     return sum_(ones, axes, keepdims=keepdims)
 
 
@@ -178,18 +178,18 @@ def average(
         out = mean(a, axis, keepdims=keepdims)
         x = lift_one(a)
         count = _count(x, axis_tuple(axis, x.ndim), True, keepdims)
-        return (out, broadcast_to(constant_like(out, count), out.shape)) if returned else out
+        return (out, broadcast_to(constant_like(out, count), out.dims)) if returned else out
     x, w = lift(a, weights)
     axes = axis_tuple(axis, x.ndim)
-    if w.shape != x.shape:
-        if axis is None or w.shape != tuple(x.shape[k] for k in axes):
+    if w.dims != x.dims:
+        if axis is None or w.dims != tuple(x.dims[k] for k in axes):
             raise ShapeError(
-                f"np.average of shape {x.shape} with weights of shape {w.shape}. The weights must have the array's "
+                f"np.average of shape {x.dims} with weights of shape {w.dims}. The weights must have the array's "
                 "shape, or that of the axes. Give axis=.",
                 user_location(),
             )
-        w = reshape(w, [d if k in axes else 1 for k, d in enumerate(x.shape)])
-    scale = sum_(broadcast_to(w, x.shape), axes, keepdims=keepdims)
+        w = reshape(w, [d if k in axes else 1 for k, d in enumerate(x.dims)])
+    scale = sum_(broadcast_to(w, x.dims), axes, keepdims=keepdims)
     total = sum_(call_ufunc(np.multiply, x, w), axes, keepdims=keepdims)
     out = call_ufunc(np.divide, total, scale)
     return (out, cast(scale, out.dtype)) if returned else out
@@ -245,7 +245,7 @@ def std(
 
 def _without_nan(x: Tracer, fill: Any) -> tuple[Tracer, Tracer]:
     """x with its NaNs replaced, and where they were not."""
-    nan = emit("isnan", x) if x.dtype.kind == "f" else broadcast_to(constant_like(x, False, bool_), x.shape)
+    nan = emit("isnan", x) if x.dtype.kind == "f" else broadcast_to(constant_like(x, False, bool_), x.dims)
     clean = where(nan, constant_like(x, fill), x) if x.dtype.kind == "f" else x
     return clean, emit("logical_not", nan)
 
@@ -306,10 +306,10 @@ def _arg(name: str, a: ArrayLike, axis: int | None, keepdims: Any) -> Tracer:
     x = lift_one(a)
     ndim = x.ndim
     if axis is None:
-        x, k = reshape(x, (x.size,)), 0
+        x, k = reshape(x, (x.count,)), 0
     else:
         k = axis_index(axis, ndim)
-    if x.shape[k] == 0:
+    if x.dims[k] == 0:
         raise ShapeError(f"np.{name} over an empty axis. There is no element to find.", user_location())
     out = emit(name, x if x.dtype != bool_ else cast(x, np.int8), axis=k)
     if not _keep(keepdims):
@@ -331,7 +331,7 @@ def _scan(name: str, a: ArrayLike, axis: int | None, dtype: Any) -> Tracer:
     x = lift_one(a)
     x = cast(x, dtype_argument(dtype) or accumulator_dtype(x.dtype))
     if axis is None:
-        x, axis = reshape(x, (x.size,)), 0
+        x, axis = reshape(x, (x.count,)), 0
     attrs = {"reverse": False} if name == "cumsum" else {}
     return emit(name, x, axis=axis_index(axis, x.ndim), **attrs)
 
@@ -370,7 +370,7 @@ def _only_axis(x: ArrayLike, axis: int | None) -> int:
 def _with_initial(x: Tracer, axis: int, include: bool, number: int) -> Tracer:
     if not include:
         return x
-    first = broadcast_to(constant_like(x, number), [1 if k == axis else d for k, d in enumerate(x.shape)])
+    first = broadcast_to(constant_like(x, number), [1 if k == axis else d for k, d in enumerate(x.dims)])
     return emit("concatenate", first, x, axis=axis)
 
 
@@ -387,7 +387,7 @@ def nancumprod(a: ArrayLike, axis: int | None = None, dtype: Any = None) -> Trac
 def _sorted(name: str, a: ArrayLike, axis: int | None) -> Tracer:
     x = lift_one(a)
     if axis is None:
-        x, axis = reshape(x, (x.size,)), 0
+        x, axis = reshape(x, (x.count,)), 0
     axis = axis_index(axis, x.ndim)
     if x.dtype == bool_:
         out = emit(name, cast(x, np.int8), axis=axis)
@@ -433,7 +433,7 @@ def _merged_last(x: Tracer, axes: tuple[int, ...]) -> Tracer:
     """The named axes as one, at the end."""
     rest = [k for k in range(x.ndim) if k not in axes]
     moved = emit("transpose", x, perm=(*rest, *axes)) if x.ndim > 1 else x
-    return reshape(moved, (*[x.shape[k] for k in rest], element_count([x.shape[k] for k in axes])))
+    return reshape(moved, (*[x.dims[k] for k in rest], element_count([x.dims[k] for k in axes])))
 
 
 @implements(np.median)
@@ -477,25 +477,25 @@ def _quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str) -> Trac
         )
     x = floating(x) if method in ("linear", "midpoint") else x
     axes = axis_tuple(axis, x.ndim)
-    kept = [1 if k in axes else d for k, d in enumerate(x.shape)]
+    kept = [1 if k in axes else d for k, d in enumerate(x.dims)]
     merged = _merged_last(x, axes)
-    n = merged.shape[-1]
+    n = merged.dims[-1]
     if n == 0:
         if method != "linear" or x.dtype.kind != "f":
             raise ShapeError(
                 "a quantile over an empty axis. There is no element to read. Check the shape.", user_location()
             )
-        merged, n = full(x, (*merged.shape[:-1], 1), np.nan), 1  # NumPy gives NaN
+        merged, n = full(x, (*merged.dims[:-1], 1), np.nan), 1  # NumPy gives NaN
     ordered = emit("sort", merged, axis=merged.ndim - 1)
     q = np.asarray(q)
     rows = [_one_quantile(ordered, float(p), method) for p in q.reshape(-1)]
     rows = [reshape(r, kept) if _keep(keepdims) else r for r in rows]
-    out = rows[0] if q.ndim == 0 else reshape(HOOKS["stack"](rows), (*q.shape, *rows[0].shape))
+    out = rows[0] if q.ndim == 0 else reshape(HOOKS["stack"](rows), (*q.shape, *rows[0].dims))
     return strong(out)
 
 
 def _one_quantile(ordered: Tracer, p: float, method: str) -> Tracer:
-    n, last = ordered.shape[-1], ordered.ndim - 1
+    n, last = ordered.dims[-1], ordered.ndim - 1
     position = p * (n - 1)
     low, high = int(np.floor(position)), int(np.ceil(position))
     if method == "lower":
@@ -508,7 +508,7 @@ def _one_quantile(ordered: Tracer, p: float, method: str) -> Tracer:
 
     def at(k: int) -> Tracer:
         piece = take_slice(ordered, last, k, k + 1)
-        return reshape(piece, ordered.shape[:-1])
+        return reshape(piece, ordered.dims[:-1])
 
     value = at(low)
     if low != high:
@@ -526,7 +526,7 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left", sorter: Any = N
     if sorter is not None:
         x = HOOKS["getitem"](x, sorter)
     ufunc = np.less if side == "left" else np.less_equal
-    below = call_ufunc(ufunc, reshape(x, (*[1] * y.ndim, x.size)), insert_axes(y, [y.ndim]))
+    below = call_ufunc(ufunc, reshape(x, (*[1] * y.ndim, x.count)), insert_axes(y, [y.ndim]))
     return reduce("sum", cast(below, i64), [y.ndim])
 
 

@@ -51,7 +51,7 @@ def where(condition: ArrayLike, x: Any = None, y: Any = None, /) -> Tracer:
         )
     mask = lift_one(condition, x, y)
     a, b = promote(x, y) if contains_tracer([x, y]) else _beside(mask, x, y)
-    shape = broadcast_together(mask.shape, a.shape, b.shape)
+    shape = broadcast_together(mask.dims, a.dims, b.dims)
     return broadcast_to(select_where(mask, a, b), shape)
 
 
@@ -72,7 +72,7 @@ def select(condlist: Sequence[ArrayLike], choicelist: Sequence[ArrayLike], defau
     peer = lift_one(next(iter(condlist)), *condlist, *values)
     choices = promote(*values) if contains_tracer(values) else _beside(peer, *values)
     *choices, out = choices
-    shape = broadcast_together(*(lift_one(c, peer).shape for c in condlist), *(c.shape for c in choices), out.shape)
+    shape = broadcast_together(*(lift_one(c, peer).dims for c in condlist), *(c.dims for c in choices), out.dims)
     for c, v in zip(list(condlist)[::-1], choices[::-1], strict=True):
         out = select_where(lift_one(c, peer), v, out)
     return broadcast_to(out, shape)
@@ -85,7 +85,7 @@ def piecewise(x: ArrayLike, condlist: Any, funclist: Sequence[Any], *args: Any, 
     conditions = list(condlist) if isinstance(condlist, (list, tuple)) else [condlist]
     masks = [cast(lift_one(c, t), bool_) for c in conditions]
     functions = list(funclist)
-    out = full(t, t.shape, 0)
+    out = full(t, t.dims, 0)
     if len(functions) == len(masks) + 1:
         out = cast(_evaluated(functions.pop(), t, args, kw), t.dtype)
     if len(functions) != len(masks):
@@ -93,7 +93,7 @@ def piecewise(x: ArrayLike, condlist: Any, funclist: Sequence[Any], *args: Any, 
                             "Check the lists.", user_location())  # fmt: skip
     for m, f in zip(masks, functions, strict=True):
         out = select_where(m, cast(_evaluated(f, t, args, kw), t.dtype), out)
-    return broadcast_to(out, t.shape)
+    return broadcast_to(out, t.dims)
 
 
 def _evaluated(function: Any, x: Tracer, args: tuple[Any, ...], kw: dict[str, Any]) -> Tracer:
@@ -187,7 +187,7 @@ def _python_bool(x: Tracer) -> Tracer:
 @implements(np.array_equal)
 def array_equal(a1: ArrayLike, a2: ArrayLike, equal_nan: bool = False) -> Any:
     x, y = lift(a1, a2)
-    if x.shape != y.shape:
+    if x.dims != y.dims:
         return False
     same = call_ufunc(np.equal, x, y)
     if equal_nan:
@@ -247,11 +247,11 @@ def diff(a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = None, append: 
             pieces.append(None)
             continue
         e = lift_one(extra, x)
-        pieces.append(broadcast_to(e, [1 if k == axis else d for k, d in enumerate(x.shape)]) if e.ndim == 0 else e)
+        pieces.append(broadcast_to(e, [1 if k == axis else d for k, d in enumerate(x.dims)]) if e.ndim == 0 else e)
     joined = [p for p in (pieces[0], x, pieces[1]) if p is not None]
     x = concatenate_(joined, axis) if len(joined) > 1 else x
     for _ in range(static_int(n, "n")):
-        size = x.shape[axis]
+        size = x.dims[axis]
         upper, lower = take_slice(x, axis, min(1, size), size), take_slice(x, axis, 0, max(size - 1, 0))
         x = emit("logical_xor", upper, lower) if x.dtype == bool_ else emit("subtract", upper, lower)
     return x
@@ -282,13 +282,13 @@ def gradient(f: ArrayLike, *varargs: Any, axis: Any = None, edge_order: int = 1)
 
 
 def _gradient_along(x: Tracer, spacing: Any, axis: int, edge_order: int) -> Tracer:
-    n = x.shape[axis]
+    n = x.dims[axis]
     if n < edge_order + 1:
         raise ShapeError(
             f"np.gradient needs at least {edge_order + 1} elements along axis {axis}, not {n}. Use a longer array.",
             user_location(),
         )
-    h = np.shape(spacing) if not isinstance(spacing, Tracer) else spacing.shape
+    h = np.shape(spacing) if not isinstance(spacing, Tracer) else spacing.dims
     if h == ():
         steps = broadcast_to(cast(lift_one(spacing, x), x.dtype), (n - 1,))
     else:
@@ -318,7 +318,7 @@ def _gradient_along(x: Tracer, spacing: Any, axis: int, edge_order: int) -> Trac
 def trapezoid(y: ArrayLike, x: ArrayLike = None, dx: Any = 1.0, axis: int = -1) -> Tracer:
     t = lift_one(y, x, dx)
     axis = axis_index(axis, t.ndim)
-    n = t.shape[axis]
+    n = t.dims[axis]
     if x is None:
         steps: Any = dx
     else:
@@ -344,9 +344,9 @@ def interp(
         )
     t, points, values = (floating(v) for v in floats(x, xp, fp))
     t, points, values = (cast(v, np.float64) for v in (t, points, values))  # as NumPy, which computes in float64
-    n = points.shape[0]
+    n = points.dims[0]
     if n == 1:
-        inside = broadcast_to(values[0], t.shape)
+        inside = broadcast_to(values[0], t.dims)
     else:
         k = searchsorted(points, t, "right")
         k = clip(emit("subtract", k, constant_like(k, 1)), 0, n - 2)
@@ -364,14 +364,14 @@ def interp(
 def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Tracer:
     """By the windows of one operand: a matrix product, O(n m)."""
     x, y = promote(a, v)
-    if x.ndim != 1 or y.ndim != 1 or not x.size or not y.size:
+    if x.ndim != 1 or y.ndim != 1 or not x.count or not y.count:
         raise ShapeError(
-            f"np.convolve of shapes {x.shape} and {y.shape}. It takes two vectors that are not empty. Use ravel().",
+            f"np.convolve of shapes {x.dims} and {y.dims}. It takes two vectors that are not empty. Use ravel().",
             user_location(),
         )
-    if y.size > x.size:
+    if y.count > x.count:
         x, y = y, x
-    n, m = x.size, y.size
+    n, m = x.count, y.count
     spread = {"full": (m - 1, m - 1), "same": ((m - 1) // 2, m - 1 - (m - 1) // 2), "valid": (0, 0)}
     if mode not in spread:
         raise ArgumentError(f"np.convolve got mode {mode!r}. Use 'full', 'same' or 'valid'.", user_location())
@@ -386,9 +386,9 @@ def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Tracer:
 @implements(np.correlate)
 def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Tracer:
     x, y = promote(a, v)
-    if mode == "valid" and y.size > x.size:
+    if mode == "valid" and y.count > x.count:
         return convolve(x, y[::-1], mode)[::-1]
-    if y.size > x.size and mode == "same":
+    if y.count > x.count and mode == "same":
         raise unsupported(np.correlate)
     return convolve(x, y[::-1], mode)
 
@@ -406,7 +406,7 @@ def polyval(p: Any, x: ArrayLike) -> Tracer:
 def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Tracer:
     t = lift_one(x)
     t = cast(t, np.result_type(t.dtype, np.int64)) if t.dtype.kind != "f" else t
-    n = t.shape[0] if N is None else static_int(N, "N")
+    n = t.dims[0] if N is None else static_int(N, "N")
     columns = [t**k for k in range(n)]
     return HOOKS["stack"](columns if increasing else columns[::-1], axis=1)
 
@@ -415,11 +415,11 @@ def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Trac
 def cov(m: ArrayLike, y: ArrayLike = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None) -> Tracer:
     """Covariances of the rows; without weights."""
     x = _variables(m, y, rowvar)
-    n = x.shape[1]
+    n = x.dims[1]
     centred = call_ufunc(np.subtract, x, mean(x, 1, keepdims=True))
     free = n - (ddof if ddof is not None else 0 if bias else 1)
     out = call_ufunc(np.divide, dot(centred, centred.T), max(float(free), 0.0))
-    return reshape(out, [d for d in out.shape if d != 1]) if out.shape == (1, 1) else out
+    return reshape(out, [d for d in out.dims if d != 1]) if out.dims == (1, 1) else out
 
 
 def _variables(m: ArrayLike, y: ArrayLike, rowvar: bool) -> Tracer:
@@ -427,8 +427,8 @@ def _variables(m: ArrayLike, y: ArrayLike, rowvar: bool) -> Tracer:
 
     def rows(a: ArrayLike) -> Tracer:
         t = cast(lift_one(a, m, y), dtype)
-        t = reshape(t, (1, t.size)) if t.ndim < 2 else t
-        return t.T if not rowvar and t.shape[0] != 1 else t
+        t = reshape(t, (1, t.count)) if t.ndim < 2 else t
+        return t.T if not rowvar and t.dims[0] != 1 else t
 
     return rows(m) if y is None else concatenate_([rows(m), rows(y)], 0)
 
@@ -448,14 +448,14 @@ def apply_along_axis(func1d: Callable[..., Any], axis: int, arr: ArrayLike, *arg
     """The function traced once for each vector: fine for few of them."""
     x = lift_one(arr)
     axis = axis_index(axis, x.ndim)
-    rest = [d for k, d in enumerate(x.shape) if k != axis]
+    rest = [d for k, d in enumerate(x.dims) if k != axis]
     results = []
     for position in np.ndindex(*rest):
         index: list[Any] = list(position)
         index.insert(axis, slice(None))
         results.append(lift_one(func1d(x[tuple(index)], *args, **kwargs), x))
     stacked = HOOKS["stack"](results)
-    out_shape = results[0].shape
+    out_shape = results[0].dims
     joined = reshape(stacked, (*rest, *out_shape))
     moved = len(out_shape)
     order = [*range(axis), *range(len(rest), len(rest) + moved), *range(axis, len(rest))]
@@ -464,18 +464,18 @@ def apply_along_axis(func1d: Callable[..., Any], axis: int, arr: ArrayLike, *arg
 
 @implements(np.diag_indices_from)
 def diag_indices_from(arr: ArrayLike) -> tuple[np.ndarray, ...]:
-    shape = lift_one(arr).shape
+    shape = lift_one(arr).dims
     return np.diag_indices(shape[0], len(shape))
 
 
 @implements(np.tril_indices_from)
 def tril_indices_from(arr: ArrayLike, k: int = 0) -> tuple[np.ndarray, ...]:
-    return np.tril_indices(lift_one(arr).shape[0], k, lift_one(arr).shape[1])
+    return np.tril_indices(lift_one(arr).dims[0], k, lift_one(arr).dims[1])
 
 
 @implements(np.triu_indices_from)
 def triu_indices_from(arr: ArrayLike, k: int = 0) -> tuple[np.ndarray, ...]:
-    return np.triu_indices(lift_one(arr).shape[0], k, lift_one(arr).shape[1])
+    return np.triu_indices(lift_one(arr).dims[0], k, lift_one(arr).dims[1])
 
 
 HOOKS["clip"] = clip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,10 +21,9 @@ from jitgrad.frontend.primitives import (
     element_count,
     emit,
     full,
-    insert_axes,
+    iota,
     lift,
     lift_one,
-    move_axis,
     promotion_sample,
     reshape,
     static_int,
@@ -34,13 +34,28 @@ from jitgrad.frontend.primitives import (
     where,
 )
 from jitgrad.frontend.registry import ADVICE, HOOKS, implements
-from jitgrad.frontend.tracer import ArrayLike, Tracer, make_view
+from jitgrad.frontend.tracer import ArrayLike, Tracer
+from jitgrad.frontend.views import (
+    Box,
+    Derived,
+    View,
+    is_contiguous,
+    share_memory,
+    strides_of,
+    view_all,
+    view_box,
+    view_reshaped,
+    view_transposed,
+    whole_box,
+)
+from jitgrad.ir.index import Dim, interval, never_negative
 from jitgrad.ir.location import user_location
 
 
-def view(x: Tracer, base: ArrayLike) -> Tracer:
-    """A result that is a view of its argument in NumPy."""
-    return make_view(Tracer(x.owner, x.value) if x is base else x, base) if isinstance(base, Tracer) else x
+def array_of(a: ArrayLike, *peers: ArrayLike) -> Tracer:
+    """The array that a view is made of: the argument itself, or a new array for a scalar or a list."""
+    x = lift_one(a, *peers)
+    return x if x.dims or x.boxed else Tracer(x.owner, x.value)
 
 
 # -- reshaping ---------------------------------------------------------------------------------------------------------
@@ -50,30 +65,51 @@ def view(x: Tracer, base: ArrayLike) -> Tracer:
 def reshape_(
     a: ArrayLike, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: bool | None = None
 ) -> Tracer:
-    x = lift_one(a)
+    x = array_of(a)
     target = resolve_shape(x, static_shape(newshape if shape is None else shape))
     _check_order(order, "np.reshape")
     if order == "F":
         # Column-major: reverse the axes, reshape to the reversed shape, reverse back.
-        x = transpose(x, range(x.ndim)[::-1])
-        return transpose(reshape(x, target[::-1]), range(len(target))[::-1])
-    return view(reshape(x, target), a)
+        out = view_reshaped(view_transposed(x, range(x.ndim)[::-1]), target[::-1])
+        out = view_transposed(out, range(len(target))[::-1])
+    else:
+        out = view_reshaped(x, target)
+    return Tracer(out.owner, out.value) if copy else out
 
 
-def resolve_shape(x: Tracer, shape: Sequence[int]) -> tuple[int, ...]:
+def resolve_shape(x: Tracer, shape: Sequence[Dim]) -> tuple[Dim, ...]:
     """The shape with its -1 filled in. Raises ShapeError."""
-    size = x.size
+    size = x.count
     known = element_count([d for d in shape if d != -1])
     unknown = sum(d == -1 for d in shape)
     if unknown == 0 and known == size:
         return tuple(shape)
-    if unknown == 1 and known > 0 and size % known == 0:
-        return tuple(size // known if d == -1 else d for d in shape)
+    if unknown == 1:
+        rest = _quotient(x.dims, [d for d in shape if d != -1])
+        if rest is not None:
+            return tuple(rest if d == -1 else d for d in shape)
     raise ShapeError(
-        f"can't reshape an array of shape {x.shape} into {tuple(shape)}. The number of elements ({size}) differs. Use "
+        f"can't reshape an array of shape {x.dims} into {tuple(shape)}. The number of elements ({size}) differs. Use "
         "-1 for at most one extent, and let the others divide the size.",
         user_location(),
     )
+
+
+def _quotient(dims: Sequence[Dim], known: Sequence[Dim]) -> Dim | None:
+    """The product of ``dims`` divided by that of ``known``; None where it is no whole number, or not known."""
+    left = list(dims)
+    numbers = 1
+    for d in known:
+        if d in left:
+            left.remove(d)
+        elif isinstance(d, int):
+            numbers *= d
+        else:
+            return None
+    size = element_count(left)
+    if numbers <= 0 or 0 in known:
+        return None
+    return None if size % numbers != 0 else size // numbers
 
 
 def _check_order(order: str, function: str) -> None:
@@ -84,10 +120,11 @@ def _check_order(order: str, function: str) -> None:
 @implements(np.ravel)
 def ravel(a: ArrayLike, order: str = "C") -> Tracer:
     _check_order(order, "np.ravel")
-    x = lift_one(a)
+    x = array_of(a)
     if order == "F":
-        return reshape(transpose(x, range(x.ndim)[::-1]), (x.size,))
-    return view(reshape(x, (x.size,)), a)
+        x = view_transposed(x, range(x.ndim)[::-1])
+    # Unlike reshape, ravel copies whatever is not contiguous: x[::-1] too.
+    return view_reshaped(x, (x.count,)) if is_contiguous(x) else Tracer(x.owner, reshape(x, (x.count,)).value)
 
 
 @implements(np.copy)
@@ -98,35 +135,47 @@ def copy(a: ArrayLike, order: str = "K", subok: bool = False) -> Tracer:
 
 @implements(np.expand_dims)
 def expand_dims(a: ArrayLike, axis: Any) -> Tracer:
-    x = lift_one(a)
-    count = len(axis) if isinstance(axis, (tuple, list)) else 1
-    return view(insert_axes(x, axis_tuple(axis, x.ndim + count)), a)
+    x = array_of(a)
+    new = axis_tuple(axis, x.ndim + (len(axis) if isinstance(axis, (tuple, list)) else 1))
+    old = iter(range(x.ndim))
+    return view_box(x, whole_box(x.dims, [None if k in new else next(old) for k in range(x.ndim + len(new))]))
 
 
 @implements(np.squeeze)
 def squeeze(a: ArrayLike, axis: Any = None) -> Tracer:
-    x = lift_one(a)
-    axes = [k for k, d in enumerate(x.shape) if d == 1] if axis is None else axis_tuple(axis, x.ndim)
-    if any(x.shape[k] != 1 for k in axes):
+    x = array_of(a)
+    axes = [k for k, d in enumerate(x.dims) if d == 1] if axis is None else axis_tuple(axis, x.ndim)
+    if axis is None and any(_may_be_one(d) for d in x.dims):
         raise ShapeError(
-            f"can't squeeze axis {axis} of an array of shape {x.shape}. Its extent is not 1. Choose an axis of "
+            f"np.squeeze of an array of shape {x.dims}. Which extents are 1 is not known while the function is traced. "
+            "Name the axis.",
+            user_location(),
+        )
+    if any(x.dims[k] != 1 for k in axes):
+        raise ShapeError(
+            f"can't squeeze axis {axis} of an array of shape {x.dims}. Its extent is not 1. Choose an axis of "
             "extent 1.",
             user_location(),
         )
-    return view(reshape(x, [d for k, d in enumerate(x.shape) if k not in axes]), a)
+    return view_box(x, whole_box(x.dims, [k for k in range(x.ndim) if k not in axes]))
+
+
+def _may_be_one(d: Dim) -> bool:
+    lo, hi = interval(d)
+    return not isinstance(d, int) and (lo is None or lo < 2) and (hi is None or hi > 0)
 
 
 def _at_least(count: int, arrays: Sequence[ArrayLike]) -> Any:
     results = []
     for a in arrays:
-        x = lift_one(a, *arrays)
-        if count == 3 and x.ndim == 2:
-            out = reshape(x, (*x.shape, 1))
-        elif count == 3 and x.ndim == 1:
-            out = reshape(x, (1, *x.shape, 1))
-        else:
-            out = reshape(x, (*[1] * (count - x.ndim), *x.shape))
-        results.append(view(out, a))
+        x = array_of(a, *arrays)
+        if x.ndim >= count:
+            results.append(x)
+            continue
+        axes: list[int | None] = [*[None] * (count - x.ndim), *range(x.ndim)]
+        if count == 3 and x.ndim:  # NumPy puts new axes behind as well
+            axes = [0, 1, None] if x.ndim == 2 else [None, 0, None]
+        results.append(view_box(x, whole_box(x.dims, axes)))
     return results[0] if len(results) == 1 else tuple(results)
 
 
@@ -150,9 +199,9 @@ def atleast_3d(*arys: ArrayLike) -> Any:
 
 @implements(np.transpose, np.permute_dims)
 def transpose_(a: ArrayLike, axes: Any = None) -> Tracer:
-    x = lift_one(a)
+    x = array_of(a)
     if axes is None:
-        return view(transpose(x, range(x.ndim)[::-1]), a)
+        return view_transposed(x, range(x.ndim)[::-1])
     perm = [axis_index(k, x.ndim) for k in axes]
     if sorted(perm) != list(range(x.ndim)):
         raise ArgumentError(
@@ -160,21 +209,21 @@ def transpose_(a: ArrayLike, axes: Any = None) -> Tracer:
             f"permutation of {tuple(range(x.ndim))}.",
             user_location(),
         )
-    return view(transpose(x, perm), a)
+    return view_transposed(x, perm)
 
 
 @implements(np.swapaxes)
 def swapaxes(a: ArrayLike, axis1: int, axis2: int) -> Tracer:
-    x = lift_one(a)
+    x = array_of(a)
     perm = list(range(x.ndim))
     i, j = axis_index(axis1, x.ndim, "axis1"), axis_index(axis2, x.ndim, "axis2")
     perm[i], perm[j] = perm[j], perm[i]
-    return view(transpose(x, perm), a)
+    return view_transposed(x, perm)
 
 
 @implements(np.moveaxis)
 def moveaxis(a: ArrayLike, source: Any, destination: Any) -> Tracer:
-    x = lift_one(a)
+    x = array_of(a)
     sources = [axis_index(k, x.ndim, "source") for k in np.atleast_1d(source).tolist()]
     targets = [axis_index(k, x.ndim, "destination") for k in np.atleast_1d(destination).tolist()]
     if len(sources) != len(targets) or len(set(sources)) != len(sources) or len(set(targets)) != len(targets):
@@ -186,26 +235,28 @@ def moveaxis(a: ArrayLike, source: Any, destination: Any) -> Tracer:
     perm = [k for k in range(x.ndim) if k not in sources]
     for target, s in sorted(zip(targets, sources, strict=True)):
         perm.insert(target, s)
-    return view(transpose(x, perm), a)
+    return view_transposed(x, perm)
 
 
 @implements(np.rollaxis)
 def rollaxis(a: ArrayLike, axis: int, start: int = 0) -> Tracer:
-    x = lift_one(a)
+    x = array_of(a)
     axis = axis_index(axis, x.ndim)
     start = start + x.ndim if start < 0 else start
-    return view(move_axis(x, axis, start - 1 if axis < start else start), a)
+    perm = [k for k in range(x.ndim) if k != axis]
+    perm.insert(start - 1 if axis < start else start, axis)
+    return view_transposed(x, perm)
 
 
 @implements(np.matrix_transpose, np.linalg.matrix_transpose)
 def matrix_transpose(x: ArrayLike, /) -> Tracer:
-    t = lift_one(x)
+    t = array_of(x)
     if t.ndim < 2:
         raise ShapeError(
-            f"the matrix transpose of an array of shape {t.shape}. It needs two axes. Insert one with None.",
+            f"the matrix transpose of an array of shape {t.dims}. It needs two axes. Insert one with None.",
             user_location(),
         )
-    return view(transpose(t, (*range(t.ndim - 2), t.ndim - 1, t.ndim - 2)), x)
+    return view_transposed(t, (*range(t.ndim - 2), t.ndim - 1, t.ndim - 2))
 
 
 # -- broadcasting ------------------------------------------------------------------------------------------------------
@@ -213,21 +264,33 @@ def matrix_transpose(x: ArrayLike, /) -> Tracer:
 
 @implements(np.broadcast_to)
 def broadcast_to_(array: ArrayLike, shape: Any, subok: bool = False) -> Tracer:
-    x, target = lift_one(array), static_shape(shape)
-    if broadcast_together(x.shape, target) != target:
+    x, target = array_of(array), static_shape(shape)
+    if broadcast_together(x.dims, target) != target:
         raise ShapeError(
-            f"an array of shape {x.shape} can't be broadcast to {target}. Only axes of extent 1 stretch, and new axes "
+            f"an array of shape {x.dims} can't be broadcast to {target}. Only axes of extent 1 stretch, and new axes "
             "come in front. Reshape it first.",
             user_location(),
         )
-    return view(broadcast_to(x, target), array)
+    return _broadcast_view(x, target)
+
+
+def _broadcast_view(x: Tracer, dims: tuple[Dim, ...]) -> Tracer:
+    if not isinstance(x, Tracer) or x.dims == dims:
+        return view_all(x)
+    strides = strides_of(x)
+    stretched = [d == 1 and n != 1 for d, n in zip(x.dims, dims[len(dims) - x.ndim :], strict=True)]
+    layout = strides and (0,) * (len(dims) - x.ndim) + tuple(
+        0 if new else s for s, new in zip(strides, stretched, strict=True)
+    )
+    compute = functools.partial(broadcast_to, shape=dims)
+    return View(x, Derived(dims, compute, "the result of np.broadcast_to", layout))
 
 
 @implements(np.broadcast_arrays)
 def broadcast_arrays(*args: ArrayLike, subok: bool = False) -> tuple[Tracer, ...]:
-    tracers = lift(*args)
-    shape = broadcast_together(*(t.shape for t in tracers))
-    return tuple(view(broadcast_to(t, shape), a) for t, a in zip(tracers, args, strict=True))
+    tracers = [array_of(a, *args) for a in args]
+    shape = broadcast_together(*(t.dims for t in tracers))
+    return tuple(_broadcast_view(t, shape) for t in tracers)
 
 
 @implements(np.meshgrid)
@@ -239,10 +302,10 @@ def meshgrid(*xi: ArrayLike, copy: bool = True, sparse: bool = False, indexing: 
     position = list(range(n))
     if indexing == "xy" and n > 1:
         position[0], position[1] = 1, 0
-    grids = [reshape(t, [t.size if k == p else 1 for k in range(n)]) for t, p in zip(tracers, position, strict=True)]
+    grids = [reshape(t, [t.count if k == p else 1 for k in range(n)]) for t, p in zip(tracers, position, strict=True)]
     if sparse:
         return tuple(grids)
-    shape = broadcast_together(*(g.shape for g in grids))
+    shape = broadcast_together(*(g.dims for g in grids))
     return tuple(broadcast_to(g, shape) for g in grids)
 
 
@@ -251,13 +314,11 @@ def meshgrid(*xi: ArrayLike, copy: bool = True, sparse: bool = False, indexing: 
 
 @implements(np.flip)
 def flip(m: ArrayLike, axis: Any = None) -> Tracer:
-    x = lift_one(m)
+    x = array_of(m)
     axes = axis_tuple(axis, x.ndim)
-    if not axes or 0 in x.shape:
-        return view(x, m)
-    starts = tuple(d - 1 if k in axes else 0 for k, d in enumerate(x.shape))
+    starts = tuple(d - 1 if k in axes and d != 0 else 0 for k, d in enumerate(x.dims))
     steps = tuple(-1 if k in axes else 1 for k in range(x.ndim))
-    return view(emit("slice", x, starts=starts, sizes=x.shape, steps=steps), m)
+    return view_box(x, Box(starts, x.dims, steps, tuple(range(x.ndim))))
 
 
 @implements(np.fliplr)
@@ -272,11 +333,11 @@ def flipud(m: ArrayLike) -> Tracer:
 
 @implements(np.rot90)
 def rot90(m: ArrayLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tracer:
-    x = lift_one(m)
+    x = array_of(m)
     i, j = (axis_index(a, x.ndim, "axes") for a in axes)
     turns = static_int(k, "k") % 4
     if turns == 0:
-        return view(x, m)
+        return view_all(x)
     if turns == 2:
         return flip(x, (i, j))
     return swapaxes(flip(x, j), i, j) if turns == 1 else flip(swapaxes(x, i, j), j)
@@ -286,12 +347,12 @@ def rot90(m: ArrayLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tracer:
 def roll(a: ArrayLike, shift: Any, axis: Any = None) -> Tracer:
     x = lift_one(a)
     if axis is None:
-        flat = reshape(x, (x.size,))
-        return reshape(roll(flat, int(np.sum([static_int(s, "shift") for s in _listed(shift)])), 0), x.shape)
+        flat = reshape(x, (x.count,))
+        return reshape(roll(flat, int(np.sum([static_int(s, "shift") for s in _listed(shift)])), 0), x.dims)
     shifts, axes = np.broadcast_arrays([static_int(s, "shift") for s in _listed(shift)], _listed(axis))
     for s, k in zip(shifts.tolist(), axes.tolist(), strict=True):
         k = axis_index(k, x.ndim)
-        n = x.shape[k]
+        n = x.dims[k]
         s = s % n if n else 0
         if s:
             x = concatenate([take_slice(x, k, n - s, n), take_slice(x, k, 0, n - s)], k)
@@ -299,13 +360,15 @@ def roll(a: ArrayLike, shift: Any, axis: Any = None) -> Tracer:
 
 
 def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) else [value]
+    return [value] if isinstance(value, Tracer) or np.ndim(value) == 0 else list(value)
 
 
 def diagonal_last(x: Tracer, offset: int = 0) -> Tracer:
     """The diagonal of the last two axes, as the last axis: a strided slice of the flattened matrix."""
-    *batch, rows, columns = x.shape
+    *batch, rows, columns = x.dims
     row, column = max(-offset, 0), max(offset, 0)
+    if not isinstance(rows, int) or not isinstance(columns, int):
+        return _diagonal_by_index(x, row, column)
     size = max(0, min(rows - row, columns - column))
     flat = reshape(x, (*batch, rows * columns))
     start = row * columns + column if size else 0
@@ -313,11 +376,30 @@ def diagonal_last(x: Tracer, offset: int = 0) -> Tracer:
     return emit("slice", flat, starts=(*zeros, start), sizes=(*batch, size), steps=(*ones, columns + 1))
 
 
+def _diagonal_by_index(x: Tracer, row: int, column: int) -> Tracer:
+    """The diagonal of a matrix whose extents are not known: one gather."""
+    *batch, rows, columns = x.dims
+    height, width = rows - row, columns - column
+    if never_negative(width - height):
+        size = height
+    elif never_negative(height - width):
+        size = width
+    else:
+        raise ShapeError(
+            f"the diagonal of an array of shape {x.dims}. Which extent is the lesser is not known while the function "
+            "is traced. Cut it to a square first.",
+            user_location(),
+        )
+    k = iota(x, (size,), 0)
+    i, j = (emit("add", k, constant_like(k, n)) for n in (row, column))
+    axis = len(batch)
+    return emit("gather", x, i, j, axes=(axis, axis + 1), at=axis)
+
+
 def _diagonal(x: Tracer, offset: int, axis1: int, axis2: int) -> Tracer:
     if x.ndim < 2:
         raise ShapeError(
-            f"the diagonal of an array of shape {x.shape}. It needs two axes. Use np.diag to make a matrix of a "
-            "vector.",
+            f"the diagonal of an array of shape {x.dims}. It needs two axes. Use np.diag to make a matrix of a vector.",
             user_location(),
         )
     i, j = axis_index(axis1, x.ndim, "axis1"), axis_index(axis2, x.ndim, "axis2")
@@ -329,7 +411,12 @@ def _diagonal(x: Tracer, offset: int, axis1: int, axis2: int) -> Tracer:
 
 @implements(np.diagonal)
 def diagonal(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tracer:
-    return view(_diagonal(lift_one(a), offset, axis1, axis2), a)
+    x = array_of(a)
+    piece = _diagonal(x, offset, axis1, axis2)  # raises what there is to raise
+    i, j, strides = axis_index(axis1, x.ndim), axis_index(axis2, x.ndim), strides_of(x)
+    layout = strides and (*(s for k, s in enumerate(strides) if k not in (i, j)), strides[i] + strides[j])
+    compute = functools.partial(_diagonal, offset=offset, axis1=axis1, axis2=axis2)
+    return View(x, Derived(piece.dims, compute, "the result of np.diagonal", layout))
 
 
 @implements(np.linalg.diagonal)
@@ -352,10 +439,10 @@ def linalg_trace(x: ArrayLike, /, *, offset: int = 0, dtype: Any = None) -> Trac
 def diag(v: ArrayLike, k: int = 0) -> Tracer:
     x, k = lift_one(v), static_int(k, "k")
     if x.ndim == 2:
-        return _diagonal(x, k, 0, 1)
+        return diagonal(x, k)
     if x.ndim != 1:
         raise ShapeError(
-            f"np.diag of an array of shape {x.shape}. It takes one or two axes. Use np.diagonal for more.",
+            f"np.diag of an array of shape {x.dims}. It takes one or two axes. Use np.diagonal for more.",
             user_location(),
         )
     return embed_diagonal(x, k)
@@ -363,7 +450,7 @@ def diag(v: ArrayLike, k: int = 0) -> Tracer:
 
 def embed_diagonal(x: Tracer, k: int = 0) -> Tracer:
     """The matrix with a vector on its k-th diagonal: rows of n+1 elements whose first is x, flattened and cut."""
-    n = x.shape[0]
+    n = x.dims[0]
     size = n + abs(k)
     zeros = full(x, (size * size,), 0)
     start = k if k >= 0 else -k * size
@@ -376,7 +463,7 @@ def embed_diagonal(x: Tracer, k: int = 0) -> Tracer:
 @implements(np.diagflat)
 def diagflat(v: ArrayLike, k: int = 0) -> Tracer:
     x = lift_one(v)
-    return embed_diagonal(reshape(x, (x.size,)), static_int(k, "k"))
+    return embed_diagonal(reshape(x, (x.count,)), static_int(k, "k"))
 
 
 def _triangle(m: ArrayLike, k: Any, lower: bool) -> Tracer:
@@ -384,9 +471,9 @@ def _triangle(m: ArrayLike, k: Any, lower: bool) -> Tracer:
     if x.ndim == 0:
         raise ShapeError("np.tril of a scalar. It needs axes. Pass a matrix.", user_location())
     if x.ndim == 1:  # as NumPy: the rows are copies of the vector
-        x = broadcast_to(x, (x.shape[0], x.shape[0]))
+        x = broadcast_to(x, (x.dims[0], x.dims[0]))
     k = static_int(k, "k")
-    rows, columns = x.shape[-2:]
+    rows, columns = x.dims[-2:]
     mask = np.tri(rows, columns, k if lower else k - 1, dtype=bool)
     keep = x.owner.lift(mask if lower else ~mask)
     return where(keep, x, constant_like(x, 0))
@@ -454,29 +541,29 @@ def isrealobj(x: ArrayLike) -> bool:
 @implements(np.isreal)
 def isreal(x: ArrayLike) -> Tracer:
     t = lift_one(x)
-    return full(t, t.shape, True, np.bool_)
+    return full(t, t.dims, True, np.bool_)
 
 
 @implements(np.iscomplex)
 def iscomplex(x: ArrayLike) -> Tracer:
     t = lift_one(x)
-    return full(t, t.shape, False, np.bool_)
+    return full(t, t.dims, False, np.bool_)
 
 
 @implements(np.real, np.real_if_close)
 def real(val: ArrayLike, tol: float = 100) -> Tracer:
-    return lift_one(val)
+    return array_of(val)
 
 
 @implements(np.imag)
 def imag(val: ArrayLike) -> Tracer:
     x = lift_one(val)
-    return full(x, x.shape, 0)
+    return full(x, x.dims, 0)
 
 
 @implements(np.may_share_memory, np.shares_memory)
 def may_share_memory(a: ArrayLike, b: ArrayLike, max_work: Any = None) -> bool:
-    return a is b or (isinstance(a, Tracer) and isinstance(b, Tracer) and (a._base is b or b._base is a))
+    return isinstance(a, Tracer) and isinstance(b, Tracer) and share_memory(a, b)
 
 
 # -- constants of a traced array's shape -------------------------------------------------------------------------------
@@ -525,7 +612,7 @@ def full_like(
 
 def _full_like(a: ArrayLike, fill: ArrayLike, dtype: Any, shape: Any) -> Tracer:
     base = lift_one(a, fill)
-    target = base.shape if shape is None else static_shape(shape)
+    target = base.dims if shape is None else static_shape(shape)
     filled = cast(lift_one(fill, base), dtype_argument(dtype) or base.dtype)
     return strong(broadcast_to(filled, target))
 

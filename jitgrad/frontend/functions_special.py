@@ -35,7 +35,7 @@ from jitgrad.ir.location import user_location
 
 def _shift(x: Tracer, axes: tuple[int, ...]) -> Tracer:
     """The maximum, without derivative: subtracting it changes the rounding, not the function. Finite always."""
-    m = emit("stop_gradient", max_(x, axes, keepdims=True, initial=-np.inf if 0 in x.shape else None))
+    m = emit("stop_gradient", max_(x, axes, keepdims=True, initial=-np.inf if 0 in x.dims else None))
     return where(emit("isfinite", m), m, constant_like(m, 0.0))
 
 
@@ -48,7 +48,7 @@ def logsumexp(
         x, weights = floating(lift_one(a)), None
     else:
         x, weights = floats(a, b)
-        shape = broadcast_together(x.shape, weights.shape)
+        shape = broadcast_together(x.dims, weights.dims)
         x, weights = broadcast_to(x, shape), broadcast_to(weights, shape)
         # Where the weight is zero the exponent may be infinite, and 0 * inf is NaN.
         x = where(emit("equal", weights, constant_like(weights, 0.0)), constant_like(x, -np.inf), x)
@@ -63,7 +63,7 @@ def logsumexp(
     out = where(emit("equal", size, zero), constant_like(total, -np.inf), emit("log", size))
     out = emit("add", out, shift)
     if not keepdims:
-        shape = [d for k, d in enumerate(x.shape) if k not in axes]
+        shape = [d for k, d in enumerate(x.dims) if k not in axes]
         out, sign = reshape(out, shape), reshape(sign, shape)
     return (out, sign) if return_sign else out
 

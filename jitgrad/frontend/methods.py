@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def _mutates(method: str, instead: str) -> MutationError:
     return MutationError(
-        f"x.{method} changes a traced array in place. Traced values are immutable. Use {instead}.", user_location()
+        f"x.{method} changes what a traced array is in place. Its dtype and shape are fixed. Use {instead}.",
+        user_location(),
     )
 
 
@@ -142,20 +143,20 @@ class ArrayMethods:
     def choose(self, choices: Any, out: Any = None, mode: str = "raise") -> Tracer:
         return call(np.choose, (self, choices), {"out": out, "mode": mode})
 
-    def sort(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise _mutates("sort()", "np.sort(x)")
+    def sort(self, axis: int = -1, kind: str | None = None, order: Any = None, *, stable: bool | None = None) -> None:
+        self[...] = call(np.sort, (self,), {"axis": axis, "order": order})  # pyright: ignore[reportIndexIssue]
 
-    def partition(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise _mutates("partition()", "np.sort(x)")
+    def partition(self, kth: Any, axis: int = -1, kind: str | None = None, order: Any = None) -> None:
+        self[...] = call(np.partition, (self, kth), {"axis": axis, "order": order})  # pyright: ignore[reportIndexIssue]
 
-    def put(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise _mutates("put()", "x = jg.set_at(x, index, v)")
+    def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
+        call(np.put, (self, indices, values), {"mode": mode})
 
     def resize(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise _mutates("resize()", "np.reshape or np.pad")
 
     def setfield(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise _mutates("setfield()", "x = jg.set_at(x, index, v)")
+        raise _mutates("setfield()", "x[index] = v")
 
     def setflags(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise _mutates("setflags()", "a copy outside the traced function")
@@ -163,5 +164,5 @@ class ArrayMethods:
     def byteswap(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise _mutates("byteswap()", "astype outside the traced function")
 
-    def fill(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise _mutates("fill()", "x = np.full_like(x, v)")
+    def fill(self, value: Any) -> None:
+        self[...] = value  # pyright: ignore[reportIndexIssue]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.frontend.registry import ADVICE, FUNCTIONS, call, unsupported
+from jitgrad.frontend.concrete import adopt, adopt_made
+from jitgrad.frontend.registry import ADVICE, FUNCTIONS, WRITERS, call
 from jitgrad.frontend.tracer import contains_tracer
 from jitgrad.frontend.ufuncs import array_ufunc
 
@@ -23,9 +24,9 @@ class UfuncWrapper:
         self.__name__ = ufunc.__name__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(a, (list, tuple)) and contains_tracer(a) for a in args):
+        if contains_tracer(args) or "out" in kwargs:
             return array_ufunc(self.__wrapped__, "__call__", args, kwargs)
-        return self.__wrapped__(*args, **kwargs)
+        return adopt(self.__wrapped__(*args, **kwargs))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__wrapped__, name)
@@ -53,7 +54,7 @@ def wrap(function: Any) -> Any:
     def routed(*args: Any, **kwargs: Any) -> Any:
         if contains_tracer(args) or contains_tracer(kwargs):
             return call(function, args, kwargs)
-        return function(*args, **kwargs)
+        return adopt_made(function, args, kwargs)
 
     return routed
 
@@ -64,8 +65,8 @@ def wrap_unsupported(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def routed(*args: Any, **kwargs: Any) -> Any:
         if contains_tracer(args) or contains_tracer(kwargs):
-            raise unsupported(function)
-        return function(*args, **kwargs)
+            return call(function, args, kwargs)
+        return adopt_made(function, args, kwargs)
 
     return routed
 
@@ -78,7 +79,7 @@ def stand_in(value: Any) -> Any:
     if not callable(value) or isinstance(value, type):
         return value
     try:
-        if value in FUNCTIONS:
+        if value in FUNCTIONS or value in WRITERS:
             return wrap(value)
         if value in ADVICE:
             return wrap_unsupported(value)

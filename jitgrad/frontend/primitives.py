@@ -14,7 +14,9 @@ import numpy as np
 from jitgrad.errors import ArgumentError, AxisError, ConcretizationError, DtypeError, JitgradError, ShapeError
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import ArrayLike, Trace, Tracer, as_numpy, innermost_trace
+from jitgrad.ir.index import Dim
 from jitgrad.ir.location import user_location
+from jitgrad.ir.symbols import index_of
 from jitgrad.ir.types import bool_, broadcast_shapes, check_dtype, f64, i64
 
 Shape = tuple[Any, ...]
@@ -59,7 +61,7 @@ def cast(x: Tracer, dtype: Any) -> Tracer:
     if x.dtype == dtype:
         return strong(x)
     op = x.value.op
-    if op is not None and op.name == "constant" and not x.shape:
+    if op is not None and op.name == "constant" and not x.dims:
         with np.errstate(all="ignore"):
             return Tracer(x.owner, x.owner.scalar(op.attrs["value"].astype(dtype), dtype))
     return emit("cast", x, dtype=dtype)
@@ -125,7 +127,7 @@ def floats(*objects: ArrayLike) -> list[Tracer]:
 
 def reshape(x: Tracer, shape: Sequence[Any]) -> Tracer:
     shape = tuple(shape)
-    return x if x.shape == shape else emit("reshape", x, shape=shape)
+    return x if x.dims == shape else emit("reshape", x, shape=shape)
 
 
 def transpose(x: Tracer, perm: Sequence[int]) -> Tracer:
@@ -135,7 +137,7 @@ def transpose(x: Tracer, perm: Sequence[int]) -> Tracer:
 
 def broadcast_to(x: Tracer, shape: Sequence[Any]) -> Tracer:
     shape = tuple(shape)
-    return x if x.shape == shape else emit("broadcast_to", x, shape=shape)
+    return x if x.dims == shape else emit("broadcast_to", x, shape=shape)
 
 
 def broadcast_together(*shapes: Shape) -> Shape:
@@ -152,15 +154,15 @@ def reduce(name: str, x: Tracer, axes: Sequence[int], keepdims: bool = False) ->
     out = emit(f"reduce_{name}", x, axes=axes) if axes else x
     if not keepdims or not axes:
         return out
-    return reshape(out, [1 if k in axes else d for k, d in enumerate(x.shape)])
+    return reshape(out, [1 if k in axes else d for k, d in enumerate(x.dims)])
 
 
 def take_slice(x: Tracer, axis: int, start: int, stop: int, step: int = 1) -> Tracer:
     """``x[:, ..., start:stop:step]`` on one axis; start and stop as ``range`` takes them."""
     size = len(range(start, stop, step))
-    if start == 0 and step == 1 and size == x.shape[axis]:
+    if start == 0 and step == 1 and size == x.dims[axis]:
         return x
-    starts, sizes, steps = [0] * x.ndim, list(x.shape), [1] * x.ndim
+    starts, sizes, steps = [0] * x.ndim, list(x.dims), [1] * x.ndim
     starts[axis], sizes[axis], steps[axis] = (start if size else 0), size, step
     return emit("slice", x, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
 
@@ -195,7 +197,7 @@ def move_axis(x: Tracer, source: int, destination: int) -> Tracer:
 
 def insert_axes(x: Tracer, axes: Sequence[int]) -> Tracer:
     """``np.expand_dims`` at sorted non-negative positions of the result."""
-    shape = list(x.shape)
+    shape = list(x.dims)
     for axis in sorted(axes):
         shape.insert(axis, 1)
     return reshape(x, shape)
@@ -231,7 +233,10 @@ def axis_tuple(axis: Any, ndim: int, name: str = "axis") -> tuple[int, ...]:
 
 def static_int(value: Any, name: str) -> int:
     """A Python int. Raises ConcretizationError for a traced value, ArgumentError for what is no integer."""
-    if isinstance(value, Tracer):
+    if isinstance(value, Tracer) and value.concrete is None:
+        known = dimension(value, name)
+        if isinstance(known, int):
+            return known
         raise ConcretizationError(
             f"{name} is the traced value {value!r}. It must be known at trace time, because the shape of the result "
             "depends on it. Take it from x.shape, or make the argument static with jit(static_argnames=...).",
@@ -247,13 +252,29 @@ def static_int(value: Any, name: str) -> int:
         ) from None
 
 
+def dimension(value: Any, name: str) -> Dim:
+    """An extent: an integer, or an index expression for a traced one. Raises ConcretizationError for traced values
+    that are no integers, ArgumentError for others."""
+    if not isinstance(value, Tracer) or value.concrete is not None:
+        return static_int(value, name)
+    if value.dims or value.dtype.kind not in "iu":
+        raise ConcretizationError(
+            f"{name} is the traced value {value!r}. It must be an integer that is known at trace time, or a traced "
+            "integer. Take it from x.shape, or make the argument static with jit(static_argnames=...).",
+            user_location(),
+        )
+    return index_of(value.owner.own(cast(value, i64)))
+
+
 def static_shape(shape: Any, name: str = "shape") -> Shape:
-    """A shape argument: an integer or a sequence of them."""
+    """A shape argument: an integer or a sequence of them. Traced integers become index expressions."""
+    if isinstance(shape, Tracer) and shape.concrete is not None:
+        shape = shape.concrete
     if isinstance(shape, (tuple, list)):
-        return tuple(static_int(d, name) for d in shape)
-    if isinstance(shape, np.ndarray):
+        return tuple(dimension(d, name) for d in shape)
+    if isinstance(shape, np.ndarray) and not isinstance(shape, Tracer):
         return tuple(int(d) for d in np.atleast_1d(shape))
-    return (static_int(shape, name),)
+    return (dimension(shape, name),)
 
 
 def element_count(shape: Sequence[Any]) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import JitgradWarning
+from jitgrad.frontend.concrete import adopt
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import Trace
 from jitgrad.ir.location import user_location
@@ -55,7 +56,7 @@ def _drawing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         seeded = name == "default_rng" and (args or kwargs) and (*args, *kwargs.values())[0] is not None
         if not seeded:
             warn_of_draw(f"np.random.{name}")
-        return function(*args, **kwargs)
+        return adopt(function(*args, **kwargs))
 
     return draw
 

@@ -20,11 +20,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: NumPy or SciPy function -> handler with the same parameters.
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+#: NumPy function that writes into its first argument -> handler for any array.
+WRITERS: dict[Any, Callable[..., Any]] = {}
 #: NumPy function -> why it can't be traced and what to use instead.
 ADVICE: dict[Any, str] = {}
 #: Filled by ``ufuncs``, ``functions_creation`` and ``jitgrad.tracing``; here so that lower modules need not import
 #: them.
 HOOKS: dict[str, Callable[..., Any]] = {}
+
+#: NumPy functions that return their argument, the same object, where there is nothing to do.
+ALIASING = frozenset(
+    (np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.require, np.asarray_chkfinite,
+     np.atleast_1d, np.atleast_2d, np.atleast_3d, np.real, np.real_if_close)
+)  # fmt: skip
 
 _accepted: dict[Any, frozenset[str] | None] = {}
 
@@ -79,20 +87,49 @@ def unsupported(function: Any) -> UnsupportedError:
 
 
 def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a function's handler. Raises UnsupportedError for an unknown function or keyword argument."""
+    """Run a function's handler, or NumPy's function where the contents of all arrays are known. Raises
+    UnsupportedError for an unknown function or keyword argument."""
+    if function in WRITERS:
+        return WRITERS[function](*args, **kwargs)
+    out = kwargs.get("out")
+    if out is not None:
+        result = call(function, args, {k: v for k, v in kwargs.items() if k != "out"})
+        return HOOKS["write_out"](out, result, qualified_name(function))
+    prepared = HOOKS["prepared"](args, kwargs)
+    if prepared is not None:
+        traced, args, kwargs = prepared
+        if not traced:
+            return HOOKS["run"](function, args, kwargs)
     handler = FUNCTIONS.get(function)
     if handler is None:
         raise unsupported(function)
     accepted = _accepted_keywords(handler)
     if accepted is None or all(k in accepted for k in kwargs):
-        return fresh(handler(*args, **kwargs), args)
+        result = _run(function, handler, args, kwargs)
+        return result if function in ALIASING else fresh(result, args)
     kept = {}
     for name, value in kwargs.items():
         if name in accepted:
             kept[name] = value
         elif not ignorable(name, value):
             raise unsupported_argument(qualified_name(function), name)
-    return fresh(handler(*args, **kept), args)
+    result = _run(function, handler, args, kept)
+    return result if function in ALIASING else fresh(result, args)
+
+
+def _run(function: Any, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    try:
+        return handler(*args, **kwargs)
+    except TypeError as error:
+        if "IndexExpr" not in str(error):
+            raise
+        # The handler compared an extent, or made a list of that length.
+        raise UnsupportedError(
+            f"{qualified_name(function)} needs to know the extents of its arguments while the function is traced, and "
+            "one of them depends on a traced integer. Write it with functions that work element by element, with "
+            "reductions and products, or with a loop.",
+            user_location(),
+        ) from None
 
 
 def fresh(result: Any, args: Any) -> Any:
@@ -113,14 +150,12 @@ def ignorable(name: str, value: Any) -> bool:
 
 
 def unsupported_argument(function: str, argument: str) -> UnsupportedError:
-    """The error for ``out=`` and other arguments that can't be traced."""
-    why = (
-        "Traced values are immutable, so there is nothing to write the result into. Use the returned value."
-        if argument == "out"
-        else "The traced form of the function has no such argument. Leave it out, or apply its effect separately "
-        "(np.where for where=, astype for dtype=)."
+    """The error for an argument that can't be traced."""
+    return UnsupportedError(
+        f"{function} on traced values does not take {argument}=. The traced form of the function has no such argument. "
+        "Leave it out, or apply its effect separately (np.where for where=, astype for dtype=).",
+        user_location(),
     )
-    return UnsupportedError(f"{function} on traced values does not take {argument}=. {why}", user_location())
 
 
 def _accepted_keywords(handler: Callable[..., Any]) -> frozenset[str] | None:

@@ -1,16 +1,17 @@
 """Traced values. A :class:`Trace` records a graph; a :class:`Tracer` stands for an array while the user's function
 runs, and every operation on it emits an op.
 
-A tracer is a handle on an SSA value. In-place operators (``h += b``) change which value the handle stands for, so all
-names of the object see the change, as in NumPy. Where views exist, NumPy's meaning can't be kept this way, and the
-operator raises MutationError instead.
+A tracer is a mutable handle on an array. Writing into it changes which SSA value the handle stands for, so all names
+of the object see the change, as in NumPy. A view (see ``views``) has no value of its own: it reads a piece of what it
+is a view of, and a write through it writes there. An array whose contents are known while the function is traced
+(see ``concrete``) is computed with by NumPy.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -30,9 +31,12 @@ from jitgrad.errors import (
 from jitgrad.frontend.methods import ArrayMethods
 from jitgrad.frontend.operators import Operators
 from jitgrad.frontend.registry import HOOKS, call
+from jitgrad.frontend.scopes import Scope
 from jitgrad.ir.core import Builder, Graph, Value
+from jitgrad.ir.index import Dim, interval
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import TensorType, check_dtype
+from jitgrad.ir.symbols import index_of, named_values, renamed_type, symbol_of
+from jitgrad.ir.types import TensorType, check_dtype, i64
 
 ArrayLike = Any  # a Tracer, NumPy array or scalar, Python number, or nested list of those
 
@@ -48,6 +52,8 @@ class Trace:
     Traces nest: a value of an outer trace that meets one of an inner trace becomes an extra parameter of the inner
     graph. ``captures`` lists ``(outer tracer, inner value)``, in the order of those parameters, which come after the
     declared ones.
+
+    ``scopes`` are the regions that are being recorded, innermost last; ``scope`` is the innermost, or ``top``.
     """
 
     def __init__(self, name: str = "graph") -> None:
@@ -56,7 +62,12 @@ class Trace:
         self.closed = False
         self.captures: list[tuple[Tracer, Value]] = []
         self.serial = next(_serials)  # an inner trace starts later, so it has the larger serial
+        self.top = self.scope = Scope(self, self.builder.ops)
+        self.scopes: list[Scope] = []
+        self.loops = "auto"  # or "roll", "unroll": what is done with loops of a known length
+        self.notes: list[str] = []  # how each loop was traced
         self._captured: dict[Value, Value] = {}
+        self._remembered: dict[Hashable, tuple[Value, Scope]] = {}
         self._scalars: dict[tuple[np.dtype, bytes], Value] = {}
         self._arrays: dict[int, tuple[Any, Value]] = {}
 
@@ -66,9 +77,7 @@ class Trace:
             raise IRError("parameters must be declared before the traced function runs. This is a bug in jitgrad.")
         if weak is True:
             weak = {"b": "bool", "f": "float"}.get(type.dtype.kind, "int")
-        tracer = Tracer(self, self.builder.param(type, name), weak or None)
-        tracer._argument = True
-        return tracer
+        return Tracer(self, self.builder.param(type, name), weak or None)
 
     def lift(self, obj: ArrayLike) -> Tracer:
         """A traced value for any array-like: tracers stay (captured where they belong to an outer trace), arrays and
@@ -87,8 +96,7 @@ class Trace:
         array = np.array(number, dtype)
         key = (array.dtype, array.tobytes())
         if key not in self._scalars:
-            self._check_open()
-            self._scalars[key] = self.builder.constant(array)
+            self._scalars[key] = self._constant(array)
         return self._scalars[key]
 
     def array(self, obj: Any) -> Value:
@@ -99,27 +107,85 @@ class Trace:
         kept, value = self._arrays.get(id(obj), (None, None))
         if kept is obj and value is not None and value.op is not None and _same_bits(value.op.attrs["value"], array):
             return value
-        self._check_open()
-        value = self.builder.constant(array)
+        value = self._constant(array)
         self._arrays[id(obj)] = (obj, value)
         return value
+
+    def _constant(self, array: np.ndarray) -> Value:
+        """A new constant. It stands outside of all regions, so that every later use sees it."""
+        self._check_open()
+        if not self.scopes:
+            return self.builder.constant(array)
+        with self.emitting_in(self.top):
+            return self.builder.constant(array)
+
+    def note(self, text: str) -> None:
+        """Say something for ``explain()``, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def remember(self, key: Hashable, value: Value) -> None:
+        """Keep a value for :meth:`remembered`, as long as the scope that is recorded now is open."""
+        self._remembered[key] = (value, self.scope)
+
+    def remembered(self, key: Hashable) -> Value | None:
+        """A value that was computed before under the same key, if it can be used here."""
+        value, scope = self._remembered.get(key, (None, None))
+        return value if scope is not None and scope.open else None
+
+    @contextlib.contextmanager
+    def emitting_in(self, scope: Scope) -> Iterator[None]:
+        """Append ops to an open scope, before the op with the region that is being recorded in it."""
+        before, scope_before = self.builder.ops, self.scope
+        self.builder.ops, self.scope = scope.ops, scope
+        try:
+            yield
+        finally:
+            self.builder.ops, self.scope = before, scope_before
+
+    @contextlib.contextmanager
+    def region(self, what: str = "a loop body or a branch") -> Iterator[Scope]:
+        """Record a region: ops that are emitted inside the ``with`` block belong to it.
+
+        Arrays made outside and written inside have their old values again afterwards; ``scope.written`` lists them.
+        """
+        with self.builder.region() as region:
+            scope = Scope(self, region.ops, self.scope, region, what)
+            self.scopes.append(scope)
+            self.scope = scope
+            try:
+                yield scope
+            finally:
+                self.scopes.pop()
+                self.scope = scope.leave()
 
     def own(self, tracer: Tracer) -> Value:
         """The value of a tracer in this trace, captured first where it belongs to an outer one.
 
         Raises LeakedTracerError for a value of a finished trace or of an inner one.
         """
-        if tracer.owner is self and not self.closed:
+        if tracer.owner is self and tracer.scope.open:
             return tracer.value
-        if tracer.owner.closed or tracer.owner.serial >= self.serial:
+        if tracer.concrete is not None:
+            return HOOKS["as_constant"](self, tracer)
+        if not tracer.scope.open or tracer.owner.serial >= self.serial:
             raise leaked(tracer)
-        if tracer.value not in self._captured:
-            name = tracer.value.name or f"captured{len(self.captures)}"
-            inner = self.builder.param(tracer.value.type, name)
-            # An alias of the outer value: a later in-place operator on the tracer must not change what was captured.
-            self.captures.append((Tracer(tracer.owner, tracer.value, tracer.weak), inner))
-            self._captured[tracer.value] = inner
-        return self._captured[tracer.value]
+        outer = tracer.value
+        if outer not in self._captured:
+            self._captured[outer] = self._capture(tracer, outer)
+        return self._captured[outer]
+
+    def _capture(self, tracer: Tracer, outer: Value) -> Value:
+        """A parameter for a value of an outer trace."""
+        owner = tracer.owner
+        extents = {v: self.own(Tracer(owner, v)) for v in named_values(outer.type.shape)}
+        inner = self.builder.param(renamed_type(outer.type, extents), outer.name or f"captured{len(self.captures)}")
+        if outer.type == TensorType(i64):
+            lo, hi = interval(index_of(outer))
+            inner.symbol = type(symbol_of(outer))(inner.name or "v", lo, hi, payload=inner)
+        # An alias of the outer value: a later write through the tracer must not change what was captured.
+        self.captures.append((Tracer(owner, outer, tracer.weak), inner))
+        return inner
 
     def emit(self, name: str, tracers: Sequence[Tracer], attrs: dict[str, Any]) -> tuple[Value, ...]:
         """Append an op at the user's line. Errors of the op's type rule get that line too."""
@@ -146,12 +212,12 @@ class Trace:
         """The graph with these results. The trace is closed: its tracers can't be used any more."""
         self._check_open()
         values = [self.own(self.lift(o)) for o in outputs]
-        self.closed = True
+        self.close()
         return self.builder.build(*values)
 
     def close(self) -> None:
         """End the trace without a graph (the traced function raised). Its tracers can't be used any more."""
-        self.closed = True
+        self.closed, self.top.open = True, False
 
     def _check_open(self) -> None:
         if self.closed:
@@ -162,49 +228,77 @@ class Tracer(Operators, ArrayMethods):
     """Stands for an array inside a traced function. It has ndarray's attributes, operators and methods.
 
     ``weak`` is ``"bool"``, ``"int"`` or ``"float"`` for what is a Python scalar in plain Python, else None; Python
-    scalars take the dtype of the array that they meet (NEP 50). ``owner`` is the Trace; ``trace()`` is ndarray's.
+    scalars take the dtype of the array that they meet (NEP 50). ``owner`` is the Trace (``trace()`` is ndarray's),
+    ``scope`` the region in which the handle was made. ``dims`` is the shape of the IR; ``shape`` is that of NumPy,
+    with traced integers for extents that are not known. ``boxed`` is True for a 0-d array, which can be written into;
+    False for a scalar. The subclasses are :class:`~jitgrad.frontend.views.View` and
+    :class:`~jitgrad.frontend.concrete.Concrete`; a handle may change from one to another.
     """
 
-    __slots__ = ("__weakref__", "_argument", "_base", "_views", "owner", "value", "weak")
+    __slots__ = ("__weakref__", "_array", "_base", "_lens", "_notes", "boxed", "owner", "scope", "value", "weak")
     __array_priority__ = 1000.0
 
+    value: Value
+    #: The contents, where they are known while the function is traced.
+    concrete: np.ndarray | None = None
+
     def __init__(self, trace: Trace, value: Value, weak: str | None = None) -> None:
-        self.owner, self.value, self.weak = trace, value, weak
-        self._argument = False
-        self._base: Tracer | None = None  # what this is a view of, where NumPy gives a view
-        self._views: list[weakref.ref[Tracer]] = []
+        self.owner, self.value, self.weak, self.scope, self.boxed = trace, value, weak, trace.scope, False
 
     # -- attributes ---------------------------------------------------------------------------------------------
+
+    @property
+    def __class__(self) -> Any:
+        """What ``isinstance`` goes by: an array is a ``np.ndarray``. ``type(x)`` is what it is."""
+        return np.ndarray if self.dims or self.boxed else type(self)
+
+    @property
+    def type(self) -> TensorType:
+        """Dtype and extents, as the IR has them."""
+        return self.value.type
 
     @property
     def dtype(self) -> np.dtype:
         return self.value.type.dtype
 
     @property
-    def shape(self) -> tuple[Any, ...]:
+    def dims(self) -> tuple[Dim, ...]:
         return self.value.type.shape
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        dims = self.dims
+        for d in dims:
+            if type(d) is not int:
+                return tuple(extent(self.owner, d) for d in dims)
+        return dims
 
     @shape.setter
     def shape(self, shape: Any) -> NoReturn:
         raise MutationError(
-            "x.shape = ... changes a traced array in place. Traced values are immutable. Use x = x.reshape(...).",
+            "x.shape = ... changes what a traced array is in place. Its shape is fixed. Use x = x.reshape(...).",
             user_location(),
         )
 
     @property
     def ndim(self) -> int:
-        return len(self.value.type.shape)
+        return len(self.dims)
+
+    @property
+    def count(self) -> Dim:
+        """The number of elements, as the IR has it."""
+        return self.type.size
 
     @property
     def size(self) -> Any:
-        return self.value.type.size
+        return extent(self.owner, self.type.size)
 
     @property
     def itemsize(self) -> int:
         return self.dtype.itemsize
 
     @property
-    def nbytes(self) -> int:
+    def nbytes(self) -> Any:
         return self.size * self.dtype.itemsize
 
     @property
@@ -225,12 +319,22 @@ class Tracer(Operators, ArrayMethods):
 
     @property
     def flat(self) -> Tracer:
-        """All elements in C order. Read-only: a 1-d traced value, not an iterator object."""
-        return call(np.ravel, (self,), {})
+        """All elements in C order: a 1-d view, not an iterator object."""
+        return HOOKS["flat"](self)
+
+    @flat.setter
+    def flat(self, values: Any) -> None:
+        self.flat[...] = values
 
     @property
     def base(self) -> Tracer | None:
-        return self._base
+        """The array that this is a view of, if it is one."""
+        return None
+
+    @property
+    def root(self) -> Tracer:
+        """The array that holds the elements: this one, unless it is a view."""
+        return self
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__") or not hasattr(np.ndarray, name):
@@ -242,9 +346,9 @@ class Tracer(Operators, ArrayMethods):
         )
 
     def __repr__(self) -> str:
-        name = f" {self.value.name}" if self.value.name else ""
+        name = f" {self.value.name}" if type(self) is Tracer and self.value.name else ""
         weak = f" (Python {self.weak})" if self.weak else ""
-        return f"<traced{name}: {self.value.type}{weak}>"
+        return f"<traced{name}: {self.type}{weak}>"
 
     def __format__(self, spec: str) -> str:
         if not spec:
@@ -252,26 +356,24 @@ class Tracer(Operators, ArrayMethods):
         raise self._no_number(f"formatted as a number (format {spec!r})", "Print it after the function has returned.")
 
     def __len__(self) -> int:
-        if not self.shape:
+        if not self.dims:
             raise ArgumentError(
                 "len() of a traced scalar. It has no axes. Use x.size, or np.atleast_1d(x).", user_location()
             )
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tracer]:
-        if not self.shape:
+        if not self.dims:
             raise self._no_number("iterated over", "It is a scalar; iterate over a value with at least one axis.")
-        return (self[k] for k in range(self.shape[0]))
+        if not isinstance(self.dims[0], int):
+            raise self._no_number("iterated over", "Its extent is not known. Loop over range(len(x)), and index.")
+        return (self[k] for k in range(self.dims[0]))
 
     def __getitem__(self, index: Any) -> Tracer:
         return HOOKS["getitem"](self, index)
 
-    def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        raise MutationError(
-            "item assignment x[...] = v into a traced array. Traced values are immutable: the graph has no memory "
-            "that could be written. Use x = jg.set_at(x, index, v), or x = jg.add_at(x, index, v) for x[...] += v.",
-            user_location(),
-        )
+    def __setitem__(self, index: Any, value: Any) -> None:
+        HOOKS["setitem"](self, index, value)
 
     def __copy__(self) -> Tracer:
         return Tracer(self.owner, self.value, self.weak)
@@ -282,9 +384,9 @@ class Tracer(Operators, ArrayMethods):
     # -- where Python or NumPy wants the number -----------------------------------------------------------------
 
     def _no_number(self, use: str, instead: str) -> JitgradError:
-        if self.owner.closed:
+        if not self.scope.open:
             return leaked(self)
-        made = _made(self.value)
+        made = _made(self)
         return ConcretizationError(
             f"the traced value {self!r}{made} was {use}. While the function is traced its value is not known: one "
             f"program is compiled for all values. {instead}",
@@ -327,8 +429,8 @@ class Tracer(Operators, ArrayMethods):
         raise self._no_number(
             "converted to a NumPy array (np.array of it, assignment into a NumPy array, or a function that NumPy "
             "can't dispatch)",
-            "Use jitgrad.numpy for np.array and np.asarray, x.astype(np.float32) for np.float32(x), and "
-            "jg.set_at(x, index, v) for x[index] = v.",
+            "Use jitgrad.numpy for np.array and np.asarray, x.astype(np.float32) for np.float32(x), and make arrays "
+            "that are assigned into with np.zeros inside the traced function.",
         )
 
     def item(self, *args: Any) -> NoReturn:
@@ -354,58 +456,54 @@ class Tracer(Operators, ArrayMethods):
     # -- in place -----------------------------------------------------------------------------------------------
 
     def _in_place(self, ufunc: np.ufunc, other: Any) -> Any:
-        """``x op= y``: the handle takes the new value; shape and dtype stay, as in NumPy."""
-        if self.weak or not self.shape:
+        """``x op= y``: the array takes the new value; shape and dtype stay, as in NumPy."""
+        if self.weak or not (self.dims or self.boxed):
             return NotImplemented  # scalars are immutable in NumPy as well: Python falls back to x = x op y
-        self._check_writable(f"{ufunc.__name__} in place")
-        result = HOOKS["operator"](ufunc, self, other)
-        if result is NotImplemented:
-            return result
-        if result.shape != self.shape:
-            raise ShapeError(
-                f"the result of an in-place operator has shape {result.shape}, not that of its left operand, "
-                f"{self.shape}. In place the left operand can't grow. Write x = x op y.",
-                user_location(),
-            )
-        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
-            raise DtypeError(
-                f"the result of an in-place operator has dtype {result.dtype}, which can't be stored in "
-                f"{self.dtype}. In place the left operand keeps its dtype. Write x = x op y.",
-                user_location(),
-            )
-        result = HOOKS["cast"](result, self.dtype)
-        if result.owner is not self.owner:
-            raise MutationError(
-                "in-place operator on an array of an enclosing traced function. The inner function's values can't "
-                "be stored in it. Return the new value from the inner function.",
-                user_location(),
-            )
-        self.value = result.value
-        return self
+        return HOOKS["in_place"](self, ufunc, other)
 
-    def _check_writable(self, what: str) -> None:
-        if self._argument:
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def store(self, new: Tracer) -> None:
+        """Give the array new contents, of its dtype and extents. The regions that are left by that take note.
+
+        Raises MutationError where the value belongs to a function inside the one that the array belongs to.
+        """
+        trace = self.owner
+        if new.owner is not trace or not self.scope.open:
+            if not self.scope.open:
+                raise leaked(self)
             raise MutationError(
-                f"in-place write into the argument {self.value.name or '?'} ({what}). The caller's array would "
-                "change, which compiled functions can't do yet. Write x = x + y instead of x += y.",
+                "a write into an array of an enclosing traced function. The inner function's values can't be stored "
+                "in it. Return the new value from the inner function, or copy() the array in it.",
                 user_location(),
             )
-        if self._base is not None or any(ref() is not None for ref in self._views):
-            raise MutationError(
-                f"in-place write into an array that shares memory with another one, as a view ({what}). The other "
-                "array would have to change too, which traced values can't do. Write x = x + y, copy() the view "
-                "first, or use jg.add_at(x, index, y) for x[index] += y.",
-                user_location(),
-            )
+        value = trace.own(new)
+        if value.type != self.value.type:
+            raise IRError(f"{value.type} was written into an array of {self.value.type}. This is a bug in jitgrad.")
+        if trace.scope is not self.scope:
+            self._note_write()
+        self.value = value
+
+    def rebind(self, value: Value) -> None:
+        """Let the array stand for another value in the region that is recorded now: a carried one for example. It has
+        its old value again after the region."""
+        self.owner.scope.saved.setdefault(self, self.value)
+        self.value = value
+
+    def _note_write(self) -> None:
+        for scope in reversed(self.owner.scopes):
+            if scope is self.scope:
+                break
+            scope.saved.setdefault(self, self.value)
+            scope.written.setdefault(self, self.value)
 
 
-def make_view(view: Tracer, base: Tracer) -> Tracer:
-    """Note that NumPy would give a view of ``base`` here, so that in-place operators on either are refused."""
-    if view is not base and isinstance(base, Tracer):
-        view._base = base
-        base._views = [ref for ref in base._views if ref() is not None]
-        base._views.append(weakref.ref(view))
-    return view
+def extent(trace: Trace, d: Dim) -> Any:
+    """An extent as users see it: an int, or a traced integer."""
+    if isinstance(d, int):
+        return d
+    (value,) = trace.emit("index", (), {"value": d})
+    return Tracer(trace, value, "int")
 
 
 def contains_tracer(obj: Any) -> bool:
@@ -426,7 +524,9 @@ def innermost_trace(*objects: Any) -> Trace:
     while stack:
         obj = stack.pop()
         if isinstance(obj, Tracer):
-            if obj.owner.closed:
+            if not obj.scope.open:
+                if obj.concrete is not None:
+                    continue
                 raise leaked(obj)
             if found is None or obj.owner.serial > found.serial:
                 found = obj.owner
@@ -434,12 +534,21 @@ def innermost_trace(*objects: Any) -> Trace:
             stack.extend(obj)
     if found is None:
         raise ArgumentError("no argument is a traced value. Call the NumPy function instead.", user_location())
-    return found
+    # What an inner function computes is its own, even from values of outer functions only: it may write into it.
+    running = HOOKS["current_trace"]()
+    return running if running is not None and running.serial > found.serial and not running.closed else found
 
 
 def leaked(tracer: Tracer) -> LeakedTracerError:
-    """The error for a tracer that outlived its trace."""
-    made = _made(tracer.value)
+    """The error for a tracer that outlived its trace, or its region."""
+    made = _made(tracer)
+    if not tracer.owner.closed:
+        return LeakedTracerError(
+            f"{tracer!r}{made} was used outside {tracer.scope.what} that it was made in. That code is recorded once "
+            "and runs many times or not at all, so its values do not exist outside. Assign to a variable that exists "
+            "before, or into an array that was made before.",
+            user_location(),
+        )
     return LeakedTracerError(
         f"{tracer!r}{made} was used outside the traced function {tracer.owner.name!r} that it belongs to. Traced "
         "values exist only while their function runs, so one that is stored in a global, an attribute or a closure "
@@ -456,6 +565,8 @@ def as_numpy(obj: Any) -> np.ndarray:
             "Convert it with np.asarray() first.",
             user_location(),
         )
+    if isinstance(obj, Tracer) and obj.concrete is not None:
+        obj = obj.concrete
     try:
         array = np.asarray(obj)
     except ValueError as error:
@@ -466,8 +577,11 @@ def as_numpy(obj: Any) -> np.ndarray:
         raise DtypeError(error.message, user_location()) from None
 
 
-def _made(value: Value) -> str:
+def _made(tracer: Tracer) -> str:
     """Where a value comes from, for messages: `` (made at file:line)``."""
+    if type(tracer) is not Tracer:
+        return ""
+    value = tracer.value
     if value.op is None:
         return f" (argument {value.name})" if value.name else ""
     return f" (made by {value.op.name} at {value.op.loc.short()})" if value.op.loc else ""

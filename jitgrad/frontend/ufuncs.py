@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.special as sps
 
-from jitgrad.errors import ArgumentError, DtypeError, MutationError, UnsupportedError
+from jitgrad.errors import ArgumentError, DtypeError, UnsupportedError
 from jitgrad.frontend.primitives import (
     as_dtype,
     axis_index,
@@ -40,7 +40,9 @@ from jitgrad.frontend.registry import (
     unsupported,
     unsupported_argument,
 )
+from jitgrad.frontend.concrete import Concrete, adopt, has_traced, run, unwrap
 from jitgrad.frontend.tracer import WEAK_DTYPES, ArrayLike, Trace, Tracer, as_numpy, contains_tracer, innermost_trace
+from jitgrad.frontend.views import View
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_, i64
 
@@ -205,7 +207,7 @@ def _emit_loop(name: str, operands: list[Tracer], result: np.dtype) -> Tracer:
     ):
         return strong(operands[0])
     elif kind in "iub" and name in ("isnan", "isinf", "isfinite"):
-        return full(operands[0], operands[0].shape, name == "isfinite", bool_)
+        return full(operands[0], operands[0].dims, name == "isfinite", bool_)
     out = emit(name, *operands)
     return cast(out, result)
 
@@ -224,7 +226,14 @@ _OPERAND_TYPES = (Tracer, np.ndarray, np.generic, bool, int, float, list, tuple)
 def operator(ufunc: np.ufunc, *args: ArrayLike) -> Any:
     """An operator of Python: as the ufunc, but Python scalars stay Python scalars (weak), and ``**`` has NumPy's fast
     paths. NotImplemented for operands that are no arrays."""
+    known = False
     for a in args:
+        kind = type(a)
+        if kind is Tracer or kind is float or kind is int or kind is View:
+            continue
+        if kind is Concrete:
+            known = True
+            continue
         if isinstance(a, (complex, np.complexfloating)):
             raise DtypeError(
                 "a traced value meets a complex number. Complex dtypes are not supported. Compute with the real and "
@@ -235,10 +244,16 @@ def operator(ufunc: np.ufunc, *args: ArrayLike) -> Any:
             if hasattr(a, "__array__") and getattr(type(a), "__array_ufunc__", 0) is not None:
                 continue  # a foreign array, such as a pandas Series
             return NotImplemented
+    if known and not has_traced(args):
+        return run(_power_of if ufunc is np.power else ufunc, args, {})
     weak = [_weak_kind(a) for a in args]
     if all(weak):
         return _python_operator(ufunc, args, [w or "" for w in weak])
     return fresh(_power(*args) if ufunc is np.power else call_ufunc(ufunc, *args), args)
+
+
+def _power_of(x: Any, p: Any) -> Any:
+    return x**p
 
 
 def _weak_kind(obj: ArrayLike) -> str | None:
@@ -274,9 +289,9 @@ def _python_operator(ufunc: np.ufunc, args: Sequence[ArrayLike], kinds: list[str
 def _power(x: ArrayLike, p: ArrayLike) -> Tracer:
     """``x ** p`` with the fast paths of ndarray's operator: 2 is square, 0.5 sqrt, -1 reciprocal, 0 ones, 1 a copy;
     integers to a constant power are products, which is exact."""
-    exponent: Any = (
-        p if type(p) in (bool, int, float) else np.asarray(p)[()] if isinstance(p, (np.ndarray, np.generic)) else None
-    )
+    p = unwrap(p)
+    plain = isinstance(p, (np.ndarray, np.generic)) and not isinstance(p, Tracer)
+    exponent: Any = p if type(p) in (bool, int, float) else np.asarray(p)[()] if plain else None
     if exponent is None or np.ndim(exponent) or not isinstance(x, Tracer):
         return call_ufunc(np.power, x, p)
     trace = innermost_trace(x)
@@ -286,7 +301,7 @@ def _power(x: ArrayLike, p: ArrayLike) -> Tracer:
         if exponent == 1:
             return strong(base)
         if exponent == 0:
-            return full(base, base.shape, 1)
+            return full(base, base.dims, 1)
         fast = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal"}.get(float(exponent))
         return emit(fast, base) if fast else call_ufunc(np.power, x, p)
     if exponent < 0:
@@ -312,12 +327,12 @@ def _integer_power(x: Tracer, n: int) -> Tracer:
         n >>= 1
         if n:
             square = emit("multiply", square, square)
-    return full(x, x.shape, 1) if result is None else strong(result)
+    return full(x, x.dims, 1) if result is None else strong(result)
 
 
 def python_round(x: Tracer, ndigits: int | None) -> Tracer:
     """``round(x)``: an integer for scalars (as Python's round of a float), half to even; arrays as np.round."""
-    if x.shape or ndigits is not None:
+    if x.dims or ndigits is not None:
         rounded = call(np.round, (x,), {"decimals": ndigits or 0})
         return Tracer(rounded.owner, rounded.value, x.weak)
     rounded = emit("rint", x) if x.dtype.kind == "f" else x
@@ -333,21 +348,24 @@ _REDUCE = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum:
 def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``__array_ufunc__``: calls, ``reduce``, ``accumulate`` and ``outer``."""
     name = qualified_name(ufunc)
-    out = kwargs.pop("out", None)
-    if out is not None and any(o is not None for o in out):
-        if contains_tracer(inputs) and any(isinstance(o, np.ndarray) for o in out):
-            raise MutationError(
-                f"{name} would write a traced value into a NumPy array (out=, or an operator such as +=). The array "
-                "exists only while the function is traced. Write y = y + x, and make y with jitgrad.numpy.",
-                user_location(),
-            )
-        raise unsupported_argument(name, "out")
     if method == "at":
-        raise MutationError(
-            f"{name}.at writes in place. Traced values are immutable. Use x = jg.add_at(x, index, v) or "
-            "jg.set_at(x, index, v).",
-            user_location(),
-        )
+        return HOOKS["ufunc_at"](ufunc, *inputs)
+    out = kwargs.pop("out", None)
+    if len(inputs) > ufunc.nin and method == "__call__":
+        inputs, out = inputs[: ufunc.nin], inputs[ufunc.nin :]
+    if out is not None:
+        out = out if isinstance(out, tuple) else (out,)
+        if any(o is not None for o in out):
+            where = {"where": kwargs.pop("where")} if "where" in kwargs else {}
+            result = array_ufunc(ufunc, method, inputs, kwargs)
+            return HOOKS["write_out"](out if ufunc.nout > 1 else out[0], result, name, **where)
+    prepared = HOOKS["prepared"](inputs, kwargs)
+    if prepared is not None:
+        traced, inputs, kwargs = prepared
+        if not traced:
+            return run(getattr(ufunc, method), inputs, kwargs)
+    elif not contains_tracer(inputs):
+        return adopt(getattr(ufunc, method)(*inputs, **kwargs))
     if method == "__call__":
         dtype = kwargs.pop("dtype", None)
         for key, value in kwargs.items():
@@ -358,7 +376,7 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
         a, b = inputs
         (a,) = lift(a) if contains_tracer(a) else (np.asarray(a),)
         (b,) = lift(b) if contains_tracer(b) else (np.asarray(b),)
-        spread = (*a.shape, *[1] * b.ndim)
+        spread = (*np.shape(a), *[1] * b.ndim)
         a = reshape(a, spread) if isinstance(a, Tracer) else a.reshape(spread)
         return call_ufunc(ufunc, a, b, **kwargs)
     if method == "reduce" and _REDUCE.get(ufunc) is not None:
@@ -386,7 +404,7 @@ def accumulate(ufunc: np.ufunc, array: ArrayLike, axis: int = 0, dtype: Any = No
     (x,) = lift(array)
     x = cast(x, dtype if dtype is not None else _resolve(ufunc, (x.dtype, x.dtype), None)[-1])
     axis = axis_index(axis, x.ndim)
-    n, shift = x.shape[axis], 1
+    n, shift = x.dims[axis], 1
     while shift < n:
         moved = call_ufunc(ufunc, take_slice(x, axis, 0, n - shift), take_slice(x, axis, shift, n))
         x = concatenate([take_slice(x, axis, 0, shift), moved], axis)

@@ -185,7 +185,7 @@ class Builder:
         self.name = name
         self.loc: Location | None = None
         self._params: list[Value] = []
-        self._ops: list[Op] = []
+        self.ops: list[Op] = []
 
     def param(self, type: TensorType, name: str | None = None) -> Value:
         """A new parameter."""
@@ -221,7 +221,7 @@ class Builder:
             raise
         types = (inferred,) if isinstance(inferred, TensorType) else inferred
         node = Op(op, tuple(operands), dict(attrs), tuple(Value(t) for t in types), regions, self.loc)
-        self._ops.append(node)
+        self.ops.append(node)
         return node
 
     def copy(self, op: Op, env: dict[Value, Value]) -> Op:
@@ -230,7 +230,7 @@ class Builder:
         from jitgrad.ir.symbols import copied_op
 
         node = copied_op(op, env)
-        self._ops.append(node)
+        self.ops.append(node)
         return node
 
     @contextlib.contextmanager
@@ -243,12 +243,12 @@ class Builder:
         ...     body.finish(b.emit("sin", x))
         >>> b.emit_op("for", [init], {"lo": 0, "hi": 8, "step": 1}, (body.block,))
         """
-        outer, self._ops = self._ops, []
-        region = Region(self._ops)
+        outer, self.ops = self.ops, []
+        region = Region(self.ops)
         try:
             yield region
         finally:
-            self._ops = outer
+            self.ops = outer
 
     def inline(self, graph: Graph, args: Sequence[Value]) -> tuple[Value, ...]:
         """Append all ops of a graph, with ``args`` for its parameters; returns its results."""
@@ -270,11 +270,11 @@ class Builder:
 
     def build(self, *results: Value) -> Graph:
         """The finished graph. Raises IRError where it uses values of another one."""
-        defined = {*self._params, *(r for op in self._ops for r in op.results)}
-        for v in itertools.chain(results, *(op.operands for op in self._ops)):
+        defined = {*self._params, *(r for op in self.ops for r in op.results)}
+        for v in itertools.chain(results, *(op.operands for op in self.ops)):
             if v not in defined:
                 raise IRError(
                     f"graph {self.name} uses {v!r}, which is no value of its builder. A graph uses its own parameters "
                     "and results of its own ops. Pass the value as a parameter."
                 )
-        return Graph(self.name, Block(self._params, self._ops, results))
+        return Graph(self.name, Block(self._params, self.ops, results))

@@ -8,11 +8,11 @@ can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jitgrad.ir.core import Block, Op, Value
-from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, interval, mul, substitute
+from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, interval, mul, never_negative, substitute
 from jitgrad.ir.types import TensorType, i64
 
 #: Longest chain of sums and products that is looked through.
@@ -22,12 +22,42 @@ _DEPTH = 16
 def symbol_of(value: Value) -> Sym:
     """The symbol of a value, made when first asked for."""
     if value.symbol is None:
-        lo: Dim | None = None
-        hi: Dim | None = None
-        if value.op is not None and value.op.name == "wrap_index":
-            lo, hi = 0, add(value.op.attrs["extent"], -1)
+        lo, hi = (None, None) if value.op is None else _limits(value.op)
         value.symbol = Sym(value.name or "v", lo, hi, payload=value)
     return value.symbol
+
+
+def _limits(op: Op) -> tuple[Dim | None, Dim | None]:
+    """What limits the result of an op: a wrapped index, or the clipped bound of a slice."""
+    if op.name == "wrap_index":
+        return 0, add(op.attrs["extent"], -1)
+    if op.name not in ("minimum", "maximum") or op.results[0].type != TensorType(i64):
+        return None, None
+    a, b = (index_of(v) for v in op.operands)
+    if op.name == "minimum":
+        return _extreme([_limit(a, 0), _limit(b, 0)], 0), _limit(a if isinstance(a, int) else b, 1)
+    return _limit(a if isinstance(a, int) else b, 0), _extreme([_limit(a, 1), _limit(b, 1)], 1)
+
+
+def _limit(e: Dim, side: int) -> Dim:
+    """A bound of an expression: that of the symbol which it is, else the expression itself."""
+    symbol = as_sym(e)
+    limit = None if symbol is None else symbol.limits[side]
+    return e if limit is None else limit
+
+
+def _extreme(limits: list[Dim], side: int) -> Dim | None:
+    """The lesser (``side`` 0) or greater of two expressions; a number where only the numbers that bound them tell."""
+    a, b = limits
+    difference = add(a, mul(b, -1))
+    if never_negative(difference):
+        return (b, a)[side]
+    if never_negative(mul(difference, -1)):
+        return (a, b)[side]
+    x, y = interval(a)[side], interval(b)[side]
+    if x is None or y is None:
+        return None
+    return max(x, y) if side else min(x, y)
 
 
 def set_limits(index: Value, lo: Dim, hi: Dim, step: int) -> None:
@@ -141,14 +171,35 @@ def named_values(item: Any) -> set[Value]:
     return set()
 
 
+def used_values(op: Op) -> Iterator[Value]:
+    """Every value that an op uses: its operands, those that its attributes name, and those used in its regions."""
+    yield from op.operands
+    for attr in op.attrs.values():
+        yield from named_values(attr)
+    for region in op.regions:
+        yield from block_uses(region)
+    for r in op.results:
+        yield from named_values(r.type.shape)
+
+
+def block_uses(block: Block) -> Iterator[Value]:
+    """Every value that the ops of a block use, or that it yields; those of the block itself among them."""
+    for p in block.params:
+        yield from named_values(p.type.shape)
+        if p.symbol is not None:
+            yield from named_values(p.symbol.limits)
+    for inner in block.ops:
+        yield from used_values(inner)
+    yield from block.results
+
+
 def is_static(*dims: Dim) -> bool:
     """True where all are numbers."""
     return all(isinstance(d, int) for d in dims)
 
 
 def trip_count(lo: Dim, hi: Dim, step: int) -> Dim:
-    """How often ``range(lo, hi, step)`` runs, where it is known not to be empty by its bounds; else at most 0 is taken
-    for 0 only if both are numbers."""
+    """How often ``range(lo, hi, step)`` runs. Symbolic bounds give a number below 1 where the range is empty."""
     distance = add(hi, mul(lo, -1)) if step > 0 else add(lo, mul(hi, -1))
     size = abs(step)
     if isinstance(distance, int):

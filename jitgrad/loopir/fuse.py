@@ -287,7 +287,7 @@ class _Inliner:
             total = sum(evaluations[u.statement] * u.share if u.statement in evaluations else u.evaluations for u in mine)
             price = cost(d.value, self.costs)
             if d.buffer.size == 1 and not top:
-                worth = price == 0 or (len(mine) <= 1 or price <= 1) and not any(u.looped for u in mine)
+                worth = price == 0 or ((len(mine) <= 1 or price <= 1) and not any(u.looped for u in mine))
             else:
                 size = _usual(d.buffer.size)
                 worth = price <= 1 or price * (total - size) <= MEMORY_COST * (size + total)

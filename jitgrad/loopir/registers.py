@@ -18,7 +18,6 @@ from jitgrad.loopir.nodes import (
     Buffer,
     Const,
     Expr,
-
     Let,
     LibCall,
     Load,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import DtypeError, IRError, ShapeError
-from jitgrad.ir.core import Block, OpDef, Value
+from jitgrad.ir.core import Block, Value
 from jitgrad.ir.index import Dim, IndexExpr
 from jitgrad.ir.symbols import set_limits
 from jitgrad.ir.types import TensorType, bool_, i64
@@ -53,6 +53,8 @@ def _expect_regions(name: str, regions: Sequence[Block], n: int) -> None:
 
 class RegionOp(OpRule):
     """Shared by the ops with regions. They have no rule of their own: passes go into the regions."""
+
+    structural = True
 
     def infer(self, *types: TensorType, regions: Sequence[Block] = (), **attrs: Any) -> tuple[TensorType, ...]:
         raise NotImplementedError

@@ -89,10 +89,7 @@ class Empty(OpRule):
 
     name = "empty"
     differentiable = False
-
-    @staticmethod
-    def samples(rng: np.random.Generator) -> list[Sample]:
-        return []  # its contents are not a value
+    structural = True
 
     def infer(self, *types: TensorType, shape: tuple[Dim, ...], dtype: np.dtype) -> TensorType:
         return TensorType(dtype, tuple(shape))

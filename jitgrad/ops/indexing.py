@@ -164,7 +164,7 @@ class WrapIndex(OpRule):
 
     def infer(self, *types: TensorType, extent: Dim, check: bool) -> TensorType:
         if types != (TensorType(i64),):
-            fail(DtypeError, f"wrap_index of {show(types)}. It takes one int64 scalar. Convert it.")
+            fail(DtypeError, f"wrap_index of {types}. It takes one int64 scalar. Convert it.")
         return TensorType(i64)
 
     def eval(self, *arrays: np.ndarray, extent: int, check: bool) -> np.ndarray:
@@ -342,11 +342,12 @@ class ScatterSet(Scatter):
         x, v, *idx = xs
         attrs: dict[str, Any] = {"axes": axes, "at": at}
         before = constant_mask(x, True) if g.mask is None else g.mask
+        # Read first: then the update of g is the last use of g, and can be made in its place.
+        read = apply("gather", g.value, *idx, **attrs)
+        alive = None if g.mask is None else apply("gather", g.mask, *idx, **attrs)
         kept = apply("scatter_set", g.value, zeros(v.b, v.type), *idx, **attrs)
         # What was overwritten has no influence at all: the mask keeps infinite partials away from it.
         mask = apply("scatter_set", before, constant_mask(v, False), *idx, **attrs)
-        read = apply("gather", g.value, *idx, **attrs)
-        alive = None if g.mask is None else apply("gather", g.mask, *idx, **attrs)
         winners = self._winners(x, v, idx, axes, at)
         if winners is not None:
             read = apply("where", winners, read, 0)

@@ -153,6 +153,8 @@ class OpRule(OpDef):
 
     #: False for ops whose results never carry a derivative (comparisons, argmax, ...).
     differentiable: ClassVar[bool] = True
+    #: True for ops that no samples can be given for: those with regions, and ``empty``.
+    structural: ClassVar[bool] = False
     #: Arguments to test the op with: a callable ``samples(rng) -> iterable of Sample``.
     samples: ClassVar[Callable[[np.random.Generator], Sequence[Sample]] | None] = None
 

@@ -511,11 +511,13 @@ class SetSlice(PieceUpdate):
     ) -> Sequence[Cotangent | None]:
         x, v = xs
         before = constant_mask(x, True) if g.mask is None else g.mask
+        # Read first: then the update of g is the last use of g, and can be made in its place.
+        value = self._read(g.value, v, starts, steps)
+        read = None if g.mask is None else self._read(g.mask, v, starts, steps)
         kept = apply("set_slice", g.value, zeros(v.b, v.type), starts=starts, steps=steps)
         # What was overwritten has no influence at all: the mask keeps infinite partials away from it.
         mask = apply("set_slice", before, constant_mask(v, False), starts=starts, steps=steps)
-        read = None if g.mask is None else self._read(g.mask, v, starts, steps)
-        return [Cotangent(kept, mask), Cotangent(self._read(g.value, v, starts, steps), read)]
+        return [Cotangent(kept, mask), Cotangent(value, read)]
 
     def jvp(
         self, ts: Sequence[Var | None], out: Var, *xs: Var, starts: tuple[Dim, ...], steps: tuple[int, ...]

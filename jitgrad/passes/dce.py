@@ -1,24 +1,17 @@
-"""Dead code elimination: remove the ops none of whose results is used.
+"""Dead code elimination: remove the ops none of whose results is used, also in regions.
 
-An op is live when the graph returns one of its results or a live op uses one. Parameters stay: they are the graph's
-signature. Ops have no effects, so removing one is never seen, with one exception: an index that is out of bounds in a
-``gather`` whose result nobody uses is no longer reported.
+An op is live when the graph returns one of its results or a live op uses one. A loop loses the values that it carries
+for nobody. Parameters of the graph stay: they are its signature. Ops have no effects, so removing one is never seen,
+with one exception: an index that is out of bounds in a ``gather`` whose result nobody uses is no longer reported.
 """
 
 from __future__ import annotations
 
-from jitgrad.ir.core import Block, Graph, Op, Value
-from jitgrad.passes.rewrite import used_values
+from jitgrad.ir.core import Graph
+from jitgrad.ir.liveness import live_values, pruned
 
 
 def dce(graph: Graph) -> Graph:
     """The graph without its dead ops; the graph itself where there are none."""
-    live: set[Value] = set(graph.results)
-    kept: list[Op] = []
-    for op in reversed(graph.ops):
-        if any(r in live for r in op.results):
-            kept.append(op)
-            live.update(used_values(op))
-    if len(kept) == len(graph.ops):
-        return graph
-    return Graph(graph.name, Block(graph.params, kept[::-1], graph.results))
+    block = pruned(graph.block, live_values(graph.block, graph.results))
+    return graph if block is graph.block else Graph(graph.name, block)

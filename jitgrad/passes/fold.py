@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from jitgrad.ir.core import OPS, Graph, Value
+from jitgrad.ir.symbols import named_values
 from jitgrad.passes.rewrite import Node, Rewriter, array_of
 
 LIMIT = 4096
@@ -40,6 +41,8 @@ def _evaluate(r: Rewriter, node: Node) -> Value | None:
     size = node.type.size
     if not node.operands or not isinstance(size, int) or size > LIMIT:
         return None
+    if any(named_values(a) for a in node.attrs.values()):
+        return None  # it depends on values that are not operands
     arrays: list[np.ndarray] = []
     for v in node.operands:
         array = array_of(v)

@@ -11,8 +11,10 @@ from jitgrad.passes.cse import cse
 from jitgrad.passes.dce import dce
 from jitgrad.passes.erase import erase
 from jitgrad.passes.fold import fold
+from jitgrad.passes.licm import licm
 from jitgrad.passes.simplify import simplify
 from jitgrad.passes.stable import stable
+from jitgrad.passes.unwrap import unwrap
 
 #: Rounds of fold, simplify, cse, dce at most. Nearly every graph is at its fixpoint after two.
 ROUNDS = 4
@@ -29,8 +31,10 @@ def prepare(graph: Graph, notes: list[str] | None = None, *, verify: bool | None
     # values equal.
     graph = _run("cse", cse, graph, verify)
     graph = _run("simplify", lambda g: simplify(g, final=False), graph, verify)
+    graph = _run("unwrap", unwrap, graph, verify)
     graph = _run("cse", cse, graph, verify)
     graph = _run("stable", lambda g: stable(g, notes), graph, verify)
+    graph = _run("licm", licm, graph, verify)  # what does not change in a loop need not be saved in it
     return _run("dce", dce, graph, verify)
 
 
@@ -48,9 +52,11 @@ def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | Non
         graph = _run("fold", fold, graph, verify)
         graph = _run("simplify", simplify, graph, verify)
         graph = _run("cse", cse, graph, verify)
+        graph = _run("unwrap", unwrap, graph, verify)
         graph = _run("dce", dce, graph, verify)
         if _same_ops(start, graph):
             break
+    graph = _run("licm", licm, graph, verify)
     if notes is not None:
         notes.append(f"{before} ops before optimisation, {len(graph.ops)} after")
     return graph

@@ -11,14 +11,14 @@ rules do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jitgrad.errors import IRError
 from jitgrad.ir.core import OPS, Block, Builder, Graph, Op, OpDef, Value
-from jitgrad.ir.symbols import named_values, renamed_attributes, renamed_param, renamed_type
+from jitgrad.ir.symbols import block_uses, renamed_attributes, renamed_param, renamed_type, used_values
 from jitgrad.ir.types import TensorType
 
 #: Ops that the rewriting of one op may try to emit before its rules are switched off.
@@ -83,24 +83,63 @@ class Rewriter(Builder):
         return None
 
     def run(self, graph: Graph) -> Graph:
-        """Walk the graph once."""
-        for op in graph.ops:
+        """Walk the graph once, regions included."""
+        self._walk(graph.ops)
+        return Graph(graph.name, Block(self._params, self.ops, [self.env.get(v, v) for v in graph.results]))
+
+    def _walk(self, ops: Sequence[Op]) -> None:
+        for op in ops:
             self.loc, self._fuel = op.loc, FUEL
+            if op.regions:
+                self._region_op(op)
+                continue
             operands = tuple(self.env.get(v, v) for v in op.operands)
-            before = len(self._ops)
+            attrs = renamed_attributes(op.attrs, self.env)
+            before = len(self.ops)
             found: Value | None = None
-            if len(op.results) == 1 and not op.regions:
-                found = self._apply_rules(Node(op.name, operands, op.attrs, op.result.type))
+            if len(op.results) == 1:
+                type = renamed_type(op.result.type, self.env)
+                found = self._apply_rules(Node(op.name, operands, attrs, type))
             if found is None:
                 new = renamed(op, self.env)
-                self._ops.append(new)
+                self.ops.append(new)
                 self._rename(op.results, new.results)
                 continue
-            if found.name is None and any(found.op is made for made in self._ops[before:]):
+            if found.name is None and any(found.op is made for made in self.ops[before:]):
                 found.name = op.result.name
             self._rename(op.results, (found,))
         self.loc = None
-        return Graph(graph.name, Block(self._params, self._ops, [self.env.get(v, v) for v in graph.results]))
+
+    def _region_op(self, op: Op) -> None:
+        """Walk the regions of an op. What does not change is shared."""
+        regions = tuple(map(self._region, op.regions))
+        operands = tuple(self.env.get(v, v) for v in op.operands)
+        attrs = renamed_attributes(op.attrs, self.env)
+        same = attrs is op.attrs and all(a is b for a, b in zip(regions, op.regions, strict=True))
+        if same and all(a is b for a, b in zip(operands, op.operands, strict=True)):
+            self.ops.append(op)
+            return
+        new = rebuilt(op, operands, attrs, regions, self.env)
+        self.ops.append(new)
+        self._rename(op.results, new.results)
+
+    def _region(self, block: Block) -> Block:
+        with self.region() as new:
+            for p in block.params:
+                q = renamed_param(p, self.env)
+                limits = None if p.symbol is None or q.symbol is None else (p.symbol.limits, q.symbol.limits)
+                if q.type == p.type and (limits is None or limits[0] == limits[1]):
+                    q = p
+                else:
+                    self._rename((p,), (q,))
+                new.params.append(q)
+            self._walk(block.ops)
+            new.finish(*(self.env.get(v, v) for v in block.results))
+        if len(new.ops) == len(block.ops) and all(a is b for a, b in zip(new.ops, block.ops, strict=True)):
+            pairs = zip((*new.params, *new.block.results), (*block.params, *block.results), strict=True)
+            if all(a is b for a, b in pairs):
+                return block
+        return new.block
 
     def _rename(self, old: Sequence[Value], new: Sequence[Value]) -> None:
         for a, b in zip(old, new, strict=True):
@@ -150,28 +189,6 @@ def renamed_block(block: Block, outer: Mapping[Value, Value]) -> Block:
         env.update((a, b) for a, b in zip(op.results, new.results, strict=True) if a is not b)
         ops.append(new)
     return Block(params, ops, [env.get(v, v) for v in block.results])
-
-
-def used_values(op: Op) -> Iterator[Value]:
-    """Every value that an op uses: its operands, those that its attributes name, and those used in its regions."""
-    yield from op.operands
-    for attr in op.attrs.values():
-        yield from named_values(attr)
-    for region in op.regions:
-        yield from block_uses(region)
-    for r in op.results:
-        yield from named_values(r.type.shape)
-
-
-def block_uses(block: Block) -> Iterator[Value]:
-    """Every value that the ops of a block use, or that it yields; those of the block itself among them."""
-    for p in block.params:
-        yield from named_values(p.type.shape)
-        if p.symbol is not None:
-            yield from named_values(p.symbol.limits)
-    for inner in block.ops:
-        yield from used_values(inner)
-    yield from block.results
 
 
 def count_uses(graph: Graph) -> dict[Value, int]:

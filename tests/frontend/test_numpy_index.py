@@ -14,7 +14,7 @@ from jitgrad.errors import (
     ShapeError,
     UnsupportedError,
 )
-from jitgrad.frontend.functions_index import add_at, set_at
+from jitgrad.frontend.assign import add_at, set_at
 from jitgrad.ir.types import TensorType, f64, i64
 
 V = np.arange(6.0)

@@ -1,0 +1,230 @@
+"""The reverse of regions: a loop that runs backwards, and the branch that was taken.
+
+The reverse of ``for i in range(lo, hi)`` is a ``for`` that runs downwards. It carries the cotangent of every active
+carried value, and the adjoint of every active value that the body sees from outside: so an array that is read or
+written piece by piece has one adjoint buffer, threaded through all iterations. The reverse of ``cond`` is a ``cond``
+over the same predicate.
+
+What is built here names values of the forward regions as if they could be seen. ``jitgrad.autodiff.tapes`` then finds
+out which of them are needed, and how each is supplied. A :class:`Link` says which reversed region belongs to which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from jitgrad.autodiff.activity import mark_active
+from jitgrad.autodiff.adjoints import Adjoints, pull_back
+from jitgrad.autodiff.frames import Link, Links
+from jitgrad.autodiff.tapes import resolve
+from jitgrad.ir.core import OPS, Block, Builder, Op, Region, Value
+from jitgrad.ir.index import Dim, Sym, add, expr, mul
+from jitgrad.ir.liveness import live_values
+from jitgrad.ir.symbols import copied_op, renamed_param, set_limits, symbol_of, trip_count, used_values
+from jitgrad.ir.types import TensorType, i64
+from jitgrad.ops.op import Cotangent, Var
+
+
+class Reversal:
+    """What is shared by the reversal of all blocks of one graph. ``notes`` gets a line for each tape."""
+
+    def __init__(self, active: set[Value], notes: list[str] | None = None) -> None:
+        self.active, self.notes = active, notes
+        self.links: Links = {}
+
+    def block(self, ops: Sequence[Op], adjoints: Adjoints) -> None:
+        """Walk a block backwards. The cotangents of its results are there already."""
+        for op in reversed(ops):
+            if op.name == "for":
+                self._for(op, op.results, adjoints, alone=not adjoints.local)
+            elif op.name == "while":
+                self._while(op, adjoints)
+            elif op.name in ("cond", "switch"):
+                self._branches(op, adjoints)
+            else:
+                pull_back(op, adjoints, self.active)
+            _name_adjoints(op.operands, adjoints)
+
+    def _for(self, op: Op, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
+        """The reverse of a ``for``, given the values whose cotangents are those of its results.
+
+        ``alone``: the loop is not part of another one that is reversed as a whole, so what its reverse needs is
+        supplied now.
+        """
+        active, b = self.active, adjoints.b
+        carries = [k for k, r in enumerate(op.results) if r in active]
+        if not any(adjoints.get(given[k]) is not None for k in carries):
+            return
+        (body,) = op.regions
+        free = [v for v in free_values(op) if v in active]
+        with b.at(op.loc):
+            starts = [adjoints.value(given[k]).value for k in carries]
+            sums = [adjoints.value(v).value for v in free]
+        lo, hi, step = reversed_range(op.attrs["lo"], op.attrs["hi"], op.attrs["step"])
+        with b.region() as region:
+            index = region.param(TensorType(i64), body.params[0].name)
+            set_limits(index, lo, hi, step)
+            inner = Adjoints(b, local=True)
+            for k, start in zip(carries, starts, strict=True):
+                inner.add(body.results[k], _cotangent(b, region.param(start.type, _name(op.results[k]))))
+            for v, start in zip(free, sums, strict=True):
+                inner.add(v, _cotangent(b, region.param(start.type, _name(v))))
+            self.block(body.ops, inner)
+            with b.at(op.loc):
+                ends = [inner.value(body.params[k + 1]).value for k in carries]
+                ends += [inner.value(v).value for v in free]
+            _finish(region, ends)
+        self.links[region.block] = Link(op, body, region.block, index)
+        with b.at(op.loc):
+            reverse = b.emit_op("for", [*starts, *sums], {"lo": lo, "hi": hi, "step": step}, (region.block,))
+        self._deliver([op.operands[k] for k in carries], free, reverse.results, adjoints)
+        if alone:
+            resolve(b, op, reverse, self.links, self.notes)
+
+    def _while(self, op: Op, adjoints: Adjoints) -> None:
+        """A counted ``while`` runs a second time, as a ``for`` with tapes, and that is reversed."""
+        if not any(r in self.active and adjoints.get(r) is not None for r in op.results):
+            return
+        b = adjoints.b
+        with b.at(op.loc):
+            again = as_for(op)
+            b.ops.append(again)
+        mark_active((again,), self.active)
+        self._for(again, op.results[:-1], adjoints, alone=True)
+
+    def _branches(self, op: Op, adjoints: Adjoints) -> None:
+        active, b = self.active, adjoints.b
+        wanted = [k for k, r in enumerate(op.results) if r in active and adjoints.get(r) is not None]
+        if not wanted:
+            return
+        free = [v for v in free_values(op) if v in active]
+        with b.at(op.loc):
+            sums = [adjoints.value(v) for v in free]
+            given = [adjoints.value(op.results[k]) for k in wanted]
+        blocks = []
+        for forward in op.regions:
+            with b.region() as region:
+                inner = Adjoints(b, local=True)
+                for v, total in zip(free, sums, strict=True):
+                    inner.set(v, Cotangent(total))
+                for k, g in zip(wanted, given, strict=True):
+                    if forward.results[k] in active:
+                        inner.add(forward.results[k], Cotangent(g))
+                self.block(forward.ops, inner)
+                _finish(region, [inner.value(v).value for v in free])
+            self.links[region.block] = Link(op, forward, region.block, None)
+            blocks.append(region.block)
+        with b.at(op.loc):
+            reverse = b.emit_op(op.opdef, [op.operands[0]], {}, tuple(blocks))
+        self._deliver([], free, reverse.results, adjoints)
+        if not adjoints.local:
+            resolve(b, op, reverse, self.links, self.notes)
+
+    def _deliver(
+        self, inits: Sequence[Value], free: Sequence[Value], results: Sequence[Value], adjoints: Adjoints
+    ) -> None:
+        """Enter what a reversed loop gives into the sums of the block around it."""
+        for v, total in zip(free, results[len(inits) :], strict=True):
+            adjoints.set(v, _cotangent(adjoints.b, total))
+        for v, total in zip(inits, results, strict=False):
+            if v in self.active:
+                adjoints.add(v, _cotangent(adjoints.b, total))
+
+
+def _finish(region: Region, results: Sequence[Value]) -> None:
+    """Finish a reversed region without the ops that it does not need, so that they ask for nothing."""
+    live = live_values(Block((), region.ops, ()), results)
+    region.ops[:] = [op for op in region.ops if any(r in live for r in op.results)]
+    region.finish(*results)
+
+
+def count_loops(ops: Sequence[Op], b: Builder, active: set[Value]) -> list[Op]:
+    """The ops with every active ``while``, in regions too, counting its iterations. Results stay the same values."""
+    new = []
+    for op in ops:
+        if any(r in active for r in op.results) and op.regions:
+            regions = tuple(Block(r.params, count_loops(r.ops, b, active), r.results) for r in op.regions)
+            if any(r.ops != q.ops for r, q in zip(regions, op.regions, strict=True)):
+                op = Op(op.opdef, op.operands, op.attrs, op.results, regions, op.loc)
+            if op.name == "while":
+                with b.region() as before:
+                    op = counted(op, b)
+                new.extend(before.ops)
+        new.append(op)
+    return new
+
+
+def counted(op: Op, b: Builder) -> Op:
+    """A ``while`` that also counts its iterations, as its last result. The other results stay the same values."""
+    test, body = op.regions
+    count = Value(TensorType(i64), "count")
+    count.symbol = Sym("count", 0, None, payload=count)
+    with b.region() as new:
+        new.params = [*body.params, Value(TensorType(i64), "count")]
+        b.ops.extend(body.ops)
+        one = b.constant(1, i64)
+        new.finish(*body.results, b.emit("add", new.params[-1], one))
+    test = Block((*test.params, Value(TensorType(i64), "count")), test.ops, test.results)
+    zero = b.constant(0, i64)
+    return Op(op.opdef, (*op.operands, zero), op.attrs, (*op.results, count), (test, new.block), op.loc)
+
+
+def as_for(op: Op) -> Op:
+    """A fresh copy of a counted ``while`` as a ``for`` over its number of iterations, without the count."""
+    body = op.regions[1]
+    index = Value(TensorType(i64), "k")
+    n = expr(symbol_of(op.results[-1]))
+    set_limits(index, 0, n, 1)
+    env: dict[Value, Value] = {}
+    params = [index]
+    for p in body.params[:-1]:
+        env[p] = renamed_param(p, env)
+        params.append(env[p])
+    env[body.params[-1]] = index
+    ops = [copied_op(inner, env) for inner in body.ops]
+    results = [env.get(v, v) for v in body.results[:-1]]
+    fresh = tuple(Value(r.type, r.name) for r in op.results[:-1])
+    block = Block(params, ops, results)
+    return Op(OPS["for"], op.operands[:-1], {"lo": 0, "hi": n, "step": 1}, fresh, (block,), op.loc)
+
+
+def _name_adjoints(values: Sequence[Value], adjoints: Adjoints) -> None:
+    """Call the cotangent of the user's ``w`` ``d_w``, for reading."""
+    for value in values:
+        g = adjoints.get(value)
+        if value.name and g is not None and g.value.value.name is None:
+            g.value.value.name = f"d_{value.name}"
+
+
+def inner_values(block: Block) -> Iterator[Value]:
+    """Every value that a block defines, in its regions too."""
+    yield from block.params
+    for op in block.ops:
+        yield from op.results
+        for region in op.regions:
+            yield from inner_values(region)
+
+
+def free_values(op: Op) -> list[Value]:
+    """The values that the regions of an op see from outside, in the order of first use."""
+    inside = {v for region in op.regions for v in inner_values(region)}
+    found: dict[Value, None] = {}
+    for region in op.regions:
+        for v in (*(u for inner in region.ops for u in used_values(inner)), *region.results):
+            if v not in inside:
+                found.setdefault(v)
+    return list(found)
+
+
+def reversed_range(lo: Dim, hi: Dim, step: int) -> tuple[Dim, Dim, int]:
+    """The same numbers in the opposite order."""
+    last = add(lo, mul(add(trip_count(lo, hi, step), -1), step))
+    return last, add(lo, -1 if step > 0 else 1), -step
+
+
+def _cotangent(b: Builder, value: Value) -> Cotangent:
+    return Cotangent(Var(b, value))
+
+
+def _name(value: Value) -> str | None:
+    return f"d_{value.name}" if value.name else None

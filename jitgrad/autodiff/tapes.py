@@ -1,0 +1,517 @@
+"""What a reversed loop needs of the forward one, and how it gets it.
+
+Each value of the forward regions that the reversed ones name is supplied in the first of these ways that applies:
+
+* it is a loop index, or computed from what is there: it is computed again;
+* it is an element of an array that no later write changes: it is read from the final array (or the latest version
+  that is kept); or that no earlier write has changed: it is read from the array as it was before the loop;
+* it is saved on a tape: an array with one slot an iteration of the loops around, written where the value is made, and
+  carried through the loops like any other array.
+
+Which values go on tapes is a minimum cut: fewest bytes, and of equal cuts the one nearest to the reversed loop, so
+that no more is computed again than memory asks for. A tape of a nest with constant trip counts has an axis a loop;
+where a count or an extent depends on an outer index, it is flat, and the place of an iteration is a closed form.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from jitgrad.autodiff.frames import Box, Frame, Links, Nest, written_box
+from jitgrad.autodiff.network import Network
+from jitgrad.ir.core import Block, Builder, Op, Value
+from jitgrad.ir.index import Dim, Sym, add, expr, floordiv, interval, mul, never_negative, substitute
+from jitgrad.ir.sums import Polynomial, sum_below
+from jitgrad.ir.symbols import (
+    block_uses,
+    copied_op,
+    named_values,
+    renamed_attribute,
+    renamed_attributes,
+    renamed_param,
+    renamed_type,
+    symbol_of,
+    trip_count,
+    used_values,
+)
+from jitgrad.ir.types import TensorType
+from jitgrad.ops.op import Elementwise
+
+#: Ops besides the elementwise ones that are computed again rather than taped where that saves memory.
+_CHEAP = {"constant", "iota", "index", "wrap_index", "reshape", "transpose", "broadcast_to", "slice", "pad"}
+_CHEAP |= {"concatenate", "gather", "cast", "where", "stop_gradient"}
+_INFINITE = 1 << 60
+#: Iterations that a loop of unknown length is taken to have, when tapes are weighed.
+_UNKNOWN = 1000
+
+
+class Read(NamedTuple):
+    """Elements of ``array`` that have the value wanted, of shape ``shape``."""
+
+    array: Value
+    box: Box
+    shape: tuple[Dim, ...]
+
+
+class Way(NamedTuple):
+    """How a value can be had: ``kind`` is "index", "read", "op", or "source" (only from a tape)."""
+
+    kind: str
+    parents: tuple[Value, ...] = ()
+    read: Read | None = None
+
+
+class Layout(NamedTuple):
+    """Where a tape of ``shape`` holds the value of an iteration: at ``starts``, ``sizes`` long."""
+
+    shape: tuple[Dim, ...]
+    starts: tuple[Dim, ...]
+    sizes: tuple[Dim, ...]
+
+
+class Tape(NamedTuple):
+    """A saved value. Equal only to itself."""
+
+    value: Value
+    frame: Frame
+    layout: Layout
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def resolve(b: Builder, forward: Op, reverse: Op, links: Links, notes: list[str] | None = None) -> None:
+    """Supply everything that ``reverse`` names of the regions of ``forward``. Both stand in the block that is being
+    built, and both are replaced there; their results stay the same values."""
+    plan = _Plan(forward, reverse, links)
+    if notes is not None:
+        notes += plan.describe()
+    outputs = dict.fromkeys(plan.tapes)
+    at = b.ops.index(forward)
+    with b.region() as scratch:
+        current: dict[Tape, Value] = {}
+        for t in outputs:
+            current[t] = b.emit("empty", shape=t.layout.shape, dtype=t.value.type.dtype)
+            current[t].name = f"tape_{t.value.name}" if t.value.name else "tape"
+        if outputs:
+            _augment(b, forward, list(outputs), current)
+        else:
+            b.ops.append(forward)
+    b.ops[at : at + 1] = scratch.ops
+    at = b.ops.index(reverse)
+    with b.region() as scratch:
+        _Rebuilder(b, plan, current, links).op(reverse, {}, keep=True)
+    b.ops[at : at + 1] = scratch.ops
+
+
+class _Plan:
+    """What is needed, and how each value is supplied."""
+
+    def __init__(self, forward: Op, reverse: Op, links: Links) -> None:
+        self.nest = Nest(forward)
+        self.links = links
+        self._ways: dict[Value, Way] = {}
+        self._layouts: dict[Value, Layout] = {}
+        self._slices = self._find_slices()
+        self._stored = self._find_stores()
+        self.needed = list(dict.fromkeys(v for v in _uses(reverse) if v in self.nest.home))
+        self.saved = self._cut()
+        self.tapes = [Tape(v, self.nest.home[v], self.layout(v)) for v in self.saved]
+        self.by_value = {t.value: t for t in self.tapes}
+        self.supplies = self._order()
+
+    # What ways there are
+
+    def _find_stores(self) -> dict[Value, list[Op]]:
+        """The ops that write a value, or a reshape of it, into an array."""
+        found: dict[Value, list[Op]] = {}
+        for frame in self.nest.frames.values():
+            for op in frame.block.ops:
+                if op.name != "set_slice":
+                    continue
+                v = op.operands[1]
+                found.setdefault(v, []).append(op)
+                while v.op is not None and v.op.name == "reshape":
+                    (v,) = v.op.operands
+                    found.setdefault(v, []).append(op)
+        return found
+
+    def way(self, v: Value) -> Way:
+        """The first way that applies, tapes aside."""
+        if v not in self._ways:
+            self._ways[v] = self._way(v)
+        return self._ways[v]
+
+    def _way(self, v: Value) -> Way:
+        frame, op = self.nest.home[v], v.op
+        if op is None:
+            first = frame.block.params[:1] if frame.op.name == "for" else ()
+            return Way("index") if v in first else Way("source")
+        read = self._elsewhere(v, op)
+        if read is None:
+            read = self._within(v, op)
+        if read is not None:
+            return Way("read", self._inside((read.array, *named_values((*read.box[:2], read.shape)))), read)
+        if not op.regions and (isinstance(op.opdef, Elementwise) or op.name in _CHEAP):
+            return Way("op", self._inside(used_values(op)))
+        return Way("source")
+
+    def _inside(self, values: Any) -> tuple[Value, ...]:
+        return tuple(dict.fromkeys(v for v in values if v in self.nest.home))
+
+    def _elsewhere(self, v: Value, op: Op) -> Read | None:
+        """Another array, outside of the nest or further out in it, that holds the value."""
+        candidates: list[tuple[Value, Box]] = []
+        if op.name == "slice" and op.operands[0] in self.nest.home:
+            candidates.append((op.operands[0], Box(op.attrs["starts"], op.attrs["sizes"], op.attrs["steps"])))
+        frame = self.nest.home[v]
+        stores = (s for s in self._stored.get(v, ()) if self.nest.home[s.result] is frame)
+        candidates.extend((s.result, written_box(s)) for s in stores)
+        further: Read | None = None
+        for version, box in candidates:
+            for find in (self.nest.later, self.nest.earlier):
+                array = find(version, box)
+                if array is None or v.type.dtype != array.type.dtype:
+                    continue
+                if array not in self.nest.home:
+                    return Read(array, box, v.type.shape)
+                if further is None and find == self.nest.later:
+                    further = Read(array, box, v.type.shape)
+        return further
+
+    def _find_slices(self) -> dict[Value, list[Value]]:
+        """The slices of each array in the nest."""
+        found: dict[Value, list[Value]] = {}
+        for frame in self.nest.frames.values():
+            for op in frame.block.ops:
+                if op.name == "slice":
+                    found.setdefault(op.operands[0], []).append(op.result)
+        return found
+
+    def _within(self, v: Value, op: Op) -> Read | None:
+        """A slice as a part of another slice of the same array, which may be supplied for both."""
+        if op.name != "slice":
+            return None
+        for other in self._slices.get(op.operands[0], ()):
+            if other is v or self.nest.home[other] is not self.nest.home[v] or other.op is None:
+                continue
+            box = _relative(op, other.op)
+            if box is None:
+                continue
+            position = self.nest.home[v].position
+            mutual = _relative(other.op, op) is not None
+            if not mutual or (_plainness(other.op), position[other]) < (_plainness(op), position[v]):
+                return Read(other, box, v.type.shape)
+        return None
+
+    # The cut
+
+    def _cut(self) -> list[Value]:
+        """The values to save, outer ones first."""
+        index: dict[Value, int] = {}
+        stack = list(reversed(self.needed))
+        while stack:
+            v = stack.pop()
+            if v not in index:
+                index[v] = len(index)
+                stack.extend(reversed(self.way(v).parents))
+        source, sink = 2 * len(index), 2 * len(index) + 1
+        net = Network(2 * len(index) + 2)
+        for v, k in index.items():
+            way = self.way(v)
+            net.edge(2 * k, 2 * k + 1, _INFINITE if way.kind == "index" else self.weight(v))
+            if way.kind == "source":
+                net.edge(source, 2 * k, _INFINITE)
+            for parent in way.parents:
+                net.edge(2 * index[parent] + 1, 2 * k, _INFINITE)
+        for v in self.needed:
+            net.edge(2 * index[v] + 1, sink, _INFINITE)
+        net.maximise(source, sink)
+        after = net.reaching(sink)
+        return [v for v, k in index.items() if 2 * k + 1 in after and 2 * k not in after]
+
+    def weight(self, v: Value) -> int:
+        """Bytes of the tape of a value."""
+        total = v.type.dtype.itemsize
+        for d in self.layout(v).shape:
+            hi = interval(d)[1]
+            total *= _UNKNOWN if hi is None else max(hi, 1)
+        return min(total, _INFINITE >> 8)
+
+    def layout(self, v: Value) -> Layout:
+        """Where the values of all iterations lie."""
+        if v not in self._layouts:
+            self._layouts[v] = self._layout(v)
+        return self._layouts[v]
+
+    def _layout(self, v: Value) -> Layout:
+        loops = self.nest.home[v].loops
+        counts = [trip_count(**_range(op)) for op in loops]
+        numbers = [_number(op) for op in loops]
+        shape = v.type.shape
+        if not any(u in self.nest.home for u in named_values((tuple(counts), shape))):
+            return Layout((*counts, *shape), (*numbers, *(0,) * len(shape)), (*(1,) * len(loops), *shape))
+        flat = self._flat(loops, counts, numbers, v.type.size)
+        if flat is not None:
+            return flat
+        # A box around all iterations. The bounds are known: a loop without any would be replayed.
+        counts, room = ([_most(d) for d in part] for part in (counts, shape))
+        return Layout((*counts, *room), (*numbers, *(0,) * len(shape)), (*(1,) * len(loops), *shape))
+
+    def _flat(self, loops: Sequence[Op], counts: Sequence[Dim], numbers: Sequence[Dim], size: Dim) -> Layout | None:
+        """One flat array in the order of the iterations, by closed-form sums."""
+        if not all(map(never_negative, counts)):
+            return None
+        total = Polynomial.of(size)
+        offset = Polynomial({})
+        places: dict[Sym, Dim] = {}
+        for op, n, number in reversed(list(zip(loops, counts, numbers, strict=True))):
+            index, step = symbol_of(op.regions[0].params[0]), op.attrs["step"]
+            t, place = Sym("t"), Sym("place")
+            index_at = Polynomial.of(add(op.attrs["lo"], mul(expr(t), step)))
+            trips = Polynomial.of(n)
+            if total is None or index_at is None or trips is None:
+                return None
+            summand = total.at(index, index_at)
+            offset = offset + sum_below(summand, t, Polynomial.of(expr(place)) or Polynomial({}))
+            places[place] = number
+            total = sum_below(summand, t, trips)
+        if total is None:
+            return None
+        return Layout((total.dim(),), (substitute(offset.dim(), places),), (size,))
+
+    # The order of the supplies
+
+    def _order(self) -> dict[Block, list[Value]]:
+        """What to supply at the start of the reversed region of each forward region, each after what it takes."""
+        done: dict[Value, None] = {}
+        stack = list(reversed(self.needed))
+        while stack:
+            v = stack[-1]
+            missing = [u for u in self._sources(v) if u not in done] if v not in done else []
+            if missing:
+                stack.extend(missing)
+            else:
+                done.setdefault(stack.pop())
+        result: dict[Block, list[Value]] = {}
+        for v in done:
+            result.setdefault(self.nest.home[v].block, []).append(v)
+        return result
+
+    def _sources(self, v: Value) -> tuple[Value, ...]:
+        """What must be there before a value is supplied."""
+        if v in self.by_value:
+            return self._inside(named_values((*self.by_value[v].layout[1:], v.type.shape)))
+        return self.way(v).parents
+
+    def describe(self) -> Iterator[str]:
+        """A line for each tape, for ``explain()``."""
+        loc = self.nest.root.loc
+        where = f" at {loc.short()}" if loc else ""
+        reads = [v for values in self.supplies.values() for v in values if v not in self.by_value]
+        kinds = [self.way(v).kind for v in reads]
+        if not self.tapes:
+            yield f"reverse of the {self.nest.root.name}{where}: no tape"
+        for t in self.tapes:
+            line = t.value.op.loc if t.value.op is not None else t.frame.op.loc
+            place = f" ({line.short()})" if line else ""
+            size = math.prod(d for d in t.layout.shape) if t.layout.shape else 1
+            n = size * t.value.type.dtype.itemsize
+            yield (
+                f"reverse of the {self.nest.root.name}{where}: tape of {t.value.name or _what(t.value)}{place}, "
+                f"{TensorType(t.value.type.dtype, t.layout.shape)}, {n} bytes"
+            )
+        if kinds.count("read"):
+            yield f"reverse of the {self.nest.root.name}{where}: {kinds.count('read')} values read from kept arrays"
+        again = sum(self.way(v).kind == "op" and _name(v) not in ("reshape", "constant") for v in reads)
+        if again:
+            yield f"reverse of the {self.nest.root.name}{where}: {again} values computed again"
+
+
+def _most(d: Dim) -> int:
+    """The largest number of iterations or elements."""
+    hi = interval(d)[1]
+    return _UNKNOWN if hi is None else max(hi, 0)
+
+
+def _plainness(op: Op) -> int:
+    """How many axes a slice reads other than forwards without gaps."""
+    return sum(step != 1 for step in op.attrs["steps"])
+
+
+def _relative(inner: Op, outer: Op) -> Box | None:
+    """The elements of a slice as a box of another slice of the same array, if they are known to lie in it."""
+    starts: list[Dim] = []
+    steps: list[int] = []
+    boxes = (zip(*(op.attrs[k] for k in ("starts", "sizes", "steps")), strict=True) for op in (inner, outer))
+    for (start, size, step), (first, count, stride) in zip(*boxes, strict=True):
+        distance = add(start, mul(first, -1))
+        if abs(stride) != 1:
+            if distance != 0 or size != count or step != stride:
+                return None
+            starts.append(0)
+            steps.append(1)
+            continue
+        relative = mul(distance, stride)
+        last = add(relative, mul(add(size, -1), step * stride))
+        inside = (relative, last, add(count, mul(add(relative, 1), -1)), add(count, mul(add(last, 1), -1)))
+        if not all(map(never_negative, inside)):
+            return None
+        starts.append(relative)
+        steps.append(step * stride)
+    return Box(tuple(starts), inner.attrs["sizes"], tuple(steps))
+
+
+def _name(v: Value) -> str:
+    return "" if v.op is None else v.op.name
+
+
+def _what(v: Value) -> str:
+    return "a carried value" if v.op is None else f"the result of {v.op.name}"
+
+
+def _range(op: Op) -> dict[str, Any]:
+    return {k: op.attrs[k] for k in ("lo", "hi", "step")}
+
+
+def _number(op: Op) -> Dim:
+    """The number of an iteration, from 0."""
+    index, lo, step = expr(symbol_of(op.regions[0].params[0])), op.attrs["lo"], op.attrs["step"]
+    distance = add(index, mul(lo, -1)) if step > 0 else add(lo, mul(index, -1))
+    return floordiv(distance, abs(step))
+
+
+def _uses(op: Op) -> Iterator[Value]:
+    yield from used_values(op)
+    for region in op.regions:
+        yield from block_uses(region)
+
+
+# The forward loops, with tapes
+
+
+def _below(op: Op, tapes: Sequence[Tape]) -> list[Tape]:
+    """The tapes whose value is made in a region of ``op``."""
+    return [t for t in tapes if _is_below(t.frame, op)]
+
+
+def _is_below(frame: Frame | None, op: Op) -> bool:
+    while frame is not None:
+        if frame.op is op:
+            return True
+        frame = frame.parent
+    return False
+
+
+def _augment(b: Builder, op: Op, tapes: Sequence[Tape], current: dict[Tape, Value]) -> None:
+    """Emit ``op`` with the tapes carried through it, and enter their new versions into ``current``."""
+    loop = op.name == "for"
+    blocks = []
+    for region in op.regions:
+        with b.region() as new:
+            new.params = list(region.params)
+            inner = {t: new.param(current[t].type, current[t].name) for t in tapes} if loop else dict(current)
+            _save(b, region.params, tapes, inner)
+            for child in region.ops:
+                below = _below(child, tapes) if child.regions else []
+                if below:
+                    _augment(b, child, below, inner)
+                else:
+                    b.ops.append(child)
+                _save(b, child.results, tapes, inner)
+            new.finish(*region.results, *(inner[t] for t in tapes))
+        blocks.append(new.block)
+    extra = tuple(Value(current[t].type, current[t].name) for t in tapes)
+    operands = (*op.operands, *(current[t] for t in tapes)) if loop else op.operands
+    b.ops.append(Op(op.opdef, operands, op.attrs, (*op.results, *extra), tuple(blocks), op.loc))
+    current.update(zip(tapes, extra, strict=True))
+
+
+def _save(b: Builder, values: Sequence[Value], tapes: Sequence[Tape], current: dict[Tape, Value]) -> None:
+    for t in tapes:
+        if t.value in values:
+            with b.at(t.value.op.loc if t.value.op is not None else None):
+                piece = t.value
+                if piece.type.shape != t.layout.sizes:
+                    piece = b.emit("reshape", piece, shape=t.layout.sizes)
+                steps = (1,) * len(t.layout.shape)
+                current[t] = b.emit("set_slice", current[t], piece, starts=t.layout.starts, steps=steps)
+
+
+# The reversed loops, with what they need
+
+
+class _Rebuilder:
+    """Copies the reversed op, with supplies at the start of each region and names resolved."""
+
+    def __init__(self, b: Builder, plan: _Plan, tapes: dict[Tape, Value], links: Links) -> None:
+        self.b, self.plan, self.tapes, self.links = b, plan, tapes, links
+
+    def op(self, op: Op, env: dict[Value, Value], *, keep: bool = False) -> None:
+        """Emit a copy of an op; its results are entered into ``env``, or kept as they are."""
+        if not op.regions:
+            self.b.ops.append(copied_op(op, env))
+            return
+        regions = tuple(self.block(region, env) for region in op.regions)
+        operands = tuple(env.get(v, v) for v in op.operands)
+        results = op.results if keep else tuple(Value(renamed_type(r.type, env), r.name) for r in op.results)
+        self.b.ops.append(Op(op.opdef, operands, renamed_attributes(op.attrs, env), results, regions, op.loc))
+        if not keep:
+            env.update(zip(op.results, results, strict=True))
+
+    def block(self, block: Block, outer: dict[Value, Value]) -> Block:
+        env = dict(outer)
+        with self.b.region() as new:
+            for p in block.params:
+                env[p] = renamed_param(p, env)
+                new.params.append(env[p])
+            link = self.links.get(block)
+            if link is not None and link.forward in self.plan.nest.frames:
+                if link.index is not None:
+                    env[link.forward.params[0]] = env[link.index]
+                for v in self.plan.supplies.get(link.forward, ()):
+                    if v not in env:
+                        with self.b.at(v.op.loc if v.op is not None else None):
+                            self.supply(v, env)
+            for op in block.ops:
+                self.op(op, env)
+            new.finish(*(env.get(v, v) for v in block.results))
+        return new.block
+
+    def supply(self, v: Value, env: dict[Value, Value]) -> None:
+        """Emit what gives the value, and enter it into ``env``."""
+        tape = self.plan.by_value.get(v)
+        if tape is not None:
+            self._read(v, self.tapes[tape], tape.layout.starts, tape.layout.sizes, None, env)
+            return
+        way = self.plan.way(v)
+        if way.read is not None:
+            box = way.read.box
+            self._read(v, env.get(way.read.array, way.read.array), box.starts, box.sizes, box.steps, env)
+        else:
+            assert way.kind == "op" and v.op is not None, way
+            before = {r: env[r] for r in v.op.results if r in env}
+            self.b.ops.append(copied_op(v.op, env))
+            env.update(before)
+
+    def _read(
+        self,
+        v: Value,
+        array: Value,
+        starts: tuple[Dim, ...],
+        sizes: tuple[Dim, ...],
+        steps: tuple[int, ...] | None,
+        env: dict[Value, Value],
+    ) -> None:
+        starts, sizes = renamed_attribute(starts, env), renamed_attribute(sizes, env)
+        piece = array
+        if sizes != array.type.shape or any(s != 0 for s in starts) or (steps and any(s != 1 for s in steps)):
+            piece = self.b.emit("slice", array, starts=starts, sizes=sizes, steps=steps or (1,) * len(starts))
+        shape = renamed_attribute(v.type.shape, env)
+        if piece.type.shape != shape:
+            piece = self.b.emit("reshape", piece, shape=shape)
+        env[v] = piece

@@ -1,0 +1,168 @@
+"""Control flow by functions: loops and branches that are recorded as such, whatever their length.
+
+Python's own ``for``, ``while`` and ``if`` do the same in a traced function; these are for code without source, and for
+those who know them from JAX. Outside of a traced function they simply run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import ArgumentError, ShapeError
+from jitgrad.frontend import control_flow
+from jitgrad.frontend.iteration import range_, steps_of
+from jitgrad.frontend.primitives import cast
+from jitgrad.frontend.recording import record_branches, record_for, record_while
+from jitgrad.frontend.signature import flatten, unflatten
+from jitgrad.frontend.tracer import Trace, Tracer, contains_tracer, innermost_trace
+from jitgrad.ir.location import user_location
+from jitgrad.ir.types import i64
+
+
+def _trace(*values: Any) -> Trace | None:
+    """The trace that records, if there is one."""
+    leaves = flatten(values)[0]
+    return control_flow.current_trace() or (innermost_trace(leaves) if contains_tracer(leaves) else None)
+
+
+def fori_loop(lo: Any, hi: Any, body: Callable[[Any, Any], Any], init: Any) -> Any:
+    """``for i in range(lo, hi): carry = body(i, carry)``, from ``init``; returns the last carry.
+
+    ``lo`` and ``hi`` may be traced integers; the carry is any tree of arrays and numbers whose shapes stay. Raises
+    CarryError where they do not. Source: ``jax.lax.fori_loop``.
+    """
+    trace = _trace(lo, hi, init)
+    if trace is None:
+        carry = init
+        for i in range(lo, hi):
+            carry = body(i, carry)
+        return carry
+    steps = steps_of(range_(range, lo, hi))
+    assert steps is not None
+    (carry,) = record_for(
+        trace, steps.lo, steps.hi, steps.step, lambda i, c: (body(i, c),), (init,), ("the carry",), (init,)
+    )
+    return carry
+
+
+def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Any], init: Any) -> Any:
+    """``while cond(carry): carry = body(carry)``, from ``init``; returns the last carry.
+
+    Can be differentiated in both modes: the reverse counts the iterations. Raises CarryError, and ConcretizationError
+    for a condition that is no scalar. Source: ``jax.lax.while_loop``.
+    """
+    trace = _trace(init)
+    if trace is None:
+        carry = init
+        while cond(carry):
+            carry = body(carry)
+        return carry
+    (carry,) = record_while(trace, cond, lambda c: (body(c),), (init,), ("the carry",), (init,))
+    return carry
+
+
+def scan(
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """``carry, y = f(carry, x)`` for every ``x`` along the first axis of the arrays in ``xs``; returns the last carry
+    and the ``y`` stacked.
+
+    Parameters
+    ----------
+    xs : a tree of arrays of one length, or None with ``length`` given; then ``f`` gets None.
+    reverse : run from the last element to the first; the stacked results are in the order of ``xs``.
+
+    Raises ShapeError for arrays of different lengths, ArgumentError where the length is not known, CarryError for a
+    carry that does not keep its type. Source: ``jax.lax.scan``.
+    """
+    leaves, tree = flatten(xs)
+    lengths = {int(np.shape(x)[0]) for x in leaves} | ({length} if length is not None else set())
+    if len(lengths) > 1:
+        raise ShapeError(
+            f"scan over arrays of lengths {sorted(lengths)}. All of xs, and length if it is given, have one length. "
+            "Slice them.",
+            user_location(),
+        )
+    if not lengths:
+        raise ArgumentError("scan without xs and without length. Give one of them.", user_location())
+    (n,) = lengths
+    trace = _trace(init, xs)
+    if trace is None:
+        return _plain_scan(f, init, leaves, tree, n, reverse=reverse)
+    arrays = [trace.lift(x) for x in leaves]
+
+    def item(i: Any) -> Any:
+        return unflatten(tree, [a[i] for a in arrays])
+
+    bounds = (n - 1, -1, -1) if reverse else (0, n, 1)
+    if n == 0:
+        raise ArgumentError(
+            "scan over nothing in a traced function. The type of its results is not known. Check the length before.",
+            user_location(),
+        )
+    with trace.region("a trial of the function of scan"):
+        carry, _ = f(init, item(bounds[0]))
+        y = f(carry, item(bounds[0]))[1]  # the types of the results once the carry has its own
+        shapes, y_tree = flatten(y)
+        outs = [trace.lift(s).type for s in shapes]
+    stacks = [_empty(trace, (n, *t.shape), t.dtype) for t in outs]
+
+    def body(i: Any, c: Any, *ys: Any) -> tuple[Any, ...]:
+        c, y = f(c, item(i))
+        for stack, piece in zip(ys, flatten(y)[0], strict=True):
+            stack[i] = piece
+        return (c, *ys)
+
+    names = ("the carry", *(f"result {k}" for k in range(len(stacks))))
+    carry, *ys = record_for(trace, *bounds, body, (init, *stacks), names, (init,))
+    return carry, unflatten(y_tree, ys)
+
+
+def _empty(trace: Trace, shape: Sequence[Any], dtype: Any) -> Tracer:
+    """An array to be written into."""
+    (value,) = trace.emit("empty", (), {"shape": tuple(shape), "dtype": np.dtype(dtype)})
+    return Tracer(trace, value)
+
+
+def _plain_scan(f: Any, init: Any, leaves: list[Any], tree: Any, n: int, *, reverse: bool) -> tuple[Any, Any]:
+    carry, ys = init, []
+    for i in reversed(range(n)) if reverse else range(n):
+        carry, y = f(carry, unflatten(tree, [x[i] for x in leaves]))
+        ys.append(y)
+    if reverse:
+        ys.reverse()
+    if not ys:
+        return carry, None
+    columns = zip(*(flatten(y)[0] for y in ys), strict=True)
+    return carry, unflatten(flatten(ys[0])[1], [np.stack(column) for column in columns])
+
+
+def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any) -> Any:
+    """``true_fun(*operands) if pred else false_fun(*operands)``; only one of them runs.
+
+    ``pred`` is a scalar. Both return trees of one structure, with arrays of equal shapes. Raises CarryError where they
+    do not. Source: ``jax.lax.cond``.
+    """
+    return control_flow.ifexp(pred, lambda: true_fun(*operands), lambda: false_fun(*operands), 0)
+
+
+def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
+    """``branches[index](*operands)``, with the index clamped to those there are. Source: ``jax.lax.switch``."""
+    if not branches:
+        raise ArgumentError("switch without branches. It needs at least one. Give a list of functions.")
+    if not control_flow.is_traced(index):
+        return branches[min(max(int(index), 0), len(branches) - 1)](*operands)
+    trace = _trace(index)
+    assert trace is not None
+    selector = cast(trace.lift(index), i64)
+    (value,) = record_branches(
+        trace, "switch", selector, [lambda f=f: (f(*operands),) for f in branches], ("the result of switch",)
+    )
+    return value

@@ -1,0 +1,422 @@
+"""Reading and writing by index: ``a[index]``, ``a[index] = v``, ``a[index] op= v``, ``set_at`` and ``add_at``.
+
+:func:`getitem`, :func:`setitem` and :func:`augitem` are what rewritten code calls; they do what Python does where
+nothing is traced.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import DtypeError, MutationError, ShapeError, UnsupportedError
+from jitgrad.frontend.indexing import INT, NEW, RANGE, Index, index_parts, index_values, is_traced, normalise
+from jitgrad.frontend.primitives import broadcast_to, cast, common_dtype, emit, reshape, strong, where
+from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.tracer import ArrayLike, Trace, Tracer, contains_tracer, innermost_trace
+from jitgrad.frontend.ufuncs import call_ufunc
+from jitgrad.frontend.views import Box, View, view_box
+from jitgrad.ir.location import user_location
+from jitgrad.ir.types import bool_
+
+#: The operators of augmented assignment: the ufunc, and Python's function.
+OPERATORS: dict[str, tuple[np.ufunc, Callable[[Any, Any], Any]]] = {
+    "+": (np.add, operator.iadd),
+    "-": (np.subtract, operator.isub),
+    "*": (np.multiply, operator.imul),
+    "/": (np.divide, operator.itruediv),
+    "//": (np.floor_divide, operator.ifloordiv),
+    "%": (np.remainder, operator.imod),
+    "**": (np.power, operator.ipow),
+    "@": (np.matmul, operator.imatmul),
+    "&": (np.bitwise_and, operator.iand),
+    "|": (np.bitwise_or, operator.ior),
+    "^": (np.bitwise_xor, operator.ixor),
+    "<<": (np.left_shift, operator.ilshift),
+    ">>": (np.right_shift, operator.irshift),
+}
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def read(x: Tracer, index: Any) -> Any:
+    """``x[index]`` of a traced array: a view for slices and integers, a scalar for integers on every axis, else a new
+    array. Raises IndexBoundsError where a static index is out of bounds; a traced one is checked at run time."""
+    normal = normalise(x, index)
+    box = normal.box(x.dims)
+    if normal.arrays:
+        return _gather(x, normal, box)
+    if not box.axes and not _has_ellipsis(index):
+        piece = box if x.owner is normal.trace else None
+        source = x if piece is not None else Tracer(normal.trace, normal.trace.own(x))
+        return strong(_element(source, box))
+    return view_box(x, box, normal.trace)
+
+
+def _has_ellipsis(index: Any) -> bool:
+    return index is Ellipsis or (isinstance(index, tuple) and any(p is Ellipsis for p in index))
+
+
+def _element(x: Tracer, box: Box) -> Tracer:
+    """One element as a scalar, by one slice of the array that holds it."""
+    while type(x) is View and isinstance(x._lens, Box) and x._base.owner is x.owner and x._array is None:
+        whole = x._lens.then(box)
+        if whole is None:
+            break
+        x, box = x._base, whole
+    result = box.read(x)
+    return Tracer(result.owner, result.value)
+
+
+def _gather(x: Tracer, index: Index, box: Box) -> Tracer:
+    trace = index.trace
+    source = x if x.owner is trace else Tracer(trace, trace.own(x))
+    batch, at = index_values(x, index), index.at()
+    kept = [e for e in index.entries if e.kind != INT]
+    piece = box.read(source)
+    axes = tuple(k for k, e in enumerate(kept) if e.kind not in (NEW, RANGE))
+    return emit("gather", piece, *(Tracer(trace, v) for v in batch), axes=axes, at=at)
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def set_at(x: ArrayLike, index: Any, values: ArrayLike) -> Any:
+    """A copy of x in which ``x[index] = values`` was done: the functional form of item assignment.
+
+    ``index`` may be whatever NumPy takes, and a traced boolean mask (then ``values`` must not depend on how many
+    elements are selected). ``values`` are broadcast and converted to x's dtype. Where index arrays name an element
+    twice, the last value stays. Works on plain arrays too. Raises IndexBoundsError, ShapeError.
+    """
+    if not contains_tracer((x, values)) and not is_traced(index):
+        out = np.array(x)
+        out[index] = values
+        return out
+    return _copy_written("set", x, index, values)
+
+
+def add_at(x: ArrayLike, index: Any, values: ArrayLike) -> Any:
+    """A copy of x in which ``np.add.at(x, index, values)`` was done: as :func:`set_at`, but added, and elements that
+    index arrays name twice get both values. Raises DtypeError where the sum does not fit x's dtype."""
+    if not contains_tracer((x, values)) and not is_traced(index):
+        out = np.array(x)
+        np.add.at(out, index, values)
+        return out
+    return _copy_written("add", x, index, values)
+
+
+def _copy_written(mode: str, x: ArrayLike, index: Any, values: ArrayLike) -> Tracer:
+    parts = index if isinstance(index, tuple) else (index,)
+    trace = innermost_trace(x, values, *parts)
+    copy = Tracer(trace, trace.own(trace.lift(x)))
+    v = strong(trace.lift(values))
+    if mode == "add":
+        _check_sum(copy, v)
+    write(mode, copy, index, v)
+    return copy
+
+
+def _check_sum(x: Tracer, v: Tracer) -> None:
+    if not np.can_cast(v.dtype, x.dtype, "same_kind"):
+        raise DtypeError(
+            f"{v.dtype} values are added to an array of {x.dtype} in place. The sum can't be stored in it. Convert the "
+            "array with astype() first.",
+            user_location(),
+        )
+
+
+def write(mode: str, x: Tracer, index: Any, values: ArrayLike) -> None:
+    """``x[index] = values`` (mode ``set``) or ``np.add.at(x, index, values)`` (``add``) for a traced array or view."""
+    trace = x.owner
+    v = cast(trace.lift(values), x.dtype)
+    parts = index_parts(index)
+    if any(isinstance(p, Tracer) and p.dtype == bool_ for p in parts):
+        x.store(_write_mask(mode, x, parts, v))
+        return
+    normal = normalise(x, index)
+    box = normal.box(x.dims)
+    if normal.trace is not trace:
+        raise _enclosing()
+    if normal.arrays:
+        x.store(_scatter(mode, x, normal, box, v))
+    else:
+        write_box(mode, x, box, fit(v, box.dims))
+
+
+def _enclosing() -> MutationError:
+    return MutationError(
+        "a write into an array of an enclosing traced function, at an index of the inner one. Return the new values "
+        "from the inner function, or copy() the array in it.",
+        user_location(),
+    )
+
+
+def write_box(mode: str, x: Tracer, box: Box, v: Tracer) -> None:
+    """Write or add ``v``, which has the box's extents, by one op on the array that holds the elements."""
+    if type(x) is View:
+        x.check_writable()
+        whole = x._lens.then(box) if isinstance(x._lens, Box) else None
+        if whole is not None and x._base.owner is x.owner:
+            write_box(mode, x._base, whole, v)
+            return
+    x.store(box.update(mode, x, v))
+
+
+def fit(v: Tracer, dims: Any) -> Tracer:
+    """Values broadcast to the selected shape; as in NumPy's assignment, leading axes of extent 1 may be dropped."""
+    dims = tuple(dims)
+    while v.ndim > len(dims) and v.dims[0] == 1:
+        v = reshape(v, v.dims[1:])
+    if v.ndim > len(dims) or any(a not in (1, b) for a, b in zip(v.dims[::-1], dims[::-1], strict=False)):
+        raise ShapeError(
+            f"values of shape {v.dims} can't be broadcast to the shape {dims} that the index selects. Each extent "
+            "must be equal or 1. Reshape the values.",
+            user_location(),
+        )
+    return broadcast_to(v, dims)
+
+
+def _scatter(mode: str, x: Tracer, index: Index, box: Box, v: Tracer) -> Tracer:
+    """Write through index arrays; around them, ranges and integers select a box that is written back."""
+    batch, at, trace = index.batch_shape(), index.at(), index.trace
+    plain = Box(box.starts, box.sizes, box.steps, tuple(a for a in box.axes if a is not None))
+    piece = plain.read(x)
+    # The shape of x[index] with its new axes, then without them.
+    rest = [1 if e.kind == NEW else e.size for e in index.entries if e.kind in (NEW, RANGE)]
+    new = [e.kind == NEW for e in index.entries if e.kind in (NEW, RANGE)]
+    v = fit(v, (*rest[:at], *batch, *rest[at:]))
+    plain_at = at - sum(new[:at])
+    kept_rest = [d for d, is_new in zip(rest, new, strict=True) if not is_new]
+    v = reshape(v, (*kept_rest[:plain_at], *batch, *kept_rest[plain_at:]))
+    kept = [e for e in index.entries if e.kind not in (INT, NEW)]
+    axes = tuple(k for k, e in enumerate(kept) if e.kind != RANGE)
+    idx = (Tracer(trace, k) for k in index_values(x, index))
+    written = emit(f"scatter_{mode}", piece, v, *idx, axes=axes, at=plain_at)
+    return plain.write(x, written)
+
+
+def _write_mask(mode: str, x: Tracer, parts: list[Any], v: Tracer) -> Tracer:
+    """``x[mask] = v`` for a traced mask on the leading axes, as a select."""
+    mask, rest = parts[0], parts[1:]
+    plain = all(p is Ellipsis or (isinstance(p, slice) and p == slice(None)) for p in rest)
+    if not isinstance(mask, Tracer) or not plain or mask.dims != x.dims[: mask.ndim]:
+        raise UnsupportedError(
+            "a traced boolean mask beside other indices, or of another shape than the leading axes, is not supported. "
+            "Which elements it selects is not known at trace time. Use np.where with a mask of the array's shape.",
+            user_location(),
+        )
+    tail = x.dims[mask.ndim :]
+    if v.ndim > len(tail) and v.dims[: v.ndim - len(tail)] != (1,) * (v.ndim - len(tail)):
+        raise UnsupportedError(
+            f"values of shape {v.dims} for a traced boolean mask. How many elements it selects is not known at "
+            "trace time, so there can't be one value for each. Use np.where(mask, values, x) with values of x's shape.",
+            user_location(),
+        )
+    v = fit(v, tail)
+    spread = reshape(mask, (*mask.dims, *[1] * len(tail)))
+    return where(spread, v if mode == "set" else call_ufunc(np.add, x, v), x)
+
+
+# -- assignment --------------------------------------------------------------------------------------------------------
+
+
+def assign(x: Tracer, index: Any, value: Any) -> None:
+    """``x[index] = value``."""
+    if x.concrete is not None:
+        if HOOKS["assign_concrete"](x, index, value):
+            return
+    _check_array(x)
+    if type(value) is View and _is_same_piece(x, index, value):
+        return  # x[index] op= v has written through the view already
+    trace = _trace_of_write(x, value)
+    write("set", x, index, value if isinstance(value, Tracer) else _converted(trace, value, x))
+
+
+def _check_array(x: Tracer) -> None:
+    if x.weak:
+        raise MutationError(
+            f"item assignment into a Python {x.weak}. Only arrays have items. Make an array with np.array([x]).",
+            user_location(),
+        )
+
+
+def _trace_of_write(x: Tracer, value: Any) -> Trace:
+    if contains_tracer(value) and innermost_trace(x, value) is not x.owner:
+        raise _enclosing()
+    return x.owner
+
+
+def _converted(trace: Trace, value: Any, x: Tracer) -> Tracer:
+    """An untraced value in x's dtype, by NumPy's rules of assignment."""
+    if contains_tracer(value):
+        return trace.lift(value)
+    array = np.asarray(value)
+    with np.errstate(all="ignore"):
+        if array.dtype.kind in "fiub":
+            return Tracer(trace, trace.array(value)) if array.ndim else _scalar(trace, value, x)
+        return trace.lift(array.astype(x.dtype))
+
+
+def _scalar(trace: Trace, value: Any, x: Tracer) -> Tracer:
+    """A number in x's dtype; a Python integer that does not fit is an OverflowError, as in NumPy."""
+    if type(value) in (int, bool):
+        return Tracer(trace, trace.scalar(np.array(value, x.dtype), x.dtype))
+    return Tracer(trace, trace.scalar(np.asarray(value).astype(x.dtype), x.dtype))
+
+
+def _is_same_piece(x: Tracer, index: Any, value: View) -> bool:
+    """Is ``value`` a view of ``x[index]``?"""
+    if value.root is not x.root or (is_traced(index) and value.owner is not x.owner):
+        return False
+    normal = normalise(x, index)
+    if normal.arrays:
+        return False
+    target = view_box(x, normal.box(x.dims), normal.trace)
+    if target._base is not value._base or type(target._lens) is not type(value._lens):
+        return False
+    return isinstance(target._lens, Box) and isinstance(value._lens, Box) and target._lens.key() == value._lens.key()
+
+
+def in_place(x: Tracer, ufunc: np.ufunc, other: Any) -> Any:
+    """``x op= other`` for an array: shape and dtype stay, as in NumPy. Raises ShapeError, DtypeError."""
+    if _adds(x, ufunc, other):
+        whole = Box((0,) * x.ndim, x.dims, (1,) * x.ndim, tuple(range(x.ndim)))
+        write_box("add", x, whole, _addend(x, ufunc, other, x.dims))
+        return x
+    result = HOOKS["operator"](ufunc, x, other)
+    if result is NotImplemented:
+        return result
+    x.store(_stored(x, result))
+    return x
+
+
+def _stored(x: Tracer, result: Tracer) -> Tracer:
+    """The result of an in-place operator as it is stored in its left operand."""
+    if result.dims != x.dims:
+        raise ShapeError(
+            f"the result of an in-place operator has shape {result.dims}, not that of its left operand, "
+            f"{x.dims}. In place the left operand can't grow. Write x = x op y.",
+            user_location(),
+        )
+    if not np.can_cast(result.dtype, x.dtype, "same_kind"):
+        raise DtypeError(
+            f"the result of an in-place operator has dtype {result.dtype}, which can't be stored in "
+            f"{x.dtype}. In place the left operand keeps its dtype. Write x = x op y.",
+            user_location(),
+        )
+    return cast(result, x.dtype)
+
+
+def _adds(x: Tracer, ufunc: np.ufunc, other: Any) -> bool:
+    """Can ``x op= other`` be done by adding to a part of an array: is the sum computed in x's dtype, and x a part?"""
+    if ufunc is not np.add and ufunc is not np.subtract:
+        return False
+    if type(x) is not View or not isinstance(x._lens, Box) or x.dtype.kind not in "fi":
+        return False
+    if isinstance(other, (list, tuple)) or not (isinstance(other, Tracer) or np.asarray(other).dtype.kind in "fiub"):
+        return False
+    return common_dtype(x, other) == x.dtype
+
+
+def _addend(x: Tracer, ufunc: np.ufunc, other: Any, dims: Any) -> Tracer:
+    """What is added to the elements, in their dtype and extents."""
+    v = x.owner.lift(other)
+    v = Tracer(x.owner, x.owner.scalar(other, x.dtype)) if type(other) in (int, float, bool) else cast(v, x.dtype)
+    if ufunc is np.subtract:
+        v = emit("negative", v)
+    if len(v.dims) > len(dims):
+        raise ShapeError(
+            f"the result of an in-place operator has shape {v.dims}, not that of its left operand, {tuple(dims)}. In "
+            "place the left operand can't grow. Write x = x op y.",
+            user_location(),
+        )
+    return fit(v, dims)
+
+
+# -- what rewritten code calls -----------------------------------------------------------------------------------------
+
+
+def getitem(a: Any, index: Any) -> Any:
+    """``a[index]``, also where ``a`` is an untraced array, list or tuple and the index is traced."""
+    if isinstance(a, Tracer) or not is_traced(index):
+        return a[index]
+    trace = innermost_trace(*(index if isinstance(index, tuple) else (index,)))
+    if isinstance(a, np.ndarray):
+        return read(Tracer(trace, trace.array(a)), index)
+    if isinstance(a, range):
+        return a.start + HOOKS["take_range"](trace, index, len(a)) * a.step
+    if isinstance(a, (list, tuple)) and a and isinstance(index, Tracer) and index.ndim == 0:
+        parts = [trace.lift(item) for item in a]
+        if len({p.type for p in parts}) != 1:
+            shown = ", ".join(str(p.type) for p in parts)
+            raise UnsupportedError(
+                f"a {type(a).__name__} of {shown} at a traced index. Which item is taken is not known while the "
+                "function is traced, so all must have one dtype and shape. Convert them first.",
+                user_location(),
+            )
+        return HOOKS["stack"](parts)[index]
+    return a[index]
+
+
+def setitem(a: Any, index: Any, value: Any) -> None:
+    """``a[index] = value``. Raises MutationError where traced values meet an array that is not traced."""
+    if isinstance(a, np.ndarray) and type(a) is not Tracer and not isinstance(a, Tracer):
+        _check_plain(a, index, value)
+    a[index] = value
+
+
+def _check_plain(a: np.ndarray, index: Any, value: Any) -> None:
+    if a.dtype == object or not (is_traced(index) or _holds_traced(value)):
+        return
+    raise MutationError(
+        "a traced value is assigned into a NumPy array that was made outside of the traced function, or by a function "
+        "that jitgrad does not see. The array holds numbers, which traced values are not. Make it inside with "
+        "np.zeros or np.array, or copy it with np.copy(a), and assign into that.",
+        user_location(),
+    )
+
+
+def _holds_traced(value: Any) -> bool:
+    """Is there a traced value in it, other than arrays whose contents are known?"""
+    if isinstance(value, Tracer):
+        return value.concrete is None
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_traced, value))
+    return False
+
+
+def augitem(a: Any, index: Any, op: str, value: Any) -> None:
+    """``a[index] op= value``; ``op`` is the operator without ``=``."""
+    ufunc, python = OPERATORS[op]
+    if type(a) is Tracer or type(a) is View:
+        if _augment(a, index, ufunc, value):
+            return
+    elif isinstance(a, np.ndarray) and not isinstance(a, Tracer):
+        _check_plain(a, index, value)
+    item = getitem(a, index)
+    setitem(a, index, python(item, value))
+
+
+def _augment(a: Tracer, index: Any, ufunc: np.ufunc, value: Any) -> bool:
+    """Add to a piece of a traced array by one op, where that is what the operator does."""
+    if ufunc is not np.add and ufunc is not np.subtract:
+        return False
+    if contains_tracer(value) and innermost_trace(a, value) is not a.owner:
+        return False
+    normal = normalise(a, index)
+    if normal.arrays or normal.trace is not a.owner:
+        return False
+    piece = view_box(a, normal.box(a.dims))
+    if not _adds(piece, ufunc, value):
+        return False
+    write_box("add", piece._base, piece._lens, _addend(piece, ufunc, value, piece.dims))  # pyright: ignore[reportArgumentType]
+    return True
+
+
+HOOKS["getitem"] = read
+HOOKS["setitem"] = assign
+HOOKS["in_place"] = in_place

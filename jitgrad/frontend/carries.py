@@ -1,0 +1,204 @@
+"""Variables that a loop or a branch changes: what they hold, leaf by leaf, and the types that hold every value.
+
+A leaf is static (any Python object that stays the same) or traced. A traced one has a type and may be weak, as Python
+numbers are. :func:`join` gives the type that two values have in common, by NumPy's promotion: a Python 0 that becomes
+an array element takes the element's dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import optree
+
+from jitgrad.errors import CarryError
+from jitgrad.frontend.primitives import broadcast_to, cast
+from jitgrad.frontend.signature import flatten, unflatten
+from jitgrad.frontend.tracer import Trace, Tracer
+from jitgrad.ir.location import user_location
+from jitgrad.ir.types import TensorType
+
+
+class Unbound:
+    """Stands for a variable without a value. Using it is Python's UnboundLocalError."""
+
+    def __repr__(self) -> str:
+        return "<unbound>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise UnboundLocalError("cannot access a local variable where it is not associated with a value")
+
+
+UNBOUND = Unbound()
+
+
+class Slot(NamedTuple):
+    """One leaf of a variable. ``type`` is None for a static one, which is ``value``; UNBOUND is static."""
+
+    type: TensorType | None
+    weak: str | None = None
+    value: Any = None
+
+
+class Variable(NamedTuple):
+    """A variable: its name for messages, its structure, and its leaves."""
+
+    name: str
+    tree: optree.PyTreeSpec
+    slots: tuple[Slot, ...]
+
+    def same(self, other: Variable) -> bool:
+        """Are structure, types and static values the same?"""
+        if self.tree != other.tree or len(self.slots) != len(other.slots):
+            return False
+        pairs = zip(self.slots, other.slots, strict=True)
+        return all(a.type == b.type and a.weak == b.weak and a.value is b.value for a, b in pairs)
+
+
+def is_number(leaf: Any) -> bool:
+    """A Python or NumPy scalar, or an array: what can be traced."""
+    return isinstance(leaf, (Tracer, np.ndarray, np.generic)) or type(leaf) in (bool, int, float)
+
+
+def describe(name: str, value: Any, *, static_numbers: bool = False) -> Variable:
+    """A variable that holds ``value``. Numbers and arrays are traced, but bools: those are flags more often than not.
+
+    static_numbers : nothing but tracers is traced.
+    """
+    leaves, tree = flatten(value)
+    return Variable(name, tree, tuple(_slot(leaf, static_numbers=static_numbers) for leaf in leaves))
+
+
+def _slot(leaf: Any, *, static_numbers: bool = False) -> Slot:
+    if isinstance(leaf, Tracer):
+        return Slot(leaf.type, leaf.weak)
+    if static_numbers or type(leaf) is bool or not is_number(leaf):
+        return Slot(None, None, leaf)
+    return traced_slot(leaf)
+
+
+def traced_slot(leaf: Any) -> Slot:
+    """The slot of a number or array that is traced."""
+    if isinstance(leaf, Tracer):
+        return Slot(leaf.type, leaf.weak)
+    array = np.asarray(leaf)
+    weak = type(leaf).__name__ if type(leaf) in (bool, int, float) else None
+    return Slot(TensorType(array.dtype, array.shape), weak)
+
+
+def join(a: Variable, b: Variable, when: str) -> Variable:
+    """The variable that holds what either holds. Raises CarryError; ``when`` says what makes the difference, as in
+    "after an iteration"."""
+    if a.tree != b.tree:
+        for one, other in ((a, b), (b, a)):
+            if one.tree.is_leaf() and one.slots[0].value is UNBOUND:
+                return Variable(a.name, other.tree, other.slots)
+        raise CarryError(
+            f"{a.name} is {_structure(a)} before and {_structure(b)} {when}. What a recorded loop or branch changes "
+            "keeps its structure. Keep it the same, or use a loop that is unrolled.",
+            user_location(),
+        )
+    slots = tuple(_join(a.name, x, y, when) for x, y in zip(a.slots, b.slots, strict=True))
+    return Variable(a.name, a.tree, slots)
+
+
+def _structure(v: Variable) -> str:
+    if v.tree.is_leaf() and v.slots[0].value is UNBOUND:
+        return "unbound"
+    return "one value" if v.tree.is_leaf() else f"{v.tree.type.__name__ if v.tree.type else v.tree} of {len(v.slots)}"
+
+
+def _join(name: str, a: Slot, b: Slot, when: str) -> Slot:
+    if a.type is None and b.type is None and _same(a.value, b.value):
+        return a
+    if a.value is UNBOUND:
+        return b if b.type is not None or not is_number(b.value) else traced_slot(b.value)
+    if b.value is UNBOUND:
+        return a if a.type is not None or not is_number(a.value) else traced_slot(a.value)
+    first, second = (s if s.type is not None else _as_traced(name, s, when) for s in (a, b))
+    if first.type == second.type:
+        return Slot(first.type, first.weak if first.weak == second.weak else None)
+    return _promoted(name, first, second, when)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if type(a) is not type(b) or isinstance(a, np.ndarray):
+        return False
+    try:
+        return bool(a == b)
+    except (TypeError, ValueError):  # objects that can't be compared are different
+        return False
+
+
+def _as_traced(name: str, slot: Slot, when: str) -> Slot:
+    if is_number(slot.value):
+        return traced_slot(slot.value)
+    raise CarryError(
+        f"{name} is {slot.value!r} of type {type(slot.value).__name__} on one way and another value {when}. Only "
+        "numbers and arrays can change in a recorded loop or branch. Give it a number from the start.",
+        user_location(),
+    )
+
+
+def _promoted(name: str, a: Slot, b: Slot, when: str) -> Slot:
+    """The type of values of two types: NumPy's promotion; a Python number becomes an array of its equals."""
+    assert a.type is not None and b.type is not None
+    samples = [_Sample(s.type.dtype, s.weak) for s in (a, b) if s.type is not None]
+    dtype = np.result_type(*(s.sample() for s in samples))
+    shape = a.type.shape
+    if a.type.shape != b.type.shape:
+        growing = [s for s in (a, b) if s.type is not None and s.type.shape == () and s.weak]
+        if not growing:
+            raise CarryError(
+                f"{name} is {a.type} before and {b.type} {when}. What a recorded loop or branch changes keeps its "
+                "shape. Make it the shape that it has in the end before, with np.zeros for example.",
+                user_location(),
+            )
+        shape = a.type.shape or b.type.shape
+    weak = a.weak if a.weak == b.weak else "float" if {a.weak, b.weak} == {"int", "float"} else None
+    if {a.type.dtype.kind, b.type.dtype.kind} >= {"b"} and a.type.dtype != b.type.dtype and not (a.weak or b.weak):
+        raise CarryError(
+            f"{name} is {a.type} before and {b.type} {when}. A bool and a number have no type in common here. Convert "
+            "one of them.",
+            user_location(),
+        )
+    return Slot(TensorType(np.dtype(dtype), shape), weak)
+
+
+class _Sample(NamedTuple):
+    dtype: np.dtype
+    weak: str | None
+
+    def sample(self) -> Any:
+        return {"bool": np.dtype(np.bool_), "int": 0, "float": 0.0}[self.weak] if self.weak else self.dtype
+
+
+def fit(trace: Trace, leaf: Any, slot: Slot) -> Tracer:
+    """A leaf as a value of the slot's type, in the scope that is recorded now. UNBOUND becomes zeros."""
+    assert slot.type is not None
+    dtype, shape = slot.type
+    if leaf is UNBOUND:
+        return broadcast_to(Tracer(trace, trace.scalar(0, dtype)), shape)
+    x = trace.lift(leaf)
+    x = Tracer(trace, trace.own(x))
+    return broadcast_to(cast(x, dtype), shape)
+
+
+def leaves_of(variable: Variable, value: Any) -> list[Any]:
+    """The leaves of a value of this variable; UNBOUND everywhere if it is that."""
+    if value is UNBOUND:
+        return [UNBOUND] * len(variable.slots)
+    return flatten(value)[0]
+
+
+def rebuilt(variable: Variable, traced: Sequence[Tracer]) -> Any:
+    """The variable's value, of what its traced leaves are now; static ones are as they were."""
+    values = iter(traced)
+    leaves = [s.value if s.type is None else next(values) for s in variable.slots]
+    return unflatten(variable.tree, leaves)

@@ -1,0 +1,395 @@
+"""What rewritten functions call for loops, branches and conditions (see ``jitgrad.frontend.syntax``).
+
+Where nothing is traced, each does what Python does. A traced condition is recorded as a ``cond``; a loop is recorded
+as a ``for`` or ``while`` when its length is traced, or when it is longer than ``config.unroll_limit`` and its body can
+be recorded once for all iterations. Other loops are unrolled: Python runs them while the function is traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from jitgrad import config
+from jitgrad.errors import (
+    CarryError,
+    ConcretizationError,
+    JitgradError,
+    LeakedTracerError,
+    RollError,
+    UnsupportedError,
+)
+from jitgrad.frontend import assign, iteration
+from jitgrad.frontend.carries import UNBOUND
+from jitgrad.frontend.iteration import Steps, steps_of
+from jitgrad.frontend.recording import condition, record_branches, record_for, record_while
+from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.signature import flatten
+from jitgrad.frontend.tracer import Trace, Tracer, innermost_trace
+from jitgrad.ir.core import Value
+from jitgrad.ir.index import add
+from jitgrad.ir.location import user_location
+
+State = tuple[Any, ...]
+
+#: A loop that can't be recorded is unrolled up to this length.
+_LONGEST = 10_000
+#: What says that a body can't be recorded, or needs numbers that only an unrolled loop has.
+_UNROLLABLE = (RollError, CarryError, ConcretizationError, LeakedTracerError, UnsupportedError)
+#: Ops that a recorded operand of ``and`` may have for both operands to be evaluated.
+_EAGER_OPS = 8
+
+
+class _BreakIsTraced(Exception):
+    """The flag that ends a loop depends on traced values: the loop has no fixed length."""
+
+
+def is_traced(value: Any) -> bool:
+    """Is it a value that is not known while the function is traced?"""
+    return isinstance(value, Tracer) and value.concrete is None
+
+
+def current_trace() -> Trace | None:
+    """The trace that runs in this thread."""
+    return HOOKS["current_trace"]()
+
+
+# -- loops -------------------------------------------------------------------------------------------------------------
+
+
+def for_(
+    iterable: Any,
+    body: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    flag: str | None,
+    writes: Callable[[], Sequence[Any]],
+    line: int,
+) -> State:
+    """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it."""
+    steps, trace = steps_of(iterable), current_trace()
+    if steps is None or trace is None:
+        return _unrolled(iterable, body, state, names, flag)
+    known = isinstance(steps.count, int)
+    mode = trace.loops
+    if known and (mode == "unroll" or (mode == "auto" and len(steps) <= config.current().unroll_limit)):
+        _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
+        return _unrolled(iterable, body, state, names, flag)
+    hints = tuple(writes())
+    if known and mode == "auto" and _is_static(trace, steps, body, state, hints):
+        return _unrolled(iterable, body, state, names, flag)
+    try:
+        result = _recorded(trace, steps, body, state, names, flag, hints)
+    except _UNROLLABLE as error:
+        if not known or mode == "roll" or len(steps) > _LONGEST:
+            raise
+        _note(trace, line, "for", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
+        return _unrolled(iterable, body, state, names, flag)
+    _note(trace, line, "for", "rolled")
+    return result
+
+
+def _note(trace: Trace, line: int, what: str, how: str) -> None:
+    location = user_location()
+    where = f"{location.short().rpartition(':')[0]}:{line}" if location else f"line {line}"
+    trace.note(f"{what} at {where}: {how}")
+
+
+def _unrolled(
+    iterable: Iterable[Any], body: Callable[..., State], state: State, names: Sequence[str], flag: str | None
+) -> State:
+    """The loop run by Python. Once the flag is traced, the iterations that are left run under a condition."""
+    place = None if flag is None else names.index(flag)
+    for item in iterable:
+        stop = False if place is None else state[place]
+        if is_traced(stop):
+            state = if_(not_(stop), lambda *s, item=item: body(item, *s), lambda *s: s, state, names, 0)
+            continue
+        if stop:
+            break
+        state = body(item, *state)
+    return state
+
+
+def _is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: State, hints: State) -> bool:
+    """Does an iteration involve no traced value? Then the loop computes something for the tracing itself."""
+    if any(is_traced(leaf) for part in (state, hints) for leaf in flatten(part)[0]):
+        return False
+    if len(steps) == 0:
+        return True
+    with trace.region("a trial of a loop body") as scope:
+        try:
+            new = body(steps.item(steps.lo), *state)
+        except JitgradError:
+            return False
+        traced = any(is_traced(leaf) for leaf in flatten(new)[0])
+    return not (scope.ops or scope.written or traced)
+
+
+def _recorded(
+    trace: Trace,
+    steps: Steps,
+    body: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    flag: str | None,
+    hints: Sequence[Any],
+) -> State:
+    place = None if flag is None else names.index(flag)
+
+    def checked(index: Tracer, *values: Any) -> State:
+        new = body(steps.item(index), *values)
+        if place is not None and new[place] is not False:
+            raise _BreakIsTraced
+        return new
+
+    try:
+        return record_for(trace, steps.lo, steps.hi, steps.step, checked, state, names, hints)
+    except _BreakIsTraced:
+        assert place is not None
+    count = Tracer(trace, _index_value(trace, steps.count), "int")
+
+    def test(k: Tracer, *values: Any) -> Any:
+        return and_(k < count, lambda: not_(values[place]))
+
+    def step(k: Tracer, *values: Any) -> State:
+        return (k + 1, *body(steps.at(k), *values))
+
+    limits = {0: (0, add(steps.count, -1))}
+    start = Tracer(trace, _index_value(trace, 0), "int")
+    return record_while(trace, test, step, (start, *state), ("k", *names), hints, limits=limits)[1:]
+
+
+def _index_value(trace: Trace, d: Any) -> Value:
+    (value,) = trace.emit("index", (), {"value": d})
+    return value
+
+
+def while_(
+    test: Callable[..., Any],
+    body: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    flag: str | None,
+    writes: Callable[[], Sequence[Any]],
+    line: int,
+) -> State:
+    """``while test(*state): state = body(*state)``; ``flag`` names the variable that ends it. Python runs it until its
+    condition is traced."""
+    place = None if flag is None else names.index(flag)
+
+    def decision(*values: Any) -> Any:
+        if place is None:
+            return test(*values)
+        return and_(not_(values[place]), lambda: test(*values))
+
+    while True:
+        go_on = decision(*state)
+        if is_traced(go_on):
+            break
+        if not go_on:
+            return state
+        state = body(*state)
+    trace = current_trace() or innermost_trace(go_on)
+    result = record_while(trace, decision, body, state, names, tuple(writes()))
+    _note(trace, line, "while", "rolled")
+    return result
+
+
+# -- branches ----------------------------------------------------------------------------------------------------------
+
+
+def if_(
+    test: Any,
+    then: Callable[..., State],
+    orelse: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    line: int,
+) -> State:
+    """``if test: state = then(*state) else: state = orelse(*state)``."""
+    if not is_traced(test):
+        return then(*state) if test else orelse(*state)
+    trace = current_trace() or innermost_trace(test)
+    selector = condition(trace, test, "if")
+    return record_branches(trace, "cond", selector, [lambda: then(*state), lambda: orelse(*state)], names)
+
+
+def if_return(test: Any, then: Callable[[], Any], orelse: Callable[[], Any], line: int) -> Any:
+    """``if test: return then() else: return orelse()``."""
+    if not is_traced(test):
+        return then() if test else orelse()
+    return _choice(test, then, orelse, "the result")
+
+
+def ifexp(test: Any, then: Callable[[], Any], orelse: Callable[[], Any], line: int) -> Any:
+    """``then() if test else orelse()``."""
+    if not is_traced(test):
+        return then() if test else orelse()
+    return _choice(test, then, orelse, "the value of the conditional expression")
+
+
+def _choice(test: Any, then: Callable[[], Any], orelse: Callable[[], Any], name: str) -> Any:
+    trace = current_trace() or innermost_trace(test)
+    selector = condition(trace, test, "if")
+    (value,) = record_branches(trace, "cond", selector, [lambda: (then(),), lambda: (orelse(),)], (name,))
+    return value
+
+
+def not_(value: Any) -> Any:
+    """``not value``."""
+    if not is_traced(value):
+        return not value
+    trace = current_trace() or innermost_trace(value)
+    (result,) = trace.emit("logical_not", [condition(trace, value, "not")], {})
+    return Tracer(trace, result, "bool")
+
+
+def and_(a: Any, b: Callable[[], Any]) -> Any:
+    """``a and b()``."""
+    return _junction(a, b, "and", "logical_and") if is_traced(a) else a and b()
+
+
+def or_(a: Any, b: Callable[[], Any]) -> Any:
+    """``a or b()``."""
+    return _junction(a, b, "or", "logical_or") if is_traced(a) else a or b()
+
+
+def _junction(a: Tracer, b: Callable[[], Any], word: str, op: str) -> Any:
+    """A traced first operand. The second one is evaluated beside it where that is cheap and can't fail; else only in
+    its branch. Of other than bools the result is one of the operands, as in Python."""
+    trace = current_trace() or innermost_trace(a)
+    first = condition(trace, a, word)
+    with trace.region(f"an operand of {word!r}") as scope:
+        second = b()
+        eager = len(scope.ops) <= _EAGER_OPS and not scope.written
+        eager &= all(not inner.regions and inner.name != "wrap_index" for inner in scope.ops)
+        logical = _is_bool(a) and _is_bool(second)
+    if eager and logical:
+        second = b()
+        (result,) = trace.emit(op, [first, condition(trace, second, word)], {})
+        return Tracer(trace, result, "bool")
+    branches = [b, lambda: a] if word == "and" else [lambda: a, b]
+    if logical:
+        branches = [b, lambda: False] if word == "and" else [lambda: True, b]
+    (value,) = record_branches(
+        trace, "cond", first, [lambda f=f: (f(),) for f in branches], (f"the value of {word!r}",)
+    )
+    return value
+
+
+def _is_bool(value: Any) -> bool:
+    return type(value) is bool or (isinstance(value, Tracer) and value.dtype.kind == "b")
+
+
+def assert_(test: Any, message: Callable[[], Any] | None, line: int) -> None:
+    """``assert test, message()``. A traced condition is not checked."""
+    if is_traced(test):
+        trace = current_trace()
+        if trace is not None:
+            _note(trace, line, "assert", "not checked, as its condition is traced")
+        return
+    if not test:
+        raise AssertionError(*([] if message is None else [message()]))
+
+
+# -- what stays Python -------------------------------------------------------------------------------------------------
+
+
+def opaque_iter(iterable: Any, reason: str, line: int) -> Any:
+    """The iterable of a loop that can't be recorded."""
+    if isinstance(iterable, Steps) and not isinstance(iterable.count, int):
+        raise UnsupportedError(
+            f"the loop at line {line} runs over a range whose length is traced, and it can't be recorded because of "
+            f"{reason}. Only recorded loops can have a traced length. Move that part into a function of its own, or "
+            "make the length static.",
+            user_location(),
+        )
+    return iterable
+
+
+def comprehension_iter(iterable: Any, line: int) -> Any:
+    """The iterable of a comprehension, which Python runs."""
+    return opaque_iter(iterable, "being a comprehension", line)
+
+
+def opaque_test(test: Any, reason: str, line: int) -> Any:
+    """The condition of an ``if`` or ``while`` that can't be recorded."""
+    if is_traced(test):
+        raise UnsupportedError(
+            f"the condition at line {line} is traced, and the statement can't be recorded because of {reason}. Which "
+            "way it goes is not known while the function is traced. Move that part into a function of its own, or use "
+            "np.where.",
+            user_location(),
+        )
+    return test
+
+
+def bound(value: Any, name: str) -> Any:
+    """The value of a variable, which must have one."""
+    if value is UNBOUND:
+        raise UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value")
+    return value
+
+
+def bound_free(value: Any, name: str) -> Any:
+    """The value of a variable of a function around, which must have one."""
+    if value is UNBOUND:
+        raise NameError(f"cannot access free variable '{name}' where it is not associated with a value")
+    return value
+
+
+class _Subscript:
+    """Gives back what is in the brackets."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return index
+
+
+s_ = _Subscript()
+
+
+def hint(*values: Callable[[], Any]) -> list[Any]:
+    """The objects that there are, of some that a loop may write into."""
+    found = []
+    for value in values:
+        try:
+            obj = value()
+        except (NameError, AttributeError, LookupError, TypeError):
+            continue
+        if obj is not UNBOUND:
+            found.append(obj)
+    return found
+
+
+def setitem(a: Any, index: Any, value: Any) -> None:
+    """``a[index] = value``. A list or dict from outside can't be changed in a recorded region."""
+    _check_container(a)
+    assign.setitem(a, index, value)
+
+
+def augitem(a: Any, index: Any, op: str, value: Any) -> None:
+    """``a[index] op= value``."""
+    _check_container(a)
+    assign.augitem(a, index, op, value)
+
+
+def _check_container(a: Any) -> None:
+    if type(a) not in (list, dict):
+        return
+    trace = current_trace()
+    if trace is not None and trace.scopes:
+        raise RollError(
+            f"an item of a {type(a).__name__} is assigned in a loop body or branch that is recorded once. The "
+            f"{type(a).__name__} exists only while the function is traced. Use an array, made with np.zeros before.",
+            user_location(),
+        )
+
+
+getitem = assign.getitem
+range_, enumerate_, zip_, reversed_ = (
+    iteration.range_,
+    iteration.enumerate_,
+    iteration.zip_,
+    iteration.reversed_,
+)

@@ -1,0 +1,168 @@
+"""What a recorded loop can run over: ranges and arrays, and zip, enumerate and reversed of those.
+
+:class:`Steps` has bounds and gives the item of an iteration from the loop's index. Everything else is iterated over by
+Python, which unrolls the loop.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import ArgumentError, ConcretizationError
+from jitgrad.frontend.assign import getitem
+from jitgrad.frontend.primitives import cast
+from jitgrad.frontend.tracer import Trace, Tracer, contains_tracer, innermost_trace
+from jitgrad.ir.index import Dim, add, as_sym, expr, interval, mul, never_negative
+from jitgrad.ir.location import user_location
+from jitgrad.ir.symbols import index_of, symbol_of, trip_count
+from jitgrad.ir.types import i64
+
+
+class Steps:
+    """``item(i) for i in range(lo, hi, step)``. ``count`` is how many there are, never negative."""
+
+    def __init__(self, lo: Dim, hi: Dim, step: int, item: Callable[[Any], Any]) -> None:
+        self.lo, self.hi, self.step, self.item = lo, hi, step, item
+        self.count = trip_count(lo, hi, step)
+
+    def __iter__(self) -> Iterator[Any]:
+        if not isinstance(self.lo, int) or not isinstance(self.hi, int):
+            raise ConcretizationError(
+                "Python was to iterate over a range whose bounds are traced. Their values are not known while the "
+                "function is traced. Use a for loop of its own, or make the argument static with "
+                "jit(static_argnames=...).",
+                user_location(),
+            )
+        return (self.item(i) for i in range(self.lo, self.hi, self.step))
+
+    def __len__(self) -> int:
+        if not isinstance(self.count, int):
+            raise ConcretizationError("len() of a range whose bounds are traced is not known.", user_location())
+        return self.count
+
+    def at(self, number: Any) -> Any:
+        """The item of iteration ``number``, from 0."""
+        return self.item(number * self.step + _traced(self.lo, number))
+
+
+def _traced(d: Dim, peer: Any) -> Any:
+    """A bound as something that can be added to an index."""
+    if isinstance(d, int):
+        return d
+    symbol = as_sym(d)
+    if symbol is not None:
+        return Tracer(peer.owner, symbol.payload, "int")
+    (value,) = peer.owner.emit("index", (), {"value": d})
+    return Tracer(peer.owner, value, "int")
+
+
+def steps_of(obj: Any) -> Steps | None:
+    """The steps of a range, an array or what :func:`range_` and its like made; None for anything else."""
+    if isinstance(obj, Steps):
+        return obj
+    if isinstance(obj, range):
+        return Steps(obj.start, obj.stop, obj.step, lambda i: i)
+    if isinstance(obj, Tracer) and obj.dims:
+        return Steps(0, obj.dims[0], 1, lambda i: obj[i])
+    if isinstance(obj, np.ndarray) and obj.ndim:
+        return Steps(0, obj.shape[0], 1, lambda i: getitem(obj, i))
+    return None
+
+
+def range_(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """``range`` that takes traced integers."""
+    if function is not builtins.range or kwargs or not contains_tracer(args) or not 1 <= len(args) <= 3:
+        return function(*args, **kwargs)
+    start, stop, step = (0, args[0], 1) if len(args) == 1 else (*args, 1)[:3]
+    trace = innermost_trace(*args)
+    lo, hi, by = (_bound(trace, x) for x in (start, stop, step))
+    if not isinstance(by, int):
+        raise ConcretizationError(
+            "the step of a range is a traced value. Which way the loop runs must be known while the function is "
+            "traced. Use a number for the step, or a while loop.",
+            user_location(),
+        )
+    if by == 0:
+        raise ArgumentError("range() arg 3 must not be zero", user_location())
+    if isinstance(lo, int) and isinstance(hi, int):
+        return range(lo, hi, by)
+    return Steps(lo, _clipped(trace, lo, hi, by), by, lambda i: i)
+
+
+def _bound(trace: Trace, x: Any) -> Dim:
+    if not isinstance(x, Tracer):
+        return x.__index__()
+    if x.dtype.kind not in "iub" or x.dims:
+        raise ArgumentError(
+            f"a bound of range() is {x!r}. Bounds are integer scalars. Convert it with astype(np.int64).",
+            user_location(),
+        )
+    return index_of(trace.own(cast(x, i64)))
+
+
+def _clipped(trace: Trace, lo: Dim, hi: Dim, step: int) -> Dim:
+    """``hi``, moved to ``lo`` where the range is empty, so that the number of iterations is never negative."""
+    distance = add(hi, mul(lo, -1)) if step > 0 else add(lo, mul(hi, -1))
+    if never_negative(distance):
+        return hi
+    operands = [_value(trace, d) for d in (hi, lo)]
+    (clipped,) = trace.emit("maximum" if step > 0 else "minimum", operands, {})
+    return expr(symbol_of(clipped))
+
+
+def _value(trace: Trace, d: Dim) -> Tracer:
+    if isinstance(d, int):
+        return Tracer(trace, trace.scalar(d, i64))
+    symbol = as_sym(d)
+    if symbol is not None and symbol.payload is not None:
+        return Tracer(trace, symbol.payload)
+    (value,) = trace.emit("index", (), {"value": d})
+    return Tracer(trace, value)
+
+
+def enumerate_(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """``enumerate`` of what can be recorded is so too."""
+    iterable, start = (*args, 0)[:2] if args else (None, 0)
+    start = kwargs.get("start", start)
+    steps = steps_of(iterable) if function is builtins.enumerate and not set(kwargs) - {"start"} else None
+    if steps is None:
+        return function(*args, **kwargs)
+    return Steps(0, steps.count, 1, lambda n: (n + start, steps.at(n)))
+
+
+def zip_(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """``zip`` of what can be recorded is so too, where one length is known to be the shortest."""
+    if function is not builtins.zip or not args:
+        return function(*args, **kwargs)
+    steps = [steps_of(a) for a in args]
+    if any(s is None for s in steps):
+        return function(*args, **kwargs)
+    known = [s for s in steps if s is not None]
+    count = known[0].count
+    for s in known[1:]:
+        longer = interval(add(s.count, mul(count, -1)))
+        if longer[0] is not None and longer[0] >= 0:
+            continue
+        if longer[1] is not None and longer[1] <= 0:
+            count = s.count
+            continue
+        raise ConcretizationError(
+            "zip of ranges or arrays of which it is not known which is the shortest. Use one index for all of them.",
+            user_location(),
+        )
+    if kwargs.get("strict") and any(s.count != count for s in known):
+        raise ArgumentError("zip() arguments have different lengths", user_location())
+    return Steps(0, count, 1, lambda n: tuple(s.at(n) for s in known))
+
+
+def reversed_(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """``reversed`` of what can be recorded is so too."""
+    steps = steps_of(args[0]) if function is builtins.reversed and len(args) == 1 and not kwargs else None
+    if steps is None:
+        return function(*args, **kwargs)
+    last = add(steps.lo, mul(add(steps.count, -1), steps.step))
+    return Steps(last, add(last, mul(steps.count, -steps.step)), -steps.step, steps.item)

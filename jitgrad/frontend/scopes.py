@@ -1,0 +1,82 @@
+"""Scopes of a trace: the function as a whole, and every region that is being recorded inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from jitgrad.frontend.tracer import Trace, Tracer
+    from jitgrad.ir.core import Block, Op, Region, Value
+    from jitgrad.ir.types import TensorType
+
+V = TypeVar("V")
+
+
+class ByIdentity(MutableMapping["Tracer", V], Generic[V]):
+    """A dictionary whose keys are tracers, which are not hashable: they are told apart by identity."""
+
+    def __init__(self) -> None:
+        self._items: dict[int, tuple[Tracer, V]] = {}
+
+    def __getitem__(self, key: Tracer) -> V:
+        return self._items[id(key)][1]
+
+    def __setitem__(self, key: Tracer, value: V) -> None:
+        self._items[id(key)] = (key, value)
+
+    def __delitem__(self, key: Tracer) -> None:
+        del self._items[id(key)]
+
+    def __contains__(self, key: object) -> bool:
+        return id(key) in self._items
+
+    def __iter__(self) -> Iterator[Tracer]:
+        return iter([key for key, _ in self._items.values()])
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+class Scope:
+    """A list of ops that is being recorded. Values that are made in it can be used while it is open.
+
+    ``written`` has the arrays from outside that were written in it, with their values before the first write;
+    ``saved`` has what they get back when the region is left. ``what`` is how messages call it.
+    """
+
+    __slots__ = ("open", "ops", "parent", "region", "saved", "trace", "what", "written")
+
+    def __init__(
+        self,
+        trace: Trace,
+        ops: list[Op],
+        parent: Scope | None = None,
+        region: Region | None = None,
+        what: str = "the function",
+    ) -> None:
+        self.trace, self.ops, self.parent, self.region, self.what = trace, ops, parent, region, what
+        self.open = True
+        self.written: ByIdentity[Value] = ByIdentity()
+        self.saved: ByIdentity[Value] = ByIdentity()
+
+    def param(self, type: TensorType, name: str | None = None, weak: str | None = None) -> Tracer:
+        """A new parameter of the region's block."""
+        from jitgrad.frontend.tracer import Tracer
+
+        assert self.region is not None
+        return Tracer(self.trace, self.region.param(type, name), weak)
+
+    def finish(self, results: Sequence[Any]) -> Block:
+        """The block, which yields these values (anything that the trace can lift)."""
+        assert self.region is not None
+        trace = self.trace
+        return self.region.finish(*(trace.own(trace.lift(r)) for r in results))
+
+    def leave(self) -> Scope:
+        """Close the scope: arrays from outside have their old values again. Returns the scope around it."""
+        assert self.parent is not None
+        self.open = False
+        for root, value in self.saved.items():
+            root.value = value
+        return self.parent

@@ -1,0 +1,335 @@
+"""Expressions: ``and``, ``or``, ``not``, conditional expressions, chained comparisons, subscripts and iterables become
+calls of the runtime (`syntax.rewrite` has the list)."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+
+from jitgrad.frontend.syntax_names import ComprehensionNode, Scopes
+from jitgrad.frontend.syntax_nodes import (
+    PREFIX,
+    RUNTIME,
+    call,
+    constant,
+    is_constant,
+    is_static,
+    load,
+    parameters,
+    place,
+    runtime,
+    thunk,
+)
+
+#: Functions that are passed on to the runtime where they make what a loop iterates over.
+ITERABLES = frozenset({"range", "enumerate", "zip", "reversed"})
+_COMPREHENSIONS_ARE_INLINE = sys.version_info >= (3, 12)
+_COMPREHENSION = "it is the condition of a comprehension"
+
+
+class Expressions(ast.NodeTransformer):
+    """Rewrites the expressions of one function.
+
+    ``unbound`` are the nodes that read a name which may be unbound, ``own`` the local names that no closure assigns,
+    ``foreign`` names of the functions around this one that may hold the sentinel for unbound ones, ``first`` the first
+    parameter. ``nested`` rewrites a lambda inside.
+    """
+
+    def __init__(
+        self,
+        scopes: Scopes,
+        unbound: set[ast.Name],
+        own: frozenset[str],
+        foreign: frozenset[str],
+        first: str | None,
+        nested: Callable[[ast.Lambda], None],
+    ) -> None:
+        self.scopes = scopes
+        self._unbound = unbound
+        self._own = own
+        self._foreign = foreign
+        self._first = first
+        self._nested = nested
+        self._depth = 0  # of comprehensions that are functions of their own
+        self._numbers = itertools.count(1)
+
+    def fresh(self, letter: str) -> str:
+        return f"{PREFIX}{letter}{next(self._numbers)}"
+
+    def has_walrus(self, *nodes: ast.expr) -> bool:
+        return self.scopes.walrus and any(isinstance(n, ast.NamedExpr) for node in nodes for n in ast.walk(node))
+
+    def quiet(self, node: ast.expr | None) -> bool:
+        """Does it neither matter nor show when the expression is evaluated?"""
+        match node:
+            case None | ast.Constant():
+                return True
+            case ast.Name(id=name):
+                return name in self._own and node not in self._unbound and not self.scopes.walrus
+            case ast.Tuple(elts=elements):
+                return all(map(self.quiet, elements))
+            case ast.Slice(lower=lower, upper=upper, step=step):
+                return self.quiet(lower) and self.quiet(upper) and self.quiet(step)
+        return False
+
+    def checked(self, node: ast.Name, free: bool = False) -> ast.expr:
+        """The value of a name that may be unbound."""
+        check = "bound_free" if free else "bound"
+        return call(check, [place(load(node.id), node), constant(node.id)], node)
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if not isinstance(node.ctx, ast.Load):
+            return node
+        if node in self._unbound:
+            return self.checked(node, self._depth > 0)
+        if node.id in self._foreign:
+            return self.checked(node, True)
+        return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        if not (isinstance(node.value, ast.Name) and node.value.id == RUNTIME):
+            node.value = self.visit(node.value)
+        return node
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
+        node.value = self.visit(node.value)
+        return node
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.expr:
+        self.defaults(node.args)
+        self._nested(node)
+        return node
+
+    def defaults(self, arguments: ast.arguments) -> None:
+        """Rewrite the default values of a function inside; they are evaluated in this one."""
+        arguments.defaults = [self.visit(d) for d in arguments.defaults]
+        arguments.kw_defaults = [None if d is None else self.visit(d) for d in arguments.kw_defaults]
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        implicit = isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args and not node.keywords
+        self.generic_visit(node)
+        if implicit and self._first is not None and (not self._depth or _COMPREHENSIONS_ARE_INLINE):
+            node.args = [place(load("__class__"), node), place(load(self._first), node)]
+        return node
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
+        stays = all(map(is_static, node.values[:-1])) or self.has_walrus(*node.values[1:])
+        self.generic_visit(node)
+        if stays:
+            return node
+        name = "and_" if isinstance(node.op, ast.And) else "or_"
+        *others, result = node.values
+        for value in reversed(others):
+            result = call(name, [value, thunk(result, result)], node)
+        return result
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        stays = not isinstance(node.op, ast.Not) or is_static(node.operand)
+        self.generic_visit(node)
+        return node if stays else call("not_", [node.operand], node)
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
+        stays = is_static(node.test) or self.has_walrus(node.body, node.orelse)
+        self.generic_visit(node)
+        if stays:
+            return node
+        branches = [thunk(node.body, node.body), thunk(node.orelse, node.orelse)]
+        return call("ifexp", [node.test, *branches, constant(node.lineno)], node)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        stays = len(node.ops) == 1 or is_static(node) or self.has_walrus(node)
+        operands = [node.left, *node.comparators]
+        plain = [isinstance(c, ast.Constant | ast.Name) and self.quiet(c) for c in operands]
+        self.generic_visit(node)
+        if stays:
+            return node
+        return self._chain(node, node.left, plain[0], list(zip(node.ops, node.comparators, plain[1:], strict=True)))
+
+    def _chain(
+        self, node: ast.Compare, left: ast.expr, plain: bool, rest: list[tuple[ast.cmpop, ast.expr, bool]]
+    ) -> ast.expr:
+        """``left op right op ...``; ``plain``: ``left`` can be evaluated at any time."""
+        (op, right, right_plain), *others = rest
+        if not others:
+            return place(ast.Compare(left, [op], [right]), node)
+        if right_plain:
+            test = place(ast.Compare(left, [op], [right]), node)
+            tail = self._chain(node, right, True, others)
+            return call("and_", [test, thunk(tail, tail)], node)
+        # (lambda left, right: left op right and ...)(left, right)
+        names, values = [self.fresh("m")], [right]
+        inside = left
+        if not plain:
+            names, values = [self.fresh("m"), *names], [left, right]
+            inside = place(load(names[0]), left)
+        test = place(ast.Compare(inside, [op], [place(load(names[-1]), right)]), node)
+        tail = self._chain(node, place(load(names[-1]), right), True, others)
+        body = call("and_", [test, thunk(tail, tail)], node)
+        return place(ast.Call(ast.Lambda(parameters(names), body), values, []), node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+        stays = not isinstance(node.ctx, ast.Load) or is_constant(node.slice)
+        node.value = self.visit(node.value)
+        if stays:
+            node.slice = self.visit(node.slice)
+            return node
+        return call("getitem", [node.value, self.index(node.slice)], node)
+
+    def index(self, node: ast.expr) -> ast.expr:
+        """The value of what stands in brackets."""
+        sliced = any(isinstance(e, ast.Slice) for e in (node.elts if isinstance(node, ast.Tuple) else (node,)))
+        value = self.visit(node)
+        if sliced:
+            return place(ast.Subscript(runtime("s_", node), value, ast.Load()), node)
+        return value
+
+    def iterable(self, node: ast.expr) -> ast.expr:
+        """What a loop iterates over: ``range`` and the like, by name, go to the runtime."""
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ITERABLES):
+            return self.visit(node)
+        arguments = [self.iterable(a) if node.func.id != "range" else self.visit(a) for a in node.args]
+        keywords = [self.visit(k) for k in node.keywords]
+        made = call(node.func.id + "_", [self.visit(node.func), *arguments], node)
+        made.keywords = keywords
+        return made
+
+    def _visit_comprehension(self, node: ComprehensionNode) -> ast.expr:
+        first = node.generators[0]
+        first.iter = call("comprehension_iter", [self.iterable(first.iter), constant(first.iter.lineno)], first.iter)
+        lazy = isinstance(node, ast.GeneratorExp)
+        with self._inside(node, lazy or not _COMPREHENSIONS_ARE_INLINE):
+            for k, generator in enumerate(node.generators):
+                if k:
+                    line = constant(generator.iter.lineno)
+                    generator.iter = call("comprehension_iter", [self.iterable(generator.iter), line], generator.iter)
+                generator.target = self.visit(generator.target)
+                generator.ifs = [self.test(t, _COMPREHENSION) for t in generator.ifs]
+            if isinstance(node, ast.DictComp):
+                node.key, node.value = self.visit(node.key), self.visit(node.value)
+            else:
+                node.elt = self.visit(node.elt)
+        return node
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
+
+    def _inside(self, node: ComprehensionNode, own_frame: bool) -> _Inside:
+        return _Inside(self, self.scopes.of[node].locals, own_frame)
+
+    def test(self, node: ast.expr, reason: str) -> ast.expr:
+        """A test that Python itself makes: no traced value may get there."""
+        stays = is_static(node)
+        line = constant(node.lineno)
+        value = self.visit(node)
+        return value if stays else call("opaque_test", [value, constant(reason), line], node)
+
+
+class _Inside:
+    """While the inside of a comprehension is rewritten: its names hide those of functions further out."""
+
+    def __init__(self, owner: Expressions, names: frozenset[str], own_frame: bool) -> None:
+        self._owner, self._names, self._own_frame = owner, names, own_frame
+
+    def __enter__(self) -> None:
+        self._before = self._owner._foreign, self._owner._depth
+        self._owner._foreign -= self._names
+        self._owner._depth += self._own_frame
+
+    def __exit__(self, *_: object) -> None:
+        self._owner._foreign, self._owner._depth = self._before
+
+
+def write_hints(loop: ast.For | ast.While, own: frozenset[str], temporary: frozenset[str]) -> Iterator[ast.expr]:
+    """Expressions for the objects that a loop's body may write into in place, each of them once.
+
+    ``own`` are the names of the function. One in ``temporary`` is bound anew in every iteration: what it was taken from
+    stands for it (``row = A[i]``).
+    """
+    sources: dict[str, list[ast.expr]] = {}
+    written: list[ast.expr] = []
+    todo: list[ast.AST] = [loop]
+    while todo:
+        node = todo.pop()
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Lambda():
+                continue
+            case ast.Subscript(value=value, ctx=ast.Store()):
+                written.append(value)
+            case ast.AugAssign(target=target):
+                written.append(target)
+            case ast.Assign(targets=targets, value=value):
+                for target in targets:
+                    if isinstance(target, ast.Name):
+                        sources.setdefault(target.id, []).append(value)
+            case ast.For(target=ast.Name(id=name), iter=iterable):
+                sources.setdefault(name, []).append(iterable)
+            case ast.Call():
+                written.extend(_written_by(node))
+        todo.extend(ast.iter_child_nodes(node))
+    seen: set[str] = set()
+    todo_expressions = written[::-1]
+    while todo_expressions:
+        for path in _paths(todo_expressions.pop(), own):
+            text = ast.unparse(path)
+            if text in seen:
+                continue
+            seen.add(text)
+            root = path
+            while isinstance(root, ast.Attribute):
+                root = root.value
+            if isinstance(root, ast.Name) and root.id in temporary:
+                todo_expressions.extend(sources.get(root.id, ()))
+            else:
+                yield path
+
+
+_METHODS = frozenset({"fill", "sort", "partition", "put", "itemset", "resize"})
+_FUNCTIONS = frozenset({"at", "fill_diagonal", "copyto", "put", "place", "putmask", "put_along_axis"})
+
+
+def _written_by(node: ast.Call) -> Iterator[ast.expr]:
+    """What a call of a NumPy function or method writes into, going by its name."""
+    for keyword in node.keywords:
+        if keyword.arg == "out":
+            yield from keyword.value.elts if isinstance(keyword.value, ast.Tuple) else [keyword.value]
+    name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+    if name in _METHODS and isinstance(node.func, ast.Attribute):
+        yield node.func.value
+    if name in _FUNCTIONS and node.args:
+        yield node.args[0]
+
+
+def _paths(node: ast.expr, own: frozenset[str]) -> Iterator[ast.expr]:
+    """The names and attributes that an expression takes a piece of: for ``self.a.T[i]`` self.a.T, self.a and self."""
+    direct = True
+    while True:
+        match node:
+            case ast.Attribute(value=value):
+                chain = _attribute_chain(node)
+                if chain is not None:
+                    yield chain
+            case ast.Name(id=name):
+                if direct or name in own:  # not the np of np.zeros(n)
+                    yield load(name)
+                return
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name)), args=[first, *_]) if name not in own:
+                value = first
+            case ast.Call(func=ast.Attribute(value=value)) | ast.Call(args=[value, *_]):
+                pass
+            case ast.Subscript(value=value) | ast.Starred(value=value):
+                node = value
+                continue
+            case _:
+                return
+        node, direct = value, False
+
+
+def _attribute_chain(node: ast.expr) -> ast.expr | None:
+    """A fresh copy, for reading, of a name with attributes; None for anything else."""
+    if isinstance(node, ast.Name):
+        return load(node.id)
+    if not isinstance(node, ast.Attribute):
+        return None
+    base = _attribute_chain(node.value)
+    return None if base is None else ast.Attribute(base, node.attr, ast.Load())

@@ -1,0 +1,167 @@
+"""Making AST nodes that carry a place in the user's source, and knowing which tests can't be traced values."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from typing import TypeVar
+
+#: The global name under which rewritten code finds the runtime.
+RUNTIME = "__jitgrad__"
+#: What generated functions, parameters and temporaries start with. The user's names can't: see `syntax.rewrite`.
+PREFIX = "_jg_"
+#: What the names of generated functions start with.
+FUNCTION = PREFIX + "f_"
+
+N = TypeVar("N", bound=ast.AST)
+Span = tuple[int, int, int, int]
+
+_STATIC_CALLS = frozenset({"isinstance", "issubclass", "callable", "hasattr", "len"})
+
+
+def span(node: ast.AST) -> Span:
+    """Line, column, end line and end column of a node; of a statement with a body, those of its header."""
+    last: ast.AST = node
+    match node:
+        case ast.If(test=test) | ast.While(test=test):
+            last = test
+        case ast.For(iter=iterable):
+            last = iterable
+        case ast.With(items=items):
+            last = items[-1].context_expr
+    line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
+    if last is node and isinstance(node, ast.FunctionDef | ast.Try | ast.Match | ast.ClassDef):
+        return line, column, line, column
+    end_line, end_column = getattr(last, "end_lineno", None), getattr(last, "end_col_offset", None)
+    return line, column, end_line or line, column if end_column is None else end_column
+
+
+def place(node: N, like: ast.AST) -> N:
+    """``node`` with the place of ``like`` in every part that has none yet."""
+    line, column, end_line, end_column = span(like)
+    todo: list[ast.AST] = [node]
+    while todo:
+        part = todo.pop()
+        if "lineno" in part._attributes:
+            if hasattr(part, "lineno"):
+                continue  # comes from the source, with everything inside
+            part.lineno, part.col_offset = line, column  # type: ignore[attr-defined]
+            part.end_lineno, part.end_col_offset = end_line, end_column  # type: ignore[attr-defined]
+        todo.extend(ast.iter_child_nodes(part))
+    return node
+
+
+def load(name: str) -> ast.Name:
+    return ast.Name(name, ast.Load())
+
+
+def store(name: str) -> ast.Name:
+    return ast.Name(name, ast.Store())
+
+
+def runtime(name: str, like: ast.AST) -> ast.expr:
+    """``__jitgrad__.name``. Its place is one point: the line of a call is taken from the end of what is called."""
+    line, column, _, _ = span(like)
+    where = {"lineno": line, "col_offset": column, "end_lineno": line, "end_col_offset": column}
+    return ast.Attribute(ast.Name(RUNTIME, ast.Load(), **where), name, ast.Load(), **where)
+
+
+def call(name: str, arguments: Sequence[ast.expr], like: ast.AST) -> ast.Call:
+    """``__jitgrad__.name(*arguments)`` at the place of ``like``."""
+    return place(ast.Call(runtime(name, like), list(arguments), []), like)
+
+
+def constant(value: object) -> ast.Constant:
+    return ast.Constant(value)  # type: ignore[arg-type]
+
+
+def names_tuple(names: Sequence[str], context: ast.expr_context) -> ast.Tuple:
+    return ast.Tuple([ast.Name(n, type(context)()) for n in names], context)
+
+
+def no_parameters() -> ast.arguments:
+    return ast.arguments(posonlyargs=[], args=[], vararg=None, kwonlyargs=[], kw_defaults=[], kwarg=None, defaults=[])
+
+
+def parameters(names: Sequence[str], defaults: Sequence[ast.expr] = ()) -> ast.arguments:
+    """Positional parameters; the last ones have the defaults."""
+    made = no_parameters()
+    made.args = [ast.arg(n) for n in names]
+    made.defaults = list(defaults)
+    return made
+
+
+def thunk(body: ast.expr, like: ast.AST) -> ast.Lambda:
+    """``lambda: body``. The parameter tells it from the user's lambdas, so that it can be given a better name."""
+    made = no_parameters()
+    made.vararg = ast.arg(PREFIX + "thunk")
+    return place(ast.Lambda(made, body), like)
+
+
+D = TypeVar("D", bound=ast.FunctionDef | ast.ClassDef)
+
+
+def definition(node: D) -> D:
+    """The definition, with the empty lists that its Python version wants."""
+    if "type_params" in node._fields and not hasattr(node, "type_params"):
+        node.type_params = []  # type: ignore[attr-defined]
+    return node
+
+
+def is_static(test: ast.expr) -> bool:
+    """Is the truth of the expression surely known while a function is traced? On the safe side: False if unsure."""
+    match test:
+        case ast.Constant():
+            return True
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return is_static(operand)
+        case ast.BoolOp(values=values):
+            return all(map(is_static, values))
+        case ast.Call(func=ast.Name(id=name)):
+            return name in _STATIC_CALLS
+        case ast.Compare(left=left, ops=ops, comparators=comparators):
+            if all(isinstance(op, ast.Is | ast.IsNot) for op in ops):
+                return True
+            operands = [left, *comparators]
+            return any(map(_is_text, operands)) or all(map(_is_plain, operands))
+    return False
+
+
+def is_constant(node: ast.expr | None) -> bool:
+    """Constants, and what is made of nothing else."""
+    match node:
+        case None | ast.Constant():
+            return True
+        case ast.UnaryOp(operand=operand):
+            return is_constant(operand)
+        case ast.BinOp(left=left, right=right):
+            return is_constant(left) and is_constant(right)
+        case ast.Slice(lower=lower, upper=upper, step=step):
+            return is_constant(lower) and is_constant(upper) and is_constant(step)
+        case ast.Tuple(elts=elements):
+            return all(map(is_constant, elements))
+    return False
+
+
+def _is_text(node: ast.expr) -> bool:
+    """A string, or a tuple of strings: what is compared with it is a string, or anyhow no number."""
+    match node:
+        case ast.Constant(value=str()):
+            return True
+        case ast.Tuple(elts=elements) | ast.List(elts=elements) | ast.Set(elts=elements):
+            return bool(elements) and all(map(_is_text, elements))
+    return False
+
+
+def _is_plain(node: ast.expr) -> bool:
+    """A number that Python knows: a constant, a length, a number of dimensions."""
+    match node:
+        case ast.Constant() | ast.Attribute(attr="ndim") | ast.Call(func=ast.Name(id="len")):
+            return True
+        case ast.UnaryOp(operand=operand):
+            return _is_plain(operand)
+        case ast.BinOp(left=left, right=right):
+            return _is_plain(left) and _is_plain(right)
+        case ast.Tuple(elts=elements) | ast.List(elts=elements):
+            return all(map(_is_plain, elements))
+    return False

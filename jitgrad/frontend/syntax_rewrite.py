@@ -1,0 +1,443 @@
+"""Statements: loops, branches, assertions and writes into arrays become calls of the runtime.
+
+The body of a branch or loop becomes a function inside the user's. It writes the variables of the state where they
+live, by ``nonlocal``, so closures and handlers of exceptions see what they see in Python, and hands them over as
+parameters and results as well, so the runtime sees them. Variables that don't matter outside are local to it.
+"""
+
+from __future__ import annotations
+
+import ast
+
+from jitgrad.frontend.syntax_exprs import Expressions, write_hints
+from jitgrad.frontend.syntax_flow import Kind, Plan, lower
+from jitgrad.frontend.syntax_live import Analysis, Frame
+from jitgrad.frontend.syntax_names import FunctionNode, Scopes
+from jitgrad.frontend.syntax_nodes import (
+    FUNCTION,
+    PREFIX,
+    call,
+    constant,
+    definition,
+    is_static,
+    load,
+    names_tuple,
+    parameters,
+    place,
+    runtime,
+    store,
+    thunk,
+)
+
+_OPERATORS: dict[type[ast.operator], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.Pow: "**",
+    ast.MatMult: "@",
+    ast.BitAnd: "&",
+    ast.BitOr: "|",
+    ast.BitXor: "^",
+    ast.LShift: "<<",
+    ast.RShift: ">>",
+}
+_GUARD = "it is the guard of a 'case'"
+
+
+def rewrite_function(node: FunctionNode, scopes: Scopes, foreign: frozenset[str] = frozenset()) -> None:
+    """Rewrite a function in place, and the functions inside. ``foreign`` are names of the functions around it that may
+    hold the sentinel for unbound ones."""
+    if scopes.of[node].suspends is not None:
+        _guard_inside(node, scopes, foreign)
+        return
+    _Function(node, scopes, foreign).rewrite()
+
+
+def _guard_inside(node: ast.AST, scopes: Scopes, foreign: frozenset[str]) -> None:
+    """Check the names of the functions around a class, generator or coroutine, and leave it alone otherwise."""
+    if foreign & scopes.of[node].free:
+        _ForeignNames(scopes, foreign).inside(node)
+
+
+class _ForeignNames(ast.NodeTransformer):
+    def __init__(self, scopes: Scopes, foreign: frozenset[str]) -> None:
+        self._scopes = scopes
+        self._foreign = foreign
+
+    def inside(self, node: ast.AST) -> ast.AST:
+        before = self._foreign
+        self._foreign = before - self._scopes.of[node].locals
+        self.generic_visit(node)
+        self._foreign = before
+        return node
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = inside
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = inside
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id not in self._foreign or not isinstance(node.ctx, ast.Load):
+            return node
+        return call("bound_free", [place(load(node.id), node), constant(node.id)], node)
+
+
+class _Function:
+    def __init__(self, node: FunctionNode, scopes: Scopes, foreign: frozenset[str]) -> None:
+        self._node = node
+        self._scopes = scopes
+        self._scope = scopes.of[node]
+        self._foreign = foreign - self._scope.locals
+        self._plan = Plan()
+        self._temporaries = 0
+
+    def rewrite(self) -> None:
+        node, scope = self._node, self._scope
+        if isinstance(node, ast.Lambda):
+            body: list[ast.stmt] = [place(ast.Return(node.body), node.body)]
+        else:
+            body, self._plan = lower(node.body, scope, self._scopes.mentioned)
+        self._analysis = Analysis(body, scope, self._scopes, self._plan)
+        first = scope.parameters[0] if node.args.posonlyargs or node.args.args else None
+        own = scope.locals - scope.shared
+        self._expressions = Expressions(self._scopes, self._analysis.unbound, own, self._foreign, first, self._nested)
+        if isinstance(node, ast.Lambda):
+            node.body = self._expressions.visit(node.body)
+            return
+        documentation = [body.pop(0)] if ast.get_docstring(node, clean=False) is not None else []
+        node.body = [*documentation, *self._declarations(), *self._block(body)]
+
+    def _nested(self, node: FunctionNode) -> None:
+        inner = self._foreign | (self._analysis.initialise & self._scope.captured)
+        rewrite_function(node, self._scopes, frozenset(inner))
+
+    def _declarations(self) -> list[ast.stmt]:
+        """The ``global`` and ``nonlocal`` statements, and the variables that start as unbound."""
+        out: list[ast.stmt] = []
+        if self._scope.globals:
+            out.append(ast.Global(sorted(self._scope.globals)))
+        if self._scope.nonlocals:
+            out.append(ast.Nonlocal(sorted(self._scope.nonlocals)))
+        names = sorted(self._analysis.initialise)
+        if names:
+            out.append(ast.Assign([store(n) for n in names], runtime("UNBOUND", self._node)))
+        return [place(statement, self._node) for statement in out]
+
+    def _temporary(self) -> str:
+        self._temporaries += 1
+        return f"{PREFIX}t{self._temporaries}"
+
+    def _visit(self, node: ast.expr) -> ast.expr:
+        return self._expressions.visit(node)
+
+    # Blocks and statements
+
+    def _block(self, block: list[ast.stmt]) -> list[ast.stmt]:
+        out: list[ast.stmt] = []
+        for node in block:
+            out += self._statement(node)
+        return out
+
+    def _body(self, block: list[ast.stmt], like: ast.AST) -> list[ast.stmt]:
+        """A block that may not be empty."""
+        return self._block(block) or [place(ast.Pass(), like)]
+
+    def _statement(self, node: ast.stmt) -> list[ast.stmt]:
+        match node:
+            case ast.If():
+                return self._if(node)
+            case ast.For():
+                return self._for(node)
+            case ast.While():
+                return self._while(node)
+            case ast.Assign(targets=targets, value=value):
+                return self._assign_all(targets, self._visit(value), value, node) if targets else []
+            case ast.AnnAssign(target=target, value=value):
+                if value is None and isinstance(target, ast.Name):
+                    return []
+                if value is not None:
+                    return self._assign_all([target], self._visit(value), value, node)
+            case ast.AugAssign():
+                return self._augmented(node)
+            case ast.Delete(targets=targets):
+                return [s for target in targets for s in self._delete(target, node)]
+            case ast.Assert() if __debug__:
+                message = constant(None) if node.msg is None else self._visit(node.msg)
+                if not is_static(node.test) and (node.msg is None or not self._expressions.has_walrus(node.msg)):
+                    thrown = message if node.msg is None else thunk(message, message)
+                    test = self._visit(node.test)
+                    made = call("assert_", [test, thrown, constant(node.lineno)], node)
+                    return [place(ast.Expr(made), node)]
+                node.test, node.msg = self._visit(node.test), None if node.msg is None else message
+                return [node]
+            case ast.Global() | ast.Nonlocal():
+                return []
+            case ast.Try() | ast.TryStar() | ast.With() | ast.Match():
+                return self._container(node)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                self._definition(node)
+                return [node]
+        self._expressions.generic_visit(node)
+        return [node]
+
+    def _container(self, node: ast.Try | ast.TryStar | ast.With | ast.Match) -> list[ast.stmt]:
+        if isinstance(node, ast.With):
+            return [self._with(node)]
+        if isinstance(node, ast.Match):
+            node.subject = self._visit(node.subject)
+            for case in node.cases:
+                if case.guard is not None:
+                    case.guard = self._expressions.test(case.guard, _GUARD)
+                case.body = self._body(case.body, node)
+            return [node]
+        node.body = self._body(node.body, node)
+        node.orelse = self._block(node.orelse)
+        node.finalbody = self._body(node.finalbody, node) if node.finalbody else []
+        for handler in node.handlers:
+            if handler.type is not None:
+                handler.type = self._visit(handler.type)
+            handler.body = self._body(handler.body, handler)
+            name = handler.name
+            if name is not None and name in self._analysis.initialise:
+                # Python deletes the name behind the handler; here it goes back to the sentinel.
+                handler.name = self._temporary()
+                caught = ast.Assign([store(name)], load(handler.name))
+                cleared = ast.Assign([store(name)], runtime("UNBOUND", handler))
+                inside = ast.Try(body=handler.body, handlers=[], orelse=[], finalbody=[cleared])
+                handler.body = [place(caught, handler), place(inside, handler)]
+        return [node]
+
+    def _with(self, node: ast.With) -> ast.With:
+        for k, item in enumerate(node.items):
+            item.context_expr = self._visit(item.context_expr)
+            target = item.optional_vars
+            if target is None:
+                continue
+            if not _has_subscript(target):
+                item.optional_vars = self._visit(target)
+                continue
+            name = self._temporary()
+            item.optional_vars = place(store(name), target)
+            inside = node.body
+            if k + 1 < len(node.items):
+                inside = [place(ast.With(node.items[k + 1 :], inside), node)]
+            written = self._assign(target, place(load(name), target), node)
+            node.items, node.body = node.items[: k + 1], written + self._body(inside, node)
+            return node
+        node.body = self._body(node.body, node)
+        return node
+
+    def _definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
+        node.decorator_list = [self._visit(d) for d in node.decorator_list]
+        if isinstance(node, ast.ClassDef):
+            node.bases = [self._visit(b) for b in node.bases]
+            node.keywords = [self._visit(k) for k in node.keywords]
+            _guard_body(node, self._scopes, frozenset(self._foreign | self._analysis.initialise))
+            return
+        self._expressions.defaults(node.args)
+        self._nested(node)
+
+    # Assignment
+
+    def _assign_all(
+        self, targets: list[ast.expr], value: ast.expr, original: ast.expr, node: ast.stmt
+    ) -> list[ast.stmt]:
+        """Assign a value, already rewritten, to targets from left to right."""
+        if not any(map(_has_subscript, targets)):
+            visited = [self._visit(t) for t in targets]
+            return [place(ast.Assign(visited, value), node)]
+        if len(targets) == 1 and isinstance(targets[0], ast.Subscript):
+            # The value comes first in Python, but here that shows only if something else can fail or has effects.
+            target = targets[0]
+            quiet = self._expressions.quiet
+            if quiet(value) or (quiet(target.value) and quiet(target.slice)):
+                return self._assign(target, value, node)
+        name = self._temporary()
+        out: list[ast.stmt] = [place(ast.Assign([store(name)], value), node)]
+        for target in targets:
+            out += self._assign(target, place(load(name), original), node)
+        return out
+
+    def _assign(self, target: ast.expr, value: ast.expr, node: ast.stmt) -> list[ast.stmt]:
+        if isinstance(target, ast.Subscript):
+            arguments = [self._visit(target.value), self._expressions.index(target.slice), value]
+            return [place(ast.Expr(call("setitem", arguments, target)), node)]
+        if not _has_subscript(target):
+            return [place(ast.Assign([self._visit(target)], value), node)]
+        assert isinstance(target, ast.Tuple | ast.List), "the compiler has refused other targets"
+        names = [self._temporary() for _ in target.elts]
+        parts: list[ast.expr] = []
+        after: list[ast.stmt] = []
+        for part, name in zip(target.elts, names, strict=True):
+            if isinstance(part, ast.Starred):
+                parts.append(place(ast.Starred(store(name), ast.Store()), part))
+                part = part.value
+            else:
+                parts.append(place(store(name), part))
+            after += self._assign(part, place(load(name), part), node)
+        return [place(ast.Assign([place(ast.Tuple(parts, ast.Store()), target)], value), node), *after]
+
+    def _augmented(self, node: ast.AugAssign) -> list[ast.stmt]:
+        target = node.target
+        if isinstance(target, ast.Subscript):
+            arguments = [self._visit(target.value), self._expressions.index(target.slice)]
+            arguments += [constant(_OPERATORS[type(node.op)]), self._visit(node.value)]
+            return [place(ast.Expr(call("augitem", arguments, node)), node)]
+        out: list[ast.stmt] = []
+        if isinstance(target, ast.Name):
+            if target in self._analysis.unbound:
+                out.append(place(ast.Expr(self._expressions.checked(target)), node))
+        else:
+            target.value = self._visit(target.value)
+        node.value = self._visit(node.value)
+        return [*out, node]
+
+    def _delete(self, target: ast.expr, node: ast.stmt) -> list[ast.stmt]:
+        if isinstance(target, ast.Tuple | ast.List):
+            return [s for part in target.elts for s in self._delete(part, node)]
+        if not isinstance(target, ast.Name) or target.id not in self._analysis.initialise:
+            return [place(ast.Delete([self._visit(target)]), node)]
+        out: list[ast.stmt] = []
+        if target in self._analysis.unbound:
+            out.append(place(ast.Expr(self._expressions.checked(target)), node))
+        return [*out, place(ast.Assign([store(target.id)], runtime("UNBOUND", node)), node)]
+
+    # Branches and loops
+
+    def _generate(
+        self,
+        word: str,
+        node: ast.stmt,
+        frame: Frame,
+        body: list[ast.stmt],
+        result: ast.expr | None,
+        copies: tuple[str, ...] = (),
+        item: str | None = None,
+    ) -> ast.FunctionDef:
+        """A function for a part of a statement, named after it. It takes the item of the loop, if there is one, and the
+        state; then the ``copies``, by default values of the moment when it is made."""
+        names = [f"{PREFIX}s_{n}" for n in frame.state + copies]
+        first: list[ast.stmt] = []
+        written = [*frame.state, *frame.outer]
+        if written:
+            first.append(ast.Nonlocal(written))
+        for name, given in zip(frame.state + copies, names, strict=True):
+            first.append(ast.Assign([store(name)], load(given)))
+        last: list[ast.stmt] = [] if result is None else [ast.Return(result)]
+        made = ast.FunctionDef(
+            name=f"{FUNCTION}{word}_{node.lineno}",
+            args=parameters(([item] if item is not None else []) + names, [load(n) for n in copies]),
+            body=first + body + last or [ast.Pass()],
+            decorator_list=[],
+            returns=None,
+            type_comment=None,
+        )
+        return place(definition(made), node)
+
+    def _call_with_state(self, name: str, frame: Frame, arguments: list[ast.expr], node: ast.stmt) -> ast.stmt:
+        """``state = __jitgrad__.name(*arguments)``"""
+        made = call(name, arguments, node)
+        if not frame.state:
+            return place(ast.Expr(made), node)
+        return place(ast.Assign([names_tuple(frame.state, ast.Store())], made), node)
+
+    def _state(self, frame: Frame) -> list[ast.expr]:
+        """The state and its names, as arguments."""
+        return [names_tuple(frame.state, ast.Load()), constant(frame.state)]
+
+    def _if(self, node: ast.If) -> list[ast.stmt]:
+        kind = self._plan.kinds[node]
+        if kind is Kind.PYTHON:
+            node.test = self._visit(node.test)
+        elif kind is Kind.OPAQUE:
+            node.test = self._expressions.test(node.test, self._plan.reasons[node])
+        if kind is Kind.PYTHON or kind is Kind.OPAQUE:
+            node.body, node.orelse = self._body(node.body, node), self._block(node.orelse)
+            return [node]
+        frame = self._analysis.frames[node]
+        effects = bool(self._scope.shared) or self._expressions.has_walrus(node.test)
+        test = self._visit(node.test)
+        out: list[ast.stmt] = []
+        if any(frame.copies) and effects:
+            name = self._temporary()
+            out.append(place(ast.Assign([store(name)], test), test))
+            test = place(load(name), test)
+        branches: list[ast.expr] = []
+        for word, block, copies in zip(("if", "else"), (node.body, node.orelse), frame.copies, strict=True):
+            result = names_tuple(frame.state, ast.Load()) if kind is Kind.ROLL else None
+            made = self._generate(word, node, frame, self._block(block), result, copies)
+            out.append(made)
+            branches.append(load(made.name))
+        line = constant(node.lineno)
+        if kind is Kind.ROLL:
+            arguments = [test, *branches, *self._state(frame), line]
+            return [*out, self._call_with_state("if_", frame, arguments, node)]
+        return [*out, place(ast.Return(call("if_return", [test, *branches, line], node)), node)]
+
+    def _for(self, node: ast.For) -> list[ast.stmt]:
+        if self._plan.kinds[node] is Kind.OPAQUE:
+            return self._opaque_for(node)
+        frame = self._analysis.frames[node]
+        writes = self._writes(node, frame)
+        iterable = self._expressions.iterable(node.iter)
+        item = PREFIX + "item"
+        body = self._assign(node.target, place(load(item), node.target), node) + self._block(node.body)
+        made = self._generate("for", node, frame, body, names_tuple(frame.state, ast.Load()), item=item)
+        flag = constant(self._plan.flags.get(node))
+        arguments = [iterable, load(made.name), *self._state(frame), flag, writes, constant(node.lineno)]
+        return [made, self._call_with_state("for_", frame, arguments, node)]
+
+    def _opaque_for(self, node: ast.For) -> list[ast.stmt]:
+        reason = constant(self._plan.reasons[node])
+        arguments = [self._expressions.iterable(node.iter), reason, constant(node.lineno)]
+        node.iter = call("opaque_iter", arguments, node.iter)
+        first: list[ast.stmt] = []
+        if _has_subscript(node.target):
+            name = self._temporary()
+            first = self._assign(node.target, place(load(name), node.target), node)
+            node.target = place(store(name), node.target)
+        else:
+            node.target = self._visit(node.target)
+        node.body = first + self._body(node.body, node)
+        node.orelse = self._block(node.orelse)
+        return [node]
+
+    def _while(self, node: ast.While) -> list[ast.stmt]:
+        if self._plan.kinds[node] is Kind.OPAQUE:
+            node.test = self._expressions.test(node.test, self._plan.reasons[node])
+            node.body, node.orelse = self._body(node.body, node), self._block(node.orelse)
+            return [node]
+        frame = self._analysis.frames[node]
+        writes = self._writes(node, frame)
+        test = self._generate("test", node, frame, [], self._visit(node.test))
+        state = names_tuple(frame.state, ast.Load())
+        body = self._generate("while", node, frame, self._block(node.body), state)
+        flag = constant(self._plan.flags.get(node))
+        arguments = [load(test.name), load(body.name), *self._state(frame), flag, writes, constant(node.lineno)]
+        return [test, body, self._call_with_state("while_", frame, arguments, node)]
+
+    def _writes(self, node: ast.For | ast.While, frame: Frame) -> ast.expr:
+        """``lambda: __jitgrad__.hint(lambda: A, ...)`` for what the body may write into."""
+        temporary = self._analysis.assigned(node) - frozenset(frame.state)
+        hints = [place(h, node) for h in write_hints(node, self._scope.locals, temporary)]
+        value = call("hint", [thunk(h, node) for h in hints], node) if hints else ast.Tuple([], ast.Load())
+        return thunk(place(value, node), node)
+
+
+def _guard_body(node: ast.ClassDef, scopes: Scopes, foreign: frozenset[str]) -> None:
+    """Check the names of functions around a class in its body."""
+    if foreign & scopes.of[node].free:
+        guard = _ForeignNames(scopes, foreign - scopes.of[node].locals)
+        node.body = [guard.visit(statement) for statement in node.body]
+
+
+def _has_subscript(target: ast.expr) -> bool:
+    match target:
+        case ast.Subscript():
+            return True
+        case ast.Tuple(elts=elements) | ast.List(elts=elements):
+            return any(map(_has_subscript, elements))
+        case ast.Starred(value=value):
+            return _has_subscript(value)
+    return False

@@ -1,0 +1,215 @@
+"""Runtimes for rewritten functions that compute with plain Python values, and a comparison with the originals."""
+
+from __future__ import annotations
+
+import operator
+import traceback
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from jitgrad.frontend import syntax
+
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.iadd,
+    "-": operator.isub,
+    "*": operator.imul,
+    "/": operator.itruediv,
+    "//": operator.ifloordiv,
+    "%": operator.imod,
+    "**": operator.ipow,
+    "@": operator.imatmul,
+    "&": operator.iand,
+    "|": operator.ior,
+    "^": operator.ixor,
+    "<<": operator.ilshift,
+    ">>": operator.irshift,
+}
+
+
+class Unbound:
+    def __repr__(self) -> str:
+        return "UNBOUND"
+
+    def __bool__(self) -> bool:
+        raise AssertionError("the value of an unbound variable was used")
+
+
+class Index:
+    def __getitem__(self, index: Any) -> Any:
+        return index
+
+
+class PlainRuntime:
+    """Does what Python does."""
+
+    UNBOUND = Unbound()
+    s_ = Index()
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.reasons: list[tuple[str, int]] = []
+        self.hints: list[list[Any]] = []
+        self.states: list[tuple[str, tuple[str, ...]]] = []
+
+    def bound(self, value: Any, name: str) -> Any:
+        if value is self.UNBOUND:
+            raise UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value")
+        return value
+
+    def bound_free(self, value: Any, name: str) -> Any:
+        if value is self.UNBOUND:
+            raise NameError(
+                f"cannot access free variable '{name}' where it is not associated with a value in enclosing scope"
+            )
+        return value
+
+    def if_(self, test: Any, then: Callable, orelse: Callable, state: tuple, names: tuple[str, ...], line: int) -> tuple:
+        self.calls.append(f"if {line}")
+        self.states.append((f"if {line}", names))
+        return then(*state) if test else orelse(*state)
+
+    def if_return(self, test: Any, then: Callable, orelse: Callable, line: int) -> Any:
+        self.calls.append(f"return {line}")
+        return then() if test else orelse()
+
+    def for_(
+        self,
+        iterable: Iterable,
+        body: Callable,
+        state: tuple,
+        names: tuple[str, ...],
+        flag: str | None,
+        writes: Callable[[], tuple],
+        line: int,
+    ) -> tuple:
+        self.calls.append(f"for {line}")
+        self.states.append((f"for {line}", names))
+        self.hints.append(list(writes()))
+        for item in iterable:
+            state = body(item, *state)
+            if flag is not None and state[names.index(flag)]:
+                break
+        return state
+
+    def while_(
+        self,
+        test: Callable,
+        body: Callable,
+        state: tuple,
+        names: tuple[str, ...],
+        flag: str | None,
+        writes: Callable[[], tuple],
+        line: int,
+    ) -> tuple:
+        self.calls.append(f"while {line}")
+        self.states.append((f"while {line}", names))
+        self.hints.append(list(writes()))
+        while test(*state):
+            state = body(*state)
+            if flag is not None and state[names.index(flag)]:
+                break
+        return state
+
+    def range_(self, function: Callable, *arguments: Any, **keywords: Any) -> Any:
+        return function(*arguments, **keywords)
+
+    enumerate_ = zip_ = reversed_ = range_
+
+    def and_(self, value: Any, thunk: Callable) -> Any:
+        return value and thunk()
+
+    def or_(self, value: Any, thunk: Callable) -> Any:
+        return value or thunk()
+
+    def not_(self, value: Any) -> bool:
+        return not value
+
+    def ifexp(self, test: Any, then: Callable, orelse: Callable, line: int) -> Any:
+        return then() if test else orelse()
+
+    def assert_(self, test: Any, message: Callable | None, line: int) -> None:
+        if not test:
+            raise AssertionError if message is None else AssertionError(message())
+
+    def getitem(self, value: Any, index: Any) -> Any:
+        return value[index]
+
+    def setitem(self, target: Any, index: Any, value: Any) -> None:
+        target[index] = value
+
+    def augitem(self, target: Any, index: Any, op: str, value: Any) -> None:
+        target[index] = OPERATORS[op](target[index], value)
+
+    def comprehension_iter(self, iterable: Any, line: int) -> Any:
+        return iterable
+
+    def opaque_iter(self, iterable: Any, reason: str, line: int) -> Any:
+        self.reasons.append((reason, line))
+        return iterable
+
+    def opaque_test(self, test: Any, reason: str, line: int) -> Any:
+        self.reasons.append((reason, line))
+        return test
+
+    def hint(self, *thunks: Callable) -> tuple:
+        found = []
+        for thunk in thunks:
+            try:
+                value = thunk()
+            except (NameError, AttributeError):
+                continue
+            if value is not self.UNBOUND:
+                found.append(value)
+        return tuple(found)
+
+
+class TracingRuntime(PlainRuntime):
+    """Runs what is not taken too, as a tracer does: both branches of every ``if``, from the state on entry, and the
+    body of every loop once before the loop. Only what passes through the state may survive. For programs without
+    exceptions and without effects beside their variables."""
+
+    def if_(self, test: Any, then: Callable, orelse: Callable, state: tuple, names: tuple[str, ...], line: int) -> tuple:
+        results = then(*state), orelse(*state)
+        return results[0] if test else results[1]
+
+    def if_return(self, test: Any, then: Callable, orelse: Callable, line: int) -> Any:
+        results = then(), orelse()
+        return results[0] if test else results[1]
+
+    def for_(self, iterable, body, state, names, flag, writes, line) -> tuple:  # type: ignore[override]
+        items = list(iterable)
+        body(items[0] if items else 7, *state)
+        return super().for_(items, body, state, names, flag, writes, line)
+
+    def while_(self, test, body, state, names, flag, writes, line) -> tuple:  # type: ignore[override]
+        test(*state)
+        body(*state)
+        state = super().while_(test, body, state, names, flag, writes, line)
+        test(*state)
+        return state
+
+
+def rewritten(fun: types.FunctionType, runtime: Any = None) -> types.FunctionType:
+    """The function in its rewritten form, with a runtime of its own; it has to be rewritable."""
+    code = syntax.rewrite(fun)
+    assert code is not None, syntax.why_not(fun.__code__) or "there was nothing to rewrite"
+    variables = {**fun.__globals__, "__jitgrad__": runtime or PlainRuntime()}
+    made = types.FunctionType(code, variables, fun.__name__, fun.__defaults__, fun.__closure__)
+    made.__kwdefaults__ = fun.__kwdefaults__
+    return made
+
+
+def outcome(fun: Callable, arguments: tuple) -> tuple:
+    """What a call gives: its result, or the exception with its message and the line that raised it; and what it printed
+    into the list ``log``, if the last argument is one."""
+    try:
+        result: Any = ("result", fun(*arguments))
+    except Exception as error:  # noqa: BLE001  (any exception is an outcome here)
+        frames = [f for f in _frames(error) if f.filename == fun.__code__.co_filename]
+        result = ("raised", type(error), str(error), frames[-1].lineno if frames else None)
+    return (*result, repr(arguments))
+
+
+def _frames(error: Exception) -> Iterator[traceback.FrameSummary]:
+    yield from traceback.extract_tb(error.__traceback__)
