@@ -159,9 +159,9 @@ class _Merger:
         """Whether ``b`` may run in the iterations of ``a``, after its body.
 
         That changes the order of two accesses where the one in ``b`` belongs to an earlier iteration than the one in
-        ``a``. So of two accesses to one element, one of them a write, the one in ``b`` must be as late or later. Where
-        both only accumulate (``+=``) the order does not matter, but then the iterations must not be innermost: an
-        element that several stores of one iteration update keeps the loop from being vectorised.
+        ``a``. So of two accesses to one element, one of them a write, the one in ``b`` must be as late or later; where
+        both only accumulate (``+=``) the order does not matter. Innermost loops are fused only if both accesses are in
+        the same iteration: an element that two iterations touch keeps a loop from being vectorised.
         """
         if a.lo != b.lo or a.hi != b.hi or a.step != b.step or a.var is not b.var:
             return False
@@ -199,9 +199,8 @@ class _Merger:
         found = distance(x[1], y[1], loop.var, lambda v: varies(v, inner, changed))
         if found is None:
             return True
-        lo, hi = found
-        ends = lo if loop.step > 0 else None if hi is None else -hi
-        return ends is not None and ends >= 0
+        lo, hi = found if loop.step > 0 else (None if x is None else -x for x in reversed(found))
+        return lo is not None and lo >= 0 and (nested or hi == 0)
 
 
 #: Modes of stores whose order does not matter.
