@@ -18,6 +18,9 @@ from jitgrad.loopir.walk import expressions, lists_of, subexpressions
 Interval = tuple[int | None, int | None]
 EVERYTHING: Interval = (None, None)
 
+#: Modes of stores whose order does not matter.
+COMMUTE = ("+=", "*=", "max=", "min=", "or=", "and=")
+
 #: More accesses than this in one statement are not compared pair by pair.
 MANY = 400
 

@@ -53,7 +53,7 @@ from jitgrad.loopir.nodes import (
     rewrite,
     substitute_index,
 )
-from jitgrad.loopir.reductions import accumulate, recognise
+from jitgrad.loopir.reductions import accumulate, forwards, recognise
 from jitgrad.loopir.registers import promote
 from jitgrad.loopir.walk import (
     expressions,
@@ -114,7 +114,7 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     program = contract(program)
     program = collapse(program)
     program = accumulate(program)
-    return recognise(promote(program))
+    return forwards(recognise(promote(program)))
 
 
 class Definition(NamedTuple):

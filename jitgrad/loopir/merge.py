@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from jitgrad.ir.index import Dim, Sym
 from jitgrad.loopir.buffers import whole_store
-from jitgrad.loopir.deps import MANY, distance, root_index, varies
+from jitgrad.loopir.deps import COMMUTE, MANY, distance, root_index, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     Alloc,
@@ -192,7 +192,7 @@ class _Merger:
         self, x: Any, y: Any, loop: Loop, inner: frozenset[Sym], changed: frozenset[object], nested: bool
     ) -> bool:
         """Whether an access ``y`` in a later loop is never of an earlier iteration than ``x``, for one element."""
-        if nested and x[2] == y[2] and x[2] in _COMMUTE:
+        if nested and x[2] == y[2] and x[2] in COMMUTE:
             return True
         if x[1] is None or y[1] is None:
             return False
@@ -201,10 +201,6 @@ class _Merger:
             return True
         lo, hi = found if loop.step > 0 else (None if x is None else -x for x in reversed(found))
         return lo is not None and lo >= 0 and (nested or hi == 0)
-
-
-#: Modes of stores whose order does not matter.
-_COMMUTE = ("+=", "*=", "max=", "min=", "or=", "and=")
 
 
 def _own_facts(s: Stmt) -> Facts:

@@ -1,8 +1,8 @@
 """Sums that loops compute: an element that all iterations update stays in a register, and what is only summed up may be
 summed in any order, so that the loop is vectorised.
 
-``accumulate`` takes an element out of a loop where no other access in the loop can be of that element; ``recognise``
-turns ``s = s + e`` into ``s += e`` where the loop uses ``s`` for nothing else. (A compensated sum uses its partial sums,
+``accumulate`` takes an element out of a loop where no other access in the loop can be of that element, or where all
+only add to it; ``forwards`` lets loops count up where the order is free; ``recognise`` turns ``s = s + e`` into ``s += e`` where the loop uses ``s`` for nothing else. (A compensated sum uses its partial sums,
 so it is left as it is.)
 """
 
@@ -12,14 +12,19 @@ import dataclasses
 from collections.abc import Sequence
 
 from jitgrad.ir.index import Dim, Sym, add, interval, mul
-from jitgrad.loopir.deps import MANY, Access, accesses, never_at_any_time, root_index, varies
+from jitgrad.loopir.build import IDENTITIES
+from jitgrad.loopir.deps import COMMUTE, MANY, Access, accesses, distance, never_at_any_time, root_index, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
+    Alloc,
     Assign,
     Block,
     Buffer,
+    Const,
     Expr,
+    Fail,
     Let,
+    LibCall,
     Load,
     Local,
     Loop,
@@ -72,8 +77,13 @@ def _loop(s: Loop) -> list[Stmt]:
         if not _invariant(index, inner, changed) or not _updates(s, root, index):
             continue
         others = [a for a in found if a.root is root and a.index != index]
+        start: Expr = Load(root, index)
+        mode = "="
         if any(a.index is None or not never_at_any_time(index, a.index, inner, changed) for a in others):
-            continue
+            # Others may be of the same element. Where all only add to what is there, the sum can be added at the end.
+            if first.mode not in COMMUTE or any(a.mode != first.mode for a in found if a.root is root):
+                continue
+            start, mode = Const(IDENTITIES[first.mode](root.dtype), root.dtype), first.mode
         guarded = not _in_bounds(root, index)
         if guarded and (len(first.path) != 2 or not _runs(s)):
             continue
@@ -81,8 +91,8 @@ def _loop(s: Loop) -> list[Stmt]:
         new = _with_local(s, root, index, local)
         assert isinstance(new, Loop)
         s = new
-        before.append(Let(local, Load(root, index)))
-        after.append(Store(root, index, local))
+        before.append(Let(local, start))
+        after.append(Store(root, index, local, mode))
     return [*before, s, *after]
 
 
@@ -134,6 +144,53 @@ def _with_local(s: Stmt, root: Buffer, index: tuple[Dim, ...], local: Local) -> 
 
 #: What an operation on an old value and a new one is as an update.
 _UPDATES = {"add": "+=", "multiply": "*=", "maximum": "max=", "minimum": "min="}
+
+
+def forwards(program: Program) -> Program:
+    """Let innermost loops that count down count up, where the order of the iterations does not matter: such loops are
+    vectorised better."""
+    return with_body(program, (_forwards(s) for s in program.body))
+
+
+def _forwards(s: Stmt) -> Stmt:
+    def inside(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        new = tuple(map(_forwards, body))
+        return body if all(a is b for a, b in zip(new, body, strict=True)) else new
+
+    s = with_lists(s, inside)
+    if isinstance(s, Loop) and s.step == -1 and _any_order(s):
+        return dataclasses.replace(s, lo=add(s.hi, 1), hi=add(s.lo, 1), step=1)
+    return s
+
+
+def _any_order(s: Loop) -> bool:
+    """Whether an innermost loop's iterations may run in any order."""
+    private: set[Local] = set()
+    for x in statements(s.body):
+        if isinstance(x, (Loop, While, LibCall, Fail, Alloc)):
+            return False
+        if isinstance(x, Let):
+            private.add(x.local)
+    uses = _reads(s)
+    for x in statements(s.body):
+        if isinstance(x, Assign) and x.local not in private and (x.mode == "=" or uses[x.local] > 1):
+            return False
+    found = list(accesses(s.body))
+    written_here = {a.root for a in found if a.mode is not None}
+    found = [a for a in found if a.root in written_here]
+    if len(found) > MANY:
+        return False
+    changed = written((s,))
+    for a in found:
+        for b in found:
+            if a.root is not b.root or (a.mode is None and b.mode is None) or (a.mode == b.mode and a.mode in COMMUTE):
+                continue
+            if a.index is None or b.index is None:
+                return False
+            apart = distance(a.index, b.index, s.var, lambda v: varies(v, {s.var}, changed))
+            if apart not in (None, (0, 0)):
+                return False
+    return True
 
 
 def recognise(program: Program) -> Program:
