@@ -21,6 +21,9 @@ EVERYTHING: Interval = (None, None)
 #: Modes of stores whose order does not matter.
 COMMUTE = ("+=", "*=", "max=", "min=", "or=", "and=")
 
+#: How often a loop runs of which nothing is known.
+USUAL_TRIPS = 64.0
+
 #: More accesses than this in one statement are not compared pair by pair.
 MANY = 400
 
@@ -221,3 +224,12 @@ def varies(v: Sym, inner: Set[Sym], changed: Set[object]) -> bool:
         return True
     parts = subexpressions((v.payload,))
     return any((p.buffer.root if isinstance(p, Load) else p) in changed for p in parts if isinstance(p, (Load, Local)))
+
+
+def trips(s: Loop) -> float:
+    """About how often a loop runs."""
+    lo, hi = interval(add(s.hi, mul(s.lo, -1)) if s.step > 0 else add(s.lo, mul(s.hi, -1)))
+    if hi is None:
+        return USUAL_TRIPS
+    usual = hi if lo == hi else hi / 2
+    return float(max(-(-usual // abs(s.step)), 0))

@@ -8,9 +8,10 @@ The steps, each a function:
    what another iteration of the earlier one writes.
 3. ``forward`` and ``contract`` (in ``jitgrad.loopir.forward``): values stored and loaded again in the same iteration
    stay in registers, stores that nobody reads go, and temporaries that live within one iteration lose that axis.
-4. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
-5. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
-6. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
+4. ``layout`` (in ``jitgrad.loopir.layout``): arrays that loops walk down columns are stored by columns.
+5. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
+6. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
+7. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
 
 Each works on the program's statements, then in the same way on those of every loop and branch. Every refusal has a reason, which is put into ``notes``.
 """
@@ -24,12 +25,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from jitgrad.ir.index import Dim, Sym, add, as_sym, interval, mul
+from jitgrad.ir.index import Dim, Sym, as_sym, interval
 from jitgrad.loopir.buffers import whole_store
 from jitgrad.loopir.build import reshaped_index
 from jitgrad.loopir.collapse import collapse
-from jitgrad.loopir.deps import MANY, Access, accesses, may_come_later, root_index
+from jitgrad.loopir.deps import MANY, USUAL_TRIPS, Access, accesses, may_come_later, root_index, trips
 from jitgrad.loopir.forward import contract, forward
+from jitgrad.loopir.layout import layout
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.merge import merge
 from jitgrad.loopir.nodes import (
@@ -100,8 +102,6 @@ _CHEAP = PREDICATES | {
 }
 #: A store and a load of one element cost about as much as this many operations.
 MEMORY_COST = 4
-#: How often a loop runs of which nothing is known.
-USUAL_TRIPS = 64.0
 
 
 def fuse(program: Program, notes: list[str] | None = None) -> Program:
@@ -112,6 +112,7 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     program = merge(program, notes)  # updates of one buffer may now share a nest
     program = forward(program)
     program = contract(program)
+    program = layout(program, notes)
     program = collapse(program)
     program = accumulate(program)
     return forwards(recognise(promote(program)))
@@ -195,15 +196,6 @@ def _trips(stmt: Stmt, number: int) -> Iterator[tuple[Load, Path, float, float]]
                 yield from visit(x, (*here, (k, x)), inner)
 
     yield from visit(stmt, ((number, stmt),), ())
-
-
-def trips(s: Loop) -> float:
-    """About how often a loop runs."""
-    lo, hi = interval(add(s.hi, mul(s.lo, -1)) if s.step > 0 else add(s.lo, mul(s.hi, -1)))
-    if hi is None:
-        return USUAL_TRIPS
-    usual = hi if lo == hi else hi / 2
-    return float(max(-(-usual // abs(s.step)), 0))
 
 
 def inline(program: Program, notes: list[str]) -> Program:

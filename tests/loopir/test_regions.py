@@ -111,3 +111,11 @@ def test_a_loop_over_an_argument_that_is_given_away_copies_nothing():
     x = np.ones(6)
     (found,) = Executable(program)(x, x.copy())
     assert found is x
+
+
+def test_arrays_that_are_walked_down_columns_are_stored_by_columns():
+    notes: list[str] = []
+    program = fuse(lower(parse(GRAPHS["columns of matrices"])), notes)
+    assert any("laid out with axis 0 last" in n for n in notes)  # the result
+    assert any("copy of w into w_t" in n for n in notes)
+    assert {t.shape for t in program.temporaries} == {(30, 40)}
