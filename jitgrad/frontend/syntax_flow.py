@@ -93,6 +93,7 @@ class _Lowering:
         self.plan = Plan()
         self._outside = scope.globals | scope.nonlocals
         self._nonlocals = scope.nonlocals
+        self._shared = scope.shared
         self._taken = taken
         self._escapes: dict[ast.AST, tuple[Jumps, Jumps]] = {}
         self._tested: set[str] = set()
@@ -161,9 +162,16 @@ class _Lowering:
         own = self._of_blocks(node.body)[1] | self.escapes(node)[1]
         if own:
             return f"it has {sorted(own)[0]!r} inside 'try'"
-        if isinstance(node, ast.While) and node.orelse and _has_walrus(node.test):
-            return "its test assigns a name and it has an 'else'"
+        if isinstance(node, ast.While) and self._has_effects(node.test):
+            jumps = sorted(self._of_blocks(node.orelse)[0] & _LOOP_JUMPS)
+            if jumps:
+                return f"its test assigns a name and it has {jumps[0]!r} in its 'else'"
         return None
+
+    def _has_effects(self, test: ast.expr) -> bool:
+        """May a test change variables of the function?"""
+        kinds = (ast.NamedExpr, ast.Call) if self._shared else ast.NamedExpr
+        return any(isinstance(n, kinds) for n in ast.walk(test))
 
     def never_falls(self, block: list[ast.stmt]) -> bool:
         """Does no path reach the end of the block? An answer on the safe side: False where it isn't clear."""
@@ -293,10 +301,11 @@ class _Lowering:
             if "return" in jumps and context.returns is not None and context.loop and not context.loop.rolled:
                 rest = [self._test(context.returns.flag, [place(ast.Break(), node)], rest, node)]
             return [node], self._guard(node, jumps, context, rest)
-        if isinstance(node, ast.While) and _has_walrus(node.test):
-            leave = ast.If(ast.UnaryOp(ast.Not(), node.test), [ast.Break()], [])
+        if isinstance(node, ast.While) and self._has_effects(node.test):
+            # The runtime takes tests to change nothing. So: while True: if not test: [else] break
+            leave = ast.If(ast.UnaryOp(ast.Not(), node.test), [*node.orelse, ast.Break()], [])
             node.body.insert(0, place(leave, node.test))
-            node.test = place(ast.Constant(True), node.test)
+            node.test, node.orelse = place(ast.Constant(True), node.test), []
         own = self._of_blocks(node.body)[0]
         emitted: list[ast.stmt] = []
         returned, owner = context.returns, False
@@ -318,7 +327,8 @@ class _Lowering:
         if flag is not None:
             self.plan.flags[node] = flag
         orelse, node.orelse = node.orelse, []
-        if orelse and flag is not None:
+        if orelse and "break" in own:  # a return alone is tested below
+            assert flag is not None
             orelse = [self._test(flag, [place(ast.Pass(), node)], orelse, node)]
         rest = orelse + rest
         if "return" in own and returned is not None:
@@ -417,10 +427,6 @@ class _Lowering:
         self._taken.add(name)
         self.plan.generated.add(name)
         return name
-
-
-def _has_walrus(node: ast.expr) -> bool:
-    return any(isinstance(n, ast.NamedExpr) for n in ast.walk(node))
 
 
 def _is_true(test: ast.expr) -> bool:

@@ -735,6 +735,9 @@ class Derived(Base):
     def __init__(self):
         self.total = 0
 
+    def __repr__(self):
+        return f"Derived({self.total})"
+
     def value(self, n):
         for i in range(n):
             if i > 1:
