@@ -37,7 +37,6 @@ What stays Python's, whole: functions without source, generators and coroutines,
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -50,7 +49,17 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from jitgrad.frontend.syntax_names import FunctionNode, Scopes
-from jitgrad.frontend.syntax_nodes import FUNCTION, PREFIX, RUNTIME, constant, definition, load, parameters, place, store
+from jitgrad.frontend.syntax_nodes import (
+    FUNCTION,
+    PREFIX,
+    RUNTIME,
+    constant,
+    definition,
+    load,
+    parameters,
+    place,
+    store,
+)
 from jitgrad.frontend.syntax_rewrite import rewrite_function
 
 _FUTURES = 0
@@ -64,8 +73,8 @@ _SUSPENDS = {
 }
 #: What makes it worth while to run rewritten code; the checks of unbound variables alone don't.
 _CALLS = frozenset(
-    """if_ if_return for_ while_ range_ enumerate_ zip_ reversed_ and_ or_ not_ ifexp assert_ getitem setitem augitem
-    comprehension_iter opaque_iter opaque_test""".split()
+    {"if_", "if_return", "for_", "while_", "range_", "enumerate_", "zip_", "reversed_", "and_", "or_", "not_", "ifexp"}
+    | {"assert_", "getitem", "setitem", "augitem", "comprehension_iter", "opaque_iter", "opaque_test"}
 )
 
 

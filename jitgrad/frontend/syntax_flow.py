@@ -16,8 +16,8 @@ import dataclasses
 import enum
 from dataclasses import dataclass, field
 
-from jitgrad.frontend.syntax_nodes import is_static, load, place, runtime, store
 from jitgrad.frontend.syntax_names import Scope, assigned_names
+from jitgrad.frontend.syntax_nodes import is_static, load, place, runtime, store
 
 Branching = ast.If | ast.For | ast.While
 Jumps = frozenset[str]
@@ -258,8 +258,12 @@ class _Lowering:
         """A statement that stays Python's, or one without jumps: lower what is inside."""
         inner = context.inner()
         if context.tail and self._needs_flag(node):
-            parts = node.cases if isinstance(node, ast.Match) else [node]
-            blocks = [p.body for p in parts] + ([node.orelse] if isinstance(node, ast.If) else [])
+            blocks: list[list[ast.stmt]] = []
+            match node:
+                case ast.If() | ast.With():
+                    blocks = [node.body, node.orelse] if isinstance(node, ast.If) else [node.body]
+                case ast.Match():
+                    blocks = [case.body for case in node.cases]
             if rest and not all(self.never_falls(b) for b in blocks if any(map(self._needs_flag, b))):
                 return self._region(node, context, rest)
             inner = context
@@ -282,9 +286,7 @@ class _Lowering:
                 return [node], rest
         return [node], self._guard(node, jumps, context, rest)
 
-    def _region(
-        self, node: ast.stmt, context: _Context, rest: list[ast.stmt]
-    ) -> tuple[list[ast.stmt], list[ast.stmt]]:
+    def _region(self, node: ast.stmt, context: _Context, rest: list[ast.stmt]) -> tuple[list[ast.stmt], list[ast.stmt]]:
         """A statement that may return or not: its returns set a flag that is tested behind it."""
         returned, emitted = self._new_return(node)
         emitted += self.block([node], dataclasses.replace(context, tail=False, returns=returned))

@@ -275,7 +275,8 @@ class Analysis:
                 return self._find_loop(node)
             case ast.Try() | ast.TryStar():
                 facts = Facts()
-                for part in (self._of_block(node.body), *map(self._of_handler, node.handlers), self._of_block(node.orelse)):
+                handlers = map(self._of_handler, node.handlers)
+                for part in (self._of_block(node.body), *handlers, self._of_block(node.orelse)):
                     facts = facts.then(part.perhaps())
                 facts = facts.then(self._of_block(node.finalbody))
                 return facts

@@ -101,9 +101,7 @@ class _Function:
         self._analysis = Analysis(body, scope, self._scopes, self._plan)
         first = scope.parameters[0] if node.args.posonlyargs or node.args.args else None
         own = scope.locals - scope.shared
-        self._expressions = Expressions(
-            self._scopes, self._analysis.unbound, own, self._foreign, first, self._nested
-        )
+        self._expressions = Expressions(self._scopes, self._analysis.unbound, own, self._foreign, first, self._nested)
         if isinstance(node, ast.Lambda):
             node.body = self._expressions.visit(node.body)
             return
@@ -221,7 +219,7 @@ class _Function:
                 continue
             name = self._temporary()
             item.optional_vars = place(store(name), target)
-            inside = node.body
+            inside: list[ast.stmt] = node.body
             if k + 1 < len(node.items):
                 inside = [place(ast.With(node.items[k + 1 :], inside), node)]
             written = self._assign(target, place(load(name), target), node)
@@ -234,7 +232,8 @@ class _Function:
         node.decorator_list = [self._visit(d) for d in node.decorator_list]
         if isinstance(node, ast.ClassDef):
             node.bases = [self._visit(b) for b in node.bases]
-            node.keywords = [self._visit(k) for k in node.keywords]
+            for keyword in node.keywords:
+                keyword.value = self._visit(keyword.value)
             _guard_body(node, self._scopes, frozenset(self._foreign | self._analysis.sentinel))
             return
         self._expressions.defaults(node.args)

@@ -4,6 +4,7 @@ Many are odd on purpose: the rewritten function has to do what the original does
 """
 
 # ruff: noqa
+# fmt: off
 
 from __future__ import annotations
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import copy
 import types
-from typing import Any
 
 import pytest
 import syntax_programs
-from plain_runtime import PlainRuntime, outcome, rewritten
+from plain_runtime import outcome, rewritten
 
 from jitgrad.frontend import syntax
-
-
-def _unwrapped(fun: Any) -> types.FunctionType:
-    return fun
 
 
 @pytest.mark.parametrize("fun, arguments", syntax_programs.PROGRAMS, ids=lambda v: getattr(v, "__name__", ""))
