@@ -257,7 +257,7 @@ class Scopes(ast.NodeVisitor):
 def called_only(scope: Scope, scopes: Scopes) -> tuple[dict[str, frozenset[str]], set[Scope]]:
     """Local functions that are only ever called by name, with what they read of the own names, directly or through each
     other; and their scopes. They can't outlive the scope, so what they read is read where they are called."""
-    if not isinstance(scope.node, ast.FunctionDef):
+    if not isinstance(scope.node, ast.FunctionDef) or not scope.closures:
         return {}, set()
     made: dict[str, list[Scope]] = {}
     other: set[str] = set(scope.parameters) | scope.shared

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 
-from jitgrad.frontend.syntax_exprs import Expressions, write_hints
+from jitgrad.frontend.syntax_exprs import Expressions, Writes
 from jitgrad.frontend.syntax_flow import Kind, Plan, lower
 from jitgrad.frontend.syntax_live import Analysis, Frame
 from jitgrad.frontend.syntax_names import FunctionNode, Scopes
@@ -98,6 +98,7 @@ class _Function:
             body: list[ast.stmt] = [place(ast.Return(node.body), node.body)]
         else:
             body, self._plan = lower(node.body, scope, self._scopes.mentioned)
+        self._written = Writes(body, scope.locals)
         self._analysis = Analysis(body, scope, self._scopes, self._plan)
         first = scope.parameters[0] if node.args.posonlyargs or node.args.args else None
         own = scope.locals - scope.shared
@@ -425,7 +426,7 @@ class _Function:
     def _writes(self, node: ast.For | ast.While, frame: Frame) -> ast.expr:
         """``lambda: __jitgrad__.hint(lambda: A, ...)`` for what the body may write into."""
         temporary = self._analysis.assigned(node) - frozenset(frame.state)
-        hints = [place(h, node) for h in write_hints(node, self._scope.locals, temporary)]
+        hints = [place(h, node) for h in self._written.hints(node, temporary)]
         value = call("hint", [thunk(h, node) for h in hints], node) if hints else ast.Tuple([], ast.Load())
         return thunk(place(value, node), node)
 
