@@ -110,7 +110,12 @@ class Expressions(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.expr:
         implicit = isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args and not node.keywords
         self.generic_visit(node)
-        if implicit and self._first is not None and (not self._depth or _COMPREHENSIONS_ARE_INLINE):
+        if (
+            implicit
+            and self.scopes.implicit_super
+            and self._first is not None
+            and (not self._depth or _COMPREHENSIONS_ARE_INLINE)
+        ):
             node.args = [place(load("__class__"), node), place(load(self._first), node)]
         return node
 

@@ -154,11 +154,9 @@ class _Lowering:
 
     def _obstacle(self, node: Branching) -> str | None:
         """Why the body can't be a function of its own."""
-        if self._outside:
-            names = sorted(assigned_names(node) & self._outside)
-            if names:
-                which = "nonlocal" if names[0] in self._nonlocals else "global"
-                return f"it assigns {names[0]!r}, which is {which}"
+        reason = self._writes_outside([node])
+        if reason is not None:
+            return reason
         own = self._of_blocks(node.body)[1] | self.escapes(node)[1]
         if own:
             return f"it has {sorted(own)[0]!r} inside 'try'"
@@ -167,6 +165,15 @@ class _Lowering:
             if jumps:
                 return f"its test assigns a name and it has {jumps[0]!r} in its 'else'"
         return None
+
+    def _writes_outside(self, block: list[ast.stmt], what: str = "it") -> str | None:
+        """The name that a block assigns by ``global`` or ``nonlocal``, in words; None if it assigns none."""
+        if not self._outside:
+            return None
+        names = sorted(name for node in block for name in assigned_names(node) & self._outside)
+        if not names:
+            return None
+        return f"{what} assigns {names[0]!r}, which is {'nonlocal' if names[0] in self._nonlocals else 'global'}"
 
     def _has_effects(self, test: ast.expr) -> bool:
         """May a test change variables of the function?"""
@@ -232,11 +239,14 @@ class _Lowering:
     ) -> tuple[list[ast.stmt], list[ast.stmt]]:
         """An ``if`` with jumps inside that is to become a call."""
         if context.stay(jumps):
+            reason = self._writes_outside(rest, "what follows")
             if not context.tail:
-                self.plan.kinds[node] = Kind.OPAQUE
                 where = "'try'" if context.loop is None else "a loop that Python runs"
-                self.plan.reasons[node] = f"it has {sorted(jumps)[0]!r} inside {where}"
-                return self._nest(node, jumps, context, rest)
+                reason = f"it has {sorted(jumps)[0]!r} inside {where}"
+            if reason is not None:
+                self.plan.kinds[node] = Kind.OPAQUE
+                self.plan.reasons[node] = reason
+                return self._nest(node, jumps, context.inner(), rest)
             if rest and not self.never_falls(node.body) and not self.never_falls(node.orelse):
                 return self._region(node, context, rest)
             self.plan.kinds[node] = Kind.RETURN

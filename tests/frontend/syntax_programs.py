@@ -675,6 +675,40 @@ def names_of_inner(n):
     return out
 
 
+@case((1,), (5,))
+def global_behind_an_early_return(n):
+    global counter
+    counter = n
+    if n > 3:
+        return counter
+    counter += 1
+    return counter
+
+
+@case((0,), (2,))
+def unbound_in_classes_and_generators(n):
+    for i in range(n):
+        t = i
+
+    class Reader:
+        def get(self):
+            return t
+
+    def gen(k=5):
+        yield t + k
+
+    def call(f):
+        try:
+            return f()
+        except NameError as e:
+            return str(e)
+
+    class Box:
+        read = call(lambda: t)
+
+    return call(Reader().get), call(lambda: next(gen())), Box.read, call(lambda: [t for _ in range(1)])
+
+
 def make_closure(a, b):
     @case((3,), (0,))
     def inner(n):
@@ -753,6 +787,15 @@ class Derived(Base):
 
     def __secret(self, n):
         return n if n < 5 else -n
+
+    def inner_super(self, n):
+        def twice(me, k):
+            return super().value(k) * 2 if k > 0 else n
+
+        values = [k for k in range(n) if k != 1]
+        if n > 2:
+            return [twice(self, v) for v in values]
+        return super(Derived, self).value(n)
 
     @staticmethod
     def static(n):
@@ -1277,6 +1320,7 @@ MULTILINE = (
 )
 PROGRAMS.append((MULTILINE, [(1,), (7,), ("a",)]))
 PROGRAMS.append((Derived.early, [(Derived(), 1), (Derived(), 4), (Derived(), 9)]))
+PROGRAMS.append((Derived.inner_super, [(Derived(), 4), (Derived(), 1)]))
 PROGRAMS.append((Derived.value, [(Derived(), 4)]))
 PROGRAMS.append((Derived.cached.__wrapped__, [(Derived(), 4), (Derived(), 0)]))
 PROGRAMS.remove((Base._registered, []))
