@@ -878,6 +878,57 @@ def exception_leaves_loop(n):
     return n, i, t, u
 
 
+@case((0,), (2,))
+def only_the_handler_reads(n):
+    t = "start"
+    try:
+        for i in range(3):
+            t = i
+            1 // (i - n)
+        t = "end"
+        return t
+    except ZeroDivisionError:
+        return t
+
+
+@case((0,), (2,), (7,))
+def read_behind_a_suppressed_exception(n):
+    with contextlib.suppress(ZeroDivisionError):
+        for i in range(3):
+            t = i
+            1 // (i - n)
+        t = "end"
+    return t
+
+
+@case((0,), (3,), (9,))
+def assigned_again_behind_a_break(n):
+    global counter
+    t = "start"
+    for counter in range(5):
+        if n < 10:
+            t = counter
+        if counter == n:
+            break
+        for t in range(2):
+            t = "lost"
+    return t
+
+
+@case((0,), (2,), (9,))
+def return_from_two_loops_one_of_which_breaks(n):
+    out = []
+    for i in range(4):
+        for j in range(4):
+            if i + j == n:
+                return out
+            out.append((i, j))
+        if i == 2:
+            break
+        out.append(i)
+    return "end"
+
+
 @case((0,), (1,), (5,))
 def try_in_loop(n):
     out = []

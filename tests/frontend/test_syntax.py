@@ -65,7 +65,7 @@ def test_the_state_has_what_matters_later() -> None:
             s += product
             if s > 3:
                 last = t
-                unused = s
+                t = s
         return s, product, last
 
     states = [(what.split()[0], names) for what, names in run(f, 4).states]
@@ -133,10 +133,8 @@ def test_branches_without_variables_are_called_for_their_effects() -> None:
         for i in range(x):
             a[i] = i
 
-    assert run(f, [], 1).states == [
-        (f"if {f.__code__.co_firstlineno + 1}", ()),
-        (f"for {f.__code__.co_firstlineno + 3}", ()),
-    ]
+    first = f.__code__.co_firstlineno
+    assert run(f, [], 1).states == [(f"if {first + 1}", ()), (f"for {first + 3}", ())]
 
 
 def test_static_tests_stay_python() -> None:
@@ -211,9 +209,9 @@ def test_loops_know_their_iterables() -> None:
             return ()
 
     def f(n):
-        for _ in enumerate(zip(range(n), reversed(range(1, n, 2))), start=1):
+        for _ in enumerate(zip(range(n), reversed(range(1, n, 2))), start=1):  # noqa: B905
             pass
-        return [i for i in range(n)]
+        return [i + 1 for i in range(n)]
 
     rewritten(f, Runtime())(3)
     pairs = ("zip", ("range", 3), ("reversed", ("range", 1, 3, 2)))
@@ -335,9 +333,9 @@ def test_errors_show_the_users_lines() -> None:
     first = f.__code__.co_firstlineno
     assert [(s.name, s.lineno - first) for s in frames if s.lineno] == [
         ("f", 1),
-        ("f.for_%d" % (first + 1), 2),
-        ("f.while_%d" % (first + 2), 3),
-        ("f.if_%d" % (first + 3), 4),
+        (f"f.for_{first + 1}", 2),
+        (f"f.while_{first + 2}", 3),
+        (f"f.if_{first + 3}", 4),
     ]
     assert frames[-1].line == "return 1 // i"
     columns = frames[-1].colno, frames[-1].end_colno
@@ -364,7 +362,7 @@ def test_assertions_rewritten_by_pytest_are_no_obstacle() -> None:
 
     code = syntax.rewrite(f)
     assert code is not None
-    with pytest.raises(AssertionError, match="^small$"):
+    with pytest.raises(AssertionError, match=r"^small$"):
         rewritten(f)(0)
 
 
@@ -429,7 +427,7 @@ def test_another_source() -> None:
 def test_generators_and_coroutines() -> None:
     def generator(n):
         for i in range(n):
-            yield i
+            yield i + 1
 
     async def coroutine(n):
         return n and 1
@@ -444,7 +442,7 @@ def test_generators_and_coroutines() -> None:
 
 def test_functions_that_look_at_their_variables() -> None:
     def f(n):
-        for i in range(n):
+        for _ in range(n):
             x = locals()
         return x
 

@@ -166,6 +166,87 @@ class Generator:
             self.block(depth + 1, 2, False, False)
 
 
+# Both branches and additional iterations run: what the state leaves out must not matter.
+
+
+def captured_in_both_branches(a, b):
+    def peek():
+        return x
+
+    kept = [peek]
+    x = 1
+    if a > b:
+        x = 2
+        y = kept[0]()
+    else:
+        y = kept[0]()
+    if a > 1:
+        x = 5
+        return y, kept[0]()
+    return x, y, kept[0]()
+
+
+def shared_in_branches_and_loops(a, b):
+    def add(k):
+        nonlocal x
+        x = x + k
+        return x
+
+    x = 0
+    for i in range(a):
+        add(i)
+    while add(1) < 9:
+        add(b)
+    if add(2) > 10:
+        return add(3), x
+    if a > b:
+        add(100)
+    return x
+
+
+def kept_functions_see_the_last_iteration(a, b):
+    kept = []
+    x = 0
+    for i in range(a):
+        x = i + b
+        f = lambda: x * 10  # noqa: B023, E731
+        kept = [f]
+    return [k() for k in kept]
+
+
+def assigned_in_both_branches_of_a_branch(a, b):
+    c, d = 1, 2
+    if a > d:
+        if b > 1:
+            d = 8
+        else:
+            d = a
+            if c > 5:
+                return 4
+            a = 3
+        if d > 4:
+            return a
+    else:
+        d = 4
+    return a, b
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        captured_in_both_branches,
+        shared_in_branches_and_loops,
+        kept_functions_see_the_last_iteration,
+        assigned_in_both_branches_of_a_branch,
+    ],
+)
+def test_what_is_not_taken_leaves_nothing_behind(fun: types.FunctionType) -> None:
+    for runtime in (PlainRuntime(), TracingRuntime()):
+        new = rewritten(fun, runtime)
+        for given in ((0, 0), (1, 2), (3, 1), (2, 5), (5, 0)):
+            assert outcome(new, given) == outcome(fun, given), syntax.rewritten_source(fun)
+
+
 def function(source: str, number: int) -> types.FunctionType:
     file = f"<random program {number}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
