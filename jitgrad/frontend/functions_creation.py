@@ -22,6 +22,7 @@ from jitgrad.frontend.primitives import (
     static_shape,
     strong,
 )
+from jitgrad.frontend.functions_shape import boxed
 from jitgrad.frontend.primitives import where as call_where
 from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, innermost_trace
@@ -56,10 +57,7 @@ def array(
         parts = [reshape(cast(t, target), (1, *inner)) for t in tracers]
         joined = emit("concatenate", *parts, axis=0) if len(parts) > 1 else parts[0]
         out = reshape(joined, (*shape, *inner))
-    out = reshape(out, (*[1] * (ndmin - out.ndim), *out.dims))
-    out = Tracer(out.owner, out.value)
-    out.boxed = True
-    return out
+    return boxed(reshape(out, (*[1] * (ndmin - out.ndim), *out.dims)))
 
 
 def _leaves(obj: Any) -> tuple[list[Any], tuple[int, ...]]:
@@ -105,7 +103,8 @@ HOOKS["array"] = array
 def full(shape: Any, fill_value: ArrayLike, dtype: Any = None, order: str = "C") -> Tracer:
     target = static_shape(shape)
     fill = lift_one(fill_value)
-    return strong(broadcast_to(cast(fill, dtype_argument(dtype) or fill.dtype), target))
+    out = strong(broadcast_to(cast(fill, dtype_argument(dtype) or fill.dtype), target))
+    return boxed(out)
 
 
 def _needs_static(name: str) -> Any:
