@@ -23,7 +23,7 @@ from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import ArrayLike, Trace, Tracer, contains_tracer, innermost_trace
 from jitgrad.frontend.views import Box
 from jitgrad.ir.core import Value
-from jitgrad.ir.index import Dim, add, expr, floordiv, interval, never_negative
+from jitgrad.ir.index import Dim, add, as_sym, expr, floordiv, interval, never_negative
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of, symbol_of
 from jitgrad.ir.types import bool_, i64
@@ -248,14 +248,10 @@ def slice_extent(trace: Trace, s: slice, n: Dim) -> tuple[Dim, Dim, int]:
     if step > 0:
         first = 0 if start is None else _clipped(trace, start, n, 0, n)
         last = n if stop is None else _clipped(trace, stop, n, 0, n)
-        distance = last - first
     else:
         first = add(n, -1) if start is None else _clipped(trace, start, n, -1, add(n, -1))
         last = -1 if stop is None else _clipped(trace, stop, n, -1, add(n, -1))
-        distance = first - last
-    if not never_negative(distance):
-        distance = _chosen(trace, "maximum", distance, 0)
-    size = distance if abs(step) == 1 else floordiv(add(distance, abs(step) - 1), abs(step))
+    size = clipped_count(trace, first, last, step)
     return (first if size != 0 else 0), size, step
 
 
@@ -309,10 +305,21 @@ def _chosen(trace: Trace, name: str, a: Dim, b: Dim) -> Dim:
     return index_of(found)
 
 
+def clipped_count(trace: Trace, first: Dim, last: Dim, step: int) -> Dim:
+    """``len(range(first, last, step))``."""
+    distance = last - first if step > 0 else first - last
+    if not never_negative(distance):
+        distance = max(0, distance) if isinstance(distance, int) else _chosen(trace, "maximum", distance, 0)
+    return distance if abs(step) == 1 else floordiv(add(distance, abs(step) - 1), abs(step))
+
+
 def as_value(trace: Trace, e: Dim) -> Tracer:
     """An index expression as a traced i64 scalar."""
     if isinstance(e, int):
         return Tracer(trace, trace.scalar(e, i64))
+    symbol = as_sym(e)
+    if symbol is not None and isinstance(symbol.payload, Value):
+        return Tracer(trace, symbol.payload)
     (value,) = trace.emit("index", (), {"value": e})
     return Tracer(trace, value)
 
