@@ -16,7 +16,6 @@ from jitgrad.frontend.primitives import (
     cast,
     emit,
     insert_axes,
-    lift,
     lift_one,
     reshape,
     static_int,

@@ -534,7 +534,9 @@ def innermost_trace(*objects: Any) -> Trace:
             stack.extend(obj)
     if found is None:
         raise ArgumentError("no argument is a traced value. Call the NumPy function instead.", user_location())
-    return found
+    # What an inner function computes is its own, even from values of outer functions only: it may write into it.
+    running = HOOKS["current_trace"]()
+    return running if running is not None and running.serial > found.serial and not running.closed else found
 
 
 def leaked(tracer: Tracer) -> LeakedTracerError:

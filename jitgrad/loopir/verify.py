@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from jitgrad.errors import IRError
-from jitgrad.ir.index import Dim, Sym, add, bounds, interval, mul
+from jitgrad.ir.index import Dim, Sym, add, bounds, coefficients, interval, mul
 from jitgrad.ir.location import Location
 from jitgrad.ir.types import bool_, i64
 from jitgrad.loopir.build import FAILURES
