@@ -140,7 +140,8 @@ def arange(*args: Any, step: Any = None, dtype: Any = None, like: Any = None, de
     step = 1 if len(args) < 3 and step is None else static_int(args[2] if len(args) == 3 else step, "step of np.arange")
     trace = innermost_trace(*args)
     first, last = (dimension(b, "a bound of np.arange") for b in (start, stop))
-    count = clipped_count(trace, first, last, step)
+    # np.zeros(n) is as long as np.arange(n): a negative n, where it is not known, is as good as 0.
+    count = clipped_count(trace, first, last, step, extent=last if first == 0 else 0)
     (value,) = trace.emit("iota", (), {"shape": (count,), "axis": 0, "dtype": i64})
     numbers = Tracer(trace, value)
     if step != 1:
