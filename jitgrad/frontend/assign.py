@@ -237,9 +237,10 @@ def assign(x: Tracer, index: Any, value: Any) -> None:
 
 
 def _check_array(x: Tracer) -> None:
-    if x.weak:
+    if x.weak or not (x.dims or x.boxed):
+        kind = f"Python {x.weak}" if x.weak else "NumPy scalar"
         raise MutationError(
-            f"item assignment into a Python {x.weak}. Only arrays have items. Make an array with np.array([x]).",
+            f"item assignment into a {kind}. Only arrays have items. Make an array with np.array(x).",
             user_location(),
         )
 
