@@ -256,7 +256,13 @@ def slice_extent(trace: Trace, s: slice, n: Dim) -> tuple[Dim, Dim, int]:
     else:
         first = add(n, -1) if start is None else _clipped(trace, start, n, -1, add(n, -1))
         last = -1 if stop is None else _clipped(trace, stop, n, -1, add(n, -1))
-    size = clipped_count(trace, first, last, step, n)
+    distance = last - first if step > 0 else first - last
+    if not never_negative(distance) and distance != n:
+        # The stop is moved to the start, so that the size is a difference of the two: no position is out of bounds,
+        # by the limits of the symbols alone.
+        last = _chosen(trace, "maximum" if step > 0 else "minimum", last, first)
+        distance = last - first if step > 0 else first - last
+    size = distance if abs(step) == 1 else floordiv(add(distance, abs(step) - 1), abs(step))
     return (first if size != 0 else 0), size, step
 
 
