@@ -29,8 +29,8 @@ import numpy as np
 
 from jitgrad.frontend import control_flow
 from jitgrad.frontend.concrete import captured
-from jitgrad.frontend.indexing import length
 from jitgrad.frontend.guards import MISSING, Guard, Same, has_open_attributes, snapshot
+from jitgrad.frontend.python_functions import BUILTINS
 from jitgrad.frontend.randomness import warn_of_generator
 from jitgrad.frontend.reads import Chain, reads_of
 from jitgrad.frontend.registry import HOOKS
@@ -387,7 +387,7 @@ class _Globals(dict):
     """The globals of copied functions: filled name by name, as they are read."""
 
     def __init__(self, recorder: Recorder, scope: dict[str, Any]) -> None:
-        names = {**vars(builtins), "len": length}
+        names = dict(vars(builtins)) | BUILTINS
         names["__import__"] = functools.partial(_import, recorder)
         name = scope.get("__name__", "__main__")
         super().__init__(__builtins__=names, __name__=name, __jitgrad__=control_flow)

@@ -86,7 +86,7 @@ CASES = {
     "max": (lambda x: max(x[0], 1.0), ConcretizationError, "np.maximum"),
     "sorted": (lambda x: sorted(x), ConcretizationError, "condition"),
     "float": (lambda x: float(x[0]), ConcretizationError, "Python float"),
-    "math": (lambda x: math.sin(x[0]), ConcretizationError, "np.sin for math.sin"),
+    "math": (lambda x: math.gamma(x[0]), ConcretizationError, "np.sin for math.sin"),
     "int": (lambda x: int(x[0]), ConcretizationError, "Python int"),
     "complex": (lambda x: complex(x[0]), ConcretizationError, "complex"),
     "range": (lambda x: range(x[0]), ConcretizationError, "Sizes must be known"),
