@@ -24,6 +24,7 @@ import optree
 from jitgrad import config as _config
 from jitgrad.errors import ArgumentError, DifferentiationError, IRError, JitgradWarning
 from jitgrad.frontend.capture import Recorder
+from jitgrad.frontend.concrete import adopt, has_traced, unwrap
 from jitgrad.frontend.guards import first_change
 from jitgrad.frontend.signature import (
     NAMESPACE,
@@ -141,7 +142,9 @@ class Transformed(Readable):
         call = self._signature.split(args, kwargs)
         leaves, tree = flatten((call.args, call.kwargs))
         if any(isinstance(leaf, Tracer) for leaf in leaves):
-            return self._inline(call, current_trace() or innermost_trace(leaves))
+            if isinstance(self._transform, Jit) or has_traced(leaves):
+                return self._inline(call, current_trace() or innermost_trace(leaves))
+            leaves = unwrap(leaves)  # their contents are known while the function around is traced
         arguments = self._prepare(call, leaves, tree)
         try:
             program = self._program(arguments)
@@ -150,8 +153,8 @@ class Transformed(Readable):
         if current_recorder() is None and not call.static:
             self._remember(args, kwargs, leaves, arguments, program)
         if program.written:
-            return _run_and_write(program, leaves, arguments.leaves)
-        return program.run(arguments.leaves)
+            return adopt(_run_and_write(program, leaves, arguments.leaves))
+        return adopt(program.run(arguments.leaves))
 
     def _program(self, arguments: Arguments) -> Specialisation:
         """The compiled program for these arguments."""

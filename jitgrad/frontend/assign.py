@@ -17,7 +17,6 @@ from jitgrad.frontend.indexing import INT, NEW, RANGE, Index, index_parts, index
 from jitgrad.frontend.primitives import broadcast_to, cast, common_dtype, emit, reshape, strong, where
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import ArrayLike, Trace, Tracer, contains_tracer, innermost_trace
-from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.frontend.views import Box, View, view_box
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_
@@ -135,7 +134,7 @@ def write(mode: str, x: Tracer, index: Any, values: ArrayLike) -> None:
     v = cast(trace.lift(values), x.dtype)
     parts = index_parts(index)
     if any(isinstance(p, Tracer) and p.dtype == bool_ for p in parts):
-        x.store(_write_mask(mode, x, parts, v))
+        x.store(_write_mask(None if mode == "set" else np.add, x, parts, v))
         return
     normal = normalise(x, index)
     box = normal.box(x.dims)
@@ -172,9 +171,12 @@ def fit(v: Tracer, dims: Any) -> Tracer:
     while v.ndim > len(dims) and v.dims[0] == 1:
         v = reshape(v, v.dims[1:])
     if v.ndim > len(dims) or any(a not in (1, b) for a, b in zip(v.dims[::-1], dims[::-1], strict=False)):
+        known = all(isinstance(d, int) for d in (*v.dims, *dims))
         raise ShapeError(
             f"values of shape {v.dims} can't be broadcast to the shape {dims} that the index selects. Each extent "
-            "must be equal or 1. Reshape the values.",
+            "must be equal or 1. Reshape the values."
+            + ("" if known else " Extents that depend on traced integers must be known to be equal: take both from one "
+               "slice, or make the integers static."),
             user_location(),
         )
     return broadcast_to(v, dims)
@@ -199,8 +201,8 @@ def _scatter(mode: str, x: Tracer, index: Index, box: Box, v: Tracer) -> Tracer:
     return plain.write(x, written)
 
 
-def _write_mask(mode: str, x: Tracer, parts: list[Any], v: Tracer) -> Tracer:
-    """``x[mask] = v`` for a traced mask on the leading axes, as a select."""
+def _write_mask(ufunc: np.ufunc | None, x: Tracer, parts: list[Any], v: Tracer) -> Tracer:
+    """``x`` after ``x[mask] = v``, or ``x[mask] op= v``, for a traced mask on the leading axes: a select."""
     mask, rest = parts[0], parts[1:]
     plain = all(p is Ellipsis or (isinstance(p, slice) and p == slice(None)) for p in rest)
     if not isinstance(mask, Tracer) or not plain or mask.dims != x.dims[: mask.ndim]:
@@ -216,9 +218,13 @@ def _write_mask(mode: str, x: Tracer, parts: list[Any], v: Tracer) -> Tracer:
             "trace time, so there can't be one value for each. Use np.where(mask, values, x) with values of x's shape.",
             user_location(),
         )
-    v = fit(v, tail)
+    if ufunc is None:
+        v = fit(cast(v, x.dtype), tail)
+    else:
+        fit(v, tail)  # raises what there is to raise
+        v = _stored(x, HOOKS["operator"](ufunc, x, v))
     spread = reshape(mask, (*mask.dims, *[1] * len(tail)))
-    return where(spread, v if mode == "set" else call_ufunc(np.add, x, v), x)
+    return where(spread, v, x)
 
 
 # -- assignment --------------------------------------------------------------------------------------------------------
@@ -237,9 +243,10 @@ def assign(x: Tracer, index: Any, value: Any) -> None:
 
 
 def _check_array(x: Tracer) -> None:
-    if x.weak:
+    if x.weak or not (x.dims or x.boxed):
+        kind = f"Python {x.weak}" if x.weak else "NumPy scalar"
         raise MutationError(
-            f"item assignment into a Python {x.weak}. Only arrays have items. Make an array with np.array([x]).",
+            f"item assignment into a {kind}. Only arrays have items. Make an array with np.array(x).",
             user_location(),
         )
 
@@ -402,10 +409,14 @@ def augitem(a: Any, index: Any, op: str, value: Any) -> None:
 
 
 def _augment(a: Tracer, index: Any, ufunc: np.ufunc, value: Any) -> bool:
-    """Add to a piece of a traced array by one op, where that is what the operator does."""
-    if ufunc is not np.add and ufunc is not np.subtract:
-        return False
+    """Do it by one op, where the operator adds to a piece of the array, or the index is a traced mask."""
     if contains_tracer(value) and innermost_trace(a, value) is not a.owner:
+        return False
+    parts = index_parts(index)
+    if any(isinstance(p, Tracer) and p.dtype == bool_ for p in parts):
+        a.store(_write_mask(ufunc, a, parts, a.owner.lift(value)))
+        return True
+    if ufunc is not np.add and ufunc is not np.subtract:
         return False
     normal = normalise(a, index)
     if normal.arrays or normal.trace is not a.owner:

@@ -52,6 +52,13 @@ from jitgrad.ir.index import Dim, interval, never_negative
 from jitgrad.ir.location import user_location
 
 
+def boxed(x: Tracer) -> Tracer:
+    """A new array with these elements; of a scalar a 0-d array, which can be assigned into."""
+    out = Tracer(x.owner, x.value)
+    out.boxed = True
+    return out
+
+
 def array_of(a: ArrayLike, *peers: ArrayLike) -> Tracer:
     """The array that a view is made of: the argument itself, or a new array for a scalar or a list."""
     x = lift_one(a, *peers)
@@ -129,8 +136,7 @@ def ravel(a: ArrayLike, order: str = "C") -> Tracer:
 
 @implements(np.copy)
 def copy(a: ArrayLike, order: str = "K", subok: bool = False) -> Tracer:
-    x = lift_one(a)
-    return Tracer(x.owner, x.value)
+    return boxed(lift_one(a))
 
 
 @implements(np.expand_dims)
@@ -614,7 +620,7 @@ def _full_like(a: ArrayLike, fill: ArrayLike, dtype: Any, shape: Any) -> Tracer:
     base = lift_one(a, fill)
     target = base.dims if shape is None else static_shape(shape)
     filled = cast(lift_one(fill, base), dtype_argument(dtype) or base.dtype)
-    return strong(broadcast_to(filled, target))
+    return boxed(broadcast_to(filled, target))
 
 
 @implements(getattr(np, "astype", None))  # NumPy 2.1
@@ -630,8 +636,9 @@ def astype(x: Tracer, dtype: Any, casting: str = "unsafe") -> Tracer:
             f"can't cast {x.dtype} to {target} with casting {casting!r}. The rule forbids it. Use casting='unsafe'.",
             user_location(),
         )
-    out = cast(x, target)
-    return Tracer(out.owner, out.value) if out is x else out
+    out = Tracer(x.owner, cast(x, target).value)
+    out.boxed = x.boxed
+    return out
 
 
 HOOKS["astype"] = astype

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.special
 
 from jitgrad.errors import ConcretizationError
+from jitgrad.frontend.indexing import length
 from jitgrad.frontend.namespace import Mirror
 from jitgrad.frontend.primitives import promote, strong, where
 from jitgrad.frontend.registry import HOOKS, call
@@ -72,6 +73,7 @@ def _choose(compare: np.ufunc, x: Any, y: Any, name: str) -> Any:
 
 #: What Python's names mean in a traced function.
 BUILTINS: dict[str, Any] = {
+    "len": length,
     "max": _extreme(builtins.max, np.greater, np.max),
     "min": _extreme(builtins.min, np.less, np.min),
 }

@@ -361,7 +361,9 @@ class Tracer(Operators, ArrayMethods):
             raise ArgumentError(
                 "len() of a traced scalar. It has no axes. Use x.size, or np.atleast_1d(x).", user_location()
             )
-        return self.shape[0]
+        if not isinstance(self.dims[0], int):
+            raise self._no_number("asked for its length", "Its extent depends on a traced integer: use x.shape[0].")
+        return self.dims[0]
 
     def __iter__(self) -> Iterator[Tracer]:
         if not self.dims:
