@@ -188,10 +188,6 @@ def _chains(ops: Sequence[Op], uses: dict[Value, int]) -> dict[Op, list[Op]]:
         chain = chains.pop(before, []) if uses.get(before, 0) == 1 else []
         chains[op.result] = [*chain, op]
     return {
-        chain[-1]: chain
-        for chain in chains.values()
-        if len(chain) > 1 or made_by(chain[0].operands[0], "set_slice")
-    }
         chain[-1]: chain for chain in chains.values() if len(chain) > 1 or made_by(chain[0].operands[0], "set_slice")
     }
 
