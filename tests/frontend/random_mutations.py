@@ -160,7 +160,9 @@ def propose(r: random.Random, pool: list[np.ndarray]) -> Op:
         extra = {"sort": [], "put": [[0, -1], [5.0, 6.0]]}
         return name, a, *extra.get(name, [r.choice([2.5, 4.0])])
     pieces = ("piece", a, _random_index(r, x.shape), _random_index(r, x.shape))
-    return r.choice([pieces, ("rows", a, 1.5), ("flat", a, r.randint(0, 4), 3.5), ("mask", a, 0.5, -0.25), ("sum", a, b)])
+    return r.choice(
+        [pieces, ("rows", a, 1.5), ("flat", a, r.randint(0, 4), 3.5), ("mask", a, 0.5, -0.25), ("sum", a, b)]
+    )
 
 
 def run(program: Program, A: Any, B: Any, i: Any, j: Any) -> list[Any]:
