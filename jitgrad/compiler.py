@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,10 +35,12 @@ class Compiled:
     Calling it takes one array a parameter and returns a tuple of arrays. ``call`` is the fast entry of the executable.
     """
 
-    def __init__(self, graph: Graph, scalar_params: tuple[bool, ...] | None = None) -> None:
+    def __init__(
+        self, graph: Graph, scalar_params: tuple[bool, ...] | None = None, donated: Mapping[int, int] | None = None
+    ) -> None:
         self.notes: list[str] = []
         self.graph = optimise(graph, self.notes)
-        program = self._checked(lower(self.graph, self.notes), "lowered")
+        program = self._checked(lower(self.graph, self.notes, donated), "lowered")
         program = self._checked(fuse(program, self.notes), "fused")
         self.program = program
         self.executable = Executable(program, scalar_params)
@@ -84,13 +86,16 @@ class Compiled:
         return "\n".join(head + self.notes)
 
 
-def compile_graph(graph: Graph, scalar_params: tuple[bool, ...] | None = None) -> Compiled:
+def compile_graph(
+    graph: Graph, scalar_params: tuple[bool, ...] | None = None, donated: Mapping[int, int] | None = None
+) -> Compiled:
     """Compile a graph.
 
     ``scalar_params`` tells for each parameter whether it comes as a scalar object (a float or NumPy scalar, for 0-d
-    parameters) rather than as an array.
+    parameters) rather than as an array. ``donated`` gives, by parameter, the result that is its new value: that is
+    written into the array that is passed.
     """
     with _compiling:  # expressions are shared by all programs, and so is Numba's compiler
         if current().verify:
             verify(graph, "source")
-        return Compiled(graph, scalar_params)
+        return Compiled(graph, scalar_params, donated)

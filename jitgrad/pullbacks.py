@@ -197,7 +197,8 @@ def _pair(results: Sequence[Any], backward: Backward) -> tuple[Any, Pullback]:
 def _split(traced: Traced, *, optimised: bool) -> tuple[Graph, residuals.Split]:
     """The joint graph and its two halves."""
     outputs = [k for k, r in enumerate(traced.graph.results) if is_float(r.type.dtype)]
-    joint = vjp_graph(traced.graph, traced.wrt, seed="param", outputs=outputs)
+    budget = traced.options.memory_budget
+    joint = vjp_graph(traced.graph, traced.wrt, seed="param", outputs=outputs, memory_budget=budget)
     work = optimise(joint) if optimised else joint
     return joint, residuals.split(work, len(traced.graph.results), len(outputs))
 

@@ -254,10 +254,8 @@ class Transformed(Readable):
         stages = traced.stages
         if derived.graph is not traced.graph:
             stages.append(("differentiated", derived.graph))
-        program = Specialisation(
-            stages, specs, arguments.keys, derived.result, recorder.guards, written=traced.written
-        )
-        program.notes += traced.notes
+        program = Specialisation(stages, specs, arguments.keys, derived.result, recorder.guards, written=traced.written)
+        program.notes += (*traced.notes, *derived.notes)
         return program
 
     def _trace(self, arguments: Arguments, specs: Sequence[LeafSpec], recorder: Recorder) -> Traced:
@@ -266,7 +264,8 @@ class Transformed(Readable):
         wrt, wrt_trees = self._wrt(call, tree)
         if not isinstance(self._transform, Jit):
             check_wrt([specs[k].type for k in wrt], [paths[k] for k in wrt], self._function, self._transform.name)
-        trace = Trace(self._function.name)
+        around = current_trace()
+        trace = Trace(self._function.name, self._transform.options or (around.options if around else None))
         params = declare(trace, specs, paths)
         args, kwargs = unflatten(tree, params)
         recorder.watch_contents([v for _, v in call.static])
@@ -279,7 +278,7 @@ class Transformed(Readable):
         graph, result, written = run_traced(self._fun, trace, recorder, args, kwargs, self._function.name, watched)
         if trace.captures:
             raise CapturesTracer
-        return Traced.prepared(self._function, graph, result, wrt, wrt_trees, written)
+        return Traced.prepared(self._function, graph, result, wrt, wrt_trees, written, trace=trace)
 
     def _wrt(self, call: Call, tree: optree.PyTreeSpec) -> tuple[list[int], list[optree.PyTreeSpec]]:
         """The leaves of the differentiated arguments, and the structures of those."""
@@ -324,10 +323,16 @@ class Transformed(Readable):
         if self._signature.method and not is_tree(args[0]):
             recorder.note_self(self._fun, args[0])
         if isinstance(self._transform, Jit):
-            with running(outer, recorder):
-                return recorder.prepare(self._fun)(*args, **kwargs)
+            before, outer.options = outer.options, self._transform.options or outer.options
+            try:
+                with running(outer, recorder):
+                    return recorder.prepare(self._fun)(*args, **kwargs)
+            finally:
+                outer.options = before
         traced, inputs = self._trace_inner(call, outer, recorder)
         derived = self._transform.derive(traced)
+        for text in (*traced.notes, *derived.notes):
+            outer.note(text)
         return unflatten(derived.result, outer.inline(derived.graph, inputs))
 
     def _trace_inner(self, call: Call, outer: Trace, recorder: Recorder) -> tuple[Traced, list[Tracer]]:
@@ -339,14 +344,14 @@ class Transformed(Readable):
         chosen = self._argument_positions(call)
         lifted = [outer.lift(leaf) for k in chosen for leaf in flatten(call.args[k])[0]]
         check_wrt([t.value.type for t in lifted], names, self._function, self._transform.name)
-        inner = Trace(self._function.name)
+        inner = Trace(self._function.name, self._transform.options or outer.options)
         params = iter(declare(inner, [LeafSpec(t.type, bool(t.weak), not (t.dims or t.boxed)) for t in lifted], names))
         traced_args = list(call.args)
         for k, shape in zip(chosen, trees, strict=True):
             traced_args[k] = unflatten(shape, [next(params) for _ in range(shape.num_leaves)])
         args, kwargs = call.rebuild(traced_args, call.kwargs)
         graph, result, _ = run_traced(self._fun, inner, recorder, args, kwargs, self._function.name)
-        traced = Traced.prepared(self._function, graph, result, range(len(lifted)), trees)
+        traced = Traced.prepared(self._function, graph, result, range(len(lifted)), trees, trace=inner)
         return traced, lifted + [c for c, _ in inner.captures]
 
     # -- the cache ----------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ class Nest:
             inner = tuple(self.chain(self.frames[region], k) for region in op.regions)
             if op.name == "for" and inner[0] is not None:
                 before = op.operands[k]
-            elif op.name in ("cond", "switch") and all(c is not None for c in inner):
+            elif op.name in ("cond", "switch", "checkpoint") and all(c is not None for c in inner):
                 starts = {c.versions[0] for c in inner if c is not None}
                 if len(starts) > 1:
                     return None

@@ -84,9 +84,12 @@ class Tape(NamedTuple):
         return self is other
 
 
-def resolve(b: Builder, forward: Op, reverse: Op, links: Links, notes: list[str] | None = None) -> None:
+def resolve(b: Builder, forward: Op, reverse: Op, links: Links, notes: list[str] | None = None) -> int | None:
     """Supply everything that ``reverse`` names of the regions of ``forward``. Both stand in the block that is being
-    built, and both are replaced there; their results stay the same values."""
+    built, and both are replaced there; their results stay the same values.
+
+    Returns the bytes of the tapes, None where that is not known.
+    """
     plan = _Plan(forward, reverse, links)
     if notes is not None:
         notes += plan.describe()
@@ -106,6 +109,8 @@ def resolve(b: Builder, forward: Op, reverse: Op, links: Links, notes: list[str]
     with b.region() as scratch:
         _Rebuilder(b, plan, current, links).op(reverse, {}, keep=True)
     b.ops[at : at + 1] = scratch.ops
+    sizes = [math.prod(t.layout.shape) * t.value.type.dtype.itemsize for t in plan.tapes]
+    return sum(sizes) if all(isinstance(n, int) for n in sizes) else None
 
 
 class _Plan:

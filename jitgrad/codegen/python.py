@@ -75,7 +75,13 @@ _INPLACE = {
     "or=": "logical_or",
     "and=": "logical_and",
 }
-_KINDS = {"arg": "arguments", "const": "constants", "out": "results", "temp": "temporaries"}
+_KINDS = {
+    "arg": "arguments",
+    "inout": "arguments that change",
+    "const": "constants",
+    "out": "results",
+    "temp": "temporaries",
+}
 
 #: A compiled program: arrays of the parameters' types to a tuple of fresh result arrays.
 Runner = Callable[..., tuple[np.ndarray, ...]]
@@ -509,7 +515,12 @@ def _checked(program: Program, arrays: Sequence[Any]) -> Iterator[np.ndarray]:
                 f"{t.name} of {program.name} is a {a.dtype} array of shape {a.shape}. The program was made for "
                 f"{_type(t)}. Compile it again for these types."
             )
-        yield np.ascontiguousarray(a, t.dtype).reshape(t.shape)
+        if t.kind == "inout" and not (a.flags.c_contiguous and a.flags.writeable):
+            raise ArgumentError(
+                f"{t.name} of {program.name} changes, and the array is not contiguous or read-only. Results of such a "
+                "program are written into the argument. Pass a copy."
+            )
+        yield a if t.kind == "inout" else np.ascontiguousarray(a, t.dtype).reshape(t.shape)
 
 
 def _garbage(t: Buffer) -> np.ndarray:

@@ -71,7 +71,7 @@ def for_(
     if steps is None or trace is None:
         return _unrolled(iterable, body, state, names, flag)
     known = isinstance(steps.count, int)
-    mode = trace.loops
+    mode = trace.options.loops
     if known and (mode == "unroll" or (mode == "auto" and len(steps) <= config.current().unroll_limit)):
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
         return _unrolled(iterable, body, state, names, flag)

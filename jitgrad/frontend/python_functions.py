@@ -66,7 +66,9 @@ def _choose(compare: np.ufunc, x: Any, y: Any, name: str) -> Any:
     a, b = promote(x, y)
     chosen = where(HOOKS["operator"](compare, a, b), a, b)
     weak = {v.weak if isinstance(v, Tracer) else type(v).__name__ for v in (x, y)}
-    return Tracer(chosen.owner, chosen.value, "float" if weak <= {"int", "float"} and chosen.dtype.kind == "f" else None)
+    return Tracer(
+        chosen.owner, chosen.value, "float" if weak <= {"int", "float"} and chosen.dtype.kind == "f" else None
+    )
 
 
 #: What Python's names mean in a traced function.
@@ -80,9 +82,18 @@ _UFUNCS: dict[str, Any] = {
     **{name: getattr(np, name) for name in ("sqrt", "exp", "expm1", "log2", "log10", "log1p", "sin", "cos", "tan")},
     **{name: getattr(np, name) for name in ("sinh", "cosh", "tanh", "hypot", "copysign", "fmod", "cbrt", "exp2")},
     **{name: getattr(np, name) for name in ("isnan", "isinf", "isfinite", "degrees", "radians")},
-    "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "pow": np.power,
-    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "fabs": np.abs,
-    "erf": scipy.special.erf, "erfc": scipy.special.erfc, "lgamma": scipy.special.gammaln,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "atan2": np.arctan2,
+    "pow": np.power,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "fabs": np.abs,
+    "erf": scipy.special.erf,
+    "erfc": scipy.special.erfc,
+    "lgamma": scipy.special.gammaln,
 }
 
 

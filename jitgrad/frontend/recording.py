@@ -219,13 +219,14 @@ def condition(trace: Trace, value: Any, what: str) -> Tracer:
 def record_branches(
     trace: Trace,
     op: str,
-    selector: Tracer,
+    selector: Tracer | None,
     branches: Sequence[Callable[[], State]],
     names: Sequence[str],
     *,
     what: str = "a branch",
 ) -> State:
-    """``cond`` or ``switch``: the state that the branch taken returns."""
+    """``cond`` or ``switch``: the state that the branch taken returns. ``checkpoint``, without a selector, is its only
+    branch."""
     location = user_location()
     outcomes: list[State] = []
     scopes: list[Scope] = []
@@ -255,7 +256,8 @@ def record_branches(
             results += [Tracer(trace, final.get(id(r), r.value)) for r in roots]
             blocks.append(scope.finish(results))
     trace.builder.loc = location
-    values = iter(trace.builder.emit_op(op, [trace.own(selector)], {}, tuple(blocks)).results)
+    operands = [] if selector is None else [trace.own(selector)]
+    values = iter(trace.builder.emit_op(op, operands, {}, tuple(blocks)).results)
     result = []
     for v in variables:
         tracers = [Tracer(trace, next(values), s.weak) for s in v.slots if s.type is not None]

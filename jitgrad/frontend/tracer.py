@@ -30,6 +30,7 @@ from jitgrad.errors import (
 )
 from jitgrad.frontend.methods import ArrayMethods
 from jitgrad.frontend.operators import Operators
+from jitgrad.frontend.options import Options
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.scopes import Scope
 from jitgrad.ir.core import Builder, Graph, Value
@@ -56,15 +57,15 @@ class Trace:
     ``scopes`` are the regions that are being recorded, innermost last; ``scope`` is the innermost, or ``top``.
     """
 
-    def __init__(self, name: str = "graph") -> None:
+    def __init__(self, name: str = "graph", options: Options | None = None) -> None:
         self.name = name
+        self.options = options or Options()
         self.builder = Builder(name)
         self.closed = False
         self.captures: list[tuple[Tracer, Value]] = []
         self.serial = next(_serials)  # an inner trace starts later, so it has the larger serial
         self.top = self.scope = Scope(self, self.builder.ops)
         self.scopes: list[Scope] = []
-        self.loops = "auto"  # or "roll", "unroll": what is done with loops of a known length
         self.notes: list[str] = []  # how each loop was traced
         self._captured: dict[Value, Value] = {}
         self._remembered: dict[Hashable, tuple[Value, Scope]] = {}

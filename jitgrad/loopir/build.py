@@ -62,6 +62,15 @@ IDENTITIES: dict[str, Callable[[np.dtype], Any]] = {
 }
 
 
+def loop_limits(lo: Dim, hi: Dim, step: int) -> tuple[Dim, Dim]:
+    """The least and the greatest value of the variable of a loop over ``range(lo, hi, step)``."""
+    if isinstance(lo, int) and isinstance(hi, int):
+        values = range(lo, hi, step)
+        # Of an empty loop the limits must still be an interval.
+        return (min(values[0], values[-1]), max(values[0], values[-1])) if values else (lo, lo)
+    return (lo, add(hi, -1)) if step > 0 else (add(hi, 1), lo)
+
+
 def flatten_index(shape: Sequence[Dim], index: Sequence[Dim]) -> Dim:
     """The row-major offset of an element."""
     offset: Dim = 0
@@ -345,10 +354,7 @@ class LoopBuilder:
         key = (len(self._stack), hi)
         if plain and key in self._variables:
             return self._variables[key]
-        low, high = (lo, add(hi, -1)) if step > 0 else (add(hi, 1), lo)
-        if isinstance(low, int) and isinstance(high, int) and high < low:
-            high = low  # an empty loop: the limits must still be an interval
-        var = Sym(self._unique(name), low, high)
+        var = Sym(self._unique(name), *loop_limits(lo, hi, step))
         if plain:
             self._variables[key] = var
         return var

@@ -18,6 +18,12 @@ from jitgrad.loopir.walk import expressions, lists_of, subexpressions
 Interval = tuple[int | None, int | None]
 EVERYTHING: Interval = (None, None)
 
+#: Modes of stores whose order does not matter.
+COMMUTE = ("+=", "*=", "max=", "min=", "or=", "and=")
+
+#: How often a loop runs of which nothing is known.
+USUAL_TRIPS = 64.0
+
 #: More accesses than this in one statement are not compared pair by pair.
 MANY = 400
 
@@ -195,6 +201,12 @@ def may_come_later(first: Access, second: Access, changed: Set[object]) -> bool:
     return first.mode is None and second.mode is not None and not _never(first.index, second.index, may_vary)
 
 
+def never_at_any_time(a: Sequence[Dim], b: Sequence[Dim], inner: Set[Sym], changed: Set[object]) -> bool:
+    """Whether two indices are of different elements, also in different iterations of the loops over ``inner``, which
+    write what is ``changed``."""
+    return _never(a, b, lambda v: varies(v, inner, changed))
+
+
 def _never(a: Sequence[Dim], b: Sequence[Dim], varies: Callable[[Sym], bool]) -> bool:
     return any(_excludes_zero(_apart(x, y, varies)) for x, y in zip(a, b, strict=True))
 
@@ -212,3 +224,12 @@ def varies(v: Sym, inner: Set[Sym], changed: Set[object]) -> bool:
         return True
     parts = subexpressions((v.payload,))
     return any((p.buffer.root if isinstance(p, Load) else p) in changed for p in parts if isinstance(p, (Load, Local)))
+
+
+def trips(s: Loop) -> float:
+    """About how often a loop runs."""
+    lo, hi = interval(add(s.hi, mul(s.lo, -1)) if s.step > 0 else add(s.lo, mul(s.hi, -1)))
+    if hi is None:
+        return USUAL_TRIPS
+    usual = hi if lo == hi else hi / 2
+    return float(max(-(-usual // abs(s.step)), 0))

@@ -8,8 +8,10 @@ The steps, each a function:
    what another iteration of the earlier one writes.
 3. ``forward`` and ``contract`` (in ``jitgrad.loopir.forward``): values stored and loaded again in the same iteration
    stay in registers, stores that nobody reads go, and temporaries that live within one iteration lose that axis.
-4. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
-5. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
+4. ``layout`` (in ``jitgrad.loopir.layout``): arrays that loops walk down columns are stored by columns.
+5. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
+6. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
+7. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
 
 Each works on the program's statements, then in the same way on those of every loop and branch. Every refusal has a reason, which is put into ``notes``.
 """
@@ -23,12 +25,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from jitgrad.ir.index import Dim, Sym, add, as_sym, interval, mul
+from jitgrad.ir.index import Dim, Sym, as_sym, interval
 from jitgrad.loopir.buffers import whole_store
 from jitgrad.loopir.build import reshaped_index
 from jitgrad.loopir.collapse import collapse
-from jitgrad.loopir.deps import MANY, Access, accesses, may_come_later, root_index
+from jitgrad.loopir.deps import MANY, USUAL_TRIPS, Access, accesses, may_come_later, root_index, trips
 from jitgrad.loopir.forward import contract, forward
+from jitgrad.loopir.layout import layout
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.merge import merge
 from jitgrad.loopir.nodes import (
@@ -52,6 +55,7 @@ from jitgrad.loopir.nodes import (
     rewrite,
     substitute_index,
 )
+from jitgrad.loopir.reductions import accumulate, forwards, recognise
 from jitgrad.loopir.registers import promote
 from jitgrad.loopir.walk import (
     expressions,
@@ -98,8 +102,6 @@ _CHEAP = PREDICATES | {
 }
 #: A store and a load of one element cost about as much as this many operations.
 MEMORY_COST = 4
-#: How often a loop runs of which nothing is known.
-USUAL_TRIPS = 64.0
 
 
 def fuse(program: Program, notes: list[str] | None = None) -> Program:
@@ -110,8 +112,10 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     program = merge(program, notes)  # updates of one buffer may now share a nest
     program = forward(program)
     program = contract(program)
+    program = layout(program, notes)
     program = collapse(program)
-    return promote(program)
+    program = accumulate(program)
+    return forwards(recognise(promote(program)))
 
 
 class Definition(NamedTuple):
@@ -161,6 +165,7 @@ class _End(NamedTuple):
     statement: int
     path: Path
     index: tuple[Dim, ...] | None  # of the definition's buffer, in terms of that place; None: not known
+    through: int | None  # the last of the definitions through which it is used there
 
 
 Path = tuple[tuple[int, Stmt], ...]
@@ -191,15 +196,6 @@ def _trips(stmt: Stmt, number: int) -> Iterator[tuple[Load, Path, float, float]]
                 yield from visit(x, (*here, (k, x)), inner)
 
     yield from visit(stmt, ((number, stmt),), ())
-
-
-def trips(s: Loop) -> float:
-    """About how often a loop runs."""
-    lo, hi = interval(add(s.hi, mul(s.lo, -1)) if s.step > 0 else add(s.lo, mul(s.hi, -1)))
-    if hi is None:
-        return USUAL_TRIPS
-    usual = hi if lo == hi else hi / 2
-    return float(max(-(-usual // abs(s.step)), 0))
 
 
 def inline(program: Program, notes: list[str]) -> Program:
@@ -242,12 +238,22 @@ class _Inliner:
         """A list of statements, and the lists in them. Statements at top level are kernels, which share no locals."""
         definitions = [definition(s) for s in body]
         if any(d is not None and d.buffer.kind == "temp" for d in definitions):
-            body = tuple(_substitute(body, definitions, self.decide(body, definitions, top)))
+            stored: set[int] = set()
+            inlined, blocked = self.decide(body, definitions, top, stored)
+            while more := _better_stored(definitions, inlined, blocked) - stored:
+                stored |= more
+                inlined, blocked = self.decide(body, definitions, top, stored)
+            body = tuple(_substitute(body, definitions, inlined))
         new = tuple(with_lists(s, self.list) for s in body)
         return body if all(a is b for a, b in zip(new, body, strict=True)) else new
 
-    def decide(self, body: Sequence[Stmt], definitions: Sequence[Definition | None], top: bool) -> set[Buffer]:
-        """The buffers to inline."""
+    def decide(
+        self, body: Sequence[Stmt], definitions: Sequence[Definition | None], top: bool, stored: set[int]
+    ) -> tuple[set[Buffer], list[tuple[int, set[int]]]]:
+        """The buffers to inline; and the definitions that must be stored because something that they read is written
+        where they would be evaluated, each with the definitions through which it would be. Those in ``stored`` stay.
+        """
+        blocked: list[tuple[int, set[int]]] = []
         uses: dict[Buffer, list[_Use]] = {}
         for k, s in enumerate(body):
             for load, path, count, total in _trips(s, k):
@@ -262,6 +268,8 @@ class _Inliner:
         for k in range(len(body) - 1, -1, -1):
             d = definitions[k]
             if d is None or d.buffer.kind != "temp" or self.stores[d.buffer] > 1 or d.buffer in self.opaque:
+                continue
+            if k in stored:
                 continue
             mine = uses.get(d.buffer, [])
             if len(mine) != self.loads[d.buffer] or any(u.statement <= k for u in mine):
@@ -285,11 +293,22 @@ class _Inliner:
                 continue
             mine_ends = _ends(mine, definitions, ends)
             if not all(writes.unchanged(d, k, end) for end in mine_ends):
+                if d.buffer.size != 1:
+                    blocked.append((k, {end.through for end in mine_ends if end.through is not None}))
                 continue
             inlined.add(d.buffer)
             evaluations[k] = total
             ends[k] = mine_ends
-        return inlined
+        return inlined, blocked
+
+
+def _better_stored(
+    definitions: Sequence[Definition | None], inlined: set[Buffer], blocked: Sequence[tuple[int, set[int]]]
+) -> set[int]:
+    """Definitions to store, because otherwise two or more that they are computed from would have to be: an array that is
+    updated from several of its old elements."""
+    counts = Counter(n for _, through in blocked for n in through)
+    return {n for n, count in counts.items() if count > 1 and (d := definitions[n]) is not None and d.buffer in inlined}
 
 
 class _Writes:
@@ -348,7 +367,7 @@ def _ends(
     found: list[_End] = []
     for u in uses:
         if u.statement not in ends:
-            found.append(_End(u.statement, u.path, u.index))
+            found.append(_End(u.statement, u.path, u.index, None))
             continue
         through = definitions[u.statement]
         assert through is not None and u.index is not None
@@ -357,9 +376,9 @@ def _ends(
             if end.index is not None:
                 env = _environment(through, end.index)
                 index = tuple(substitute_index(i, env, {}) for i in u.index)
-            found.append(_End(end.statement, end.path, index))
+            found.append(_End(end.statement, end.path, index, u.statement if end.through is None else end.through))
     if len(found) > _FOLLOWED:
-        found = [_End(k, (), None) for k in sorted({end.statement for end in found})]
+        found = [_End(k, (), None, None) for k in sorted({end.statement for end in found})]
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from jitgrad.errors import CompilationError
@@ -13,23 +14,30 @@ from jitgrad.loopir.nodes import Buffer, Program
 from jitgrad.loopir.regions import GraphLowering
 
 
-def lower(graph: Graph, notes: list[str] | None = None) -> Program:
+def lower(graph: Graph, notes: list[str] | None = None, donated: Mapping[int, int] | None = None) -> Program:
     """A program with one or more statements an op, and a buffer for every value that does not take over another's.
 
     Every result gets storage of its own: a result that is a parameter, a constant, or shares storage with another
     result is copied. Every copy of a whole array is put into ``notes`` with its reason.
+
+    donated : by parameter, the result that is its new value: the parameter's storage is overwritten with that. The
+        caller passes arrays that nothing else shares storage with.
     """
+    donated = donated or {}
     b = LoopBuilder()
     lowering = GraphLowering(b)
     params = []
     for k, p in enumerate(graph.params):
-        buffer = Buffer(b.name_for(p.name or f"p{k}"), p.type.dtype, static_shape(p.type), "arg")
+        buffer = Buffer(b.name_for(p.name or f"p{k}"), p.type.dtype, static_shape(p.type), "inout" if k in donated else "arg")
         params.append(buffer)
         lowering.bind(p, Tensor(buffer))
-    tensors = lowering.block(graph.block, set())
-    results = []
+    tensors = lowering.block(graph.block, {params[k] for k in donated})
+    results = [t.buffer for t in tensors]
+    returned = {r: params[p] for p, r in donated.items()}
     for k, (value, t) in enumerate(zip(graph.results, tensors, strict=True)):
         static_shape(value.type)
+        if k in returned:
+            continue
         b.loc, b.hint = None, f"out{k}"
         if t.buffer.root in lowering.blank:
             t = b.pointwise(t.shape, t.dtype, lambda *_, t=t: b.const(0, t.dtype))
@@ -37,7 +45,11 @@ def lower(graph: Graph, notes: list[str] | None = None) -> Program:
             b.keeps = lambda *_: "it is an argument, a constant or a result"
             t = b.copy(t)
         t.buffer.root.kind = "out"
-        results.append(t.buffer)
+        results[k] = t.buffer
+    # Last, as other results may be computed from what the parameters were.
+    lowering.move([Tensor(t) for t in returned.values()], [tensors[k] for k in returned])
+    for k, t in returned.items():
+        results[k] = t
     if notes is not None:
         notes.extend(b.notes)
     return Program(graph.name, tuple(params), tuple(results), b.body)

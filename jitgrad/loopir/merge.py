@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from jitgrad.ir.index import Dim, Sym
 from jitgrad.loopir.buffers import whole_store
-from jitgrad.loopir.deps import MANY, distance, root_index, varies
+from jitgrad.loopir.deps import COMMUTE, MANY, distance, root_index, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     Alloc,
@@ -159,9 +159,9 @@ class _Merger:
         """Whether ``b`` may run in the iterations of ``a``, after its body.
 
         That changes the order of two accesses where the one in ``b`` belongs to an earlier iteration than the one in
-        ``a``. So of two accesses to one element, one of them a write, the one in ``b`` must be as late or later. Where
-        both only accumulate (``+=``) the order does not matter, but then the iterations must not be innermost: an
-        element that several stores of one iteration update keeps the loop from being vectorised.
+        ``a``. So of two accesses to one element, one of them a write, the one in ``b`` must be as late or later; where
+        both only accumulate (``+=``) the order does not matter. Innermost loops are fused only if both accesses are in
+        the same iteration: an element that two iterations touch keeps a loop from being vectorised.
         """
         if a.lo != b.lo or a.hi != b.hi or a.step != b.step or a.var is not b.var:
             return False
@@ -192,20 +192,15 @@ class _Merger:
         self, x: Any, y: Any, loop: Loop, inner: frozenset[Sym], changed: frozenset[object], nested: bool
     ) -> bool:
         """Whether an access ``y`` in a later loop is never of an earlier iteration than ``x``, for one element."""
-        if nested and x[2] == y[2] and x[2] in _COMMUTE:
+        if nested and x[2] == y[2] and x[2] in COMMUTE:
             return True
         if x[1] is None or y[1] is None:
             return False
         found = distance(x[1], y[1], loop.var, lambda v: varies(v, inner, changed))
         if found is None:
             return True
-        lo, hi = found
-        ends = lo if loop.step > 0 else None if hi is None else -hi
-        return ends is not None and ends >= 0
-
-
-#: Modes of stores whose order does not matter.
-_COMMUTE = ("+=", "*=", "max=", "min=", "or=", "and=")
+        lo, hi = found if loop.step > 0 else (None if x is None else -x for x in reversed(found))
+        return lo is not None and lo >= 0 and (nested or hi == 0)
 
 
 def _own_facts(s: Stmt) -> Facts:

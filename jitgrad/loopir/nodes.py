@@ -23,8 +23,8 @@ from jitgrad.ir.types import SHORT_NAMES, bool_, i64
 class Buffer:
     """Contiguous row-major storage for one array. Equal only to itself.
 
-    kind : ``"arg"`` (read only), ``"const"`` (read only, ``data`` holds the values), ``"out"`` (a result, written
-        before it is read) or ``"temp"`` (lives in the arena).
+    kind : ``"arg"`` (read only), ``"inout"`` (an argument that becomes a result), ``"const"`` (read only, ``data``
+        holds the values), ``"out"`` (a result, written before it is read) or ``"temp"`` (lives in the arena).
     base : for an alias (a reshape of contiguous storage), the buffer that owns the storage.
 
     An extent may be an index expression in what is known where the buffer is used: loop variables around it, locals,
@@ -446,8 +446,8 @@ Stmt = Loop | Store | Let | Assign | If | While | Block | LibCall | Fail | Alloc
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """A whole compiled function. ``params`` and ``results`` are in the order of the graph's; a result buffer is
-    always of kind ``"out"`` and no two results share one."""
+    """A whole compiled function. ``params`` and ``results`` are in the order of the graph's; a result buffer is of kind
+    ``"out"``, or a parameter of kind ``"inout"``, and no two results share one."""
 
     name: str
     params: tuple[Buffer, ...]

@@ -159,7 +159,7 @@ def _header(program: Program) -> Iterator[str]:
         f"program {program.name}: {_plural(len(program.params), 'parameter')}, "
         f"{_plural(len(program.results), 'result')}, {_plural(len(temps), 'temporary')}"
     )
-    order = ("arg", "const", "out", "temp")
+    order = ("arg", "inout", "const", "out", "temp")
     listed = sorted((t for t in found if t.base is None), key=lambda t: order.index(t.kind))
     listed += [t for t in found if t.base is not None]
     names = max((len(t.name) for t in listed), default=0)

@@ -128,7 +128,7 @@ class GraphLowering:
         from the operand in ``of``; None if it may."""
         if root in self.blank:
             return ""
-        if root.kind != "temp":
+        if root.kind not in ("temp", "inout"):
             return "it is an argument, a constant or a result"
         if root not in self.values:
             later = of is not None and any(self.frame.last.get(v, -1) > k for v in self.values.get(of, ()))
@@ -257,7 +257,7 @@ class GraphLowering:
         b = self.b
         if target is None:
             target = b.empty(source.shape, source.dtype)
-            b.note_copy(source.buffer, target.buffer, "the loop exchanges it with another array")
+            b.note_copy(source.buffer, target.buffer, "it is exchanged with another array")
         if source.buffer.root not in self.blank:
             with b.loops(source.shape) as index:
                 b.store(Tensor(target.buffer), _fit(index, target), source[index])
@@ -311,8 +311,7 @@ class GraphLowering:
         free = {
             root
             for root in {self.env[v].buffer.root for v in self.captured[op] if v in self.env}
-            if root.kind == "temp"
-            and root in self.frame.owned
+            if root in self.frame.owned
             and root not in self.pinned | self.blank
             and all(self.frame.last.get(v, -1) <= k for v in self.values[root])
         }

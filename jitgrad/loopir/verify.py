@@ -9,7 +9,7 @@ from jitgrad.errors import IRError
 from jitgrad.ir.index import Dim, Sym, add, bounds, coefficients, interval, mul
 from jitgrad.ir.location import Location
 from jitgrad.ir.types import bool_, i64
-from jitgrad.loopir.build import FAILURES
+from jitgrad.loopir.build import FAILURES, loop_limits
 from jitgrad.loopir.nodes import (
     Alloc,
     Assign,
@@ -71,13 +71,17 @@ class _Verifier:
     def program_(self) -> None:
         p = self.program
         for t in p.params:
-            if t.kind != "arg" or t.base is not None:
+            if t.kind not in ("arg", "inout") or t.base is not None:
                 self.fail(f"the parameter {t!r} is of kind {t.kind!r}, not 'arg'")
+            if t.kind == "inout" and t not in p.results:
+                self.fail(f"the parameter {t!r} is of kind {t.kind!r}, and no result")
+            if t.kind == "inout":
+                self.stored.add(t)
         owners = [t.root for t in p.results]
         if len(set(owners)) != len(owners):
             self.fail("two results share one buffer")
         for t in owners:
-            if t.kind != "out":
+            if t.kind not in ("out", "inout"):
                 self.fail(f"the result {t!r} is of kind {t.kind!r}, not 'out'")
         for s in p.body:
             self.locals.clear()  # every top-level statement is a kernel of its own
@@ -151,7 +155,7 @@ class _Verifier:
         """The bounds of the variable, which simplification relies on, hold for every iteration."""
         if _never_runs(s):
             return
-        first, last = (bounds(s.lo), bounds(add(s.hi, -1))) if s.step > 0 else (bounds(add(s.hi, 1)), bounds(s.lo))
+        first, last = map(bounds, loop_limits(s.lo, s.hi, s.step))
         lo, hi = s.var.bounds
         if (lo is not None and first[0] is not None and first[0] < lo) or (
             hi is not None and last[1] is not None and last[1] > hi
@@ -199,13 +203,13 @@ class _Verifier:
     # Buffers
 
     def writable(self, t: Buffer) -> None:
-        if t.root.kind not in ("out", "temp"):
+        if t.root.kind not in ("out", "temp", "inout"):
             self.fail(f"{t!r} is of kind {t.root.kind!r} and may not be written")
         if t.root.capacity is None and t.root not in self.allocated:
             self.fail(f"{t!r} is written before there is room for it")
 
     def readable(self, t: Buffer) -> None:
-        if t.root.kind == "arg" and t.root not in self.program.params:
+        if t.root.kind in ("arg", "inout") and t.root not in self.program.params:
             self.fail(f"{t!r} is not a parameter of this program")
         if t.root.kind in ("out", "temp") and t.size and t.root not in self.stored:
             self.fail(f"{t!r} is read before it is written")

@@ -29,8 +29,10 @@ class Executable:
         self.program = program
         self.scalar_params = scalar_params or (False,) * len(program.params)
         self.placement = place(program)
-        self._specs = tuple((r.shape, r.dtype) for r in program.results)
-        self._scalars = tuple(k for k, r in enumerate(program.results) if r.shape == ())
+        #: Results that are written into an argument, with the number of that.
+        self._donated = tuple((k, program.params.index(r)) for k, r in enumerate(program.results) if r.kind == "inout")
+        self._specs = tuple(((0,) if r.kind == "inout" else r.shape, r.dtype) for r in program.results)
+        self._scalars = tuple(k for k, r in enumerate(program.results) if r.shape == () and r.kind != "inout")
         self._nbytes = self.placement.nbytes
         self._native: Any = None
         self.shared_kernels = 0
@@ -50,16 +52,22 @@ class Executable:
 
     def _call_source(self, leaves: tuple[Any, ...]) -> list[Any]:
         """As :meth:`call`, by the Python rendering."""
-        return [r[()] if r.shape == () else r for r in self._runner(*map(np.asarray, leaves))]
+        outs = [r[()] if r.shape == () else r for r in self._runner(*map(np.asarray, leaves))]
+        for k, p in self._donated:
+            outs[k] = leaves[p]
+        return outs
 
     def call(self, leaves: tuple[Any, ...]) -> list[Any]:
         """Run on leaves that are right already: C-contiguous aligned native arrays, or scalar objects.
 
-        Results are fresh arrays; a 0-d result is a NumPy scalar. Raises what :data:`FAILURES` says.
+        Results are fresh arrays, or the arguments that they are written into; a 0-d result is a NumPy scalar. Raises
+        what :data:`FAILURES` says; arguments that change have any values then.
         """
         if type(leaves) is not tuple:
             leaves = tuple(leaves)  # native code reads the items where a tuple has them
         outs = [np.empty(shape, dtype) for shape, dtype in self._specs]
+        for k, p in self._donated:
+            outs[k] = leaves[p]
         arena = arena_address(self._nbytes) if self._nbytes else 0
         status = self._entry(leaves, tuple(outs), self._consts, arena)
         if status:
@@ -91,7 +99,13 @@ class Executable:
                     "graph is for one shape and dtype. Convert the array, or compile a graph for this one."
                 )
             # ascontiguousarray would turn 0-d into 1-d.
-            array = np.require(array.astype(p.dtype, copy=False), requirements=["C", "A"]).reshape(p.shape)
+            array = np.require(array.astype(p.dtype, copy=False), requirements=["C", "A"])
+            array = array if array.shape == p.shape else array.reshape(p.shape)
+            if p.kind == "inout" and not (array is a and array.flags.writeable and not is_scalar):
+                raise ArgumentError(
+                    f"{p.name} changes, so it must be a writable contiguous array of dtype {p.dtype}. The new value is "
+                    "written into the argument. Pass such an array."
+                )
             leaves.append(array[()] if is_scalar else array)
         return tuple(self.call(tuple(leaves)))
 

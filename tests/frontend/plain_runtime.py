@@ -64,7 +64,7 @@ class PlainRuntime:
             )
         return value
 
-    def if_(self, test: Any, then: Callable, orelse: Callable, state: tuple, names: tuple[str, ...], line: int) -> tuple:
+    def if_(self, test: Any, then: Callable, orelse: Callable, state: tuple, names: tuple, line: int) -> tuple:
         self.calls.append(f"if {line}")
         self.states.append((f"if {line}", names))
         return then(*state) if test else orelse(*state)
@@ -169,7 +169,7 @@ class TracingRuntime(PlainRuntime):
     body of every loop once before the loop. Only what passes through the state may survive. For programs without
     exceptions and without effects beside their variables."""
 
-    def if_(self, test: Any, then: Callable, orelse: Callable, state: tuple, names: tuple[str, ...], line: int) -> tuple:
+    def if_(self, test: Any, then: Callable, orelse: Callable, state: tuple, names: tuple, line: int) -> tuple:
         results = then(*state), orelse(*state)
         return results[0] if test else results[1]
 

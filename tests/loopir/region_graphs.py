@@ -471,3 +471,31 @@ graph f(%x: f64[4,5], %n: i64[]) {
   return %s, %k
 }
 """
+
+GRAPHS["columns of matrices"] = """
+graph f(%x: f64[40,30], %w: f64[40,30]) {
+  %z: f64[] = constant() {value=f64[] 0.0}
+  %y: f64[40,30], %s: f64[] = for(%x, %z) {lo=0, hi=30, step=1}
+    (%i: i64[], %a: f64[40,30], %t: f64[]) {
+      %b: f64[40,30], %u: f64[] = for(%a, %t) {lo=%i + 1, hi=30, step=1}
+        (%j: i64[], %c: f64[40,30], %v: f64[]) {
+          %p: f64[40,1] = slice(%c) {starts=(0, %i), sizes=(40, 1), steps=(1, 1)}
+          %q: f64[40,1] = slice(%c) {starts=(0, %j), sizes=(40, 1), steps=(1, 1)}
+          %r: f64[40,1] = slice(%w) {starts=(0, %j), sizes=(40, 1), steps=(1, 1)}
+          %p1: f64[40] = reshape(%p) {shape=(40,)}
+          %q1: f64[40] = reshape(%q) {shape=(40,)}
+          %d: f64[] = einsum(%p1, %q1) {spec="k,k->"}
+          %e: f64[] = tanh(%d)
+          %f: f64[40,1] = multiply(%p, %e)
+          %g: f64[40,1] = multiply(%f, %r)
+          %h: f64[40,1] = add(%q, %g)
+          %k: f64[40,1] = sin(%h)
+          %l: f64[40,30] = set_slice(%c, %k) {starts=(0, %j), steps=(1, 1)}
+          %m: f64[] = add(%v, %d)
+          yield %l, %m
+        }
+      yield %b, %u
+    }
+  return %y, %s
+}
+"""

@@ -67,3 +67,55 @@ def test_an_index_that_is_out_of_bounds_ends_the_loop():
         Executable(program)(x, np.array([0, 1, 6, 2]))
     with pytest.raises(IndexBoundsError):
         compile_python(program)(x, np.array([0, 1, 6, 2]))
+
+
+UPDATED = """
+graph f(%x: f64[6], %y: f64[6]) {
+  %z: f64[6] = add(%x, %y)
+  %a: f64[6] = for(%x) {lo=1, hi=6, step=1}
+    (%i: i64[], %p: f64[6]) {
+      %e: f64[1] = slice(%p) {starts=(%i - 1,), sizes=(1,), steps=(1,)}
+      %q: f64[6] = add_slice(%p, %e) {starts=(%i,), steps=(1,)}
+      yield %q
+    }
+  return %z, %a, %x
+}
+"""
+EXCHANGED = """
+graph f(%x: f64[6], %y: f64[6]) {
+  %z: f64[6] = exp(%x)
+  return %y, %z
+}
+"""
+
+
+@pytest.mark.parametrize("text, donated", [(UPDATED, {0: 1}), (EXCHANGED, {0: 0, 1: 1}), (EXCHANGED, {1: 1})])
+def test_an_argument_that_is_given_away_becomes_the_result(text, donated):
+    graph = parse(text)
+    x = [np.linspace(0.1, 1.0, 6), np.linspace(-1.0, 1.0, 6)]
+    expected = interpret(graph, *x)
+    program = fuse(lower(graph, donated=donated))
+    verify(program, "fused")
+    for run in (compile_python(program), Executable(program)):
+        args = [a.copy() for a in x]
+        close(run(*args), expected)
+        for p, a in enumerate(args):
+            np.testing.assert_allclose(a, expected[donated[p]] if p in donated else x[p], rtol=1e-12)
+
+
+def test_a_loop_over_an_argument_that_is_given_away_copies_nothing():
+    graph = parse(UPDATED.replace("return %z, %a, %x", "return %a"))
+    notes: list[str] = []
+    program = fuse(lower(graph, notes, {0: 0}))
+    assert not notes and len(program.body) == 1 and not program.temporaries
+    x = np.ones(6)
+    (found,) = Executable(program)(x, x.copy())
+    assert found is x
+
+
+def test_arrays_that_are_walked_down_columns_are_stored_by_columns():
+    notes: list[str] = []
+    program = fuse(lower(parse(GRAPHS["columns of matrices"])), notes)
+    assert any("laid out with axis 0 last" in n for n in notes)  # the result
+    assert any("copy of w into w_t" in n for n in notes)
+    assert {t.shape for t in program.temporaries} == {(30, 40)}

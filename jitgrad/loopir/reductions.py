@@ -1,0 +1,243 @@
+"""Sums that loops compute: an element that all iterations update stays in a register, and what is only summed up may be
+summed in any order, so that the loop is vectorised.
+
+``accumulate`` takes an element out of a loop where no other access in the loop can be of that element, or where all
+only add to it; ``forwards`` lets loops count up where the order is free; ``recognise`` turns ``s = s + e`` into ``s += e`` where the loop uses ``s`` for nothing else. (A compensated sum uses its partial sums,
+so it is left as it is.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from jitgrad.ir.index import Dim, Sym, add, interval, mul
+from jitgrad.loopir.build import IDENTITIES
+from jitgrad.loopir.deps import COMMUTE, MANY, Access, accesses, distance, never_at_any_time, root_index, varies
+from jitgrad.loopir.lower import with_body
+from jitgrad.loopir.nodes import (
+    Alloc,
+    Assign,
+    Block,
+    Buffer,
+    Const,
+    Expr,
+    Fail,
+    Let,
+    LibCall,
+    Load,
+    Local,
+    Loop,
+    Program,
+    Scalar,
+    Stmt,
+    Store,
+    While,
+    map_payloads,
+    rewrite,
+    scalar,
+)
+from jitgrad.loopir.walk import expressions, lists_of, loads, rebuild, statements, subexpressions, with_lists, written
+
+
+def accumulate(program: Program) -> Program:
+    """Keep elements that every iteration of a loop updates in locals meanwhile."""
+    body: list[Stmt] = []
+    for s in program.body:
+        new = _taken_out(s)
+        body.append(new[0] if len(new) == 1 else Block(tuple(new)))
+    return with_body(program, body)
+
+
+def _taken_out(s: Stmt) -> list[Stmt]:
+    """A statement with the loops in it done, innermost ones first."""
+    s = with_lists(s, _list)
+    return _loop(s) if isinstance(s, Loop) else [s]
+
+
+def _list(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    new = tuple(x for s in body for x in _taken_out(s))
+    return body if len(new) == len(body) and all(a is b for a, b in zip(new, body, strict=True)) else new
+
+
+def _loop(s: Loop) -> list[Stmt]:
+    """What takes the place of one loop."""
+    found = list(accesses((s,)))
+    stores: dict[tuple[Buffer, tuple[Dim, ...]], Access] = {}
+    for a in found:
+        if a.mode is not None and a.index is not None and a.root.size != 1:
+            stores.setdefault((a.root, a.index), a)
+    if not stores or len(found) > MANY:
+        return [s]
+    inner = {x.var for x in statements((s,)) if isinstance(x, Loop)}
+    changed = written((s,))
+    before: list[Stmt] = []
+    after: list[Stmt] = []
+    for (root, index), first in stores.items():
+        if not _invariant(index, inner, changed) or not _updates(s, root, index):
+            continue
+        others = [a for a in found if a.root is root and a.index != index]
+        start: Expr = Load(root, index)
+        mode = "="
+        if any(a.index is None or not never_at_any_time(index, a.index, inner, changed) for a in others):
+            # Others may be of the same element. Where all only add to what is there, the sum can be added at the end.
+            if first.mode not in COMMUTE or any(a.mode != first.mode for a in found if a.root is root):
+                continue
+            start, mode = Const(IDENTITIES[first.mode](root.dtype), root.dtype), first.mode
+        guarded = not _in_bounds(root, index)
+        if guarded and (len(first.path) != 2 or not _runs(s)):
+            continue
+        local = Local(f"{root.name}_", root.dtype)
+        new = _with_local(s, root, index, local)
+        assert isinstance(new, Loop)
+        s = new
+        before.append(Let(local, start))
+        after.append(Store(root, index, local, mode))
+    return [*before, s, *after]
+
+
+def _invariant(index: Sequence[Dim], inner: set[Sym], changed: set[object]) -> bool:
+    return not any(varies(v, inner, changed) for e in index if not isinstance(e, int) for v in e.syms())
+
+
+def _updates(s: Loop, root: Buffer, index: tuple[Dim, ...]) -> bool:
+    """Whether an element is read and written in a loop."""
+    for x in statements((s,)):
+        if isinstance(x, Store) and x.mode != "=" and x.buffer.root is root and root_index(x.buffer, x.index) == index:
+            return True
+    return any(e.buffer.root is root and root_index(e.buffer, e.index) == index for e in loads((s,)))
+
+
+def _in_bounds(root: Buffer, index: Sequence[Dim]) -> bool:
+    """Whether an index is known to be within the array, whether the loop runs or not."""
+    for e, extent in zip(index, root.shape, strict=True):
+        low, room = interval(e)[0], interval(add(extent, mul(e, -1)))[0]
+        if low is None or low < 0 or room is None or room < 1:
+            return False
+    return True
+
+
+def _runs(s: Loop) -> bool:
+    """Whether a loop is known to run at least once."""
+    distance = add(s.hi, mul(s.lo, -1)) if s.step > 0 else add(s.lo, mul(s.hi, -1))
+    low = interval(distance)[0]
+    return low is not None and low >= 1
+
+
+def _with_local(s: Stmt, root: Buffer, index: tuple[Dim, ...], local: Local) -> Stmt:
+    """The statement with a local in place of one element."""
+    memo: dict[Expr, Expr] = {
+        e: local for e in loads((s,)) if e.buffer.root is root and root_index(e.buffer, e.index) == index
+    }
+
+    def visit(e: Expr) -> Expr:
+        return rewrite(e, {}, memo)
+
+    def store(x: Store) -> Stmt:
+        if x.buffer.root is root and root_index(x.buffer, x.index) == index:
+            return Assign(local, x.value, x.mode)
+        position = tuple(map_payloads(i, visit) for i in x.index)
+        return x if position == x.index else dataclasses.replace(x, index=position)
+
+    return rebuild(s, visit, store)
+
+
+#: What an operation on an old value and a new one is as an update.
+_UPDATES = {"add": "+=", "multiply": "*=", "maximum": "max=", "minimum": "min="}
+
+
+def forwards(program: Program) -> Program:
+    """Let innermost loops that count down count up, where the order of the iterations does not matter: such loops are
+    vectorised better."""
+    return with_body(program, (_forwards(s) for s in program.body))
+
+
+def _forwards(s: Stmt) -> Stmt:
+    def inside(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        new = tuple(map(_forwards, body))
+        return body if all(a is b for a, b in zip(new, body, strict=True)) else new
+
+    s = with_lists(s, inside)
+    if isinstance(s, Loop) and s.step == -1 and _any_order(s):
+        return dataclasses.replace(s, lo=add(s.hi, 1), hi=add(s.lo, 1), step=1)
+    return s
+
+
+def _any_order(s: Loop) -> bool:
+    """Whether an innermost loop's iterations may run in any order."""
+    private: set[Local] = set()
+    for x in statements(s.body):
+        if isinstance(x, (Loop, While, LibCall, Fail, Alloc)):
+            return False
+        if isinstance(x, Let):
+            private.add(x.local)
+    uses = _reads(s)
+    for x in statements(s.body):
+        if isinstance(x, Assign) and x.local not in private and (x.mode == "=" or uses[x.local] > 1):
+            return False
+    found = list(accesses(s.body))
+    written_here = {a.root for a in found if a.mode is not None}
+    found = [a for a in found if a.root in written_here]
+    if len(found) > MANY:
+        return False
+    changed = written((s,))
+    for a in found:
+        for b in found:
+            if a.root is not b.root or (a.mode is None and b.mode is None) or (a.mode == b.mode and a.mode in COMMUTE):
+                continue
+            if a.index is None or b.index is None:
+                return False
+            apart = distance(a.index, b.index, s.var, lambda v: varies(v, {s.var}, changed))
+            if apart not in (None, (0, 0)):
+                return False
+    return True
+
+
+def recognise(program: Program) -> Program:
+    """Write updates of locals as updates, where the order does not matter."""
+    return with_body(program, (_recognised(s, {}, False) for s in program.body))
+
+
+def _recognised(s: Stmt, uses: dict[Local, int], looped: bool) -> Stmt:
+    """``uses`` counts how often the innermost loop around a statement reads each local."""
+    if isinstance(s, (Loop, While)):
+        uses, looped = _reads(s), True
+    if isinstance(s, Assign) and looped and s.mode == "=" and s.local.dtype.kind != "b":
+        return _as_update(s, uses)
+
+    def inside(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        new = tuple(_recognised(x, uses, looped) for x in body)
+        return body if all(a is b for a, b in zip(new, body, strict=True)) else new
+
+    return with_lists(s, inside) if lists_of(s) else s
+
+
+def _reads(loop: Loop | While) -> dict[Local, int]:
+    found: dict[Local, int] = {}
+    for s in statements((loop,)):
+        for e in subexpressions(expressions(s)):
+            if isinstance(e, Local):
+                found[e] = found.get(e, 0) + 1
+        if isinstance(s, Assign) and s.mode != "=":
+            found[s.local] = found.get(s.local, 0) + 1
+    return found
+
+
+def _as_update(s: Assign, uses: dict[Local, int]) -> Stmt:
+    e = s.value
+    if uses.get(s.local) != 1 or not isinstance(e, Scalar) or len(e.args) != 2:
+        return s
+    if e.op == "subtract" and e.args[0] is s.local and s.local.dtype.kind in "fi":
+        return Assign(s.local, scalar("negative", e.args[1]), "+=") if _free(e.args[1], s.local) else s
+    mode = _UPDATES.get(e.op)
+    if mode is None:
+        return s
+    for old, new in (e.args, e.args[::-1]):
+        if old is s.local and _free(new, s.local):
+            return Assign(s.local, new, mode)
+    return s
+
+
+def _free(e: Expr, local: Local) -> bool:
+    return all(x is not local for x in subexpressions((e,)))
+
