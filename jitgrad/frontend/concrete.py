@@ -45,7 +45,7 @@ class Concrete(Tracer):
 
     __slots__ = ()
 
-    def __init__(self, trace: Trace, array: np.ndarray, base: Concrete | None = None, notes: Notes | None = None):
+    def __init__(self, trace: Trace, array: np.ndarray, base: Any = None, notes: Notes | None = None):
         self.owner, self.scope, self.weak, self.boxed = trace, trace.scope, None, True
         self._array, self._base, self._notes = array, base, notes
         if base is not None:
@@ -293,11 +293,9 @@ def adopt_made(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     trace = HOOKS["current_trace"]()
     if trace is None or not isinstance(result, (np.ndarray, list, tuple)):
         return result
-    outside: list[Concrete] = []
-    for a in (*args, *kwargs.values()):
-        for item in a if isinstance(a, (list, tuple)) else (a,):
-            if type(item) is np.ndarray and item.dtype in SHORT_NAMES:
-                outside.append(Concrete(trace, item, None, Notes(captured=True)))
+    given = (item for a in (*args, *kwargs.values()) for item in (a if isinstance(a, (list, tuple)) else (a,)))
+    outside = [Concrete(trace, a, None, Notes(captured=True)) for a in given
+               if type(a) is np.ndarray and a.dtype in SHORT_NAMES]  # fmt: skip
     return _adopt(trace, result, tuple(outside), _fill_of(function, result))
 
 
