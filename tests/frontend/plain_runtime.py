@@ -166,8 +166,8 @@ class PlainRuntime:
 
 class TracingRuntime(PlainRuntime):
     """Runs what is not taken too, as a tracer does: both branches of every ``if``, from the state on entry, and the
-    body of every loop once before the loop and once behind it. Only what passes through the state may survive. For programs without
-    exceptions and without effects beside their variables."""
+    body of every loop once before the loop and once behind it. Only what passes through the state may survive. For
+    programs without exceptions and without effects beside their variables."""
 
     def if_(self, test: Any, then: Callable, orelse: Callable, state: tuple, names: tuple, line: int) -> tuple:
         results = then(*state), orelse(*state)
