@@ -276,6 +276,12 @@ def _converted(trace: Trace, value: Any, x: Tracer) -> Tracer:
     if contains_tracer(value):
         return trace.lift(value)
     array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise DtypeError(
+            f"a complex value is assigned into an array of {x.dtype}. Complex dtypes are not supported. Assign the "
+            "real or the imaginary part.",
+            user_location(),
+        )
     with np.errstate(all="ignore"):
         if array.dtype.kind in "fiub":
             return Tracer(trace, trace.array(value)) if array.ndim else _scalar(trace, value, x)
