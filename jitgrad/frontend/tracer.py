@@ -156,6 +156,9 @@ class Trace:
             self.scope = scope
             try:
                 yield scope
+            except BaseException:
+                scope.restore()
+                raise
             finally:
                 self.scopes.pop()
                 self.scope = scope.leave()

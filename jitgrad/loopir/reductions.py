@@ -76,6 +76,8 @@ def _loop(s: Loop) -> list[Stmt]:
     for (root, index), first in stores.items():
         if not _invariant(index, inner, changed) or not _updates(s, root, index):
             continue
+        if next(a.mode for a in found if a.root is root and a.index == index) == "=":
+            continue  # written anew before it is read: there may be nothing to start from
         others = [a for a in found if a.root is root and a.index != index]
         start: Expr = Load(root, index)
         mode = "="
@@ -158,12 +160,12 @@ def _forwards(s: Stmt) -> Stmt:
         return body if all(a is b for a, b in zip(new, body, strict=True)) else new
 
     s = with_lists(s, inside)
-    if isinstance(s, Loop) and s.step == -1 and _any_order(s):
+    if isinstance(s, Loop) and s.step == -1 and any_order(s):
         return dataclasses.replace(s, lo=add(s.hi, 1), hi=add(s.lo, 1), step=1)
     return s
 
 
-def _any_order(s: Loop) -> bool:
+def any_order(s: Loop) -> bool:
     """Whether an innermost loop's iterations may run in any order."""
     private: set[Local] = set()
     for x in statements(s.body):

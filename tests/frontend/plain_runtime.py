@@ -52,6 +52,9 @@ class PlainRuntime:
         self.hints: list[list[Any]] = []
         self.states: list[tuple[str, tuple[str, ...]]] = []
 
+    def callee(self, function: Any) -> Any:
+        return function
+
     def bound(self, value: Any, name: str) -> Any:
         if value is self.UNBOUND:
             raise UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value")
