@@ -276,6 +276,12 @@ def _converted(trace: Trace, value: Any, x: Tracer) -> Tracer:
     if contains_tracer(value):
         return trace.lift(value)
     array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise DtypeError(
+            f"a complex value is assigned into an array of {x.dtype}. Complex dtypes are not supported. Assign the "
+            "real or the imaginary part.",
+            user_location(),
+        )
     with np.errstate(all="ignore"):
         if array.dtype.kind in "fiub":
             return Tracer(trace, trace.array(value)) if array.ndim else _scalar(trace, value, x)
@@ -369,11 +375,11 @@ def getitem(a: Any, index: Any) -> Any:
 def _lifted_item(a: Any, index: Any) -> Any:
     parts = index if isinstance(index, tuple) else (index,)
     trace = innermost_trace(*(v for p in parts for v in ((p.start, p.stop) if isinstance(p, slice) else (p,))))
-    scalar = isinstance(index, Tracer) and index.ndim == 0
+    scalar: Any = isinstance(index, Tracer) and index.ndim == 0
     if isinstance(a, np.ndarray):
         return read(Tracer(trace, trace.array(a)), index)
     if isinstance(a, range) and scalar:
-        k = as_value(trace, position(trace, index, len(a)))
+        k = as_value(trace, position(trace, index, len(a)))  # pyright: ignore[reportArgumentType]
         return a.start + Tracer(trace, k.value, "int") * a.step
     if isinstance(a, (list, tuple)) and a and scalar:
         parts = [trace.lift(item) for item in a]

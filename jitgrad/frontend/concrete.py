@@ -31,12 +31,14 @@ ANYTHING = object()
 
 class Notes:
     """What is kept of an array that owns its elements: ``fill`` is the number that all of them are, where it is
-    known; ``captured`` says that it comes from outside; ``views`` are its views."""
+    known, but for the pieces in ``log``, which were written later; ``captured`` says that it comes from outside;
+    ``views`` are its views."""
 
-    __slots__ = ("captured", "fill", "views")
+    __slots__ = ("captured", "fill", "log", "views")
 
     def __init__(self, fill: Any = None, captured: bool = False) -> None:
         self.fill, self.captured = fill, captured
+        self.log: list[tuple[Box, np.ndarray]] = []
         self.views: list[weakref.ref[Concrete]] = []
 
 
@@ -197,8 +199,8 @@ def home(c: Concrete) -> Trace:
 
 def as_constant(trace: Trace, c: Concrete) -> Value:
     """The contents as a constant of a trace; a number that fills an array is broadcast."""
-    fill = c.root._notes.fill
-    if fill is None or fill is ANYTHING or c._array.size < 2 or fill.dtype != c._array.dtype:
+    fill, log = c.root._notes.fill, c.root._notes.log
+    if fill is None or fill is ANYTHING or log or c._array.size < 2 or fill.dtype != c._array.dtype:
         return trace.array(c._array)
     key = ("filled", c._array.shape, c._array.dtype, fill.tobytes())
     found = trace.remembered(key)
@@ -318,6 +320,15 @@ def captured(trace: Trace, array: np.ndarray) -> Any:
     return Concrete(trace, array, None, Notes(captured=True))
 
 
+def own_copy(trace: Trace, x: Tracer) -> Tracer:
+    """An array of another trace as one of this trace, which can be written here alone."""
+    if isinstance(x, Concrete):
+        return Concrete(trace, x._array.copy(), None, Notes())
+    copy = Tracer(trace, trace.own(x), x.weak)
+    copy.boxed = x.boxed
+    return copy
+
+
 # -- running -----------------------------------------------------------------------------------------------------------
 
 
@@ -379,11 +390,41 @@ def _is_captured() -> MutationError:
 
 def assign_concrete(c: Concrete, index: Any, value: Any) -> bool:
     """``c[index] = value`` by NumPy, if all is known; else the array becomes a traced one, and the answer is False."""
-    if not is_traced(index) and not has_traced(value) and writable(c):
-        c._array[plain_index(index)] = unwrap(value)
-        return True
-    thaw(c)
-    return False
+    if is_traced(index) or has_traced(value):
+        thaw(c)
+        return False
+    notes = c.root._notes
+    fill, index = notes.fill, plain_index(index)
+    if not writable(c):
+        thaw(c)
+        return False
+    c._array[index] = unwrap(value)
+    if fill is not None and _log(c, index):
+        notes.fill = fill
+    return True
+
+
+#: Elements of an array from which on it is not made a constant because a few pieces of it were written, and how many.
+_LARGE, _MANY = 1024, 16
+
+
+def _log(c: Concrete, index: Any) -> bool:
+    """Remember that a piece of a large array, whose elements are equal elsewhere, was written."""
+    root: Any = c.root
+    memory, log = root._array, root._notes.log
+    if memory.size < _LARGE or len(log) == _MANY or c._array.dtype != memory.dtype:
+        return False
+    try:
+        piece = c._array[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+    except IndexError:  # two ellipses
+        return False
+    if not piece.size or 4 * piece.size > memory.size or not np.may_share_memory(piece, memory):
+        return False
+    lens = place(root, piece, memory)
+    if lens[0] is not root or not isinstance(lens[1], Box):
+        return False
+    log.append((lens[1], piece.copy()))
+    return True
 
 
 def thaw(c: Tracer) -> None:
@@ -402,6 +443,8 @@ def thaw(c: Tracer) -> None:
     array, notes = root._array, root._notes
     with trace.emitting_in(root.scope):
         value = trace.array(array.copy()) if notes.fill is None else _filled(trace, array, notes.fill)
+        for box, piece in notes.log if notes.fill is not None else ():
+            value = box.update("set", Tracer(trace, value), Tracer(trace, trace.array(piece))).value
     _become(root, Tracer)
     root.value = value
     for ref in notes.views:

@@ -767,3 +767,50 @@ def test_errors_of_shape() -> None:
     ):
         with pytest.raises(ShapeError):
             jg.jit(f)(M.copy())
+
+
+def test_arguments_of_inner_functions_that_are_not_differentiated() -> None:
+    def loss(p, q, c):
+        q[0] = 5.0
+        c[1] = p[0]
+        return (p * q).sum() + c.sum()
+
+    def f(x):
+        y = x * 2.0
+        known = np.ones(3)
+        g = jg.grad(loss)(x, y, known)
+        return g, y, known
+
+    g, y, known = jg.jit(f)(np.array([1.0, 2.0, 3.0]))
+    assert g.tolist() == [6.0, 4.0, 6.0]
+    assert y.tolist() == [2.0, 4.0, 6.0]
+    assert known.tolist() == [1.0] * 3
+
+
+def test_large_arrays_do_not_become_constants() -> None:
+    def f(x):
+        A = np.zeros((50, 60))
+        A[0] = 1.0
+        A[1:, -1] = np.arange(49.0)
+        A.T[3, 4] = 2.0
+        A[2, 5] = x[0]
+        B = np.empty((40, 40))
+        B[:2] = 3.0
+        B[2:] = x[1]
+        C = np.full((40, 40), 2.0)
+        D = C[1:]
+        D[0, 0] = 4.0
+        D[1] = x
+        return A, B, C
+
+    x = np.linspace(0.0, 1.0, 40)
+    for a, e in zip(jg.jit(f)(x), f(x), strict=True):
+        np.testing.assert_array_equal(a, e)
+    graph = jg.jit(f).traced_graph(x)
+    assert max(op.attrs["value"].size for op in graph.ops if op.name == "constant") <= 80
+    assert "empty" in [op.name for op in graph.ops]
+
+
+def test_complex_values() -> None:
+    with pytest.raises(jg.errors.DtypeError, match="complex"):
+        jg.jit(lambda A: setitem(A, 0, 1j))(M.copy())
