@@ -4,7 +4,7 @@ that live within one iteration."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from jitgrad.ir.index import Dim, as_sym
 from jitgrad.loopir.build import flatten_index
@@ -80,17 +80,17 @@ class _Known:
     def _kept(self, thing: Buffer | Local, offset: Dim | None) -> set[Key]:
         if offset is None:
             return set()
-        return {
-            key
-            for key in self.keys.get(thing, ())
-            if all(
-                never_equal((at,), (offset,))
-                for at in (
-                    *((key[1],) if key[0] is thing else ()),
-                    *(_key(e.buffer, e.index)[1] for e in self.sources[key] if isinstance(e, Load) and e.buffer.root is thing),
-                )
-            )
-        }
+
+        def at(key: Key) -> Iterator[Dim]:
+            """The elements of the buffer that matter to what is known of a key."""
+            if key[0] is thing:
+                yield key[1]
+            for e in self.sources[key]:
+                if isinstance(e, Load) and e.buffer.root is thing:
+                    yield _key(e.buffer, e.index)[1]
+
+        keys = self.keys.get(thing, ())
+        return {key for key in keys if all(never_equal((element,), (offset,)) for element in at(key))}
 
     def _drop(self, key: Key) -> None:
         del self.values[key]

@@ -2,8 +2,9 @@
 summed in any order, so that the loop is vectorised.
 
 ``accumulate`` takes an element out of a loop where no other access in the loop can be of that element, or where all
-only add to it; ``forwards`` lets loops count up where the order is free; ``recognise`` turns ``s = s + e`` into ``s += e`` where the loop uses ``s`` for nothing else. (A compensated sum uses its partial sums,
-so it is left as it is.)
+only add to it; ``recognise`` turns ``s = s + e`` into ``s += e`` where the loop uses ``s`` for nothing else (a
+compensated sum uses its partial sums, so it is left as it is); ``forwards`` lets loops count up where the order is
+free.
 """
 
 from __future__ import annotations
@@ -242,4 +243,3 @@ def _as_update(s: Assign, uses: dict[Local, int]) -> Stmt:
 
 def _free(e: Expr, local: Local) -> bool:
     return all(x is not local for x in subexpressions((e,)))
-
