@@ -10,9 +10,9 @@ Each value of the forward regions that the reversed ones name is supplied in the
 
 What the reversed loop itself computes of forward values only, such as the comparison behind a maximum, may go on a tape
 in their place: it is then computed in the forward loop. Which values go on tapes is a minimum cut: fewest bytes, and of
-equal cuts the one nearest to the reversed loop, so that no more is computed again than memory asks for. A tape of a nest
-with constant trip counts has an axis a loop; where a count or an extent depends on an outer index, it is flat, and the
-place of an iteration is a closed form.
+equal cuts the one nearest to the reversed loop, so that no more is computed again than memory asks for. A tape of a
+nest with constant trip counts has an axis a loop; where a count or an extent depends on an outer index, it is flat, and
+the place of an iteration is a closed form.
 """
 
 from __future__ import annotations
