@@ -147,8 +147,6 @@ class _Pieces(Rewriter):
             value = self.env.get(first.operands[1], first.operands[1])
             steps = first.attrs["steps"]
             target.total = self.append("add_slice", target.total, value, starts=target.origin, steps=steps)
-                "add_slice", target.total, value, starts=target.origin, steps=first.attrs["steps"]
-            )
             return
         for group in groups:
             common = _common(group)
