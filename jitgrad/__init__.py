@@ -11,7 +11,7 @@ from jitgrad import config, errors, numpy, scipy, testing
 from jitgrad.api import compile, grad, hessian, jacobian, jit, jvp, stop_gradient, trace, value_and_grad, vjp
 from jitgrad.autodiff.jvp import jvp_graph
 from jitgrad.autodiff.vjp import vjp_graph
-from jitgrad.control import cond, fori_loop, scan, switch, while_loop
+from jitgrad.control import checkpoint, cond, fori_loop, scan, switch, while_loop
 from jitgrad.draw import Drawing, draw
 from jitgrad.ir.core import Builder, Graph
 from jitgrad.ir.interpret import interpret
@@ -27,6 +27,7 @@ __all__ = [
     "TensorType",
     "add_at",
     "bool_",
+    "checkpoint",
     "compile",
     "cond",
     "config",

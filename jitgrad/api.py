@@ -21,6 +21,7 @@ from typing import Any
 
 from jitgrad.compiler import Compiled, compile_graph
 from jitgrad.errors import ArgumentError
+from jitgrad.frontend.options import Options
 from jitgrad.frontend.primitives import emit
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Tracer
@@ -39,6 +40,8 @@ def jit(
     *,
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
+    loops: str = "auto",
+    memory_budget: int | None = None,
 ) -> Any:
     """Compile a function to native code.
 
@@ -51,6 +54,12 @@ def jit(
     They are compared at each call, and a change compiles anew; ``explain()`` lists them. That costs a pass over the
     data of writable arrays, so big or changing data is better passed as an argument.
 
+    Python loops over traced ranges and conditions become loops of the program. Those of a known length are unrolled up
+    to ``config.unroll_limit`` iterations, and longer ones become loops if their body allows it; ``loops="unroll"``
+    unrolls all of them, ``loops="roll"`` none (and raises an error where that can't be done). ``memory_budget`` is the
+    number of bytes that gradients inside may use for values saved in loops; beyond it loops save less, and run parts
+    again. Arguments that the function assigns into change, as in NumPy. All of that is listed by ``explain()``.
+
     >>> @jg.jit
     ... def f(x):
     ...     return np.sum(np.tanh(x) ** 2)
@@ -58,8 +67,9 @@ def jit(
     numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
     names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
     if fun is None:
-        return lambda f: jit(f, static_argnums=numbers, static_argnames=names)
-    return Transformed(_callable(fun, "jit"), Jit(), numbers, names)
+        return lambda f: jit(f, static_argnums=numbers, static_argnames=names, loops=loops, memory_budget=memory_budget)
+    options = Options(loops, memory_budget).check()
+    return Transformed(_callable(fun, "jit"), Jit(None if options == Options() else options), numbers, names)
 
 
 def grad(fun: Function | None = None, argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Any:

@@ -6,6 +6,7 @@ those who know them from JAX. Outside of a traced function they simply run.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -151,6 +152,31 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
     do not. Source: ``jax.lax.cond``.
     """
     return control_flow.ifexp(pred, lambda: true_fun(*operands), lambda: false_fun(*operands), 0)
+
+
+def checkpoint(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose inner values are computed again in reverse mode rather than saved: less memory, more work.
+
+    Values and derivatives are the same. Source: ``jax.checkpoint``.
+    """
+    if not callable(fun):
+        raise ArgumentError(
+            f"checkpoint takes a function, not an object of type {type(fun).__name__}. Pass a function, or use it as a "
+            "decorator.",
+            user_location(),
+        )
+
+    @functools.wraps(fun)
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+        trace = _trace(args, kwargs)
+        if trace is None:
+            return fun(*args, **kwargs)
+        (value,) = record_branches(
+            trace, "checkpoint", None, [lambda: (fun(*args, **kwargs),)], ("the result",), what="a checkpoint"
+        )
+        return value
+
+    return checkpointed
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:

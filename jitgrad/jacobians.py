@@ -9,6 +9,7 @@ import numpy as np
 import optree
 
 from jitgrad.errors import DifferentiationError
+from jitgrad.frontend.concrete import has_traced
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.types import is_float
@@ -16,6 +17,7 @@ from jitgrad.pullbacks import jvp_function, vjp_function
 from jitgrad.reading import Readable
 from jitgrad.specialisation import Specialisation
 from jitgrad.tracing import describe_function
+from jitgrad.transformed import CapturesTracer
 
 
 class Jacobian(Readable):
@@ -48,7 +50,7 @@ class Jacobian(Readable):
         else:
             found = self._by_rows(args, kwargs, inputs, tree)
         leaves, shape = flatten(found)
-        return unflatten(shape, [x[()] if isinstance(x, np.ndarray) else x for x in leaves])
+        return unflatten(shape, [x[()] if type(x) is np.ndarray else x for x in leaves])
 
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
         return self if obj is None else Jacobian(self._fun.__get__(obj), self._forward_argnums, single=self._single)
@@ -62,14 +64,20 @@ class Jacobian(Readable):
         n_inputs = sum(_size(x) for x in inputs)
         if n_inputs <= 1:
             return True
-        if any(isinstance(x, Tracer) for x in flatten((args, kwargs))[0]):
-            out, _ = self._reverse.at(args, kwargs)
-            return n_inputs <= sum(_size(x) for x in flatten(out)[0])
+        if has_traced(flatten((args, kwargs))[0]):
+            return self._is_wide(args, kwargs, n_inputs)
         key = self._forward._key(self._forward._arguments(args, kwargs))
         if key not in self._modes:
-            results = self._forward.traced_graph(*args, **kwargs).results
+            try:
+                results = self._forward.traced_graph(*args, **kwargs).results
+            except CapturesTracer:
+                return self._is_wide(args, kwargs, n_inputs)
             self._modes[key] = n_inputs <= sum(int(r.type.size) for r in results)  # pyright: ignore[reportArgumentType]
         return self._modes[key]
+
+    def _is_wide(self, args: tuple[Any, ...], kwargs: dict[str, Any], n_inputs: int) -> bool:
+        out, _ = self._reverse.at(args, kwargs)
+        return n_inputs <= sum(_size(x) for x in flatten(out)[0])
 
     def _by_columns(
         self,

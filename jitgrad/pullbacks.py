@@ -23,6 +23,7 @@ from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.compiler import Compiled, compile_graph, optimise
 from jitgrad.errors import ArgumentError
 from jitgrad.frontend.capture import Recorder
+from jitgrad.frontend.concrete import adopt, has_traced, unwrap
 from jitgrad.frontend.guards import Guard
 from jitgrad.frontend.reads import reads_of
 from jitgrad.frontend.signature import Call, LeafSpec, flatten, leaves_like, spec_of, unflatten
@@ -81,7 +82,7 @@ class Pullback(Readable):
         seeds = [x for x, t in zip(leaves, backward.outputs, strict=True) if is_float(t.dtype)]
         arguments = (*self._saved, *seeds)
         trace = current_trace()
-        if trace is not None and any(isinstance(a, Tracer) for a in arguments):
+        if trace is not None and has_traced(arguments):
             gradients: Sequence[Any] = trace.inline(backward.graph, arguments)
         else:
             gradients = backward.compiled.call(arguments)
@@ -90,7 +91,7 @@ class Pullback(Readable):
         for tree in backward.trees:
             found.append(unflatten(tree, gradients[start : start + tree.num_leaves]))
             start += tree.num_leaves
-        return tuple(found)
+        return adopt(tuple(found))
 
     def __repr__(self) -> str:
         return f"<pullback of {self._backward.function.name}, {len(self._saved)} saved arrays>"
@@ -115,7 +116,8 @@ def matching_leaves(
         if not is_float(t.dtype):  # takes no cotangent: whatever was given is not looked at
             converted.append(leaf)
             continue
-        shape = leaf.shape if isinstance(leaf, Tracer) else np.shape(leaf)
+        leaf = unwrap(leaf)
+        shape = leaf.dims if isinstance(leaf, Tracer) else np.shape(leaf)
         if shape != t.shape:
             raise ArgumentError(
                 f"array {k} of the {what} of {function.name} has shape {shape}, and that of {of} has {t.shape}. "
@@ -148,14 +150,15 @@ class VjpFunction(Transformed):
         """The value and the pullback at a point."""
         call = self._signature.split(args, kwargs or {})
         leaves, tree = flatten((call.args, call.kwargs))
-        if any(isinstance(leaf, Tracer) for leaf in leaves):
+        if has_traced(leaves):
             return self._inline(call, current_trace() or innermost_trace(leaves))
         arguments = self._prepare(call, leaves, tree)
         try:
             program = self._program(arguments)
         except CapturesTracer:
             return self._inline(call, enclosing_trace())
-        return _pair(program.call(arguments.leaves), program.extra)
+        out, pullback = _pair(program.call(arguments.leaves), program.extra)
+        return adopt(out), pullback
 
     def _build(self, arguments: Arguments, recorder: Recorder) -> Specialisation:
         specs = [spec_of(k) for k in arguments.keys]
@@ -194,7 +197,8 @@ def _pair(results: Sequence[Any], backward: Backward) -> tuple[Any, Pullback]:
 def _split(traced: Traced, *, optimised: bool) -> tuple[Graph, residuals.Split]:
     """The joint graph and its two halves."""
     outputs = [k for k, r in enumerate(traced.graph.results) if is_float(r.type.dtype)]
-    joint = vjp_graph(traced.graph, traced.wrt, seed="param", outputs=outputs)
+    budget = traced.options.memory_budget
+    joint = vjp_graph(traced.graph, traced.wrt, seed="param", outputs=outputs, memory_budget=budget)
     work = optimise(joint) if optimised else joint
     return joint, residuals.split(work, len(traced.graph.results), len(outputs))
 
@@ -211,20 +215,20 @@ class JvpFunction(Transformed):
         call = self._signature.split(args, kwargs)
         leaves, tree = flatten((call.args, call.kwargs))
         directions = self._directions(call, tangents)
-        if any(isinstance(leaf, Tracer) for leaf in (*leaves, *directions)):
+        if has_traced([*leaves, *directions]):
             return self._inline_at(call, directions, current_trace() or innermost_trace([*leaves, *directions]))
         arguments = self._prepare(call, leaves, tree)
         try:
             program = self._program(arguments)
         except CapturesTracer:
             return self._inline_at(call, directions, enclosing_trace())
-        return program.run((*arguments.leaves, *directions))
+        return adopt(program.run((*arguments.leaves, *directions)))
 
     def _directions(self, call: Call, tangents: Sequence[Any]) -> list[Any]:
         """The leaves of the tangents, checked against those of the primals."""
         chosen = self._argument_positions(call)
         primals, tree = flatten(tuple(call.args[k] for k in chosen))
-        found = [t.value.type if isinstance(t, Tracer) else type_of(t) for t in primals]
+        found = [t.type if isinstance(t, Tracer) else type_of(t) for t in primals]
         if not found or not all(is_float(t.dtype) for t in found):  # naming the leaves takes time
             whole = flatten((call.args, call.kwargs))[1]
             paths = self._signature.leaf_paths(whole, call)

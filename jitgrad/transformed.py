@@ -24,6 +24,7 @@ import optree
 from jitgrad import config as _config
 from jitgrad.errors import ArgumentError, DifferentiationError, IRError, JitgradWarning
 from jitgrad.frontend.capture import Recorder
+from jitgrad.frontend.concrete import adopt, has_traced, own_copy, unwrap
 from jitgrad.frontend.guards import first_change
 from jitgrad.frontend.signature import (
     NAMESPACE,
@@ -141,7 +142,9 @@ class Transformed(Readable):
         call = self._signature.split(args, kwargs)
         leaves, tree = flatten((call.args, call.kwargs))
         if any(isinstance(leaf, Tracer) for leaf in leaves):
-            return self._inline(call, current_trace() or innermost_trace(leaves))
+            if isinstance(self._transform, Jit) or has_traced(leaves):
+                return self._inline(call, current_trace() or innermost_trace(leaves))
+            leaves = unwrap(leaves)  # their contents are known while the function around is traced
         arguments = self._prepare(call, leaves, tree)
         try:
             program = self._program(arguments)
@@ -150,8 +153,8 @@ class Transformed(Readable):
         if current_recorder() is None and not call.static:
             self._remember(args, kwargs, leaves, arguments, program)
         if program.written:
-            return _run_and_write(program, leaves, arguments.leaves)
-        return program.run(arguments.leaves)
+            return adopt(_run_and_write(program, leaves, arguments.leaves))
+        return adopt(program.run(arguments.leaves))
 
     def _program(self, arguments: Arguments) -> Specialisation:
         """The compiled program for these arguments."""
@@ -251,10 +254,8 @@ class Transformed(Readable):
         stages = traced.stages
         if derived.graph is not traced.graph:
             stages.append(("differentiated", derived.graph))
-        program = Specialisation(
-            stages, specs, arguments.keys, derived.result, recorder.guards, written=traced.written
-        )
-        program.notes += traced.notes
+        program = Specialisation(stages, specs, arguments.keys, derived.result, recorder.guards, written=traced.written)
+        program.notes += (*traced.notes, *derived.notes)
         return program
 
     def _trace(self, arguments: Arguments, specs: Sequence[LeafSpec], recorder: Recorder) -> Traced:
@@ -263,7 +264,8 @@ class Transformed(Readable):
         wrt, wrt_trees = self._wrt(call, tree)
         if not isinstance(self._transform, Jit):
             check_wrt([specs[k].type for k in wrt], [paths[k] for k in wrt], self._function, self._transform.name)
-        trace = Trace(self._function.name)
+        around = current_trace()
+        trace = Trace(self._function.name, self._transform.options or (around.options if around else None))
         params = declare(trace, specs, paths)
         args, kwargs = unflatten(tree, params)
         recorder.watch_contents([v for _, v in call.static])
@@ -276,7 +278,7 @@ class Transformed(Readable):
         graph, result, written = run_traced(self._fun, trace, recorder, args, kwargs, self._function.name, watched)
         if trace.captures:
             raise CapturesTracer
-        return Traced.prepared(self._function, graph, result, wrt, wrt_trees, written)
+        return Traced.prepared(self._function, graph, result, wrt, wrt_trees, written, trace=trace)
 
     def _wrt(self, call: Call, tree: optree.PyTreeSpec) -> tuple[list[int], list[optree.PyTreeSpec]]:
         """The leaves of the differentiated arguments, and the structures of those."""
@@ -321,10 +323,16 @@ class Transformed(Readable):
         if self._signature.method and not is_tree(args[0]):
             recorder.note_self(self._fun, args[0])
         if isinstance(self._transform, Jit):
-            with running(outer, recorder):
-                return recorder.prepare(self._fun)(*args, **kwargs)
+            before, outer.options = outer.options, self._transform.options or outer.options
+            try:
+                with running(outer, recorder):
+                    return recorder.prepare(self._fun)(*args, **kwargs)
+            finally:
+                outer.options = before
         traced, inputs = self._trace_inner(call, outer, recorder)
         derived = self._transform.derive(traced)
+        for text in (*traced.notes, *derived.notes):
+            outer.note(text)
         return unflatten(derived.result, outer.inline(derived.graph, inputs))
 
     def _trace_inner(self, call: Call, outer: Trace, recorder: Recorder) -> tuple[Traced, list[Tracer]]:
@@ -336,14 +344,17 @@ class Transformed(Readable):
         chosen = self._argument_positions(call)
         lifted = [outer.lift(leaf) for k in chosen for leaf in flatten(call.args[k])[0]]
         check_wrt([t.value.type for t in lifted], names, self._function, self._transform.name)
-        inner = Trace(self._function.name)
+        inner = Trace(self._function.name, self._transform.options or outer.options)
         params = iter(declare(inner, [LeafSpec(t.type, bool(t.weak), not (t.dims or t.boxed)) for t in lifted], names))
         traced_args = list(call.args)
         for k, shape in zip(chosen, trees, strict=True):
             traced_args[k] = unflatten(shape, [next(params) for _ in range(shape.num_leaves)])
-        args, kwargs = call.rebuild(traced_args, call.kwargs)
+        for k in range(len(call.args)):
+            if k not in chosen:
+                traced_args[k] = _own_copies(inner, call.args[k])
+        args, kwargs = call.rebuild(traced_args, _own_copies(inner, call.kwargs))
         graph, result, _ = run_traced(self._fun, inner, recorder, args, kwargs, self._function.name)
-        traced = Traced.prepared(self._function, graph, result, range(len(lifted)), trees)
+        traced = Traced.prepared(self._function, graph, result, range(len(lifted)), trees, trace=inner)
         return traced, lifted + [c for c, _ in inner.captures]
 
     # -- the cache ----------------------------------------------------------------------------------------------
@@ -416,6 +427,15 @@ class Transformed(Readable):
         """The graph as it was traced, before differentiation. Nothing is compiled."""
         arguments = self._arguments(args, kwargs)
         return self._trace(arguments, [spec_of(k) for k in arguments.keys], Recorder()).graph
+
+
+def _own_copies(trace: Trace, tree: Any) -> Any:
+    """Traced arguments that are not differentiated: the inner function may write into them, and the outer arrays stay
+    as they are."""
+    leaves, shape = flatten(tree)
+    if not any(isinstance(leaf, Tracer) for leaf in leaves):
+        return tree
+    return unflatten(shape, [own_copy(trace, x) if isinstance(x, Tracer) else x for x in leaves])
 
 
 def _run_and_write(program: Specialisation, leaves: Sequence[Any], used: tuple[Any, ...]) -> Any:

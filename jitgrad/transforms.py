@@ -14,7 +14,9 @@ import optree
 
 from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.errors import ArgumentError, DifferentiationError
+from jitgrad.frontend.options import Options
 from jitgrad.frontend.signature import flatten, unflatten
+from jitgrad.frontend.tracer import Trace
 from jitgrad.ir.core import Block, Graph
 from jitgrad.ir.location import Location
 from jitgrad.ir.types import TensorType, is_float
@@ -44,6 +46,7 @@ class Traced(NamedTuple):
     original: Graph
     notes: tuple[str, ...]
     written: tuple[int, ...] = ()
+    options: Options = Options()
 
     @classmethod
     def prepared(
@@ -54,11 +57,14 @@ class Traced(NamedTuple):
         wrt: Sequence[int],
         wrt_trees: Sequence[optree.PyTreeSpec],
         written: tuple[int, ...] = (),
+        *,
+        trace: Trace,
     ) -> Traced:
         """Rewrite a traced graph into its stable form, which must come before differentiation."""
         notes: list[str] = []
         stable = pipeline.prepare(graph, notes)
-        return cls(function, stable, result, tuple(wrt), tuple(wrt_trees), graph, tuple(notes), written)
+        notes = [*trace.notes, *notes]
+        return cls(function, stable, result, tuple(wrt), tuple(wrt_trees), graph, tuple(notes), written, trace.options)
 
     @property
     def stages(self) -> list[tuple[str, Graph]]:
@@ -67,10 +73,11 @@ class Traced(NamedTuple):
 
 
 class Derived(NamedTuple):
-    """The graph to compile and the structure of its results."""
+    """The graph to compile and the structure of its results. ``notes`` say how it was made."""
 
     graph: Graph
     result: optree.PyTreeSpec
+    notes: tuple[str, ...] = ()
 
 
 class Transform:
@@ -78,6 +85,7 @@ class Transform:
 
     name: str
     argnums: tuple[int, ...] | None
+    options: Options | None = None  # None: those of the function around
 
     def derive(self, traced: Traced) -> Derived:
         raise NotImplementedError
@@ -88,6 +96,9 @@ class Jit(Transform):
 
     name = "jit"
     argnums = ()
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options
 
     def derive(self, traced: Traced) -> Derived:
         return Derived(traced.graph, traced.result)
@@ -108,12 +119,14 @@ class Grad(Transform):
         """The joint graph. Raises DifferentiationError unless the result is one float scalar (and ``aux``)."""
         aux = self._split_result(traced)
         self._check_value(traced)
-        joint = vjp_graph(traced.graph, traced.wrt, seed="ones")
+        notes: list[str] = []
+        budget = traced.options.memory_budget
+        joint = vjp_graph(traced.graph, traced.wrt, seed="ones", notes=notes, memory_budget=budget)
         n = len(traced.graph.results)
         value, extra, gradients = joint.results[:1], joint.results[1:n], joint.results[n:]
         order = (*value, *extra, *gradients) if self.with_value else (*gradients, *extra)
         graph = Graph(f"{self.name}_{traced.function.name}", Block(joint.params, joint.ops, order))
-        return Derived(graph, self._result_tree(traced, aux))
+        return Derived(graph, self._result_tree(traced, aux), tuple(notes))
 
     def _split_result(self, traced: Traced) -> optree.PyTreeSpec | None:
         """The structure of ``aux``."""

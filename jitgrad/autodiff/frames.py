@@ -40,6 +40,15 @@ class Box(NamedTuple):
     steps: tuple[int, ...]
 
 
+def inner_values(block: Block) -> Iterator[Value]:
+    """Every value that a block defines, in its regions too."""
+    yield from block.params
+    for op in block.ops:
+        yield from op.results
+        for region in op.regions:
+            yield from inner_values(region)
+
+
 class Link(NamedTuple):
     """The reversed region of a region of ``op``. ``index`` is the index of the reversed loop (None for a branch)."""
 
@@ -118,7 +127,7 @@ class Nest:
             inner = tuple(self.chain(self.frames[region], k) for region in op.regions)
             if op.name == "for" and inner[0] is not None:
                 before = op.operands[k]
-            elif op.name in ("cond", "switch") and all(c is not None for c in inner):
+            elif op.name in ("cond", "switch", "checkpoint") and all(c is not None for c in inner):
                 starts = {c.versions[0] for c in inner if c is not None}
                 if len(starts) > 1:
                     return None

@@ -11,11 +11,11 @@ out which of them are needed, and how each is supplied. A :class:`Link` says whi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from jitgrad.autodiff.activity import mark_active
 from jitgrad.autodiff.adjoints import Adjoints, pull_back
-from jitgrad.autodiff.frames import Link, Links
+from jitgrad.autodiff.frames import Link, Links, inner_values
 from jitgrad.autodiff.tapes import resolve
 from jitgrad.ir.core import OPS, Block, Builder, Op, Region, Value
 from jitgrad.ir.index import Dim, Sym, add, expr, mul
@@ -31,26 +31,29 @@ class Reversal:
     def __init__(self, active: set[Value], notes: list[str] | None = None) -> None:
         self.active, self.notes = active, notes
         self.links: Links = {}
+        self.taped: dict[Op, int | None] = {}  # bytes on tapes for each loop; None where that is not known
 
-    def block(self, ops: Sequence[Op], adjoints: Adjoints) -> None:
-        """Walk a block backwards. The cotangents of its results are there already."""
+    def block(self, ops: Sequence[Op], adjoints: Adjoints, *, alone: bool = True) -> None:
+        """Walk a block backwards. The cotangents of its results are there already.
+
+        ``alone``: the block is not the body of a loop or branch that is reversed as a whole, so what the reverse of
+        its loops needs is supplied at once.
+        """
         for op in reversed(ops):
             if op.name == "for":
-                self._for(op, op.results, adjoints, alone=not adjoints.local)
+                self._for(op, op.results, adjoints, alone=alone)
             elif op.name == "while":
                 self._while(op, adjoints)
             elif op.name in ("cond", "switch"):
-                self._branches(op, adjoints)
+                self._branches(op, adjoints, alone=alone)
+            elif op.name == "checkpoint":
+                self._checkpoint(op, adjoints)
             else:
                 pull_back(op, adjoints, self.active)
             _name_adjoints(op.operands, adjoints)
 
     def _for(self, op: Op, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
-        """The reverse of a ``for``, given the values whose cotangents are those of its results.
-
-        ``alone``: the loop is not part of another one that is reversed as a whole, so what its reverse needs is
-        supplied now.
-        """
+        """The reverse of a ``for``, given the values whose cotangents are those of its results."""
         active, b = self.active, adjoints.b
         carries = [k for k, r in enumerate(op.results) if r in active]
         if not any(adjoints.get(given[k]) is not None for k in carries):
@@ -69,7 +72,7 @@ class Reversal:
                 inner.add(body.results[k], _cotangent(b, region.param(start.type, _name(op.results[k]))))
             for v, start in zip(free, sums, strict=True):
                 inner.add(v, _cotangent(b, region.param(start.type, _name(v))))
-            self.block(body.ops, inner)
+            self.block(body.ops, inner, alone=False)
             with b.at(op.loc):
                 ends = [inner.value(body.params[k + 1]).value for k in carries]
                 ends += [inner.value(v).value for v in free]
@@ -79,7 +82,10 @@ class Reversal:
             reverse = b.emit_op("for", [*starts, *sums], {"lo": lo, "hi": hi, "step": step}, (region.block,))
         self._deliver([op.operands[k] for k in carries], free, reverse.results, adjoints)
         if alone:
-            resolve(b, op, reverse, self.links, self.notes)
+            self._resolve(b, op, reverse)
+
+    def _resolve(self, b: Builder, op: Op, reverse: Op) -> None:
+        self.taped[op] = resolve(b, op, reverse, self.links, self.notes)
 
     def _while(self, op: Op, adjoints: Adjoints) -> None:
         """A counted ``while`` runs a second time, as a ``for`` with tapes, and that is reversed."""
@@ -92,33 +98,63 @@ class Reversal:
         mark_active((again,), self.active)
         self._for(again, op.results[:-1], adjoints, alone=True)
 
-    def _branches(self, op: Op, adjoints: Adjoints) -> None:
+    def _checkpoint(self, op: Op, adjoints: Adjoints) -> None:
+        """The region runs again, and that is reversed, in a region of its own: so no pass merges it with the first
+        run."""
+        wanted = [k for k, r in enumerate(op.results) if r in self.active and adjoints.get(r) is not None]
+        if not wanted:
+            return
+        b, (forward,) = adjoints.b, op.regions
+        free = [v for v in free_values(op) if v in self.active]
+        with b.at(op.loc):
+            sums = [adjoints.get(v) for v in free]
+            given = [adjoints.value(op.results[k]) for k in wanted]
+        env: dict[Value, Value] = {}
+        with b.region() as region:
+            again = [copied_op(inner, env) for inner in forward.ops]
+            b.ops.extend(again)
+            mark_active(again, self.active)
+            inner = Adjoints(b, local=True)
+            for v, total in zip(free, sums, strict=True):
+                if total is not None:
+                    inner.set(v, Cotangent(total.value))
+            for k, g in zip(wanted, given, strict=True):
+                result = forward.results[k]
+                inner.add(env.get(result, result), Cotangent(g))
+            self.block(again, inner)
+            _finish(region, [inner.value(v).value for v in free])
+        with b.at(op.loc):
+            reverse = b.emit_op(op.opdef, [], {}, (region.block,))
+        self._deliver([], free, reverse.results, adjoints)
+
+    def _branches(self, op: Op, adjoints: Adjoints, *, alone: bool) -> None:
         active, b = self.active, adjoints.b
         wanted = [k for k, r in enumerate(op.results) if r in active and adjoints.get(r) is not None]
         if not wanted:
             return
         free = [v for v in free_values(op) if v in active]
         with b.at(op.loc):
-            sums = [adjoints.value(v) for v in free]
+            sums = [adjoints.get(v) for v in free]
             given = [adjoints.value(op.results[k]) for k in wanted]
         blocks = []
         for forward in op.regions:
             with b.region() as region:
                 inner = Adjoints(b, local=True)
                 for v, total in zip(free, sums, strict=True):
-                    inner.set(v, Cotangent(total))
+                    if total is not None:
+                        inner.set(v, Cotangent(total.value))
                 for k, g in zip(wanted, given, strict=True):
                     if forward.results[k] in active:
                         inner.add(forward.results[k], Cotangent(g))
-                self.block(forward.ops, inner)
+                self.block(forward.ops, inner, alone=False)
                 _finish(region, [inner.value(v).value for v in free])
             self.links[region.block] = Link(op, forward, region.block, None)
             blocks.append(region.block)
         with b.at(op.loc):
             reverse = b.emit_op(op.opdef, [op.operands[0]], {}, tuple(blocks))
         self._deliver([], free, reverse.results, adjoints)
-        if not adjoints.local:
-            resolve(b, op, reverse, self.links, self.notes)
+        if alone:
+            self._resolve(b, op, reverse)
 
     def _deliver(
         self, inits: Sequence[Value], free: Sequence[Value], results: Sequence[Value], adjoints: Adjoints
@@ -194,15 +230,6 @@ def _name_adjoints(values: Sequence[Value], adjoints: Adjoints) -> None:
         g = adjoints.get(value)
         if value.name and g is not None and g.value.value.name is None:
             g.value.value.name = f"d_{value.name}"
-
-
-def inner_values(block: Block) -> Iterator[Value]:
-    """Every value that a block defines, in its regions too."""
-    yield from block.params
-    for op in block.ops:
-        yield from op.results
-        for region in op.regions:
-            yield from inner_values(region)
 
 
 def free_values(op: Op) -> list[Value]:

@@ -5,13 +5,14 @@ The block is walked backwards, see ``jitgrad.autodiff.adjoints``; regions by ``j
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jitgrad.autodiff.activity import active_values
 from jitgrad.autodiff.adjoints import Adjoints
+from jitgrad.autodiff.checkpoints import choose_segments, segmented
 from jitgrad.autodiff.loops import Reversal, count_loops
 from jitgrad.errors import ArgumentError, DifferentiationError
-from jitgrad.ir.core import Block, Builder, Graph, Value
+from jitgrad.ir.core import Block, Builder, Graph, Op, Value
 from jitgrad.ir.types import is_float
 from jitgrad.ops.op import Cotangent, Var
 
@@ -24,6 +25,7 @@ def vjp_graph(
     seed: str = "ones",
     outputs: Sequence[int] | None = None,
     notes: list[str] | None = None,
+    memory_budget: int | None = None,
 ) -> Graph:
     """The joint graph: the results of ``graph``, then the cotangents of the parameters ``wrt``.
 
@@ -34,6 +36,8 @@ def vjp_graph(
     seed : ``"ones"``: the cotangent of the outputs is 1; they must be scalar. ``"param"``: the cotangents of the
         outputs are extra parameters, after those of the graph.
     notes : gets a line for each value that is saved in a loop, for reading.
+    memory_budget : bytes that the tapes of all loops may take together. Loops that would take more save what they
+        carry only every so many iterations, and run the iterations in between again. None: no limit.
     outputs : which results take a cotangent. By default the first one (``"ones"``) or all float ones (``"param"``).
 
     Raises DifferentiationError if a parameter or output isn't float, or an output isn't scalar where it must be;
@@ -46,10 +50,39 @@ def vjp_graph(
     if outputs is None:
         outputs = [0] if seed == "ones" else [k for k, r in enumerate(graph.results) if is_float(r.type.dtype)]
     _check_differentiable(graph, wrt, outputs, scalar=seed == "ones")
+    lines: list[str] = []
+    joint, tapes = _reverse(graph, wrt, outputs, lines, {}, with_value=with_value, seed=seed)
+    if memory_budget is not None:
+        segments = choose_segments(graph, tapes, memory_budget)
+        if segments:
+            lines = [f"memory budget of {memory_budget} bytes: {text}" for text in segments.values()]
+            lengths = {k: s.length for k, s in segments.items()}
+            joint, _ = _reverse(graph, wrt, outputs, lines, lengths, with_value=with_value, seed=seed)
+    if notes is not None:
+        notes += lines
+    return joint
+
+
+def _reverse(
+    graph: Graph,
+    wrt: Sequence[int],
+    outputs: Sequence[int],
+    notes: list[str],
+    segments: Mapping[int, int],
+    *,
+    with_value: bool,
+    seed: str,
+) -> tuple[Graph, dict[int, int | None]]:
+    """The joint graph, and the bytes on tapes for each loop, by the number of its op. ``segments`` gives the number of
+    iterations between checkpoints for some of them."""
     b, copy = _fresh_copy(graph, f"{graph.name}_vjp")
     seeds = [b.param(graph.results[k].type, f"d_out{k}") for k in outputs] if seed == "param" else None
-    active = active_values(copy, wrt)
-    ops = count_loops(copy.ops, b, active)
+    numbers = {op.results[0]: k for k, op in enumerate(copy.ops)}
+    ops: list[Op] = []
+    for k, op in enumerate(copy.ops):
+        ops += segmented(op, segments[k]) if k in segments else [op]
+    active = active_values(Graph(copy.name, Block(copy.params, ops, copy.results)), wrt)
+    ops = count_loops(ops, b, active)
     b.ops[:] = ops
     adjoints = Adjoints(b)
     for n, k in enumerate(outputs):
@@ -57,10 +90,12 @@ def vjp_graph(
         if result in active:
             one = Var(b, seeds[n]) if seeds else Var(b, b.constant(1, result.type.dtype))
             adjoints.add(result, Cotangent(one))
-    Reversal(active, notes).block(ops, adjoints)
+    reversal = Reversal(active, notes)
+    reversal.block(ops, adjoints)
     gradients = [adjoints.value(copy.params[k]).value for k in wrt]
     values = list(copy.results) if with_value else []
-    return b.build(*values, *gradients)
+    taped = {numbers[op.results[0]]: n for op, n in reversal.taped.items() if op.results[0] in numbers}
+    return b.build(*values, *gradients), taped
 
 
 def _fresh_copy(graph: Graph, name: str) -> tuple[Builder, Graph]:

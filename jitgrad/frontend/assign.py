@@ -13,11 +13,21 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import DtypeError, MutationError, ShapeError, UnsupportedError
-from jitgrad.frontend.indexing import INT, NEW, RANGE, Index, index_parts, index_values, is_traced, normalise
+from jitgrad.frontend.indexing import (
+    INT,
+    NEW,
+    RANGE,
+    Index,
+    as_value,
+    index_parts,
+    index_values,
+    is_traced,
+    normalise,
+    position,
+)
 from jitgrad.frontend.primitives import broadcast_to, cast, common_dtype, emit, reshape, strong, where
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import ArrayLike, Trace, Tracer, contains_tracer, innermost_trace
-from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.frontend.views import Box, View, view_box
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_
@@ -75,7 +85,7 @@ def _element(x: Tracer, box: Box) -> Tracer:
 def _gather(x: Tracer, index: Index, box: Box) -> Tracer:
     trace = index.trace
     source = x if x.owner is trace else Tracer(trace, trace.own(x))
-    batch, at = index_values(x, index), index.at()
+    batch, at = index_values(index), index.at()
     kept = [e for e in index.entries if e.kind != INT]
     piece = box.read(source)
     axes = tuple(k for k, e in enumerate(kept) if e.kind not in (NEW, RANGE))
@@ -135,7 +145,7 @@ def write(mode: str, x: Tracer, index: Any, values: ArrayLike) -> None:
     v = cast(trace.lift(values), x.dtype)
     parts = index_parts(index)
     if any(isinstance(p, Tracer) and p.dtype == bool_ for p in parts):
-        x.store(_write_mask(mode, x, parts, v))
+        x.store(_write_mask(None if mode == "set" else np.add, x, parts, v))
         return
     normal = normalise(x, index)
     box = normal.box(x.dims)
@@ -172,9 +182,16 @@ def fit(v: Tracer, dims: Any) -> Tracer:
     while v.ndim > len(dims) and v.dims[0] == 1:
         v = reshape(v, v.dims[1:])
     if v.ndim > len(dims) or any(a not in (1, b) for a, b in zip(v.dims[::-1], dims[::-1], strict=False)):
+        known = all(isinstance(d, int) for d in (*v.dims, *dims))
         raise ShapeError(
             f"values of shape {v.dims} can't be broadcast to the shape {dims} that the index selects. Each extent "
-            "must be equal or 1. Reshape the values.",
+            "must be equal or 1. Reshape the values."
+            + (
+                ""
+                if known
+                else " Extents that depend on traced integers must be known to be equal: take both from one "
+                "slice, or make the integers static."
+            ),
             user_location(),
         )
     return broadcast_to(v, dims)
@@ -194,13 +211,13 @@ def _scatter(mode: str, x: Tracer, index: Index, box: Box, v: Tracer) -> Tracer:
     v = reshape(v, (*kept_rest[:plain_at], *batch, *kept_rest[plain_at:]))
     kept = [e for e in index.entries if e.kind not in (INT, NEW)]
     axes = tuple(k for k, e in enumerate(kept) if e.kind != RANGE)
-    idx = (Tracer(trace, k) for k in index_values(x, index))
+    idx = (Tracer(trace, k) for k in index_values(index))
     written = emit(f"scatter_{mode}", piece, v, *idx, axes=axes, at=plain_at)
     return plain.write(x, written)
 
 
-def _write_mask(mode: str, x: Tracer, parts: list[Any], v: Tracer) -> Tracer:
-    """``x[mask] = v`` for a traced mask on the leading axes, as a select."""
+def _write_mask(ufunc: np.ufunc | None, x: Tracer, parts: list[Any], v: Tracer) -> Tracer:
+    """``x`` after ``x[mask] = v``, or ``x[mask] op= v``, for a traced mask on the leading axes: a select."""
     mask, rest = parts[0], parts[1:]
     plain = all(p is Ellipsis or (isinstance(p, slice) and p == slice(None)) for p in rest)
     if not isinstance(mask, Tracer) or not plain or mask.dims != x.dims[: mask.ndim]:
@@ -216,9 +233,13 @@ def _write_mask(mode: str, x: Tracer, parts: list[Any], v: Tracer) -> Tracer:
             "trace time, so there can't be one value for each. Use np.where(mask, values, x) with values of x's shape.",
             user_location(),
         )
-    v = fit(v, tail)
+    if ufunc is None:
+        v = fit(cast(v, x.dtype), tail)
+    else:
+        fit(v, tail)  # raises what there is to raise
+        v = _stored(x, HOOKS["operator"](ufunc, x, v))
     spread = reshape(mask, (*mask.dims, *[1] * len(tail)))
-    return where(spread, v if mode == "set" else call_ufunc(np.add, x, v), x)
+    return where(spread, v, x)
 
 
 # -- assignment --------------------------------------------------------------------------------------------------------
@@ -226,9 +247,8 @@ def _write_mask(mode: str, x: Tracer, parts: list[Any], v: Tracer) -> Tracer:
 
 def assign(x: Tracer, index: Any, value: Any) -> None:
     """``x[index] = value``."""
-    if x.concrete is not None:
-        if HOOKS["assign_concrete"](x, index, value):
-            return
+    if x.concrete is not None and HOOKS["assign_concrete"](x, index, value):
+        return
     _check_array(x)
     if type(value) is View and _is_same_piece(x, index, value):
         return  # x[index] op= v has written through the view already
@@ -237,9 +257,10 @@ def assign(x: Tracer, index: Any, value: Any) -> None:
 
 
 def _check_array(x: Tracer) -> None:
-    if x.weak:
+    if x.weak or not (x.dims or x.boxed):
+        kind = f"Python {x.weak}" if x.weak else "NumPy scalar"
         raise MutationError(
-            f"item assignment into a Python {x.weak}. Only arrays have items. Make an array with np.array([x]).",
+            f"item assignment into a {kind}. Only arrays have items. Make an array with np.array(x).",
             user_location(),
         )
 
@@ -255,6 +276,12 @@ def _converted(trace: Trace, value: Any, x: Tracer) -> Tracer:
     if contains_tracer(value):
         return trace.lift(value)
     array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise DtypeError(
+            f"a complex value is assigned into an array of {x.dtype}. Complex dtypes are not supported. Assign the "
+            "real or the imaginary part.",
+            user_location(),
+        )
     with np.errstate(all="ignore"):
         if array.dtype.kind in "fiub":
             return Tracer(trace, trace.array(value)) if array.ndim else _scalar(trace, value, x)
@@ -342,14 +369,19 @@ def _addend(x: Tracer, ufunc: np.ufunc, other: Any, dims: Any) -> Tracer:
 
 def getitem(a: Any, index: Any) -> Any:
     """``a[index]``, also where ``a`` is an untraced array, list or tuple and the index is traced."""
-    if isinstance(a, Tracer) or not is_traced(index):
-        return a[index]
-    trace = innermost_trace(*(index if isinstance(index, tuple) else (index,)))
+    return a[index] if isinstance(a, Tracer) or not is_traced(index) else _lifted_item(a, index)
+
+
+def _lifted_item(a: Any, index: Any) -> Any:
+    parts = index if isinstance(index, tuple) else (index,)
+    trace = innermost_trace(*(v for p in parts for v in ((p.start, p.stop) if isinstance(p, slice) else (p,))))
+    scalar: Any = isinstance(index, Tracer) and index.ndim == 0
     if isinstance(a, np.ndarray):
         return read(Tracer(trace, trace.array(a)), index)
-    if isinstance(a, range):
-        return a.start + HOOKS["take_range"](trace, index, len(a)) * a.step
-    if isinstance(a, (list, tuple)) and a and isinstance(index, Tracer) and index.ndim == 0:
+    if isinstance(a, range) and scalar:
+        k = as_value(trace, position(trace, index, len(a)))  # pyright: ignore[reportArgumentType]
+        return a.start + Tracer(trace, k.value, "int") * a.step
+    if isinstance(a, (list, tuple)) and a and scalar:
         parts = [trace.lift(item) for item in a]
         if len({p.type for p in parts}) != 1:
             shown = ", ".join(str(p.type) for p in parts)
@@ -359,7 +391,7 @@ def getitem(a: Any, index: Any) -> Any:
                 user_location(),
             )
         return HOOKS["stack"](parts)[index]
-    return a[index]
+    return a[index]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def setitem(a: Any, index: Any, value: Any) -> None:
@@ -402,10 +434,14 @@ def augitem(a: Any, index: Any, op: str, value: Any) -> None:
 
 
 def _augment(a: Tracer, index: Any, ufunc: np.ufunc, value: Any) -> bool:
-    """Add to a piece of a traced array by one op, where that is what the operator does."""
-    if ufunc is not np.add and ufunc is not np.subtract:
-        return False
+    """Do it by one op, where the operator adds to a piece of the array, or the index is a traced mask."""
     if contains_tracer(value) and innermost_trace(a, value) is not a.owner:
+        return False
+    parts = index_parts(index)
+    if any(isinstance(p, Tracer) and p.dtype == bool_ for p in parts):
+        a.store(_write_mask(ufunc, a, parts, a.owner.lift(value)))
+        return True
+    if ufunc is not np.add and ufunc is not np.subtract:
         return False
     normal = normalise(a, index)
     if normal.arrays or normal.trace is not a.owner:

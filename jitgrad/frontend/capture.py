@@ -30,6 +30,7 @@ import numpy as np
 from jitgrad.frontend import control_flow
 from jitgrad.frontend.concrete import captured
 from jitgrad.frontend.guards import MISSING, Guard, Same, has_open_attributes, snapshot
+from jitgrad.frontend.python_functions import BUILTINS
 from jitgrad.frontend.randomness import warn_of_generator
 from jitgrad.frontend.reads import Chain, reads_of
 from jitgrad.frontend.registry import HOOKS
@@ -262,6 +263,8 @@ class Recorder:
 
     def prepare(self, fun: Any) -> Any:
         """What to call in place of ``fun`` while tracing."""
+        if isinstance(getattr(fun, "__globals__", None), _Globals):
+            return fun  # prepared already, or made by a function that is
         if isinstance(fun, types.MethodType):
             copy = self.prepare(fun.__func__)
             if is_user_function(fun.__func__):
@@ -386,7 +389,7 @@ class _Globals(dict):
     """The globals of copied functions: filled name by name, as they are read."""
 
     def __init__(self, recorder: Recorder, scope: dict[str, Any]) -> None:
-        names = dict(vars(builtins))
+        names = dict(vars(builtins)) | BUILTINS
         names["__import__"] = functools.partial(_import, recorder)
         name = scope.get("__name__", "__main__")
         super().__init__(__builtins__=names, __name__=name, __jitgrad__=control_flow)

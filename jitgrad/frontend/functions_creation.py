@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import ShapeError
+from jitgrad.errors import ArgumentError, ShapeError
+from jitgrad.frontend.functions_shape import boxed
+from jitgrad.frontend.indexing import as_value, clipped_count
 from jitgrad.frontend.primitives import (
     as_dtype,
     broadcast_to,
@@ -14,6 +16,7 @@ from jitgrad.frontend.primitives import (
     cast,
     common_dtype,
     constant_like,
+    dimension,
     dtype_argument,
     emit,
     lift_one,
@@ -27,7 +30,7 @@ from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, innermost_trace
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import f64
+from jitgrad.ir.types import f64, i64
 
 
 @implements(np.array)
@@ -36,8 +39,9 @@ def array(
     like: Any = None,
 ) -> Tracer:  # fmt: skip
     """An array from nested lists with traced values in them; shapes must agree. Raises ShapeError."""
-    if isinstance(object, Tracer) and not copy and (object.dims or object.boxed) and ndmin <= object.ndim:
-        if dtype is None or np.dtype(dtype) == object.dtype:
+    if isinstance(object, Tracer) and not copy and (object.dims or object.boxed):
+        same = object.weak is None and (dtype is None or np.dtype(dtype) == object.dtype)
+        if same and ndmin <= object.ndim:
             return object
     trace = innermost_trace(object)
     leaves, shape = _leaves(object)
@@ -56,10 +60,7 @@ def array(
         parts = [reshape(cast(t, target), (1, *inner)) for t in tracers]
         joined = emit("concatenate", *parts, axis=0) if len(parts) > 1 else parts[0]
         out = reshape(joined, (*shape, *inner))
-    out = reshape(out, (*[1] * (ndmin - out.ndim), *out.dims))
-    out = Tracer(out.owner, out.value)
-    out.boxed = True
-    return out
+    return boxed(reshape(out, (*[1] * (ndmin - out.ndim), *out.dims)))
 
 
 def _leaves(obj: Any) -> tuple[list[Any], tuple[int, ...]]:
@@ -92,10 +93,7 @@ def _split(leaves: list[Any], shape: tuple[int, ...]) -> tuple[list[Any], tuple[
 @implements(np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.require, np.asarray_chkfinite)
 def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: Any = None, requirements: Any = None) -> Tracer:
     """The traced value itself where nothing changes, as NumPy returns the array itself."""
-    if isinstance(a, Tracer) and (dtype is None or np.dtype(dtype) == a.dtype) and not a.weak and not copy:
-        if a.dims or a.boxed:
-            return a
-    return array(a, dtype)
+    return array(a, dtype, copy=bool(copy))
 
 
 HOOKS["array"] = array
@@ -105,7 +103,67 @@ HOOKS["array"] = array
 def full(shape: Any, fill_value: ArrayLike, dtype: Any = None, order: str = "C") -> Tracer:
     target = static_shape(shape)
     fill = lift_one(fill_value)
-    return strong(broadcast_to(cast(fill, dtype_argument(dtype) or fill.dtype), target))
+    out = strong(broadcast_to(cast(fill, dtype_argument(dtype) or fill.dtype), target))
+    return boxed(out)
+
+
+def _filled(number: int) -> Any:
+    """The handler of ``np.zeros`` and ``np.ones`` for traced extents."""
+
+    def handler(shape: Any, dtype: Any = float, order: str = "C", *, device: Any = None) -> Tracer:
+        trace, dims = innermost_trace(shape), static_shape(shape)
+        return boxed(broadcast_to(Tracer(trace, trace.scalar(number, dtype_argument(dtype) or f64)), dims))
+
+    return handler
+
+
+implements(np.zeros)(_filled(0))
+implements(np.ones)(_filled(1))
+
+
+@implements(np.empty)
+def empty(shape: Any, dtype: Any = float, order: str = "C", *, device: Any = None) -> Tracer:
+    trace = innermost_trace(shape)
+    attrs = {"shape": static_shape(shape), "dtype": dtype_argument(dtype) or f64}
+    return boxed(Tracer(trace, trace.emit("empty", (), attrs)[0]))
+
+
+@implements(np.arange)
+def arange(*args: Any, step: Any = None, dtype: Any = None, like: Any = None, device: Any = None) -> Tracer:
+    """``arange(stop)``, ``arange(start, stop)`` and ``arange(start, stop, step)`` of integers; the step is static."""
+    if not 1 <= len(args) <= 3:
+        raise ArgumentError("np.arange takes one to three positional arguments. Give start, stop and step.",
+                            user_location())  # fmt: skip
+    start, stop = (0, args[0]) if len(args) == 1 else args[:2]
+    step = 1 if len(args) < 3 and step is None else static_int(args[2] if len(args) == 3 else step, "step of np.arange")
+    trace = innermost_trace(*args)
+    first, last = (dimension(b, "a bound of np.arange") for b in (start, stop))
+    # np.zeros(n) is as long as np.arange(n): a negative n, where it is not known, is as good as 0.
+    count = clipped_count(trace, first, last, step, extent=last if first == 0 else 0)
+    (value,) = trace.emit("iota", (), {"shape": (count,), "axis": 0, "dtype": i64})
+    numbers = Tracer(trace, value)
+    if step != 1:
+        numbers = emit("multiply", numbers, constant_like(numbers, step))
+    if first != 0:
+        numbers = emit("add", numbers, as_value(trace, first))
+    return boxed(cast(numbers, dtype_argument(dtype) or i64))
+
+
+@implements(np.eye)
+def eye(N: Any, M: Any = None, k: int = 0, dtype: Any = float, order: str = "C", *, device: Any = None) -> Tracer:
+    trace = innermost_trace(N, M)
+    shape = tuple(dimension(n, "an extent of np.eye") for n in (N, N if M is None else M))
+    rows, columns = (
+        Tracer(trace, trace.emit("iota", (), {"shape": shape, "axis": axis, "dtype": i64})[0]) for axis in (0, 1)
+    )
+    shift = constant_like(rows, static_int(k, "k"))
+    on = emit("equal", emit("add", rows, shift), columns)
+    return boxed(cast(on, dtype_argument(dtype) or f64))
+
+
+@implements(np.identity)
+def identity(n: Any, dtype: Any = float) -> Tracer:
+    return eye(n, dtype=dtype)
 
 
 def _needs_static(name: str) -> Any:
@@ -122,18 +180,12 @@ def _needs_static(name: str) -> Any:
 
 
 for _name in [
-    "zeros",
-    "ones",
-    "empty",
-    "eye",
-    "identity",
     "tri",
     "indices",
     "fromfunction",
     "diag_indices",
     "tril_indices",
     "triu_indices",
-    "arange",
     "hanning",
     "hamming",
     "blackman",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import DtypeError, ShapeError, UnsupportedError
+from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.primitives import (
     axis_index,
     axis_tuple,
@@ -165,7 +166,8 @@ def mean(a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any = F
 def _count(x: Tracer, axes: tuple[int, ...], mask: Any, keepdims: Any) -> Any:
     """How many elements are reduced: a number, or an array where a mask says."""
     if mask is True or mask is _NOTHING:
-        return float(element_count([x.dims[k] for k in axes]))
+        count = element_count([x.dims[k] for k in axes])
+        return float(count) if isinstance(count, int) else cast(as_value(x.owner, count), x.dtype)
     ones = broadcast_to(cast(lift_one(mask, x), x.dtype), x.dims)
     return sum_(ones, axes, keepdims=keepdims)
 
@@ -178,7 +180,8 @@ def average(
         out = mean(a, axis, keepdims=keepdims)
         x = lift_one(a)
         count = _count(x, axis_tuple(axis, x.ndim), True, keepdims)
-        return (out, broadcast_to(constant_like(out, count), out.dims)) if returned else out
+        count = cast(lift_one(count, out), out.dtype)
+        return (out, broadcast_to(count, out.dims)) if returned else out
     x, w = lift(a, weights)
     axes = axis_tuple(axis, x.ndim)
     if w.dims != x.dims:

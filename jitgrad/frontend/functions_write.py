@@ -38,9 +38,7 @@ def _into_plain(name: str) -> MutationError:
 def write_out(out: Any, result: Any, name: str, where: Any = True) -> Any:
     """Store a result in ``out=``, an array or a tuple of them; returns ``out``. Raises ShapeError, DtypeError."""
     if isinstance(out, tuple):
-        stored = [
-            r if o is None else write_out(o, r, name, where) for o, r in zip(out, result, strict=True)
-        ]
+        stored = [r if o is None else write_out(o, r, name, where) for o, r in zip(out, result, strict=True)]
         return tuple(stored)
     if not isinstance(out, Tracer):
         if has_traced(result) or has_traced(where):

@@ -20,10 +20,10 @@ from jitgrad import config as _config
 from jitgrad.errors import ArgumentError, IndexBoundsError, ShapeError, UnsupportedError
 from jitgrad.frontend.primitives import broadcast_together, cast, static_int
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.tracer import ArrayLike, Trace, Tracer, contains_tracer, innermost_trace
+from jitgrad.frontend.tracer import Trace, Tracer, contains_tracer, extent, innermost_trace
 from jitgrad.frontend.views import Box
 from jitgrad.ir.core import Value
-from jitgrad.ir.index import Dim, add, expr, floordiv, interval, never_negative
+from jitgrad.ir.index import Dim, add, as_sym, expr, floordiv, interval, never_negative
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of, symbol_of
 from jitgrad.ir.types import bool_, i64
@@ -111,8 +111,7 @@ def normalise(x: Tracer, index: Any) -> Index:
     axis = 0
     for p in parts if ellipses else [*parts, Ellipsis]:
         if p is Ellipsis:
-            for k in range(axis, axis + ndim - used):
-                entries.append(Entry(RANGE, k, 0, dims[k]))
+            entries += [Entry(RANGE, k, 0, dims[k]) for k in range(axis, axis + ndim - used)]
             axis += ndim - used
         elif p is None:
             entries.append(Entry(NEW))
@@ -172,7 +171,9 @@ def _entry(trace: Trace, part: Any, dims: tuple[Dim, ...], axis: int) -> list[En
     """The entries of one part that selects from ``axis`` on."""
     n = dims[axis] if axis < len(dims) else 0
     if type(part) is int:
-        return [Entry(INT, axis, _static_position(part, n, axis))]
+        if isinstance(n, int):
+            return [Entry(INT, axis, _static_position(part, n, axis))]
+        return [Entry(INT, axis, _checked(trace, as_value(trace, part).value, part, n))]
     if isinstance(part, slice):
         return [Entry(RANGE, axis, *slice_extent(trace, part, n))]
     if isinstance(part, Tracer):
@@ -203,9 +204,7 @@ def _out_of_bounds(k: int, n: int, axis: int) -> IndexBoundsError:
     )
 
 
-def _static_position(k: int, n: Dim, axis: int) -> Dim:
-    if not isinstance(n, int):
-        return k if k >= 0 else add(n, k)
+def _static_position(k: int, n: int, axis: int) -> int:
     if not -n <= k < n:
         raise _out_of_bounds(k, n, axis)
     return k + n if k < 0 else k
@@ -216,8 +215,13 @@ def position(trace: Trace, k: Tracer, n: Dim) -> Dim:
     wrapped and, under ``config.check_bounds``, checked when the program runs."""
     value = trace.own(cast(k, i64))
     e = index_of(value)
-    if isinstance(e, int):
+    if isinstance(e, int) and isinstance(n, int):
         return _static_position(e, n, 0)
+    return _checked(trace, value, e, n)
+
+
+def _checked(trace: Trace, value: Value, e: Dim, n: Dim) -> Dim:
+    """The position that the value of ``e`` stands for."""
     if never_negative(e):
         if never_negative(add(n, -1) - e):
             return e
@@ -248,13 +252,15 @@ def slice_extent(trace: Trace, s: slice, n: Dim) -> tuple[Dim, Dim, int]:
     if step > 0:
         first = 0 if start is None else _clipped(trace, start, n, 0, n)
         last = n if stop is None else _clipped(trace, stop, n, 0, n)
-        distance = last - first
     else:
         first = add(n, -1) if start is None else _clipped(trace, start, n, -1, add(n, -1))
         last = -1 if stop is None else _clipped(trace, stop, n, -1, add(n, -1))
-        distance = first - last
-    if not never_negative(distance):
-        distance = _chosen(trace, "maximum", distance, 0)
+    distance = last - first if step > 0 else first - last
+    if not never_negative(distance) and distance != n:
+        # The stop is moved to the start, so that the size is a difference of the two: no position is out of bounds,
+        # by the limits of the symbols alone.
+        last = _chosen(trace, "maximum" if step > 0 else "minimum", last, first)
+        distance = last - first if step > 0 else first - last
     size = distance if abs(step) == 1 else floordiv(add(distance, abs(step) - 1), abs(step))
     return (first if size != 0 else 0), size, step
 
@@ -274,6 +280,8 @@ def _bound(trace: Trace, b: Any) -> Any:
 def _clipped(trace: Trace, bound: Any, n: Dim, low: int, high: Dim) -> Dim:
     """A bound of a slice, counted from the end where it is negative, and clipped to ``low .. high``."""
     e: Dim = index_of(trace.own(cast(bound, i64))) if isinstance(bound, Tracer) else bound
+    if e == n:
+        return high  # an extent is never negative
     lo, hi = interval(e)
     if hi is not None and hi < 0:
         e = e + n
@@ -309,10 +317,28 @@ def _chosen(trace: Trace, name: str, a: Dim, b: Dim) -> Dim:
     return index_of(found)
 
 
+def clipped_count(trace: Trace, first: Dim, last: Dim, step: int, extent: Dim = 0) -> Dim:
+    """``len(range(first, last, step))``; ``extent`` is not negative, whatever is known of it."""
+    distance = last - first if step > 0 else first - last
+    if not never_negative(distance) and distance != extent:
+        distance = max(0, distance) if isinstance(distance, int) else _chosen(trace, "maximum", distance, 0)
+    return distance if abs(step) == 1 else floordiv(add(distance, abs(step) - 1), abs(step))
+
+
+def length(obj: Any) -> Any:
+    """``len``, which gives a traced integer for an extent that is not known. Stands for it in traced functions."""
+    if isinstance(obj, Tracer) and obj.dims and not isinstance(obj.dims[0], int):
+        return extent(obj.owner, obj.dims[0])
+    return len(obj)
+
+
 def as_value(trace: Trace, e: Dim) -> Tracer:
     """An index expression as a traced i64 scalar."""
     if isinstance(e, int):
         return Tracer(trace, trace.scalar(e, i64))
+    symbol = as_sym(e)
+    if symbol is not None and isinstance(symbol.payload, Value):
+        return Tracer(trace, symbol.payload)
     (value,) = trace.emit("index", (), {"value": e})
     return Tracer(trace, value)
 
@@ -335,9 +361,10 @@ def _mask_entries(mask: np.ndarray, dims: tuple[Dim, ...], axis: int) -> list[En
     return [Entry(ARRAY, axis + j, array=k) for j, k in enumerate(np.nonzero(mask))]
 
 
-def index_values(x: ArrayLike, index: Index) -> list[Value]:
+def index_values(index: Index) -> list[Value]:
     """The index arrays as values of one shape, for ``gather`` and ``scatter``."""
-    batch, trace = index.batch_shape(), index.trace
+    batch: Any = index.batch_shape()
+    trace = index.trace
     values = []
     for e in index.arrays:
         if not isinstance(e.array, Tracer):

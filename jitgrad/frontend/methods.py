@@ -36,7 +36,9 @@ class ArrayMethods:
         return call(np.copy, (call(np.ravel, (self,), {"order": order}),), {})
 
     def copy(self, order: str = "C") -> Tracer:
-        return call(np.copy, (self,), {})
+        out = call(np.copy, (self,), {})
+        out.boxed = self.boxed  # pyright: ignore[reportAttributeAccessIssue]  # a copy of a scalar is one
+        return out
 
     def astype(
         self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True

@@ -30,7 +30,7 @@ HOOKS: dict[str, Callable[..., Any]] = {}
 
 #: NumPy functions that return their argument, the same object, where there is nothing to do.
 ALIASING = frozenset(
-    (np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.require, np.asarray_chkfinite,
+    (np.array, np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.require, np.asarray_chkfinite,
      np.atleast_1d, np.atleast_2d, np.atleast_3d, np.real, np.real_if_close)
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ Not imported by ``jitgrad.frontend`` itself: ``jitgrad.numpy`` imports that pack
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import scipy.special
 import jitgrad.numpy as jnp
 import jitgrad.scipy as jsp
 from jitgrad.frontend.namespace import stand_in
+from jitgrad.frontend.python_functions import MATH, MATH_FUNCTIONS
 from jitgrad.frontend.randomness import FUNCTIONS as RANDOM
 from jitgrad.frontend.registry import ADVICE, FUNCTIONS
 
@@ -29,6 +31,8 @@ TABLE: dict[Any, Any] = {
     np.lib.stride_tricks: jnp.lib.stride_tricks,
     np.fft: jnp.fft,
     np.random: jnp.random,
+    math: MATH,
+    **MATH_FUNCTIONS,
     scipy: jsp,
     scipy.linalg: jsp.linalg,
     scipy.special: jsp.special,

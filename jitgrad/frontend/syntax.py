@@ -24,6 +24,8 @@ line)``
 ``assert_(test, thunk or None, line)``                 the thunk gives the message
 ``getitem(a, index)``, ``setitem(a, index, value)``,   ``op`` is "+", "-", ... ``augitem`` gets its value before the
 ``augitem(a, index, op, value)``, ``s_[...]``           element is read; ``s_[...]`` gives back what is in the brackets
+``callee(function)``                                   what to call in the place of a method, or of a function that
+                                                        a variable or container holds
 ``bound(value, name)``, ``bound_free(value, name)``    the value; UnboundLocalError and NameError for ``UNBOUND``
 ``comprehension_iter(iterable, line)``                 the iterable of a comprehension, which stays Python's
 ``opaque_iter(iterable, reason, line)``,               iterable and test of a statement that has to stay Python's
@@ -73,27 +75,8 @@ _SUSPENDS = {
 }
 #: What makes it worth while to run rewritten code; the checks of unbound variables alone don't.
 _CALLS = frozenset(
-    [
-        "if_",
-        "if_return",
-        "for_",
-        "while_",
-        "range_",
-        "enumerate_",
-        "zip_",
-        "reversed_",
-        "and_",
-        "or_",
-        "not_",
-        "ifexp",
-        "assert_",
-        "getitem",
-        "setitem",
-        "augitem",
-        "comprehension_iter",
-        "opaque_iter",
-        "opaque_test",
-    ]
+    {"if_", "if_return", "for_", "while_", "range_", "enumerate_", "zip_", "reversed_", "and_", "or_", "not_", "ifexp"}
+    | {"assert_", "getitem", "setitem", "augitem", "comprehension_iter", "opaque_iter", "opaque_test", "callee"}
 )
 
 
@@ -142,8 +125,8 @@ def rewritten_source(fun: types.FunctionType) -> str | None:
     """The rewritten function as text, to look at; None where `rewrite` gives None."""
     if rewrite(fun) is None:
         return None
-    found = _locate(fun.__code__, fun.__globals__)
-    rewrite_function(found.node, Scopes(found.node))
+    found, scopes = _understood(fun.__code__, fun.__globals__)
+    rewrite_function(found.node, scopes)
     if isinstance(found.node, ast.FunctionDef):
         found.node.decorator_list = []
     return ast.unparse(found.node)
@@ -153,19 +136,15 @@ def _rewritten(code: types.CodeType, variables: dict) -> types.CodeType | None:
     for flag, reason in _SUSPENDS.items():
         if code.co_flags & flag:
             raise _Refused(reason)
-    found = _locate(code, variables)
-    node, scopes = found.node, Scopes(found.node)
-    if scopes.delicate is not None:
-        raise _Refused(f"it calls {scopes.delicate}()")
-    if any(name.startswith(PREFIX) for name in scopes.mentioned) or RUNTIME in scopes.mentioned:
-        raise _Refused(f"it uses a name that starts with {PREFIX!r}, which rewritten code needs for itself")
+    found, scopes = _understood(code, variables)
+    node = found.node
     rewrite_function(node, scopes)
     try:
         made = _compile(found, code)
         lost = set(code.co_freevars) - set(made.co_freevars)
         if lost and isinstance(node, ast.FunctionDef):  # read only by what can't be reached
             reads: list[ast.stmt] = [ast.Expr(load(name)) for name in sorted(lost)]
-            node.body.insert(0, place(ast.If(ast.Constant(False), reads, []), node))
+            node.body.append(place(ast.If(ast.Constant(False), reads, []), node))
             made = _compile(found, code)
     except SyntaxError as error:
         raise _Refused(f"its rewritten form does not compile ({error})") from error
@@ -174,6 +153,18 @@ def _rewritten(code: types.CodeType, variables: dict) -> types.CodeType | None:
     if not any(RUNTIME in c.co_names and not _CALLS.isdisjoint(c.co_names) for c in _codes(made)):
         return None
     return made
+
+
+def _understood(code: types.CodeType, variables: dict) -> tuple[_Found, Scopes]:
+    """The function in its source, and its scopes, if it can be rewritten."""
+    found = _locate(code, variables)
+    scopes = Scopes(found.node)
+    if scopes.delicate is not None:
+        raise _Refused(f"it calls {scopes.delicate}()")
+    if any(name.startswith(PREFIX) for name in scopes.mentioned) or RUNTIME in scopes.mentioned:
+        raise _Refused(f"it uses a name that starts with {PREFIX!r}, which rewritten code needs for itself")
+    scopes.implicit_super = "__class__" in code.co_freevars and "super" not in variables
+    return found, scopes
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:

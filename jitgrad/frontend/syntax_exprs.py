@@ -4,6 +4,7 @@ calls of the runtime (`syntax.rewrite` has the list)."""
 from __future__ import annotations
 
 import ast
+import builtins
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -110,9 +111,25 @@ class Expressions(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.expr:
         implicit = isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args and not node.keywords
         self.generic_visit(node)
-        if implicit and self._first is not None and (not self._depth or _COMPREHENSIONS_ARE_INLINE):
+        if (
+            implicit
+            and self.scopes.implicit_super
+            and self._first is not None
+            and (not self._depth or _COMPREHENSIONS_ARE_INLINE)
+        ):
             node.args = [place(load("__class__"), node), place(load(self._first), node)]
+        elif self._may_be_the_users(node.func):
+            node.func = call("callee", [node.func], node.func)
         return node
+
+    def _may_be_the_users(self, function: ast.expr) -> bool:
+        """Is it anything but a function of the runtime or one that is built in?"""
+        match function:
+            case ast.Attribute(value=ast.Name(id=name)):
+                return name != RUNTIME
+            case ast.Name(id=name):
+                return name in self._own or not hasattr(builtins, name)
+        return isinstance(function, (ast.Attribute, ast.Subscript))
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         stays = all(map(is_static, node.values[:-1])) or self.has_walrus(*node.values[1:])
@@ -240,48 +257,70 @@ class _Inside:
         self._owner._foreign, self._owner._depth = self._before
 
 
-def write_hints(loop: ast.For | ast.While, own: frozenset[str], temporary: frozenset[str]) -> Iterator[ast.expr]:
-    """Expressions for the objects that a loop's body may write into in place, each of them once.
+class Writes:
+    """What the loops of a function may write into in place. ``own`` are the names of the function."""
 
-    ``own`` are the names of the function. One in ``temporary`` is bound anew in every iteration: what it was taken from
-    stands for it (``row = A[i]``).
-    """
-    sources: dict[str, list[ast.expr]] = {}
-    written: list[ast.expr] = []
-    todo: list[ast.AST] = [loop]
-    while todo:
-        node = todo.pop()
+    def __init__(self, body: list[ast.stmt], own: frozenset[str]) -> None:
+        self._own = own
+        self._found: list[tuple[str | None, ast.expr]] = []  # (name, what it is taken from) or (None, what is written)
+        self._ranges: dict[ast.AST, tuple[int, int]] = {}
+        for node in body:
+            self._collect(node)
+
+    def _collect(self, node: ast.AST) -> None:
+        start = len(self._found)
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Lambda():
-                continue
+                return
+            case ast.Name() | ast.Constant():
+                return
             case ast.Subscript(value=value, ctx=ast.Store()):
-                written.append(value)
+                self._found.append((None, value))
             case ast.AugAssign(target=target):
-                written.append(target)
+                self._found.append((None, target))
             case ast.Assign(targets=targets, value=value):
-                for target in targets:
-                    if isinstance(target, ast.Name):
-                        sources.setdefault(target.id, []).append(value)
+                self._found += [(target.id, value) for target in targets if isinstance(target, ast.Name)]
             case ast.For(target=ast.Name(id=name), iter=iterable):
-                sources.setdefault(name, []).append(iterable)
+                self._found.append((name, iterable))
             case ast.Call():
-                written.extend(_written_by(node))
-        todo.extend(ast.iter_child_nodes(node))
-    seen: set[str] = set()
-    todo_expressions = written[::-1]
-    while todo_expressions:
-        for path in _paths(todo_expressions.pop(), own):
-            text = ast.unparse(path)
-            if text in seen:
-                continue
-            seen.add(text)
-            root = path
-            while isinstance(root, ast.Attribute):
-                root = root.value
-            if isinstance(root, ast.Name) and root.id in temporary:
-                todo_expressions.extend(sources.get(root.id, ()))
-            else:
-                yield path
+                self._found += [(None, written) for written in _written_by(node)]
+        for child in ast.iter_child_nodes(node):
+            self._collect(child)
+        if isinstance(node, ast.For | ast.While):
+            self._ranges[node] = (start, len(self._found))
+
+    def hints(self, loop: ast.For | ast.While, temporary: frozenset[str]) -> Iterator[ast.expr]:
+        """Expressions for the objects that the loop's body may write into, each of them once.
+
+        A name in ``temporary`` is bound anew in every iteration: what it was taken from stands for it (``row = A[i]``).
+        """
+        sources: dict[str, list[ast.expr]] = {}
+        todo: list[ast.expr] = []
+        for name, value in self._found[slice(*self._ranges[loop])]:
+            if name is None:
+                todo.append(value)
+            elif name in temporary:
+                sources.setdefault(name, []).append(value)
+        todo.reverse()
+        seen: set[str] = set()
+        while todo:
+            for path in _paths(todo.pop(), self._own):
+                text = _text(path)
+                if text in seen:
+                    continue
+                seen.add(text)
+                root = text.partition(".")[0]
+                if root in temporary:
+                    todo.extend(sources.get(root, ()))
+                else:
+                    yield path
+
+
+def _text(path: ast.expr) -> str:
+    if isinstance(path, ast.Attribute):
+        return f"{_text(path.value)}.{path.attr}"
+    assert isinstance(path, ast.Name)
+    return path.id
 
 
 _METHODS = frozenset({"fill", "sort", "partition", "put", "itemset", "resize"})

@@ -93,6 +93,7 @@ class _Lowering:
         self.plan = Plan()
         self._outside = scope.globals | scope.nonlocals
         self._nonlocals = scope.nonlocals
+        self._shared = scope.shared
         self._taken = taken
         self._escapes: dict[ast.AST, tuple[Jumps, Jumps]] = {}
         self._tested: set[str] = set()
@@ -153,17 +154,31 @@ class _Lowering:
 
     def _obstacle(self, node: Branching) -> str | None:
         """Why the body can't be a function of its own."""
-        if self._outside:
-            names = sorted(assigned_names(node) & self._outside)
-            if names:
-                which = "nonlocal" if names[0] in self._nonlocals else "global"
-                return f"it assigns {names[0]!r}, which is {which}"
+        reason = self._writes_outside([node])
+        if reason is not None:
+            return reason
         own = self._of_blocks(node.body)[1] | self.escapes(node)[1]
         if own:
             return f"it has {sorted(own)[0]!r} inside 'try'"
-        if isinstance(node, ast.While) and node.orelse and _has_walrus(node.test):
-            return "its test assigns a name and it has an 'else'"
+        if isinstance(node, ast.While) and self._has_effects(node.test):
+            jumps = sorted(self._of_blocks(node.orelse)[0] & _LOOP_JUMPS)
+            if jumps:
+                return f"its test assigns a name and it has {jumps[0]!r} in its 'else'"
         return None
+
+    def _writes_outside(self, block: list[ast.stmt], what: str = "it") -> str | None:
+        """The name that a block assigns by ``global`` or ``nonlocal``, in words; None if it assigns none."""
+        if not self._outside:
+            return None
+        names = sorted(name for node in block for name in assigned_names(node) & self._outside)
+        if not names:
+            return None
+        return f"{what} assigns {names[0]!r}, which is {'nonlocal' if names[0] in self._nonlocals else 'global'}"
+
+    def _has_effects(self, test: ast.expr) -> bool:
+        """May a test change variables of the function?"""
+        kinds = (ast.NamedExpr, ast.Call) if self._shared else ast.NamedExpr
+        return any(isinstance(n, kinds) for n in ast.walk(test))
 
     def never_falls(self, block: list[ast.stmt]) -> bool:
         """Does no path reach the end of the block? An answer on the safe side: False where it isn't clear."""
@@ -224,11 +239,14 @@ class _Lowering:
     ) -> tuple[list[ast.stmt], list[ast.stmt]]:
         """An ``if`` with jumps inside that is to become a call."""
         if context.stay(jumps):
+            reason = self._writes_outside(rest, "what follows")
             if not context.tail:
-                self.plan.kinds[node] = Kind.OPAQUE
                 where = "'try'" if context.loop is None else "a loop that Python runs"
-                self.plan.reasons[node] = f"it has {sorted(jumps)[0]!r} inside {where}"
-                return self._nest(node, jumps, context, rest)
+                reason = f"it has {sorted(jumps)[0]!r} inside {where}"
+            if reason is not None:
+                self.plan.kinds[node] = Kind.OPAQUE
+                self.plan.reasons[node] = reason
+                return self._nest(node, jumps, context.inner(), rest)
             if rest and not self.never_falls(node.body) and not self.never_falls(node.orelse):
                 return self._region(node, context, rest)
             self.plan.kinds[node] = Kind.RETURN
@@ -250,8 +268,12 @@ class _Lowering:
         """A statement that stays Python's, or one without jumps: lower what is inside."""
         inner = context.inner()
         if context.tail and self._needs_flag(node):
-            parts = node.cases if isinstance(node, ast.Match) else [node]
-            blocks = [p.body for p in parts] + ([node.orelse] if isinstance(node, ast.If) else [])
+            blocks: list[list[ast.stmt]] = []
+            match node:
+                case ast.If() | ast.With():
+                    blocks = [node.body, node.orelse] if isinstance(node, ast.If) else [node.body]
+                case ast.Match():
+                    blocks = [case.body for case in node.cases]
             if rest and not all(self.never_falls(b) for b in blocks if any(map(self._needs_flag, b))):
                 return self._region(node, context, rest)
             inner = context
@@ -291,10 +313,11 @@ class _Lowering:
             if "return" in jumps and context.returns is not None and context.loop and not context.loop.rolled:
                 rest = [self._test(context.returns.flag, [place(ast.Break(), node)], rest, node)]
             return [node], self._guard(node, jumps, context, rest)
-        if isinstance(node, ast.While) and _has_walrus(node.test):
-            leave = ast.If(ast.UnaryOp(ast.Not(), node.test), [ast.Break()], [])
+        if isinstance(node, ast.While) and self._has_effects(node.test):
+            # The runtime takes tests to change nothing. So: while True: if not test: [else] break
+            leave = ast.If(ast.UnaryOp(ast.Not(), node.test), [*node.orelse, ast.Break()], [])
             node.body.insert(0, place(leave, node.test))
-            node.test = place(ast.Constant(True), node.test)
+            node.test, node.orelse = place(ast.Constant(True), node.test), []
         own = self._of_blocks(node.body)[0]
         emitted: list[ast.stmt] = []
         returned, owner = context.returns, False
@@ -316,7 +339,8 @@ class _Lowering:
         if flag is not None:
             self.plan.flags[node] = flag
         orelse, node.orelse = node.orelse, []
-        if orelse and flag is not None:
+        if orelse and "break" in own:  # a return alone is tested below
+            assert flag is not None
             orelse = [self._test(flag, [place(ast.Pass(), node)], orelse, node)]
         rest = orelse + rest
         if "return" in own and returned is not None:
@@ -415,10 +439,6 @@ class _Lowering:
         self._taken.add(name)
         self.plan.generated.add(name)
         return name
-
-
-def _has_walrus(node: ast.expr) -> bool:
-    return any(isinstance(n, ast.NamedExpr) for n in ast.walk(node))
 
 
 def _is_true(test: ast.expr) -> bool:

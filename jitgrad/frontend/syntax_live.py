@@ -88,12 +88,17 @@ class Frame:
 
 class Analysis:
     """Results: ``frames`` of all statements that become calls; ``unbound``, the nodes that read a name which may be
-    unbound there; ``initialise``, the names that have to start as the sentinel for unbound ones."""
+    unbound there; ``sentinel``, the names that may hold the sentinel for unbound ones, ``initialise``, those that start
+    with it, and ``starts``, for each part of a statement that becomes a function, the same of the names that are local
+    to that."""
 
     def __init__(self, body: list[ast.stmt], scope: Scope, scopes: Scopes, plan: Plan) -> None:
         self.frames: dict[ast.AST, Frame] = {}
         self.unbound: set[ast.Name] = set()
+        self.sentinel: set[str] = set()
         self.initialise: set[str] = set()
+        self.starts: dict[tuple[ast.AST, int], set[str]] = {}
+        self._owners: list[tuple[Names, set[str]]] = []
         self._plan = plan
         self._scopes = scopes
         self._scope = scope
@@ -105,11 +110,14 @@ class Analysis:
         escaping: Names = scope.locals & _NONE.union(*(c.free for c in scope.closures if c not in kept))
         escaping = escaping.union(*(self._reads[n] for n in escaping if n in self._reads))
         always = escaping | scope.shared
-        self._of_block(body)
+        assigned = self._of_block(body).assigned
         self._live(body, always, always)
         self._bind(body, frozenset(scope.parameters) - scope.shared)
-        self.initialise -= plan.generated | set(scope.parameters)
-        self.initialise |= {n for frame in self.frames.values() for n in frame.outer} - set(scope.parameters)
+        # What generated functions and closures write must be assigned here too, whatever code can't be reached.
+        self.initialise |= scope.captured - assigned
+        self.initialise |= {name for frame in self.frames.values() for name in frame.outer}
+        self.initialise -= set(scope.parameters)
+        self.sentinel |= self.initialise
 
     def assigned(self, node: ast.stmt) -> Names:
         """All names that a statement, or anything inside it, assigns."""
@@ -267,11 +275,8 @@ class Analysis:
                 return self._find_loop(node)
             case ast.Try() | ast.TryStar():
                 facts = Facts()
-                for part in (
-                    self._of_block(node.body),
-                    *map(self._of_handler, node.handlers),
-                    self._of_block(node.orelse),
-                ):
+                handlers = map(self._of_handler, node.handlers)
+                for part in (self._of_block(node.body), *handlers, self._of_block(node.orelse)):
                     facts = facts.then(part.perhaps())
                 facts = facts.then(self._of_block(node.finalbody))
                 return facts
@@ -401,8 +406,32 @@ class Analysis:
     # Boundness, from the start to the end
 
     def _need(self, names: Iterable[str], bound: Names) -> None:
-        """The names are read as they are, as part of a state: those that may be unbound get a value to start with."""
-        self.initialise.update(n for n in names if n not in bound)
+        """The names are read as they are, as part of a state: those that may be unbound get a value to start with, in
+        the function that they are local to."""
+        for name in names:
+            if name in bound:
+                continue
+            self.sentinel.add(name)
+            for own, starts in reversed(self._owners):
+                if name in own:
+                    starts.add(name)
+                    break
+            else:
+                self.initialise.add(name)
+
+    def _bind_part(self, node: ast.stmt, k: int, facts: Facts, block: list[ast.stmt], bound: Names) -> Names:
+        """`_bind` for a block that becomes a function, if it does."""
+        frame = self.frames.get(node)
+        if frame is None:
+            return self._bind(block, bound)
+        copies = frame.copies[k] if frame.copies else ()
+        own = facts.assigned.difference(frame.state, frame.outer, copies)
+        starts = self.starts[node, k] = set()
+        self._owners.append((own, starts))
+        end = self._bind(block, bound - own)
+        self._owners.pop()
+        self._need(frame.state, end)
+        return end
 
     def _follow(self, events: list[Event], bound: Names) -> Names:
         now = set(bound)
@@ -412,7 +441,7 @@ class Analysis:
                     now.add(name)
             elif do is not Do.MAYBE:
                 if name not in now and name not in self._plan.generated:
-                    self.initialise.add(name)
+                    self._need((name,), _NONE)
                     if node is not None:
                         self.unbound.add(node)
                 if do is Do.DELETE:
@@ -457,30 +486,41 @@ class Analysis:
 
     def _bind_if(self, node: ast.If, bound: Names) -> Names:
         bound = self._follow(self.events(node.test), bound)
-        ends = [self._bind(node.body, bound), self._bind(node.orelse, bound)]
         frame = self.frames.get(node)
         if frame is not None:
-            self._need(frame.state, bound & ends[0] & ends[1])
-            self._need([n for names in frame.copies for n in names], bound)
+            self._need([*frame.state, *(n for names in frame.copies for n in names)], bound)
+        blocks = [node.body, node.orelse]
+        ends = [self._bind_part(node, k, self._of_block(b), b, bound) for k, b in enumerate(blocks)]
         if self._plan.kinds.get(node) is Kind.RETURN:
             return self._tracked
-        return ends[0] & ends[1]
+        return self._after(frame, bound, ends[0] & ends[1])
 
     def _bind_loop(self, node: ast.For | ast.While, bound: Names) -> Names:
         body = self._of_block(node.body)
-        before = bound - body.deleted
-        if isinstance(node, ast.For):
-            bound = before = self._follow(self.events(node.iter), bound) - body.deleted
-            bound = self._follow(self.events(node.target), bound)
-        else:
-            bound = before = self._follow(self.events(node.test), before)
-        end = self._bind(node.body, bound)
         frame = self.frames.get(node)
+        if isinstance(node, ast.For):
+            bound = self._follow(self.events(node.iter), bound)
+            body = self._of_events(self.events(node.target)).then(body)
+        before = bound - body.deleted
         if frame is not None:
-            self._need(frame.state, before & end)
+            self._need(frame.state, before)
+        if isinstance(node, ast.While):
+            bound = before = self._follow(self.events(node.test), before)
+        inside: list[ast.stmt] = list(node.body)
+        if isinstance(node, ast.For):
+            inside.insert(0, ast.Expr(node.target))
+        self._bind_part(node, 0, body, inside, before)
+        before = self._after(frame, bound, before)
         # Behind a loop that is left by `break`, its `else` has not run.
         after = self._bind(node.orelse, before)
         return before & after if body.jumps else after
+
+    def _after(self, frame: Frame | None, before: Names, after: Names) -> Names:
+        """The bound names behind a statement: if it becomes a call, only those that it hands back can have changed."""
+        if frame is None:
+            return after
+        written = frozenset(frame.state + frame.outer)
+        return (after & written) | (before - written)
 
     def _bind_try(self, node: ast.Try | ast.TryStar, bound: Names) -> Names:
         start = bound - self._of_block(node.body).deleted

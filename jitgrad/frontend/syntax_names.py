@@ -81,7 +81,8 @@ class Scopes(ast.NodeVisitor):
 
     ``of`` maps each scope's node to its `Scope`; ``mentioned`` has every identifier, so that new ones don't clash;
     ``plain_loads`` the names that are read other than to be called at once; ``delicate`` is the name of a call that
-    makes rewriting unsafe, if there is one; ``walrus`` tells whether ``:=`` occurs at all.
+    makes rewriting unsafe, if there is one; ``walrus`` tells whether ``:=`` occurs at all. ``implicit_super``, for the
+    caller to set: ``super()`` without arguments means what it does in a method.
     """
 
     def __init__(self, root: FunctionNode) -> None:
@@ -90,6 +91,7 @@ class Scopes(ast.NodeVisitor):
         self.plain_loads: set[str] = set()
         self.delicate: str | None = None
         self.walrus = False
+        self.implicit_super = False
         self._consumed: set[ast.AST] = set()
         outside = Scope(root, "function")
         self._stack = [outside]
@@ -257,7 +259,7 @@ class Scopes(ast.NodeVisitor):
 def called_only(scope: Scope, scopes: Scopes) -> tuple[dict[str, frozenset[str]], set[Scope]]:
     """Local functions that are only ever called by name, with what they read of the own names, directly or through each
     other; and their scopes. They can't outlive the scope, so what they read is read where they are called."""
-    if not isinstance(scope.node, ast.FunctionDef):
+    if not isinstance(scope.node, ast.FunctionDef) or not scope.closures:
         return {}, set()
     made: dict[str, list[Scope]] = {}
     other: set[str] = set(scope.parameters) | scope.shared

@@ -47,7 +47,12 @@ def place(node: N, like: ast.AST) -> N:
                 continue  # comes from the source, with everything inside
             part.lineno, part.col_offset = line, column  # type: ignore[attr-defined]
             part.end_lineno, part.end_col_offset = end_line, end_column  # type: ignore[attr-defined]
-        todo.extend(ast.iter_child_nodes(part))
+        for name in part._fields:
+            value = getattr(part, name, None)
+            if isinstance(value, list):
+                todo += [v for v in value if isinstance(v, ast.AST)]
+            elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context):
+                todo.append(value)
     return node
 
 

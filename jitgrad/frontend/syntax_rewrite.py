@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 
-from jitgrad.frontend.syntax_exprs import Expressions, write_hints
+from jitgrad.frontend.syntax_exprs import Expressions, Writes
 from jitgrad.frontend.syntax_flow import Kind, Plan, lower
 from jitgrad.frontend.syntax_live import Analysis, Frame
 from jitgrad.frontend.syntax_names import FunctionNode, Scopes
@@ -98,6 +98,7 @@ class _Function:
             body: list[ast.stmt] = [place(ast.Return(node.body), node.body)]
         else:
             body, self._plan = lower(node.body, scope, self._scopes.mentioned)
+        self._written = Writes(body, scope.locals)
         self._analysis = Analysis(body, scope, self._scopes, self._plan)
         first = scope.parameters[0] if node.args.posonlyargs or node.args.args else None
         own = scope.locals - scope.shared
@@ -109,7 +110,7 @@ class _Function:
         node.body = [*documentation, *self._declarations(), *self._block(body)]
 
     def _nested(self, node: FunctionNode) -> None:
-        inner = self._foreign | (self._analysis.initialise & self._scope.captured)
+        inner = self._foreign | (self._analysis.sentinel & self._scope.captured)
         rewrite_function(node, self._scopes, frozenset(inner))
 
     def _declarations(self) -> list[ast.stmt]:
@@ -199,7 +200,7 @@ class _Function:
                 handler.type = self._visit(handler.type)
             handler.body = self._body(handler.body, handler)
             name = handler.name
-            if name is not None and name in self._analysis.initialise:
+            if name is not None and name in self._analysis.sentinel:
                 # Python deletes the name behind the handler; here it goes back to the sentinel.
                 handler.name = self._temporary()
                 caught = ast.Assign([store(name)], load(handler.name))
@@ -219,7 +220,7 @@ class _Function:
                 continue
             name = self._temporary()
             item.optional_vars = place(store(name), target)
-            inside = node.body
+            inside: list[ast.stmt] = node.body
             if k + 1 < len(node.items):
                 inside = [place(ast.With(node.items[k + 1 :], inside), node)]
             written = self._assign(target, place(load(name), target), node)
@@ -232,8 +233,9 @@ class _Function:
         node.decorator_list = [self._visit(d) for d in node.decorator_list]
         if isinstance(node, ast.ClassDef):
             node.bases = [self._visit(b) for b in node.bases]
-            node.keywords = [self._visit(k) for k in node.keywords]
-            _guard_body(node, self._scopes, frozenset(self._foreign | self._analysis.initialise))
+            for keyword in node.keywords:
+                keyword.value = self._visit(keyword.value)
+            _guard_body(node, self._scopes, frozenset(self._foreign | self._analysis.sentinel))
             return
         self._expressions.defaults(node.args)
         self._nested(node)
@@ -296,7 +298,7 @@ class _Function:
     def _delete(self, target: ast.expr, node: ast.stmt) -> list[ast.stmt]:
         if isinstance(target, ast.Tuple | ast.List):
             return [s for part in target.elts for s in self._delete(part, node)]
-        if not isinstance(target, ast.Name) or target.id not in self._analysis.initialise:
+        if not isinstance(target, ast.Name) or target.id not in self._analysis.sentinel:
             return [place(ast.Delete([self._visit(target)]), node)]
         out: list[ast.stmt] = []
         if target in self._analysis.unbound:
@@ -312,11 +314,13 @@ class _Function:
         frame: Frame,
         body: list[ast.stmt],
         result: ast.expr | None,
-        copies: tuple[str, ...] = (),
+        part: int | None = None,
         item: str | None = None,
     ) -> ast.FunctionDef:
         """A function for a part of a statement, named after it. It takes the item of the loop, if there is one, and the
-        state; then the ``copies``, by default values of the moment when it is made."""
+        state; then the copies of the frame, by default values of the moment when it is made."""
+        copies = frame.copies[part] if part is not None and frame.copies else ()
+        starts = sorted(self._analysis.starts.get((node, part), ())) if part is not None else []
         names = [f"{PREFIX}s_{n}" for n in frame.state + copies]
         first: list[ast.stmt] = []
         written = [*frame.state, *frame.outer]
@@ -324,6 +328,8 @@ class _Function:
             first.append(ast.Nonlocal(written))
         for name, given in zip(frame.state + copies, names, strict=True):
             first.append(ast.Assign([store(name)], load(given)))
+        if starts:
+            first.append(ast.Assign([store(n) for n in starts], runtime("UNBOUND", node)))
         last: list[ast.stmt] = [] if result is None else [ast.Return(result)]
         made = ast.FunctionDef(
             name=f"{FUNCTION}{word}_{node.lineno}",
@@ -364,9 +370,9 @@ class _Function:
             out.append(place(ast.Assign([store(name)], test), test))
             test = place(load(name), test)
         branches: list[ast.expr] = []
-        for word, block, copies in zip(("if", "else"), (node.body, node.orelse), frame.copies, strict=True):
+        for part, (word, block) in enumerate((("if", node.body), ("else", node.orelse))):
             result = names_tuple(frame.state, ast.Load()) if kind is Kind.ROLL else None
-            made = self._generate(word, node, frame, self._block(block), result, copies)
+            made = self._generate(word, node, frame, self._block(block), result, part)
             out.append(made)
             branches.append(load(made.name))
         line = constant(node.lineno)
@@ -383,7 +389,7 @@ class _Function:
         iterable = self._expressions.iterable(node.iter)
         item = PREFIX + "item"
         body = self._assign(node.target, place(load(item), node.target), node) + self._block(node.body)
-        made = self._generate("for", node, frame, body, names_tuple(frame.state, ast.Load()), item=item)
+        made = self._generate("for", node, frame, body, names_tuple(frame.state, ast.Load()), 0, item)
         flag = constant(self._plan.flags.get(node))
         arguments = [iterable, load(made.name), *self._state(frame), flag, writes, constant(node.lineno)]
         return [made, self._call_with_state("for_", frame, arguments, node)]
@@ -412,7 +418,7 @@ class _Function:
         writes = self._writes(node, frame)
         test = self._generate("test", node, frame, [], self._visit(node.test))
         state = names_tuple(frame.state, ast.Load())
-        body = self._generate("while", node, frame, self._block(node.body), state)
+        body = self._generate("while", node, frame, self._block(node.body), state, 0)
         flag = constant(self._plan.flags.get(node))
         arguments = [load(test.name), load(body.name), *self._state(frame), flag, writes, constant(node.lineno)]
         return [test, body, self._call_with_state("while_", frame, arguments, node)]
@@ -420,7 +426,7 @@ class _Function:
     def _writes(self, node: ast.For | ast.While, frame: Frame) -> ast.expr:
         """``lambda: __jitgrad__.hint(lambda: A, ...)`` for what the body may write into."""
         temporary = self._analysis.assigned(node) - frozenset(frame.state)
-        hints = [place(h, node) for h in write_hints(node, self._scope.locals, temporary)]
+        hints = [place(h, node) for h in self._written.hints(node, temporary)]
         value = call("hint", [thunk(h, node) for h in hints], node) if hints else ast.Tuple([], ast.Load())
         return thunk(place(value, node), node)
 

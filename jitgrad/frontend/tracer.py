@@ -30,6 +30,7 @@ from jitgrad.errors import (
 )
 from jitgrad.frontend.methods import ArrayMethods
 from jitgrad.frontend.operators import Operators
+from jitgrad.frontend.options import Options
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.scopes import Scope
 from jitgrad.ir.core import Builder, Graph, Value
@@ -56,15 +57,15 @@ class Trace:
     ``scopes`` are the regions that are being recorded, innermost last; ``scope`` is the innermost, or ``top``.
     """
 
-    def __init__(self, name: str = "graph") -> None:
+    def __init__(self, name: str = "graph", options: Options | None = None) -> None:
         self.name = name
+        self.options = options or Options()
         self.builder = Builder(name)
         self.closed = False
         self.captures: list[tuple[Tracer, Value]] = []
         self.serial = next(_serials)  # an inner trace starts later, so it has the larger serial
         self.top = self.scope = Scope(self, self.builder.ops)
         self.scopes: list[Scope] = []
-        self.loops = "auto"  # or "roll", "unroll": what is done with loops of a known length
         self.notes: list[str] = []  # how each loop was traced
         self._captured: dict[Value, Value] = {}
         self._remembered: dict[Hashable, tuple[Value, Scope]] = {}
@@ -155,6 +156,9 @@ class Trace:
             self.scope = scope
             try:
                 yield scope
+            except BaseException:
+                scope.restore()
+                raise
             finally:
                 self.scopes.pop()
                 self.scope = scope.leave()
@@ -262,7 +266,8 @@ class Tracer(Operators, ArrayMethods):
         return self.value.type.dtype
 
     @property
-    def dims(self) -> tuple[Dim, ...]:
+    def dims(self) -> tuple[Any, ...]:
+        """The extents as the IR has them: numbers, and index expressions where they are not known."""
         return self.value.type.shape
 
     @property
@@ -285,7 +290,7 @@ class Tracer(Operators, ArrayMethods):
         return len(self.dims)
 
     @property
-    def count(self) -> Dim:
+    def count(self) -> Any:
         """The number of elements, as the IR has it."""
         return self.type.size
 
@@ -360,7 +365,9 @@ class Tracer(Operators, ArrayMethods):
             raise ArgumentError(
                 "len() of a traced scalar. It has no axes. Use x.size, or np.atleast_1d(x).", user_location()
             )
-        return self.shape[0]
+        if not isinstance(self.dims[0], int):
+            raise self._no_number("asked for its length", "Its extent depends on a traced integer: use x.shape[0].")
+        return self.dims[0]
 
     def __iter__(self) -> Iterator[Tracer]:
         if not self.dims:

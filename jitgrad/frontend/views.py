@@ -172,7 +172,7 @@ class View(Tracer):
         return self._base.dtype
 
     @property
-    def dims(self) -> Dims:
+    def dims(self) -> tuple[Any, ...]:
         return self._lens.dims
 
     @property
@@ -305,9 +305,7 @@ def is_contiguous(x: Tracer) -> bool:
     strides, dims = strides_of(x), x.dims
     if strides is None:
         return False
-    return 0 in dims or all(
-        d == 1 or s == c for d, s, c in zip(dims, strides, contiguous_strides(dims), strict=True)
-    )
+    return 0 in dims or all(d == 1 or s == c for d, s, c in zip(dims, strides, contiguous_strides(dims), strict=True))
 
 
 def contiguous_strides(dims: Dims) -> Dims:

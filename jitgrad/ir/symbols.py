@@ -35,8 +35,8 @@ def _limits(op: Op) -> tuple[Dim | None, Dim | None]:
         return None, None
     a, b = (index_of(v) for v in op.operands)
     if op.name == "minimum":
-        return _extreme([_limit(a, 0), _limit(b, 0)], 0), _limit(a if isinstance(a, int) else b, 1)
-    return _limit(a if isinstance(a, int) else b, 0), _extreme([_limit(a, 1), _limit(b, 1)], 1)
+        return _extreme([_limit(a, 0), _limit(b, 0)], 0), a if isinstance(a, int) else b
+    return a if isinstance(a, int) else b, _extreme([_limit(a, 1), _limit(b, 1)], 1)
 
 
 def _limit(e: Dim, side: int) -> Dim:

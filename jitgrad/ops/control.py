@@ -1,4 +1,4 @@
-"""Control flow: ``for``, ``while``, ``cond`` and ``switch``, the ops with regions.
+"""Control flow: ``for``, ``while``, ``cond``, ``switch`` and ``checkpoint``, the ops with regions.
 
 A region is a block that sees the values around it. What changes from one iteration to the next is carried: it goes in
 as an operand, is a parameter of the region, and comes out as what the region yields; the results of the op are the
@@ -151,3 +151,19 @@ def _branch_types(name: str, regions: Sequence[Block]) -> tuple[TensorType, ...]
         _takes(name, region, ())
         _yields(name, region, types, "those of the first branch")
     return types
+
+
+@register
+class Checkpoint(RegionOp):
+    """What its only region yields. In reverse the region is run again rather than that its values are saved."""
+
+    name = "checkpoint"
+
+    def infer(self, *types: TensorType, regions: Sequence[Block] = ()) -> tuple[TensorType, ...]:
+        _expect_regions(self.name, regions, 1)
+        if types:
+            raise IRError(f"checkpoint of {_show(types)}. It takes no operands: its region sees what is around it.")
+        return _branch_types(self.name, regions)
+
+    def eval(self, *arrays: np.ndarray, regions: Sequence[RegionFunction] = ()) -> tuple[np.ndarray, ...]:
+        return regions[0]()

@@ -66,6 +66,8 @@ def _block(block: Block, env: dict[Value, Value], seen: Mapping[Any, Op]) -> Blo
 def _region_op(op: Op, env: dict[Value, Value], seen: Mapping[Any, Op]) -> Op:
     operands = tuple(env.get(v, v) for v in op.operands)
     attrs = renamed_attributes(op.attrs, env)
+    # What a checkpoint runs again must not be taken from the first run.
+    seen = {} if op.name == "checkpoint" else seen
     regions = tuple(_block(region, env, seen) for region in op.regions)
     old, new = (*op.operands, op.attrs, *op.regions), (*operands, attrs, *regions)
     return op if all(a is b for a, b in zip(old, new, strict=True)) else rebuilt(op, operands, attrs, regions, env)

@@ -16,16 +16,27 @@ from jitgrad.ir.symbols import renamed_attributes, renamed_type, trip_count
 from jitgrad.passes.rewrite import Rewriter, array_of
 
 
-def unwrap(graph: Graph) -> Graph:
-    """The graph with such regions gone; the graph itself where there are none."""
+def unwrap(graph: Graph, *, checkpoints: bool = False) -> Graph:
+    """The graph with such regions gone; the graph itself where there are none.
+
+    checkpoints : a checkpoint is its region. For the end, when no pass follows that would merge what it runs again
+        with the first run.
+    """
     if not any(op.regions for op in graph.ops):
         return graph
-    new = _Unwrapper(graph, {}).run(graph)
+    new = _Unwrapper(graph, {})
+    new.checkpoints = checkpoints
+    new = new.run(graph)
     return graph if new.block.ops == graph.block.ops and new.results == graph.results else new
 
 
 class _Unwrapper(Rewriter):
+    checkpoints = False
+
     def _region_op(self, op: Op) -> None:
+        if op.name == "checkpoint" and self.checkpoints:
+            self._inline(op, op.regions[0])
+            return
         if op.name == "for" and self._short_loop(op):
             return
         if op.name in ("cond", "switch") and self._known_branch(op):

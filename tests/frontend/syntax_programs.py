@@ -4,6 +4,7 @@ Many are odd on purpose: the rewritten function has to do what the original does
 """
 
 # ruff: noqa
+# fmt: off
 
 from __future__ import annotations
 
@@ -674,6 +675,40 @@ def names_of_inner(n):
     return out
 
 
+@case((1,), (5,))
+def global_behind_an_early_return(n):
+    global counter
+    counter = n
+    if n > 3:
+        return counter
+    counter += 1
+    return counter
+
+
+@case((0,), (2,))
+def unbound_in_classes_and_generators(n):
+    for i in range(n):
+        t = i
+
+    class Reader:
+        def get(self):
+            return t
+
+    def gen(k=5):
+        yield t + k
+
+    def call(f):
+        try:
+            return f()
+        except NameError as e:
+            return str(e)
+
+    class Box:
+        read = call(lambda: t)
+
+    return call(Reader().get), call(lambda: next(gen())), Box.read, call(lambda: [t for _ in range(1)])
+
+
 def make_closure(a, b):
     @case((3,), (0,))
     def inner(n):
@@ -735,6 +770,9 @@ class Derived(Base):
     def __init__(self):
         self.total = 0
 
+    def __repr__(self):
+        return f"Derived({self.total})"
+
     def value(self, n):
         for i in range(n):
             if i > 1:
@@ -749,6 +787,15 @@ class Derived(Base):
 
     def __secret(self, n):
         return n if n < 5 else -n
+
+    def inner_super(self, n):
+        def twice(me, k):
+            return super().value(k) * 2 if k > 0 else n
+
+        values = [k for k in range(n) if k != 1]
+        if n > 2:
+            return [twice(self, v) for v in values]
+        return super(Derived, self).value(n)
 
     @staticmethod
     def static(n):
@@ -829,6 +876,65 @@ def exception_leaves_loop(n):
         if n > 3:
             n = -1
     return n, i, t, u
+
+
+@case((0,), (2,))
+def only_the_handler_reads(n):
+    t = "start"
+    try:
+        for i in range(3):
+            t = i
+            1 // (i - n)
+        t = "end"
+        return t
+    except ZeroDivisionError:
+        return t
+
+
+@case((0,), (2,), (7,))
+def read_behind_a_suppressed_exception(n):
+    with contextlib.suppress(ZeroDivisionError):
+        for i in range(3):
+            t = i
+            1 // (i - n)
+        t = "end"
+    return t
+
+
+@case((0,), (3,), (9,))
+def assigned_again_behind_a_break(n):
+    global counter
+    t = "start"
+    for counter in range(5):
+        if n < 10:
+            t = counter
+        if counter == n:
+            break
+        t = "lost"
+    for counter in range(5):
+        if n < 10:
+            u = counter
+        if n % 2 == 0:
+            if counter == n:
+                break
+            u = "lost"
+        else:
+            u = "odd"
+    return t, u
+
+
+@case((0,), (2,), (9,))
+def return_from_two_loops_one_of_which_breaks(n):
+    out = []
+    for i in range(4):
+        for j in range(4):
+            if i + j == n:
+                return out
+            out.append((i, j))
+        if i == 2:
+            break
+        out.append(i)
+    return "end"
 
 
 @case((0,), (1,), (5,))
@@ -1273,6 +1379,7 @@ MULTILINE = (
 )
 PROGRAMS.append((MULTILINE, [(1,), (7,), ("a",)]))
 PROGRAMS.append((Derived.early, [(Derived(), 1), (Derived(), 4), (Derived(), 9)]))
+PROGRAMS.append((Derived.inner_super, [(Derived(), 4), (Derived(), 1)]))
 PROGRAMS.append((Derived.value, [(Derived(), 4)]))
 PROGRAMS.append((Derived.cached.__wrapped__, [(Derived(), 4), (Derived(), 0)]))
 PROGRAMS.remove((Base._registered, []))

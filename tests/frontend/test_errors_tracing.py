@@ -14,9 +14,11 @@ import jitgrad.numpy as jnp
 from jitgrad.errors import (
     ArgumentError,
     ConcretizationError,
+    DtypeError,
     JitgradError,
     LeakedTracerError,
     MutationError,
+    ShapeError,
     UnsupportedError,
 )
 from jitgrad.frontend.registry import ADVICE, FUNCTIONS
@@ -36,8 +38,8 @@ def use_while(x):
     return x
 
 
-def assign_item(x):
-    x[0] = 1.0
+def assign_to_a_scalar(x):
+    x[0][...] = 1.0
     return x
 
 
@@ -53,21 +55,26 @@ def add_into_numpy(x):
     return out
 
 
-def add_to_item(x):
+def grow(x):
     y = x * 2
-    y[[0, 1]] += 1.0
+    y[:2] += np.ones((2, 2))
     return y
 
 
-def add_to_slice(x):
-    y = x * 2
-    y[:2] += 1.0
+def add_floats_to_integers(x):
+    y = x.astype(int)
+    y += 0.5
     return y
 
 
-def add_to_argument(x):
-    x += 1.0
-    return x
+def write_into_a_broadcast(x):
+    y = np.broadcast_to(x, (2, 3))
+    y[0] = 1.0
+    return y
+
+
+def sort_a_diagonal(x):
+    np.diagonal(np.stack([x, x, x])).sort()
 
 
 CASES = {
@@ -79,7 +86,7 @@ CASES = {
     "max": (lambda x: max(x[0], 1.0), ConcretizationError, "np.maximum"),
     "sorted": (lambda x: sorted(x), ConcretizationError, "condition"),
     "float": (lambda x: float(x[0]), ConcretizationError, "Python float"),
-    "math": (lambda x: math.sin(x[0]), ConcretizationError, "np.sin for math.sin"),
+    "math": (lambda x: math.gamma(x[0]), ConcretizationError, "np.sin for math.sin"),
     "int": (lambda x: int(x[0]), ConcretizationError, "Python int"),
     "complex": (lambda x: complex(x[0]), ConcretizationError, "complex"),
     "range": (lambda x: range(x[0]), ConcretizationError, "Sizes must be known"),
@@ -87,7 +94,7 @@ CASES = {
     "array": (lambda x: np.array(x), ConcretizationError, "NumPy array"),
     "asarray": (lambda x: np.asarray(x), ConcretizationError, "jitgrad.numpy"),
     "scalar type": (lambda x: np.float32(x), ConcretizationError, r"x\.astype\(np\.float32\)"),
-    "into numpy": (assign_into_numpy, ConcretizationError, "set_at"),
+    "into numpy": (assign_into_numpy, ConcretizationError, "with np.zeros inside"),
     "item": (lambda x: x[0].item(), ConcretizationError, "item"),
     "tolist": (lambda x: x.tolist(), ConcretizationError, "tolist"),
     "tobytes": (lambda x: x.tobytes(), ConcretizationError, "bytes"),
@@ -97,23 +104,23 @@ CASES = {
     "iterate scalar": (lambda x: list(x[0]), ConcretizationError, "scalar"),
     "len of scalar": (lambda x: len(x[0]), ArgumentError, "scalar"),
     "axis": (lambda x: np.sum(x, axis=x[0].astype(int)), ConcretizationError, "axis is the traced value"),
-    "shape": (lambda x: jnp.zeros(x[0].astype(int)), ConcretizationError, "known at trace time"),
-    "setitem": (assign_item, MutationError, r"jg\.set_at"),
-    "add to item": (add_to_item, MutationError, r"jg\.add_at"),
-    "add to slice": (add_to_slice, MutationError, r"jg\.add_at"),
-    "add to argument": (add_to_argument, MutationError, "into the argument x0"),
+    "shape": (lambda x: jnp.zeros(x[0]), ConcretizationError, "known at trace time"),
+    "setitem": (assign_to_a_scalar, MutationError, "Only arrays have items"),
+    "grow": (grow, ShapeError, "can't grow"),
+    "add floats": (add_floats_to_integers, DtypeError, "can't be stored"),
+    "read-only": (write_into_a_broadcast, MutationError, "read-only"),
+    "sort read-only": (sort_a_diagonal, MutationError, "read-only"),
     "add into numpy": (add_into_numpy, MutationError, "NumPy array"),
-    "sort in place": (lambda x: x.sort(), MutationError, "np.sort"),
-    "fill": (lambda x: x.fill(0.0), MutationError, "np.full_like"),
     "resize": (lambda x: x.resize(2), MutationError, "np.reshape"),
-    "ufunc at": (lambda x: np.add.at(x, [0], 1.0), MutationError, r"jg\.add_at"),
-    "ufunc out": (lambda x: np.add(x, 1.0, out=np.zeros(3)), MutationError, "out="),
+    "ufunc at": (lambda x: np.add.at(np.zeros(3), [0], x), MutationError, r"np\.add\.at would write"),
+    "ufunc out": (lambda x: np.add(x, 1.0, out=np.zeros(3)), MutationError, "np.add would write"),
+    "ufunc out dtype": (lambda x: np.add(x, 1.0, out=x.astype(int)), DtypeError, "same_kind"),
     "ufunc where": (lambda x: np.add(x, 1.0, where=x > 0), UnsupportedError, "where="),
     "ufunc reduceat": (lambda x: np.add.reduceat(x, [0, 1]), UnsupportedError, "np.add.reduceat"),
     "ufunc": (lambda x: np.nextafter(x, 1.0), UnsupportedError, "np.nextafter"),
     "scipy ufunc": (lambda x: sps.i0(x), UnsupportedError, "scipy.special.i0"),
     "function": (lambda x: np.unwrap(x), UnsupportedError, "np.unwrap"),
-    "argument": (lambda x: np.mean(x, out=np.zeros(())), UnsupportedError, "out="),
+    "argument": (lambda x: np.mean(x, out=np.zeros(())), MutationError, "np.mean would write"),
     "method": (lambda x: x.view(np.int64), UnsupportedError, "ndarray.view"),
     "attribute": (lambda x: x.strides, UnsupportedError, "ndarray.strides"),
     "lexsort": (lambda x: np.lexsort((x, x)), UnsupportedError, "np.lexsort"),

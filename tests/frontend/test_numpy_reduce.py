@@ -8,7 +8,7 @@ import scipy.special as sps
 from traced import check, trace
 
 from jitgrad import numpy as jnp
-from jitgrad.errors import IndexBoundsError, ShapeError, UnsupportedError
+from jitgrad.errors import IndexBoundsError, MutationError, ShapeError, UnsupportedError
 from jitgrad.scipy import special
 
 RNG = np.random.default_rng(0)
@@ -126,7 +126,7 @@ ERRORS = {
     "argmax empty": (lambda x: np.argmax(x[:0]), ShapeError, "empty axis"),
     "axis": (lambda x: np.sum(x, axis=2), IndexBoundsError, "out of bounds"),
     "max where": (lambda x: np.max(x, where=MASK), UnsupportedError, "initial"),
-    "out": (lambda x: np.sum(x, out=np.zeros(())), UnsupportedError, "out="),
+    "out": (lambda x: np.sum(x, out=np.zeros(())), MutationError, "would write"),
     "unique": (lambda x: np.unique(x), UnsupportedError, "depends on the data"),
     "nonzero": (lambda x: x.nonzero(), UnsupportedError, "np.nonzero"),
     "histogram": (lambda x: np.histogram(x), UnsupportedError, "np.histogram"),

@@ -110,7 +110,7 @@ def test_what_is_known_without_tracing() -> None:
 ERRORS = {
     "reshape": (lambda x: x.reshape(5, 2), ShapeError, r"can't reshape an array of shape \(3, 4\) into \(5, 2\)"),
     "two unknown": (lambda x: x.reshape(-1, -1), ShapeError, "at most one"),
-    "reshape traced": (lambda x: x.reshape(x[0, 0].astype(int), -1), ConcretizationError, "known at trace time"),
+    "reshape traced": (lambda x: x.reshape(x[0, 0], -1), ConcretizationError, "known at trace time"),
     "squeeze": (lambda x: x.squeeze(0), ShapeError, "not 1"),
     "axis": (lambda x: np.flip(x, 2), IndexBoundsError, "out of bounds for an array of dimension 2"),
     "axis twice": (lambda x: np.expand_dims(x, (0, 0)), ArgumentError, "twice"),
