@@ -1,10 +1,10 @@
 """Sums into shifted pieces of one array, as one pass over that array.
 
-The adjoint of a stencil adds one array into several shifted pieces of another: ``B[1:-1] += t; B[:-2] += t; B[2:]
-+= t``. Each is a pass that loads and stores. Seen from an element of ``B`` it is a stencil again: ``B[p] += t[p-1] + t[p] +
-t[p-2]``, except near the borders, where some of the terms are missing. ``gather`` rewrites such nests, and ``sink``
-moves what overwrites the array behind ``t`` (an adjoint that is set to zero once it is read) behind them, so that ``t``
-need not be stored.
+The adjoint of a stencil adds one array into several shifted pieces of another: ``B[1:-1] += t``, ``B[:-2] += t``,
+``B[2:] += t``. Each is a pass that loads and stores. Seen from an element of ``B`` it is a stencil again, ``B[p] +=
+t[p-1] + t[p] + t[p-2]``, except near the borders, where some of the terms are missing. ``gather`` rewrites such nests,
+and ``sink`` moves what overwrites the array behind ``t`` (an adjoint that is set to zero once it is read) behind them,
+so that ``t`` need not be stored.
 """
 
 from __future__ import annotations
