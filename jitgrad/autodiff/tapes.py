@@ -21,10 +21,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from jitgrad.autodiff.frames import Box, Frame, Links, Nest, inner_values, written_box
+from jitgrad.autodiff.links import Links, inner_values
 from jitgrad.autodiff.network import Network
 from jitgrad.ir.core import Block, Builder, Op, Value
 from jitgrad.ir.index import Dim, Sym, add, expr, floordiv, interval, mul, never_negative, substitute
+from jitgrad.ir.nest import Box, Frame, Nest, written_box
 from jitgrad.ir.sums import Polynomial, sum_below
 from jitgrad.ir.symbols import (
     copied_op,
