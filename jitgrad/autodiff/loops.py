@@ -11,12 +11,12 @@ out which of them are needed, and how each is supplied. A :class:`Link` says whi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from jitgrad.autodiff.activity import mark_active
 from jitgrad.autodiff.adjoints import Adjoints, pull_back
 from jitgrad.autodiff.frames import Link, Links
-from jitgrad.autodiff.tapes import resolve
+from jitgrad.autodiff.tapes import UnboundedError, resolve
 from jitgrad.ir.core import OPS, Block, Builder, Op, Region, Value
 from jitgrad.ir.index import Dim, Sym, add, expr, mul
 from jitgrad.ir.liveness import live_values
@@ -32,6 +32,7 @@ class Reversal:
         self.active, self.notes = active, notes
         self.links: Links = {}
         self.taped: dict[Op, int | None] = {}  # bytes on tapes for each loop; None where that is not known
+        self._replayed: set[Op] = set()  # inner loops that run again in the reversed region of the loop around
 
     def block(self, ops: Sequence[Op], adjoints: Adjoints, *, alone: bool = True) -> None:
         """Walk a block backwards. The cotangents of its results are there already.
@@ -40,10 +41,12 @@ class Reversal:
         its loops needs is supplied at once.
         """
         for op in reversed(ops):
-            if op.name == "for":
+            if op.name == "for" and trip_count(**op.attrs) == 0:
+                self._pass_on(op, adjoints)
+            elif op.name == "while" or op in self._replayed:
+                self._again(op, adjoints)
+            elif op.name == "for":
                 self._for(op, op.results, adjoints, alone=alone)
-            elif op.name == "while":
-                self._while(op, adjoints)
             elif op.name in ("cond", "switch"):
                 self._branches(op, adjoints, alone=alone)
             elif op.name == "checkpoint":
@@ -52,8 +55,32 @@ class Reversal:
                 pull_back(op, adjoints, self.active)
             _name_adjoints(op.operands, adjoints)
 
+    def _pass_on(self, op: Op, adjoints: Adjoints) -> None:
+        """The reverse of a loop that never runs."""
+        for v, r in zip(op.operands, op.results, strict=True):
+            g = adjoints.get(r)
+            if g is not None and v in self.active:
+                adjoints.add(v, g)
+
     def _for(self, op: Op, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
         """The reverse of a ``for``, given the values whose cotangents are those of its results."""
+        if alone:
+            self._retried(lambda: self._for_once(op, given, adjoints, alone=True), adjoints)
+        else:
+            self._for_once(op, given, adjoints, alone=False)
+
+    def _retried(self, run: Callable[[], None], adjoints: Adjoints) -> None:
+        """Reverse a nest; once more for every inner loop that must run again by itself."""
+        size, sums = len(adjoints.b.ops), adjoints.copy()
+        while True:
+            try:
+                return run()
+            except UnboundedError as error:
+                self._replayed.add(error.op)
+                del adjoints.b.ops[size:]
+                adjoints.restore(sums)
+
+    def _for_once(self, op: Op, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
         active, b = self.active, adjoints.b
         carries = [k for k, r in enumerate(op.results) if r in active]
         if not any(adjoints.get(given[k]) is not None for k in carries):
@@ -87,16 +114,17 @@ class Reversal:
     def _resolve(self, b: Builder, op: Op, reverse: Op) -> None:
         self.taped[op] = resolve(b, op, reverse, self.links, self.notes)
 
-    def _while(self, op: Op, adjoints: Adjoints) -> None:
-        """A counted ``while`` runs a second time, as a ``for`` with tapes, and that is reversed."""
+    def _again(self, op: Op, adjoints: Adjoints) -> None:
+        """A counted ``while``, or a ``for`` whose length only it knows, runs a second time, as a ``for`` with tapes,
+        and that is reversed."""
         if not any(r in self.active and adjoints.get(r) is not None for r in op.results):
             return
         b = adjoints.b
         with b.at(op.loc):
-            again = as_for(op)
+            again = as_for(op) if op.name == "while" else copied_op(op, {})
             b.ops.append(again)
         mark_active((again,), self.active)
-        self._for(again, op.results[:-1], adjoints, alone=True)
+        self._for(again, op.results[: len(again.results)], adjoints, alone=True)
 
     def _checkpoint(self, op: Op, adjoints: Adjoints) -> None:
         """The region runs again, and that is reversed, in a region of its own: so no pass merges it with the first
@@ -128,6 +156,12 @@ class Reversal:
         self._deliver([], free, reverse.results, adjoints)
 
     def _branches(self, op: Op, adjoints: Adjoints, *, alone: bool) -> None:
+        if alone:
+            self._retried(lambda: self._branches_once(op, adjoints, alone=True), adjoints)
+        else:
+            self._branches_once(op, adjoints, alone=False)
+
+    def _branches_once(self, op: Op, adjoints: Adjoints, *, alone: bool) -> None:
         active, b = self.active, adjoints.b
         wanted = [k for k, r in enumerate(op.results) if r in active and adjoints.get(r) is not None]
         if not wanted:

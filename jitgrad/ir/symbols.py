@@ -68,8 +68,8 @@ def set_limits(index: Value, lo: Dim, hi: Dim, step: int) -> None:
             high = lo + (hi - lo - 1) // step * step
     else:
         low, high = add(hi, 1), lo
-    if isinstance(low, int) and isinstance(high, int) and high < low:
-        high = low  # an empty loop: the limits must still be an interval
+    if isinstance(lo, int) and isinstance(low, int) and isinstance(high, int) and high < low:
+        low = high = lo  # an empty loop: the limits must still be an interval
     index.symbol = Sym(index.name or "i", low, high, payload=index)
 
 
