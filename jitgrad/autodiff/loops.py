@@ -19,8 +19,16 @@ from jitgrad.autodiff.frames import Link, Links
 from jitgrad.autodiff.tapes import UnboundedError, resolve
 from jitgrad.ir.core import OPS, Block, Builder, Op, Region, Value
 from jitgrad.ir.index import Dim, Sym, add, expr, mul
-from jitgrad.ir.liveness import live_values
-from jitgrad.ir.symbols import copied_op, renamed_param, set_limits, symbol_of, trip_count, used_values
+from jitgrad.ir.liveness import live_values, pruned
+from jitgrad.ir.symbols import (
+    copied_op,
+    never_runs,
+    renamed_param,
+    set_limits,
+    symbol_of,
+    trip_count,
+    used_values,
+)
 from jitgrad.ir.types import TensorType, i64
 from jitgrad.ops.op import Cotangent, Var
 
@@ -41,7 +49,7 @@ class Reversal:
         its loops needs is supplied at once.
         """
         for op in reversed(ops):
-            if op.name == "for" and trip_count(**op.attrs) == 0:
+            if op.name == "for" and never_runs(**op.attrs):
                 self._pass_on(op, adjoints)
             elif op.name == "while" or op in self._replayed:
                 self._again(op, adjoints)
@@ -103,7 +111,7 @@ class Reversal:
             with b.at(op.loc):
                 ends = [inner.value(body.params[k + 1]).value for k in carries]
                 ends += [inner.value(v).value for v in free]
-            _finish(region, ends)
+            _finish(region, ends, self.links)
         self.links[region.block] = Link(op, body, region.block, index)
         with b.at(op.loc):
             reverse = b.emit_op("for", [*starts, *sums], {"lo": lo, "hi": hi, "step": step}, (region.block,))
@@ -150,7 +158,7 @@ class Reversal:
                 result = forward.results[k]
                 inner.add(env.get(result, result), Cotangent(g))
             self.block(again, inner)
-            _finish(region, [inner.value(v).value for v in free])
+            _finish(region, [inner.value(v).value for v in free], self.links)
         with b.at(op.loc):
             reverse = b.emit_op(op.opdef, [], {}, (region.block,))
         self._deliver([], free, reverse.results, adjoints)
@@ -181,7 +189,7 @@ class Reversal:
                     if forward.results[k] in active:
                         inner.add(forward.results[k], Cotangent(g))
                 self.block(forward.ops, inner, alone=False)
-                _finish(region, [inner.value(v).value for v in free])
+                _finish(region, [inner.value(v).value for v in free], self.links)
             self.links[region.block] = Link(op, forward, region.block, None)
             blocks.append(region.block)
         with b.at(op.loc):
@@ -201,11 +209,16 @@ class Reversal:
                 adjoints.add(v, _cotangent(adjoints.b, total))
 
 
-def _finish(region: Region, results: Sequence[Value]) -> None:
+def _finish(region: Region, results: Sequence[Value], links: Links) -> None:
     """Finish a reversed region without the ops that it does not need, so that they ask for nothing."""
-    live = live_values(Block((), region.ops, ()), results)
-    region.ops[:] = [op for op in region.ops if any(r in live for r in op.results)]
-    region.finish(*results)
+    block = Block(region.params, region.ops, results)
+    changed: dict[Block, Block] = {}
+    block = pruned(block, live_values(Block((), region.ops, ()), results), regions=changed)
+    for old, new in changed.items():
+        if old in links:
+            links[new] = links[old]._replace(backward=new, index=new.params[0] if links[old].index else None)
+    region.ops[:] = block.ops
+    region.finish(*block.results)
 
 
 def count_loops(ops: Sequence[Op], b: Builder, active: set[Value]) -> list[Op]:

@@ -19,6 +19,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jitgrad.autodiff.frames import Box, Frame, Links, Nest, written_box
 from jitgrad.autodiff.network import Network
 from jitgrad.errors import DifferentiationError
@@ -120,7 +122,8 @@ def resolve(b: Builder, forward: Op, reverse: Op, links: Links, notes: list[str]
     with b.region() as scratch:
         current: dict[Tape, Value] = {}
         for t in outputs:
-            current[t] = b.emit("empty", shape=t.layout.shape, dtype=t.value.type.dtype)
+            shape = tuple(_not_negative(b, d) for d in t.layout.shape)
+            current[t] = b.emit("empty", shape=shape, dtype=t.value.type.dtype)
             current[t].name = f"tape_{t.value.name}" if t.value.name else "tape"
         if outputs:
             _augment(b, forward, list(outputs), current)
@@ -398,6 +401,13 @@ class _Plan:
         again = sum(self.way(v).kind == "op" and _name(v) not in ("reshape", "constant") for v in reads)
         if again:
             yield f"reverse of the {self.nest.root.name}{where}: {again} values computed again"
+
+
+def _not_negative(b: Builder, d: Dim) -> Dim:
+    """An extent that may come out negative, for a loop that does not run, as one that is 0 there."""
+    if never_negative(d):
+        return d
+    return expr(symbol_of(b.emit("maximum", b.emit("index", value=d), b.constant(0, np.int64))))
 
 
 def _syms(d: Dim) -> frozenset[Sym]:

@@ -211,3 +211,9 @@ def may_be_empty(lo: Dim, hi: Dim, step: int) -> bool:
     """True unless the loop is known to run at least once."""
     low = interval(trip_count(lo, hi, step))[0]
     return low is None or low < 1
+
+
+def never_runs(lo: Dim, hi: Dim, step: int) -> bool:
+    """True where the loop is known to be empty."""
+    high = interval(trip_count(lo, hi, step))[1]
+    return high is not None and high < 1
