@@ -62,7 +62,8 @@ class _Recorder:
         else:
             new = self.b.emit_op(op.opdef, carried, attrs)
             out = op.opdef.eval(*(self.arrays[v] for v in carried), **attrs)  # pyright: ignore
-            for old, value, array in zip(op.results, new.results, out if isinstance(out, tuple) else (out,), strict=True):
+            outs = out if isinstance(out, tuple) else (out,)
+            for old, value, array in zip(op.results, new.results, outs, strict=True):
                 self.enter(old, value, np.asarray(array))
             return
         self.env.update(zip(op.results, carried, strict=True))

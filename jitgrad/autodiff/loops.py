@@ -11,11 +11,11 @@ out which of them are needed, and how each is supplied. A :class:`Link` says whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from jitgrad.autodiff.activity import mark_active
 from jitgrad.autodiff.adjoints import Adjoints, pull_back
-from jitgrad.autodiff.frames import Link, Links
+from jitgrad.autodiff.frames import Link, Links, inner_values
 from jitgrad.autodiff.tapes import UnboundedError, resolve
 from jitgrad.ir.core import OPS, Block, Builder, Op, Region, Value
 from jitgrad.ir.index import Dim, Sym, add, expr, mul
@@ -277,15 +277,6 @@ def _name_adjoints(values: Sequence[Value], adjoints: Adjoints) -> None:
         g = adjoints.get(value)
         if value.name and g is not None and g.value.value.name is None:
             g.value.value.name = f"d_{value.name}"
-
-
-def inner_values(block: Block) -> Iterator[Value]:
-    """Every value that a block defines, in its regions too."""
-    yield from block.params
-    for op in block.ops:
-        yield from op.results
-        for region in op.regions:
-            yield from inner_values(region)
 
 
 def free_values(op: Op) -> list[Value]:

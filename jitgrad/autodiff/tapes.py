@@ -16,12 +16,12 @@ where a count or an extent depends on an outer index, it is flat, and the place 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jitgrad.autodiff.frames import Box, Frame, Links, Nest, written_box
+from jitgrad.autodiff.frames import Box, Frame, Links, Nest, inner_values, written_box
 from jitgrad.autodiff.network import Network
 from jitgrad.errors import DifferentiationError
 from jitgrad.ir.core import Block, Builder, Op, Value
@@ -71,11 +71,15 @@ class Read(NamedTuple):
 
 
 class Way(NamedTuple):
-    """How a value can be had: ``kind`` is "index", "read", "op", or "source" (only from a tape)."""
+    """How a value can be had: ``kind`` is "index", "read", "op", or "source" (only from a tape).
+
+    ``op`` is the op to copy: the one of the forward loop as it is without tapes.
+    """
 
     kind: str
     parents: tuple[Value, ...] = ()
     read: Read | None = None
+    op: Op | None = None
 
 
 class Layout(NamedTuple):
@@ -162,8 +166,8 @@ class _Plan:
             if self._room(trip_count(**_range(op))) is None:
                 raise UnboundedError(op)
         raise DifferentiationError(
-            f"the reverse of a loop needs {v.name or _what(v)} of every iteration, an array of type {v.type}. How large "
-            "it is at most is not known before the loop. Give it an extent that does not change in the loop.",
+            f"the reverse of a loop needs {v.name or _what(v)} of every iteration, an array of type {v.type}. How "
+            "large it is at most is not known before the loop. Give it an extent that does not change in the loop.",
             None if v.op is None else v.op.loc,
         )
 
@@ -200,7 +204,10 @@ class _Plan:
         if read is not None:
             return Way("read", self._inside((read.array, *named_values((*read.box[:2], read.shape)))), read)
         if not op.regions and (isinstance(op.opdef, Elementwise) or op.name in _CHEAP):
-            return Way("op", self._inside(used_values(op)))
+            return Way("op", self._inside(used_values(op)), op=op)
+        if self.layout(v) is None:  # there is no tape for it, so it is computed again at any price
+            own = {u for region in op.regions for u in inner_values(region)}
+            return Way("op", tuple(u for u in self._inside(used_values(op)) if u not in own), op=op)
         return Way("source")
 
     def _inside(self, values: Any) -> tuple[Value, ...]:
@@ -569,9 +576,9 @@ class _Rebuilder:
             box = way.read.box
             self._read(v, env.get(way.read.array, way.read.array), box.starts, box.sizes, box.steps, env)
         else:
-            assert way.kind == "op" and v.op is not None, way
-            before = {r: env[r] for r in v.op.results if r in env}
-            self.b.ops.append(copied_op(v.op, env))
+            assert way.op is not None, way
+            before = {r: env[r] for r in way.op.results if r in env}
+            self.b.ops.append(copied_op(way.op, env))
             env.update(before)
 
     def _read(

@@ -16,7 +16,7 @@ import numpy as np
 from jitgrad import ops  # noqa: F401  (registers the ops)
 from jitgrad.ir.core import Builder, Graph, Value
 from jitgrad.ir.index import Dim, Sym, add, evaluate, expr, mul
-from jitgrad.ir.symbols import index_of, set_limits, symbol_of
+from jitgrad.ir.symbols import set_limits, symbol_of
 from jitgrad.ir.types import TensorType, f64, i64
 
 T = TypeVar("T")
@@ -114,7 +114,8 @@ class Loops:
         total: Dim = 0
         for _ in range(1 + self.chance(0.3)):
             if scope.indices:
-                total = add(total, mul(expr(symbol_of(self.choice(scope.indices))), int(self.rng.choice([1, 1, 1, -1, 2]))))
+                index = expr(symbol_of(self.choice(scope.indices)))
+                total = add(total, mul(index, int(self.rng.choice([1, 1, 1, -1, 2]))))
         return total
 
     def span(self, scope: Scope, e: Dim) -> tuple[int, int]:
@@ -427,6 +428,3 @@ def random_loops(seed: Any, **features: Any) -> tuple[Graph, list[np.ndarray]]:
     """A random program and its arguments."""
     made = Loops(seed, Features(**features))
     return made.graph, made.arrays
-
-
-__all__ = ["Features", "Loops", "index_of", "random_loops"]
