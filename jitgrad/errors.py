@@ -77,7 +77,7 @@ class DifferentiationError(JitgradError, TypeError):
 
 
 class MutationError(JitgradError, TypeError):
-    """An in-place write into a traced array."""
+    """A write that can't be done: into a captured constant, a read-only view, a NumPy array that is not traced."""
 
 
 class CarryError(JitgradError, TypeError):

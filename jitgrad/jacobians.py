@@ -14,10 +14,10 @@ from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.types import is_float
 from jitgrad.pullbacks import jvp_function, vjp_function
-from jitgrad.transformed import CapturesTracer
 from jitgrad.reading import Readable
 from jitgrad.specialisation import Specialisation
 from jitgrad.tracing import describe_function
+from jitgrad.transformed import CapturesTracer
 
 
 class Jacobian(Readable):

@@ -121,7 +121,7 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
     if not np.may_share_memory(a, b):
         return False
     try:
-        return np.shares_memory(a, b, max_work=1000)
+        return np.shares_memory(a, b, max_work=1000)  # pyright: ignore[reportArgumentType]
     except np.exceptions.TooHardError:
         return True
 

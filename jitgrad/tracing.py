@@ -55,6 +55,9 @@ def current_recorder() -> Recorder | None:
     return _state.recorder
 
 
+HOOKS["current_recorder"] = current_recorder
+
+
 @contextlib.contextmanager
 def running(trace: Trace, recorder: Recorder) -> Iterator[None]:
     """Make ``trace`` this thread's innermost trace."""

@@ -24,7 +24,7 @@ import optree
 from jitgrad import config as _config
 from jitgrad.errors import ArgumentError, DifferentiationError, IRError, JitgradWarning
 from jitgrad.frontend.capture import Recorder
-from jitgrad.frontend.concrete import adopt, has_traced, unwrap
+from jitgrad.frontend.concrete import adopt, has_traced, own_copy, unwrap
 from jitgrad.frontend.guards import first_change
 from jitgrad.frontend.signature import (
     NAMESPACE,
@@ -349,7 +349,10 @@ class Transformed(Readable):
         traced_args = list(call.args)
         for k, shape in zip(chosen, trees, strict=True):
             traced_args[k] = unflatten(shape, [next(params) for _ in range(shape.num_leaves)])
-        args, kwargs = call.rebuild(traced_args, call.kwargs)
+        for k in range(len(call.args)):
+            if k not in chosen:
+                traced_args[k] = _own_copies(inner, call.args[k])
+        args, kwargs = call.rebuild(traced_args, _own_copies(inner, call.kwargs))
         graph, result, _ = run_traced(self._fun, inner, recorder, args, kwargs, self._function.name)
         traced = Traced.prepared(self._function, graph, result, range(len(lifted)), trees, trace=inner)
         return traced, lifted + [c for c, _ in inner.captures]
@@ -424,6 +427,15 @@ class Transformed(Readable):
         """The graph as it was traced, before differentiation. Nothing is compiled."""
         arguments = self._arguments(args, kwargs)
         return self._trace(arguments, [spec_of(k) for k in arguments.keys], Recorder()).graph
+
+
+def _own_copies(trace: Trace, tree: Any) -> Any:
+    """Traced arguments that are not differentiated: the inner function may write into them, and the outer arrays stay
+    as they are."""
+    leaves, shape = flatten(tree)
+    if not any(isinstance(leaf, Tracer) for leaf in leaves):
+        return tree
+    return unflatten(shape, [own_copy(trace, x) if isinstance(x, Tracer) else x for x in leaves])
 
 
 def _run_and_write(program: Specialisation, leaves: Sequence[Any], used: tuple[Any, ...]) -> Any:

@@ -40,6 +40,15 @@ class Box(NamedTuple):
     steps: tuple[int, ...]
 
 
+def inner_values(block: Block) -> Iterator[Value]:
+    """Every value that a block defines, in its regions too."""
+    yield from block.params
+    for op in block.ops:
+        yield from op.results
+        for region in op.regions:
+            yield from inner_values(region)
+
+
 class Link(NamedTuple):
     """The reversed region of a region of ``op``. ``index`` is the index of the reversed loop (None for a branch)."""
 
@@ -226,12 +235,3 @@ def written_box(op: Op) -> Box:
     if op.name in ("set_slice", "add_slice"):
         return Box(op.attrs["starts"], v.type.shape, op.attrs["steps"])
     return Box((0,) * x.type.ndim, x.type.shape, (1,) * x.type.ndim)
-
-
-def inner_values(block: Block) -> Iterator[Value]:
-    """Every value that a block defines, in its regions too."""
-    yield from block.params
-    for op in block.ops:
-        yield from op.results
-        for region in op.regions:
-            yield from inner_values(region)

@@ -8,9 +8,11 @@ Each value of the forward regions that the reversed ones name is supplied in the
 * it is saved on a tape: an array with one slot an iteration of the loops around, written where the value is made, and
   carried through the loops like any other array.
 
-Which values go on tapes is a minimum cut: fewest bytes, and of equal cuts the one nearest to the reversed loop, so
-that no more is computed again than memory asks for. A tape of a nest with constant trip counts has an axis a loop;
-where a count or an extent depends on an outer index, it is flat, and the place of an iteration is a closed form.
+What the reversed loop itself computes of forward values only, such as the comparison behind a maximum, may go on a tape
+in their place: it is then computed in the forward loop. Which values go on tapes is a minimum cut: fewest bytes, and of
+equal cuts the one nearest to the reversed loop, so that no more is computed again than memory asks for. A tape of a
+nest with constant trip counts has an axis a loop; where a count or an extent depends on an outer index, it is flat, and
+the place of an iteration is a closed form.
 """
 
 from __future__ import annotations
@@ -40,7 +42,6 @@ from jitgrad.ir.index import (
 )
 from jitgrad.ir.sums import Polynomial, sum_below
 from jitgrad.ir.symbols import (
-    block_uses,
     copied_op,
     named_values,
     renamed_attribute,
@@ -130,7 +131,7 @@ def resolve(b: Builder, forward: Op, reverse: Op, links: Links, notes: list[str]
             current[t] = b.emit("empty", shape=shape, dtype=t.value.type.dtype)
             current[t].name = f"tape_{t.value.name}" if t.value.name else "tape"
         if outputs:
-            _augment(b, forward, list(outputs), current)
+            _augment(b, plan, forward, list(outputs), current)
         else:
             b.ops.append(forward)
     b.ops[at : at + 1] = scratch.ops
@@ -139,7 +140,8 @@ def resolve(b: Builder, forward: Op, reverse: Op, links: Links, notes: list[str]
         _Rebuilder(b, plan, current, links).op(reverse, {}, keep=True)
     b.ops[at : at + 1] = scratch.ops
     sizes = [math.prod(t.layout.shape) * t.value.type.dtype.itemsize for t in plan.tapes]
-    return sum(sizes) if all(isinstance(n, int) for n in sizes) else None
+    known = [n for n in sizes if isinstance(n, int)]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 class _Plan:
@@ -148,11 +150,12 @@ class _Plan:
     def __init__(self, forward: Op, reverse: Op, links: Links) -> None:
         self.nest = Nest(forward)
         self.links = links
+        self.extra = self._find_primal(reverse)
         self._ways: dict[Value, Way] = {}
         self._layouts: dict[Value, Layout | None] = {}
         self._slices = self._find_slices()
         self._stored = self._find_stores()
-        self.needed = list(dict.fromkeys(v for v in _uses(reverse) if v in self.nest.home))
+        self.needed = list(dict.fromkeys(v for v in self._uses(reverse) if v in self.nest.home))
         self.saved = self._cut()
         self.tapes = [Tape(v, self.nest.home[v], self._known_layout(v)) for v in self.saved]
         self.by_value = {t.value: t for t in self.tapes}
@@ -170,6 +173,57 @@ class _Plan:
             "large it is at most is not known before the loop. Give it an extent that does not change in the loop.",
             None if v.op is None else v.op.loc,
         )
+
+    def _find_primal(self, reverse: Op) -> dict[Value, Op]:
+        """The ops of the reversed regions that use no cotangent, by their results. Each counts as one of the forward
+        region that its own reverses."""
+        reversed_values = {v for region in reverse.regions for v in inner_values(region)}
+        found: dict[Value, Op] = {}
+
+        def visit(block: Block) -> None:
+            link = self.links.get(block)
+            frame = None if link is None else self.nest.frames.get(link.forward)
+            for op in block.ops:
+                for region in op.regions:
+                    visit(region)
+                if frame is None or op.regions or op.name == "empty":
+                    continue
+                if all(v not in reversed_values or v in found for v in used_values(op)):
+                    for r in op.results:
+                        found[r] = op
+                        self.nest.home[r] = frame
+
+        for region in reverse.regions:
+            visit(region)
+        return found
+
+    def _uses(self, op: Op) -> Iterator[Value]:
+        """What the ops that depend on cotangents use."""
+        if op.results and op.results[0] in self.extra:
+            return
+        yield from op.operands
+        for attr in op.attrs.values():
+            yield from named_values(attr)
+        for r in op.results:
+            yield from named_values(r.type.shape)
+        for region in op.regions:
+            for p in region.params:
+                yield from named_values(p.type.shape)
+            for inner in region.ops:
+                yield from self._uses(inner)
+            yield from region.results
+
+    def ready_at(self, v: Value) -> int:
+        """After which op of its forward region an op of the reversed one can be computed there; -1 is the start."""
+        frame, last = self.nest.home[v], -1
+        stack = [v]
+        while stack:
+            u = stack.pop()
+            if u in self.extra:
+                stack.extend(used_values(self.extra[u]))
+            elif self.nest.home.get(u) is frame:
+                last = max(last, frame.position.get(u, -1))
+        return last
 
     # What ways there are
 
@@ -199,6 +253,8 @@ class _Plan:
             first = frame.block.params[:1] if frame.op.name == "for" else ()
             return Way("index") if v in first else Way("source")
         read = self._elsewhere(v, op)
+        if v in self.extra and read is None:
+            return Way("op", self._inside(used_values(op)), op=op)
         if read is None:
             read = self._within(v, op)
         if read is not None:
@@ -468,12 +524,6 @@ def _number(op: Op) -> Dim:
     return floordiv(distance, abs(step))
 
 
-def _uses(op: Op) -> Iterator[Value]:
-    yield from used_values(op)
-    for region in op.regions:
-        yield from block_uses(region)
-
-
 # The forward loops, with tapes
 
 
@@ -490,7 +540,7 @@ def _is_below(frame: Frame | None, op: Op) -> bool:
     return False
 
 
-def _augment(b: Builder, op: Op, tapes: Sequence[Tape], current: dict[Tape, Value]) -> None:
+def _augment(b: Builder, plan: _Plan, op: Op, tapes: Sequence[Tape], current: dict[Tape, Value]) -> None:
     """Emit ``op`` with the tapes carried through it, and enter their new versions into ``current``."""
     loop = op.name == "for"
     blocks = []
@@ -498,14 +548,17 @@ def _augment(b: Builder, op: Op, tapes: Sequence[Tape], current: dict[Tape, Valu
         with b.region() as new:
             new.params = list(region.params)
             inner = {t: new.param(current[t].type, current[t].name) for t in tapes} if loop else dict(current)
+            extra = [t for t in tapes if t.value in plan.extra and t.frame.block is region]
             _save(b, region.params, tapes, inner)
-            for child in region.ops:
+            _save_extra(b, plan, [t for t in extra if plan.ready_at(t.value) < 0], inner)
+            for k, child in enumerate(region.ops):
                 below = _below(child, tapes) if child.regions else []
                 if below:
-                    _augment(b, child, below, inner)
+                    _augment(b, plan, child, below, inner)
                 else:
                     b.ops.append(child)
                 _save(b, child.results, tapes, inner)
+                _save_extra(b, plan, [t for t in extra if plan.ready_at(t.value) == k], inner)
             new.finish(*region.results, *(inner[t] for t in tapes))
         blocks.append(new.block)
     extra = tuple(Value(current[t].type, current[t].name) for t in tapes)
@@ -517,12 +570,32 @@ def _augment(b: Builder, op: Op, tapes: Sequence[Tape], current: dict[Tape, Valu
 def _save(b: Builder, values: Sequence[Value], tapes: Sequence[Tape], current: dict[Tape, Value]) -> None:
     for t in tapes:
         if t.value in values:
-            with b.at(t.value.op.loc if t.value.op is not None else None):
-                piece = t.value
-                if piece.type.shape != t.layout.sizes:
-                    piece = b.emit("reshape", piece, shape=t.layout.sizes)
-                steps = (1,) * len(t.layout.shape)
-                current[t] = b.emit("set_slice", current[t], piece, starts=t.layout.starts, steps=steps)
+            _write(b, t, t.value, current)
+
+
+def _save_extra(b: Builder, plan: _Plan, tapes: Sequence[Tape], current: dict[Tape, Value]) -> None:
+    """Compute ops of the reversed region in the forward one, and save their results."""
+    env: dict[Value, Value] = {}
+
+    def compute(v: Value) -> None:
+        op = plan.extra.get(v)
+        if op is None or v in env:
+            return
+        for u in used_values(op):
+            compute(u)
+        b.ops.append(copied_op(op, env))
+
+    for t in tapes:
+        compute(t.value)
+        _write(b, t, env[t.value], current)
+
+
+def _write(b: Builder, t: Tape, piece: Value, current: dict[Tape, Value]) -> None:
+    with b.at(t.value.op.loc if t.value.op is not None else None):
+        if piece.type.shape != t.layout.sizes:
+            piece = b.emit("reshape", piece, shape=t.layout.sizes)
+        steps = (1,) * len(t.layout.shape)
+        current[t] = b.emit("set_slice", current[t], piece, starts=t.layout.starts, steps=steps)
 
 
 # The reversed loops, with what they need
@@ -535,7 +608,10 @@ class _Rebuilder:
         self.b, self.plan, self.tapes, self.links = b, plan, tapes, links
 
     def op(self, op: Op, env: dict[Value, Value], *, keep: bool = False) -> None:
-        """Emit a copy of an op; its results are entered into ``env``, or kept as they are."""
+        """Emit a copy of an op; its results are entered into ``env``, or kept as they are. One of forward values only
+        was supplied before, where it is needed."""
+        if op.results and op.results[0] in self.plan.extra:
+            return
         if not op.regions:
             self.b.ops.append(copied_op(op, env))
             return

@@ -293,7 +293,6 @@ class KernelEmitter:
             self.b.position_at_end(good)
         self.forget(t.root for t in s.outs)
 
-
     def allocate(self, t: Buffer) -> None:
         """Make room in the heap, unless what is there is large enough. The parameter of the buffer is a pair: the
         address, and how many bytes there are."""
@@ -371,8 +370,8 @@ class ProgramEmitter:
             buffers = buffers_of(stmt)
             function = self.function_for(stmt, buffers)
             args = [
-                self._argument(b, t, type.pointee, slots, pointer)
-                for t, type in zip(buffers, function.ftype.args, strict=True)
+                self._argument(b, t, type.pointee, slots, pointer)  # pyright: ignore[reportAttributeAccessIssue]
+                for t, type in zip(buffers, (a.type for a in function.args), strict=True)
             ]
             code = b.call(function, args)
             if may_fail(stmt):

@@ -150,7 +150,7 @@ class _Renderer:
 
     def aliases(self, found: Iterable[Buffer]) -> None:
         """Views of storage under another shape."""
-        known: dict[tuple[Buffer, np.dtype, tuple[int, ...]], str] = {}
+        known: dict[tuple[Buffer, np.dtype, tuple[Dim, ...]], str] = {}
         for t in found:
             root = t.root
             if (t.dtype, t.shape) == (root.dtype, root.shape) or not root.is_static:
@@ -520,19 +520,19 @@ def _checked(program: Program, arrays: Sequence[Any]) -> Iterator[np.ndarray]:
                 f"{t.name} of {program.name} changes, and the array is not contiguous or read-only. Results of such a "
                 "program are written into the argument. Pass a copy."
             )
-        yield a if t.kind == "inout" else np.ascontiguousarray(a, t.dtype).reshape(t.shape)
+        yield a if t.kind == "inout" else np.ascontiguousarray(a, t.dtype).reshape(t.static_shape)
 
 
 def _garbage(t: Buffer) -> np.ndarray:
     """Storage that has not been written: NaN or -86, so that reading it is noticed."""
-    shape = t.shape if t.is_static else (t.capacity,)
+    shape = t.static_shape if t.is_static else (t.capacity or 0,)
     if t.dtype.kind == "f":
-        return np.full(shape, np.nan, t.dtype)  # pyright: ignore[reportArgumentType]
+        return np.full(shape, np.nan, t.dtype)
     fill = bytearray(b"\x01" if t.dtype == bool_ else b"\xaa") * t.nbytes
-    return np.frombuffer(fill, t.dtype).reshape(shape)  # pyright: ignore[reportArgumentType]
+    return np.frombuffer(fill, t.dtype).reshape(shape)
 
 
 def _as_result(array: np.ndarray, t: Buffer) -> np.ndarray:
     if array.dtype != t.dtype:
         array = array.reshape(-1).view(t.dtype)
-    return array.reshape(-1)[: t.size].reshape(t.shape)
+    return array.reshape(-1)[: t.size].reshape(t.static_shape)

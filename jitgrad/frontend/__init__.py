@@ -8,6 +8,7 @@ from jitgrad.frontend import (  # noqa: F401
     functions_creation,
     functions_index,
     functions_join,
+    functions_kind,
     functions_linalg,
     functions_reduce,
     functions_select,

@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import DtypeError, MutationError, ShapeError, UnsupportedError
-from jitgrad.frontend.indexing import INT, NEW, RANGE, Index, index_parts, index_values, is_traced, normalise
+from jitgrad.frontend.indexing import (
+    INT,
+    NEW,
+    RANGE,
+    Index,
+    as_value,
+    index_parts,
+    index_values,
+    is_traced,
+    normalise,
+    position,
+)
 from jitgrad.frontend.primitives import broadcast_to, cast, common_dtype, emit, reshape, strong, where
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import ArrayLike, Trace, Tracer, contains_tracer, innermost_trace
@@ -74,7 +85,7 @@ def _element(x: Tracer, box: Box) -> Tracer:
 def _gather(x: Tracer, index: Index, box: Box) -> Tracer:
     trace = index.trace
     source = x if x.owner is trace else Tracer(trace, trace.own(x))
-    batch, at = index_values(x, index), index.at()
+    batch, at = index_values(index), index.at()
     kept = [e for e in index.entries if e.kind != INT]
     piece = box.read(source)
     axes = tuple(k for k, e in enumerate(kept) if e.kind not in (NEW, RANGE))
@@ -175,8 +186,12 @@ def fit(v: Tracer, dims: Any) -> Tracer:
         raise ShapeError(
             f"values of shape {v.dims} can't be broadcast to the shape {dims} that the index selects. Each extent "
             "must be equal or 1. Reshape the values."
-            + ("" if known else " Extents that depend on traced integers must be known to be equal: take both from one "
-               "slice, or make the integers static."),
+            + (
+                ""
+                if known
+                else " Extents that depend on traced integers must be known to be equal: take both from one "
+                "slice, or make the integers static."
+            ),
             user_location(),
         )
     return broadcast_to(v, dims)
@@ -196,7 +211,7 @@ def _scatter(mode: str, x: Tracer, index: Index, box: Box, v: Tracer) -> Tracer:
     v = reshape(v, (*kept_rest[:plain_at], *batch, *kept_rest[plain_at:]))
     kept = [e for e in index.entries if e.kind not in (INT, NEW)]
     axes = tuple(k for k, e in enumerate(kept) if e.kind != RANGE)
-    idx = (Tracer(trace, k) for k in index_values(x, index))
+    idx = (Tracer(trace, k) for k in index_values(index))
     written = emit(f"scatter_{mode}", piece, v, *idx, axes=axes, at=plain_at)
     return plain.write(x, written)
 
@@ -232,9 +247,8 @@ def _write_mask(ufunc: np.ufunc | None, x: Tracer, parts: list[Any], v: Tracer) 
 
 def assign(x: Tracer, index: Any, value: Any) -> None:
     """``x[index] = value``."""
-    if x.concrete is not None:
-        if HOOKS["assign_concrete"](x, index, value):
-            return
+    if x.concrete is not None and HOOKS["assign_concrete"](x, index, value):
+        return
     _check_array(x)
     if type(value) is View and _is_same_piece(x, index, value):
         return  # x[index] op= v has written through the view already
@@ -262,6 +276,12 @@ def _converted(trace: Trace, value: Any, x: Tracer) -> Tracer:
     if contains_tracer(value):
         return trace.lift(value)
     array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise DtypeError(
+            f"a complex value is assigned into an array of {x.dtype}. Complex dtypes are not supported. Assign the "
+            "real or the imaginary part.",
+            user_location(),
+        )
     with np.errstate(all="ignore"):
         if array.dtype.kind in "fiub":
             return Tracer(trace, trace.array(value)) if array.ndim else _scalar(trace, value, x)
@@ -349,14 +369,19 @@ def _addend(x: Tracer, ufunc: np.ufunc, other: Any, dims: Any) -> Tracer:
 
 def getitem(a: Any, index: Any) -> Any:
     """``a[index]``, also where ``a`` is an untraced array, list or tuple and the index is traced."""
-    if isinstance(a, Tracer) or not is_traced(index):
-        return a[index]
-    trace = innermost_trace(*(index if isinstance(index, tuple) else (index,)))
+    return a[index] if isinstance(a, Tracer) or not is_traced(index) else _lifted_item(a, index)
+
+
+def _lifted_item(a: Any, index: Any) -> Any:
+    parts = index if isinstance(index, tuple) else (index,)
+    trace = innermost_trace(*(v for p in parts for v in ((p.start, p.stop) if isinstance(p, slice) else (p,))))
+    scalar: Any = isinstance(index, Tracer) and index.ndim == 0
     if isinstance(a, np.ndarray):
         return read(Tracer(trace, trace.array(a)), index)
-    if isinstance(a, range):
-        return a.start + HOOKS["take_range"](trace, index, len(a)) * a.step
-    if isinstance(a, (list, tuple)) and a and isinstance(index, Tracer) and index.ndim == 0:
+    if isinstance(a, range) and scalar:
+        k = as_value(trace, position(trace, index, len(a)))  # pyright: ignore[reportArgumentType]
+        return a.start + Tracer(trace, k.value, "int") * a.step
+    if isinstance(a, (list, tuple)) and a and scalar:
         parts = [trace.lift(item) for item in a]
         if len({p.type for p in parts}) != 1:
             shown = ", ".join(str(p.type) for p in parts)
@@ -366,7 +391,7 @@ def getitem(a: Any, index: Any) -> Any:
                 user_location(),
             )
         return HOOKS["stack"](parts)[index]
-    return a[index]
+    return a[index]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def setitem(a: Any, index: Any, value: Any) -> None:

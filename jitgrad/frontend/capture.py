@@ -263,6 +263,8 @@ class Recorder:
 
     def prepare(self, fun: Any) -> Any:
         """What to call in place of ``fun`` while tracing."""
+        if isinstance(getattr(fun, "__globals__", None), _Globals):
+            return fun  # prepared already, or made by a function that is
         if isinstance(fun, types.MethodType):
             copy = self.prepare(fun.__func__)
             if is_user_function(fun.__func__):

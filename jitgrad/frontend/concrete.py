@@ -31,12 +31,14 @@ ANYTHING = object()
 
 class Notes:
     """What is kept of an array that owns its elements: ``fill`` is the number that all of them are, where it is
-    known; ``captured`` says that it comes from outside; ``views`` are its views."""
+    known, but for the pieces in ``log``, which were written later; ``captured`` says that it comes from outside;
+    ``views`` are its views."""
 
-    __slots__ = ("captured", "fill", "views")
+    __slots__ = ("captured", "fill", "log", "views")
 
     def __init__(self, fill: Any = None, captured: bool = False) -> None:
         self.fill, self.captured = fill, captured
+        self.log: list[tuple[Box, np.ndarray]] = []
         self.views: list[weakref.ref[Concrete]] = []
 
 
@@ -45,7 +47,7 @@ class Concrete(Tracer):
 
     __slots__ = ()
 
-    def __init__(self, trace: Trace, array: np.ndarray, base: Concrete | None = None, notes: Notes | None = None):
+    def __init__(self, trace: Trace, array: np.ndarray, base: Any = None, notes: Notes | None = None):
         self.owner, self.scope, self.weak, self.boxed = trace, trace.scope, None, True
         self._array, self._base, self._notes = array, base, notes
         if base is not None:
@@ -197,8 +199,8 @@ def home(c: Concrete) -> Trace:
 
 def as_constant(trace: Trace, c: Concrete) -> Value:
     """The contents as a constant of a trace; a number that fills an array is broadcast."""
-    fill = c.root._notes.fill
-    if fill is None or fill is ANYTHING or c._array.size < 2 or fill.dtype != c._array.dtype:
+    fill, log = c.root._notes.fill, c.root._notes.log
+    if fill is None or fill is ANYTHING or log or c._array.size < 2 or fill.dtype != c._array.dtype:
         return trace.array(c._array)
     key = ("filled", c._array.shape, c._array.dtype, fill.tobytes())
     found = trace.remembered(key)
@@ -293,11 +295,9 @@ def adopt_made(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     trace = HOOKS["current_trace"]()
     if trace is None or not isinstance(result, (np.ndarray, list, tuple)):
         return result
-    outside: list[Concrete] = []
-    for a in (*args, *kwargs.values()):
-        for item in a if isinstance(a, (list, tuple)) else (a,):
-            if type(item) is np.ndarray and item.dtype in SHORT_NAMES:
-                outside.append(Concrete(trace, item, None, Notes(captured=True)))
+    given = (item for a in (*args, *kwargs.values()) for item in (a if isinstance(a, (list, tuple)) else (a,)))
+    outside = [Concrete(trace, a, None, Notes(captured=True)) for a in given
+               if type(a) is np.ndarray and a.dtype in SHORT_NAMES]  # fmt: skip
     return _adopt(trace, result, tuple(outside), _fill_of(function, result))
 
 
@@ -318,6 +318,15 @@ def captured(trace: Trace, array: np.ndarray) -> Any:
     if type(array) is not np.ndarray or array.dtype not in SHORT_NAMES:
         return array
     return Concrete(trace, array, None, Notes(captured=True))
+
+
+def own_copy(trace: Trace, x: Tracer) -> Tracer:
+    """An array of another trace as one of this trace, which can be written here alone."""
+    if isinstance(x, Concrete):
+        return Concrete(trace, x._array.copy(), None, Notes())
+    copy = Tracer(trace, trace.own(x), x.weak)
+    copy.boxed = x.boxed
+    return copy
 
 
 # -- running -----------------------------------------------------------------------------------------------------------
@@ -381,11 +390,41 @@ def _is_captured() -> MutationError:
 
 def assign_concrete(c: Concrete, index: Any, value: Any) -> bool:
     """``c[index] = value`` by NumPy, if all is known; else the array becomes a traced one, and the answer is False."""
-    if not is_traced(index) and not has_traced(value) and writable(c):
-        c._array[plain_index(index)] = unwrap(value)
-        return True
-    thaw(c)
-    return False
+    if is_traced(index) or has_traced(value):
+        thaw(c)
+        return False
+    notes = c.root._notes
+    fill, index = notes.fill, plain_index(index)
+    if not writable(c):
+        thaw(c)
+        return False
+    c._array[index] = unwrap(value)
+    if fill is not None and _log(c, index):
+        notes.fill = fill
+    return True
+
+
+#: Elements of an array from which on it is not made a constant because a few pieces of it were written, and how many.
+_LARGE, _MANY = 1024, 16
+
+
+def _log(c: Concrete, index: Any) -> bool:
+    """Remember that a piece of a large array, whose elements are equal elsewhere, was written."""
+    root: Any = c.root
+    memory, log = root._array, root._notes.log
+    if memory.size < _LARGE or len(log) == _MANY or c._array.dtype != memory.dtype:
+        return False
+    try:
+        piece = c._array[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+    except IndexError:  # two ellipses
+        return False
+    if not piece.size or 4 * piece.size > memory.size or not np.may_share_memory(piece, memory):
+        return False
+    lens = place(root, piece, memory)
+    if lens[0] is not root or not isinstance(lens[1], Box):
+        return False
+    log.append((lens[1], piece.copy()))
+    return True
 
 
 def thaw(c: Tracer) -> None:
@@ -404,6 +443,8 @@ def thaw(c: Tracer) -> None:
     array, notes = root._array, root._notes
     with trace.emitting_in(root.scope):
         value = trace.array(array.copy()) if notes.fill is None else _filled(trace, array, notes.fill)
+        for box, piece in notes.log if notes.fill is not None else ():
+            value = box.update("set", Tracer(trace, value), Tracer(trace, trace.array(piece))).value
     _become(root, Tracer)
     root.value = value
     for ref in notes.views:

@@ -7,6 +7,7 @@ be recorded once for all iterations. Other loops are unrolled: Python runs them 
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from jitgrad.frontend.recording import condition, record_branches, record_for, r
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.tracer import Trace, Tracer, innermost_trace
+from jitgrad.frontend.usercode import is_user_class, is_user_function
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location
@@ -38,6 +40,15 @@ _LONGEST = 10_000
 _UNROLLABLE = (RollError, CarryError, ConcretizationError, LeakedTracerError, UnsupportedError)
 #: Ops that a recorded operand of ``and`` may have for both operands to be evaluated.
 _EAGER_OPS = 8
+
+
+#: Methods of containers that change them.
+_CHANGES = frozenset(
+    (
+        *("append", "extend", "insert", "pop", "remove", "clear", "reverse", "sort"),
+        *("update", "setdefault", "popitem", "add", "discard"),
+    )
+)
 
 
 class _BreakIsTraced(Exception):
@@ -121,7 +132,9 @@ def _is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: St
         try:
             new = body(steps.item(steps.lo), *state)
         except JitgradError:
+            scope.restore()
             return False
+        scope.outer_changes()
         traced = any(is_traced(leaf) for leaf in flatten(new)[0])
     return not (scope.ops or scope.written or traced)
 
@@ -364,26 +377,50 @@ def hint(*values: Callable[[], Any]) -> list[Any]:
 
 def setitem(a: Any, index: Any, value: Any) -> None:
     """``a[index] = value``. A list or dict from outside can't be changed in a recorded region."""
-    _check_container(a)
+    _note_change(a)
     assign.setitem(a, index, value)
 
 
 def augitem(a: Any, index: Any, op: str, value: Any) -> None:
     """``a[index] op= value``."""
-    _check_container(a)
+    _note_change(a)
     assign.augitem(a, index, op, value)
 
 
-def _check_container(a: Any) -> None:
-    if type(a) not in (list, dict):
+def _note_change(a: Any) -> None:
+    """Remember what a list, dict or set held before it is changed in a region."""
+    if type(a) not in (list, dict, set):
         return
     trace = current_trace()
     if trace is not None and trace.scopes:
-        raise RollError(
-            f"an item of a {type(a).__name__} is assigned in a loop body or branch that is recorded once. The "
-            f"{type(a).__name__} exists only while the function is traced. Use an array, made with np.zeros before.",
-            user_location(),
-        )
+        changed = trace.scopes[-1].changed
+        if not any(a is known for known, _ in changed):
+            changed.append((a, a.copy()))
+
+
+def callee(function: Any) -> Any:
+    """What to call in the place of a function: methods and functions of the user's are rewritten too."""
+    kind = type(function)
+    if kind is types.BuiltinMethodType:
+        if function.__name__ in _CHANGES:
+            _note_change(function.__self__)
+        return function
+    if kind is types.FunctionType or kind is types.MethodType or _is_user_object(function):
+        recorder = HOOKS["current_recorder"]()
+        if recorder is not None and is_user_function(_code_of(function)):
+            return recorder.prepare(function)
+    return function
+
+
+def _is_user_object(obj: Any) -> bool:
+    return not isinstance(obj, type) and is_user_class(type(obj))
+
+
+def _code_of(function: Any) -> Any:
+    """The Python function that runs when an object is called, if it is one."""
+    if isinstance(function, types.MethodType):
+        return function.__func__
+    return function if isinstance(function, types.FunctionType) else getattr(type(function), "__call__", None)  # noqa: B004
 
 
 getitem = assign.getitem

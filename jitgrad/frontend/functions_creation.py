@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import ArgumentError, ShapeError
+from jitgrad.frontend.functions_shape import boxed
+from jitgrad.frontend.indexing import as_value, clipped_count
 from jitgrad.frontend.primitives import (
     as_dtype,
     broadcast_to,
@@ -23,9 +25,7 @@ from jitgrad.frontend.primitives import (
     static_shape,
     strong,
 )
-from jitgrad.frontend.functions_shape import boxed
 from jitgrad.frontend.primitives import where as call_where
-from jitgrad.frontend.indexing import as_value, clipped_count
 from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, innermost_trace
 from jitgrad.frontend.ufuncs import call_ufunc
@@ -39,8 +39,9 @@ def array(
     like: Any = None,
 ) -> Tracer:  # fmt: skip
     """An array from nested lists with traced values in them; shapes must agree. Raises ShapeError."""
-    if isinstance(object, Tracer) and not copy and (object.dims or object.boxed) and ndmin <= object.ndim:
-        if dtype is None or np.dtype(dtype) == object.dtype:
+    if isinstance(object, Tracer) and not copy and (object.dims or object.boxed):
+        same = object.weak is None and (dtype is None or np.dtype(dtype) == object.dtype)
+        if same and ndmin <= object.ndim:
             return object
     trace = innermost_trace(object)
     leaves, shape = _leaves(object)
@@ -92,10 +93,7 @@ def _split(leaves: list[Any], shape: tuple[int, ...]) -> tuple[list[Any], tuple[
 @implements(np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.require, np.asarray_chkfinite)
 def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: Any = None, requirements: Any = None) -> Tracer:
     """The traced value itself where nothing changes, as NumPy returns the array itself."""
-    if isinstance(a, Tracer) and (dtype is None or np.dtype(dtype) == a.dtype) and not a.weak and not copy:
-        if a.dims or a.boxed:
-            return a
-    return array(a, dtype)
+    return array(a, dtype, copy=bool(copy))
 
 
 HOOKS["array"] = array

@@ -20,7 +20,7 @@ from jitgrad import config as _config
 from jitgrad.errors import ArgumentError, IndexBoundsError, ShapeError, UnsupportedError
 from jitgrad.frontend.primitives import broadcast_together, cast, static_int
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.tracer import ArrayLike, Trace, Tracer, contains_tracer, extent, innermost_trace
+from jitgrad.frontend.tracer import Trace, Tracer, contains_tracer, extent, innermost_trace
 from jitgrad.frontend.views import Box
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim, add, as_sym, expr, floordiv, interval, never_negative
@@ -111,8 +111,7 @@ def normalise(x: Tracer, index: Any) -> Index:
     axis = 0
     for p in parts if ellipses else [*parts, Ellipsis]:
         if p is Ellipsis:
-            for k in range(axis, axis + ndim - used):
-                entries.append(Entry(RANGE, k, 0, dims[k]))
+            entries += [Entry(RANGE, k, 0, dims[k]) for k in range(axis, axis + ndim - used)]
             axis += ndim - used
         elif p is None:
             entries.append(Entry(NEW))
@@ -362,9 +361,10 @@ def _mask_entries(mask: np.ndarray, dims: tuple[Dim, ...], axis: int) -> list[En
     return [Entry(ARRAY, axis + j, array=k) for j, k in enumerate(np.nonzero(mask))]
 
 
-def index_values(x: ArrayLike, index: Index) -> list[Value]:
+def index_values(index: Index) -> list[Value]:
     """The index arrays as values of one shape, for ``gather`` and ``scatter``."""
-    batch, trace = index.batch_shape(), index.trace
+    batch: Any = index.batch_shape()
+    trace = index.trace
     values = []
     for e in index.arrays:
         if not isinstance(e.array, Tracer):

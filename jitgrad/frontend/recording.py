@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jitgrad.errors import CarryError, ConcretizationError
+from jitgrad.errors import CarryError, ConcretizationError, RollError
 from jitgrad.frontend.carries import (
     UNBOUND,
     Variable,
@@ -63,7 +63,8 @@ class _Carried:
         return tuple(values)
 
     def settle(self, scope: Scope, new: State, when: str) -> bool:
-        """Join the types with those of the new values, and take in arrays that were written; True if nothing changed."""
+        """Join the types with those of the new values, and take in arrays that were written; True if all is as it was.
+        """
         before = self.variables
         self.variables = [join(v, describe(v.name, value), when) for v, value in zip(before, new, strict=True)]
         count = len(self.roots)
@@ -138,6 +139,7 @@ def record_for(
             index = scope.param(TensorType(i64), index_name, "int")
             set_limits(index.value, lo, hi, step)
             new = body(index, *carried.enter(scope))
+            _refuse_changes(scope)
             if settled := carried.settle(scope, new, "after an iteration"):
                 block = scope.finish(carried.yields(new))
                 written = list(scope.written)
@@ -177,6 +179,7 @@ def record_while(
                 index = values[k].value
                 index.symbol = Sym(index.name or "k", lo, hi, payload=index)
             new = body(*values)
+            _refuse_changes(scope)
             settled = carried.settle(scope, new, "after an iteration")
             if settled:
                 block = scope.finish(carried.yields(new))
@@ -191,6 +194,18 @@ def record_while(
             results = trace.builder.emit_op("while", carried.inits(), {}, (head, block)).results
             return carried.leave(results, written)
     raise _unsettled(carried)
+
+
+def _refuse_changes(scope: Scope) -> None:
+    """Raise RollError where code that is recorded once changed a list, dict or set from outside."""
+    changed = scope.outer_changes()
+    if changed:
+        raise RollError(
+            f"a {type(changed[0]).__name__} is changed in {scope.what}, which is recorded once for all times that it "
+            f"runs. The {type(changed[0]).__name__} exists only while the function is traced. Use an array that is "
+            "made before, with np.zeros for example, or a loop that is unrolled.",
+            user_location(),
+        )
 
 
 def _unsettled(carried: _Carried) -> CarryError:
@@ -234,6 +249,7 @@ def record_branches(
     for branch in branches:
         with trace.region(what) as scope:
             outcomes.append(branch())
+            _refuse_changes(scope)
             finals.append({id(r): r.value for r in scope.written})
             scopes.append(scope)
     roots: list[Tracer] = []

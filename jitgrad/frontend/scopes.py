@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -45,7 +46,7 @@ class Scope:
     ``saved`` has what they get back when the region is left. ``what`` is how messages call it.
     """
 
-    __slots__ = ("open", "ops", "parent", "region", "saved", "trace", "what", "written")
+    __slots__ = ("changed", "open", "ops", "parent", "region", "saved", "trace", "what", "written")
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Scope:
         self.open = True
         self.written: ByIdentity[Value] = ByIdentity()
         self.saved: ByIdentity[Value] = ByIdentity()
+        self.changed: list[tuple[Any, Any]] = []  # containers that were changed in it, with what they held before
 
     def param(self, type: TensorType, name: str | None = None, weak: str | None = None) -> Tracer:
         """A new parameter of the region's block."""
@@ -73,6 +75,24 @@ class Scope:
         trace = self.trace
         return self.region.finish(*(trace.own(trace.lift(r)) for r in results))
 
+    def outer_changes(self) -> list[Any]:
+        """The containers from outside that were changed in the scope; they get back what they held.
+
+        One that was made inside is held by nothing but this list by now, as the code that made it has returned.
+        """
+        found = []
+        while self.changed:
+            a, before = self.changed.pop()
+            if sys.getrefcount(a) > 2:  # the name here, and the argument
+                found.append(a)
+                _put_back(a, before)
+        return found
+
+    def restore(self) -> None:
+        """Give every container that was changed what it held; for when the code that changed it has failed."""
+        while self.changed:
+            _put_back(*self.changed.pop())
+
     def leave(self) -> Scope:
         """Close the scope: arrays from outside have their old values again. Returns the scope around it."""
         assert self.parent is not None
@@ -80,3 +100,11 @@ class Scope:
         for root, value in self.saved.items():
             root.value = value
         return self.parent
+
+
+def _put_back(container: Any, before: Any) -> None:
+    if isinstance(container, list):
+        container[:] = before
+    else:
+        container.clear()
+        container.update(before)

@@ -4,6 +4,7 @@ calls of the runtime (`syntax.rewrite` has the list)."""
 from __future__ import annotations
 
 import ast
+import builtins
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -117,7 +118,18 @@ class Expressions(ast.NodeTransformer):
             and (not self._depth or _COMPREHENSIONS_ARE_INLINE)
         ):
             node.args = [place(load("__class__"), node), place(load(self._first), node)]
+        elif self._may_be_the_users(node.func):
+            node.func = call("callee", [node.func], node.func)
         return node
+
+    def _may_be_the_users(self, function: ast.expr) -> bool:
+        """Is it anything but a function of the runtime or one that is built in?"""
+        match function:
+            case ast.Attribute(value=ast.Name(id=name)):
+                return name != RUNTIME
+            case ast.Name(id=name):
+                return name in self._own or not hasattr(builtins, name)
+        return isinstance(function, (ast.Attribute, ast.Subscript))
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         stays = all(map(is_static, node.values[:-1])) or self.has_walrus(*node.values[1:])

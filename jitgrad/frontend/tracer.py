@@ -156,6 +156,9 @@ class Trace:
             self.scope = scope
             try:
                 yield scope
+            except BaseException:
+                scope.restore()
+                raise
             finally:
                 self.scopes.pop()
                 self.scope = scope.leave()
@@ -263,7 +266,8 @@ class Tracer(Operators, ArrayMethods):
         return self.value.type.dtype
 
     @property
-    def dims(self) -> tuple[Dim, ...]:
+    def dims(self) -> tuple[Any, ...]:
+        """The extents as the IR has them: numbers, and index expressions where they are not known."""
         return self.value.type.shape
 
     @property
@@ -286,7 +290,7 @@ class Tracer(Operators, ArrayMethods):
         return len(self.dims)
 
     @property
-    def count(self) -> Dim:
+    def count(self) -> Any:
         """The number of elements, as the IR has it."""
         return self.type.size
 

@@ -172,7 +172,7 @@ class View(Tracer):
         return self._base.dtype
 
     @property
-    def dims(self) -> Dims:
+    def dims(self) -> tuple[Any, ...]:
         return self._lens.dims
 
     @property

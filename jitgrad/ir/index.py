@@ -340,6 +340,7 @@ def _extreme(e: Dim, side: int) -> int | None:
     """The least (``side`` 0) or greatest value, or None."""
     plain = bounds(e)[side]
     for _ in range(16):
+        e = _without_quotients(e, side)
         if not isinstance(e, IndexExpr):
             return e if plain is None else max(e, plain) if side == 0 else min(e, plain)
         found = _innermost(e)
@@ -354,6 +355,20 @@ def _extreme(e: Dim, side: int) -> int | None:
     if tight is None or plain is None:
         return plain if tight is None else tight
     return max(tight, plain) if side == 0 else min(tight, plain)
+
+
+def _without_quotients(e: Dim, side: int) -> Dim:
+    """A bound of ``e`` in which ``d * (x // d)`` is ``x``, or ``x - (d - 1)``: the last position of a strided slice."""
+    if not isinstance(e, IndexExpr) or not any(isinstance(t, Quotient) for t, _ in e.terms):
+        return e
+    total: Dim = e.constant
+    for t, c in e.terms:
+        if isinstance(t, Quotient) and c % t.divisor == 0:
+            k = c // t.divisor
+            total = add(total, mul(t.base if (k > 0) == (side == 1) else add(t.base, 1 - t.divisor), k))
+        else:
+            total = add(total, mul(expr(t), c))
+    return total
 
 
 def _innermost(e: IndexExpr) -> tuple[Sym, int] | None:

@@ -12,16 +12,18 @@ e_logf.c), those of ``tanh`` are Moshier's Cephes (tanh.c, tanhf.c); ``exp`` use
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from jitgrad.ir.types import DTYPES
 from jitgrad.loopir.lower import with_body
-from jitgrad.loopir.nodes import Const, Expr, Index, Load, Program, Scalar, Store, scalar
+from jitgrad.loopir.nodes import Const, Expr, If, Index, Load, Loop, Program, Scalar, Stmt, While, scalar
+from jitgrad.loopir.reductions import any_order
 from jitgrad.loopir.scalars import SCALARS
-from jitgrad.loopir.walk import rebuild
+from jitgrad.loopir.walk import expressions, lists_of, rebuild, statements, subexpressions, with_lists
 
 _F32 = DTYPES["f32"]
 _LN2_HI = {"f4": 0.693359375, "f8": 6.93147180369123816490e-01}
@@ -188,28 +190,54 @@ EXPANSIONS: dict[str, Callable[..., Expr]] = {"exp": exp, "expm1": expm1, "log":
 
 
 def decompose(program: Program) -> Program:
-    """The program with every function of :data:`EXPANSIONS` expanded, and with the formulas of functions that are
-    composed of others (``expit``, ``logaddexp``, ...) put in."""
-    done: dict[Expr, Expr] = {}
+    """The program with every function of :data:`EXPANSIONS` expanded where that lets a loop be vectorised, and with the
+    formulas of functions that are composed of others (``expit``, ``logaddexp``, ...) put in.
 
-    def visit(e: Expr) -> Expr:
-        found = done.get(e)
+    In a loop whose iterations need each other, and outside of loops, the C library's functions are faster.
+    """
+    visitors = {expand: _Visitor(expand) for expand in (True, False)}
+    return with_body(program, (_decomposed(s, visitors, False) for s in program.body))
+
+
+def _decomposed(s: Stmt, visitors: Mapping[bool, _Visitor], expand: bool) -> Stmt:
+    lists = lists_of(s)
+    if not lists:
+        return rebuild(s, visitors[expand].visit)
+    if isinstance(s, Loop) and not any(isinstance(x, (Loop, While)) for x in statements(s.body)):
+        visitor = visitors[expand or (_transcendental(s) and any_order(s))]
+        return rebuild(s, visitor.visit)
+    inner = with_lists(s, lambda body: tuple(_decomposed(x, visitors, expand) for x in body))
+    if isinstance(inner, (If, While)):
+        return dataclasses.replace(inner, cond=visitors[expand].visit(inner.cond))
+    return inner
+
+
+def _transcendental(s: Stmt) -> bool:
+    """Whether a statement has functions to expand."""
+    parts = subexpressions(e for x in statements((s,)) for e in expressions(x))
+    return any(isinstance(e, Scalar) and (e.op in EXPANSIONS or SCALARS[e.op].compose is not None) for e in parts)
+
+
+class _Visitor:
+    """Maps expressions; ``expand`` tells whether functions of the C library are expanded."""
+
+    def __init__(self, expand: bool) -> None:
+        self.expand = expand
+        self.done: dict[Expr, Expr] = {}
+
+    def visit(self, e: Expr) -> Expr:
+        found = self.done.get(e)
         if found is None:
-            found = done[e] = _expand(e, visit)
+            found = self.done[e] = _expand(e, self.visit, self.expand)
         return found
 
-    def store(s: Store) -> Store:
-        return s
 
-    return with_body(program, (rebuild(s, visit, store) for s in program.body))
-
-
-def _expand(e: Expr, visit: Callable[[Expr], Expr]) -> Expr:
+def _expand(e: Expr, visit: Callable[[Expr], Expr], expand: bool) -> Expr:
     if isinstance(e, (Load, Index)) or not isinstance(e, Scalar):
         return e  # indices are integer arithmetic: nothing to expand
     args = tuple(map(visit, e.args))
     if e.args[0].dtype.kind == "f":
-        if e.op in EXPANSIONS:
+        if e.op in EXPANSIONS and expand:
             return EXPANSIONS[e.op](*args)
         spec = SCALARS.get(e.op)
         if (

@@ -59,9 +59,7 @@ def _gcd(a: int, b: int) -> int:
     return a
 
 
-def distance(
-    first: Sequence[Dim], second: Sequence[Dim], var: Sym, varies: Callable[[Sym], bool]
-) -> Interval | None:
+def distance(first: Sequence[Dim], second: Sequence[Dim], var: Sym, varies: Callable[[Sym], bool]) -> Interval | None:
     """How much larger ``var`` may be at the second access than at the first, if both are of one element; None if they
     never are.
 

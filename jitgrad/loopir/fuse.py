@@ -2,6 +2,8 @@
 
 The steps, each a function:
 
+0. ``sink`` and ``gather`` (in ``jitgrad.loopir.gather``): sums into shifted pieces of an array become one pass over it;
+   the first before the next step, the second after it.
 1. ``inline``: a buffer that one pure nest fills element by element is dropped where recomputing its elements at their
    uses costs less than storing and loading them.
 2. ``merge`` (in ``jitgrad.loopir.merge``): nests of equal extents become one where no iteration of the later one needs
@@ -13,7 +15,8 @@ The steps, each a function:
 6. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
 7. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
 
-Each works on the program's statements, then in the same way on those of every loop and branch. Every refusal has a reason, which is put into ``notes``.
+Each works on the program's statements, then in the same way on those of every loop and branch. Every refusal has a
+reason, which is put into ``notes``.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from jitgrad.loopir.build import reshaped_index
 from jitgrad.loopir.collapse import collapse
 from jitgrad.loopir.deps import MANY, USUAL_TRIPS, Access, accesses, may_come_later, root_index, trips
 from jitgrad.loopir.forward import contract, forward
+from jitgrad.loopir.gather import gather, sink
 from jitgrad.loopir.layout import layout
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.merge import merge
@@ -107,7 +111,8 @@ MEMORY_COST = 4
 def fuse(program: Program, notes: list[str] | None = None) -> Program:
     """Run all steps."""
     notes = [] if notes is None else notes
-    program = inline(program, notes)
+    program = inline(sink(program), notes)
+    program = gather(program, notes)
     program = merge(program, notes)
     program = merge(program, notes)  # updates of one buffer may now share a nest
     program = forward(program)
@@ -276,7 +281,9 @@ class _Inliner:
                 continue
             if any(u.index is None for u in mine):
                 continue
-            total = sum(evaluations[u.statement] * u.share if u.statement in evaluations else u.evaluations for u in mine)
+            total = sum(
+                evaluations[u.statement] * u.share if u.statement in evaluations else u.evaluations for u in mine
+            )
             price = cost(d.value, self.costs)
             if d.buffer.size == 1 and not top:
                 worth = price == 0 or ((len(mine) <= 1 or price <= 1) and not any(u.looped for u in mine))
@@ -305,7 +312,7 @@ class _Inliner:
 def _better_stored(
     definitions: Sequence[Definition | None], inlined: set[Buffer], blocked: Sequence[tuple[int, set[int]]]
 ) -> set[int]:
-    """Definitions to store, because otherwise two or more that they are computed from would have to be: an array that is
+    """Definitions to store, as otherwise two or more that they are computed from would have to be: an array that is
     updated from several of its old elements."""
     counts = Counter(n for _, through in blocked for n in through)
     return {n for n, count in counts.items() if count > 1 and (d := definitions[n]) is not None and d.buffer in inlined}
@@ -360,9 +367,7 @@ def _environment(d: Definition, index: Sequence[Dim]) -> dict[Sym, Dim]:
     return {v: i for v, i in zip(d.variables, index, strict=True) if v is not None and as_sym(i) is not v}
 
 
-def _ends(
-    uses: Sequence[_Use], definitions: Sequence[Definition | None], ends: dict[int, list[_End]]
-) -> list[_End]:
+def _ends(uses: Sequence[_Use], definitions: Sequence[Definition | None], ends: dict[int, list[_End]]) -> list[_End]:
     """Where a definition with these uses is evaluated in the end."""
     found: list[_End] = []
     for u in uses:

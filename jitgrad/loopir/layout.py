@@ -192,4 +192,3 @@ def _reindexed(s: Stmt, table: dict[Buffer, tuple[Buffer, tuple[int, ...]]]) -> 
         return Store(new, index, x.value, x.mode)
 
     return rebuild(s, visit, store)
-

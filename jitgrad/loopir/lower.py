@@ -28,7 +28,8 @@ def lower(graph: Graph, notes: list[str] | None = None, donated: Mapping[int, in
     lowering = GraphLowering(b)
     params = []
     for k, p in enumerate(graph.params):
-        buffer = Buffer(b.name_for(p.name or f"p{k}"), p.type.dtype, static_shape(p.type), "inout" if k in donated else "arg")
+        kind = "inout" if k in donated else "arg"
+        buffer = Buffer(b.name_for(p.name or f"p{k}"), p.type.dtype, static_shape(p.type), kind)
         params.append(buffer)
         lowering.bind(p, Tensor(buffer))
     tensors = lowering.block(graph.block, {params[k] for k in donated})

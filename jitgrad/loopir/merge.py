@@ -17,7 +17,6 @@ from jitgrad.loopir.nodes import (
     Buffer,
     Const,
     Expr,
-    If,
     Let,
     LibCall,
     Load,
@@ -27,7 +26,7 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
 )
-from jitgrad.loopir.walk import expressions, subexpressions, with_lists
+from jitgrad.loopir.walk import expressions, lists_of, subexpressions, with_lists
 
 #: How far back a nest looks for one to merge with, in statements that it does not depend on.
 WINDOW = 24
@@ -66,6 +65,18 @@ class Facts(NamedTuple):
         )
 
 
+def facts_of(s: Stmt, known: dict[Stmt, Facts]) -> Facts:
+    """The facts of a statement. ``known`` keeps those of all statements: statements are immutable."""
+    found = known.get(s)
+    if found is None:
+        found = _own_facts(s)
+        children = [x for body in lists_of(s) for x in body]
+        if children:
+            found = found.union(*(facts_of(x, known) for x in children))
+        known[s] = found
+    return found
+
+
 class _Merger:
     """Fuses statements. Facts are kept by statement: statements are immutable, and no alias changes meanwhile."""
 
@@ -74,14 +85,7 @@ class _Merger:
         self.fused = 0
 
     def facts(self, s: Stmt) -> Facts:
-        found = self._facts.get(s)
-        if found is None:
-            found = _own_facts(s)
-            children = (*s.then, *s.orelse) if isinstance(s, If) else getattr(s, "body", ())
-            if children:
-                found = found.union(*map(self.facts, children))
-            self._facts[s] = found
-        return found
+        return facts_of(s, self._facts)
 
     def inside(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
         """A list of statements inside a kernel, and the lists in them."""
@@ -207,13 +211,13 @@ def _own_facts(s: Stmt) -> Facts:
     """Of the statement itself, not of those in it."""
     if isinstance(s, LibCall):
         ins, outs = frozenset(t.root for t in s.ins), frozenset(t.root for t in s.outs)
-        touched = frozenset((t, None, "=") for t in ins | outs)
-        return Facts(ins, outs, accesses=touched, library=True)
+        return Facts(ins, outs, accesses=frozenset((t, None, "=") for t in ins | outs), library=True)
     if isinstance(s, Alloc):
         return Facts(writes=frozenset((s.buffer,)))
     parts = list(subexpressions(expressions(s)))
     loads = [e for e in parts if isinstance(e, Load)]
     reads = {e.buffer.root for e in loads}
+    touched: set[tuple[Buffer, tuple[Dim, ...] | None, str | None]]
     touched = {(e.buffer.root, root_index(e.buffer, e.index), None) for e in loads}
     used = frozenset(e for e in parts if isinstance(e, Local))
     if isinstance(s, Store):

@@ -78,6 +78,12 @@ class Buffer:
         return all(isinstance(extent, int) for extent in self.shape)
 
     @property
+    def static_shape(self) -> tuple[int, ...]:
+        """The shape of a buffer whose extents are numbers."""
+        assert self.is_static, self
+        return self.shape  # pyright: ignore[reportReturnType]
+
+    @property
     def nbytes(self) -> int:
         """Bytes to set aside; 0 for a buffer in the heap."""
         return (self.capacity or 0) * self.dtype.itemsize

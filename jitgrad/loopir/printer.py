@@ -166,7 +166,8 @@ def _header(program: Program) -> Iterator[str]:
     types = {t: describe(t).split(": ", 1)[1] for t in listed}
     width = max(map(len, types.values()), default=0)
     for t in listed:
-        size = f"of {t.root.name}" if t.base is not None else "heap" if t.capacity is None else _plural(t.nbytes, "byte")
+        size = "heap" if t.capacity is None else _plural(t.nbytes, "byte")
+        size = size if t.base is None else f"of {t.root.name}"
         kind = t.kind if t.base is None else "view"
         place = f"  {t.loc.short()}" if t.loc is not None else ""
         yield f"  {kind:5}  {t.name:{names}}  {types[t]:{width}}  {size}{place}"

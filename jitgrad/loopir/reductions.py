@@ -2,8 +2,9 @@
 summed in any order, so that the loop is vectorised.
 
 ``accumulate`` takes an element out of a loop where no other access in the loop can be of that element, or where all
-only add to it; ``forwards`` lets loops count up where the order is free; ``recognise`` turns ``s = s + e`` into ``s += e`` where the loop uses ``s`` for nothing else. (A compensated sum uses its partial sums,
-so it is left as it is.)
+only add to it; ``recognise`` turns ``s = s + e`` into ``s += e`` where the loop uses ``s`` for nothing else (a
+compensated sum uses its partial sums, so it is left as it is); ``forwards`` lets loops count up where the order is
+free.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ def _loop(s: Loop) -> list[Stmt]:
     for (root, index), first in stores.items():
         if not _invariant(index, inner, changed) or not _updates(s, root, index):
             continue
+        if next(a.mode for a in found if a.root is root and a.index == index) == "=":
+            continue  # written anew before it is read: there may be nothing to start from
         others = [a for a in found if a.root is root and a.index != index]
         start: Expr = Load(root, index)
         mode = "="
@@ -158,12 +161,12 @@ def _forwards(s: Stmt) -> Stmt:
         return body if all(a is b for a, b in zip(new, body, strict=True)) else new
 
     s = with_lists(s, inside)
-    if isinstance(s, Loop) and s.step == -1 and _any_order(s):
+    if isinstance(s, Loop) and s.step == -1 and any_order(s):
         return dataclasses.replace(s, lo=add(s.hi, 1), hi=add(s.lo, 1), step=1)
     return s
 
 
-def _any_order(s: Loop) -> bool:
+def any_order(s: Loop) -> bool:
     """Whether an innermost loop's iterations may run in any order."""
     private: set[Local] = set()
     for x in statements(s.body):
@@ -240,4 +243,3 @@ def _as_update(s: Assign, uses: dict[Local, int]) -> Stmt:
 
 def _free(e: Expr, local: Local) -> bool:
     return all(x is not local for x in subexpressions((e,)))
-

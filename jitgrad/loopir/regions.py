@@ -124,8 +124,8 @@ class GraphLowering:
     # Storage
 
     def keeps(self, root: Buffer, k: int, op: Op, of: Buffer | None = None) -> str | None:
-        """Why op number ``k`` may not take over the storage of one of its operands, or of what its own lowering computed
-        from the operand in ``of``; None if it may."""
+        """Why op number ``k`` may not take over the storage of one of its operands, or of what its own lowering
+        computed from the operand in ``of``; None if it may."""
         if root in self.blank:
             return ""
         if root.kind not in ("temp", "inout"):
@@ -236,11 +236,7 @@ class GraphLowering:
 
     def move(self, targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
         """``targets = sources``, all at once."""
-        pending = [
-            (t, s)
-            for t, s in zip(targets, sources, strict=True)
-            if t.buffer.root is not s.buffer.root
-        ]
+        pending = [(t, s) for t, s in zip(targets, sources, strict=True) if t.buffer.root is not s.buffer.root]
         while pending:
             read = [s.buffer.root for _, s in pending]
             ready = next((p for p in pending if p[0].buffer.root not in read), None)

@@ -136,20 +136,22 @@ def _declared(body: Sequence[Stmt], inside: set[Buffer], locals_: dict[Buffer, L
     for t, where in homes.items():
         s = body[where[0]]
         lists = lists_of(s)
-        if len(where) == 1 and not isinstance(s, Store) and sum(t in _all_touched(x, inside) for x in lists) == 1:
-            if t not in _header(s):
-                deeper.setdefault(where[0], set()).add(t)
-                continue
-        declare.setdefault(where[0], []).append(t)
+        one_list = len(where) == 1 and sum(t in _all_touched(x, inside) for x in lists) == 1
+        if one_list and t not in _header(s):
+            deeper.setdefault(where[0], set()).add(t)
+        else:
+            declare.setdefault(where[0], []).append(t)
     result: list[Stmt] = []
     for k, s in enumerate(body):
-        for t in declare.get(k, ()):
-            if not (isinstance(s, Store) and s.buffer.root is t and s.mode == "=" and t not in _header(s)):
-                result.append(Let(locals_[t], Const(0, t.dtype)))
-        if k in deeper:
-            s = with_lists(s, lambda x, names=deeper[k]: tuple(_declared(x, names, locals_)))
-        if isinstance(s, Store) and s.buffer.root in declare.get(k, ()) and s.mode == "=" and s.buffer.root not in _header(s):
-            result.append(Let(locals_[s.buffer.root], s.value))
+        here = declare.get(k, ())
+        first = s.buffer.root if isinstance(s, Store) and s.mode == "=" else None
+        first = first if first in here and first not in _header(s) else None
+        result.extend(Let(locals_[t], Const(0, t.dtype)) for t in here if t is not first)
+        if first is not None:
+            assert isinstance(s, Store)
+            result.append(Let(locals_[first], s.value))
+        elif k in deeper:
+            result.append(with_lists(s, lambda x, names=deeper[k]: tuple(_declared(x, names, locals_))))
         else:
             result.append(s)
     return result
@@ -178,5 +180,3 @@ def _renamed(s: Stmt, locals_: dict[Buffer, Local]) -> Stmt:
         return x if index == x.index else dataclasses.replace(x, index=index)
 
     return rebuild(s, visit, store)
-
-

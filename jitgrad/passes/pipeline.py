@@ -12,6 +12,7 @@ from jitgrad.passes.dce import dce
 from jitgrad.passes.erase import erase
 from jitgrad.passes.fold import fold
 from jitgrad.passes.licm import licm
+from jitgrad.passes.pieces import pieces
 from jitgrad.passes.simplify import simplify
 from jitgrad.passes.stable import stable
 from jitgrad.passes.unwrap import unwrap
@@ -56,6 +57,8 @@ def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | Non
         graph = _run("dce", dce, graph, verify)
         if _same_ops(start, graph):
             break
+    graph = _run("pieces", pieces, graph, verify)
+    graph = _run("dce", dce, graph, verify)
     graph = _run("licm", licm, graph, verify)
     graph = _run("unwrap", lambda g: unwrap(g, checkpoints=True), graph, verify)
     if notes is not None:

@@ -31,7 +31,7 @@ class Executable:
         self.placement = place(program)
         #: Results that are written into an argument, with the number of that.
         self._donated = tuple((k, program.params.index(r)) for k, r in enumerate(program.results) if r.kind == "inout")
-        self._specs = tuple(((0,) if r.kind == "inout" else r.shape, r.dtype) for r in program.results)
+        self._specs = tuple(((0,) if r.kind == "inout" else r.static_shape, r.dtype) for r in program.results)
         self._scalars = tuple(k for k, r in enumerate(program.results) if r.shape == () and r.kind != "inout")
         self._nbytes = self.placement.nbytes
         self._native: Any = None
@@ -100,7 +100,7 @@ class Executable:
                 )
             # ascontiguousarray would turn 0-d into 1-d.
             array = np.require(array.astype(p.dtype, copy=False), requirements=["C", "A"])
-            array = array if array.shape == p.shape else array.reshape(p.shape)
+            array = array if array.shape == p.shape else array.reshape(p.static_shape)
             if p.kind == "inout" and not (array is a and array.flags.writeable and not is_scalar):
                 raise ArgumentError(
                     f"{p.name} changes, so it must be a writable contiguous array of dtype {p.dtype}. The new value is "

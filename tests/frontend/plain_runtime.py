@@ -52,6 +52,9 @@ class PlainRuntime:
         self.hints: list[list[Any]] = []
         self.states: list[tuple[str, tuple[str, ...]]] = []
 
+    def callee(self, function: Any) -> Any:
+        return function
+
     def bound(self, value: Any, name: str) -> Any:
         if value is self.UNBOUND:
             raise UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value")
@@ -166,8 +169,8 @@ class PlainRuntime:
 
 class TracingRuntime(PlainRuntime):
     """Runs what is not taken too, as a tracer does: both branches of every ``if``, from the state on entry, and the
-    body of every loop once before the loop. Only what passes through the state may survive. For programs without
-    exceptions and without effects beside their variables."""
+    body of every loop once before the loop and once behind it. Only what passes through the state may survive. For
+    programs without exceptions and without effects beside their variables."""
 
     def if_(self, test: Any, then: Callable, orelse: Callable, state: tuple, names: tuple, line: int) -> tuple:
         results = then(*state), orelse(*state)
@@ -180,14 +183,16 @@ class TracingRuntime(PlainRuntime):
     def for_(self, iterable, body, state, names, flag, writes, line) -> tuple:  # type: ignore[override]
         items = list(iterable)
         body(items[0] if items else 7, *state)
-        return super().for_(items, body, state, names, flag, writes, line)
+        after = super().for_(items, body, state, names, flag, writes, line)
+        body(7, *state)
+        return after
 
     def while_(self, test, body, state, names, flag, writes, line) -> tuple:  # type: ignore[override]
         test(*state)
         body(*state)
-        state = super().while_(test, body, state, names, flag, writes, line)
-        test(*state)
-        return state
+        after = super().while_(test, body, state, names, flag, writes, line)
+        body(*state)
+        return after
 
 
 def rewritten(fun: types.FunctionType, runtime: Any = None) -> types.FunctionType:

@@ -910,9 +910,17 @@ def assigned_again_behind_a_break(n):
             t = counter
         if counter == n:
             break
-        for t in range(2):
-            t = "lost"
-    return t
+        t = "lost"
+    for counter in range(5):
+        if n < 10:
+            u = counter
+        if n % 2 == 0:
+            if counter == n:
+                break
+            u = "lost"
+        else:
+            u = "odd"
+    return t, u
 
 
 @case((0,), (2,), (9,))

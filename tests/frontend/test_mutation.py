@@ -453,3 +453,364 @@ def test_gradients(f) -> None:
 
     h = 1e-6
     assert np.vdot(g, direction) == pytest.approx((at(h) - at(-h)) / (2 * h), rel=2e-6, abs=1e-8)
+
+
+# -- what rewritten code calls -----------------------------------------------------------------------------------------
+
+
+def index_trace() -> tuple[Trace, Any, Any]:
+    trace = Trace("f")
+    return trace, trace.param(TensorType(f64, (3, 4)), "A"), trace.param(TensorType(i64), "k", "int")
+
+
+def test_untraced_items_are_pythons() -> None:
+    things: Any = [1, [2, 3], {"a": 4}]
+    setitem(things[2], "b", 5)
+    augitem(things, 0, "+", 10)
+    augitem(things[1], slice(0, 1), "*", 2)
+    assert things == [11, [2, 2, 3], {"a": 4, "b": 5}]
+    A = np.arange(4.0)
+    augitem(A, slice(1, 3), "**", 2)
+    augitem(A, 0, "-", 1)
+    setitem(A, -1, 9)
+    assert A.tolist() == [-1.0, 1.0, 4.0, 9.0]
+    assert getitem(things, 1) == [2, 2, 3]
+    with pytest.raises(IndexError):
+        getitem(things, 7)
+
+
+def test_traced_items_of_untraced_things() -> None:
+    trace, _, k = index_trace()
+    found = [
+        getitem(np.arange(12.0).reshape(3, 4), (k, slice(None, k))),
+        getitem([np.ones(2), np.zeros(2), np.full(2, 3.0)], k),
+        getitem((10, 20, 30), k),
+        getitem(range(5, 50, 10), k),
+    ]
+    results = interpret(trace.finish(found), M, np.asarray(2))
+    assert [r.tolist() for r in results] == [[8.0, 9.0], [3.0, 3.0], 30, 25]
+    with pytest.raises(IndexError):
+        interpret(index_trace_of(lambda A, k: getitem([1, 2], k)), M, np.asarray(2))
+    with pytest.raises(jg.errors.UnsupportedError, match="one dtype and shape"):
+        index_trace_of(lambda A, k: getitem([np.ones(2), np.ones(3)], k))
+
+
+def index_trace_of(f: Callable[..., Any]) -> Any:
+    trace, A, k = index_trace()
+    return trace.finish([f(A, k)])
+
+
+def test_traced_values_into_untraced_arrays() -> None:
+    _, A, k = index_trace()
+    plain = np.zeros(4)
+    for write in (
+        lambda: setitem(plain, 0, A[0, 0]),
+        lambda: setitem(plain, k, 1.0),
+        lambda: augitem(plain, k, "+", 1.0),
+        lambda: augitem(plain, 0, "*", A[0, 0]),
+    ):
+        with pytest.raises(MutationError, match=r"np\.zeros"):
+            write()
+    assert plain.tolist() == [0.0] * 4
+
+
+def test_an_addition_is_one_op() -> None:
+    trace, A, k = index_trace()
+    augitem(A, (k, slice(1, 3)), "+", 2.0)
+    augitem(A.T, k, "-", A[:, 0])
+    graph = trace.finish([A])
+    assert [op.name for op in graph.ops if op.name.endswith("_slice")] == ["add_slice", "add_slice"]
+    expected = M.copy()
+    expected[1, 1:3] += 2.0
+    expected.T[1] -= expected[:, 0]
+    np.testing.assert_allclose(interpret(graph, M, np.asarray(1))[0], expected)
+
+
+def test_views_of_views_write_once() -> None:
+    trace, A, k = index_trace()
+    A.T[1:][::-1, k][0] = 5.0  # a scalar of a view is no view
+    A.T[1:, ::-1][1:, :2][0][...] = 7.0
+    graph = trace.finish([A])
+    assert [op.name for op in graph.ops].count("set_slice") == 2
+    expected = M.copy()
+    expected.T[1:][::-1, 2][0] = 5.0
+    expected.T[1:, ::-1][1:, :2][0][...] = 7.0
+    np.testing.assert_allclose(interpret(graph, M, np.asarray(2))[0], expected)
+
+
+# -- traced indices ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", range(-5, 6))
+def test_indices_and_bounds_are_pythons(k) -> None:
+    def f(A, k):
+        return (
+            A[k:].sum(), A[:k].sum(), A[k::2].sum(), A[:k:2].sum(), A[::-1][:k].sum(), A[k::-1].sum(), A[:k:-1].sum(),
+            A[k : k + 2].sum(), A[k - 1 : k + 1 : 3].sum(), A[3:k:-2].sum(), A[k:1:-1].sum(),
+        )  # fmt: skip
+
+    A = np.arange(24.0).reshape(4, 6)
+    np.testing.assert_allclose(jg.jit(f)(A, k), f(A, k))
+
+
+def test_indices_out_of_bounds() -> None:
+    write = jg.jit(lambda A, k: (setitem(A, k, 1.0), A)[1])
+    assert write(M.copy(), -3)[0].tolist() == [1.0] * 4
+    for k in (3, -4, 100):
+        with pytest.raises(IndexError):
+            write(M.copy(), k)
+    with pytest.raises(IndexBoundsError, match="out of bounds"):
+        jg.jit(lambda A: setitem(A, 3, 1.0))(M.copy())
+
+
+def test_limits_make_checks_needless() -> None:
+    from jitgrad.ir.symbols import set_limits
+
+    trace, A, _ = index_trace()
+    with trace.region() as body:
+        i = body.param(TensorType(i64), "i")
+        set_limits(i.value, 1, 3, 1)
+        _ = A[i, :i].sum() + A[i - 1, i] + A[i + 1 :].sum() + A[3 - i, i - 1 : i + 2].sum() + A[i - 3, 0]
+        assert {op.name for op in body.ops} == {"slice", "reshape", "reduce_sum", "add", "subtract"}
+        _ = A[i + 1, 0]  # may be 3
+        assert "wrap_index" in {op.name for op in body.ops}
+
+
+# -- regions -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_region_notes_what_it_writes() -> None:
+    trace, A, _k = index_trace()
+    B = A.copy()
+    before = A.value
+    with trace.region() as outer:
+        C = A * 2
+        row = A[1]
+        with trace.region() as inner:
+            row[:] = 1.0
+            C[0] = 2.0
+        assert A.value is before
+        assert [id(x) for x in inner.written] == [id(A), id(C)]
+        assert A in outer.written
+        assert C not in outer.written
+        assert outer.written[A] is before
+        B[0] = C[0]
+    assert A.value is before
+    assert B in outer.written
+    with pytest.raises(LeakedTracerError, match="loop body"):
+        _ = C + 1.0
+    assert (A + B).owner is trace
+
+
+def test_known_arrays_and_regions() -> None:
+    from jitgrad.frontend.capture import Recorder
+    from jitgrad.frontend.concrete import Concrete, adopt
+    from jitgrad.tracing import running
+
+    trace, A, _k = index_trace()
+    with running(trace, Recorder()):
+        Z = adopt(np.zeros((3, 4)), fill=np.float64(0.0))
+        row = Z[1]
+        assert type(Z) is Concrete
+        assert isinstance(Z, np.ndarray)
+        with trace.region() as body:
+            inside = adopt(np.ones(2))
+            inside[0] = 5.0  # made here: still known
+            assert type(inside) is Concrete
+            row[2] = 1.0  # made outside: recorded
+            assert Z in body.written
+            body.finish([Z])
+        assert Z.value.op.name == "broadcast_to"
+        graph = trace.finish([Z, inside * A[0, 0]])
+    assert interpret(graph, np.ones((3, 4)), np.asarray(0))[0].sum() == 0.0
+
+
+def test_constants_of_a_region_stand_outside() -> None:
+    trace, A, _ = index_trace()
+    ramp = np.arange(4.0)
+    with trace.region() as body:
+        _ = A * 3.0 + ramp
+        assert "constant" not in {op.name for op in body.ops}
+    assert (A * 3.0 + ramp).owner is trace
+    graph = trace.finish([A])
+    assert [op.name for op in graph.ops].count("constant") == 2
+
+
+# -- arguments ---------------------------------------------------------------------------------------------------------
+
+
+def test_arguments_that_are_copied_get_their_values_back() -> None:
+    @jg.jit
+    def f(tree, n):
+        tree["a"][0] = n
+        tree["b"][1].T[...] += 1.0
+        return tree["a"].sum()
+
+    base = np.zeros((4, 4))
+    tree = {"a": base[:, 1], "b": [base[2:, 2:], np.asfortranarray(np.zeros((2, 3)))]}
+    for n in (1.0, 2.0):
+        assert f(tree, n) == n
+    assert base[0, 1] == 2.0
+    assert (tree["b"][1] == 2.0).all()
+    swapped = np.zeros(3, ">f8")
+    f({"a": swapped, "b": [0, np.zeros((2, 2))]}, 3.0)
+    assert swapped.tolist() == [3.0, 0.0, 0.0]
+
+
+def test_arguments_that_cannot_be_written() -> None:
+    @jg.jit
+    def f(x, y):
+        x += 1.0
+        return x + y
+
+    frozen = np.zeros(3)
+    frozen.flags.writeable = False
+    x = np.zeros(3)
+    with pytest.raises(MutationError, match="read-only"):
+        f(frozen, np.zeros(3))
+    with pytest.raises(MutationError, match="shares memory"):
+        f(x, x)
+    f(x, np.zeros(3))
+    with pytest.raises(MutationError, match="shares memory"):
+        f(x, x)
+    assert x.tolist() == [1.0] * 3
+    base = np.zeros((2, 3))
+    f(base[0], base[1])
+    assert base.tolist() == [[1.0] * 3, [0.0] * 3]
+
+
+def test_scalars_are_not_written() -> None:
+    def f(x, n):
+        x += 1.0
+        n += 1
+        return x, n
+
+    assert jg.jit(f)(2.0, 3) == (3.0, 4)
+    assert jg.jit(f)(np.float32(2.0), 3) == (3.0, 4)
+    array = np.array(2.0)
+    assert jg.jit(f)(array, 3) == (3.0, 4)
+    assert array == 3.0
+
+
+def test_captured_arrays_are_constants() -> None:
+    weights = np.ones(3)
+
+    def write(x):
+        weights[0] = x[0]
+
+    def write_known(x):
+        weights[0] = 5.0
+
+    def write_view(x):
+        weights[1:] *= 2.0
+
+    for f in (write, write_known, write_view):
+        with pytest.raises(MutationError, match="captures from outside"):
+            jg.jit(f)(np.zeros(3))
+    assert weights.tolist() == [1.0] * 3
+
+
+def test_inner_functions() -> None:
+    def loss(p, q):
+        p[0] *= 2.0
+        return (p * q).sum()
+
+    @jg.jit
+    def outer(x):
+        y = x * 1.0
+        jg.jit(lambda a: setitem(a, 0, 7.0))(y)  # an inlined function writes as it does outside
+        return jg.grad(loss)(x, np.arange(3.0) + 1), y
+
+    x = np.ones(3)
+    g, y = outer(x)
+    assert g.tolist() == [2.0, 2.0, 3.0]
+    assert (x == 1.0).all()
+    assert y.tolist() == [7.0, 1.0, 1.0]
+
+    def write_outer(x):
+        y = x * 1.0
+        return jg.grad(lambda a: (setitem(y, 0, a[0]), y.sum())[1])(x)
+
+    with pytest.raises(MutationError, match="enclosing"):
+        jg.jit(write_outer)(np.ones(3))
+
+
+def test_second_derivatives_through_assignment() -> None:
+    def f(x):
+        y = np.zeros(4)
+        y[1:] = x**3
+        y[0] = y[1] * y[2]
+        y[::2] *= y[1::2]
+        return y.sum()
+
+    check_grads(f, (np.array([0.5, 1.5, -0.7]),), order=2)
+
+
+def test_shared_memory() -> None:
+    _, A, _ = index_trace()
+    B = A[1:]
+    assert np.shares_memory(A, B)
+    assert np.shares_memory(A[0], A[:, 1])
+    assert not np.shares_memory(A[0], B)
+    assert not np.shares_memory(A, A.copy())
+    assert B.base is A
+    assert B.T[0].base is A
+    assert A.base is None
+
+
+def test_errors_of_shape() -> None:
+    for f in (
+        lambda A: setitem(A, 0, np.ones(3)),
+        lambda A: setitem(A, (slice(None), 0), np.ones((3, 3))),
+        lambda A: augitem(A, 0, "+", np.ones((2, 4))),
+        lambda A: np.add(A, 1.0, out=A[0]),
+    ):
+        with pytest.raises(ShapeError):
+            jg.jit(f)(M.copy())
+
+
+def test_arguments_of_inner_functions_that_are_not_differentiated() -> None:
+    def loss(p, q, c):
+        q[0] = 5.0
+        c[1] = p[0]
+        return (p * q).sum() + c.sum()
+
+    def f(x):
+        y = x * 2.0
+        known = np.ones(3)
+        g = jg.grad(loss)(x, y, known)
+        return g, y, known
+
+    g, y, known = jg.jit(f)(np.array([1.0, 2.0, 3.0]))
+    assert g.tolist() == [6.0, 4.0, 6.0]
+    assert y.tolist() == [2.0, 4.0, 6.0]
+    assert known.tolist() == [1.0] * 3
+
+
+def test_large_arrays_do_not_become_constants() -> None:
+    def f(x):
+        A = np.zeros((50, 60))
+        A[0] = 1.0
+        A[1:, -1] = np.arange(49.0)
+        A.T[3, 4] = 2.0
+        A[2, 5] = x[0]
+        B = np.empty((40, 40))
+        B[:2] = 3.0
+        B[2:] = x[1]
+        C = np.full((40, 40), 2.0)
+        D = C[1:]
+        D[0, 0] = 4.0
+        D[1] = x
+        return A, B, C
+
+    x = np.linspace(0.0, 1.0, 40)
+    for a, e in zip(jg.jit(f)(x), f(x), strict=True):
+        np.testing.assert_array_equal(a, e)
+    graph = jg.jit(f).traced_graph(x)
+    assert max(op.attrs["value"].size for op in graph.ops if op.name == "constant") <= 80
+    assert "empty" in [op.name for op in graph.ops]
+
+
+def test_complex_values() -> None:
+    with pytest.raises(jg.errors.DtypeError, match="complex"):
+        jg.jit(lambda A: setitem(A, 0, 1j))(M.copy())

@@ -8,7 +8,6 @@ from traced import check, params, trace
 
 from jitgrad.errors import (
     ArgumentError,
-    ConcretizationError,
     DtypeError,
     IndexBoundsError,
     ShapeError,

@@ -257,5 +257,3 @@ def arguments(graph: Graph, seed: int) -> list[np.ndarray]:
         np.asarray(rng.integers(1, 5)) if p.type.dtype == i64 else np.asarray(rng.uniform(-1, 1, p.type.shape))
         for p in graph.params
     ]
-
-

@@ -1,5 +1,5 @@
-"""Random graphs with loops and branches: the interpreter, the Python rendering before and after fusion, and machine code
-agree."""
+"""Random graphs with loops and branches: the interpreter, the Python rendering before and after fusion, and machine
+code agree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
 from jitgrad.loopir.verify import verify
 from jitgrad.runtime.compiled import Executable
-
 from tests.fuzz.random_regions import RegionGraphs, arguments
 
 

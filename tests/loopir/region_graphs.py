@@ -499,3 +499,57 @@ graph f(%x: f64[40,30], %w: f64[40,30]) {
   return %y, %s
 }
 """
+
+GRAPHS["adjoint of a stencil"] = """
+graph f(%g: f64[12,14], %h: f64[12,14]) {
+  %c: f64[] = constant() {value=f64[] 0.2}
+  %z: f64[] = constant() {value=f64[] 0.0}
+  %a: f64[12,14], %b: f64[12,14] = for(%g, %h) {lo=0, hi=3, step=1}
+    (%i: i64[], %p: f64[12,14], %q: f64[12,14]) {
+      %t: f64[10,12] = slice(%p) {starts=(1, 1), sizes=(10, 12), steps=(1, 1)}
+      %u: f64[10,12] = multiply(%t, %c)
+      %o: f64[10,12] = broadcast_to(%z) {shape=(10, 12)}
+      %p1: f64[12,14] = set_slice(%p, %o) {starts=(1, 1), steps=(1, 1)}
+      %q1: f64[12,14] = add_slice(%q, %u) {starts=(1, 1), steps=(1, 1)}
+      %q2: f64[12,14] = add_slice(%q1, %u) {starts=(0, 1), steps=(1, 1)}
+      %q3: f64[12,14] = add_slice(%q2, %u) {starts=(2, 1), steps=(1, 1)}
+      %q4: f64[12,14] = add_slice(%q3, %u) {starts=(1, 0), steps=(1, 1)}
+      %q5: f64[12,14] = add_slice(%q4, %u) {starts=(1, 2), steps=(1, 1)}
+      yield %q5, %p1
+    }
+  return %a, %b
+}
+"""
+
+GRAPHS["adjoint of a stencil along one axis"] = """
+graph f(%g: f64[40], %h: f64[40], %w: f64[33]) {
+  %t: f64[33] = slice(%g) {starts=(3,), sizes=(33,), steps=(1,)}
+  %u: f64[33] = multiply(%t, %w)
+  %h1: f64[40] = add_slice(%h, %u) {starts=(0,), steps=(1,)}
+  %h2: f64[40] = add_slice(%h1, %t) {starts=(7,), steps=(1,)}
+  %h3: f64[40] = add_slice(%h2, %u) {starts=(2,), steps=(1,)}
+  %h4: f64[40] = add_slice(%h3, %w) {starts=(2,), steps=(1,)}
+  return %h4
+}
+"""
+
+GRAPHS["sums that may meet"] = """
+graph f(%x: f64[9], %y: f64[9]) {
+  %a: f64[9] = for(%y) {lo=8, hi=-1, step=-1}
+    (%i: i64[], %p: f64[9]) {
+      %b: f64[9] = for(%p) {lo=8, hi=-1, step=-1}
+        (%j: i64[], %q: f64[9]) {
+          %e: f64[1] = slice(%x) {starts=(%i,), sizes=(1,), steps=(1,)}
+          %f: f64[1] = slice(%x) {starts=(%j,), sizes=(1,), steps=(1,)}
+          %d: f64[1] = subtract(%e, %f)
+          %d2: f64[1] = sin(%d)
+          %n: f64[1] = negative(%d2)
+          %q1: f64[9] = add_slice(%q, %d2) {starts=(%i,), steps=(1,)}
+          %q2: f64[9] = add_slice(%q1, %n) {starts=(%j,), steps=(1,)}
+          yield %q2
+        }
+      yield %b
+    }
+  return %a
+}
+"""

@@ -13,9 +13,9 @@ from jitgrad.ir.parser import parse
 from jitgrad.ir.verify import verify as verify_graph
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
+from jitgrad.loopir.printer import print_program
 from jitgrad.loopir.verify import verify
 from jitgrad.runtime.compiled import Executable
-
 from tests.loopir.region_graphs import GRAPHS
 
 
@@ -119,3 +119,16 @@ def test_arrays_that_are_walked_down_columns_are_stored_by_columns():
     assert any("laid out with axis 0 last" in n for n in notes)  # the result
     assert any("copy of w into w_t" in n for n in notes)
     assert {t.shape for t in program.temporaries} == {(30, 40)}
+
+
+def test_the_adjoint_of_a_stencil_is_one_pass_without_temporaries():
+    notes: list[str] = []
+    program = fuse(lower(parse(GRAPHS["adjoint of a stencil"])), notes)
+    assert any("one pass: 5" in n for n in notes)
+    assert all(len(t.shape) == 2 for t in program.temporaries)
+    assert len(program.temporaries) <= 1  # to exchange the two
+
+
+def test_sums_that_may_meet_stay_in_a_register():
+    text = print_program(fuse(lower(parse(GRAPHS["sums that may meet"]))))
+    assert "for j < 9:" in text and "let p_: f64 = 0.0" in text and "p[i1] += p_" in text
