@@ -10,9 +10,9 @@ Each value of the forward regions that the reversed ones name is supplied in the
 
 What the reversed loop itself computes of forward values only, such as the comparison behind a maximum, may go on a tape
 in their place: it is then computed in the forward loop. Which values go on tapes is a minimum cut: fewest bytes, and of
-equal cuts the one nearest to the reversed loop, so that no more is computed again than memory asks for. A tape of a nest
-with constant trip counts has an axis a loop; where a count or an extent depends on an outer index, it is flat, and the
-place of an iteration is a closed form.
+equal cuts the one nearest to the reversed loop, so that no more is computed again than memory asks for. A tape of a
+nest with constant trip counts has an axis a loop; where a count or an extent depends on an outer index, it is flat, and
+the place of an iteration is a closed form.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from jitgrad.autodiff.frames import Box, Frame, Links, Nest, inner_values, written_box
+from jitgrad.autodiff.links import Links, inner_values
 from jitgrad.autodiff.network import Network
 from jitgrad.ir.core import Block, Builder, Op, Value
 from jitgrad.ir.index import Dim, Sym, add, expr, floordiv, interval, mul, never_negative, substitute
+from jitgrad.ir.nest import Box, Frame, Nest, written_box
 from jitgrad.ir.sums import Polynomial, sum_below
 from jitgrad.ir.symbols import (
     copied_op,

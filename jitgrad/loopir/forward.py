@@ -222,7 +222,8 @@ def _prune(s: Stmt, alive: set[Buffer], used: set[Expr]) -> Stmt | None:
 
 
 def contract(program: Program) -> Program:
-    """Drop the first axis of every temporary that is written and read at the loop variable only.
+    """Drop the first axis (after those of extent 1) of every temporary that is written and read at the loop variable
+    only.
 
     Such an element lives within one iteration of that loop, so all iterations can use one slice. Repeated for inner
     loops, a matrix that was needed one row at a time becomes a row, which stays in cache.
@@ -248,7 +249,7 @@ def _contract(s: Stmt, outside: Set[Buffer]) -> Stmt:
         shrunk: dict[Buffer, Buffer] = {}
         for t in _buffers(s):
             if t.kind == "temp" and t.capacity is not None and t not in outside and t.shape and _only_at(s, t):
-                shrunk[t] = Buffer(t.name, t.dtype, t.shape[1:], loc=t.loc)
+                shrunk[t] = Buffer(t.name, t.dtype, t.shape[_first(t) + 1 :], loc=t.loc)
         if shrunk:
             s = _shrink(s, shrunk)
     if isinstance(s, If):
@@ -262,19 +263,25 @@ def _buffers(s: Stmt) -> set[Buffer]:
     return {x for x in (read_roots((s,)) | written((s,))) if isinstance(x, Buffer)}
 
 
+def _first(t: Buffer) -> int:
+    """The first axis that is not of extent 1; the last one if all are."""
+    return next((k for k, n in enumerate(t.shape) if n != 1), len(t.shape) - 1)
+
+
 def _only_at(loop: Loop, t: Buffer) -> bool:
     """Whether the first index of every access is the loop's variable, and no library call sees the buffer."""
+    axis = _first(t)
     for s in statements((loop,)):
         if isinstance(s, LibCall) and any(b.root is t for b in s.outs + s.ins):
             return False
         if isinstance(s, Store) and s.buffer.root is t:
             index = root_index(s.buffer, s.index)
-            if not index or as_sym(index[0]) is not loop.var:
+            if not index or as_sym(index[axis]) is not loop.var:
                 return False
     for e in loads((loop,)):
         if e.buffer.root is t:
             index = root_index(e.buffer, e.index)
-            if not index or as_sym(index[0]) is not loop.var:
+            if not index or as_sym(index[axis]) is not loop.var:
                 return False
     return True
 
@@ -296,7 +303,7 @@ def _shrink(s: Stmt, shrunk: dict[Buffer, Buffer]) -> Stmt:
         for p in subexpressions((e,)):
             if isinstance(p, Load) and p.buffer.root in shrunk:
                 index = tuple(substitute_index(i, {}, hits) for i in _known_root_index(p.buffer, p.index))
-                hits[p] = Load(shrunk[p.buffer.root], index[1:])
+                hits[p] = Load(shrunk[p.buffer.root], index[_first(p.buffer.root) + 1 :])
         done[e] = rewrite(e, {}, dict(hits)) if hits else e
         return done[e]
 
@@ -307,6 +314,7 @@ def _shrink(s: Stmt, shrunk: dict[Buffer, Buffer]) -> Stmt:
             x = dataclasses.replace(x, index=tuple(substitute_index(i, {}, memo) for i in x.index))
         if x.buffer.root not in shrunk:
             return x
-        return Store(shrunk[x.buffer.root], _known_root_index(x.buffer, x.index)[1:], x.value, x.mode)
+        index = _known_root_index(x.buffer, x.index)[_first(x.buffer.root) + 1 :]
+        return Store(shrunk[x.buffer.root], index, x.value, x.mode)
 
     return rebuild(s, visit, store)

@@ -47,6 +47,44 @@ class _Target:
         self.total, self.origin = total, origin
         self.zeros: list[list[Span]] = []
 
+    def move(self, origin: tuple[Dim, ...]) -> bool:
+        """Count from another element; False where the distance is not known."""
+        distance = _difference(self.origin, origin)
+        if not _is_static(distance):
+            return False
+        shifts: Sequence[int] = distance  # pyright: ignore[reportAssignmentType]
+        self.zeros = [[(lo + d, hi + d) for (lo, hi), d in zip(box, shifts, strict=True)] for box in self.zeros]
+        self.origin = origin
+        return True
+
+
+def _difference(a: Sequence[Dim], b: Sequence[Dim]) -> tuple[Dim, ...]:
+    return tuple(add(x, mul(y, -1)) for x, y in zip(a, b, strict=True))
+
+
+def _is_static(dims: Sequence[Dim]) -> bool:
+    return all(isinstance(n, int) for n in dims)
+
+
+def _offset(op: Op, first: Op) -> tuple[Dim, ...]:
+    return _difference(op.attrs["starts"], first.attrs["starts"])
+
+
+def _families(chain: Sequence[Op], origin: tuple[Dim, ...] | None) -> list[list[Op]]:
+    """The additions in families whose distances from each other are known; the one at ``origin`` first."""
+    families: list[list[Op]] = []
+    for op in chain:
+        sized = _is_static(op.operands[1].type.shape)
+        for family in families:
+            if sized and _is_static(family[0].operands[1].type.shape) and _is_static(_offset(op, family[0])):
+                family.append(op)
+                break
+        else:
+            families.append([op])
+    if origin is not None:
+        families.sort(key=lambda family: not _is_static(_difference(family[0].attrs["starts"], origin)))
+    return families
+
 
 def pieces(graph: Graph) -> Graph:
     """The graph with such updates rewritten; the graph itself where there are none."""
@@ -76,22 +114,40 @@ class _Pieces(Rewriter):
                 super()._walk(chain or (op,))
 
     def _combined(self, chain: Sequence[Op]) -> bool:
-        """Emit a chain of additions in groups of overlapping pieces; False where there is nothing to gain."""
-        first = chain[0]
-        found: list[Piece] = []
-        for op in chain:
-            offset = [add(a, mul(b, -1)) for a, b in zip(op.attrs["starts"], first.attrs["starts"], strict=True)]
-            sizes = op.operands[1].type.shape
-            if not all(isinstance(n, int) for n in (*offset, *sizes)):
-                return False
-            found.append(Piece(op.operands[1], tuple(offset), tuple(sizes)))  # pyright: ignore[reportArgumentType]
-        groups = _groups(found)
-        target = self._target(first)
-        if target.total.type.shape == () or (all(len(g) == 1 for g in groups) and not target.zeros):
-            return False
-        if sum(2 * len(g) * len(found[0].sizes) for g in groups) > _MOST:
+        """Emit a chain of additions in groups of overlapping pieces; False where there is nothing to gain.
+
+        Additions commute, so those to what was just set to zero come first.
+        """
+        target = self._target(chain[0])
+        plans = []
+        for family in _families(chain, target.origin if target.zeros else None):
+            found = [Piece(op.operands[1], _offset(op, family[0]), op.operands[1].type.shape) for op in family]  # pyright: ignore
+            plans.append((family, _groups(found) if _is_static(family[0].operands[1].type.shape) else []))
+        gain = any(len(group) > 1 for _, groups in plans for group in groups)
+        if target.zeros:
+            gain |= _is_static(_difference(plans[0][0][0].attrs["starts"], target.origin))
+        nests = sum(2 * len(g) * len(family[0].attrs["starts"]) for family, groups in plans for g in groups)
+        if not gain or nests > _MOST:
             return False
         self.loc = chain[-1].loc
+        for family, groups in plans:
+            self._emit_family(target, family[0], groups)
+        for box in target.zeros:
+            self._clear(target, box)
+        self._rename(chain[-1].results, (target.total,))
+        return True
+
+    def _emit_family(self, target: _Target, first: Op, groups: Sequence[Sequence[Piece]]) -> None:
+        if not target.move(first.attrs["starts"]):
+            for box in target.zeros:
+                self._clear(target, box)
+            target.zeros = []
+            target.origin = first.attrs["starts"]
+        if not _is_static(first.operands[1].type.shape):
+            value = self.env.get(first.operands[1], first.operands[1])
+            steps = first.attrs["steps"]
+            target.total = self.append("add_slice", target.total, value, starts=target.origin, steps=steps)
+            return
         for group in groups:
             common = _common(group)
             inner = self._part(group[0], common)
@@ -101,10 +157,6 @@ class _Pieces(Rewriter):
             for piece in group:
                 for strip in _rest(_box(piece), common):
                     self._add(target, self._part(piece, strip), strip)
-        for box in target.zeros:
-            self._clear(target, box)
-        self._rename(chain[-1].results, (target.total,))
-        return True
 
     def _target(self, first: Op) -> _Target:
         """What is added to: where it was set to zero just before, that is put off."""
@@ -113,10 +165,10 @@ class _Pieces(Rewriter):
         clear = made_by(total, "set_slice")
         if clear is None or not self.single(total) or not is_number(clear.operands[1], 0.0):
             return target
-        offset = [add(a, mul(b, -1)) for a, b in zip(clear.attrs["starts"], target.origin, strict=True)]
         sizes = clear.operands[1].type.shape
-        if all(isinstance(n, int) for n in (*offset, *sizes)) and all(s == 1 for s in clear.attrs["steps"]):
-            target.zeros = [[(o, o + n) for o, n in zip(offset, sizes, strict=True)]]  # pyright: ignore
+        if _is_static(sizes) and all(s == 1 for s in clear.attrs["steps"]):
+            target.origin = clear.attrs["starts"]
+            target.zeros = [[(0, n) for n in sizes]]  # pyright: ignore[reportAttributeAccessIssue]
             target.total = clear.operands[0]
         return target
 
