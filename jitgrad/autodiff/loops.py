@@ -119,8 +119,8 @@ class Reversal:
         if alone:
             self._resolve(b, op, reverse)
 
-    def _resolve(self, b: Builder, op: Op, reverse: Op) -> None:
-        self.taped[op] = resolve(b, op, reverse, self.links, self.notes)
+    def _resolve(self, b: Builder, op: Op, reverse: Op, cotangents: Sequence[Value] = ()) -> None:
+        self.taped[op] = resolve(b, op, reverse, self.links, self.notes, cotangents)
 
     def _again(self, op: Op, adjoints: Adjoints) -> None:
         """A counted ``while``, or a ``for`` whose length only it knows, runs a second time, as a ``for`` with tapes,
@@ -196,7 +196,8 @@ class Reversal:
             reverse = b.emit_op(op.opdef, [op.operands[0]], {}, tuple(blocks))
         self._deliver([], free, reverse.results, adjoints)
         if alone:
-            self._resolve(b, op, reverse)
+            cotangents = [g.value.value for g in sums if g is not None] + [g.value for g in given]
+            self._resolve(b, op, reverse, cotangents)
 
     def _deliver(
         self, inits: Sequence[Value], free: Sequence[Value], results: Sequence[Value], adjoints: Adjoints

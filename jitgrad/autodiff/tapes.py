@@ -114,13 +114,21 @@ class UnboundedError(Exception):
         self.op = op
 
 
-def resolve(b: Builder, forward: Op, reverse: Op, links: Links, notes: list[str] | None = None) -> int | None:
+def resolve(
+    b: Builder,
+    forward: Op,
+    reverse: Op,
+    links: Links,
+    notes: list[str] | None = None,
+    cotangents: Sequence[Value] = (),
+) -> int | None:
     """Supply everything that ``reverse`` names of the regions of ``forward``. Both stand in the block that is being
-    built, and both are replaced there; their results stay the same values.
+    built, and both are replaced there; their results stay the same values. ``cotangents`` are those from outside that
+    the reversed regions see.
 
     Returns the bytes of the tapes, None where that is not known. Raises UnboundedError before anything is changed.
     """
-    plan = _Plan(forward, reverse, links)
+    plan = _Plan(forward, reverse, links, cotangents)
     if notes is not None:
         notes += plan.describe()
     outputs = dict.fromkeys(plan.tapes)
@@ -148,10 +156,10 @@ def resolve(b: Builder, forward: Op, reverse: Op, links: Links, notes: list[str]
 class _Plan:
     """What is needed, and how each value is supplied."""
 
-    def __init__(self, forward: Op, reverse: Op, links: Links) -> None:
+    def __init__(self, forward: Op, reverse: Op, links: Links, cotangents: Sequence[Value]) -> None:
         self.nest = Nest(forward)
         self.links = links
-        self.extra = self._find_primal(reverse)
+        self.extra = self._find_primal(reverse, cotangents)
         self._ways: dict[Value, Way] = {}
         self._layouts: dict[Value, Layout | None] = {}
         self._slices = self._find_slices()
@@ -175,10 +183,10 @@ class _Plan:
             None if v.op is None else v.op.loc,
         )
 
-    def _find_primal(self, reverse: Op) -> dict[Value, Op]:
+    def _find_primal(self, reverse: Op, cotangents: Sequence[Value]) -> dict[Value, Op]:
         """The ops of the reversed regions that use no cotangent, by their results. Each counts as one of the forward
         region that its own reverses."""
-        reversed_values = {v for region in reverse.regions for v in inner_values(region)}
+        reversed_values = {v for region in reverse.regions for v in inner_values(region)} | set(cotangents)
         found: dict[Value, Op] = {}
 
         def visit(block: Block) -> None:
