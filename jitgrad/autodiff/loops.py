@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from jitgrad.autodiff.activity import mark_active
 from jitgrad.autodiff.adjoints import Adjoints, pull_back
-from jitgrad.autodiff.frames import Link, Links, inner_values
+from jitgrad.autodiff.links import Link, Links, inner_values
 from jitgrad.autodiff.tapes import UnboundedError, resolve
 from jitgrad.ir.core import OPS, Block, Builder, Op, Region, Value
 from jitgrad.ir.index import Dim, Sym, add, expr, mul

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jitgrad.autodiff.frames import inner_values
+from jitgrad.autodiff.links import inner_values
 from jitgrad.autodiff.network import Network
 from jitgrad.errors import IRError
 from jitgrad.ir.core import Builder, Graph, Op, Value

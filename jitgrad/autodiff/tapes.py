@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jitgrad.autodiff.frames import Box, Frame, Links, Nest, inner_values, written_box
+from jitgrad.autodiff.links import Links, inner_values
 from jitgrad.autodiff.network import Network
 from jitgrad.errors import DifferentiationError
 from jitgrad.ir.core import Block, Builder, Op, Value
@@ -40,6 +40,7 @@ from jitgrad.ir.index import (
     never_negative,
     substitute,
 )
+from jitgrad.ir.nest import Box, Frame, Nest, written_box
 from jitgrad.ir.sums import Polynomial, sum_below
 from jitgrad.ir.symbols import (
     copied_op,

@@ -69,13 +69,14 @@ def distance(first: Sequence[Dim], second: Sequence[Dim], var: Sym, varies: Call
     lo: int | None = None
     hi: int | None = None
     for x, y in zip(first, second, strict=True):
+        whole = x, y
         a, x = _without(x, var)
         b, y = _without(y, var)
-        if a is None or b is None:
+        if a is None or b is None or a != b:
+            if _excludes_zero(_apart(*whole, lambda v: v is var or varies(v))):
+                return None
             continue
         rest = _apart(x, y, varies)
-        if a != b:
-            continue
         low, high = interval(rest)
         if a == 0:
             if _excludes_zero(rest):

@@ -10,7 +10,8 @@ The steps, each a function:
    what another iteration of the earlier one writes.
 3. ``forward`` and ``contract`` (in ``jitgrad.loopir.forward``): values stored and loaded again in the same iteration
    stay in registers, stores that nobody reads go, and temporaries that live within one iteration lose that axis.
-4. ``layout`` (in ``jitgrad.loopir.layout``): arrays that loops walk down columns are stored by columns.
+4. ``layout`` and ``interchange`` (in modules of these names): arrays that loops walk down columns are stored by
+   columns, or the loops change places.
 5. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
 6. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
 7. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
@@ -35,6 +36,7 @@ from jitgrad.loopir.collapse import collapse
 from jitgrad.loopir.deps import MANY, USUAL_TRIPS, Access, accesses, may_come_later, root_index, trips
 from jitgrad.loopir.forward import contract, forward
 from jitgrad.loopir.gather import gather, sink
+from jitgrad.loopir.interchange import interchange
 from jitgrad.loopir.layout import layout
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.merge import merge
@@ -118,6 +120,7 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     program = forward(program)
     program = contract(program)
     program = layout(program, notes)
+    program = interchange(program, notes)
     program = collapse(program)
     program = accumulate(program)
     return forwards(recognise(promote(program)))

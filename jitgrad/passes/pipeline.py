@@ -16,6 +16,7 @@ from jitgrad.passes.pieces import pieces
 from jitgrad.passes.simplify import simplify
 from jitgrad.passes.stable import stable
 from jitgrad.passes.unwrap import unwrap
+from jitgrad.passes.vectorise import vectorise
 
 #: Rounds of fold, simplify, cse, dce at most. Nearly every graph is at its fixpoint after two.
 ROUNDS = 4
@@ -33,6 +34,8 @@ def prepare(graph: Graph, notes: list[str] | None = None, *, verify: bool | None
     graph = _run("cse", cse, graph, verify)
     graph = _run("simplify", lambda g: simplify(g, final=False), graph, verify)
     graph = _run("unwrap", unwrap, graph, verify)
+    graph = _run("vectorise", vectorise, graph, verify)
+    graph = _run("simplify", lambda g: simplify(g, final=False), graph, verify)
     graph = _run("cse", cse, graph, verify)
     graph = _run("stable", lambda g: stable(g, notes), graph, verify)
     graph = _run("licm", licm, graph, verify)  # what does not change in a loop need not be saved in it

@@ -553,3 +553,45 @@ graph f(%x: f64[9], %y: f64[9]) {
   return %a
 }
 """
+
+GRAPHS["dot products with columns"] = """
+graph f(%x: f64[24,24]) {
+  %y: f64[24,24] = for(%x) {lo=1, hi=24, step=1}
+    (%i: i64[], %a: f64[24,24]) {
+      %b: f64[24,24] = for(%a) {lo=23, hi=%i - 1, step=-1}
+        (%j: i64[], %c: f64[24,24]) {
+          %p: f64[1,%i] = slice(%c) {starts=(%i, 0), sizes=(1, %i), steps=(1, 1)}
+          %q: f64[%i,1] = slice(%c) {starts=(0, %j), sizes=(%i, 1), steps=(1, 1)}
+          %d: f64[1,1] = einsum(%p, %q) {spec="ij,jk->ik"}
+          %s: f64[1,1] = sin(%d)
+          %e: f64[24,24] = add_slice(%c, %s) {starts=(%i, %j), steps=(1, 1)}
+          yield %e
+        }
+      yield %b
+    }
+  return %y
+}
+"""
+
+GRAPHS["pushed down columns of a triangle"] = """
+graph f(%x: f64[24,24], %w: f64[24,24]) {
+  %y: f64[24,24] = for(%x) {lo=0, hi=24, step=1}
+    (%i: i64[], %a: f64[24,24]) {
+      %b: f64[24,24] = for(%a) {lo=%i - 1, hi=-1, step=-1}
+        (%j: i64[], %c: f64[24,24]) {
+          %v1: f64[1,1] = slice(%c) {starts=(%i, %j), sizes=(1, 1), steps=(1, 1)}
+          %v: f64[1,1] = sin(%v1)
+          %p: f64[%j,1] = slice(%w) {starts=(0, %i), sizes=(%j, 1), steps=(1, 1)}
+          %p1: f64[%j,1] = multiply(%p, %v)
+          %d: f64[24,24] = add_slice(%c, %p1) {starts=(0, %j), steps=(1, 1)}
+          %q: f64[%j,1] = slice(%w) {starts=(0, %j), sizes=(%j, 1), steps=(1, 1)}
+          %q1: f64[%j,1] = multiply(%q, %v)
+          %q2: f64[1,%j] = reshape(%q1) {shape=(1, %j)}
+          %e: f64[24,24] = add_slice(%d, %q2) {starts=(%i, 0), steps=(1, 1)}
+          yield %e
+        }
+      yield %b
+    }
+  return %y
+}
+"""

@@ -132,3 +132,10 @@ def test_the_adjoint_of_a_stencil_is_one_pass_without_temporaries():
 def test_sums_that_may_meet_stay_in_a_register():
     text = print_program(fuse(lower(parse(GRAPHS["sums that may meet"]))))
     assert "for j < 9:" in text and "let p_: f64 = 0.0" in text and "p[i1] += p_" in text
+
+
+@pytest.mark.parametrize("name", ["dot products with columns", "pushed down columns of a triangle"])
+def test_loops_change_places_where_the_inner_one_walks_down_columns(name):
+    notes: list[str] = []
+    fuse(lower(parse(GRAPHS[name])), notes)
+    assert any("went outside" in n for n in notes)

@@ -40,28 +40,6 @@ class Box(NamedTuple):
     steps: tuple[int, ...]
 
 
-def inner_values(block: Block) -> Iterator[Value]:
-    """Every value that a block defines, in its regions too."""
-    yield from block.params
-    for op in block.ops:
-        yield from op.results
-        for region in op.regions:
-            yield from inner_values(region)
-
-
-class Link(NamedTuple):
-    """The reversed region of a region of ``op``. ``index`` is the index of the reversed loop (None for a branch)."""
-
-    op: Op
-    forward: Block
-    backward: Block
-    index: Value | None
-
-
-#: The links by reversed region.
-Links = dict[Block, Link]
-
-
 class Step(NamedTuple):
     """One update of an array in a region: a write (``inner`` is empty), or an op with regions that updates it."""
 
@@ -172,10 +150,10 @@ class Nest:
             chain, k, at = place
             frame = chain.frame
             between = chain.steps[at:] if forwards else chain.steps[:at]
-            if self._touched(box, between, frame.loops, None):
+            if self.touched(box, between, frame.loops, None):
                 return found
             if frame.op.name == "for":
-                if self._touched(box, chain.steps, frame.loops[:-1], (frame.op, forwards)):
+                if self.touched(box, chain.steps, frame.loops[:-1], (frame.op, forwards)):
                     return found
                 version = frame.op.results[k] if forwards else frame.op.operands[k]
             elif forwards:
@@ -184,12 +162,12 @@ class Nest:
                 version = chain.versions[0]
             found = version
 
-    def _touched(self, box: Box, steps: tuple[Step, ...], equal: tuple[Op, ...], other: tuple[Op, bool] | None) -> bool:
+    def touched(self, box: Box, steps: tuple[Step, ...], equal: tuple[Op, ...], other: tuple[Op, bool] | None) -> bool:
         """Whether one of the steps may write into the box: in the same iteration of the loops ``equal``; and, given
         ``other``, in a later (or earlier) iteration of that loop."""
-        return any(self._may_meet(box, op, equal, other) for step in steps for op in _writes(step))
+        return any(self.may_meet(box, op, equal, other) for step in steps for op in _writes(step))
 
-    def _may_meet(self, box: Box, write: Op, equal: tuple[Op, ...], other: tuple[Op, bool] | None) -> bool:
+    def may_meet(self, box: Box, write: Op, equal: tuple[Op, ...], other: tuple[Op, bool] | None) -> bool:
         same = {symbol_of(op.regions[0].params[0]) for op in equal}
         fresh: dict[Sym, Sym] = {}
 
