@@ -28,6 +28,14 @@ class Adjoints:
         self.b, self.env, self.local = b, env, local
         self._sums: dict[Value, Cotangent] = {}
 
+    def copy(self) -> dict[Value, Cotangent]:
+        """All sums so far."""
+        return dict(self._sums)
+
+    def restore(self, sums: dict[Value, Cotangent]) -> None:
+        """Go back to the sums of an earlier copy."""
+        self._sums = dict(sums)
+
     def var(self, value: Value) -> Var:
         """The handle of an original value."""
         return Var(self.b, value if self.env is None else self.env[value])

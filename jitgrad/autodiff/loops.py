@@ -11,16 +11,24 @@ out which of them are needed, and how each is supplied. A :class:`Link` says whi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jitgrad.autodiff.activity import mark_active
 from jitgrad.autodiff.adjoints import Adjoints, pull_back
 from jitgrad.autodiff.links import Link, Links, inner_values
-from jitgrad.autodiff.tapes import resolve
+from jitgrad.autodiff.tapes import UnboundedError, resolve
 from jitgrad.ir.core import OPS, Block, Builder, Op, Region, Value
 from jitgrad.ir.index import Dim, Sym, add, expr, mul
-from jitgrad.ir.liveness import live_values
-from jitgrad.ir.symbols import copied_op, renamed_param, set_limits, symbol_of, trip_count, used_values
+from jitgrad.ir.liveness import live_values, pruned
+from jitgrad.ir.symbols import (
+    copied_op,
+    never_runs,
+    renamed_param,
+    set_limits,
+    symbol_of,
+    trip_count,
+    used_values,
+)
 from jitgrad.ir.types import TensorType, i64
 from jitgrad.ops.op import Cotangent, Var
 
@@ -32,6 +40,7 @@ class Reversal:
         self.active, self.notes = active, notes
         self.links: Links = {}
         self.taped: dict[Op, int | None] = {}  # bytes on tapes for each loop; None where that is not known
+        self._replayed: set[Op] = set()  # inner loops that run again in the reversed region of the loop around
 
     def block(self, ops: Sequence[Op], adjoints: Adjoints, *, alone: bool = True) -> None:
         """Walk a block backwards. The cotangents of its results are there already.
@@ -40,10 +49,12 @@ class Reversal:
         its loops needs is supplied at once.
         """
         for op in reversed(ops):
-            if op.name == "for":
+            if op.name == "for" and never_runs(**op.attrs):
+                self._pass_on(op, adjoints)
+            elif op.name == "while" or op in self._replayed:
+                self._again(op, adjoints)
+            elif op.name == "for":
                 self._for(op, op.results, adjoints, alone=alone)
-            elif op.name == "while":
-                self._while(op, adjoints)
             elif op.name in ("cond", "switch"):
                 self._branches(op, adjoints, alone=alone)
             elif op.name == "checkpoint":
@@ -52,8 +63,32 @@ class Reversal:
                 pull_back(op, adjoints, self.active)
             _name_adjoints(op.operands, adjoints)
 
+    def _pass_on(self, op: Op, adjoints: Adjoints) -> None:
+        """The reverse of a loop that never runs."""
+        for v, r in zip(op.operands, op.results, strict=True):
+            g = adjoints.get(r)
+            if g is not None and v in self.active:
+                adjoints.add(v, g)
+
     def _for(self, op: Op, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
         """The reverse of a ``for``, given the values whose cotangents are those of its results."""
+        if alone:
+            self._retried(lambda: self._for_once(op, given, adjoints, alone=True), adjoints)
+        else:
+            self._for_once(op, given, adjoints, alone=False)
+
+    def _retried(self, run: Callable[[], None], adjoints: Adjoints) -> None:
+        """Reverse a nest; once more for every inner loop that must run again by itself."""
+        size, sums = len(adjoints.b.ops), adjoints.copy()
+        while True:
+            try:
+                return run()
+            except UnboundedError as error:
+                self._replayed.add(error.op)
+                del adjoints.b.ops[size:]
+                adjoints.restore(sums)
+
+    def _for_once(self, op: Op, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
         active, b = self.active, adjoints.b
         carries = [k for k, r in enumerate(op.results) if r in active]
         if not any(adjoints.get(given[k]) is not None for k in carries):
@@ -76,7 +111,7 @@ class Reversal:
             with b.at(op.loc):
                 ends = [inner.value(body.params[k + 1]).value for k in carries]
                 ends += [inner.value(v).value for v in free]
-            _finish(region, ends)
+            _finish(region, ends, self.links)
         self.links[region.block] = Link(op, body, region.block, index)
         with b.at(op.loc):
             reverse = b.emit_op("for", [*starts, *sums], {"lo": lo, "hi": hi, "step": step}, (region.block,))
@@ -84,19 +119,20 @@ class Reversal:
         if alone:
             self._resolve(b, op, reverse)
 
-    def _resolve(self, b: Builder, op: Op, reverse: Op) -> None:
-        self.taped[op] = resolve(b, op, reverse, self.links, self.notes)
+    def _resolve(self, b: Builder, op: Op, reverse: Op, cotangents: Sequence[Value] = ()) -> None:
+        self.taped[op] = resolve(b, op, reverse, self.links, self.notes, cotangents)
 
-    def _while(self, op: Op, adjoints: Adjoints) -> None:
-        """A counted ``while`` runs a second time, as a ``for`` with tapes, and that is reversed."""
+    def _again(self, op: Op, adjoints: Adjoints) -> None:
+        """A counted ``while``, or a ``for`` whose length only it knows, runs a second time, as a ``for`` with tapes,
+        and that is reversed."""
         if not any(r in self.active and adjoints.get(r) is not None for r in op.results):
             return
         b = adjoints.b
         with b.at(op.loc):
-            again = as_for(op)
+            again = as_for(op) if op.name == "while" else copied_op(op, {})
             b.ops.append(again)
         mark_active((again,), self.active)
-        self._for(again, op.results[:-1], adjoints, alone=True)
+        self._for(again, op.results[: len(again.results)], adjoints, alone=True)
 
     def _checkpoint(self, op: Op, adjoints: Adjoints) -> None:
         """The region runs again, and that is reversed, in a region of its own: so no pass merges it with the first
@@ -122,12 +158,18 @@ class Reversal:
                 result = forward.results[k]
                 inner.add(env.get(result, result), Cotangent(g))
             self.block(again, inner)
-            _finish(region, [inner.value(v).value for v in free])
+            _finish(region, [inner.value(v).value for v in free], self.links)
         with b.at(op.loc):
             reverse = b.emit_op(op.opdef, [], {}, (region.block,))
         self._deliver([], free, reverse.results, adjoints)
 
     def _branches(self, op: Op, adjoints: Adjoints, *, alone: bool) -> None:
+        if alone:
+            self._retried(lambda: self._branches_once(op, adjoints, alone=True), adjoints)
+        else:
+            self._branches_once(op, adjoints, alone=False)
+
+    def _branches_once(self, op: Op, adjoints: Adjoints, *, alone: bool) -> None:
         active, b = self.active, adjoints.b
         wanted = [k for k, r in enumerate(op.results) if r in active and adjoints.get(r) is not None]
         if not wanted:
@@ -147,14 +189,15 @@ class Reversal:
                     if forward.results[k] in active:
                         inner.add(forward.results[k], Cotangent(g))
                 self.block(forward.ops, inner, alone=False)
-                _finish(region, [inner.value(v).value for v in free])
+                _finish(region, [inner.value(v).value for v in free], self.links)
             self.links[region.block] = Link(op, forward, region.block, None)
             blocks.append(region.block)
         with b.at(op.loc):
             reverse = b.emit_op(op.opdef, [op.operands[0]], {}, tuple(blocks))
         self._deliver([], free, reverse.results, adjoints)
         if alone:
-            self._resolve(b, op, reverse)
+            cotangents = [g.value.value for g in sums if g is not None] + [g.value for g in given]
+            self._resolve(b, op, reverse, cotangents)
 
     def _deliver(
         self, inits: Sequence[Value], free: Sequence[Value], results: Sequence[Value], adjoints: Adjoints
@@ -167,11 +210,16 @@ class Reversal:
                 adjoints.add(v, _cotangent(adjoints.b, total))
 
 
-def _finish(region: Region, results: Sequence[Value]) -> None:
+def _finish(region: Region, results: Sequence[Value], links: Links) -> None:
     """Finish a reversed region without the ops that it does not need, so that they ask for nothing."""
-    live = live_values(Block((), region.ops, ()), results)
-    region.ops[:] = [op for op in region.ops if any(r in live for r in op.results)]
-    region.finish(*results)
+    block = Block(region.params, region.ops, results)
+    changed: dict[Block, Block] = {}
+    block = pruned(block, live_values(Block((), region.ops, ()), results), regions=changed)
+    for old, new in changed.items():
+        if old in links:
+            links[new] = links[old]._replace(backward=new, index=new.params[0] if links[old].index else None)
+    region.ops[:] = block.ops
+    region.finish(*block.results)
 
 
 def count_loops(ops: Sequence[Op], b: Builder, active: set[Value]) -> list[Op]:

@@ -21,10 +21,25 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jitgrad.autodiff.links import Links, inner_values
 from jitgrad.autodiff.network import Network
+from jitgrad.errors import DifferentiationError
 from jitgrad.ir.core import Block, Builder, Op, Value
-from jitgrad.ir.index import Dim, Sym, add, expr, floordiv, interval, mul, never_negative, substitute
+from jitgrad.ir.index import (
+    Dim,
+    IndexExpr,
+    Sym,
+    add,
+    coefficients,
+    expr,
+    floordiv,
+    interval,
+    mul,
+    never_negative,
+    substitute,
+)
 from jitgrad.ir.nest import Box, Frame, Nest, written_box
 from jitgrad.ir.sums import Polynomial, sum_below
 from jitgrad.ir.symbols import (
@@ -58,11 +73,15 @@ class Read(NamedTuple):
 
 
 class Way(NamedTuple):
-    """How a value can be had: ``kind`` is "index", "read", "op", or "source" (only from a tape)."""
+    """How a value can be had: ``kind`` is "index", "read", "op", or "source" (only from a tape).
+
+    ``op`` is the op to copy: the one of the forward loop as it is without tapes.
+    """
 
     kind: str
     parents: tuple[Value, ...] = ()
     read: Read | None = None
+    op: Op | None = None
 
 
 class Layout(NamedTuple):
@@ -86,13 +105,30 @@ class Tape(NamedTuple):
         return self is other
 
 
-def resolve(b: Builder, forward: Op, reverse: Op, links: Links, notes: list[str] | None = None) -> int | None:
-    """Supply everything that ``reverse`` names of the regions of ``forward``. Both stand in the block that is being
-    built, and both are replaced there; their results stay the same values.
+class UnboundedError(Exception):
+    """Values of an inner loop must be saved, and only that loop knows how many iterations it has. The way out is to
+    run it again in the reversed region of the loop around, where its range is known."""
 
-    Returns the bytes of the tapes, None where that is not known.
+    def __init__(self, op: Op) -> None:
+        super().__init__("a loop whose number of iterations is not known before the loop around it")
+        self.op = op
+
+
+def resolve(
+    b: Builder,
+    forward: Op,
+    reverse: Op,
+    links: Links,
+    notes: list[str] | None = None,
+    cotangents: Sequence[Value] = (),
+) -> int | None:
+    """Supply everything that ``reverse`` names of the regions of ``forward``. Both stand in the block that is being
+    built, and both are replaced there; their results stay the same values. ``cotangents`` are those from outside that
+    the reversed regions see.
+
+    Returns the bytes of the tapes, None where that is not known. Raises UnboundedError before anything is changed.
     """
-    plan = _Plan(forward, reverse, links)
+    plan = _Plan(forward, reverse, links, cotangents)
     if notes is not None:
         notes += plan.describe()
     outputs = dict.fromkeys(plan.tapes)
@@ -100,7 +136,8 @@ def resolve(b: Builder, forward: Op, reverse: Op, links: Links, notes: list[str]
     with b.region() as scratch:
         current: dict[Tape, Value] = {}
         for t in outputs:
-            current[t] = b.emit("empty", shape=t.layout.shape, dtype=t.value.type.dtype)
+            shape = tuple(_not_negative(b, d) for d in t.layout.shape)
+            current[t] = b.emit("empty", shape=shape, dtype=t.value.type.dtype)
             current[t].name = f"tape_{t.value.name}" if t.value.name else "tape"
         if outputs:
             _augment(b, plan, forward, list(outputs), current)
@@ -112,30 +149,44 @@ def resolve(b: Builder, forward: Op, reverse: Op, links: Links, notes: list[str]
         _Rebuilder(b, plan, current, links).op(reverse, {}, keep=True)
     b.ops[at : at + 1] = scratch.ops
     sizes = [math.prod(t.layout.shape) * t.value.type.dtype.itemsize for t in plan.tapes]
-    return sum(sizes) if all(isinstance(n, int) for n in sizes) else None
+    known = [n for n in sizes if isinstance(n, int)]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 class _Plan:
     """What is needed, and how each value is supplied."""
 
-    def __init__(self, forward: Op, reverse: Op, links: Links) -> None:
+    def __init__(self, forward: Op, reverse: Op, links: Links, cotangents: Sequence[Value]) -> None:
         self.nest = Nest(forward)
         self.links = links
-        self.extra = self._find_primal(reverse)
+        self.extra = self._find_primal(reverse, cotangents)
         self._ways: dict[Value, Way] = {}
-        self._layouts: dict[Value, Layout] = {}
+        self._layouts: dict[Value, Layout | None] = {}
         self._slices = self._find_slices()
         self._stored = self._find_stores()
         self.needed = list(dict.fromkeys(v for v in self._uses(reverse) if v in self.nest.home))
         self.saved = self._cut()
-        self.tapes = [Tape(v, self.nest.home[v], self.layout(v)) for v in self.saved]
+        self.tapes = [Tape(v, self.nest.home[v], self._known_layout(v)) for v in self.saved]
         self.by_value = {t.value: t for t in self.tapes}
         self.supplies = self._order()
 
-    def _find_primal(self, reverse: Op) -> dict[Value, Op]:
+    def _known_layout(self, v: Value) -> Layout:
+        layout = self.layout(v)
+        if layout is not None:
+            return layout
+        for op in self.nest.home[v].loops:
+            if self._room(trip_count(**_range(op))) is None:
+                raise UnboundedError(op)
+        raise DifferentiationError(
+            f"the reverse of a loop needs {v.name or _what(v)} of every iteration, an array of type {v.type}. How "
+            "large it is at most is not known before the loop. Give it an extent that does not change in the loop.",
+            None if v.op is None else v.op.loc,
+        )
+
+    def _find_primal(self, reverse: Op, cotangents: Sequence[Value]) -> dict[Value, Op]:
         """The ops of the reversed regions that use no cotangent, by their results. Each counts as one of the forward
         region that its own reverses."""
-        reversed_values = {v for region in reverse.regions for v in inner_values(region)}
+        reversed_values = {v for region in reverse.regions for v in inner_values(region)} | set(cotangents)
         found: dict[Value, Op] = {}
 
         def visit(block: Block) -> None:
@@ -212,13 +263,16 @@ class _Plan:
             return Way("index") if v in first else Way("source")
         read = self._elsewhere(v, op)
         if v in self.extra and read is None:
-            return Way("op", self._inside(used_values(op)))
+            return Way("op", self._inside(used_values(op)), op=op)
         if read is None:
             read = self._within(v, op)
         if read is not None:
             return Way("read", self._inside((read.array, *named_values((*read.box[:2], read.shape)))), read)
         if not op.regions and (isinstance(op.opdef, Elementwise) or op.name in _CHEAP):
-            return Way("op", self._inside(used_values(op)))
+            return Way("op", self._inside(used_values(op)), op=op)
+        if self.layout(v) is None:  # there is no tape for it, so it is computed again at any price
+            own = {u for region in op.regions for u in inner_values(region)}
+            return Way("op", tuple(u for u in self._inside(used_values(op)) if u not in own), op=op)
         return Way("source")
 
     def _inside(self, values: Any) -> tuple[Value, ...]:
@@ -298,30 +352,56 @@ class _Plan:
     def weight(self, v: Value) -> int:
         """Bytes of the tape of a value."""
         total = v.type.dtype.itemsize
-        for d in self.layout(v).shape:
+        layout = self.layout(v)
+        if layout is None:
+            return _INFINITE >> 8
+        for d in layout.shape:
             hi = interval(d)[1]
             total *= _UNKNOWN if hi is None else max(hi, 1)
         return min(total, _INFINITE >> 8)
 
-    def layout(self, v: Value) -> Layout:
-        """Where the values of all iterations lie."""
+    def layout(self, v: Value) -> Layout | None:
+        """Where the values of all iterations lie; None where it is not known before the loop how many there may be."""
         if v not in self._layouts:
             self._layouts[v] = self._layout(v)
         return self._layouts[v]
 
-    def _layout(self, v: Value) -> Layout:
+    def _layout(self, v: Value) -> Layout | None:
         loops = self.nest.home[v].loops
         counts = [trip_count(**_range(op)) for op in loops]
         numbers = [_number(op) for op in loops]
         shape = v.type.shape
-        if not any(u in self.nest.home for u in named_values((tuple(counts), shape))):
-            return Layout((*counts, *shape), (*numbers, *(0,) * len(shape)), (*(1,) * len(loops), *shape))
-        flat = self._flat(loops, counts, numbers, v.type.size)
-        if flat is not None:
-            return flat
-        # A box around all iterations. The bounds are known: a loop without any would be replayed.
-        counts, room = ([_most(d) for d in part] for part in (counts, shape))
-        return Layout((*counts, *room), (*numbers, *(0,) * len(shape)), (*(1,) * len(loops), *shape))
+        if any(u in self.nest.home for u in named_values((tuple(counts), shape))):
+            flat = self._flat(loops, counts, numbers, v.type.size)
+            if flat is not None:
+                return flat
+        # A box around all iterations; with room for one where there are none, so that every place in it is valid.
+        room = [self._room(d) for d in (*counts, *shape)]
+        if any(d is None for d in room):
+            return None
+        most = [max(d, 1) if isinstance(d, int) and k < len(loops) else d for k, d in enumerate(room)]
+        return Layout(tuple(most), (*numbers, *(0,) * len(shape)), (*(1,) * len(loops), *shape))  # pyright: ignore
+
+    def _room(self, d: Dim) -> Dim | None:
+        """What an extent or a number of iterations is at most, in terms of values outside of the nest."""
+        if not any(u in self.nest.home for u in named_values(d)):
+            return d
+        hi = interval(d)[1]
+        if hi is not None:
+            return max(hi, 0)
+        while (inner := [s for s in _syms(d) if s.payload in self.nest.home]) and isinstance(d, IndexExpr):
+            # A symbol whose limits name others goes first.
+            found = coefficients(d)
+            named = {s for u in inner for limit in u.limits if limit is not None for s in _syms(limit)}
+            s = next((s for s in inner if s not in named), None)
+            if found is None or s is None:
+                return None
+            limit = s.limits[1 if found[1][s] > 0 else 0]
+            if limit is None:
+                return None
+            d = substitute(d, {s: limit})
+        lo = interval(d)[0]
+        return None if lo is None else add(d, max(0, -lo))
 
     def _flat(self, loops: Sequence[Op], counts: Sequence[Dim], numbers: Sequence[Dim], size: Dim) -> Layout | None:
         """One flat array in the order of the iterations, by closed-form sums."""
@@ -341,9 +421,11 @@ class _Plan:
             offset = offset + sum_below(summand, t, Polynomial.of(expr(place)) or Polynomial({}))
             places[place] = number
             total = sum_below(summand, t, trips)
-        if total is None:
+        if total is None or any(s.payload in self.nest.home for m in total.terms for s, _ in m):
             return None
-        return Layout((total.dim(),), (substitute(offset.dim(), places),), (size,))
+        length = total.dim()
+        length = max(length, 1) if isinstance(length, int) else length
+        return Layout((length,), (substitute(offset.dim(), places),), (size,))
 
     # The order of the supplies
 
@@ -393,10 +475,15 @@ class _Plan:
             yield f"reverse of the {self.nest.root.name}{where}: {again} values computed again"
 
 
-def _most(d: Dim) -> int:
-    """The largest number of iterations or elements."""
-    hi = interval(d)[1]
-    return _UNKNOWN if hi is None else max(hi, 0)
+def _not_negative(b: Builder, d: Dim) -> Dim:
+    """An extent that may come out negative, for a loop that does not run, as one that is 0 there."""
+    if never_negative(d):
+        return d
+    return expr(symbol_of(b.emit("maximum", b.emit("index", value=d), b.constant(0, np.int64))))
+
+
+def _syms(d: Dim) -> frozenset[Sym]:
+    return d.syms() if isinstance(d, IndexExpr) else frozenset()
 
 
 def _plainness(op: Op) -> int:
@@ -574,9 +661,9 @@ class _Rebuilder:
             box = way.read.box
             self._read(v, env.get(way.read.array, way.read.array), box.starts, box.sizes, box.steps, env)
         else:
-            assert way.kind == "op" and v.op is not None, way
-            before = {r: env[r] for r in v.op.results if r in env}
-            self.b.ops.append(copied_op(v.op, env))
+            assert way.op is not None, way
+            before = {r: env[r] for r in way.op.results if r in env}
+            self.b.ops.append(copied_op(way.op, env))
             env.update(before)
 
     def _read(

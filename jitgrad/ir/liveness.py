@@ -68,10 +68,16 @@ def _mark_loop(op: Op, live: set[Value]) -> None:
                 live.update(named_values(p.type.shape))
 
 
-def pruned(block: Block, live: set[Value], outer: Mapping[Value, Value] | None = None) -> Block:
+def pruned(
+    block: Block,
+    live: set[Value],
+    outer: Mapping[Value, Value] | None = None,
+    regions: dict[Block, Block] | None = None,
+) -> Block:
     """The block with its live ops only, loops without their dead carried values, branches without dead results.
 
-    The block itself where nothing changes. ``outer`` renames values of the blocks around.
+    The block itself where nothing changes. ``outer`` renames values of the blocks around; ``regions`` gets the new
+    region for each one inside that changes.
     """
     env: dict[Value, Value] = dict(outer or {})
     params = []
@@ -86,7 +92,7 @@ def pruned(block: Block, live: set[Value], outer: Mapping[Value, Value] | None =
         if not any(r in live for r in op.results):
             changed = True
             continue
-        new = _pruned_op(op, live, env)
+        new = _pruned_op(op, live, env, regions)
         changed |= new is not op
         ops.append(new)
     results = [env.get(v, v) for v in block.results]
@@ -104,9 +110,11 @@ def _param_names(p: Value) -> set[Value]:
     return found if p.symbol is None else found | named_values(p.symbol.limits)
 
 
-def _pruned_op(op: Op, live: set[Value], env: dict[Value, Value]) -> Op:
+def _pruned_op(op: Op, live: set[Value], env: dict[Value, Value], blocks: dict[Block, Block] | None) -> Op:
     kept = [k for k, r in enumerate(op.results) if r in live] if op.regions else list(range(len(op.results)))
-    regions = tuple(_pruned_region(op, region, kept, live, env) for region in op.regions)
+    regions = tuple(_pruned_region(op, region, kept, live, env, blocks) for region in op.regions)
+    if blocks is not None:
+        blocks.update((a, b) for a, b in zip(op.regions, regions, strict=True) if a is not b)
     if len(kept) == len(op.results) and _same(regions, op.regions) and not any(v in env for v in used_values(op)):
         return op
     loop = op.name in ("for", "while")
@@ -120,7 +128,14 @@ def _pruned_op(op: Op, live: set[Value], env: dict[Value, Value]) -> Op:
     return new
 
 
-def _pruned_region(op: Op, region: Block, kept: list[int], live: set[Value], env: Mapping[Value, Value]) -> Block:
+def _pruned_region(
+    op: Op,
+    region: Block,
+    kept: list[int],
+    live: set[Value],
+    env: Mapping[Value, Value],
+    blocks: dict[Block, Block] | None,
+) -> Block:
     is_test = op.name == "while" and region is op.regions[0]
     if len(kept) < len(op.results):
         params = region.params
@@ -129,4 +144,4 @@ def _pruned_region(op: Op, region: Block, kept: list[int], live: set[Value], env
             params = (*region.params[:first], *(carried(op, region)[k] for k in kept))
         results = region.results if is_test else [region.results[k] for k in kept]
         region = Block(params, region.ops, results)
-    return pruned(region, live, env)
+    return pruned(region, live, env, blocks)

@@ -81,7 +81,9 @@ class Nest:
         key = (frame.block, k)
         if key not in self._chains:
             self._chains[key] = None  # while it is looked for
-            first = carried(frame.op, frame.block)[k] if frame.op.name in ("for", "while") else None
+            if frame.op.name == "while":  # iterations without a number can't be told apart
+                return None
+            first = carried(frame.op, frame.block)[k] if frame.op.name == "for" else None
             self._chains[key] = self._follow(frame, frame.block.results[k], first)
         return self._chains[key]
 

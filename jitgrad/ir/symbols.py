@@ -68,8 +68,8 @@ def set_limits(index: Value, lo: Dim, hi: Dim, step: int) -> None:
             high = lo + (hi - lo - 1) // step * step
     else:
         low, high = add(hi, 1), lo
-    if isinstance(low, int) and isinstance(high, int) and high < low:
-        high = low  # an empty loop: the limits must still be an interval
+    if isinstance(lo, int) and isinstance(low, int) and isinstance(high, int) and high < low:
+        low = high = lo  # an empty loop: the limits must still be an interval
     index.symbol = Sym(index.name or "i", low, high, payload=index)
 
 
@@ -211,3 +211,9 @@ def may_be_empty(lo: Dim, hi: Dim, step: int) -> bool:
     """True unless the loop is known to run at least once."""
     low = interval(trip_count(lo, hi, step))[0]
     return low is None or low < 1
+
+
+def never_runs(lo: Dim, hi: Dim, step: int) -> bool:
+    """True where the loop is known to be empty."""
+    high = interval(trip_count(lo, hi, step))[1]
+    return high is not None and high < 1

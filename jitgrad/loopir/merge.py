@@ -164,8 +164,9 @@ class _Merger:
 
         That changes the order of two accesses where the one in ``b`` belongs to an earlier iteration than the one in
         ``a``. So of two accesses to one element, one of them a write, the one in ``b`` must be as late or later; where
-        both only accumulate (``+=``) the order does not matter. Innermost loops are fused only if both accesses are in
-        the same iteration: an element that two iterations touch keeps a loop from being vectorised.
+        both only accumulate (``+=``) the order does not matter. Innermost loops are fused only if both accesses are of
+        the same element in every iteration: one that two iterations may touch keeps a loop from being vectorised, and
+        so do two rows of one array that LLVM can't tell apart.
         """
         if a.lo != b.lo or a.hi != b.hi or a.step != b.step or a.var is not b.var:
             return False
@@ -204,7 +205,7 @@ class _Merger:
         if found is None:
             return True
         lo, hi = found if loop.step > 0 else (None if x is None else -x for x in reversed(found))
-        return lo is not None and lo >= 0 and (nested or hi == 0)
+        return lo is not None and lo >= 0 and (nested or (hi == 0 and x[1] == y[1]))
 
 
 def _own_facts(s: Stmt) -> Facts:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from jitgrad.ir.core import Block, Graph, Op, Value
 from jitgrad.ir.liveness import carried
-from jitgrad.ir.symbols import renamed_attributes, renamed_type, trip_count
+from jitgrad.ir.symbols import never_runs, renamed_attributes, renamed_type, trip_count
 from jitgrad.passes.rewrite import Rewriter, array_of
 
 
@@ -55,7 +55,7 @@ class _Unwrapper(Rewriter):
     def _short_loop(self, op: Op) -> bool:
         attrs = renamed_attributes(op.attrs, self.env)
         trips = trip_count(attrs["lo"], attrs["hi"], attrs["step"])
-        if trips == 0 and isinstance(trips, int):
+        if never_runs(attrs["lo"], attrs["hi"], attrs["step"]):
             self._replace(op.results, op.operands)
             return True
         if trips != 1 or not isinstance(trips, int):
