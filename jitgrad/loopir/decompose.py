@@ -190,25 +190,25 @@ EXPANSIONS: dict[str, Callable[..., Expr]] = {"exp": exp, "expm1": expm1, "log":
 
 
 def decompose(program: Program) -> Program:
-    """The program with every function of :data:`EXPANSIONS` expanded where that lets a loop be vectorised, and with the
-    formulas of functions that are composed of others (``expit``, ``logaddexp``, ...) put in.
+    """The program with every function of :data:`EXPANSIONS` expanded, and with the formulas of functions that are
+    composed of others (``expit``, ``logaddexp``, ...) put in.
 
-    In a loop whose iterations need each other, and outside of loops, the C library's functions are faster.
+    In an innermost loop whose iterations need each other the functions of the C library stay: nothing is vectorised
+    there, and they are faster.
     """
     visitors = {expand: _Visitor(expand) for expand in (True, False)}
-    return with_body(program, (_decomposed(s, visitors, False) for s in program.body))
+    return with_body(program, (_decomposed(s, visitors) for s in program.body))
 
 
-def _decomposed(s: Stmt, visitors: Mapping[bool, _Visitor], expand: bool) -> Stmt:
-    lists = lists_of(s)
-    if not lists:
+def _decomposed(s: Stmt, visitors: Mapping[bool, _Visitor]) -> Stmt:
+    if not lists_of(s):
+        return rebuild(s, visitors[True].visit)
+    if isinstance(s, (Loop, While)) and not any(isinstance(x, (Loop, While)) for x in statements(s.body)):
+        expand = not _transcendental(s) or (isinstance(s, Loop) and any_order(s))
         return rebuild(s, visitors[expand].visit)
-    if isinstance(s, Loop) and not any(isinstance(x, (Loop, While)) for x in statements(s.body)):
-        visitor = visitors[expand or (_transcendental(s) and any_order(s))]
-        return rebuild(s, visitor.visit)
-    inner = with_lists(s, lambda body: tuple(_decomposed(x, visitors, expand) for x in body))
+    inner = with_lists(s, lambda body: tuple(_decomposed(x, visitors) for x in body))
     if isinstance(inner, (If, While)):
-        return dataclasses.replace(inner, cond=visitors[expand].visit(inner.cond))
+        return dataclasses.replace(inner, cond=visitors[True].visit(inner.cond))
     return inner
 
 
