@@ -91,6 +91,13 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     try:
         result = _recorded(trace, steps, body, state, names, flag, hints)
+    except UnboundLocalError:
+        after = _first(steps, body, state) if known and len(steps) > 1 else None
+        if after is None or (flag is not None and after[names.index(flag)] is not False):
+            raise
+        _note(trace, line, "for", "the first iteration apart, as it binds what later ones use")
+        rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
+        return for_(rest, body, after, names, flag, writes, line)
     except _UNROLLABLE as error:
         if not known or mode == "roll" or len(steps) > _LONGEST:
             raise
@@ -98,6 +105,13 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     _note(trace, line, "for", "rolled")
     return result
+
+
+def _first(steps: Steps, body: Callable[..., State], state: State) -> State | None:
+    """The state after the first iteration; None if it binds no variable that was unbound."""
+    unbound = sum(value is UNBOUND for value in state)
+    after = body(steps.at(0), *state) if unbound else state
+    return after if sum(value is UNBOUND for value in after) < unbound else None
 
 
 def _note(trace: Trace, line: int, what: str, how: str) -> None:
