@@ -327,7 +327,7 @@ def opaque_iter(iterable: Any, reason: str, line: int) -> Any:
     """The iterable of a loop that can't be recorded."""
     if isinstance(iterable, Steps) and not isinstance(iterable.count, int):
         raise UnsupportedError(
-            f"the loop at line {line} runs over a range whose length is traced, and it can't be recorded because of "
+            f"the loop at line {line} runs over a range whose length is traced, and it can't be recorded: "
             f"{reason}. Only recorded loops can have a traced length. Move that part into a function of its own, or "
             "make the length static.",
             user_location(),
@@ -337,14 +337,14 @@ def opaque_iter(iterable: Any, reason: str, line: int) -> Any:
 
 def comprehension_iter(iterable: Any, line: int) -> Any:
     """The iterable of a comprehension, which Python runs."""
-    return opaque_iter(iterable, "being a comprehension", line)
+    return opaque_iter(iterable, "it is a comprehension", line)
 
 
 def opaque_test(test: Any, reason: str, line: int) -> Any:
     """The condition of an ``if`` or ``while`` that can't be recorded."""
     if is_traced(test):
         raise UnsupportedError(
-            f"the condition at line {line} is traced, and the statement can't be recorded because of {reason}. Which "
+            f"the condition at line {line} is traced, and the statement can't be recorded: {reason}. Which "
             "way it goes is not known while the function is traced. Move that part into a function of its own, or use "
             "np.where.",
             user_location(),

@@ -3,7 +3,7 @@
 Arguments that are Python ints are traced too, so ranges over them have traced bounds.
 """
 
-# ruff: noqa: B007, C416, PERF402, PLR1704, PLW2901, SIM102, SIM108, SIM109, SIM114, RUF005, E731, B905, UP028, C400
+# ruff: noqa: B007, B905, E731, F841, PERF401, RUF021
 
 from __future__ import annotations
 
