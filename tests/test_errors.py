@@ -197,7 +197,7 @@ def test_errors_show_the_users_line(name):
 
 
 def test_an_element_assigned_to_a_numpy_array():
-    with pytest.raises(jg.errors.MutationError, match="with\\s+np.zeros") as caught:
+    with pytest.raises(jg.errors.MutationError, match=r"with\s+np\.zeros") as caught:
         jg.jit(assign_an_element)(X)
     assert "# here" in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""What loops cost: memory that grows with the tape only, compile work that does not grow with trip counts, and budgets."""
+"""What loops cost: memory grows with the tape only, programs do not grow with trip counts, and budgets are kept."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from jitgrad.autodiff.activity import mark_active
 from jitgrad.autodiff.adjoints import Adjoints, pull_back
 from jitgrad.autodiff.links import Link, Links, inner_values
-from jitgrad.autodiff.tapes import UnboundedError, resolve
+from jitgrad.autodiff.supplies import resolve
+from jitgrad.autodiff.tapes import UnboundedError
 from jitgrad.ir.core import OPS, Block, Builder, Op, Region, Value
 from jitgrad.ir.index import Dim, Sym, add, expr, mul
 from jitgrad.ir.liveness import live_values, pruned

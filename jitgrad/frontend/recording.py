@@ -8,7 +8,7 @@ value, and the handle stands for the last one afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jitgrad.errors import CarryError, ConcretizationError, RollError
@@ -64,8 +64,7 @@ class _Carried:
         return tuple(values)
 
     def settle(self, scope: Scope, new: State, when: str) -> bool:
-        """Join the types with those of the new values, and take in arrays that were written; True if all is as it was.
-        """
+        """Join the types with those of the new values, and take in arrays that were written; True if all is as it was."""
         before = self.variables
         self.variables = [join(v, describe(v.name, value), when) for v, value in zip(before, new, strict=True)]
         count = len(self.roots)
@@ -164,7 +163,7 @@ def record_while(
     names: Sequence[str],
     hints: Sequence[Any] = (),
     *,
-    limits: dict[int, tuple[Dim | None, Dim | None]] | None = None,
+    limits: Mapping[int, tuple[Dim | None, Dim | None]] | None = None,
     what: str = "the body of a loop",
 ) -> State:
     """``while test(*state): state = body(*state)`` as one op; returns the last state.
