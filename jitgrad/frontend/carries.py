@@ -109,6 +109,8 @@ def join(a: Variable, b: Variable, when: str) -> Variable:
 def _structure(v: Variable) -> str:
     if v.tree.is_leaf() and v.slots[0].value is UNBOUND:
         return "unbound"
+    if not v.slots and v.tree.type in (None, type(None)):
+        return "None"
     return "one value" if v.tree.is_leaf() else f"{v.tree.type.__name__ if v.tree.type else v.tree} of {len(v.slots)}"
 
 

@@ -453,6 +453,11 @@ def thaw(c: Tracer) -> None:
             _become_view(view, root, array)
 
 
+def is_captured(obj: Any) -> bool:
+    """Is it a known array from outside of the traced function?"""
+    return type(obj) is Concrete and obj.root._notes.captured
+
+
 def made_writable(obj: Any) -> bool:
     """Can NumPy write into it now? A known array for which it can't becomes a traced one."""
     if type(obj) is not Concrete:

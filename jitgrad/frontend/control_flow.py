@@ -91,6 +91,13 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     try:
         result = _recorded(trace, steps, body, state, names, flag, hints)
+    except UnboundLocalError:
+        after = _first(steps, body, state) if known and len(steps) > 1 else None
+        if after is None or (flag is not None and after[names.index(flag)] is not False):
+            raise
+        _note(trace, line, "for", "the first iteration apart, as it binds what later ones use")
+        rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
+        return for_(rest, body, after, names, flag, writes, line)
     except _UNROLLABLE as error:
         if not known or mode == "roll" or len(steps) > _LONGEST:
             raise
@@ -98,6 +105,13 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     _note(trace, line, "for", "rolled")
     return result
+
+
+def _first(steps: Steps, body: Callable[..., State], state: State) -> State | None:
+    """The state after the first iteration; None if it binds no variable that was unbound."""
+    unbound = sum(value is UNBOUND for value in state)
+    after = body(steps.at(0), *state) if unbound else state
+    return after if sum(value is UNBOUND for value in after) < unbound else None
 
 
 def _note(trace: Trace, line: int, what: str, how: str) -> None:
@@ -313,7 +327,7 @@ def opaque_iter(iterable: Any, reason: str, line: int) -> Any:
     """The iterable of a loop that can't be recorded."""
     if isinstance(iterable, Steps) and not isinstance(iterable.count, int):
         raise UnsupportedError(
-            f"the loop at line {line} runs over a range whose length is traced, and it can't be recorded because of "
+            f"the loop at line {line} runs over a range whose length is traced, and it can't be recorded: "
             f"{reason}. Only recorded loops can have a traced length. Move that part into a function of its own, or "
             "make the length static.",
             user_location(),
@@ -323,14 +337,14 @@ def opaque_iter(iterable: Any, reason: str, line: int) -> Any:
 
 def comprehension_iter(iterable: Any, line: int) -> Any:
     """The iterable of a comprehension, which Python runs."""
-    return opaque_iter(iterable, "being a comprehension", line)
+    return opaque_iter(iterable, "it is a comprehension", line)
 
 
 def opaque_test(test: Any, reason: str, line: int) -> Any:
     """The condition of an ``if`` or ``while`` that can't be recorded."""
     if is_traced(test):
         raise UnsupportedError(
-            f"the condition at line {line} is traced, and the statement can't be recorded because of {reason}. Which "
+            f"the condition at line {line} is traced, and the statement can't be recorded: {reason}. Which "
             "way it goes is not known while the function is traced. Move that part into a function of its own, or use "
             "np.where.",
             user_location(),

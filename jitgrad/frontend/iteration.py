@@ -15,6 +15,7 @@ import numpy as np
 from jitgrad.errors import ArgumentError, ConcretizationError
 from jitgrad.frontend.assign import getitem
 from jitgrad.frontend.primitives import cast
+from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import Trace, Tracer, contains_tracer, innermost_trace
 from jitgrad.ir.index import Dim, add, as_sym, expr, interval, mul, never_negative
 from jitgrad.ir.location import user_location
@@ -30,6 +31,9 @@ class Steps:
         self.count = trip_count(lo, hi, step)
 
     def __iter__(self) -> Iterator[Any]:
+        if isinstance(self.count, int) and not isinstance(self.lo, int):
+            first = _traced(self.lo, None)
+            return (self.item(first + k * self.step) for k in range(self.count))
         if not isinstance(self.lo, int) or not isinstance(self.hi, int):
             raise ConcretizationError(
                 "Python was to iterate over a range whose bounds are traced. Their values are not known while the "
@@ -50,14 +54,16 @@ class Steps:
 
 
 def _traced(d: Dim, peer: Any) -> Any:
-    """A bound as something that can be added to an index."""
+    """A bound as something that can be added to an index. Without a tracer as ``peer`` it belongs to the trace that
+    runs."""
     if isinstance(d, int):
         return d
+    trace = peer.owner if isinstance(peer, Tracer) else HOOKS["current_trace"]()
     symbol = as_sym(d)
-    if symbol is not None:
-        return Tracer(peer.owner, symbol.payload, "int")
-    (value,) = peer.owner.emit("index", (), {"value": d})
-    return Tracer(peer.owner, value, "int")
+    if symbol is not None and symbol.payload is not None:
+        return Tracer(trace, symbol.payload, "int")
+    (value,) = trace.emit("index", (), {"value": d})
+    return Tracer(trace, value, "int")
 
 
 def steps_of(obj: Any) -> Steps | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import builtins
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ def _flat(args: Any) -> Any:
 def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any) -> Callable[..., Any]:
     @functools.wraps(function)
     def routed(*args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and isinstance(args[0], Iterator):
+            args = (list(args[0]),)
         if not _traced(args) or kwargs:
             return function(*args, **kwargs)
         if len(args) == 1:

@@ -22,6 +22,7 @@ from jitgrad.frontend.carries import (
     rebuilt,
     traced_slot,
 )
+from jitgrad.frontend.concrete import is_captured, thaw
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten
@@ -104,9 +105,13 @@ class _Carried:
 
 
 def hinted_roots(trace: Trace, hints: Sequence[Any]) -> list[Tracer]:
-    """The arrays of this trace that lie in some objects, and can be carried."""
+    """The arrays of this trace that lie in some objects, and can be carried. One whose contents are known so far
+    becomes a traced one, as it may be written."""
     found: list[Tracer] = []
     for leaf in (leaf for hint in hints for leaf in flatten(hint)[0]):
+        if is_captured(leaf):
+            continue
+        thaw(leaf)
         if isinstance(leaf, Tracer):
             root = leaf.root
             if root.owner is trace and root.scope.open and not any(root is r for r in found) and root.dims:

@@ -45,6 +45,7 @@ _OPERATORS: dict[type[ast.operator], str] = {
     ast.RShift: ">>",
 }
 _GUARD = "it is the guard of a 'case'"
+_SUBJECT = "it is the subject of a 'match' statement"
 
 
 def rewrite_function(node: FunctionNode, scopes: Scopes, foreign: frozenset[str] = frozenset()) -> None:
@@ -186,7 +187,11 @@ class _Function:
         if isinstance(node, ast.With):
             return [self._with(node)]
         if isinstance(node, ast.Match):
-            node.subject = self._visit(node.subject)
+            patterns = (p for case in node.cases for p in ast.walk(case.pattern))
+            if any(isinstance(p, ast.MatchSingleton) and p.value is not None for p in patterns):  # compared by "is"
+                node.subject = self._expressions.test(node.subject, _SUBJECT)
+            else:
+                node.subject = self._visit(node.subject)
             for case in node.cases:
                 if case.guard is not None:
                     case.guard = self._expressions.test(case.guard, _GUARD)

@@ -498,11 +498,12 @@ class Tracer(Operators, ArrayMethods):
         self.value = value
 
     def _note_write(self) -> None:
+        before = self.value
         for scope in reversed(self.owner.scopes):
             if scope is self.scope:
                 break
-            scope.saved.setdefault(self, self.value)
-            scope.written.setdefault(self, self.value)
+            scope.written.setdefault(self, before)
+            before = scope.saved.setdefault(self, before)  # what it was in the scope around
 
 
 def extent(trace: Trace, d: Dim) -> Any:
@@ -527,22 +528,26 @@ def contains_tracer(obj: Any) -> bool:
 def innermost_trace(*objects: Any) -> Trace:
     """The innermost open trace among the tracers in these nested lists. Raises LeakedTracerError for a closed one."""
     found: Trace | None = None
+    known = False  # is there an array whose contents are known, of a region that was left?
     stack = list(objects)
     while stack:
         obj = stack.pop()
         if isinstance(obj, Tracer):
             if not obj.scope.open:
                 if obj.concrete is not None:
+                    known = True
                     continue
                 raise leaked(obj)
             if found is None or obj.owner.serial > found.serial:
                 found = obj.owner
         elif isinstance(obj, (list, tuple)):
             stack.extend(obj)
+    running = HOOKS["current_trace"]()
+    if found is None and known and running is not None:
+        return running
     if found is None:
         raise ArgumentError("no argument is a traced value. Call the NumPy function instead.", user_location())
     # What an inner function computes is its own, even from values of outer functions only: it may write into it.
-    running = HOOKS["current_trace"]()
     return running if running is not None and running.serial > found.serial and not running.closed else found
 
 

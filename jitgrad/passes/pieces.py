@@ -124,7 +124,7 @@ class _Pieces(Rewriter):
             found = [Piece(op.operands[1], _offset(op, family[0]), op.operands[1].type.shape) for op in family]  # pyright: ignore
             plans.append((family, _groups(found) if _is_static(family[0].operands[1].type.shape) else []))
         gain = any(len(group) > 1 for _, groups in plans for group in groups)
-        if target.zeros:
+        if target.zeros and plans[0][1]:
             gain |= _is_static(_difference(plans[0][0][0].attrs["starts"], target.origin))
         nests = sum(2 * len(g) * len(family[0].attrs["starts"]) for family, groups in plans for g in groups)
         if not gain or nests > _MOST:
@@ -138,12 +138,13 @@ class _Pieces(Rewriter):
         return True
 
     def _emit_family(self, target: _Target, first: Op, groups: Sequence[Sequence[Piece]]) -> None:
-        if not target.move(first.attrs["starts"]):
+        sized = _is_static(first.operands[1].type.shape)
+        if not target.move(first.attrs["starts"]) or not sized:  # which zeros it meets is not known
             for box in target.zeros:
                 self._clear(target, box)
             target.zeros = []
             target.origin = first.attrs["starts"]
-        if not _is_static(first.operands[1].type.shape):
+        if not sized:
             value = self.env.get(first.operands[1], first.operands[1])
             steps = first.attrs["steps"]
             target.total = self.append("add_slice", target.total, value, starts=target.origin, steps=steps)

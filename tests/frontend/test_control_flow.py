@@ -1,0 +1,407 @@
+"""Python's control flow in traced functions: every program gives what it gives without jitgrad, recorded as loops and
+unrolled, and its gradients agree with central differences."""
+
+# ruff: noqa: F841, PERF401
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from control_programs import PROGRAMS, X
+
+import jitgrad as jg
+from jitgrad import config
+from jitgrad.errors import (
+    ArgumentError,
+    CarryError,
+    ConcretizationError,
+    IndexBoundsError,
+    RollError,
+    UnsupportedError,
+)
+from jitgrad.ir.core import Block, Graph
+from jitgrad.ir.interpret import interpret
+from jitgrad.passes.pipeline import prepare
+from jitgrad.testing import differences
+
+#: Loops up to this length are unrolled, in each mode.
+MODES = {"rolled": 0, "unrolled": 10_000}
+every_program = pytest.mark.parametrize("name", PROGRAMS)
+every_mode = pytest.mark.parametrize("mode", MODES)
+
+
+def copied(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(a.copy() if isinstance(a, np.ndarray) else a for a in args)
+
+
+def tolerance(result: Any) -> float:
+    return 1e-5 if np.asarray(result).dtype == np.float32 else 1e-11
+
+
+def expect_same(found: Any, expected: Any) -> None:
+    assert np.shape(found) == np.shape(expected)
+    assert np.asarray(found).dtype == np.asarray(expected).dtype
+    np.testing.assert_allclose(found, expected, rtol=tolerance(expected), atol=tolerance(expected))
+
+
+def ops_of(block: Block) -> int:
+    return sum(1 + sum(map(ops_of, op.regions)) for op in block.ops)
+
+
+@every_program
+def test_compiled_value_of_recorded_loops(name: str) -> None:
+    fun, args = PROGRAMS[name]
+    with config.using(unroll_limit=0):
+        found = jg.jit(fun)(*copied(args))
+    expect_same(found, fun(*copied(args)))
+
+
+@every_mode
+@every_program
+def test_value_and_gradient(name: str, mode: str) -> None:
+    fun, args = PROGRAMS[name]
+    with config.using(unroll_limit=MODES[mode]):
+        graph = jg.trace(fun, *args)
+    arrays = [np.asarray(a) for a in args]
+    expected = fun(*copied(args))
+    (found,) = interpret(graph, *arrays)
+    expect_same(found, expected)
+    rng = np.random.default_rng(1)
+    wrt = [k for k, a in enumerate(arrays) if a.dtype.kind == "f"]
+    seed = np.asarray(rng.normal(size=np.shape(expected)), np.asarray(expected).dtype)
+    reverse = jg.vjp_graph(prepare(graph), wrt, seed="param", with_value=False)
+    gradients = interpret(reverse, *arrays, seed)
+    directions = [np.asarray(rng.normal(size=arrays[k].shape), arrays[k].dtype) for k in wrt]
+    forward = jg.jvp_graph(graph, wrt, with_value=False)
+    (tangent,) = interpret(forward, *arrays, *directions)
+
+    def plain(*floats: Any) -> list[Any]:
+        given = list(copied(args))
+        for k, x in zip(wrt, floats, strict=True):
+            given[k] = x if isinstance(args[k], np.ndarray) else float(x)
+        return [fun(*given)]
+
+    single = any(arrays[k].dtype == np.float32 for k in wrt)
+    (slope,) = differences(plain, [arrays[k] for k in wrt], directions, 2e-2 if single else 1e-4)
+    close = {"rtol": 1e-2, "atol": 1e-2} if single else {"rtol": 1e-6, "atol": 1e-7}
+    np.testing.assert_allclose(tangent, slope, **close)
+    along = sum(np.sum(g * d) for g, d in zip(gradients, directions, strict=True))
+    np.testing.assert_allclose(along, np.sum(seed * slope), **close)
+
+
+def test_a_long_loop_is_rolled_and_a_short_one_unrolled() -> None:
+    def long(x):
+        for _ in range(9):
+            x = np.sin(x)
+        return x
+
+    def short(x):
+        for _ in range(8):
+            x = np.sin(x)
+        return x
+
+    assert [op.name for op in jg.trace(long, X).ops] == ["for"]
+    assert [op.name for op in jg.trace(short, X).ops] == ["sin"] * 8
+    assert [op.name for op in jg.trace(jg.jit(short, loops="roll"), X).ops] == ["for"]
+    assert [op.name for op in jg.trace(jg.jit(long, loops="unroll"), X).ops] == ["sin"] * 9
+
+
+def test_a_loop_that_can_not_be_recorded_is_unrolled_unless_it_must_be() -> None:
+    def grow(x):
+        parts = []
+        for i in range(12):
+            parts.append(x[0] * i)
+        return np.array(parts)
+
+    np.testing.assert_allclose(jg.jit(grow)(X), grow(X))
+    with pytest.raises(RollError, match="list"):
+        jg.jit(grow, loops="roll")(X)
+
+
+def jacobi(x, steps):
+    a, b = x.copy(), np.zeros_like(x)
+    for _ in range(steps):
+        for i in range(1, len(x) - 1):
+            b[i] = (a[i - 1] + a[i] + a[i + 1]) / 3.0
+        a, b = b, a
+    return np.sum(a * a)
+
+
+def branches(x, steps):
+    s, count = 0.0, 0
+    for i in range(steps):
+        if s > 1.0:
+            s = s * 0.5
+            continue
+        if count > 10_000:
+            break
+        s = s + x[i % len(x)] ** 2
+        count += 1
+    return s
+
+
+@pytest.mark.parametrize("fun", [jacobi, branches])
+def test_graphs_do_not_grow_with_trip_counts(fun: Callable[..., Any]) -> None:
+    def size(graph: Graph) -> int:
+        return ops_of(graph.block)
+
+    few, many = (jg.trace(lambda x, n=n: fun(x, n), X) for n in (10, 10**6))
+    assert size(few) == size(many)
+    assert size(jg.vjp_graph(prepare(few), [0])) == size(jg.vjp_graph(prepare(many), [0]))
+
+
+def test_tracing_does_not_take_longer_for_more_iterations() -> None:
+    def elapsed(n: int) -> float:
+        start = time.perf_counter()
+        jg.trace(lambda x: jacobi(x, n), X)
+        return time.perf_counter() - start
+
+    elapsed(10)
+    assert elapsed(10**9) < 20 * elapsed(20) + 0.5
+
+
+def test_arguments_are_written_under_jit_and_kept_under_grad() -> None:
+    def relax(a, n):
+        for _ in range(n):
+            for i in range(1, 5):
+                a[i] = 0.5 * (a[i - 1] + a[i + 1])
+        return np.sum(a * a)
+
+    mine, plain = X.copy(), X.copy()
+    np.testing.assert_allclose(jg.jit(relax)(mine, 12), relax(plain, 12))
+    np.testing.assert_allclose(mine, plain)
+    kept = X.copy()
+    jg.grad(relax)(kept, 12)
+    np.testing.assert_array_equal(kept, X)
+
+
+def test_an_empty_traced_range_leaves_everything() -> None:
+    def f(x, n):
+        s = x[0]
+        for i in range(n):
+            s = s * x[i]
+        return s
+
+    compiled = jg.jit(f)
+    for n in (-3, 0, 1, 4):
+        assert compiled(X, n) == pytest.approx(f(X, n))
+    assert jg.grad(f)(X, 0) == pytest.approx([1, 0, 0, 0, 0, 0])
+
+
+def test_an_assertion_about_traced_values_is_not_checked_and_others_are() -> None:
+    def f(x):
+        assert x[0] > 100
+        assert len(x) == 6, "six"
+        return x[0]
+
+    assert jg.jit(f)(X) == X[0]
+    with pytest.raises(AssertionError, match="six"):
+        jg.jit(f)(X[:5])
+
+
+def test_an_array_is_not_overwritten_where_it_is_read_later() -> None:
+    def f(x):
+        a = x * 1.0
+        b = a
+        c = a.copy()
+        for i in range(5):
+            a[i + 1] += a[i]
+        return np.sum(b * 2 + c)
+
+    for limit in MODES.values():
+        with config.using(unroll_limit=limit):
+            assert jg.jit(f)(X) == pytest.approx(f(X))
+
+
+# What is refused, and how
+
+
+def grows(x, n):
+    a = x
+    for _ in range(n):
+        a = np.concatenate([a, x])
+    return a
+
+
+def changes_structure(x, n):
+    s = 0.0
+    for _ in range(n):
+        s = (s, 1.0)
+    return s
+
+
+def was_none(x, n):
+    best = None
+    for i in range(n):
+        best = x[i]
+    return best
+
+
+def is_text(x, n):
+    word = "a"
+    for _ in range(n):
+        word = word + "b"
+    return x, word
+
+
+def array_condition(x):
+    while x > 0:
+        x = x - 1
+    return x
+
+
+def array_test(x):
+    return x if x > 0 else -x
+
+
+def wants_a_number(x, n):
+    s = 0.0
+    for i in range(n):
+        s += x[int(x[i])]
+    return s
+
+
+def appends(x, n):
+    parts = []
+    for i in range(n):
+        parts.append(x[i])
+    return sum(parts)
+
+
+def traced_step(x, n):
+    s = 0.0
+    for i in range(0, 6, n):
+        s += x[i]
+    return s
+
+
+def float_bound(x, n):
+    for _ in range(x[0]):
+        n = n + 1
+    return n
+
+
+def comprehension(x, n):
+    return np.array([x[i] for i in range(n)])
+
+
+def assigns_nonlocal(x, n):
+    s = 0.0
+
+    def inner():
+        nonlocal s
+        for i in range(n):
+            s += x[i]
+
+    inner()
+    return s
+
+
+def return_in_try(x, n):
+    for i in range(n):
+        try:
+            if x[i] > 1:
+                return x[i]
+        except ValueError:
+            pass
+    return x[0]
+
+
+def matches(x, n):
+    match x[0] > 0:
+        case True:
+            return x
+    return -x
+
+
+def other_shape(x, n):
+    if x[0] > 0:
+        a = x
+    else:
+        a = x[:2]
+    return a
+
+
+def other_structure(x, n):
+    if x[0] > 0:
+        return x[0]
+    return x[0], x[1]
+
+
+REFUSED: dict[Callable[..., Any], tuple[type[Exception], list[str], str]] = {
+    grows: (CarryError, ["a is", "f64[6]", "f64[12]", "np.zeros"], "for _ in range(n)"),
+    changes_structure: (CarryError, ["s is", "one value", "tuple of 2"], "for _ in range(n)"),
+    was_none: (CarryError, ["best is", "None"], "for i in range(n)"),
+    is_text: (CarryError, ["word is", "'a'", "str"], "for _ in range(n)"),
+    array_condition: (ConcretizationError, ["condition of while", "(6,)", "np.any"], "while x > 0"),
+    array_test: (ConcretizationError, ["condition of if", "(6,)", "np.any"], "return x if x > 0"),
+    wants_a_number: (ConcretizationError, ["Python int", "astype(np.int64)"], "s += x[int(x[i])]"),
+    appends: (RollError, ["list", "np.zeros"], "for i in range(n)"),
+    traced_step: (ConcretizationError, ["step of a range", "while loop"], "range(0, 6, n)"),
+    float_bound: (ArgumentError, ["bound of range()", "f64[]", "astype(np.int64)"], "range(x[0])"),
+    comprehension: (UnsupportedError, ["comprehension", "length is traced", "static"], "for i in range(n)"),
+    assigns_nonlocal: (UnsupportedError, ["'s', which is nonlocal", "static"], "for i in range(n)"),
+    return_in_try: (UnsupportedError, ["'return' inside 'try'"], "for i in range(n)"),
+    matches: (UnsupportedError, ["'match'", "np.where"], "match x[0] > 0"),
+    other_shape: (CarryError, ["a is", "f64[6]", "f64[2]", "branch"], "if x[0] > 0"),
+    other_structure: (CarryError, ["result is", "one value", "tuple of 2"], "if x[0] > 0"),
+}
+
+
+@pytest.mark.parametrize("fun", REFUSED, ids=lambda f: f.__name__)
+def test_what_is_refused_says_what_and_where(fun: Callable[..., Any]) -> None:
+    kind, words, line = REFUSED[fun]
+    args = (X,) if fun.__code__.co_argcount == 1 else (X, 3)
+    with pytest.raises(kind) as caught:
+        jg.jit(fun)(*args)
+    message = str(caught.value)
+    for word in (*words, __file__, line):
+        assert word in message, f"{word!r} is not in\n{message}"
+
+
+def test_an_index_out_of_bounds_ends_the_loop() -> None:
+    def f(x, n):
+        s = 0.0
+        for i in range(n):
+            s += x[i]
+        return s
+
+    compiled = jg.jit(f)
+    assert compiled(X, 6) == pytest.approx(np.sum(X))
+    with pytest.raises(IndexBoundsError, match="out of bounds"):
+        compiled(X, 7)
+    with pytest.raises(IndexError):
+        jg.grad(f)(X, 7)
+    with pytest.raises(IndexBoundsError, match="index 6 is out of bounds"):
+        jg.jit(lambda x: x[6])(X)
+
+
+def test_a_variable_that_is_not_bound_is_named() -> None:
+    def f(x, n):
+        for i in range(n):
+            if i > 0:
+                x = x * previous  # noqa: F821
+            previous = x[i]
+        return x
+
+    with pytest.raises(UnboundLocalError, match="previous"):
+        jg.jit(f)(X, 3)
+
+
+def test_values_of_a_loop_body_do_not_leave_it() -> None:
+    found = []
+
+    def f(x, n):
+        for i in range(n):
+            keep(x[i])
+        return found[0] * 2
+
+    def keep(v):
+        found.append(v)
+
+    with pytest.raises((RollError, jg.errors.LeakedTracerError)):
+        jg.jit(f)(X, 3)
