@@ -20,11 +20,13 @@ from llvmlite import ir
 
 from jitgrad.codegen.blas_threads import threads_for
 from jitgrad.codegen.libcalls import LIBRARY
+from jitgrad.codegen.llvm_metadata import mark_parallel
 from jitgrad.codegen.llvm_scalar import I8, I32, I64, ScalarEmitter, memory_type
 from jitgrad.errors import CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
 from jitgrad.ir.location import Location
 from jitgrad.loopir.build import OUT_OF_MEMORY, flatten_index
+from jitgrad.loopir.deps import carries_nothing
 from jitgrad.loopir.nodes import (
     Alloc,
     Assign,
@@ -237,13 +239,16 @@ class KernelEmitter:
         else:
             self.b.cbranch(self.b.icmp_signed(test, lo, hi), body, done)
         self.b.position_at_end(body)
+        first = len(self.function.blocks)
         var = self.b.phi(I64, name=s.var.name)
         var.add_incoming(lo, before)
         self.env[s.var] = var
         self._scoped(s.body)
         following = self.b.add(var, step, flags=("nsw",))
         var.add_incoming(following, self.b.block)
-        self.b.cbranch(self.b.icmp_signed(test, following, hi), body, done)
+        branch = self.b.cbranch(self.b.icmp_signed(test, following, hi), body, done)
+        if carries_nothing(s):
+            mark_parallel(branch, [body, *self.function.blocks[first:]])
         self.b.position_at_end(done)
 
     def conditional(self, s: If) -> None:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, interval, mul
 from jitgrad.loopir.build import reshaped_index
-from jitgrad.loopir.nodes import Alloc, Buffer, LibCall, Load, Local, Loop, Stmt, Store, While
-from jitgrad.loopir.walk import expressions, lists_of, subexpressions
+from jitgrad.loopir.nodes import Alloc, Buffer, Fail, LibCall, Load, Local, Loop, Stmt, Store, While
+from jitgrad.loopir.walk import expressions, lists_of, statements, subexpressions, written
 
 #: ``None`` in an interval is unbounded.
 Interval = tuple[int | None, int | None]
@@ -212,6 +212,30 @@ def _never(a: Sequence[Dim], b: Sequence[Dim], varies: Callable[[Sym], bool]) ->
 
 def _variables(path: Sequence[tuple[int, Stmt]]) -> set[Sym]:
     return {s.var for _, s in path if isinstance(s, Loop)}
+
+
+def carries_nothing(loop: Loop) -> bool:
+    """Whether no iteration of an innermost loop touches an element that another one writes, though it may look so:
+    two rows of one array, for example, that may or may not be the same. False also where nothing looks so."""
+    for s in statements(loop.body):
+        if isinstance(s, (Loop, While, LibCall, Alloc, Fail)):
+            return False
+    found = list(accesses(loop.body))
+    stores = [x for x in found if x.mode is not None]
+    if len(found) * len(stores) > MANY * MANY:
+        return False
+    changed, inner = written(loop.body), frozenset((loop.var,))
+    doubtful = False
+    for x in stores:
+        for y in found:
+            if x.root is not y.root:
+                continue
+            if x.index is None or y.index is None:
+                return False
+            if distance(x.index, y.index, loop.var, lambda v: varies(v, inner, changed)) not in (None, (0, 0)):
+                return False
+            doubtful |= x.index != y.index
+    return doubtful
 
 
 def varies(v: Sym, inner: Set[Sym], changed: Set[object]) -> bool:
