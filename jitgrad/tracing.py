@@ -6,12 +6,13 @@ import contextlib
 import linecache
 import re
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import optree
 
-from jitgrad.errors import ArgumentError, ConcretizationError, DtypeError, MutationError
+from jitgrad.errors import ArgumentError, ConcretizationError, DtypeError, JitgradWarning, MutationError
 from jitgrad.frontend.capture import Recorder, call_method
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import LeafSpec, flatten, prepare_leaf
@@ -100,9 +101,12 @@ def run_traced(
             leaves, tree = flatten(out)
             _check_results(leaves, tree, name, fun)
             written = tuple(k for k, (p, v) in enumerate(zip(watched, before, strict=True)) if p.value is not v)
-            return trace.finish([*leaves, *(watched[k] for k in written)]), tree, written
+            graph = trace.finish([*leaves, *(watched[k] for k in written)])
+            _forget_attributes(trace, name)
+            return graph, tree, written
     except BaseException as error:
         trace.close()
+        trace.top.forget_traced_attributes()
         if _was_written_into_array(error):
             raise MutationError(
                 "a traced value was written into an element of a NumPy array (y[...] = v) that was made outside of the "
@@ -110,6 +114,18 @@ def run_traced(
                 error.__cause__.location,  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
             ) from error
         raise
+
+
+def _forget_attributes(trace: Trace, name: str) -> None:
+    """Warn of attributes that the function set to traced values; they get back what they held."""
+    lost = trace.top.forget_traced_attributes()
+    if lost:
+        warnings.warn(
+            f"{name} sets {', '.join(sorted(set(lost)))} to a traced value, which exists only while the function is "
+            "traced. The attribute keeps what it held before. Return the value, and assign it outside.",
+            JitgradWarning,
+            stacklevel=2,
+        )
 
 
 def _was_written_into_array(error: BaseException) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import DtypeError, MutationError, ShapeError, UnsupportedError
+from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.indexing import (
     INT,
     NEW,
@@ -390,7 +391,9 @@ def _lifted_item(a: Any, index: Any) -> Any:
                 "function is traced, so all must have one dtype and shape. Convert them first.",
                 user_location(),
             )
-        return HOOKS["stack"](parts)[index]
+        taken = HOOKS["stack"](parts)[index]
+        sources = [item for item in a if isinstance(item, Tracer) and (item.dims or item.boxed) and not item.weak]
+        return Chosen(trace, trace.own(taken), sources) if sources and taken.dims else taken
     return a[index]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 

@@ -73,7 +73,14 @@ def describe(name: str, value: Any, *, static_numbers: bool = False) -> Variable
     return Variable(name, tree, tuple(_slot(leaf, static_numbers=static_numbers) for leaf in leaves))
 
 
+def is_array(leaf: Any) -> bool:
+    """A traced array, which has an identity and can be written into; not a scalar."""
+    return isinstance(leaf, Tracer) and not leaf.weak and bool(leaf.dims or leaf.boxed)
+
+
 def _slot(leaf: Any, *, static_numbers: bool = False) -> Slot:
+    if is_array(leaf):
+        return Slot(None, None, leaf)  # as long as it is the same object
     if isinstance(leaf, Tracer):
         return Slot(leaf.type, leaf.weak)
     if static_numbers or type(leaf) is bool or not is_number(leaf):
@@ -130,7 +137,7 @@ def _join(name: str, a: Slot, b: Slot, when: str) -> Slot:
 def _same(a: Any, b: Any) -> bool:
     if a is b:
         return True
-    if type(a) is not type(b) or isinstance(a, np.ndarray):
+    if type(a) is not type(b) or isinstance(a, (np.ndarray, Tracer)):
         return False
     try:
         return bool(a == b)

@@ -7,6 +7,7 @@ be recorded once for all iterations. Other loops are unrolled: Python runs them 
 
 from __future__ import annotations
 
+import collections
 import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from jitgrad.errors import (
     ConcretizationError,
     JitgradError,
     LeakedTracerError,
+    MutationError,
     RollError,
     UnsupportedError,
 )
@@ -37,7 +39,7 @@ State = tuple[Any, ...]
 #: A loop that can't be recorded is unrolled up to this length.
 _LONGEST = 10_000
 #: What says that a body can't be recorded, or needs numbers that only an unrolled loop has.
-_UNROLLABLE = (RollError, CarryError, ConcretizationError, LeakedTracerError, UnsupportedError)
+_UNROLLABLE = (RollError, CarryError, ConcretizationError, LeakedTracerError, UnsupportedError, MutationError)
 #: Ops that a recorded operand of ``and`` may have for both operands to be evaluated.
 _EAGER_OPS = 8
 
@@ -403,13 +405,18 @@ def augitem(a: Any, index: Any, op: str, value: Any) -> None:
 
 def _note_change(a: Any) -> None:
     """Remember what a list, dict or set held before it is changed in a region."""
-    if type(a) not in (list, dict, set):
-        return
+    if isinstance(a, (list, dict, set, collections.deque)):
+        trace = current_trace()
+        if trace is not None and trace.scopes:
+            trace.scopes[-1].note_change(a)
+
+
+def attribute(owner: Any, name: str) -> Any:
+    """The owner of an attribute that is about to be assigned to."""
     trace = current_trace()
-    if trace is not None and trace.scopes:
-        changed = trace.scopes[-1].changed
-        if not any(a is known for known, _ in changed):
-            changed.append((a, a.copy()))
+    if trace is not None and not isinstance(owner, Tracer):
+        trace.scope.note_change(owner, name)
+    return owner
 
 
 def callee(function: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from jitgrad.errors import ConcretizationError
+from jitgrad.errors import ConcretizationError, RollError
 from jitgrad.frontend.indexing import length
 from jitgrad.frontend.namespace import Mirror
 from jitgrad.frontend.primitives import promote, strong, where
@@ -73,8 +73,21 @@ def _choose(compare: np.ufunc, x: Any, y: Any, name: str) -> Any:
     )
 
 
+def _next(iterator: Any, *default: Any) -> Any:
+    """``next``. What is recorded once can't take an item at every iteration."""
+    trace = HOOKS["current_trace"]()
+    if trace is not None and trace.scopes:
+        raise RollError(
+            "next() is called in a loop body or branch that is recorded once for all times that it runs. An iterator "
+            "gives another item each time. Index an array, or use a loop that is unrolled.",
+            user_location(),
+        )
+    return builtins.next(iterator, *default)
+
+
 #: What Python's names mean in a traced function.
 BUILTINS: dict[str, Any] = {
+    "next": _next,
     "len": length,
     "max": _extreme(builtins.max, np.greater, np.max),
     "min": _extreme(builtins.min, np.less, np.min),

@@ -14,23 +14,26 @@ from typing import Any
 from jitgrad.errors import CarryError, ConcretizationError, RollError
 from jitgrad.frontend.carries import (
     UNBOUND,
+    Slot,
     Variable,
     describe,
     fit,
+    is_array,
     join,
     leaves_of,
     rebuilt,
     traced_slot,
 )
+from jitgrad.frontend.chosen import Chosen, lose
 from jitgrad.frontend.concrete import is_captured, thaw
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.tracer import Trace, Tracer
 from jitgrad.ir.core import Block, Value
-from jitgrad.ir.index import Dim, Sym
+from jitgrad.ir.index import Dim, Sym, mod
 from jitgrad.ir.location import user_location
-from jitgrad.ir.symbols import set_limits
+from jitgrad.ir.symbols import set_limits, trip_count
 from jitgrad.ir.types import TensorType, bool_, i64
 
 #: A body is recorded at most so often before its types count as not settling.
@@ -56,17 +59,41 @@ class _Carried:
     def enter(self, scope: Scope) -> State:
         """Parameters for everything that is carried; returns the variables' values in the region."""
         values = []
-        for v in self.variables:
-            params = [scope.param(s.type, v.name if len(v.slots) == 1 else None, s.weak) for s in v.slots if s.type]
+        self.params: list[tuple[Any, Tracer, Value]] = []  # the first value of each traced leaf, and its parameter
+        for v, start in zip(self.variables, self.start, strict=True):
+            given = leaves_of(v, start)
+            params = []
+            for slot, leaf in zip(v.slots, given, strict=True):
+                if slot.type is not None:
+                    p = scope.param(slot.type, v.name if len(v.slots) == 1 else None, slot.weak)
+                    p.boxed = is_array(leaf)
+                    params.append(p)
+                    self.params.append((leaf, p, p.value))
             values.append(rebuilt(v, params))
         for r in self.roots:
             r.rebind(scope.param(r.type, r.value.name).value)
         return tuple(values)
 
+    def names_after(self, new: State) -> None:
+        """Take note of which arrays the variables stand for after an iteration, and which of them were written."""
+        leaves = []
+        for v, value in zip(self.variables, new, strict=True):
+            leaves += [x for slot, x in zip(v.slots, leaves_of(v, value), strict=True) if slot.type is not None]
+        self.became = [next((j for j, p in enumerate(self.params) if p[1] is x), None) for x in leaves]
+        self.touched = [p.value is not before for _, p, before in self.params]
+
     def settle(self, scope: Scope, new: State, when: str) -> bool:
-        """Join the types with those of the new values, and take in arrays that were written; True if all is as it was."""
+        """Join the types with those of the new values, take in arrays that were written; True if nothing changed."""
         before = self.variables
         self.variables = [join(v, describe(v.name, value), when) for v, value in zip(before, new, strict=True)]
+        for leaf, _, _ in self.params:
+            if is_array(leaf) and any(leaf.root is r for r in scope.written):
+                raise RollError(
+                    "an array is written in a loop through a view or another name, while the loop lets its own name "
+                    "stand for other arrays too. Which name stands for which array changes with each iteration. Use "
+                    "copies, or a loop that is unrolled.",
+                    user_location(),
+                )
         count = len(self.roots)
         self.add_roots([r for r in scope.written if r.scope is not scope])
         same = all(a.same(b) for a, b in zip(self.variables, before, strict=True))
@@ -88,20 +115,62 @@ class _Carried:
                     result.append(fit(self.trace, leaf, slot))
         return result
 
-    def leave(self, results: Sequence[Value], written: Sequence[Tracer]) -> State:
-        """The variables after the op; arrays get their new values."""
+    def leave(self, results: Sequence[Value], written: Sequence[Tracer], trips: Dim | None) -> State:
+        """The variables after the op, which ran ``trips`` times (None: not known); arrays get their new values."""
         given = iter(results)
-        values = []
+        tracers = []
         for v in self.variables:
-            tracers = [Tracer(self.trace, next(given), s.weak) for s in v.slots if s.type is not None]
-            for t in tracers:
-                t.value.name = t.value.name or (v.name if len(v.slots) == 1 else None)
-            values.append(rebuilt(v, tracers))
+            for slot in v.slots:
+                if slot.type is not None:
+                    tracers.append(Tracer(self.trace, next(given), slot.weak))
+                    tracers[-1].value.name = tracers[-1].value.name or (v.name if len(v.slots) == 1 else None)
+        for k, (leaf, _, _) in enumerate(self.params):
+            tracers[k].boxed = is_array(leaf)
         for r, value in zip(self.roots, given, strict=True):
             if any(r is w for w in written):
                 value.name = value.name or r.value.name
                 r.store(Tracer(self.trace, value))
-        return tuple(values)
+        final = iter(self._with_identity(tracers, trips))
+        return tuple(rebuilt(v, [next(final) for s in v.slots if s.type is not None]) for v in self.variables)
+
+    def _with_identity(self, tracers: list[Tracer], trips: Dim | None) -> list[Tracer]:
+        """The arrays that the variables stand for at the end. Those that the loop only permutes, as in ``u, v = v, u``,
+        are the arrays from before."""
+        arrays = [k for k, (leaf, _, _) in enumerate(self.params) if is_array(leaf)]
+        if not any(self.touched[k] for k in arrays):
+            return tracers
+        cycle = [k for k in arrays if self.became[k] is not None]
+        if trips is None or {self.became[k] for k in cycle} != set(cycle):
+            for k in arrays:
+                if self.touched[k]:
+                    lose(self.params[k][0].root)
+            return tracers
+        # powers[m][k]: which array variable k stands for after m iterations.
+        powers = [{k: k for k in cycle}]
+        while len(powers) == 1 or powers[-1] != powers[0]:
+            powers.append({k: powers[-1][self.became[k]] for k in cycle})  # pyright: ignore[reportArgumentType]
+        powers.pop()
+        rest = mod(trips, len(powers))
+        if isinstance(rest, int):
+            for k in cycle:
+                self.params[powers[rest][k]][0].store(tracers[k])
+            return [self.params[powers[rest][k]][0] if k in cycle else t for k, t in enumerate(tracers)]
+        return self._chosen(tracers, cycle, powers, rest)
+
+    def _chosen(self, tracers: list[Tracer], cycle: list[int], powers: list[dict[int, int]], rest: Dim) -> list[Tracer]:
+        """As before, where the number of iterations is known only at run time."""
+        trace = self.trace
+        (number,) = trace.emit("index", (), {"value": rest})
+        contents = {k: tracers[k] for k in cycle}
+        for m, power in list(enumerate(powers))[1:]:
+            (hit,) = trace.emit("equal", [Tracer(trace, number), Tracer(trace, trace.scalar(m, i64))], {})
+            for k in cycle:
+                old = contents[power[k]]
+                contents[power[k]] = Tracer(trace, trace.emit("where", [Tracer(trace, hit), tracers[k], old], {})[0])
+        for k in cycle:
+            self.params[k][0].store(contents[k])
+        sources = [self.params[k][0] for k in cycle]
+        return [Chosen(trace, t.value, sources) if k in cycle else t for k, t in enumerate(tracers)]
 
 
 def hinted_roots(trace: Trace, hints: Sequence[Any]) -> list[Tracer]:
@@ -145,13 +214,14 @@ def record_for(
             new = body(index, *carried.enter(scope))
             _refuse_changes(scope)
             if settled := carried.settle(scope, new, "after an iteration"):
+                carried.names_after(new)
                 block = scope.finish(carried.yields(new))
                 written = list(scope.written)
         if settled:
             trace.builder.loc = location
             attrs = {"lo": lo, "hi": hi, "step": step}
             results = trace.builder.emit_op("for", carried.inits(), attrs, (block,)).results
-            return carried.leave(results, written)
+            return carried.leave(results, written, trip_count(lo, hi, step))
     raise _unsettled(carried)
 
 
@@ -186,6 +256,7 @@ def record_while(
             _refuse_changes(scope)
             settled = carried.settle(scope, new, "after an iteration")
             if settled:
+                carried.names_after(new)
                 block = scope.finish(carried.yields(new))
                 written = list(scope.written)
         if test_writes:
@@ -196,7 +267,7 @@ def record_while(
         if settled:
             trace.builder.loc = location
             results = trace.builder.emit_op("while", carried.inits(), {}, (head, block)).results
-            return carried.leave(results, written)
+            return carried.leave(results, written, None)
     raise _unsettled(carried)
 
 
@@ -205,9 +276,9 @@ def _refuse_changes(scope: Scope) -> None:
     changed = scope.outer_changes()
     if changed:
         raise RollError(
-            f"a {type(changed[0]).__name__} is changed in {scope.what}, which is recorded once for all times that it "
-            f"runs. The {type(changed[0]).__name__} exists only while the function is traced. Use an array that is "
-            "made before, with np.zeros for example, or a loop that is unrolled.",
+            f"{changed[0]} is changed in {scope.what}, which is recorded once for all times that it runs. Python "
+            "objects exist only while the function is traced. Use a variable, an array that is made before, or a loop "
+            "that is unrolled (jit(..., loops='unroll')).",
             user_location(),
         )
 
@@ -279,15 +350,29 @@ def record_branches(
     operands = [] if selector is None else [trace.own(selector)]
     values = iter(trace.builder.emit_op(op, operands, {}, tuple(blocks)).results)
     result = []
-    for v in variables:
-        tracers = [Tracer(trace, next(values), s.weak) for s in v.slots if s.type is not None]
-        for t in tracers:
-            t.value.name = t.value.name or (v.name if len(v.slots) == 1 else None)
+    for k, v in enumerate(variables):
+        tracers = []
+        for n, slot in enumerate(v.slots):
+            if slot.type is not None:
+                value = next(values)
+                value.name = value.name or (v.name if len(v.slots) == 1 else None)
+                tracers.append(_outcome(trace, value, slot, [leaves_of(v, s[k])[n] for s in outcomes], scopes))
         result.append(rebuilt(v, tracers))
     for r, value in zip(roots, values, strict=True):
         value.name = value.name or r.value.name
         r.store(Tracer(trace, value))
     return tuple(result)
+
+
+def _outcome(trace: Trace, value: Value, slot: Slot, leaves: Sequence[Any], scopes: Sequence[Scope]) -> Tracer:
+    """A variable after branches. Where it may stand for an array from outside, it is one of several."""
+    roots = [x.root for x in leaves if is_array(x)]
+    outside = [x for x in roots if not any(x.scope is s for s in scopes)]
+    if outside and slot.type is not None and not slot.weak:
+        return Chosen(trace, value, outside)
+    result = Tracer(trace, value, slot.weak)
+    result.boxed = any(map(is_array, leaves))
+    return result
 
 
 def _all_traced(total: Variable, found: Sequence[Variable]) -> Variable:

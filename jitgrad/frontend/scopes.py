@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from jitgrad.ir.types import TensorType
 
 V = TypeVar("V")
+_MISSING = object()
 
 
 class ByIdentity(MutableMapping["Tracer", V], Generic[V]):
@@ -60,7 +62,7 @@ class Scope:
         self.open = True
         self.written: ByIdentity[Value] = ByIdentity()
         self.saved: ByIdentity[Value] = ByIdentity()
-        self.changed: list[tuple[Any, Any]] = []  # containers that were changed in it, with what they held before
+        self.changed: list[tuple[Any, str | None, Any]] = []  # what was changed in it, and what it held before
 
     def param(self, type: TensorType, name: str | None = None, weak: str | None = None) -> Tracer:
         """A new parameter of the region's block."""
@@ -75,23 +77,45 @@ class Scope:
         trace = self.trace
         return self.region.finish(*(trace.own(trace.lift(r)) for r in results))
 
-    def outer_changes(self) -> list[Any]:
-        """The containers from outside that were changed in the scope; they get back what they held.
+    def note_change(self, obj: Any, name: str | None = None) -> None:
+        """Remember what a container holds, or an attribute, before it is changed; the first time."""
+        if any(obj is known and name == other for known, other, _ in self.changed):
+            return
+        if name is None:
+            before = copy.copy(obj)
+        else:
+            before = vars(obj).get(name, _MISSING) if hasattr(obj, "__dict__") else getattr(obj, name, _MISSING)
+        self.changed.append((obj, name, before))
+
+    def outer_changes(self) -> list[str]:
+        """What was changed in the scope of containers and objects from outside, in words; they get back what they held.
 
         One that was made inside is held by nothing but this list by now, as the code that made it has returned.
         """
         found = []
         while self.changed:
-            a, before = self.changed.pop()
-            if sys.getrefcount(a) > 2:  # the name here, and the argument
-                found.append(a)
-                _put_back(a, before)
+            obj, name, before = self.changed.pop()
+            again = sum(c[0] is obj for c in self.changed)
+            if sys.getrefcount(obj) > 2 + again:  # the name here, the argument, and other changes of it
+                kind = type(obj).__name__
+                found.append(f"a {kind}" if name is None else f"the attribute {name!r} of a {kind}")
+                _put_back(obj, name, before)
         return found
 
     def restore(self) -> None:
-        """Give every container that was changed what it held; for when the code that changed it has failed."""
+        """Give everything that was changed what it held; for when the code that changed it has failed."""
         while self.changed:
             _put_back(*self.changed.pop())
+
+    def forget_traced_attributes(self) -> list[str]:
+        """Attributes that hold traced values get back what they held; returns their names. For the end of a trace."""
+        found = []
+        for obj, name, before in reversed(self.changed):
+            if name is not None and _is_traced(getattr(obj, name, None)):
+                found.append(f"{type(obj).__name__}.{name}")
+                _put_back(obj, name, before)
+        self.changed.clear()
+        return found
 
     def leave(self) -> Scope:
         """Close the scope: arrays from outside have their old values again. Returns the scope around it."""
@@ -102,9 +126,21 @@ class Scope:
         return self.parent
 
 
-def _put_back(container: Any, before: Any) -> None:
-    if isinstance(container, list):
-        container[:] = before
+def _put_back(obj: Any, name: str | None, before: Any) -> None:
+    if name is not None:
+        if before is _MISSING:
+            if hasattr(obj, name) and name in getattr(obj, "__dict__", (name,)):
+                delattr(obj, name)
+        else:
+            setattr(obj, name, before)
+    elif isinstance(obj, list):
+        obj[:] = before
     else:
-        container.clear()
-        container.update(before)
+        obj.clear()
+        obj.extend(before) if hasattr(obj, "extend") else obj.update(before)
+
+
+def _is_traced(value: Any) -> bool:
+    from jitgrad.frontend.tracer import contains_tracer
+
+    return contains_tracer(value)

@@ -26,6 +26,7 @@ line)``
 ``augitem(a, index, op, value)``, ``s_[...]``           element is read; ``s_[...]`` gives back what is in the brackets
 ``callee(function)``                                   what to call in the place of a method, or of a function that
                                                         a variable or container holds
+``attribute(owner, name)``                             the owner of an attribute that is about to be assigned to
 ``bound(value, name)``, ``bound_free(value, name)``    the value; UnboundLocalError and NameError for ``UNBOUND``
 ``comprehension_iter(iterable, line)``                 the iterable of a comprehension, which stays Python's
 ``opaque_iter(iterable, reason, line)``,               iterable and test of a statement that has to stay Python's
@@ -76,7 +77,17 @@ _SUSPENDS = {
 #: What makes it worth while to run rewritten code; the checks of unbound variables alone don't.
 _CALLS = frozenset(
     {"if_", "if_return", "for_", "while_", "range_", "enumerate_", "zip_", "reversed_", "and_", "or_", "not_", "ifexp"}
-    | {"assert_", "getitem", "setitem", "augitem", "comprehension_iter", "opaque_iter", "opaque_test", "callee"}
+    | {
+        "assert_",
+        "getitem",
+        "setitem",
+        "augitem",
+        "comprehension_iter",
+        "opaque_iter",
+        "opaque_test",
+        "callee",
+        "attribute",
+    }
 )
 
 

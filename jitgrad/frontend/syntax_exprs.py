@@ -92,7 +92,13 @@ class Expressions(ast.NodeTransformer):
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
         if not (isinstance(node.value, ast.Name) and node.value.id == RUNTIME):
             node.value = self.visit(node.value)
+            if isinstance(node.ctx, ast.Store):
+                node.value = self.owner(node)
         return node
+
+    def owner(self, target: ast.Attribute) -> ast.expr:
+        """The object whose attribute is assigned to."""
+        return call("attribute", [target.value, constant(target.attr)], target)
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
         node.value = self.visit(node.value)

@@ -297,6 +297,7 @@ class _Function:
                 out.append(place(ast.Expr(self._expressions.checked(target)), node))
         else:
             target.value = self._visit(target.value)
+            target.value = self._expressions.owner(target)
         node.value = self._visit(node.value)
         return [*out, node]
 

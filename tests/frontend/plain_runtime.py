@@ -55,6 +55,9 @@ class PlainRuntime:
     def callee(self, function: Any) -> Any:
         return function
 
+    def attribute(self, owner: Any, name: str) -> Any:
+        return owner
+
     def bound(self, value: Any, name: str) -> Any:
         if value is self.UNBOUND:
             raise UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value")

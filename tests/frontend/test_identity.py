@@ -1,0 +1,218 @@
+"""Arrays and objects keep their identity through recorded loops and branches, or an error says that they can't."""
+
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+import pytest
+
+import jitgrad as jg
+from jitgrad.errors import JitgradWarning, MutationError, RollError
+
+X = np.array([0.5, 1.0, 2.0])
+
+
+class Box:
+    pass
+
+
+def same(fun, *args, **options):
+    """Results, and arguments afterwards, are those of plain NumPy."""
+    plain, traced = ([np.array(a) if isinstance(a, np.ndarray) else a for a in args] for _ in range(2))
+    expected = fun(*plain)
+    found = jg.jit(fun, **options)(*traced)
+    for a, b in zip(np.atleast_1d(found), np.atleast_1d(expected), strict=True):
+        np.testing.assert_allclose(a, b)
+    for a, b in zip(traced, plain, strict=True):
+        np.testing.assert_allclose(a, b)
+
+
+def double_buffer(u, v, n):
+    for _ in range(n):
+        v[1:-1] = 0.5 * (u[2:] + u[:-2])
+        u, v = v, u
+    return u
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 8, 9, 10, 11])
+@pytest.mark.parametrize("static", [True, False])
+def test_buffers_that_a_loop_swaps_are_the_callers(n, static):
+    u, v = np.arange(5.0) ** 2, np.arange(5.0) ** 2
+    same(double_buffer, u, v, n, **({"static_argnums": 2} if static else {}))
+
+
+def rotate(a, b, c, n):
+    for _ in range(n):
+        a[0] += 1.0
+        a, b, c = b, c, a
+    return a + 10 * b + 100 * c
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 10])
+def test_three_arrays_that_a_loop_rotates(n):
+    same(rotate, X, 2 * X, 3 * X, n)
+
+
+def test_a_view_taken_before_the_swaps():
+    def f(x):
+        a, b = x.copy(), 2 * x
+        view = a[:1]
+        for _ in range(9):
+            a, b = b, a
+            view[0] += 1.0
+        return a + 10 * b
+
+    same(f, X)
+
+
+def test_in_place_operators_change_the_array_that_has_other_names():
+    def f(x, n):
+        alias = x
+        for _ in range(n):
+            x += 1.0
+        return alias * 1.0
+
+    same(f, X, 12)
+    same(f, X, 12, static_argnums=1)
+
+
+def test_arrays_without_axes():
+    def f(x):
+        s = np.zeros(())
+        t = s
+        for _ in range(12):
+            s += x[0]
+            s[...] = s * 2
+        return t + s
+
+    same(f, X)
+
+
+def chosen_array(x):
+    a, b = x.copy(), np.ones(3)
+    c = a if x[0] > 0 else b
+    c[1] = 7.0
+    return a
+
+
+def chosen_view(x):
+    a = x.copy()
+    if x[0] > 0:
+        c = a[:1]
+    else:
+        c = a[1:2]
+    c *= 10
+    return a
+
+
+def copied_on_demand(x):
+    if x[0] < 0:
+        x = x.copy()
+    x[1] = 9.0
+    return x
+
+
+def chosen_by_helper(x):
+    def pick(a, b, t):
+        if t > 0:
+            return a
+        return b
+
+    a, b = x.copy(), np.ones(3)
+    pick(a, b, x[0])[1] = 7.0
+    return a
+
+
+def chosen_row(x):
+    rows = [np.zeros(2), np.zeros(2)]
+    rows[np.argmax(x[:2])][0] = 5.0
+    return rows[1]
+
+
+def read_after_a_change(x):
+    a, b = x.copy(), np.ones(3)
+    c = a if x[0] > 0 else b
+    a[0] = 5.0
+    return c * 2
+
+
+CHOSEN = [chosen_array, chosen_view, copied_on_demand, chosen_by_helper, chosen_row, read_after_a_change]
+
+
+@pytest.mark.parametrize("fun", CHOSEN, ids=lambda f: f.__name__)
+def test_an_array_of_which_it_is_not_known_which_it_is(fun):
+    with pytest.raises(MutationError, match=r"copy\(\)|Copy it"):
+        jg.jit(fun)(X.copy())
+
+
+def test_a_chosen_array_can_be_read():
+    def f(x):
+        a, b = x.copy(), np.ones(3)
+        c = a if x[0] > 0 else b
+        return c * 2 + c[0]
+
+    same(f, X)
+    same(f, -X)
+
+
+def test_rows_of_a_list_are_written_in_an_unrolled_loop():
+    def f(x):
+        rows = [np.zeros(2), np.zeros(2)]
+        for k in range(12):
+            rows[k % 2][0] += x[k % 3]
+        return rows[0] + 10 * rows[1]
+
+    same(f, X)
+
+
+def test_attributes_and_containers_that_a_body_changes():
+    def f(x):
+        box, names = Box(), collections.deque()
+        box.n, box.s = 0, 0.0
+        for k in range(12):
+            box.n += 1
+            box.s += x[k % 3]
+            names.append(k)
+        return x * box.n + box.s + len(names)
+
+    with pytest.warns(JitgradWarning, match="Box.s"):
+        same(f, X)
+
+
+def test_an_iterator_in_a_body():
+    def f(x):
+        it = iter([1.0, 2.0, 3.0] * 4)
+        s = 0.0
+        for _ in range(12):
+            s += next(it) * x[0]
+        return s
+
+    same(f, X)
+
+
+def test_an_attribute_set_in_a_branch_is_refused():
+    def f(x):
+        box = Box()
+        box.flag = False
+        if x[0] > 100:
+            box.flag = True
+        return x * (2.0 if box.flag else 1.0)
+
+    with pytest.raises(RollError, match="the attribute 'flag' of a Box"):
+        jg.jit(f)(X)
+
+
+def test_attributes_do_not_keep_traced_values():
+    class Counter:
+        def __init__(self):
+            self.n = 0.0
+
+        def step(self, x):
+            self.n = self.n + x
+            return self.n
+
+    counter = Counter()
+    with pytest.warns(JitgradWarning, match="Counter.n"):
+        assert jg.jit(counter.step)(1.0) == 1.0
+    assert counter.n == 0.0
