@@ -5,6 +5,8 @@ the backward part reads hangs at the sink; the parameters, and the results of op
 hang at the source. Constants and what follows from them cost nothing. Of several minimum cuts, the one nearest to the
 backward part is taken, so that no more is recomputed than memory asks for.
 
+A value whose size is only known when the program runs is no residual; what it is made by runs again.
+
 A parameter that the backward part reads is a residual like any other: it is copied, because the caller may write into
 his array before he pulls back.
 """
@@ -27,7 +29,6 @@ _CHEAP |= {"gather", "cast", "where", "stop_gradient"}
 #: What one more saved array costs, in bytes: an allocation, and a slot in two calls.
 _OVERHEAD = 64
 _INFINITE = 1 << 60
-_UNKNOWN_SIZE = 1 << 20
 
 
 class Split(NamedTuple):
@@ -111,10 +112,12 @@ def _copy(b: Builder, ops: Sequence[Op], env: dict[Value, Value]) -> None:
 
 def _bytes(value: Value) -> int:
     size = value.type.size
-    return _OVERHEAD + (size if isinstance(size, int) else _UNKNOWN_SIZE) * value.type.dtype.itemsize
+    return _OVERHEAD + size * value.type.dtype.itemsize if isinstance(size, int) else _INFINITE
 
 
-def _is_cheap(op: Op) -> bool:
+def _may_run_twice(op: Op) -> bool:
+    if any(not isinstance(r.type.size, int) for r in op.results):
+        return True
     return isinstance(op.opdef, Elementwise) or op.name in _CHEAP
 
 
@@ -130,11 +133,12 @@ def _minimum_cut(params: Sequence[Value], ops: Sequence[Op], needed: Sequence[Va
         net.edge(source, 2 * index[p], _INFINITE)
     for op in ops:
         for r in op.results:
-            if not _is_cheap(op):
+            if not _may_run_twice(op):
                 net.edge(source, 2 * index[r], _INFINITE)
                 continue
             for v in dict.fromkeys(used_values(op)):
-                net.edge(2 * index[v] + 1, 2 * index[r], _INFINITE)
+                if v in index:
+                    net.edge(2 * index[v] + 1, 2 * index[r], _INFINITE)
     for v in needed:
         net.edge(2 * index[v] + 1, sink, _INFINITE)
     net.maximise(source, sink)
