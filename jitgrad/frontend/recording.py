@@ -336,7 +336,7 @@ def record_branches(
         total = found[0]
         for other in found[1:]:
             total = join(total, other, "in another branch")
-        variables.append(_all_traced(total, found))
+        variables.append(_all_traced(total, found, scopes))
     blocks: list[Block] = []
     for state, scope, final in zip(outcomes, scopes, finals, strict=True):
         with _reopened(trace, scope):
@@ -375,11 +375,14 @@ def _outcome(trace: Trace, value: Value, slot: Slot, leaves: Sequence[Any], scop
     return result
 
 
-def _all_traced(total: Variable, found: Sequence[Variable]) -> Variable:
-    """A slot that is static in all branches but not the same becomes traced, by ``join``; the rest stays."""
+def _all_traced(total: Variable, found: Sequence[Variable], scopes: Sequence[Scope]) -> Variable:
+    """A slot that is static in all branches but not the same becomes traced, by ``join``, and so does an array that was
+    made in a branch; the rest stays."""
     slots = []
     for k, slot in enumerate(total.slots):
-        if slot.type is None and slot.value is not UNBOUND:
+        if is_array(slot.value) and any(slot.value.scope is s for s in scopes):
+            slot = traced_slot(slot.value)
+        elif slot.type is None and slot.value is not UNBOUND:
             values = [v.slots[k].value for v in found if len(v.slots) > k]
             if any(x is UNBOUND for x in values) and type(slot.value) in (bool, int, float):
                 slot = traced_slot(slot.value)
