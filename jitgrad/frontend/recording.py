@@ -277,8 +277,8 @@ def _refuse_changes(scope: Scope) -> None:
     if changed:
         raise RollError(
             f"{changed[0]} is changed in {scope.what}, which is recorded once for all times that it runs. Python "
-            "objects exist only while the function is traced. Use a variable, an array that is made before, or a loop "
-            "that is unrolled (jit(..., loops='unroll')).",
+            "objects exist only while the function is traced. Use a variable, an array that is made before (with "
+            "np.zeros for example), or a loop that is unrolled (jit(..., loops='unroll')).",
             user_location(),
         )
 
