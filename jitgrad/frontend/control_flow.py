@@ -25,6 +25,7 @@ from jitgrad.errors import (
 from jitgrad.frontend import assign, iteration
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.iteration import Steps, steps_of
+from jitgrad.frontend.randomness import check_draw
 from jitgrad.frontend.recording import condition, record_branches, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
@@ -425,8 +426,10 @@ def callee(function: Any) -> Any:
     if kind is types.BuiltinMethodType:
         if function.__name__ in _CHANGES:
             _note_change(function.__self__)
+        check_draw(function)
         return function
     if kind is types.FunctionType or kind is types.MethodType or _is_user_object(function):
+        check_draw(function)
         recorder = HOOKS["current_recorder"]()
         if recorder is not None and is_user_function(_code_of(function)):
             return recorder.prepare(function)

@@ -7,6 +7,7 @@ closure. A generator with a seed that the function makes itself draws the same n
 from __future__ import annotations
 
 import functools
+import random
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import JitgradWarning
+from jitgrad.errors import JitgradWarning, RollError
 from jitgrad.frontend.concrete import adopt
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import Trace
@@ -50,11 +51,31 @@ def warn_of_generator(name: str, value: Any, methods: Iterable[str]) -> None:
             warn_of_draw(f"{name}.{method}")
 
 
+def check_draw(function: Callable[..., Any]) -> None:
+    """Raise RollError for a method of a generator that is called in the body of a loop that is recorded."""
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, (np.random.Generator, np.random.RandomState, random.Random)):
+        name = getattr(function, "__name__", "")
+        if name not in _STATE and name not in ("getstate", "setstate"):
+            _check_scopes(f"{type(owner).__name__}.{name}")
+
+
+def _check_scopes(what: str) -> None:
+    trace = HOOKS["current_trace"]()
+    if trace is not None and any("loop" in scope.what for scope in trace.scopes):
+        raise RollError(
+            f"{what} draws random numbers in the body of a loop, which is recorded once for all times that it runs: "
+            "all of them would get the same numbers. Draw them before the loop, all at once, and index the array.",
+            user_location(),
+        )
+
+
 def _drawing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def draw(*args: Any, **kwargs: Any) -> Any:
         seeded = name == "default_rng" and (args or kwargs) and (*args, *kwargs.values())[0] is not None
         if not seeded:
+            _check_scopes(f"np.random.{name}")
             warn_of_draw(f"np.random.{name}")
         return adopt(function(*args, **kwargs))
 

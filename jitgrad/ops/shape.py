@@ -352,6 +352,8 @@ class Slice(Linear):
     def eval(
         self, *arrays: np.ndarray, starts: tuple[int, ...], sizes: tuple[int, ...], steps: tuple[int, ...]
     ) -> np.ndarray:
+        if 0 in sizes:  # along the other axes it may lie outside
+            return np.empty(sizes, arrays[0].dtype)
         return np.array(arrays[0][slices(starts, sizes, steps)])
 
     def transpose(self, g: Var, *xs: Var, **attrs: Any) -> Var:

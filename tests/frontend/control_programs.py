@@ -1263,3 +1263,12 @@ def delete_a_variable(x):
         s += t
         del t
     return s
+
+
+@program(X)
+def draws_random_numbers(x):
+    rng = np.random.default_rng(0)
+    s = 0.0
+    for i in range(12):
+        s += np.sum(x * rng.normal(size=6))
+    return s
