@@ -44,7 +44,6 @@ _UNROLLABLE = (RollError, CarryError, ConcretizationError, LeakedTracerError, Un
 #: Ops that a recorded operand of ``and`` may have for both operands to be evaluated.
 _EAGER_OPS = 8
 
-
 #: Methods of containers that change them.
 _CHANGES = frozenset(
     (
@@ -247,19 +246,17 @@ def if_(
 
 def if_return(test: Any, then: Callable[[], Any], orelse: Callable[[], Any], line: int) -> Any:
     """``if test: return then() else: return orelse()``."""
-    if not is_traced(test):
-        return then() if test else orelse()
     return _choice(test, then, orelse, "the result")
 
 
 def ifexp(test: Any, then: Callable[[], Any], orelse: Callable[[], Any], line: int) -> Any:
     """``then() if test else orelse()``."""
-    if not is_traced(test):
-        return then() if test else orelse()
     return _choice(test, then, orelse, "the value of the conditional expression")
 
 
 def _choice(test: Any, then: Callable[[], Any], orelse: Callable[[], Any], name: str) -> Any:
+    if not is_traced(test):
+        return then() if test else orelse()
     trace = current_trace() or innermost_trace(test)
     selector = condition(trace, test, "if")
     (value,) = record_branches(trace, "cond", selector, [lambda: (then(),), lambda: (orelse(),)], (name,))

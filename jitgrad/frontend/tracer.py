@@ -600,6 +600,4 @@ def _made(tracer: Tracer) -> str:
 
 
 def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    return np.array_equal(a.reshape(-1).view(np.uint8), np.ascontiguousarray(b).reshape(-1).view(np.uint8))
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
