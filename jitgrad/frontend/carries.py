@@ -14,7 +14,7 @@ import numpy as np
 import optree
 
 from jitgrad.errors import CarryError
-from jitgrad.frontend.primitives import broadcast_to, cast
+from jitgrad.frontend.primitives import WEAK_SAMPLES, broadcast_to, cast
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Trace, Tracer
 from jitgrad.ir.location import user_location
@@ -158,8 +158,8 @@ def _as_traced(name: str, slot: Slot, when: str) -> Slot:
 def _promoted(name: str, a: Slot, b: Slot, when: str) -> Slot:
     """The type of values of two types: NumPy's promotion; a Python number becomes an array of its equals."""
     assert a.type is not None and b.type is not None
-    samples = [_Sample(s.type.dtype, s.weak) for s in (a, b) if s.type is not None]
-    dtype = np.result_type(*(s.sample() for s in samples))
+    samples = (WEAK_SAMPLES[s.weak] if s.weak else s.type.dtype for s in (a, b) if s.type is not None)
+    dtype = np.result_type(*samples)
     shape = a.type.shape
     if a.type.shape != b.type.shape:
         growing = [s for s in (a, b) if s.type is not None and s.type.shape == () and s.weak]
@@ -178,14 +178,6 @@ def _promoted(name: str, a: Slot, b: Slot, when: str) -> Slot:
             user_location(),
         )
     return Slot(TensorType(np.dtype(dtype), shape), weak)
-
-
-class _Sample(NamedTuple):
-    dtype: np.dtype
-    weak: str | None
-
-    def sample(self) -> Any:
-        return {"bool": np.dtype(np.bool_), "int": 0, "float": 0.0}[self.weak] if self.weak else self.dtype
 
 
 def fit(trace: Trace, leaf: Any, slot: Slot) -> Tracer:

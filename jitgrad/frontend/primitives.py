@@ -83,13 +83,14 @@ def dtype_argument(dtype: Any) -> np.dtype | None:
 def promotion_sample(obj: ArrayLike, weak: bool = True) -> Any:
     """What stands for an array-like in ``np.result_type``: a dtype, or 0 or 0.0 for a Python scalar."""
     if isinstance(obj, Tracer):
-        return _SAMPLES[obj.weak] if obj.weak and weak else obj.dtype
+        return WEAK_SAMPLES[obj.weak] if obj.weak and weak else obj.dtype
     if weak and type(obj) in (int, float):
-        return _SAMPLES[type(obj).__name__]
+        return WEAK_SAMPLES[type(obj).__name__]
     return as_numpy(obj).dtype
 
 
-_SAMPLES: dict[str, Any] = {"bool": np.dtype(np.bool_), "int": 0, "float": 0.0}
+#: What stands for a weak scalar of each kind in ``np.result_type``.
+WEAK_SAMPLES: dict[str, Any] = {"bool": np.dtype(np.bool_), "int": 0, "float": 0.0}
 
 
 def common_dtype(*objects: ArrayLike, weak: bool = True) -> np.dtype:
