@@ -6,7 +6,14 @@ takes chunks from a counter until none are left, so a thread that comes late del
 
 One launch runs at a time in a process. A loop that is reached while another one is on the threads, in this thread or in
 another one, runs serially in its own thread: the "workqueue" layer ends the process if it is entered twice, and more
-threads than cores help nobody. Which thread runs what has no influence on results.
+threads than cores help nobody.
+
+A launch returns when all threads of the layer have. Where other processes keep the cores busy, that can take time
+slices of milliseconds (measured: 8 ms a launch on OpenMP, for loops of 30 microseconds). So each launch takes the time
+that it waited without need, and none follows until a multiple of that has passed, a larger one each time in a row;
+loops run serially meanwhile.
+
+None of that has any influence on results.
 """
 
 from __future__ import annotations
@@ -23,24 +30,33 @@ I8P = I8.as_pointer()
 
 
 class Control(ctypes.Structure):
-    """What launches look at, in place of arguments: whether one is under way, the number of threads (1: there are no
-    launches), and the work that pays for a launch, in operations on bytes."""
+    """What launches look at, in place of arguments.
 
-    _fields_ = [("busy", ctypes.c_int64), ("threads", ctypes.c_int64), ("least", ctypes.c_int64)]
+    busy : whether one is under way.
+    threads : how many threads there are; with 1, there are no launches.
+    least : the work that pays for a launch, in operations on bytes.
+    rest : no launch before this time, in cycles.
+    factor : for how many times the time that a launch waits without need there is to be none.
+    """
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("busy", "threads", "least", "rest", "factor")]
 
 
-control = Control(0, 1, 0)
+#: The least and the greatest value of ``control.factor``.
+REST = (16, 512)
+control = Control(0, 1, 0, 0, REST[0])
 
 #: Chunks a thread: 1 where all iterations take equally long, else this.
 UNEVEN = 8
 #: Innermost loops are cut at multiples of this many iterations: vectors and cache lines stay whole.
 GRAIN = 64
 
-_CONTROL = ir.ArrayType(I64, 3)
+_CONTROL = ir.ArrayType(I64, 5)
 #: ``void task(env, first, last)``: iterations ``first <= k < last``.
 TASK = ir.FunctionType(ir.VoidType(), [I8P, I64, I64])
-#: What the threads of a launch share: task, its env, iterations, chunks, iterations a grain, the next chunk.
-_JOB = ir.LiteralStructType([TASK.as_pointer(), I8P, I64, I64, I64, I64])
+#: What the threads of a launch share: task, its env, iterations, chunks, iterations a grain, the next chunk, the
+#: time when one of them found no chunk.
+_JOB = ir.LiteralStructType([TASK.as_pointer(), I8P, I64, I64, I64, I64, I64])
 
 
 @functools.cache
@@ -79,7 +95,7 @@ def _launcher(module: ir.Module) -> Any:
         function.append_basic_block(name) for name in ("entry", "ready", "free", "held", "serial")
     )
     b: Any = ir.IRBuilder(entry)
-    busy, wanted, least = (b.gep(control, [I32(0), I32(k)]) for k in range(3))
+    busy, wanted, least, rest, factor = (b.gep(control, [I32(0), I32(k)]) for k in range(5))
     job = b.alloca(_JOB)
     size = b.alloca(I64)
     b.cbranch(b.icmp_signed(">=", work, b.load_atomic(least, "monotonic", 8)), ready, serial)
@@ -90,14 +106,16 @@ def _launcher(module: ir.Module) -> Any:
     chunks = b.mul(threads, per_thread)
     chunks = b.select(b.icmp_signed("<", chunks, grains), chunks, grains)
     several = b.and_(b.icmp_signed(">", threads, I64(1)), b.icmp_signed(">", chunks, I64(1)))
-    b.cbranch(several, free, serial)
+    start = _cycles(b)
+    rested = b.icmp_signed(">=", start, b.load_atomic(rest, "monotonic", 8))
+    b.cbranch(b.and_(several, rested), free, serial)
 
     b.position_at_end(free)
     before = b.atomic_rmw("xchg", busy, I64(1), "acquire")
     b.cbranch(b.icmp_signed("==", before, I64(0)), held, serial)
 
     b.position_at_end(held)
-    for k, value in enumerate((task, env, iterations, chunks, grain, I64(0))):
+    for k, value in enumerate((task, env, iterations, chunks, grain, I64(0), I64(0))):
         b.store(value, b.gep(job, [I32(0), I32(k)]))
     b.store(threads, size)
     # The layer gives the calling thread the number of threads of the launch, and the user may have set another one.
@@ -109,6 +127,16 @@ def _launcher(module: ir.Module) -> Any:
     body = b.bitcast(_worker(module), I8P)
     b.call(run, [body, *nothing, b.bitcast(job, I8P), I64(0), I64(0), b.trunc(threads, I32)])
     b.call(_declare(module, "set_num_threads", ir.VoidType(), I32), [users])
+    end, idle = _cycles(b), b.load(b.gep(job, [I32(0), I32(6)]))
+    # Others may have been in their last chunk for as long as all before took; beyond that they only came late.
+    late = b.sub(b.sub(end, idle), b.sub(idle, start))
+    is_late = b.icmp_signed(">", late, I64(0))
+    times = b.load(factor)
+    with b.if_then(is_late):
+        b.store_atomic(b.add(end, b.mul(late, times)), rest, "monotonic", 8)
+    more = b.mul(times, I64(2))
+    more = b.select(b.icmp_signed("<", more, I64(REST[1])), more, I64(REST[1]))
+    b.store(b.select(is_late, more, I64(REST[0])), factor)
     b.store_atomic(I64(0), busy, "release", 8)
     b.ret_void()
 
@@ -140,5 +168,11 @@ def _worker(module: ir.Module) -> ir.Function:
     b.branch(again)
 
     b.position_at_end(done)
+    b.cmpxchg(b.gep(job, [I32(0), I32(6)]), I64(0), _cycles(b), "monotonic")
     b.ret_void()
     return function
+
+
+def _cycles(b: Any) -> Any:
+    """The time, in cycles of the processor or of its timer."""
+    return b.call(_declare(b.module, "llvm.readcyclecounter", I64), [])
