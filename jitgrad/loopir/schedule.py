@@ -21,8 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, floordiv, interval, mul, substitute
-from jitgrad.loopir.buffers import whole_store
+from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, floordiv, interval, mul, substitute
 from jitgrad.loopir.build import IDENTITIES, flatten_index
 from jitgrad.loopir.deps import COMMUTE, MANY, USUAL_TRIPS, Access, accesses, distance, trips, varies
 from jitgrad.loopir.fuse import price
@@ -49,7 +48,7 @@ from jitgrad.loopir.nodes import (
     map_payloads,
     rewrite,
 )
-from jitgrad.loopir.walk import expressions, loads, rebuild, statements, subexpressions, with_lists, written
+from jitgrad.loopir.walk import expressions, lists_of, loads, rebuild, statements, subexpressions, with_lists, written
 
 #: Chunks of a loop whose iterations are not independent as they stand.
 CHUNKS = 32
@@ -60,7 +59,7 @@ FEW = 8
 #: Bytes that the chunks of one loop may have for themselves.
 PRIVATE_BYTES = 1 << 26
 #: How many times the work of adding up the chunks' arrays a loop must have.
-COMBINED = 8
+COMBINED = 32
 
 
 def schedule(program: Program, notes: list[str] | None = None, least: int = LEAST) -> Program:
@@ -145,7 +144,7 @@ class _Scheduler:
                 continue
             modes = {a.mode for a in those}
             (mode,) = modes if len(modes) == 1 else (None,)
-            if root.kind == "temp" and uses[root] == self.uses[root] and _filled_first(root, s.body):
+            if root.kind == "temp" and uses[root] == self.uses[root] and _own(root, s.body):
                 private.append(root)
             elif mode is not None and mode in COMMUTE and _small(root, s, each):
                 totals.append((root, mode))
@@ -270,14 +269,38 @@ def _sums(s: Loop) -> list[tuple[Local, str]] | str:
     return [(local, mode) for local, (mode,) in modes.items()]
 
 
-def _filled_first(root: Buffer, body: Sequence[Stmt]) -> bool:
-    """Whether each run of a list of statements fills an array before it does anything else with it."""
-    touching = [s for s in body if _uses((s,))[root]]
-    found = whole_store(touching[0]) if touching else None
-    if found is None or found[0].buffer is not root or any(e.buffer.root is root for e in loads((touching[0],))):
-        return False
+def _own(root: Buffer, body: Sequence[Stmt]) -> bool:
+    """Whether an array can be one for each run of a list of statements: its shape is known, and each run fills it before
+    it does anything else with it."""
     used = [e.buffer for e in loads(body)] + [x.buffer for x in statements(body) if isinstance(x, Store)]
-    return root.is_static and all(t is root for t in used if t.root is root)
+    return root.is_static and all(t is root for t in used if t.root is root) and _filled_first(root, body)
+
+
+def _filled_first(root: Buffer, body: Sequence[Stmt]) -> bool:
+    touching = [s for s in body if _uses((s,))[root]]
+    if not touching or _fills(touching[0], root):
+        return True
+    header = {e.buffer.root for e in subexpressions(expressions(touching[0])) if isinstance(e, Load)}
+    lists = lists_of(touching[0])
+    return bool(lists) and len(touching) == 1 and root not in header and all(_filled_first(root, x) for x in lists)
+
+
+def _fills(s: Stmt, root: Buffer) -> bool:
+    """Whether a nest writes every element of an array, and does nothing else with it."""
+    extents: dict[Sym, Dim] = {}
+    while isinstance(s, Loop):
+        touching = [x for x in s.body if _uses((x,))[root]]
+        if s.lo != 0 or s.step != 1 or len(touching) != 1 or not isinstance(s.hi, int) or s.hi < 1:
+            return False
+        extents[s.var] = s.hi
+        (s,) = touching
+    if not isinstance(s, Store) or s.mode != "=" or any(e.buffer.root is root for e in loads((s,))):
+        return False
+    variables = [as_sym(i) for i, n in zip(s.index, root.shape, strict=True) if n != 1]
+    wanted = [n for n in root.shape if n != 1]
+    return len(set(variables)) == len(variables) and all(
+        v is not None and extents.get(v) == n for v, n in zip(variables, wanted, strict=True)
+    )
 
 
 def _small(root: Buffer, s: Loop, each: Dim) -> bool:
@@ -307,14 +330,13 @@ def _chunked(s: Loop, plan: _Plan, each: Dim) -> list[Stmt]:
         own[t] = Buffer(t.name, t.dtype, (chunks, *t.shape), loc=t.loc)
     for t, mode in plan.totals:
         own[t] = Buffer(f"{t.name}_parts", t.dtype, (chunks, *t.shape), loc=t.loc)
+        size = t.size
+        whole, parts = _flat(t, (size,)), _flat(own[t], (chunks, size))
+        k, m, part = (Sym(name, 0, add(n, -1)) for name, n in (("i", size), ("i", size), ("chunk", chunks)))
         zero = Const(IDENTITIES[mode](t.dtype), t.dtype)
-        body.append(_nest(t.static_shape, lambda index, t=t, zero=zero: Store(own[t], (at, *index), zero)))
-        part = Sym("chunk", 0, chunks - 1)
-        fill = _nest(
-            t.static_shape,
-            lambda index, t=t, mode=mode, part=part: Store(t, index, Load(own[t], (expr(part), *index)), mode),
-        )
-        after.append(Loop(part, 0, chunks, (fill,)))
+        body.append(Loop(k, 0, size, (Store(parts, (at, expr(k)), zero),)))
+        total = Store(whole, (expr(m),), Load(parts, (expr(part), expr(m))), mode)
+        after.append(Loop(part, 0, chunks, (Loop(m, 0, size, (total,)),)))
     inner: Stmt = dataclasses.replace(
         s, lo=add(lo, floordiv(mul(at, n), chunks)), hi=add(lo, floordiv(mul(add(at, 1), n), chunks)), step=1
     )
@@ -332,13 +354,9 @@ def _chunked(s: Loop, plan: _Plan, each: Dim) -> list[Stmt]:
     return [Loop(chunk, 0, chunks, (*body, *ends), 1, "parallel", mul(each, -(-n // chunks))), *after]
 
 
-def _nest(shape: Sequence[int], store: Callable[[tuple[Dim, ...]], Stmt]) -> Stmt:
-    """Loops over an array."""
-    variables = [Sym(f"i{k}", 0, n - 1) for k, n in enumerate(shape)]
-    s = store(tuple(map(expr, variables)))
-    for v, n in zip(reversed(variables), reversed(shape), strict=True):
-        s = Loop(v, 0, n, (s,))
-    return s
+def _flat(t: Buffer, shape: tuple[Dim, ...]) -> Buffer:
+    """An array in another shape."""
+    return t if t.shape == shape else Buffer(f"{t.name}_flat", t.dtype, shape, t.kind, base=t)
 
 
 def _moved(s: Stmt, own: Mapping[Buffer, tuple[Buffer, Dim]]) -> Stmt:
