@@ -55,7 +55,12 @@ def _count(b: Any, lo: Any, hi: Any, step: int) -> Any:
 
 
 def _body(
-    emitter: KernelEmitter, s: Loop, values: list[Any], buffers: list[Buffer], variables: list[Sym], locals_: list[Local]
+    emitter: KernelEmitter,
+    s: Loop,
+    values: list[Any],
+    buffers: list[Buffer],
+    variables: list[Sym],
+    locals_: list[Local],
 ) -> ir.Function:
     """``void body(first, last, values...)``: the iterations ``first <= k < last``."""
     module = emitter.function.module

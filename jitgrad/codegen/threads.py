@@ -28,7 +28,6 @@ I8, I32, I64 = (ir.IntType(n) for n in (8, 32, 64))
 I8P = I8.as_pointer()
 
 
-
 class Control(ctypes.Structure):
     """What launches look at, in place of arguments.
 

@@ -5,10 +5,10 @@ launch. Of loops in each other the outermost one that qualifies is chosen, so th
 inside a parallel one is parallel. Where a bound depends on what is around the loop, the work is an index expression,
 and the comparison is made when the program runs.
 
-What stands in the way of independence can be taken away by cutting the loop into :data:`CHUNKS` chunks that run
-serially inside, each with storage of its own:
+What stands in the way of independence can be taken away by cutting the loop into at most :data:`CHUNKS` chunks that
+run serially inside, each with storage of its own:
 
-* numbers and small arrays that all iterations add to: each chunk starts from zero, and the chunks are added up in order;
+* numbers and small arrays that all iterations add to: each chunk starts from zero, and they are added up in order;
 * temporary arrays that each iteration fills before it reads them.
 
 The number of chunks does not depend on the number of threads, and neither do the results, to the last bit.
@@ -50,16 +50,19 @@ from jitgrad.loopir.nodes import (
 )
 from jitgrad.loopir.walk import expressions, lists_of, loads, rebuild, statements, subexpressions, with_lists, written
 
-#: Chunks of a loop whose iterations are not independent as they stand.
+#: The greatest and the least number of chunks of a loop whose iterations are not independent as they stand.
 CHUNKS = 32
+LEAST_CHUNKS = 4
 #: The work of a parallel loop, in operations on bytes: 20 to 30 times what a launch costs where that is cheapest.
 LEAST = 4 << 20
 #: A loop of fewer iterations is parallel only if no loop inside it is.
 FEW = 8
 #: Bytes that the chunks of one loop may have for themselves.
 PRIVATE_BYTES = 1 << 26
-#: How many times the work of adding up the chunks' arrays a loop must have.
+#: How many times the work of adding up the chunks' arrays a loop must have. An element of a chunk is four operations.
 COMBINED = 32
+#: How many times the work of another parallel loop a loop in chunks must have: chunks cost something in themselves.
+CHUNKED = 2
 
 
 def schedule(program: Program, notes: list[str] | None = None, least: int = LEAST) -> Program:
@@ -73,8 +76,9 @@ def schedule(program: Program, notes: list[str] | None = None, least: int = LEAS
 
 
 class _Plan(NamedTuple):
-    """How a loop becomes parallel: what each chunk needs of its own. All empty: nothing, iterations are independent."""
+    """How a loop becomes parallel: in how many chunks (0: its iterations are independent), and what each needs."""
 
+    chunks: int = 0
     sums: tuple[tuple[Local, str], ...] = ()  # locals that are only updated, with the mode
     totals: tuple[tuple[Buffer, str], ...] = ()  # arrays that are only updated
     private: tuple[Buffer, ...] = ()  # temporaries that each iteration fills anew
@@ -92,7 +96,11 @@ class _Scheduler:
         for s in body:
             new = self.loop(s) if isinstance(s, Loop) else [with_lists(s, self.list)]
             result += [Block(tuple(new))] if top and len(new) > 1 else new
-        return body if len(result) == len(body) and all(a is b for a, b in zip(result, body, strict=True)) else tuple(result)
+        return (
+            body
+            if len(result) == len(body) and all(a is b for a, b in zip(result, body, strict=True))
+            else tuple(result)
+        )
 
     def loop(self, s: Loop) -> list[Stmt]:
         """What takes the place of a loop."""
@@ -114,10 +122,10 @@ class _Scheduler:
             if not _shared(inside):
                 self.notes.append(f"{_named(s)} is serial: {plan}")
             return [inside]
-        if not any(plan):
+        if not plan.chunks:
             self.notes.append(f"{_named(s)} runs on threads")
             return [dataclasses.replace(s, kind="parallel", work=each)]
-        self.notes.append(f"{_named(s)} runs on threads, in {CHUNKS} chunks: {_reasons(plan)}")
+        self.notes.append(f"{_named(s)} runs on threads, in {plan.chunks} chunks: {_reasons(plan)}")
         return _chunked(s, plan, each)
 
     def plan(self, s: Loop, each: Dim) -> _Plan | str:
@@ -146,18 +154,25 @@ class _Scheduler:
             (mode,) = modes if len(modes) == 1 else (None,)
             if root.kind == "temp" and uses[root] == self.uses[root] and _own(root, s.body):
                 private.append(root)
-            elif mode is not None and mode in COMMUTE and _small(root, s, each):
+            elif mode is not None and mode in COMMUTE and _summed(root, s.body):
                 totals.append((root, mode))
             else:
                 return f"an iteration may need what another one writes into {root.name}"
-        plan = _Plan(tuple(sums), tuple(totals), tuple(private))
-        if not any(plan):
-            return plan
-        if not isinstance(_distance(s), int) or abs(s.step) != 1:
-            return "its iterations share temporaries, and their number is known only when it runs"
-        if CHUNKS * sum(t.nbytes for t in (*private, *(t for t, _ in totals))) > PRIVATE_BYTES:
-            return "a copy of its temporaries for each chunk would take too much memory"
-        return plan
+        if not (sums or totals or private):
+            return _Plan()
+        n = _distance(s)
+        total = interval(mul(n, each))[0]
+        if not isinstance(n, int) or abs(s.step) != 1 or total is None:
+            return "its iterations share memory, and their number is known only when it runs"
+        if total < CHUNKED * self.least:
+            return "its iterations share memory, and it has too little work for chunks with memory of their own"
+        chunks = min(CHUNKS, n)
+        summed = sum(t.nbytes for t, _ in totals)
+        if summed:
+            chunks = min(chunks, total // (COMBINED * 4 * summed))
+        if chunks < min(LEAST_CHUNKS, n) or chunks * (summed + sum(t.nbytes for t in private)) > PRIVATE_BYTES:
+            return "its iterations share memory, and there is too much of it for each chunk to have its own"
+        return _Plan(chunks, tuple(sums), tuple(totals), tuple(private))
 
 
 def _uses(body: Sequence[Stmt]) -> Counter[Buffer]:
@@ -303,13 +318,10 @@ def _fills(s: Stmt, root: Buffer) -> bool:
     )
 
 
-def _small(root: Buffer, s: Loop, each: Dim) -> bool:
-    """Whether an array that all iterations add to is small, so that adding up one for each chunk costs little."""
-    size, total = root.size, interval(mul(_trips(s), each))[0]
-    aliased = any(x.buffer.base is not None for x in statements(s.body) if isinstance(x, Store) and x.buffer.root is root)
-    if not isinstance(size, int) or total is None or aliased:
-        return False
-    return COMBINED * CHUNKS * 4 * size * root.dtype.itemsize <= total
+def _summed(root: Buffer, body: Sequence[Stmt]) -> bool:
+    """Whether an array that is only updated can be one for each chunk."""
+    stores = (x for x in statements(body) if isinstance(x, Store))
+    return root.is_static and all(x.buffer is root for x in stores if x.buffer.root is root)
 
 
 # Chunks
@@ -320,7 +332,7 @@ def _chunked(s: Loop, plan: _Plan, each: Dim) -> list[Stmt]:
     lo, hi = (s.lo, s.hi) if s.step > 0 else (add(s.hi, 1), add(s.lo, 1))
     n = _trips(s)
     assert isinstance(n, int)
-    chunks = min(CHUNKS, n)
+    chunks = plan.chunks
     chunk = Sym("chunk", 0, chunks - 1)
     at = expr(chunk)
     body: list[Stmt] = []
