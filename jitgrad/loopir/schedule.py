@@ -285,8 +285,8 @@ def _sums(s: Loop) -> list[tuple[Local, str]] | str:
 
 
 def _own(root: Buffer, body: Sequence[Stmt]) -> bool:
-    """Whether an array can be one for each run of a list of statements: its shape is known, and each run fills it before
-    it does anything else with it."""
+    """Whether an array can be one for each run of a list of statements: its shape is known, and each run fills it
+    before it does anything else with it."""
     used = [e.buffer for e in loads(body)] + [x.buffer for x in statements(body) if isinstance(x, Store)]
     return root.is_static and all(t is root for t in used if t.root is root) and _filled_first(root, body)
 
@@ -329,8 +329,8 @@ def _summed(root: Buffer, body: Sequence[Stmt]) -> bool:
 
 def _chunked(s: Loop, plan: _Plan, each: Dim) -> list[Stmt]:
     """A parallel loop over chunks of a loop, and after it the loops that add up what the chunks have summed."""
-    lo, hi = (s.lo, s.hi) if s.step > 0 else (add(s.hi, 1), add(s.lo, 1))
-    n = _trips(s)
+    lo = s.lo if s.step > 0 else add(s.hi, 1)
+    n = _distance(s)
     assert isinstance(n, int)
     chunks = plan.chunks
     chunk = Sym("chunk", 0, chunks - 1)

@@ -15,14 +15,14 @@ import os
 import sys
 from typing import Any
 
-import numba
+from numba.core import config
 
 from jitgrad.codegen import threads
 from jitgrad.errors import ArgumentError, CompilationError
 from jitgrad.loopir.schedule import LEAST
 
-#: How many times ``LEAST`` a loop's work must be on each layer: a launch takes about 2 microseconds on OpenMP, and about
-#: 100 on the layer that is always there (measured on two cores).
+#: How many times ``LEAST`` a loop's work must be on each layer: a launch takes about 2 microseconds on OpenMP, and
+#: about 100 on the layer that is always there (measured on two cores).
 FACTORS = {"omp": 1, "tbb": 4, "workqueue": 40}
 
 #: What was asked for; None is as many as there are.
@@ -31,9 +31,14 @@ _started = False
 _forked = False
 
 
+def _most() -> int:
+    """The number of threads that Numba starts."""
+    return config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def get_num_threads() -> int:
     """The number of threads that parallel loops run on."""
-    return numba.config.NUMBA_NUM_THREADS if _wanted is None else _wanted
+    return _most() if _wanted is None else _wanted
 
 
 def set_num_threads(n: int) -> None:
@@ -43,15 +48,15 @@ def set_num_threads(n: int) -> None:
     do not depend on it. Matrix products and factorizations have threads of their own, those of the BLAS.
     """
     global _wanted
-    most = numba.config.NUMBA_NUM_THREADS
+    most = _most()
     try:
         number = operator.index(n)
     except TypeError:
         number = 0
     if isinstance(n, bool) or not 1 <= number <= most:
         raise ArgumentError(
-            f"the number of threads can't be {n!r}. It is an integer from 1 to {most}, as many as Numba starts. Pass such "
-            "a number, or set the environment variable NUMBA_NUM_THREADS before Numba is imported."
+            f"the number of threads can't be {n!r}. It is an integer from 1 to {most}, as many as Numba starts. Pass "
+            "such a number, or set the environment variable NUMBA_NUM_THREADS before Numba is imported."
         )
     _wanted = number
     _apply()
@@ -67,7 +72,7 @@ def start() -> None:
     except (ValueError, ImportError) as error:
         raise CompilationError(
             f"the threads of parallel loops can't be started: {str(error).strip()} They belong to Numba's threading "
-            f"layer, which is set to {numba.config.THREADING_LAYER!r}. Set the environment variable "
+            f"layer, which is set to {config.THREADING_LAYER!r}. Set the environment variable "
             "NUMBA_THREADING_LAYER to 'default', or use config.update(parallel=False)."
         ) from error
     _started = True
