@@ -253,7 +253,7 @@ def checked(x, k):
         (recurrence, (np.ones(3000),), "each iteration needs s of the one before"),
         (products, (np.ones((20, 20)),), "it calls gemm, which has threads of its own"),
         (checked, (np.ones(3000), np.arange(3000)), "it may end with an error"),
-        (np.exp, (np.ones(7),), "1 loops are serial: they have too little work for a launch of threads"),
+        (np.exp, (np.ones(7),), "1 loop is serial: too little work for threads"),
     ],
 )
 def test_reasons(fun: Callable, args: tuple[np.ndarray, ...], why: str) -> None:
