@@ -170,7 +170,8 @@ class _Scheduler:
         chunks = min(CHUNKS, n)
         summed = sum(t.nbytes for t, _ in totals)
         if summed:
-            chunks = min(chunks, total // (COMBINED * 4 * summed))
+            fitting = int(total / (COMBINED * 4 * summed))
+            chunks = min(chunks, 1 << fitting.bit_length() - 1 if fitting else 0)  # a power of 2 is shared out evenly
         if chunks < min(LEAST_CHUNKS, n) or chunks * (summed + sum(t.nbytes for t in private)) > PRIVATE_BYTES:
             return "its iterations share memory, and there is too much of it for each chunk to have its own"
         return _Plan(chunks, tuple(sums), tuple(totals), tuple(private))
