@@ -70,8 +70,8 @@ def distance(first: Sequence[Dim], second: Sequence[Dim], var: Sym, varies: Call
     hi: int | None = None
     for x, y in zip(first, second, strict=True):
         whole = x, y
-        a, x = _without(x, var)
-        b, y = _without(y, var)
+        a, x = without(x, var)
+        b, y = without(y, var)
         if a is None or b is None or a != b:
             if _excludes_zero(_apart(*whole, lambda v: v is var or varies(v))):
                 return None
@@ -102,7 +102,7 @@ def _gcd_excludes(rest: IndexExpr, a: int) -> bool:
     return divisor > 1 and rest.constant % divisor != 0
 
 
-def _without(e: Dim, var: Sym) -> tuple[int | None, Dim]:
+def without(e: Dim, var: Sym) -> tuple[int | None, Dim]:
     """``(c, rest)`` with ``e == c*var + rest`` and ``rest`` free of ``var``; c is None where that is not possible."""
     if not isinstance(e, IndexExpr) or var not in e.syms():
         return 0, e

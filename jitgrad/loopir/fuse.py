@@ -2,7 +2,8 @@
 
 The steps, each a function:
 
-0. ``sink`` and ``gather`` (in ``jitgrad.loopir.gather``): sums into shifted pieces of an array become one pass over it;
+0. ``unview`` (in ``jitgrad.loopir.views``): accesses through another shape become accesses of the array itself;
+   ``sink`` and ``gather`` (in ``jitgrad.loopir.gather``): sums into shifted pieces of an array become one pass over it;
    the first before the next step, the second after it.
 1. ``inline``: a buffer that one pure nest fills element by element is dropped where recomputing its elements at their
    uses costs less than storing and loading them.
@@ -11,7 +12,7 @@ The steps, each a function:
 3. ``forward`` and ``contract`` (in ``jitgrad.loopir.forward``): values stored and loaded again in the same iteration
    stay in registers, stores that nobody reads go, and temporaries that live within one iteration lose that axis.
 4. ``layout`` and ``interchange`` (in modules of these names): arrays that loops walk down columns are stored by
-   columns, or the loops change places.
+   columns, or the loops change places; then nests that have become alike are merged.
 5. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
 6. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
 7. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
@@ -63,6 +64,7 @@ from jitgrad.loopir.nodes import (
 )
 from jitgrad.loopir.reductions import accumulate, forwards, recognise
 from jitgrad.loopir.registers import promote
+from jitgrad.loopir.views import unview
 from jitgrad.loopir.walk import (
     expressions,
     lists_of,
@@ -113,6 +115,7 @@ MEMORY_COST = 4
 def fuse(program: Program, notes: list[str] | None = None) -> Program:
     """Run all steps."""
     notes = [] if notes is None else notes
+    program = unview(program)
     program = inline(sink(program), notes)
     program = gather(program, notes)
     program = merge(program, notes)
@@ -121,6 +124,7 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     program = contract(program)
     program = layout(program, notes)
     program = interchange(program, notes)
+    program = contract(forward(merge(program, notes)))
     program = collapse(program)
     program = accumulate(program)
     return forwards(recognise(promote(program)))
