@@ -249,6 +249,11 @@ def varies(v: Sym, inner: Set[Sym], changed: Set[object]) -> bool:
     return any((p.buffer.root if isinstance(p, Load) else p) in changed for p in parts if isinstance(p, (Load, Local)))
 
 
+def upwards(s: Loop) -> tuple[Dim, Dim]:
+    """The range of a loop whose step is 1 or -1, as of one that counts up."""
+    return (s.lo, s.hi) if s.step > 0 else (add(s.hi, 1), add(s.lo, 1))
+
+
 def trips(s: Loop) -> float:
     """About how often a loop runs."""
     lo, hi = interval(add(s.hi, mul(s.lo, -1)) if s.step > 0 else add(s.lo, mul(s.hi, -1)))

@@ -16,6 +16,7 @@ The steps, each a function:
 5. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
 6. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
 7. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
+8. ``jam`` (in ``jitgrad.loopir.jam``): iterations of a loop that load or update the same elements run together.
 
 Each works on the program's statements, then in the same way on those of every loop and branch. Every refusal has a
 reason, which is put into ``notes``.
@@ -38,6 +39,7 @@ from jitgrad.loopir.deps import MANY, USUAL_TRIPS, Access, accesses, may_come_la
 from jitgrad.loopir.forward import contract, forward
 from jitgrad.loopir.gather import gather, sink
 from jitgrad.loopir.interchange import interchange
+from jitgrad.loopir.jam import jam
 from jitgrad.loopir.layout import layout
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.merge import merge
@@ -127,7 +129,7 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     program = contract(forward(merge(program, notes)))
     program = collapse(program)
     program = accumulate(program)
-    return forwards(recognise(promote(program)))
+    return jam(forwards(recognise(promote(program))), notes)
 
 
 class Definition(NamedTuple):

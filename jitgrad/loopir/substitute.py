@@ -7,7 +7,21 @@ from collections.abc import Mapping
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, expr
 from jitgrad.loopir.build import loop_limits
-from jitgrad.loopir.nodes import Assign, Block, Expr, If, Let, Load, Loop, Stmt, Store, While, rewrite, substitute_index
+from jitgrad.loopir.nodes import (
+    Assign,
+    Block,
+    Expr,
+    If,
+    Let,
+    Load,
+    Local,
+    Loop,
+    Stmt,
+    Store,
+    While,
+    rewrite,
+    substitute_index,
+)
 from jitgrad.loopir.walk import expressions, statements, subexpressions
 
 
@@ -16,7 +30,7 @@ def with_variable(loop: Loop, var: Sym) -> Loop | None:
     array depends on that."""
     if loop.var is var:
         return loop
-    if _shapes_depend(loop, loop.var):
+    if shapes_depend(loop, loop.var):
         return None
     env: dict[Sym, Dim] = {loop.var: expr(var)}
     memo: dict[Expr, Expr] = {}
@@ -26,7 +40,8 @@ def with_variable(loop: Loop, var: Sym) -> Loop | None:
 def substituted(s: Stmt, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Stmt:
     """A statement with loop variables replaced. ``memo`` is for one ``env`` only, as in ``rewrite``.
 
-    A loop inside whose bounds change gets a variable of its own: limits are part of a variable.
+    A loop inside whose bounds change gets a variable of its own: limits are part of a variable. A local that ``memo``
+    maps to another one is renamed where it is written too.
     """
 
     def visit(e: Expr) -> Expr:
@@ -36,7 +51,8 @@ def substituted(s: Stmt, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Stmt
         lo, hi = substitute_index(s.lo, env, memo), substitute_index(s.hi, env, memo)
         if lo != s.lo or hi != s.hi:
             var = Sym(s.var.name, *loop_limits(lo, hi, s.step))
-            env, memo = {**env, s.var: expr(var)}, {}
+            env = {**env, s.var: expr(var)}
+            memo = {e: new for e, new in memo.items() if isinstance(e, Local)}
             return Loop(var, lo, hi, tuple(substituted(x, env, memo) for x in s.body), s.step, s.kind)
         return dataclasses.replace(s, body=tuple(substituted(x, env, memo) for x in s.body))
     if isinstance(s, Block):
@@ -50,11 +66,11 @@ def substituted(s: Stmt, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Stmt
         index = tuple(substitute_index(i, env, memo) for i in s.index)
         return dataclasses.replace(s, index=index, value=visit(s.value))
     if isinstance(s, (Let, Assign)):
-        return dataclasses.replace(s, value=visit(s.value))
+        return dataclasses.replace(s, local=memo.get(s.local, s.local), value=visit(s.value))
     return s
 
 
-def _shapes_depend(s: Stmt, var: Sym) -> bool:
+def shapes_depend(s: Stmt, var: Sym) -> bool:
     """Whether an array that a statement uses has an extent that names ``var``."""
     for x in statements((s,)):
         used = [e.buffer for e in subexpressions(expressions(x)) if isinstance(e, Load)]
