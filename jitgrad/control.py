@@ -18,7 +18,8 @@ from jitgrad.frontend.iteration import range_, steps_of
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.recording import record_branches, record_for, record_while
 from jitgrad.frontend.signature import flatten, unflatten
-from jitgrad.frontend.tracer import Trace, Tracer, contains_tracer, innermost_trace
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer, contains_tracer, innermost_trace, is_traced
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import i64
 
@@ -183,7 +184,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     """``branches[index](*operands)``, with the index clamped to those there are. Source: ``jax.lax.switch``."""
     if not branches:
         raise ArgumentError("switch without branches. It needs at least one. Give a list of functions.")
-    if not control_flow.is_traced(index):
+    if not is_traced(index):
         return branches[min(max(int(index), 0), len(branches) - 1)](*operands)
     trace = _trace(index)
     assert trace is not None

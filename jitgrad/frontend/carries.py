@@ -16,7 +16,8 @@ import optree
 from jitgrad.errors import CarryError
 from jitgrad.frontend.primitives import WEAK_SAMPLES, broadcast_to, cast
 from jitgrad.frontend.signature import flatten, unflatten
-from jitgrad.frontend.tracer import Trace, Tracer
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType
 

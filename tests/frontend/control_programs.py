@@ -1183,6 +1183,13 @@ def clipped_by_max_and_min(x):
 
 
 @program(X)
+def extremes_of_collections(x):
+    named = {"low": x[0], "high": x[3]}
+    longest = max(named, key=len)
+    return max(named.values()) * min(v for v in (x[1], x[2])) * max({1, 2}) + named[longest] + named[min(named)]
+
+
+@program(X)
 def round_to_integers(x):
     s = 0.0
     for i in range(6):

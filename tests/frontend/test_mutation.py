@@ -12,7 +12,7 @@ import pytest
 import jitgrad as jg
 from jitgrad.errors import IndexBoundsError, LeakedTracerError, MutationError, ShapeError
 from jitgrad.frontend.assign import augitem, getitem, setitem
-from jitgrad.frontend.tracer import Trace
+from jitgrad.frontend.trace import Trace
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.types import TensorType, f64, i64
 from jitgrad.testing import check_grads
