@@ -88,6 +88,15 @@ def int_becomes_float(x):
     return s
 
 
+@program(X.astype(np.float32))
+def bool_becomes_int(x):
+    seen, product = False, x[0]
+    for i in range(6):
+        seen = seen + 1
+        product = product * x[i]
+    return x * seen * product
+
+
 @program(X)
 def int_that_stays(x):
     count = 0
