@@ -31,8 +31,8 @@ DIGITS = 60
 class Fit:
     """One polynomial ``P(t)`` for ``f(t)`` on ``[lo, hi]``; what is minimised is ``|weight(t) * (P(t) - f(t))|``.
 
-    ``what`` says in words what it is. Coefficients are rounded to ``dtype``; ``fixed`` gives the first ones, where they
-    are known.
+    ``what`` says in words what it is. Coefficients are rounded to ``dtype``; the first one is given in two parts where
+    ``double`` is true.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Fit:
     degree: int
     weight: Callable[[Any], Any]
     dtype: str = "f8"
-    fixed: tuple[float, ...] = ()
+    double: bool = False
 
 
 def _value(c: Sequence[Any], t: Any) -> Any:
@@ -103,18 +103,22 @@ def fit(p: Fit) -> tuple[list[float], float]:
     w = [p.weight(x) for x in t]
     tries = []
     for refits in (3, 0):
-        done = list(p.fixed)
+        done: list[Any] = []
         while len(done) <= p.degree:
             rest = [y - _value(done, x) for x, y in zip(t, f, strict=True)]
             found = _exchange(t, rest, w, len(done), p.degree)
+            if p.double and not done:
+                done.append(sum(map(mpf, _split(found[0], [None, None]))))
+                done += [_rounded(c, p.dtype) for c in found[1:]] if refits == 0 else []
+                continue
             # Beyond the first few, one more fit would not change what the rounding does.
-            count = 1 if len(done) - len(p.fixed) < refits else len(found)
+            count = 1 if len(done) < refits else len(found)
             done += [_rounded(c, p.dtype) for c in found[:count]]
         error = max(abs((_value(done, x) - y) * v) for x, y, v in zip(t, f, w, strict=True))
         tries.append((float(mpmath.log(error, 2)), done))
     # Powers from t on can't fit anything about 0, where all are 0: with 0 inside, no refits may be better.
-    error, done = min(tries)
-    return done, error
+    error, done = min(tries, key=lambda tried: tried[0])
+    return ([*_split(done[0], [None, None]), *done[1:]] if p.double else done), error
 
 
 def _split(c: Any, bits: Sequence[int | None], dtype: str = "f8") -> list[float]:
@@ -164,29 +168,78 @@ def _fits() -> list[Fit]:
     sin_weight = _sqrt_series(lambda z, r: z * r / mpmath.sin(r), 0)
     cos_weight = lambda z: z**2 / mpmath.cos(mpmath.sqrt(z))  # noqa: E731
     quarter = (mpmath.pi / 4 * mpf("1.0001")) ** 2
+    half = (mpmath.pi / 2 * mpf("1.0001")) ** 2
+    atan_limit = (mpmath.sqrt(2) - 1) ** 2 * mpf("1.001")
+    atan = _sqrt_series(lambda z, t: (mpmath.atan(t) / t - 1) / z, -mpf(1) / 3)
+    asin = _sqrt_series(lambda z, s: (mpmath.asin(s) / s - 1) / z, mpf(1) / 6)
+    erf = _sqrt_series(lambda z, x: mpmath.erf(x) / x - 1, 2 / mpmath.sqrt(mpmath.pi) - 1)
+    erf_tail = lambda x: -mpmath.log(mpmath.erfc(x))  # noqa: E731
+    gammaln = _series(lambda w: mpmath.loggamma(2 + w) / w, 1 - mpmath.euler)
+
+    def erfc(t: Any) -> Any:
+        x = 2 * (1 + t) / (1 - t)
+        return mpmath.exp(x * x) * mpmath.erfc(x) * (x + 2)
+
+    def stirling(z: Any) -> Any:
+        if z < mpf(10) ** -6:
+            return mpf(1) / 12 - z / 360 + z**2 / 1260 - z**3 / 1680 + z**4 / 1188
+        x = 1 / mpmath.sqrt(z)
+        head = (x - mpf(1) / 2) * mpmath.log(x) - x + mpmath.log(2 * mpmath.pi) / 2
+        return (mpmath.loggamma(x) - head) * x
+
     weights = {
         "exp": lambda r: r**2 / mpmath.exp(r),
         "exp2": lambda r: r**2 / mpf(2) ** r,
         "log": lambda f: f**3 / mpmath.log1p(f) if f else mpf(0),
     }
+    low = "the same for float32 in float64"
     return [
         Fit("EXP", "(exp(r) - 1 - r) / r**2", exp, -half_ln2, half_ln2, 9, weights["exp"]),
         Fit("EXP_F32", "the same", exp, -half_ln2, half_ln2, 4, weights["exp"], "f4"),
         Fit("EXP2", "(2**f - 1 - f*ln2) / f**2", exp2, -0.5001, 0.5001, 9, weights["exp2"]),
         Fit("EXP2_F32", "the same", exp2, -0.5001, 0.5001, 4, weights["exp2"], "f4"),
-        Fit("EXP2_LOW", "the same for float32 in float64", exp2, -0.5001, 0.5001, 5, weights["exp2"]),
+        Fit("EXP2_LOW", low, exp2, -0.5001, 0.5001, 5, weights["exp2"]),
         Fit("SINH", "(sinh(x) / x - 1) / z, z = x**2", sinh, 0, 1.0001, 6, sinh_weight),
         Fit("SINH_F32", "the same", sinh, 0, 1.0001, 3, sinh_weight, "f4"),
         Fit("ATANH", "2 * (atanh(s) / s - 1) / z, z = s**2", atanh, 0, atanh_limit, 6, lambda z: z / 2),
-        Fit("ATANH_LOW", "the same for float32 in float64", atanh, 0, atanh_limit, 3, lambda z: z / 2),
+        Fit("ATANH_LOW", low, atanh, 0, atanh_limit, 3, lambda z: z / 2),
         Fit("ATANH_LOW_HALF", "half of it, the same", atanh_half, 0, atanh_limit, 3, lambda z: z),
         Fit("ATANH_TAIL", "(atanh(s) / s - 1 - z/3) / z**2, z = s**2", atanh_tail, 0, atanh_limit, 7, lambda z: z**2),
         Fit("LOG_F32", "(log(1 + f) - f + f**2 / 2) / f**3", log, log_lo, log_hi, 8, weights["log"], "f4"),
         Fit("SIN", "(sin(r) / r - 1) / z, z = r**2, to pi/4", sin, 0, quarter, 5, sin_weight),
-        Fit("SIN_LOW", "the same for float32 in float64", sin, 0, quarter, 2, sin_weight),
+        Fit("SIN_LOW", low, sin, 0, quarter, 2, sin_weight),
         Fit("COS", "(cos(r) - 1 + z / 2) / z**2, z = r**2, to pi/4", cos, 0, quarter, 5, cos_weight),
-        Fit("COS_LOW", "the same for float32 in float64", cos, 0, quarter, 2, cos_weight),
+        Fit("COS_LOW", low, cos, 0, quarter, 2, cos_weight),
+        Fit("SIN_HALF", "(sin(r) / r - 1) / z, z = r**2, to pi/2", sin, 0, half, 7, sin_weight),
+        Fit("ATAN", "(atan(t) / t - 1) / z, z = t**2", atan, 0, atan_limit, 11, lambda z: z),
+        Fit("ATAN_LOW", low, atan, 0, atan_limit, 5, lambda z: z),
+        Fit("ASIN", "(asin(s) / s - 1) / z, z = s**2", asin, 0, 0.25, 12, lambda z: z),
+        Fit("ASIN_LOW", low, asin, 0, 0.25, 6, lambda z: z),
+        Fit("CBRT", "m**(-1/3)", lambda m: m ** (-mpf(1) / 3), 1, 2, 5, lambda m: mpmath.cbrt(m)),
+        Fit("ERF", "erf(x) / x - 1, z = x**2", erf, 0, 1.0001, 11, lambda z: 1 / (1 + erf(z))),
+        Fit("ERF_F32", "the same", erf, 0, 1.0001, 6, lambda z: 1 / (1 + erf(z)), "f4"),
+        Fit("ERF_TAIL", "-log(erfc(x))", erf_tail, 0.999, _ERF_END[0], 17, mpmath.erfc),
+        Fit("ERF_TAIL_F32", "the same", erf_tail, 0.999, _ERF_END[1], 7, mpmath.erfc, "f4"),
+        Fit("ERFC", "erfcx(x) * (x + 2), t = (x - 2) / (x + 2)", erfc, -0.605, 0.867, 24, _relative(erfc), double=True),
+        Fit("ERFC_LOW", low, erfc, -0.605, 0.7, 11, _relative(erfc), double=True),
+        Fit("GAMMALN", "gammaln(2 + w) / w", gammaln, -0.5001, 0.5001, 18, _relative(gammaln), double=True),
+        Fit(
+            "GAMMALN_LOW",
+            low,
+            gammaln,
+            -0.5001,
+            0.5001,
+            9,
+            _relative(gammaln),
+            double=True,
+        ),
+        Fit("STIRLING", "what Stirling's formula lacks, times x, z = x**-2", stirling, 0, 1 / 72, 6, lambda z: 12),
+        Fit("STIRLING_LOW", low, stirling, 0, 1 / 72, 2, lambda z: 12),
     ]
+
+
+#: From here on erf is 1, in float64 and in float32.
+_ERF_END = (5.95, 3.95)
 
 
 def _constants() -> list[tuple[str, str, list[float]]]:
@@ -203,6 +256,9 @@ def _constants() -> list[tuple[str, str, list[float]]]:
         ("INVERSE_LN2", "1 / ln 2", _split(1 / ln2, [None, None])),
         ("INVERSE_LN10", "1 / ln 10", _split(1 / mpmath.log(10), [None, None])),
         ("LOG10_2", "log10(2): as LN2", _split(mpmath.log10(2), [32, None])),
+        ("QUARTER_PI", "pi / 4", _split(pi / 4, [None, None])),
+        ("THREE_QUARTERS_PI", "3 * pi / 4", _split(3 * pi / 4, [None, None])),
+        ("PI", "pi", _split(pi, [None, None])),
         ("HALF_PI", "pi / 2", _split(pi / 2, [None, None, None])),
     ]
 

@@ -10,7 +10,9 @@ import numpy as np
 
 EXACT: dict[str, Callable[..., Any]] = {
     **{n: getattr(mpmath, n) for n in ("exp", "expm1", "log", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh")},
-    **{n: getattr(mpmath, n) for n in ("power", "cbrt", "erf", "erfc")},
+    **{n: getattr(mpmath, n) for n in ("power", "erf")},
+    "erfc": lambda x: mpmath.erfc(x) if abs(x) < 1000 else mpmath.mpf(0 if x > 0 else 2),
+    "cbrt": lambda x: mpmath.sign(x) * mpmath.cbrt(abs(x)),
     "exp2": lambda x: mpmath.mpf(2) ** x,
     "log2": lambda x: mpmath.log(x, 2),
     "log10": mpmath.log10,
@@ -28,7 +30,7 @@ EXACT: dict[str, Callable[..., Any]] = {
 #: Where functions are not defined on the whole line.
 _DOMAINS = {
     "log": (0, np.inf), "log2": (0, np.inf), "log10": (0, np.inf), "log1p": (-1, np.inf), "arccosh": (1, np.inf),
-    "arcsin": (-1, 1), "arccos": (-1, 1), "arctanh": (-1, 1),
+    "arcsin": (-1, 1), "arccos": (-1, 1), "arctanh": (-1, 1), "gammaln": (0, np.inf),
 }  # fmt: skip
 _SPECIAL = [
     0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 10.0, 1e-310, -1e-310, 5e-324,
@@ -65,6 +67,7 @@ def arguments(name: str, dtype: Any) -> list[np.ndarray]:
         fine = np.isfinite(y)
         return [x[fine], y[fine]]
     if name in ("arctan2", "hypot"):
-        return [x, (x * rng.uniform(-3, 3, x.size)).astype(dtype)[rng.permutation(x.size)]]
+        y = (x / 4 * rng.uniform(-3, 3, x.size)).astype(dtype)
+        return [x, np.where(np.arange(x.size) % 3 == 0, rng.permutation(y), y)]
     low, high = _DOMAINS.get(name, (-np.inf, np.inf))
     return [x[(x > low) & (x < high)]]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from jitgrad.loopir.expansions import exponentials, logarithms, powers, trigonometric
+from jitgrad.loopir.expansions import errors, exponentials, gamma, inverses, logarithms, powers, trigonometric
 from jitgrad.loopir.nodes import Expr
 
 
@@ -21,7 +21,9 @@ class Expansion:
 _WHOLE = (
     *(getattr(exponentials, n) for n in ("cosh", "exp", "exp2", "expit", "expm1", "sinh", "tanh")),
     *(getattr(logarithms, n) for n in ("arccosh", "arcsinh", "arctanh", "log", "log10", "log1p", "log2")),
-    powers.power,
+    *(getattr(inverses, n) for n in ("arccos", "arcsin", "arctan", "arctan2")),
+    *(getattr(powers, n) for n in ("cbrt", "hypot", "power")),
+    *(errors.erf, errors.erfc, gamma.gammaln),
 )
 #: By name of the scalar function; all hold for float32 and float64.
 EXPANSIONS: dict[str, Expansion] = {f.__name__: Expansion(f) for f in _WHOLE} | {

@@ -46,7 +46,7 @@ def _integer(low_bits: Expr, dtype: np.dtype) -> Expr:
     return low_bits - bits(magic)
 
 
-def _reduce(x: Expr) -> tuple[Expr, Pair]:
+def reduce(x: Expr) -> tuple[Expr, Pair]:
     """``(k, r)`` with ``x = k*ln2 + r``: k as :func:`nearest` leaves it, r as a pair."""
     k, low = nearest_multiple(x)
     hi, lo = table.LN2_F32 if x.dtype == f32 else table.LN2
@@ -73,24 +73,25 @@ def scaled(p: Expr, k: Expr) -> Expr:
     return p * power_of_two(half, p.dtype) * power_of_two(k - half, p.dtype)
 
 
-def _exp_reduced(x: Expr) -> tuple[Expr, Pair]:
-    """``(k, exp(r))``, the latter as an unevaluated sum; of r only the rounded value counts."""
-    k, (r, _) = _reduce(x)
-    h, low = fast_two_sum(const(1.0, x), r)
-    return k, (h, low + _tail(r))
+def exp_of_reduced(r: Pair) -> Pair:
+    """``exp(r)`` as an unevaluated sum."""
+    h, low = fast_two_sum(const(1.0, r[0]), r[0])
+    return h, low + (r[1] + _tail(r[0]))
 
 
 def exp(x: Expr) -> Expr:
     """The clamp lies just outside the range of finite, nonzero results."""
-    k, p = _exp_reduced(_clamp(x, -104.0, 89.0) if x.dtype == f32 else _clamp(x, -746.0, 710.0))
-    return scaled(p[0] + p[1], k)
+    k, (r, _) = reduce(_clamp(x, -104.0, 89.0) if x.dtype == f32 else _clamp(x, -746.0, 710.0))
+    h, low = fast_two_sum(const(1.0, x), r)
+    return scaled(h + (low + _tail(r)), k)
 
 
 def half_exp(x: Expr) -> Expr:
     """``exp(x) / 2`` for x >= 0, which overflows where the hyperbolic functions do."""
     limit = 90.0 if x.dtype == f32 else 711.0
-    k, p = _exp_reduced(where(x > limit, const(limit, x), x))
-    return scaled(p[0] + p[1], k - 1)
+    k, r = reduce(where(x > limit, const(limit, x), x))
+    h, low = exp_of_reduced(r)
+    return scaled(h + low, k - 1)
 
 
 def exp2(x: Expr) -> Expr:
@@ -111,7 +112,7 @@ def expm1(x: Expr) -> Expr:
     """``2**k * (exp(r) - 1) + (2**k - 1)``; exact zero and its sign are kept by the select."""
     original = x
     x = _clamp(x, -30.0, 88.8) if x.dtype == f32 else _clamp(x, -60.0, 709.8)
-    k, (r, lost) = _reduce(x)
+    k, (r, lost) = reduce(x)
     p = r + (lost + _tail(r))
     # 2**k alone would overflow at the upper end, where k is one more than the largest exponent.
     half = power_of_two(k - 1, x.dtype)
@@ -126,7 +127,7 @@ def _expm1_pair(x: Expr) -> Pair:
 
     With ``exp(r) - 1 = r + t``: ``2**k - 1`` is exact or large, and at least as large as ``2**k * r`` unless it is 0.
     """
-    k, (r, rest) = _reduce(x)
+    k, (r, rest) = reduce(x)
     s = power_of_two(k, x.dtype)
     less = s - 1.0
     h = fma(s, r, less)
@@ -150,8 +151,8 @@ def expit(x: Expr) -> Expr:
     """``1 / (1 + e)`` with ``e = exp(-|x|)`` as a pair, and ``e / (1 + e)`` below 0."""
     a = -magnitude(x)
     lowest = -104.0 if x.dtype == f32 else -746.0
-    k, p = _exp_reduced(where(a < lowest, const(lowest, x), a))
-    h, low = (scaled(part, k) for part in fast_two_sum(*p))
+    k, r = reduce(where(a < lowest, const(lowest, x), a))
+    h, low = (scaled(part, k) for part in fast_two_sum(*exp_of_reduced(r)))
     d, lost = fast_two_sum(const(1.0, x), h)
     below = x < 0.0
     return quotient((where(below, h, const(1.0, x)), where(below, low, const(0.0, x))), (d, lost + low))

@@ -1,4 +1,4 @@
-"""power.
+"""power, cbrt and hypot.
 
 ``|x|**y = 2**(y * log2|x|)``, with the logarithm as a pair: for a result near the overflow, an error of 2**-64 in
 ``log2|x|`` is one of about an ulp in the result. The first two terms of the series of ``atanh(s)`` are therefore pairs.
@@ -13,18 +13,24 @@ from jitgrad.ir.types import f64
 from jitgrad.loopir.expansions import coefficients as table
 from jitgrad.loopir.expansions.arithmetic import (
     Pair,
+    bit_and,
+    bits,
     const,
     copysign,
     fast_two_sum,
     float_of_small,
     fma,
+    from_bits,
     horner,
     in_double,
     int_of_small,
     magnitude,
     nearest,
     pair_product,
+    power_of_two,
     product,
+    shift_right,
+    tiny,
     two_product,
     where,
 )
@@ -110,3 +116,47 @@ def power(x: Expr, y: Expr, *, single: bool) -> Expr:
     value = where((x < 0.0) & ~whole & (a < np.inf), const(np.nan, x), value)
     value = where(x.ne(x), x, where(y.ne(y), y, value))
     return where(x.eq(1.0) | y.eq(0.0), const(1.0, x), value)
+
+
+@in_double
+def cbrt(x: Expr, *, single: bool) -> Expr:
+    """``x = 2**(3*q) * m`` with ``1 <= m < 8``: an approximation t of ``m**(-1/3)`` is refined by three terms of
+    ``(1 - h)**(-1/3)`` with ``h = 1 - m*t**3``, and the result ``m * t**2`` by a step of Newton's method."""
+    a = magnitude(x)
+    tiny_ = a < tiny(f64)
+    lifted = bits(where(tiny_, a * 2.0**54, a))
+    exponent = float_of_small(shift_right(lifted, 52), f64) - 1023.0
+    q, _ = nearest(fma(exponent, 1 / 3, -1 / 3))
+    mantissa = from_bits(bit_and(lifted, 2**52 - 1) + bits(Const(1.0, f64)), f64)
+    remainder = fma(q, -3.0, exponent)
+    two, one = remainder > 1.5, remainder > 0.5
+    m = mantissa * where(two, const(4.0, x), where(one, const(2.0, x), 1.0))
+    root = where(two, const(4.0 ** (-1 / 3), x), where(one, const(2.0 ** (-1 / 3), x), 1.0))
+    t = horner(mantissa, table.CBRT) * root
+    h = fma(product(m, product(t, t)), -t, 1.0)
+    t = fma(product(t, h), horner(h, (1 / 3, 2 / 9, 14 / 81)), t)
+    square = product(t, t)
+    y = product(m, square)
+    if not single:
+        p, e = two_product(y, y)
+        y = fma(fma(-p, y, m) - e * y, square * (1 / 3), y)
+    y = y * power_of_two(int_of_small(q - where(tiny_, const(18.0, x), 0.0)), f64)
+    return where((a > 0.0) & (a < np.inf), copysign(y, x), x)
+
+
+@in_double
+def hypot(x: Expr, y: Expr, *, single: bool) -> Expr:
+    """The square root of the sum of squares, scaled by a power of two where a square would overflow or underflow."""
+    a, b = magnitude(x), magnitude(y)
+    if single:
+        value = scalar("sqrt", fma(a, a, product(b, b)))
+    else:
+        first = a > b
+        a, b = where(first, a, b), where(first, b, a)
+        large, small = a > 2.0**500, a < 2.0**-500
+        factor = where(large, const(2.0**-600, x), where(small, const(2.0**600, x), 1.0))
+        back = where(large, const(2.0**600, x), where(small, const(2.0**-600, x), 1.0))
+        a, b = a * factor, b * factor
+        value = scalar("sqrt", fma(a, a, product(b, b))) * back
+    infinite = magnitude(x).eq(np.inf) | magnitude(y).eq(np.inf)
+    return where(infinite, const(np.inf, x), value)
