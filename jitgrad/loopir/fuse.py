@@ -108,6 +108,7 @@ _CHEAP = PREDICATES | {
     "stop_gradient",
     "sign",
     "fma",
+    "product",
     "bitcast",
 }
 #: A store and a load of one element cost about as much as this many operations.

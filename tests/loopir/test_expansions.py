@@ -1,0 +1,178 @@
+"""Expanded functions: error in ulps against mpmath, special values, bits in all positions of a loop, and the code."""
+
+from __future__ import annotations
+
+import platform
+import re
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+import scipy.special
+
+from jitgrad.codegen.pyhelpers import lgamma
+from jitgrad.compiler import Compiled, compile_graph
+from jitgrad.ir.core import Builder
+from jitgrad.ir.types import type_of
+from jitgrad.loopir.expansions import EXPANSIONS
+from jitgrad.loopir.nodes import Const, Expr, Scalar, postorder
+from tests.loopir.expansion_points import EXACT, arguments, special
+
+NAMES = sorted(EXPANSIONS)
+#: Greatest error in ulps, where it is not 1.
+LIMITS = dict.fromkeys(("expm1", "sinh", "cosh", "arcsinh", "arcsin", "arccos", "arctan", "arctan2"), 2.0)
+LIMITS |= {"erfc": 2.0, "gammaln": 4.0}
+NUMPY = {n: getattr(scipy.special, n) for n in ("erf", "erfc")}
+NUMPY["gammaln"] = lambda x: np.array([lgamma(float(v)) for v in x]).astype(x.dtype)  # SciPy's overflows too soon
+NUMPY["expit"] = lambda x: np.where(x < 0, np.exp(x), 1) / (1 + np.exp(-np.abs(x)))  # SciPy's underflows too soon
+
+
+def compiled(name: str, *args: np.ndarray) -> Compiled:
+    b = Builder("f")
+    operands = [b.param(type_of(x), f"x{k}") for k, x in enumerate(args)]
+    return compile_graph(b.build(b.emit(name, *operands)))
+
+
+def apply(name: str, *args: np.ndarray) -> np.ndarray:
+    return compiled(name, *args)(*args)[0]
+
+
+def numpy_value(name: str, *args: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return NUMPY.get(name, getattr(np, name, None))(*args)  # pyright: ignore[reportOptionalCall]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_ulps(name: str, dtype: Any) -> None:
+    args = arguments(name, dtype)
+    got = apply(name, *args)
+    worst = 0.0
+    with mpmath.workdps(40), np.errstate(over="ignore"):
+        for value, *point in zip(got, *args, strict=True):
+            exact = EXACT[name](*(mpmath.mpf(float(p)) for p in point))
+            nearest = dtype(float(exact))
+            if not np.isfinite(nearest):
+                assert value == nearest, point
+                continue
+            unit = mpmath.mpf(float(np.spacing(np.abs(nearest))))
+            error = float(abs(mpmath.mpf(float(value)) - exact) / unit)
+            assert np.isfinite(value), point
+            worst = max(worst, error)
+            assert worst <= LIMITS.get(name, 1.0), (name, point, value, nearest, error)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_special_values(name: str, dtype: Any) -> None:
+    args = special(name, dtype)
+    got, want = apply(name, *args), numpy_value(name, *args)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+    number = ~np.isnan(want)
+    got, want = got[number], want[number]
+    plain = np.isinf(want) | (want == 0)
+    np.testing.assert_array_equal(got[plain], want[plain])
+    np.testing.assert_array_equal(np.signbit(got[plain]), np.signbit(want[plain]))
+    unit = np.spacing(np.abs(want[~plain]))
+    np.testing.assert_array_less(np.abs(got[~plain] - want[~plain]) / unit, 3.0)
+
+
+def test_gammaln_of_negative_numbers() -> None:
+    """Near its zeros there the absolute error is small, not the relative one."""
+    x = -np.random.default_rng(0).uniform(0, 60, 300)
+    got = apply("gammaln", x)
+    with mpmath.workdps(40):
+        exact = np.array([float(mpmath.loggamma(mpmath.mpf(v)).real) for v in x.tolist()])
+    assert np.max(np.abs(got - exact) / np.maximum(np.abs(exact), 1.0)) < 8 * np.finfo(np.float64).eps
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_same_bits_in_the_body_and_the_rest_of_a_loop(name: str, dtype: Any) -> None:
+    args = [x[:67] for x in arguments(name, dtype)]
+    whole = apply(name, *args)
+    for n in (1, 5):
+        part = apply(name, *(x[-n:] for x in args))
+        np.testing.assert_array_equal(part.view(np.uint8), whole[-n:].view(np.uint8))
+    single = apply(name, *(x[7] for x in args))
+    assert single.tobytes() == whole[7].tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loop_is_vectorised_and_calls_nothing(name: str, dtype: Any) -> None:
+    args = [np.ones(1000, dtype)] * len(arguments(name, dtype))
+    text = compiled(name, *args).asm()
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("the patterns are of x86")
+    kernel = text[: text.rindex("cfi_endproc")]
+    assert re.search(r"\bv?(?:mul|fn?madd\d+|fmsub\d+)p[sd]\b[^\n]*[xyz]mm|\bmulp[sd]\b", kernel)
+    allowed = {"sinf", "cosf", "tanf", "sin", "cos", "tan"} if EXPANSIONS[name].outside is not None else set()
+    symbols = set(re.findall(r"\$([a-z][a-z0-9]*f?), %r\w+\n", kernel))
+    libm = {"exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "pow", "tanh", "sinh", "cosh", "erf", "erfc"}
+    libm |= {"sin", "cos", "tan", "asin", "acos", "atan", "atan2", "cbrt", "lgamma", "asinh", "acosh", "atanh"}
+    assert not (symbols & (libm | {f"{n}f" for n in libm})) - allowed
+
+
+def evaluate(e: Expr) -> Any:
+    """An expression by NumPy, one operation after another, each rounded."""
+    memo: dict[Expr, Any] = {}
+    for part in postorder(e, memo.__contains__):
+        if isinstance(part, Const):
+            memo[part] = part.value
+            continue
+        assert isinstance(part, Scalar)
+        args = [memo[a] for a in part.args]
+        kind = part.dtype.type
+        if part.op == "fma":
+            memo[part] = _fma(kind, *args)
+        elif part.op == "product":
+            memo[part] = args[0] * args[1]
+        elif part.op == "bitcast":
+            memo[part] = np.asarray(args[0]).view(part.dtype)[()]
+        elif part.op == "where":
+            memo[part] = args[1] if args[0] else args[2]
+        elif part.op == "cast":
+            memo[part] = kind(args[0])
+        else:
+            memo[part] = getattr(np, part.op)(*args)
+    return memo[e]
+
+
+def _fma(kind: Any, a: Any, b: Any, c: Any) -> Any:
+    if not np.isfinite([a, b, c]).all():
+        return a * b + c
+    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+    if exact == 0:
+        return a * b + c  # for its sign
+    try:
+        value = float(exact)
+    except OverflowError:
+        return kind(np.inf if exact > 0 else -np.inf)
+    if kind is np.float64:
+        return kind(value)
+    # Rounding to float64 to odd first makes the second rounding right.
+    if Fraction(value) != exact and not np.float64(value).view(np.int64) & 1:
+        value = float(np.nextafter(value, np.inf if exact > Fraction(value) else -np.inf))
+    return kind(value)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_machine_code_against_the_expression(name: str, dtype: Any) -> None:
+    """LLVM may fuse a product with a sum, which is worth half an ulp each at most."""
+    args = [x[::5] for x in arguments(name, dtype)]
+    if EXPANSIONS[name].outside is not None:
+        args = [x[np.abs(x) < 2.0**30] for x in args]  # others are for the C library
+    got = apply(name, *args)
+    with np.errstate(all="ignore"):
+        want = np.array([
+            evaluate(EXPANSIONS[name].expand(*(Const(p, np.dtype(dtype)) for p in point)))
+            for point in zip(*args, strict=True)
+        ])  # fmt: skip
+    unit = np.spacing(np.maximum(np.abs(want), np.finfo(dtype).tiny))
+    with np.errstate(all="ignore"):
+        near = (np.abs(got - want) <= unit) | (got == want)
+    assert near.all(), np.array(args)[:, ~near]
