@@ -78,7 +78,7 @@ from jitgrad.loopir.walk import (
     written_roots,
 )
 
-#: What one evaluation of a scalar function costs, in simple arithmetic operations. Others cost 1.
+#: See :func:`price`.
 COSTS = {"divide": 4, "sqrt": 5, "safe_sqrt": 5, "remainder": 10, "floor_divide": 10, "fmod": 20, "cast": 1, "where": 1}
 TRANSCENDENTAL = 16
 _CHEAP = PREDICATES | {
@@ -149,6 +149,11 @@ def definition(stmt: Stmt) -> Definition | None:
     return Definition(found[0].buffer, found[1], found[0].value)
 
 
+def price(op: str) -> int:
+    """What one evaluation of a scalar function costs, in simple arithmetic operations."""
+    return COSTS.get(op, 1 if op in _CHEAP else TRANSCENDENTAL)
+
+
 def cost(e: Expr, memo: dict[Expr, float]) -> float:
     """Operations that one evaluation takes, loads and index arithmetic included. Shared parts count once a parent,
     which overestimates large expressions: those are the ones not to repeat."""
@@ -156,7 +161,7 @@ def cost(e: Expr, memo: dict[Expr, float]) -> float:
     if found is None:
         found = 0.0
         if isinstance(e, Scalar):
-            found = float(COSTS.get(e.op, 1 if e.op in _CHEAP else TRANSCENDENTAL))
+            found = float(price(e.op))
         elif isinstance(e, Load):
             found = 1.0
         found = memo[e] = min(found + sum(cost(c, memo) for c in e.children()), 1e9)
