@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
 
-from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, interval, mul
+from jitgrad.ir.index import Dim, IndexExpr, Remainder, Sym, add, expr, interval, mod, mul
 from jitgrad.loopir.build import reshaped_index
 from jitgrad.loopir.nodes import Alloc, Buffer, Fail, LibCall, Load, Local, Loop, Stmt, Store, While
 from jitgrad.loopir.walk import expressions, lists_of, statements, subexpressions, written
@@ -43,7 +43,19 @@ def _excludes_zero(d: Dim) -> bool:
     lo, hi = interval(d)
     if (lo is not None and lo > 0) or (hi is not None and hi < 0):
         return True
-    return isinstance(d, IndexExpr) and _indivisible(d)
+    return isinstance(d, IndexExpr) and (_indivisible(d) or _incongruent(d))
+
+
+def _incongruent(d: IndexExpr) -> bool:
+    """Whether an expression with remainders by a number is known not to be a multiple of that number."""
+    for divisor in {t.divisor for t, _ in d.terms if isinstance(t, Remainder)}:
+        same: Dim = d.constant  # as d, modulo the divisor
+        for t, c in d.terms:
+            base = t.base if isinstance(t, Remainder) and t.divisor == divisor else expr(t)
+            same = add(same, mul(base, c))
+        if mod(same, divisor) in range(1, divisor):
+            return True
+    return False
 
 
 def _indivisible(d: IndexExpr) -> bool:

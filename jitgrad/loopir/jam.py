@@ -140,7 +140,7 @@ def _factor(loop: Loop, inner: Sequence[Loop]) -> int:
                 sums.add(s.local)
         streams += 2 * len(sums)
     factor = MANY if streams * MANY <= REGISTERS else FEW if streams * FEW <= REGISTERS else 1
-    return factor if factor > 1 and saved * (1 - 1 / factor) >= WORTH * work else 1
+    return factor if saved and saved * (1 - 1 / factor) >= WORTH * work else 1
 
 
 def _evaluated(nest: Loop) -> Iterator[Expr]:
