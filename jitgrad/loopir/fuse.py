@@ -329,10 +329,19 @@ class _Inliner:
 def _better_stored(
     definitions: Sequence[Definition | None], inlined: set[Buffer], blocked: Sequence[tuple[int, set[int]]]
 ) -> set[int]:
-    """Definitions to store, as otherwise two or more that they are computed from would have to be: an array that is
-    updated from several of its old elements."""
+    """Definitions to store, as otherwise two or more that they are computed from would have to be, or one that is as
+    large: an array that is updated from its old elements. Then the update itself reads no other old elements."""
     counts = Counter(n for _, through in blocked for n in through)
-    return {n for n, count in counts.items() if count > 1 and (d := definitions[n]) is not None and d.buffer in inlined}
+    as_large = {n for k, through in blocked for n in through if _size_of(definitions[n]) == _size_of(definitions[k])}
+    return {
+        n
+        for n, count in counts.items()
+        if (count > 1 or n in as_large) and (d := definitions[n]) is not None and d.buffer in inlined
+    }
+
+
+def _size_of(d: Definition | None) -> Dim | None:
+    return None if d is None else d.buffer.size
 
 
 class _Writes:

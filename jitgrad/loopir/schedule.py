@@ -71,7 +71,8 @@ def schedule(program: Program, notes: list[str] | None = None, least: int = LEAS
     scheduler = _Scheduler(program, least, [] if notes is None else notes)
     new = with_body(program, scheduler.list(program.body, top=True))
     if scheduler.small:
-        scheduler.notes.append(f"{scheduler.small} loops are serial: they have too little work for a launch of threads")
+        loops = "1 loop is" if scheduler.small == 1 else f"{scheduler.small} loops are"
+        scheduler.notes.append(f"{loops} serial: too little work for threads")
     return new
 
 
