@@ -22,6 +22,7 @@ from jitgrad.codegen.blas_threads import threads_for
 from jitgrad.codegen.libcalls import LIBRARY
 from jitgrad.codegen.llvm_metadata import mark_parallel
 from jitgrad.codegen.llvm_scalar import I8, I32, I64, ScalarEmitter, memory_type
+from jitgrad.codegen.outline import emit_parallel
 from jitgrad.errors import CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
 from jitgrad.ir.location import Location
@@ -226,6 +227,10 @@ class KernelEmitter:
         self.scopes.pop()
 
     def loop(self, s: Loop) -> None:
+        if s.kind == "parallel":
+            self.forget(written(s.body))
+            emit_parallel(self, s)
+            return
         if isinstance(s.lo, int) and isinstance(s.hi, int) and (s.hi - s.lo) * s.step <= 0:
             return
         self.forget(written(s.body))

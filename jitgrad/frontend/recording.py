@@ -29,7 +29,8 @@ from jitgrad.frontend.concrete import is_captured, thaw
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten
-from jitgrad.frontend.tracer import Trace, Tracer
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.core import Block, Value
 from jitgrad.ir.index import Dim, Sym, mod
 from jitgrad.ir.location import user_location

@@ -8,7 +8,8 @@
                                                 c[i, j] -= acc[j]
 
 The inner loop is taken out of the outer one, after it or between two halves of it, where no iteration needs what a
-later one does first; numbers that it shares with the rest become arrays. Then the two loops change places.
+later one does first; numbers that it shares with the rest become arrays. Then the two loops change places. A triangle
+whose rows need the rows before is turned where it is (``jitgrad.loopir.turn``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, coefficients, expr, interval, mul
 from jitgrad.loopir.build import flatten_index
-from jitgrad.loopir.deps import COMMUTE, MANY, Access, accesses, distance, trips, varies
+from jitgrad.loopir.deps import COMMUTE, MANY, Access, accesses, distance, trips, upwards, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     Assign,
@@ -36,6 +37,7 @@ from jitgrad.loopir.nodes import (
     map_payloads,
     rewrite,
 )
+from jitgrad.loopir.turn import turned
 from jitgrad.loopir.walk import expressions, rebuild, statements, subexpressions, with_lists, written
 
 #: What a step along a row and any other step cost.
@@ -121,6 +123,11 @@ class _Worker:
                     if found is not None:
                         self.count += 1
                         return found
+            if _pays(loop, inner):
+                found = turned(loop, k)
+                if found is not None:
+                    self.count += 1
+                    return found
         return None
 
     def taken_out(self, loop: Loop, k: int, inner: Loop, bounds: _Bounds) -> list[Stmt] | None:
@@ -220,14 +227,9 @@ def _pays(loop: Loop, inner: Loop) -> bool:
     return costs[inner.var] >= OTHER and costs[inner.var] > 2 * costs[loop.var]
 
 
-def _upwards(s: Loop) -> tuple[Dim, Dim]:
-    """The range of a loop that may count up."""
-    return (s.lo, s.hi) if s.step > 0 else (add(s.hi, 1), add(s.lo, 1))
-
-
 def _exchanged(loop: Loop, inner: Loop) -> _Bounds | None:
     """The bounds after the exchange: of a rectangle, or of a triangle where one bound is the outer variable."""
-    (lo, hi), (a, b) = _upwards(loop), _upwards(inner)
+    (lo, hi), (a, b) = upwards(loop), upwards(inner)
     v = loop.var
     in_a, in_b = v in _syms(a), v in _syms(b)
     if not in_a and not in_b:

@@ -166,12 +166,15 @@ def _forwards(s: Stmt) -> Stmt:
     return s
 
 
-def any_order(s: Loop) -> bool:
-    """Whether an innermost loop's iterations may run in any order."""
+def any_order(s: Loop, nested: bool = False) -> bool:
+    """Whether a loop's iterations may run in any order. One with loops inside counts only if ``nested``."""
     private: set[Local] = set()
+    inner = {s.var}
     for x in statements(s.body):
-        if isinstance(x, (Loop, While, LibCall, Fail, Alloc)):
+        if isinstance(x, (While, LibCall, Fail, Alloc)) or (isinstance(x, Loop) and not nested):
             return False
+        if isinstance(x, Loop):
+            inner.add(x.var)
         if isinstance(x, Let):
             private.add(x.local)
     uses = _reads(s)
@@ -190,7 +193,7 @@ def any_order(s: Loop) -> bool:
                 continue
             if a.index is None or b.index is None:
                 return False
-            apart = distance(a.index, b.index, s.var, lambda v: varies(v, {s.var}, changed))
+            apart = distance(a.index, b.index, s.var, lambda v: varies(v, inner, changed))
             if apart not in (None, (0, 0)):
                 return False
     return True
