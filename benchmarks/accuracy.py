@@ -24,6 +24,7 @@ import scipy.special
 from jitgrad.compiler import compile_graph
 from jitgrad.ir.core import Builder
 from jitgrad.ir.types import type_of
+from jitgrad.loopir.expansions import EXPANSIONS, trigonometric
 
 #: The exact functions, on numbers of mpmath.
 EXACT: dict[str, Callable[..., Any]] = {
@@ -88,10 +89,20 @@ def arguments(name: str, dtype: Any, count: int, seed: int = 0) -> list[np.ndarr
 
 
 def evaluated(name: str, *args: np.ndarray) -> np.ndarray:
-    """By jitgrad, compiled, in one loop."""
-    b = Builder(name)
-    operands = [b.param(type_of(x), f"x{k}") for k, x in enumerate(args)]
-    return compile_graph(b.build(b.emit(name, *operands)))(*args)[0]
+    """By jitgrad, compiled, in one loop; arguments for which the loop would take calls, in one of their own."""
+
+    def run(*args: np.ndarray) -> np.ndarray:
+        b = Builder(name)
+        operands = [b.param(type_of(x), f"x{k}") for k, x in enumerate(args)]
+        return compile_graph(b.build(b.emit(name, *operands)))(*args)[0]
+
+    if EXPANSIONS[name].outside is None:
+        return run(*args)
+    large = np.abs(args[0]) > trigonometric.LIMIT
+    result = np.empty_like(args[0])
+    for part in (large, ~large):
+        result[part] = run(*(x[part] for x in args))
+    return result
 
 
 def errors(name: str, points: list[np.ndarray], *values: np.ndarray) -> list[np.ndarray]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from jitgrad.ir.index import Sym
+from jitgrad.ir.index import Sym, add, expr, floordiv, mul
 from jitgrad.ir.types import bool_
 from jitgrad.loopir.deps import MANY, accesses, never_at_any_time
 from jitgrad.loopir.expansions import EXPANSIONS, Expansion
@@ -56,6 +56,8 @@ from jitgrad.loopir.walk import expressions, lists_of, rebuild, statements, sube
 _KEPT = ("square", "reciprocal", "maximum", "minimum", "fmax", "fmin")
 #: What is expanded also where nothing is vectorised: measured against glibc, in chains and in independent calls.
 _IN_SEQUENCE = ("expm1", "hypot", "log1p_unit", "sinh", "tanh")
+#: Iterations of a parallel loop that have one note.
+RUN = 2048
 
 
 class _Visitor:
@@ -121,6 +123,8 @@ class _Decomposition:
                 return self.repeated(s)
             if not _innermost(s):
                 return (self.header(with_lists(s, self.all_guarded), self.anywhere),)
+            if isinstance(s, Loop) and s.kind == "parallel" and s.step == 1:
+                return self.in_runs(s)
             if isinstance(s, Loop) and s.kind == "serial" and any_order(s):
                 return self.looked_at(s)
         return self.expanded(s, self.anywhere)
@@ -186,6 +190,16 @@ class _Decomposition:
             elif isinstance(s, Store):
                 stored.add(s.buffer.root)
         return tuple(found)
+
+    def in_runs(self, s: Loop) -> tuple[Stmt, ...]:
+        """A parallel loop over runs of iterations, each of which notes its own arguments, and the iterations left."""
+        n = floordiv(add(s.hi, mul(s.lo, -1)), RUN)
+        run = Sym("run", 0, None)
+        first = add(s.lo, mul(expr(run), RUN))
+        inner = dataclasses.replace(s, lo=first, hi=add(first, RUN), kind="serial", work=0)
+        rest = dataclasses.replace(s, lo=add(s.lo, mul(n, RUN)), kind="serial", work=0)
+        outer = Loop(run, 0, n, self.guarded(inner), kind="parallel", work=mul(s.work, RUN))
+        return (outer, *self.guarded(rest))
 
     # Expansion
 
