@@ -205,6 +205,8 @@ def _fits() -> list[Fit]:
         Fit("ATANH_LOW", low, atanh, 0, atanh_limit, 3, lambda z: z / 2),
         Fit("ATANH_LOW_HALF", "half of it, the same", atanh_half, 0, atanh_limit, 3, lambda z: z),
         Fit("ATANH_TAIL", "(atanh(s) / s - 1 - z/3) / z**2, z = s**2", atanh_tail, 0, atanh_limit, 7, lambda z: z**2),
+        Fit("ATANH_UNIT", "as ATANH, s to 1/3", atanh, 0, mpf("0.11112"), 9, lambda z: z / 2),
+        Fit("ATANH_UNIT_F32", "the same", atanh, 0, mpf("0.11112"), 4, lambda z: z / 2, "f4"),
         Fit("LOG_F32", "(log(1 + f) - f + f**2 / 2) / f**3", log, log_lo, log_hi, 8, weights["log"], "f4"),
         Fit("SIN", "(sin(r) / r - 1) / z, z = r**2, to pi/4", sin, 0, quarter, 5, sin_weight),
         Fit("SIN_LOW", low, sin, 0, quarter, 2, sin_weight),

@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from jitgrad.ir.index import Sym
+from jitgrad.ir.index import Sym, add, expr, floordiv, mul
 from jitgrad.ir.types import bool_
 from jitgrad.loopir.deps import MANY, accesses, never_at_any_time
 from jitgrad.loopir.expansions import EXPANSIONS, Expansion
@@ -54,6 +54,10 @@ from jitgrad.loopir.walk import expressions, lists_of, rebuild, statements, sube
 
 #: Formulas over others that LLVM has instructions for.
 _KEPT = ("square", "reciprocal", "maximum", "minimum", "fmax", "fmin")
+#: What is expanded also where nothing is vectorised: measured against glibc, in chains and in independent calls.
+_IN_SEQUENCE = ("expm1", "hypot", "log1p_unit", "sinh", "tanh")
+#: Iterations of a parallel loop that have one note.
+RUN = 2048
 
 
 class _Visitor:
@@ -79,15 +83,15 @@ class _Visitor:
                 return self.table[e.op].expand(*args)
             spec = SCALARS.get(e.op)
             if spec is not None and spec.compose is not None and e.op not in _KEPT:
-                return self.visit(spec.compose(*args))
+                return self.visit(spec.compose(*e.args))  # a formula may look at what its operands are
         return e if args == e.args else Scalar(e.op, args, e.dtype)
 
 
 def decompose(program: Program) -> Program:
     """The program with every function of :data:`EXPANSIONS` expanded where that is of use.
 
-    In an innermost loop whose iterations need each other the functions of the C library stay: nothing is vectorised
-    there, and they are faster.
+    In an innermost loop whose iterations need each other nothing is vectorised, and most functions of the C library are
+    faster: there only :data:`_IN_SEQUENCE` are expanded.
     """
     return with_body(program, _Decomposition().top_level(program.body))
 
@@ -97,6 +101,7 @@ class _Decomposition:
         self.calls = _Visitor({})
         self.anywhere = _Visitor({name: f for name, f in EXPANSIONS.items() if f.outside is None})
         self.inside = _Visitor(EXPANSIONS)
+        self.sequential = _Visitor({n: EXPANSIONS[n] for n in _IN_SEQUENCE})
 
     def top_level(self, body: tuple[Stmt, ...]) -> Iterator[Stmt]:
         for s in body:
@@ -118,6 +123,8 @@ class _Decomposition:
                 return self.repeated(s)
             if not _innermost(s):
                 return (self.header(with_lists(s, self.all_guarded), self.anywhere),)
+            if isinstance(s, Loop) and s.kind == "parallel" and s.step == 1:
+                return self.in_runs(s)
             if isinstance(s, Loop) and s.kind == "serial" and any_order(s):
                 return self.looked_at(s)
         return self.expanded(s, self.anywhere)
@@ -184,17 +191,27 @@ class _Decomposition:
                 stored.add(s.buffer.root)
         return tuple(found)
 
+    def in_runs(self, s: Loop) -> tuple[Stmt, ...]:
+        """A parallel loop over runs of iterations, each of which notes its own arguments, and the iterations left."""
+        n = floordiv(add(s.hi, mul(s.lo, -1)), RUN)
+        run = Sym("run", 0, None)
+        first = add(s.lo, mul(expr(run), RUN))
+        inner = dataclasses.replace(s, lo=first, hi=add(first, RUN), kind="serial", work=0)
+        rest = dataclasses.replace(s, lo=add(s.lo, mul(n, RUN)), kind="serial", work=0)
+        outer = Loop(run, 0, n, self.guarded(inner), kind="parallel", work=mul(s.work, RUN))
+        return (outer, *self.guarded(rest))
+
     # Expansion
 
     def expanded(self, s: Stmt, visitor: _Visitor, large: Local | None = None) -> tuple[Stmt, ...]:
         """The statement with its functions expanded, and with notes in ``large`` where that is given.
 
-        Sequential innermost loops keep their calls."""
+        Sequential innermost loops keep most of their calls."""
         if not lists_of(s):
             notes = self.noted(s, large) if large is not None else ()
             return (*notes, rebuild(s, visitor.visit))
         if _innermost(s) and isinstance(s, (Loop, While)) and not (isinstance(s, Loop) and any_order(s)):
-            return (rebuild(s, self.calls.visit),)
+            return (rebuild(s, self.sequential.visit),)
         new = with_lists(s, lambda body: tuple(y for x in body for y in self.expanded(x, visitor, large)))
         return (self.header(new, self.anywhere),)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import platform
 import re
+import sys
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import mpmath
@@ -13,30 +17,63 @@ import pytest
 import scipy.special
 
 from jitgrad.codegen.pyhelpers import lgamma
-from jitgrad.compiler import Compiled, compile_graph
-from jitgrad.ir.core import Builder
-from jitgrad.ir.types import type_of
+from jitgrad.ir.index import Sym, expr
 from jitgrad.loopir.expansions import EXPANSIONS
-from jitgrad.loopir.nodes import Const, Expr, Scalar, postorder
-from tests.loopir.expansion_points import EXACT, arguments, special
+from jitgrad.loopir.nodes import Buffer, Const, Expr, Load, Loop, Program, Scalar, Store, postorder, scalar
+from jitgrad.runtime.compiled import Executable
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # after site-packages: for benchmarks
+from benchmarks import accuracy
 
 NAMES = sorted(EXPANSIONS)
 #: Greatest error in ulps, where it is not 1.
-LIMITS = dict.fromkeys(("expm1", "sinh", "cosh", "arcsinh", "arcsin", "arccos", "arctan", "arctan2"), 2.0)
-LIMITS |= {"erfc": 2.0, "gammaln": 4.0}
+_TWO = "expm1 sinh cosh arcsinh arcsin arccos arctan arctan2 erf erfc log1p_unit"
+LIMITS = dict.fromkeys(_TWO.split(), 2.0) | {"gammaln": 4.0}
 NUMPY = {n: getattr(scipy.special, n) for n in ("erf", "erfc")}
 NUMPY["gammaln"] = lambda x: np.array([lgamma(float(v)) for v in x]).astype(x.dtype)  # SciPy's overflows too soon
+NUMPY["log1p_unit"] = np.log1p
 NUMPY["expit"] = lambda x: np.where(x < 0, np.exp(x), 1) / (1 + np.exp(-np.abs(x)))  # SciPy's underflows too soon
 
 
-def compiled(name: str, *args: np.ndarray) -> Compiled:
-    b = Builder("f")
-    operands = [b.param(type_of(x), f"x{k}") for k, x in enumerate(args)]
-    return compile_graph(b.build(b.emit(name, *operands)))
+_SPECIAL = [
+    0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 10.0, 1e-310, -1e-310, 5e-324,
+    1e-40, -1e-40, 1e-45, 88.7, 88.73, -87.4, -103.9, -104.0, 709.78, 709.79, -745.0, -746.0, 710.4, 710.5, 89.4, 89.5,
+    1e30, -1e30, 1e300, -1e300, 3e38, 1.7e308, 127.0, 128.0, -149.0, -150.0, 1023.0, 1024.0, -1074.0, -1075.0,
+]  # fmt: skip
+
+
+def special(name: str, dtype: Any) -> list[np.ndarray]:
+    """Special values and thresholds; all pairs of them for a function of two arguments."""
+    with np.errstate(all="ignore"):
+        x = np.array(_SPECIAL).astype(dtype)
+    if name == "log1p_unit":
+        x = x[(x >= 0) & (x <= 1)]
+    return [g.ravel() for g in np.meshgrid(x, x)] if name in accuracy.TWO_ARGUMENTS else [x]
+
+
+def arguments(name: str, dtype: Any) -> list[np.ndarray]:
+    """Within the limits of the expansion: others are for the C library."""
+    found = accuracy.arguments(name, dtype, 800)
+    if EXPANSIONS[name].outside is not None:
+        found = [x[np.abs(x) < 2.0**30] for x in found]
+    return [x[:300] for x in found]
+
+
+@functools.cache
+def compiled(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> Executable:
+    """A loop over the arguments, through Loop IR, as some functions are of that only."""
+    arity = 2 if name in accuracy.TWO_ARGUMENTS else 1
+    buffers = [Buffer(f"x{k}", dtype, shape, "arg") for k in range(arity)]
+    out = Buffer("y", dtype, shape, "out")
+    i = Sym("i", 0, max(math.prod(shape) - 1, 0))
+    index = (expr(i),) if shape else ()
+    store: Any = Store(out, index, scalar(name, *(Load(x, index) for x in buffers)))
+    body = Loop(i, 0, shape[0], (store,)) if index else store
+    return Executable(Program("f", tuple(buffers), (out,), (body,)))
 
 
 def apply(name: str, *args: np.ndarray) -> np.ndarray:
-    return compiled(name, *args)(*args)[0]
+    return compiled(name, args[0].dtype, args[0].shape)(*args)[0]
 
 
 def numpy_value(name: str, *args: np.ndarray) -> np.ndarray:
@@ -48,20 +85,9 @@ def numpy_value(name: str, *args: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", NAMES)
 def test_ulps(name: str, dtype: Any) -> None:
     args = arguments(name, dtype)
-    got = apply(name, *args)
-    worst = 0.0
-    with mpmath.workdps(40), np.errstate(over="ignore"):
-        for value, *point in zip(got, *args, strict=True):
-            exact = EXACT[name](*(mpmath.mpf(float(p)) for p in point))
-            nearest = dtype(float(exact))
-            if not np.isfinite(nearest):
-                assert value == nearest, point
-                continue
-            unit = mpmath.mpf(float(np.spacing(np.abs(nearest))))
-            error = float(abs(mpmath.mpf(float(value)) - exact) / unit)
-            assert np.isfinite(value), point
-            worst = max(worst, error)
-            assert worst <= LIMITS.get(name, 1.0), (name, point, value, nearest, error)
+    (error,) = accuracy.errors(name, args, apply(name, *args))
+    worst = int(np.argmax(error))
+    assert error[worst] <= LIMITS.get(name, 1.0), (error[worst], [x[worst] for x in args])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -76,7 +102,7 @@ def test_special_values(name: str, dtype: Any) -> None:
     np.testing.assert_array_equal(got[plain], want[plain])
     np.testing.assert_array_equal(np.signbit(got[plain]), np.signbit(want[plain]))
     unit = np.spacing(np.abs(want[~plain]))
-    np.testing.assert_array_less(np.abs(got[~plain] - want[~plain]) / unit, 3.0)
+    np.testing.assert_array_less(np.abs(got[~plain] - want[~plain]) / unit, 4.0)
 
 
 def test_gammaln_of_negative_numbers() -> None:
@@ -91,11 +117,10 @@ def test_gammaln_of_negative_numbers() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", NAMES)
 def test_same_bits_in_the_body_and_the_rest_of_a_loop(name: str, dtype: Any) -> None:
-    args = [x[:67] for x in arguments(name, dtype)]
+    args = arguments(name, dtype)
     whole = apply(name, *args)
-    for n in (1, 5):
-        part = apply(name, *(x[-n:] for x in args))
-        np.testing.assert_array_equal(part.view(np.uint8), whole[-n:].view(np.uint8))
+    again = apply(name, *(np.roll(x, -3) for x in args))
+    np.testing.assert_array_equal(np.roll(again, 3).view(np.uint8), whole.view(np.uint8))
     single = apply(name, *(x[7] for x in args))
     assert single.tobytes() == whole[7].tobytes()
 
@@ -103,8 +128,8 @@ def test_same_bits_in_the_body_and_the_rest_of_a_loop(name: str, dtype: Any) -> 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_loop_is_vectorised_and_calls_nothing(name: str, dtype: Any) -> None:
-    args = [np.ones(1000, dtype)] * len(arguments(name, dtype))
-    text = compiled(name, *args).asm()
+    args = arguments(name, dtype)
+    text = compiled(name, args[0].dtype, args[0].shape).asm()
     if platform.machine() not in ("x86_64", "AMD64"):
         pytest.skip("the patterns are of x86")
     kernel = text[: text.rindex("cfi_endproc")]
@@ -163,10 +188,8 @@ def _fma(kind: Any, a: Any, b: Any, c: Any) -> Any:
 @pytest.mark.parametrize("name", NAMES)
 def test_machine_code_against_the_expression(name: str, dtype: Any) -> None:
     """LLVM may fuse a product with a sum, which is worth half an ulp each at most."""
-    args = [x[::5] for x in arguments(name, dtype)]
-    if EXPANSIONS[name].outside is not None:
-        args = [x[np.abs(x) < 2.0**30] for x in args]  # others are for the C library
-    got = apply(name, *args)
+    args = arguments(name, dtype)
+    got, args = apply(name, *args)[::3], [x[::3] for x in args]
     with np.errstate(all="ignore"):
         want = np.array([
             evaluate(EXPANSIONS[name].expand(*(Const(p, np.dtype(dtype)) for p in point)))

@@ -20,7 +20,7 @@ class Expansion:
 
 _WHOLE = (
     *(getattr(exponentials, n) for n in ("cosh", "exp", "exp2", "expit", "expm1", "sinh", "tanh")),
-    *(getattr(logarithms, n) for n in ("arccosh", "arcsinh", "arctanh", "log", "log10", "log1p", "log2")),
+    *(getattr(logarithms, n) for n in ("arccosh", "arcsinh", "arctanh", "log", "log10", "log1p", "log1p_unit", "log2")),
     *(getattr(inverses, n) for n in ("arccos", "arcsin", "arctan", "arctan2")),
     *(getattr(powers, n) for n in ("cbrt", "hypot", "power")),
     *(errors.erf, errors.erfc, gamma.gammaln),

@@ -50,8 +50,16 @@ def product(a: Expr, b: Expr | float) -> Expr:
     return scalar("product", a, b if isinstance(b, Expr) else const(b, a))
 
 
-def horner(x: Expr, coefficients: Sequence[float]) -> Expr:
-    """A polynomial, lowest coefficient first."""
+def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
+    """A polynomial, lowest coefficient first: above degree 4 its even and its odd part by Horner's rule, side by side,
+    as half the latency is worth one more product."""
+    if len(coefficients) <= 5:
+        return _horner(x, coefficients)
+    square = product(x, x)
+    return fma(_horner(square, coefficients[1::2]), x, _horner(square, coefficients[::2]))
+
+
+def _horner(x: Expr, coefficients: Sequence[float]) -> Expr:
     p: Expr = const(coefficients[-1], x)
     for c in reversed(coefficients[:-1]):
         p = fma(p, x, c)

@@ -15,10 +15,10 @@ from jitgrad.loopir.expansions.arithmetic import (
     f32,
     fast_two_sum,
     fma,
-    horner,
     in_double,
     magnitude,
     pair_product,
+    polynomial,
     power_of_two,
     product,
     two_product,
@@ -34,10 +34,10 @@ def erf(x: Expr) -> Expr:
     a = magnitude(x)
     limit = 3.95 if single else 5.95  # from here on erf is 1
     b = where(a > limit, const(limit, x), a)
-    k, r = reduce(-horner(b, table.ERF_TAIL_F32 if single else table.ERF_TAIL))
+    k, r = reduce(-polynomial(b, table.ERF_TAIL_F32 if single else table.ERF_TAIL))
     h, low = exp_of_reduced(r)
     tail = 1.0 - (h + low) * power_of_two(k, x.dtype)
-    small = fma(x, horner(product(x, x), table.ERF_F32 if single else table.ERF), x)
+    small = fma(x, polynomial(product(x, x), table.ERF_F32 if single else table.ERF), x)
     return where(a <= 1.0, small, copysign(where(a > 1.0, tail, a), x))
 
 
@@ -54,12 +54,12 @@ def erfc(x: Expr, *, single: bool) -> Expr:
     t = fma(inverse[0], -4.0, 1.0)
     t_low = fma(inverse[0], -4.0, 1.0 - t) + inverse[1] * -4.0
     c = table.ERFC_LOW if single else table.ERFC
-    slope = horner(t, c[2:])
+    slope = polynomial(t, c[2:])
     head, tail = two_product(t, slope)
     series = fast_two_sum(const(c[0], x), head)
     series = series[0], series[1] + (fma(t_low, slope, tail) + c[1])
     h, low = pair_product(pair_product(power, inverse), series)
     value = scaled(h + low, k)
-    near = 1.0 - fma(x, horner(product(x, x), table.ERF), x)
+    near = 1.0 - fma(x, polynomial(product(x, x), table.ERF), x)
     value = where(a < 0.5, near, where(x < 0.0, 2.0 - value, value))
     return where(x.ne(x), x, value)

@@ -21,23 +21,24 @@ from jitgrad.loopir.expansions.arithmetic import (
     f32,
     fast_two_sum,
     fma,
-    horner,
     magnitude,
     mantissa_bits,
     nearest,
+    polynomial,
     power_of_two,
     product,
     quotient,
     shift_right,
     where,
 )
-from jitgrad.loopir.nodes import Const, Expr
+from jitgrad.loopir.nodes import Const, Expr, Scalar
 
 
 def _clamp(x: Expr, lo: float, hi: float) -> Expr:
     """Keeps NaN: a comparison with NaN is false."""
+    negative = isinstance(x, Scalar) and x.op == "negative" and getattr(x.args[0], "op", None) == "absolute"
     x = where(x < lo, const(lo, x), x)
-    return where(x > hi, const(hi, x), x)
+    return x if negative else where(x > hi, const(hi, x), x)
 
 
 def _integer(low_bits: Expr, dtype: np.dtype) -> Expr:
@@ -64,7 +65,7 @@ def nearest_multiple(x: Expr) -> Pair:
 
 def _tail(r: Expr) -> Expr:
     """``exp(r) - 1 - r``."""
-    return product(r, r) * horner(r, table.EXP_F32 if r.dtype == f32 else table.EXP)
+    return product(r, r) * polynomial(r, table.EXP_F32 if r.dtype == f32 else table.EXP)
 
 
 def scaled(p: Expr, k: Expr) -> Expr:
@@ -83,7 +84,10 @@ def exp(x: Expr) -> Expr:
     """The clamp lies just outside the range of finite, nonzero results."""
     k, (r, _) = reduce(_clamp(x, -104.0, 89.0) if x.dtype == f32 else _clamp(x, -746.0, 710.0))
     h, low = fast_two_sum(const(1.0, x), r)
-    return scaled(h + (low + _tail(r)), k)
+    half = shift_right(k, 1)
+    # The first factor is exact, so it can be put in before the sum is known.
+    first, second = power_of_two(half, x.dtype), power_of_two(k - half, x.dtype)
+    return fma(low + _tail(r), first, product(h, first)) * second
 
 
 def half_exp(x: Expr) -> Expr:
@@ -104,7 +108,7 @@ def exp2(x: Expr) -> Expr:
     # f*ln2 as a pair, so that its rounding error is not seen in the sum.
     head = product(f, hi)
     lost = fma(f, hi, -head) + f * lo
-    p = fma(product(f, f), horner(f, table.EXP2_F32 if single else table.EXP2), lost) + head + 1.0
+    p = fma(product(f, f), polynomial(f, table.EXP2_F32 if single else table.EXP2), lost) + head + 1.0
     return scaled(p, _integer(low, x.dtype))
 
 
@@ -142,7 +146,7 @@ def tanh(x: Expr) -> Expr:
     limit = 9.5 if x.dtype == f32 else 20.0
     a = magnitude(x)
     a = where(a > limit, const(limit, x), a)
-    h, e = _expm1_pair(a * 2.0)
+    h, e = _expm1_pair(a + a)
     d = h + 2.0
     return copysign(quotient((h, e), (d, (h - (d - 2.0)) + e)), x)
 
@@ -162,7 +166,7 @@ def sinh(x: Expr) -> Expr:
     """An odd polynomial up to 1, ``(exp|x| - exp(-|x|)) / 2`` above."""
     a = magnitude(x)
     z = product(x, x)
-    small = fma(product(x, z), horner(z, table.SINH_F32 if x.dtype == f32 else table.SINH), x)
+    small = fma(product(x, z), polynomial(z, table.SINH_F32 if x.dtype == f32 else table.SINH), x)
     half = half_exp(a)
     return where(a < 1.0, small, copysign(half - 0.25 / half, x))
 

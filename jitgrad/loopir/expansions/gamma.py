@@ -20,9 +20,9 @@ from jitgrad.loopir.expansions.arithmetic import (
     fast_two_sum,
     float_of_small,
     fma,
-    horner,
     in_double,
     magnitude,
+    polynomial,
     product,
     two_product,
     two_sum,
@@ -57,13 +57,13 @@ def _positive(a: Expr, single: bool) -> Expr:
 
     c = table.GAMMALN_LOW if single else table.GAMMALN
     head, lost = two_product(w, c[0])
-    base = fast_two_sum(head, fma(product(w, w), horner(w, c[2:]), fma(w, c[1], lost)))
+    base = fast_two_sum(head, fma(product(w, w), polynomial(w, c[2:]), fma(w, c[1], lost)))
     sign = where(up_one, const(-1.0, a), one)
     s, e = two_sum(sign * h, base[0])
     near = s + (e + (sign * low + base[1]))
 
     r = one / a
-    series = product(r, horner(product(r, r), table.STIRLING_LOW if single else table.STIRLING))
+    series = product(r, polynomial(product(r, r), table.STIRLING_LOW if single else table.STIRLING))
     b = a - 0.5
     p, e = two_product(b, h - 1.0)
     far = p + (e + (b * low + (series + (0.5 * math.log(2 * math.pi) - 0.5))))
@@ -78,7 +78,7 @@ def gammaln(x: Expr, *, single: bool) -> Expr:
     # |sin(pi*x)| from the distance to the nearest integer, which is exact.
     t = (a - scalar("rint", a)) * math.pi
     z = product(t, t)
-    sine = magnitude(fma(product(t, z), horner(z, table.SIN_HALF), t))
+    sine = magnitude(fma(product(t, z), polynomial(z, table.SIN_HALF), t))
     mirrored = math.log(math.pi) - log(product(a, sine)) - value
     # Near 0 both signs have the logarithm of |x|, and the product above would underflow.
     value = where((x < 0.0) & (a > 2.0**-60), mirrored, value)

@@ -17,9 +17,9 @@ from jitgrad.loopir.expansions.arithmetic import (
     copysign,
     fast_two_sum,
     fma,
-    horner,
     in_double,
     magnitude,
+    polynomial,
     product,
     two_sum,
     where,
@@ -41,14 +41,14 @@ def _arctan_of_quotient(a: Expr, b: Expr, left: Expr | None, single: bool) -> Ex
     if single:
         t = n / d
         z = product(t, t)
-        t = fma(product(t, z), horner(z, table.ATAN_LOW), t)
+        t = fma(product(t, z), polynomial(z, table.ATAN_LOW), t)
     else:
         inverse = 1.0 / d
         t = product(n, inverse)
         lost = where(middle & ~steep, two_sum(a, b)[1], 0.0)
         rest = where(d < np.inf, (fma(-t, d, n) - t * lost) * inverse, 0.0)
         z = product(t, t)
-        t = t + fma(product(t, z), horner(z, table.ATAN), rest)
+        t = t + fma(product(t, z), polynomial(z, table.ATAN), rest)
 
     def base(k: int) -> Expr:
         quarters = [const(angle[k], a) for angle in _QUARTERS]
@@ -86,7 +86,7 @@ def _arcsin_reduced(x: Expr, single: bool) -> tuple[Expr, Expr, Expr]:
     large = a > 0.5
     z = where(large, fma(a, -0.5, 0.5), product(a, a))
     s = where(large, scalar("sqrt", z), a)
-    return s, product(product(s, z), horner(z, table.ASIN_LOW if single else table.ASIN)), large
+    return s, product(product(s, z), polynomial(z, table.ASIN_LOW if single else table.ASIN)), large
 
 
 @in_double

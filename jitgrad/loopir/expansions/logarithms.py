@@ -25,11 +25,11 @@ from jitgrad.loopir.expansions.arithmetic import (
     float_of_small,
     fma,
     from_bits,
-    horner,
     in_double,
     magnitude,
     mantissa_bits,
     pair_sum,
+    polynomial,
     product,
     shift_left,
     shift_right,
@@ -74,13 +74,21 @@ def log(x: Expr) -> Expr:
     half_square = product(f, f) * 0.5
     if x.dtype == f32:
         hi, lo = table.LN2_F32
-        rest = fma(k, lo, fma(product(product(f, f), f), horner(f, table.LOG_F32), -half_square))
+        rest = fma(k, lo, fma(product(product(f, f), f), polynomial(f, table.LOG_F32), -half_square))
     else:
         hi, lo = table.LN2
         s = f / (f + 2.0)
         z = product(s, s)
-        rest = fma(s, fma(z, horner(z, table.ATANH), half_square), k * lo) - half_square
+        rest = fma(s, fma(z, polynomial(z, table.ATANH), half_square), k * lo) - half_square
     return _special(x, fma(k, hi, f + rest))
+
+
+def log1p_unit(x: Expr) -> Expr:
+    """``log1p(x)`` for x from 0 to 1, in whose sum the first term is exact."""
+    s = x / (x + 2.0)
+    z = product(s, s)
+    series = polynomial(z, table.ATANH_UNIT_F32 if x.dtype == f32 else table.ATANH_UNIT)
+    return fma(s, fma(z, series, -x), x)
 
 
 def log_parts(f: Expr, lost: Expr | None = None, single: bool = False) -> Pair:
@@ -91,7 +99,7 @@ def log_parts(f: Expr, lost: Expr | None = None, single: bool = False) -> Pair:
     z = product(s, s)
     h = f - half_square
     rest = (f - h) - half_square
-    low = fma(s, fma(z, horner(z, table.ATANH_LOW if single else table.ATANH), half_square), rest)
+    low = fma(s, fma(z, polynomial(z, table.ATANH_LOW if single else table.ATANH), half_square), rest)
     if lost is not None:
         less = 1.0 - s
         low = fma(product(lost, less), less, low)
@@ -178,7 +186,7 @@ def arctanh(x: Expr, *, single: bool) -> Expr:
     """``log((1 + a) / (1 - a)) / 2`` of ``a = |x|``; where s is a itself, by the series of s alone."""
     a = magnitude(x)
     z = product(x, x)
-    small = fma(product(x, z), horner(z, table.ATANH_LOW if single else table.ATANH) * 0.5, x)
+    small = fma(product(x, z), polynomial(z, table.ATANH_LOW if single else table.ATANH) * 0.5, x)
     num, den = fast_two_sum(const(1.0, x), a), fast_two_sum(const(1.0, x), -a)
     q = num[0] / den[0]
     rest = (fma(-q, den[0], num[0]) + fma(-q, den[1], num[1])) / den[0]

@@ -21,12 +21,12 @@ from jitgrad.loopir.expansions.arithmetic import (
     float_of_small,
     fma,
     from_bits,
-    horner,
     in_double,
     int_of_small,
     magnitude,
     nearest,
     pair_product,
+    polynomial,
     power_of_two,
     product,
     shift_right,
@@ -54,7 +54,7 @@ def _log2_pair(x: Expr) -> Pair:
     s = fast_two_sum(s, fma(-s, lost, fma(-s, d, f)) * inverse)
     z = pair_product(s, s)
     third = _constant(table.THIRD)
-    tail = product(z[0], horner(z[0], table.ATANH_TAIL))
+    tail = product(z[0], polynomial(z[0], table.ATANH_TAIL))
     inner = fast_two_sum(third[0], tail)
     inner = inner[0], inner[1] + third[1]
     cubic = pair_product(z, inner)
@@ -70,7 +70,7 @@ def _log2_single(x: Expr) -> Expr:
     n, f = split(x, subnormals=False)
     s = f / (f + 2.0)
     z = product(s, s)
-    return fma(s * table.TWO_OVER_LN2[0], fma(z, horner(z, table.ATANH_LOW_HALF), 1.0), float_of_small(n, f64))
+    return fma(s * table.TWO_OVER_LN2[0], fma(z, polynomial(z, table.ATANH_LOW_HALF), 1.0), float_of_small(n, f64))
 
 
 def _exp2_of_pair(h: Expr, low: Expr) -> Expr:
@@ -81,7 +81,7 @@ def _exp2_of_pair(h: Expr, low: Expr) -> Expr:
     f, low = fast_two_sum(h - k, low)  # the difference is 0 or not less than half a unit in the last place of h
     head = product(f, table.LN2_WHOLE[0])
     lost = fma(f, table.LN2_WHOLE[0], -head) + fma(f, table.LN2_WHOLE[1], low * table.LN2_WHOLE[0])
-    p = fma(product(f, f), horner(f, table.EXP2), lost) + head + 1.0
+    p = fma(product(f, f), polynomial(f, table.EXP2), lost) + head + 1.0
     return scaled(p, int_of_small(k))
 
 
@@ -89,7 +89,7 @@ def _exp2_single(h: Expr) -> Expr:
     h = where(h < -200.0, const(-200.0, h), where(h > 200.0, const(200.0, h), h))
     k, _ = nearest(h)
     f = h - k
-    p = fma(fma(product(f, f), horner(f, table.EXP2_LOW), f * table.LN2_WHOLE[0]), 1.0, 1.0)
+    p = fma(fma(product(f, f), polynomial(f, table.EXP2_LOW), f * table.LN2_WHOLE[0]), 1.0, 1.0)
     return scaled(p, int_of_small(k))
 
 
@@ -132,9 +132,9 @@ def cbrt(x: Expr, *, single: bool) -> Expr:
     two, one = remainder > 1.5, remainder > 0.5
     m = mantissa * where(two, const(4.0, x), where(one, const(2.0, x), 1.0))
     root = where(two, const(4.0 ** (-1 / 3), x), where(one, const(2.0 ** (-1 / 3), x), 1.0))
-    t = horner(mantissa, table.CBRT) * root
+    t = polynomial(mantissa, table.CBRT) * root
     h = fma(product(m, product(t, t)), -t, 1.0)
-    t = fma(product(t, h), horner(h, (1 / 3, 2 / 9, 14 / 81)), t)
+    t = fma(product(t, h), polynomial(h, (1 / 3, 2 / 9, 14 / 81)), t)
     square = product(t, t)
     y = product(m, square)
     if not single:

@@ -19,11 +19,11 @@ from jitgrad.loopir.expansions.arithmetic import (
     fast_two_sum,
     fma,
     from_bits,
-    horner,
     in_double,
     keep_zero,
     magnitude,
     nearest,
+    polynomial,
     product,
     quotient,
     shift_left,
@@ -60,8 +60,8 @@ def _sine(r: Pair, single: bool) -> Pair:
     h, low = r
     z = product(h, h)
     if single:
-        return h, product(product(h, z), horner(z, table.SIN_LOW))
-    return h, fma(product(h, z), horner(z, table.SIN), product(low, fma(z, -0.5, 1.0)))
+        return h, product(product(h, z), polynomial(z, table.SIN_LOW))
+    return h, fma(product(h, z), polynomial(z, table.SIN), product(low, fma(z, -0.5, 1.0)))
 
 
 def _cosine(r: Pair, single: bool) -> Pair:
@@ -70,9 +70,9 @@ def _cosine(r: Pair, single: bool) -> Pair:
     z = product(h, h)
     head = fma(z, -0.5, 1.0)
     if single:
-        return head, product(product(z, z), horner(z, table.COS_LOW))
+        return head, product(product(z, z), polynomial(z, table.COS_LOW))
     lost = fma(z, -0.5, 1.0 - head)
-    return head, fma(product(z, z), horner(z, table.COS), fma(-h, low, lost))
+    return head, fma(product(z, z), polynomial(z, table.COS), fma(-h, low, lost))
 
 
 def _odd(k: Expr) -> Expr:
