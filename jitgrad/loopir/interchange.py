@@ -32,6 +32,7 @@ from jitgrad.loopir.nodes import (
     Local,
     Loop,
     Program,
+    Scalar,
     Stmt,
     Store,
     map_payloads,
@@ -194,6 +195,7 @@ class _Worker:
         """A loop around one recurrence as three loops: before it, the recurrence with the loops exchanged, after it."""
         plain = all(isinstance(s, (Store, Let, Assign)) or _innermost(s) for s in loop.body)
         places = [k for k, s in enumerate(loop.body) if isinstance(s, Loop)]
+        loop = dataclasses.replace(loop, body=tuple(map(_as_update, loop.body)))
         lo, size = interval(expr(loop.var))
         if (
             not plain
@@ -250,6 +252,19 @@ class _Worker:
             return None
         theirs = set().union(*(_numbers(s) for s in statements(others)))
         return mine & theirs & private
+
+
+def _as_update(s: Stmt) -> Stmt:
+    """``t[] = t[] + e`` as ``t[] += e``."""
+    if not isinstance(s, Store) or s.mode != "=" or s.buffer.root.size != 1 or not isinstance(s.value, Scalar):
+        return s
+    own = Load(s.buffer, s.index)
+    if s.value.op != "add" or own not in s.value.args:
+        return s
+    other = s.value.args[s.value.args[0] is own]
+    if any(isinstance(e, Load) and e.buffer.root is s.buffer.root for e in subexpressions((other,))):
+        return s
+    return dataclasses.replace(s, value=other, mode="+=")
 
 
 def _leaves(s: Stmt) -> Iterable[Local | Load]:

@@ -196,7 +196,7 @@ def any_order(s: Loop, nested: bool = False, private: Set[Local | Buffer] = froz
                 continue
             if a.index is None or b.index is None:
                 return False
-            apart = distance(a.index, b.index, s.var, lambda v: varies(v, inner, changed))
+            apart = distance(a.index, b.index, s.var, lambda v: varies(v, inner, changed), s.step)
             if apart not in (None, (0, 0)):
                 return False
     return True
