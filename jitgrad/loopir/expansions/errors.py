@@ -34,9 +34,10 @@ def erf(x: Expr) -> Expr:
     a = magnitude(x)
     limit = 3.95 if single else 5.95  # from here on erf is 1
     b = where(a > limit, const(limit, x), a)
-    k, r = reduce(-polynomial(b, table.ERF_TAIL_F32 if single else table.ERF_TAIL))
-    h, low = exp_of_reduced(r)
-    tail = 1.0 - (h + low) * power_of_two(k, x.dtype)
+    k, (r, _) = reduce(-polynomial(b, table.ERF_TAIL_F32 if single else table.ERF_TAIL))
+    scale = power_of_two(k, x.dtype)
+    less = fma(product(r, r), polynomial(r, table.EXP_F32 if single else table.EXP), r)
+    tail = fma(-scale, less, 1.0 - scale)
     small = fma(x, polynomial(product(x, x), table.ERF_F32 if single else table.ERF), x)
     return where(a <= 1.0, small, copysign(where(a > 1.0, tail, a), x))
 

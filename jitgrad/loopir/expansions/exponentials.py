@@ -127,17 +127,19 @@ def expm1(x: Expr) -> Expr:
 
 
 def _expm1_pair(x: Expr) -> Pair:
-    """``exp(x) - 1`` as a pair for x >= 0 below the overflow, to some bits more than the dtype has.
+    """``exp(x) - 1`` as a pair for x >= 0 below the overflow.
 
     With ``exp(r) - 1 = r + t``: ``2**k - 1`` is exact or large, and at least as large as ``2**k * r`` unless it is 0.
+    In float32 the rounding errors of r and of that sum are left out: tanh stays below 0.9 ulp, where float64 would not.
     """
     k, (r, rest) = reduce(x)
     s = power_of_two(k, x.dtype)
     less = s - 1.0
     h = fma(s, r, less)
+    if x.dtype == f32:
+        return fast_two_sum(h, product(s, _tail(r)))
     lost = fma(s, r, less - h)
-    t = product(s, _tail(r) + rest)
-    h, e = fast_two_sum(h, t)
+    h, e = fast_two_sum(h, product(s, _tail(r) + rest))
     return h, e + lost
 
 
@@ -152,14 +154,13 @@ def tanh(x: Expr) -> Expr:
 
 
 def expit(x: Expr) -> Expr:
-    """``1 / (1 + e)`` with ``e = exp(-|x|)`` as a pair, and ``e / (1 + e)`` below 0."""
+    """``1 / (1 + e)`` with ``e = exp(-|x|)``, and ``e / (1 + e)`` below 0, where e counts as a pair."""
     a = -magnitude(x)
     lowest = -104.0 if x.dtype == f32 else -746.0
     k, r = reduce(where(a < lowest, const(lowest, x), a))
     h, low = (scaled(part, k) for part in fast_two_sum(*exp_of_reduced(r)))
-    d, lost = fast_two_sum(const(1.0, x), h)
-    below = x < 0.0
-    return quotient((where(below, h, const(1.0, x)), where(below, low, const(0.0, x))), (d, lost + low))
+    inverse = 1.0 / (h + 1.0)
+    return where(x < 0.0, fma(h, inverse, product(low, inverse)), inverse)
 
 
 def sinh(x: Expr) -> Expr:

@@ -143,15 +143,29 @@ def log_of_pair(h: Expr, low: Expr, single: bool, doublings: Expr | None = None)
     return natural(float_of_small(n, f64), *log_parts(f, product(low, down) * 0.5, single))
 
 
-@in_double
-def log1p(x: Expr, *, single: bool) -> Expr:
-    """The logarithm of ``1 + x`` as a pair; beyond 2**60 the 1 is not seen."""
+def log1p(x: Expr) -> Expr:
+    """The logarithm of ``1 + x`` as a pair; beyond 2**30 or 2**60 the 1 is not seen."""
     h, low = two_sum(const(1.0, x), x)
-    value = log_of_pair(h, where(x < 2.0**60, low, 0.0), single)
+    if x.dtype == f32:
+        value = _log_of_pair_f32(h, where(x < 2.0**30, low, 0.0))
+    else:
+        value = log_of_pair(h, where(x < 2.0**60, low, 0.0), False)
     value = copysign(magnitude(value), x)  # the sums lose the sign of zero
     value = where(x < np.inf, value, x)
     value = where(x < -1.0, const(np.nan, x), value)
     return where(x.eq(-1.0), const(-np.inf, x), value)
+
+
+def _log_of_pair_f32(h: Expr, low: Expr) -> Expr:
+    """As :func:`log`, with what is lost of f times ``1 / (1 + f)`` to a few bits."""
+    n, f = split(h, False)
+    down = from_bits(bits(Const(2.0, f32)) - shift_left(n, 23), f32)  # twice 2**-n, which is 0 for the largest n
+    lost = product(product(low, down) * 0.5, fma(f, f - 1.0, 1.0))
+    k = float_of_small(n, f32)
+    square = product(f, f)
+    rest = fma(product(square, f), polynomial(f, table.LOG_F32), fma(square, -0.5, lost))
+    hi, lo = table.LN2_F32
+    return fma(k, hi, f + fma(k, lo, rest))
 
 
 @in_double
