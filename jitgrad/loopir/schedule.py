@@ -60,7 +60,7 @@ FEW = 8
 #: Bytes that the chunks of one loop may have for themselves.
 PRIVATE_BYTES = 1 << 26
 #: How many times the work of adding up the chunks' arrays a loop must have. An element of a chunk is four operations.
-COMBINED = 32
+COMBINED = 64
 #: How many times the work of another parallel loop a loop in chunks must have: chunks cost something in themselves.
 CHUNKED = 2
 
