@@ -18,9 +18,10 @@ from jitgrad.frontend.iteration import range_, steps_of
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.recording import record_branches, record_for, record_while
 from jitgrad.frontend.signature import flatten, unflatten
-from jitgrad.frontend.tracer import Trace, Tracer, contains_tracer, innermost_trace
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer, contains_tracer, innermost_trace, is_traced
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import i64
+from jitgrad.ir.types import TensorType, i64
 
 
 def _trace(*values: Any) -> Trace | None:
@@ -84,51 +85,64 @@ def scan(
     carry that does not keep its type. Source: ``jax.lax.scan``.
     """
     leaves, tree = flatten(xs)
-    lengths = {int(np.shape(x)[0]) for x in leaves} | ({length} if length is not None else set())
-    if len(lengths) > 1:
-        raise ShapeError(
-            f"scan over arrays of lengths {sorted(lengths)}. All of xs, and length if it is given, have one length. "
-            "Slice them.",
-            user_location(),
-        )
-    if not lengths:
-        raise ArgumentError("scan without xs and without length. Give one of them.", user_location())
-    (n,) = lengths
+    n = _length(leaves, length)
     trace = _trace(init, xs)
     if trace is None:
         return _plain_scan(f, init, leaves, tree, n, reverse=reverse)
-    arrays = [trace.lift(x) for x in leaves]
-
-    def item(i: Any) -> Any:
-        return unflatten(tree, [a[i] for a in arrays])
-
-    bounds = (n - 1, -1, -1) if reverse else (0, n, 1)
     if n == 0:
         raise ArgumentError(
             "scan over nothing in a traced function. The type of its results is not known. Check the length before.",
             user_location(),
         )
-    with trace.region("a trial of the function of scan"):
-        carry, _ = f(init, item(bounds[0]))
-        y = f(carry, item(bounds[0]))[1]  # the types of the results once the carry has its own
-        shapes, y_tree = flatten(y)
-        outs = [trace.lift(s).type for s in shapes]
-    stacks = [_empty(trace, (n, *t.shape), t.dtype) for t in outs]
+    arrays = [trace.lift(x) for x in leaves]
+    bounds = (n - 1, -1, -1) if reverse else (0, n, 1)
 
-    def body(i: Any, c: Any, *ys: Any) -> tuple[Any, ...]:
-        c, y = f(c, item(i))
-        for stack, piece in zip(ys, flatten(y)[0], strict=True):
+    def step(i: Any, carry: Any) -> tuple[Any, Any]:
+        return f(carry, unflatten(tree, [a[i] for a in arrays]))
+
+    with trace.region("a trial of the function of scan"):
+        carry, _ = step(bounds[0], init)
+        _, y = step(bounds[0], carry)  # the types of the results once the carry has its own
+        pieces, y_tree = flatten(y)
+        types = [trace.lift(piece).type for piece in pieces]
+    stacks = [_empty_stack(trace, n, t) for t in types]
+
+    def body(i: Any, carry: Any, *stacks: Any) -> tuple[Any, ...]:
+        carry, y = step(i, carry)
+        for stack, piece in zip(stacks, flatten(y)[0], strict=True):
             stack[i] = piece
-        return (c, *ys)
+        return (carry, *stacks)
 
     names = ("the carry", *(f"result {k}" for k in range(len(stacks))))
     carry, *ys = record_for(trace, *bounds, body, (init, *stacks), names, (init,))
     return carry, unflatten(y_tree, ys)
 
 
-def _empty(trace: Trace, shape: Sequence[Any], dtype: Any) -> Tracer:
-    """An array to be written into."""
-    (value,) = trace.emit("empty", (), {"shape": tuple(shape), "dtype": np.dtype(dtype)})
+def _length(leaves: Sequence[Any], length: int | None) -> int:
+    """How many steps a scan over these arrays has."""
+    shapes = [x.dims if isinstance(x, Tracer) else np.shape(x) for x in leaves]
+    for shape in shapes:
+        if not shape or not isinstance(shape[0], int):
+            raise ShapeError(
+                f"scan over an array of shape {shape}. It runs along the first axis, whose length must be known while "
+                "the function is traced. Give arrays with such an axis, or use a for loop.",
+                user_location(),
+            )
+    lengths = {shape[0] for shape in shapes} | ({length} if length is not None else set())
+    if not lengths:
+        raise ArgumentError("scan without xs and without length. Give one of them.", user_location())
+    if len(lengths) > 1:
+        raise ShapeError(
+            f"scan over arrays of lengths {sorted(lengths)}. All of xs, and length if it is given, have one length. "
+            "Slice them.",
+            user_location(),
+        )
+    return lengths.pop()
+
+
+def _empty_stack(trace: Trace, n: int, type: TensorType) -> Tracer:
+    """An array for ``n`` values of a type, to be written into."""
+    (value,) = trace.emit("empty", (), {"shape": (n, *type.shape), "dtype": type.dtype})
     return Tracer(trace, value)
 
 
@@ -183,7 +197,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     """``branches[index](*operands)``, with the index clamped to those there are. Source: ``jax.lax.switch``."""
     if not branches:
         raise ArgumentError("switch without branches. It needs at least one. Give a list of functions.")
-    if not control_flow.is_traced(index):
+    if not is_traced(index):
         return branches[min(max(int(index), 0), len(branches) - 1)](*operands)
     trace = _trace(index)
     assert trace is not None

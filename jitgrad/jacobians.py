@@ -9,9 +9,8 @@ import numpy as np
 import optree
 
 from jitgrad.errors import DifferentiationError
-from jitgrad.frontend.concrete import has_traced
 from jitgrad.frontend.signature import flatten, unflatten
-from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.tracer import Tracer, has_traced
 from jitgrad.ir.types import is_float
 from jitgrad.pullbacks import jvp_function, vjp_function
 from jitgrad.reading import Readable

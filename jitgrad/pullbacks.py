@@ -23,11 +23,12 @@ from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.compiler import Compiled, compile_graph, optimise
 from jitgrad.errors import ArgumentError
 from jitgrad.frontend.capture import Recorder
-from jitgrad.frontend.concrete import adopt, has_traced, unwrap
+from jitgrad.frontend.concrete import adopt, unwrap
 from jitgrad.frontend.guards import Guard
 from jitgrad.frontend.reads import reads_of
 from jitgrad.frontend.signature import Call, LeafSpec, flatten, leaves_like, spec_of, unflatten
-from jitgrad.frontend.tracer import Trace, Tracer, innermost_trace
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace
 from jitgrad.ir.core import Graph
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, is_float, type_of

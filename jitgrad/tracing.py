@@ -16,7 +16,8 @@ from jitgrad.errors import ArgumentError, ConcretizationError, DtypeError, Jitgr
 from jitgrad.frontend.capture import Recorder, call_method
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import LeafSpec, flatten, prepare_leaf
-from jitgrad.frontend.tracer import Trace, Tracer
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.core import Graph
 from jitgrad.ir.location import Location
 from jitgrad.transforms import Function

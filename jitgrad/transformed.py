@@ -24,7 +24,7 @@ import optree
 from jitgrad import config as _config
 from jitgrad.errors import ArgumentError, DifferentiationError, IRError, JitgradWarning
 from jitgrad.frontend.capture import Recorder
-from jitgrad.frontend.concrete import adopt, has_traced, own_copy, unwrap
+from jitgrad.frontend.concrete import adopt, own_copy, unwrap
 from jitgrad.frontend.guards import first_change
 from jitgrad.frontend.signature import (
     NAMESPACE,
@@ -40,7 +40,8 @@ from jitgrad.frontend.signature import (
     unflatten,
     why_converted,
 )
-from jitgrad.frontend.tracer import Trace, Tracer, innermost_trace
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace
 from jitgrad.ir.core import Graph
 from jitgrad.reading import Readable
 from jitgrad.specialisation import Specialisation, backend_key, check_written

@@ -16,7 +16,7 @@ from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.errors import ArgumentError, DifferentiationError
 from jitgrad.frontend.options import Options
 from jitgrad.frontend.signature import flatten, unflatten
-from jitgrad.frontend.tracer import Trace
+from jitgrad.frontend.trace import Trace
 from jitgrad.ir.core import Block, Graph
 from jitgrad.ir.location import Location
 from jitgrad.ir.types import TensorType, is_float

@@ -287,6 +287,8 @@ def test_lengths_of_scan(wrap: Callable[..., Any]) -> None:
         wrap(lambda x: jg.scan(lambda c, v: (c, v), 0.0, x, length=5))(X)
     with pytest.raises(ArgumentError, match="length"):
         wrap(lambda x: jg.scan(lambda c, v: (c, v), x))(X)
+    with pytest.raises(ShapeError, match="first axis"):
+        wrap(lambda x: jg.scan(lambda c, v: (c, v), 0.0, x[0]))(X)
 
 
 def test_switch_needs_branches() -> None:

@@ -22,13 +22,13 @@ from jitgrad.frontend.indexing import (
     as_value,
     index_parts,
     index_values,
-    is_traced,
     normalise,
     position,
 )
 from jitgrad.frontend.primitives import broadcast_to, cast, common_dtype, emit, reshape, strong, where
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.tracer import ArrayLike, Trace, Tracer, contains_tracer, innermost_trace
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced, innermost_trace
 from jitgrad.frontend.views import Box, View, view_box
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_
@@ -103,7 +103,7 @@ def set_at(x: ArrayLike, index: Any, values: ArrayLike) -> Any:
     elements are selected). ``values`` are broadcast and converted to x's dtype. Where index arrays name an element
     twice, the last value stays. Works on plain arrays too. Raises IndexBoundsError, ShapeError.
     """
-    if not contains_tracer((x, values)) and not is_traced(index):
+    if not contains_tracer((x, values)) and not has_traced(index):
         out = np.array(x)
         out[index] = values
         return out
@@ -113,7 +113,7 @@ def set_at(x: ArrayLike, index: Any, values: ArrayLike) -> Any:
 def add_at(x: ArrayLike, index: Any, values: ArrayLike) -> Any:
     """A copy of x in which ``np.add.at(x, index, values)`` was done: as :func:`set_at`, but added, and elements that
     index arrays name twice get both values. Raises DtypeError where the sum does not fit x's dtype."""
-    if not contains_tracer((x, values)) and not is_traced(index):
+    if not contains_tracer((x, values)) and not has_traced(index):
         out = np.array(x)
         np.add.at(out, index, values)
         return out
@@ -298,7 +298,7 @@ def _scalar(trace: Trace, value: Any, x: Tracer) -> Tracer:
 
 def _is_same_piece(x: Tracer, index: Any, value: View) -> bool:
     """Is ``value`` a view of ``x[index]``?"""
-    if value.root is not x.root or (is_traced(index) and value.owner is not x.owner):
+    if value.root is not x.root or (has_traced(index) and value.owner is not x.owner):
         return False
     normal = normalise(x, index)
     if normal.arrays:
@@ -370,7 +370,7 @@ def _addend(x: Tracer, ufunc: np.ufunc, other: Any, dims: Any) -> Tracer:
 
 def getitem(a: Any, index: Any) -> Any:
     """``a[index]``, also where ``a`` is an untraced array, list or tuple and the index is traced."""
-    return a[index] if isinstance(a, Tracer) or not is_traced(index) else _lifted_item(a, index)
+    return a[index] if isinstance(a, Tracer) or not has_traced(index) else _lifted_item(a, index)
 
 
 def _lifted_item(a: Any, index: Any) -> Any:
@@ -405,7 +405,7 @@ def setitem(a: Any, index: Any, value: Any) -> None:
 
 
 def _check_plain(a: np.ndarray, index: Any, value: Any) -> None:
-    if a.dtype == object or not (is_traced(index) or _holds_traced(value)):
+    if a.dtype == object or not (has_traced(index) or has_traced(value)):
         return
     raise MutationError(
         "a traced value is assigned into a NumPy array that was made outside of the traced function, or by a function "
@@ -413,15 +413,6 @@ def _check_plain(a: np.ndarray, index: Any, value: Any) -> None:
         "np.zeros or np.array, or copy it with np.copy(a), and assign into that.",
         user_location(),
     )
-
-
-def _holds_traced(value: Any) -> bool:
-    """Is there a traced value in it, other than arrays whose contents are known?"""
-    if isinstance(value, Tracer):
-        return value.concrete is None
-    if isinstance(value, (list, tuple)):
-        return any(map(_holds_traced, value))
-    return False
 
 
 def augitem(a: Any, index: Any, op: str, value: Any) -> None:

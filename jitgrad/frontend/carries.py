@@ -16,9 +16,13 @@ import optree
 from jitgrad.errors import CarryError
 from jitgrad.frontend.primitives import WEAK_SAMPLES, broadcast_to, cast
 from jitgrad.frontend.signature import flatten, unflatten
-from jitgrad.frontend.tracer import Trace, Tracer
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType
+
+#: A Python number that becomes one of a later type is of that type.
+_WEAK_ORDER = ("bool", "int", "float")
 
 
 class Unbound:
@@ -64,6 +68,14 @@ def is_number(leaf: Any) -> bool:
     return isinstance(leaf, (Tracer, np.ndarray, np.generic)) or type(leaf) in (bool, int, float)
 
 
+def is_array(leaf: Any) -> bool:
+    """A traced array, which has an identity and can be written into; not a scalar."""
+    return isinstance(leaf, Tracer) and not leaf.weak and bool(leaf.dims or leaf.boxed)
+
+
+# -- what values are ---------------------------------------------------------------------------------------------------
+
+
 def describe(name: str, value: Any, *, static_numbers: bool = False) -> Variable:
     """A variable that holds ``value``. Numbers and arrays are traced, but bools: those are flags more often than not.
 
@@ -73,16 +85,11 @@ def describe(name: str, value: Any, *, static_numbers: bool = False) -> Variable
     return Variable(name, tree, tuple(_slot(leaf, static_numbers=static_numbers) for leaf in leaves))
 
 
-def is_array(leaf: Any) -> bool:
-    """A traced array, which has an identity and can be written into; not a scalar."""
-    return isinstance(leaf, Tracer) and not leaf.weak and bool(leaf.dims or leaf.boxed)
-
-
-def _slot(leaf: Any, *, static_numbers: bool = False) -> Slot:
+def _slot(leaf: Any, *, static_numbers: bool) -> Slot:
     if is_array(leaf):
         return Slot(None, None, leaf)  # as long as it is the same object
     if isinstance(leaf, Tracer):
-        return Slot(leaf.type, leaf.weak)
+        return traced_slot(leaf)
     if static_numbers or type(leaf) is bool or not is_number(leaf):
         return Slot(None, None, leaf)
     return traced_slot(leaf)
@@ -97,44 +104,54 @@ def traced_slot(leaf: Any) -> Slot:
     return Slot(TensorType(array.dtype, array.shape), weak)
 
 
+# -- what holds two of them --------------------------------------------------------------------------------------------
+
+
 def join(a: Variable, b: Variable, when: str) -> Variable:
     """The variable that holds what either holds. Raises CarryError; ``when`` says what makes the difference, as in
     "after an iteration"."""
-    if a.tree != b.tree:
-        for one, other in ((a, b), (b, a)):
-            if one.tree.is_leaf() and one.slots[0].value is UNBOUND:
-                return Variable(a.name, other.tree, other.slots)
-        raise CarryError(
-            f"{a.name} is {_structure(a)} before and {_structure(b)} {when}. What a recorded loop or branch changes "
-            "keeps its structure. Keep it the same, or use a loop that is unrolled.",
-            user_location(),
-        )
-    slots = tuple(_join(a.name, x, y, when) for x, y in zip(a.slots, b.slots, strict=True))
-    return Variable(a.name, a.tree, slots)
+    if a.tree == b.tree:
+        slots = tuple(_joined_slot(a.name, x, y, when) for x, y in zip(a.slots, b.slots, strict=True))
+        return Variable(a.name, a.tree, slots)
+    if _is_unbound(a):
+        return Variable(a.name, b.tree, b.slots)
+    if _is_unbound(b):
+        return a
+    raise CarryError(
+        f"{a.name} is {_structure(a)} before and {_structure(b)} {when}. What a recorded loop or branch changes "
+        "keeps its structure. Keep it the same, or use a loop that is unrolled.",
+        user_location(),
+    )
+
+
+def _is_unbound(v: Variable) -> bool:
+    return v.tree.is_leaf() and v.slots[0].value is UNBOUND
 
 
 def _structure(v: Variable) -> str:
-    if v.tree.is_leaf() and v.slots[0].value is UNBOUND:
-        return "unbound"
+    """In words, for messages."""
+    if v.tree.is_leaf():
+        return "one value"
     if not v.slots and v.tree.type in (None, type(None)):
         return "None"
-    return "one value" if v.tree.is_leaf() else f"{v.tree.type.__name__ if v.tree.type else v.tree} of {len(v.slots)}"
+    return f"{v.tree.type.__name__ if v.tree.type else v.tree} of {len(v.slots)}"
 
 
-def _join(name: str, a: Slot, b: Slot, when: str) -> Slot:
-    if a.type is None and b.type is None and _same(a.value, b.value):
+def _joined_slot(name: str, a: Slot, b: Slot, when: str) -> Slot:
+    if a.type is None and b.type is None and _is_same(a.value, b.value):
         return a
     if a.value is UNBOUND:
         return b if b.type is not None or not is_number(b.value) else traced_slot(b.value)
     if b.value is UNBOUND:
         return a if a.type is not None or not is_number(a.value) else traced_slot(a.value)
-    first, second = (s if s.type is not None else _as_traced(name, s, when) for s in (a, b))
+    first, second = (s if s.type is not None else _became_traced(name, s, when) for s in (a, b))
     if first.type == second.type:
         return Slot(first.type, first.weak if first.weak == second.weak else None)
     return _promoted(name, first, second, when)
 
 
-def _same(a: Any, b: Any) -> bool:
+def _is_same(a: Any, b: Any) -> bool:
+    """Are two static values the same object, or equal?"""
     if a is b:
         return True
     if type(a) is not type(b) or isinstance(a, (np.ndarray, Tracer)):
@@ -145,7 +162,7 @@ def _same(a: Any, b: Any) -> bool:
         return False
 
 
-def _as_traced(name: str, slot: Slot, when: str) -> Slot:
+def _became_traced(name: str, slot: Slot, when: str) -> Slot:
     if is_number(slot.value):
         return traced_slot(slot.value)
     raise CarryError(
@@ -156,28 +173,27 @@ def _as_traced(name: str, slot: Slot, when: str) -> Slot:
 
 
 def _promoted(name: str, a: Slot, b: Slot, when: str) -> Slot:
-    """The type of values of two types: NumPy's promotion; a Python number becomes an array of its equals."""
+    """The slot for values of two types: NumPy's promotion; a Python number becomes an array of its equals."""
     assert a.type is not None and b.type is not None
-    samples = (WEAK_SAMPLES[s.weak] if s.weak else s.type.dtype for s in (a, b) if s.type is not None)
-    dtype = np.result_type(*samples)
-    shape = a.type.shape
-    if a.type.shape != b.type.shape:
-        growing = [s for s in (a, b) if s.type is not None and s.type.shape == () and s.weak]
-        if not growing:
-            raise CarryError(
-                f"{name} is {a.type} before and {b.type} {when}. What a recorded loop or branch changes keeps its "
-                "shape. Make it the shape that it has in the end before, with np.zeros for example.",
-                user_location(),
-            )
-        shape = a.type.shape or b.type.shape
-    weak = a.weak if a.weak == b.weak else "float" if {a.weak, b.weak} == {"int", "float"} else None
-    if {a.type.dtype.kind, b.type.dtype.kind} >= {"b"} and a.type.dtype != b.type.dtype and not (a.weak or b.weak):
+    kinds = {a.type.dtype.kind, b.type.dtype.kind}
+    if "b" in kinds and len(kinds) > 1 and not (a.weak or b.weak):
         raise CarryError(
             f"{name} is {a.type} before and {b.type} {when}. A bool and a number have no type in common here. Convert "
             "one of them.",
             user_location(),
         )
-    return Slot(TensorType(np.dtype(dtype), shape), weak)
+    if a.type.shape != b.type.shape and not (a.weak or b.weak):
+        raise CarryError(
+            f"{name} is {a.type} before and {b.type} {when}. What a recorded loop or branch changes keeps its "
+            "shape. Make it the shape that it has in the end before, with np.zeros for example.",
+            user_location(),
+        )
+    samples = (WEAK_SAMPLES[s.weak] if s.weak else t.dtype for s, t in ((a, a.type), (b, b.type)))
+    weak = max(a.weak, b.weak, key=_WEAK_ORDER.index) if a.weak and b.weak else None
+    return Slot(TensorType(np.result_type(*samples), a.type.shape or b.type.shape), weak)
+
+
+# -- values of a variable ----------------------------------------------------------------------------------------------
 
 
 def fit(trace: Trace, leaf: Any, slot: Slot) -> Tracer:

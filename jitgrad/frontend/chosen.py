@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from jitgrad.errors import MutationError
-from jitgrad.frontend.tracer import Trace, Tracer, leaked
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer, leaked
 from jitgrad.ir.core import Value
 from jitgrad.ir.location import user_location
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import LeakedTracerError, MutationError
-from jitgrad.frontend.indexing import is_traced
 from jitgrad.frontend.methods import ArrayMethods
 from jitgrad.frontend.primitives import emit, reshape
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.tracer import Trace, Tracer
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer, has_traced
 from jitgrad.frontend.views import Box, Derived, Dims, Lens, Reshaped, View, contiguous_strides
 from jitgrad.ir.core import Value
 from jitgrad.ir.location import user_location
@@ -169,7 +169,7 @@ class Concrete(Tracer):
         return self._array.__reduce__()
 
     def __getitem__(self, index: Any) -> Any:
-        if is_traced(index):
+        if has_traced(index):
             return HOOKS["getitem"](self, index)
         return adopt(self._array[plain_index(index)], self)
 
@@ -223,17 +223,6 @@ def _filled(trace: Trace, array: np.ndarray, fill: Any) -> Value:
 
 
 # -- in and out --------------------------------------------------------------------------------------------------------
-
-
-def has_traced(obj: Any) -> bool:
-    """Is there a traced value in these nested lists, tuples and dicts, other than arrays with known contents?"""
-    if isinstance(obj, Tracer):
-        return type(obj) is not Concrete
-    if isinstance(obj, (list, tuple)):
-        return any(map(has_traced, obj))
-    if isinstance(obj, dict):
-        return any(map(has_traced, obj.values()))
-    return False
 
 
 def unwrap(obj: Any, found: list[Concrete] | None = None) -> Any:
@@ -390,7 +379,7 @@ def _is_captured() -> MutationError:
 
 def assign_concrete(c: Concrete, index: Any, value: Any) -> bool:
     """``c[index] = value`` by NumPy, if all is known; else the array becomes a traced one, and the answer is False."""
-    if is_traced(index) or has_traced(value):
+    if has_traced(index) or has_traced(value):
         thaw(c)
         return False
     notes = c.root._notes

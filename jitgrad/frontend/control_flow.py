@@ -29,7 +29,8 @@ from jitgrad.frontend.randomness import check_draw
 from jitgrad.frontend.recording import condition, record_branches, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
-from jitgrad.frontend.tracer import Trace, Tracer, innermost_trace
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
 from jitgrad.frontend.usercode import is_user_class, is_user_function
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import add
@@ -55,11 +56,6 @@ _CHANGES = frozenset(
 
 class _BreakIsTraced(Exception):
     """The flag that ends a loop depends on traced values: the loop has no fixed length."""
-
-
-def is_traced(value: Any) -> bool:
-    """Is it a value that is not known while the function is traced?"""
-    return isinstance(value, Tracer) and value.concrete is None
 
 
 def current_trace() -> Trace | None:

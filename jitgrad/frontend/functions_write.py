@@ -11,13 +11,13 @@ import numpy as np
 
 from jitgrad.errors import ArgumentError, DtypeError, MutationError, ShapeError, UnsupportedError
 from jitgrad.frontend.assign import fit, write
-from jitgrad.frontend.concrete import Concrete, has_traced, made_writable, unwrap
+from jitgrad.frontend.concrete import Concrete, made_writable, unwrap
 from jitgrad.frontend.functions_index import along, along_axis
-from jitgrad.frontend.indexing import index_parts, is_traced
+from jitgrad.frontend.indexing import index_parts
 from jitgrad.frontend.primitives import cast, emit, reshape
 from jitgrad.frontend.primitives import where as select
 from jitgrad.frontend.registry import HOOKS, WRITERS, call, qualified_name
-from jitgrad.frontend.tracer import ArrayLike, Tracer
+from jitgrad.frontend.tracer import ArrayLike, Tracer, has_traced
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.frontend.views import view_flat
 from jitgrad.ir.location import user_location
@@ -192,7 +192,7 @@ def put_along_axis(arr: Tracer, indices: ArrayLike, values: ArrayLike, axis: int
 def ufunc_at(ufunc: np.ufunc, a: Any, indices: Any, *operands: Any) -> None:
     """``ufunc.at(a, indices, b)``: elements that are named several times are worked on several times."""
     name = f"{qualified_name(ufunc)}.at"
-    traced = is_traced(indices) or has_traced(operands)
+    traced = has_traced(indices) or has_traced(operands)
     if not isinstance(a, Tracer):
         if traced:
             raise _into_plain(name)

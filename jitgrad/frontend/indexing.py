@@ -20,7 +20,8 @@ from jitgrad import config as _config
 from jitgrad.errors import ArgumentError, IndexBoundsError, ShapeError, UnsupportedError
 from jitgrad.frontend.primitives import broadcast_together, cast, static_int
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.tracer import Trace, Tracer, contains_tracer, extent, innermost_trace
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer, contains_tracer, extent, innermost_trace
 from jitgrad.frontend.views import Box
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim, add, as_sym, expr, floordiv, interval, never_negative
@@ -143,20 +144,6 @@ def index_parts(index: Any) -> list[Any]:
             )
         result.append(int(p) if p.ndim == 0 and p.dtype != bool_ and not isinstance(p, Tracer) else p)
     return result
-
-
-def is_traced(index: Any) -> bool:
-    """Does an index hold a traced value (not one whose contents are known)?"""
-    for p in index if isinstance(index, tuple) else (index,):
-        if isinstance(p, Tracer):
-            if p.concrete is None:
-                return True
-        elif isinstance(p, slice):
-            if is_traced((p.start, p.stop, p.step)):
-                return True
-        elif isinstance(p, (list, tuple)) and is_traced(tuple(p)):
-            return True
-    return False
 
 
 def _axes_used(part: Any) -> int:

@@ -16,7 +16,8 @@ from jitgrad.errors import ArgumentError, ConcretizationError
 from jitgrad.frontend.assign import getitem
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.tracer import Trace, Tracer, contains_tracer, innermost_trace
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer, contains_tracer, innermost_trace
 from jitgrad.ir.index import Dim, add, as_sym, expr, interval, mul, never_negative
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of, symbol_of, trip_count

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,21 +45,10 @@ class UfuncWrapper:
 
 @functools.cache
 def wrap(function: Any) -> Any:
-    """The function with traced arguments routed to its handler. Without them it is the original."""
+    """The function with traced arguments routed to its handler, or to a clear error where there is none. Without them
+    it is the original."""
     if isinstance(function, np.ufunc):
         return UfuncWrapper(function)
-
-    @functools.wraps(function)
-    def routed(*args: Any, **kwargs: Any) -> Any:
-        if contains_tracer(args) or contains_tracer(kwargs):
-            return call(function, args, kwargs)
-        return adopt_made(function, args, kwargs)
-
-    return routed
-
-
-def wrap_unsupported(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with a clear error for traced arguments instead of a failed conversion."""
 
     @functools.wraps(function)
     def routed(*args: Any, **kwargs: Any) -> Any:
@@ -79,10 +67,8 @@ def stand_in(value: Any) -> Any:
     if not callable(value) or isinstance(value, type):
         return value
     try:
-        if value in FUNCTIONS or value in WRITERS:
+        if value in FUNCTIONS or value in WRITERS or value in ADVICE:
             return wrap(value)
-        if value in ADVICE:
-            return wrap_unsupported(value)
     except TypeError:  # unhashable
         return value
     return value

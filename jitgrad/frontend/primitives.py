@@ -13,7 +13,8 @@ import numpy as np
 
 from jitgrad.errors import ArgumentError, AxisError, ConcretizationError, DtypeError, JitgradError, ShapeError
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.tracer import ArrayLike, Trace, Tracer, as_numpy, innermost_trace
+from jitgrad.frontend.trace import Trace, as_numpy
+from jitgrad.frontend.tracer import ArrayLike, Tracer, innermost_trace
 from jitgrad.ir.index import Dim
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 import builtins
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,28 +19,16 @@ from jitgrad.frontend.indexing import length
 from jitgrad.frontend.namespace import Mirror
 from jitgrad.frontend.primitives import promote, strong, where
 from jitgrad.frontend.registry import HOOKS, call
-from jitgrad.frontend.tracer import Tracer, contains_tracer
+from jitgrad.frontend.tracer import Tracer, has_traced
 from jitgrad.ir.location import user_location
-
-
-def _traced(args: Any) -> bool:
-    return contains_tracer(args) and any(isinstance(a, Tracer) and a.concrete is None for a in _flat(args))
-
-
-def _flat(args: Any) -> Any:
-    for a in args:
-        if isinstance(a, (list, tuple)):
-            yield from _flat(a)
-        else:
-            yield a
 
 
 def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any) -> Callable[..., Any]:
     @functools.wraps(function)
     def routed(*args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and isinstance(args[0], Iterator):
+        if len(args) == 1 and not isinstance(args[0], (list, tuple, np.ndarray, Tracer)):
             args = (list(args[0]),)
-        if not _traced(args) or kwargs:
+        if not has_traced(args) or kwargs:
             return function(*args, **kwargs)
         if len(args) == 1:
             if isinstance(args[0], Tracer) and args[0].ndim == 1:
@@ -63,7 +51,7 @@ def _choose(compare: np.ufunc, x: Any, y: Any, name: str) -> Any:
                 f"Use np.{name}imum, element by element.",
                 user_location(),
             )
-    if not _traced((x, y)):
+    if not has_traced((x, y)):
         return x if compare(x, y) else y
     a, b = promote(x, y)
     chosen = where(HOOKS["operator"](compare, a, b), a, b)
@@ -117,7 +105,7 @@ def _routed(name: str, ufunc: Any) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def routed(*args: Any) -> Any:
-        if not _traced(args):
+        if not has_traced(args):
             return original(*args)
         return ufunc(*(HOOKS["cast"](strong(a), np.float64) if _is_int(a) else a for a in args))
 
@@ -129,7 +117,7 @@ def _is_int(a: Any) -> bool:
 
 
 def _log(x: Any, *base: Any) -> Any:
-    if not _traced((x, *base)):
+    if not has_traced((x, *base)):
         return math.log(x, *base)
     return np.log(x) / np.log(base[0]) if base else np.log(x)
 
@@ -139,7 +127,7 @@ def _whole(name: str, ufunc: Any) -> Callable[[Any], Any]:
 
     @functools.wraps(original)
     def routed(x: Any) -> Any:
-        return HOOKS["cast"](ufunc(x), np.int64) if _traced((x,)) else original(x)
+        return HOOKS["cast"](ufunc(x), np.int64) if has_traced((x,)) else original(x)
 
     return routed
 

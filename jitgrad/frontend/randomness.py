@@ -18,7 +18,7 @@ import numpy as np
 from jitgrad.errors import JitgradWarning, RollError
 from jitgrad.frontend.concrete import adopt
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.tracer import Trace
+from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import user_location
 
 _STATE = frozenset(("seed", "get_state", "set_state", "bit_generator", "spawn"))

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from jitgrad.frontend.tracer import Tracer, contains_tracer
+
 if TYPE_CHECKING:
-    from jitgrad.frontend.tracer import Trace, Tracer
+    from jitgrad.frontend.trace import Trace
     from jitgrad.ir.core import Block, Op, Region, Value
     from jitgrad.ir.types import TensorType
 
@@ -66,8 +68,6 @@ class Scope:
 
     def param(self, type: TensorType, name: str | None = None, weak: str | None = None) -> Tracer:
         """A new parameter of the region's block."""
-        from jitgrad.frontend.tracer import Tracer
-
         assert self.region is not None
         return Tracer(self.trace, self.region.param(type, name), weak)
 
@@ -111,7 +111,7 @@ class Scope:
         """Attributes that hold traced values get back what they held; returns their names. For the end of a trace."""
         found = []
         for obj, name, before in reversed(self.changed):
-            if name is not None and _is_traced(getattr(obj, name, None)):
+            if name is not None and contains_tracer(getattr(obj, name, None)):
                 found.append(f"{type(obj).__name__}.{name}")
                 _put_back(obj, name, before)
         self.changed.clear()
@@ -138,9 +138,3 @@ def _put_back(obj: Any, name: str | None, before: Any) -> None:
     else:
         obj.clear()
         obj.extend(before) if hasattr(obj, "extend") else obj.update(before)
-
-
-def _is_traced(value: Any) -> bool:
-    from jitgrad.frontend.tracer import contains_tracer
-
-    return contains_tracer(value)

@@ -61,6 +61,7 @@ from jitgrad.frontend.syntax_nodes import (
     load,
     parameters,
     place,
+    span,
     store,
 )
 from jitgrad.frontend.syntax_rewrite import rewrite_function
@@ -272,8 +273,8 @@ def _functions_at(tree: ast.Module, code: types.CodeType) -> Iterator[tuple[Func
 
 
 def _first_line(node: ast.AST) -> int:
-    decorators = getattr(node, "decorator_list", ())
-    return min([node.lineno, *(d.lineno for d in decorators)])  # type: ignore[attr-defined]
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([span(node)[0], *(d.lineno for d in decorators)])
 
 
 def _own_tree(node: FunctionNode, lines: list[str], code: types.CodeType) -> FunctionNode:
@@ -317,7 +318,7 @@ def _bare(node: FunctionNode) -> FunctionNode:
         node.returns = None
         # One decorator, never run, keeps the first line of the code object.
         node.decorator_list = [place(ast.Constant(None), d) for d in node.decorator_list[:1]]
-        definition(node).type_params = []  # type: ignore[attr-defined]
+        definition(node)
     return node
 
 

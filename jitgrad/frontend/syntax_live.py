@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from jitgrad.frontend.syntax_flow import Kind, Plan
-from jitgrad.frontend.syntax_names import Scope, Scopes, called_only
+from jitgrad.frontend.syntax_names import ComprehensionNode, FunctionNode, Scope, Scopes, called_only
 
 Names = frozenset[str]
 _NONE: Names = frozenset()
@@ -202,37 +202,36 @@ class Analysis:
         else:
             out.append(Event(Do.DELETE, name, node))
 
-    def _scan_comprehension(self, node: ast.AST, out: list[Event], hidden: Names, sure: bool) -> None:
-        generators: list[ast.comprehension] = node.generators  # type: ignore[attr-defined]
-        self._scan(generators[0].iter, out, hidden, sure)
+    def _scan_comprehension(self, node: ComprehensionNode, out: list[Event], hidden: Names, sure: bool) -> None:
+        self._scan(node.generators[0].iter, out, hidden, sure)
         scope = self._scopes.of[node]
         if scope.kind == "generator":
             return
         hidden = hidden | scope.locals
-        for k, generator in enumerate(generators):
+        for k, generator in enumerate(node.generators):
             if k:
                 self._scan(generator.iter, out, hidden, False)
             for test in generator.ifs:
                 self._scan(test, out, hidden, False)
-        for name in ("elt", "key", "value"):
-            part = getattr(node, name, None)
-            if part is not None:
-                self._scan(part, out, hidden, False)
+        for part in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
+            self._scan(part, out, hidden, False)
 
-    def _scan_definition(self, node: ast.AST, out: list[Event], hidden: Names, sure: bool) -> None:
-        for name in ("decorator_list", "bases", "keywords"):
-            for part in getattr(node, name, ()):
-                self._scan(part, out, hidden, sure)
+    def _scan_definition(self, node: FunctionNode | ast.ClassDef, out: list[Event], hidden: Names, sure: bool) -> None:
+        if isinstance(node, ast.Lambda):
+            self._scan(node.args, out, hidden, sure)
+            return
+        parts: list[ast.AST] = [*node.decorator_list]
+        if isinstance(node, ast.ClassDef):
+            parts += [*node.bases, *node.keywords]
+        else:
+            parts += [node.args] if node.returns is None else [node.args, node.returns]
+        for part in parts:
+            self._scan(part, out, hidden, sure)
         if isinstance(node, ast.ClassDef):
             names = self._scopes.of[node].free & self._tracked
             out.extend(Event(Do.LOAD, name) for name in sorted(names - hidden))
-        else:
-            self._scan(node.args, out, hidden, sure)  # type: ignore[attr-defined]
-            if getattr(node, "returns", None) is not None:
-                self._scan(node.returns, out, hidden, sure)  # type: ignore[attr-defined]
-        name = getattr(node, "name", None)
-        if name is not None and name in self._tracked:
-            out.append(Event(Do.STORE, name))
+        if node.name in self._tracked:
+            out.append(Event(Do.STORE, node.name))
 
     # Facts, from the inside out
 

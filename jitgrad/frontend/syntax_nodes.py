@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 #: The global name under which rewritten code finds the runtime.
 RUNTIME = "__jitgrad__"
@@ -15,6 +15,7 @@ FUNCTION = PREFIX + "f_"
 
 N = TypeVar("N", bound=ast.AST)
 Span = tuple[int, int, int, int]
+_PLACE = ("lineno", "col_offset", "end_lineno", "end_col_offset")
 
 _STATIC_CALLS = frozenset({"isinstance", "issubclass", "callable", "hasattr", "len"})
 
@@ -38,15 +39,14 @@ def span(node: ast.AST) -> Span:
 
 def place(node: N, like: ast.AST) -> N:
     """``node`` with the place of ``like`` in every part that has none yet."""
-    line, column, end_line, end_column = span(like)
+    where: dict[str, Any] = dict(zip(_PLACE, span(like), strict=True))
     todo: list[ast.AST] = [node]
     while todo:
         part = todo.pop()
         if "lineno" in part._attributes:
             if hasattr(part, "lineno"):
                 continue  # comes from the source, with everything inside
-            part.lineno, part.col_offset = line, column  # type: ignore[attr-defined]
-            part.end_lineno, part.end_col_offset = end_line, end_column  # type: ignore[attr-defined]
+            vars(part).update(where)
         for name in part._fields:
             value = getattr(part, name, None)
             if isinstance(value, list):
@@ -66,8 +66,8 @@ def store(name: str) -> ast.Name:
 
 def runtime(name: str, like: ast.AST) -> ast.expr:
     """``__jitgrad__.name``. Its place is one point: the line of a call is taken from the end of what is called."""
-    line, column, _, _ = span(like)
-    where = {"lineno": line, "col_offset": column, "end_lineno": line, "end_col_offset": column}
+    start = span(like)[:2]
+    where: dict[str, Any] = dict(zip(_PLACE, start + start, strict=True))
     return ast.Attribute(ast.Name(RUNTIME, ast.Load(), **where), name, ast.Load(), **where)
 
 
@@ -76,8 +76,8 @@ def call(name: str, arguments: Sequence[ast.expr], like: ast.AST) -> ast.Call:
     return place(ast.Call(runtime(name, like), list(arguments), []), like)
 
 
-def constant(value: object) -> ast.Constant:
-    return ast.Constant(value)  # type: ignore[arg-type]
+def constant(value: Any) -> ast.Constant:
+    return ast.Constant(value)
 
 
 def names_tuple(names: Sequence[str], context: ast.expr_context) -> ast.Tuple:
@@ -107,9 +107,9 @@ D = TypeVar("D", bound=ast.FunctionDef | ast.ClassDef)
 
 
 def definition(node: D) -> D:
-    """The definition, with the empty lists that its Python version wants."""
-    if "type_params" in node._fields and not hasattr(node, "type_params"):
-        node.type_params = []  # type: ignore[attr-defined]
+    """The definition without type parameters, by the empty list that newer Python versions want."""
+    if "type_params" in node._fields:
+        vars(node)["type_params"] = []
     return node
 
 

@@ -1,5 +1,5 @@
-"""Traced values. A :class:`Trace` records a graph; a :class:`Tracer` stands for an array while the user's function
-runs, and every operation on it emits an op.
+"""Traced values: a :class:`Tracer` stands for an array while the user's function runs, and every operation on it emits
+an op in its :class:`~jitgrad.frontend.trace.Trace`.
 
 A tracer is a mutable handle on an array. Writing into it changes which SSA value the handle stands for, so all names
 of the object see the change, as in NumPy. A view (see ``views``) has no value of its own: it reads a piece of what it
@@ -9,223 +9,32 @@ is a view of, and a write through it writes there. An array whose contents are k
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from jitgrad.errors import (
     ArgumentError,
     ConcretizationError,
-    DtypeError,
     IRError,
     JitgradError,
     LeakedTracerError,
     MutationError,
-    ShapeError,
     UnsupportedAttributeError,
-    UnsupportedError,
 )
 from jitgrad.frontend.methods import ArrayMethods
 from jitgrad.frontend.operators import Operators
-from jitgrad.frontend.options import Options
 from jitgrad.frontend.registry import HOOKS, call
-from jitgrad.frontend.scopes import Scope
-from jitgrad.ir.core import Builder, Graph, Value
-from jitgrad.ir.index import Dim, interval
+from jitgrad.ir.core import Value
+from jitgrad.ir.index import Dim
 from jitgrad.ir.location import user_location
-from jitgrad.ir.symbols import index_of, named_values, renamed_type, symbol_of
-from jitgrad.ir.types import TensorType, check_dtype, i64
+from jitgrad.ir.types import TensorType
+
+if TYPE_CHECKING:
+    from jitgrad.frontend.trace import Trace
 
 ArrayLike = Any  # a Tracer, NumPy array or scalar, Python number, or nested list of those
-
-#: Python scalar types, which promote weakly (NEP 50), and the dtype they have on their own.
-WEAK_DTYPES = {"bool": np.dtype(np.bool_), "int": np.dtype(np.int64), "float": np.dtype(np.float64)}
-
-_serials = itertools.count()
-
-
-class Trace:
-    """The recording of one function.
-
-    Traces nest: a value of an outer trace that meets one of an inner trace becomes an extra parameter of the inner
-    graph. ``captures`` lists ``(outer tracer, inner value)``, in the order of those parameters, which come after the
-    declared ones.
-
-    ``scopes`` are the regions that are being recorded, innermost last; ``scope`` is the innermost, or ``top``.
-    """
-
-    def __init__(self, name: str = "graph", options: Options | None = None) -> None:
-        self.name = name
-        self.options = options or Options()
-        self.builder = Builder(name)
-        self.closed = False
-        self.captures: list[tuple[Tracer, Value]] = []
-        self.serial = next(_serials)  # an inner trace starts later, so it has the larger serial
-        self.top = self.scope = Scope(self, self.builder.ops)
-        self.scopes: list[Scope] = []
-        self.notes: list[str] = []  # how each loop was traced
-        self._captured: dict[Value, Value] = {}
-        self._remembered: dict[Hashable, tuple[Value, Scope]] = {}
-        self._scalars: dict[tuple[np.dtype, bytes], Value] = {}
-        self._arrays: dict[int, tuple[Any, Value]] = {}
-
-    def param(self, type: TensorType, name: str | None = None, weak: bool | str | None = False) -> Tracer:
-        """A parameter of the graph. ``weak`` is True (or ``"int"``, ``"float"``, ``"bool"``) for a Python scalar."""
-        if self.captures:
-            raise IRError("parameters must be declared before the traced function runs. This is a bug in jitgrad.")
-        if weak is True:
-            weak = {"b": "bool", "f": "float"}.get(type.dtype.kind, "int")
-        return Tracer(self, self.builder.param(type, name), weak or None)
-
-    def lift(self, obj: ArrayLike) -> Tracer:
-        """A traced value for any array-like: tracers stay (captured where they belong to an outer trace), arrays and
-        numbers become constants, lists that hold tracers are stacked. Raises DtypeError."""
-        if isinstance(obj, Tracer):
-            return obj if obj.owner is self else Tracer(self, self.own(obj), obj.weak)
-        if type(obj) in (bool, int, float):
-            weak = type(obj).__name__
-            return Tracer(self, self.scalar(obj, WEAK_DTYPES[weak]), weak)
-        if isinstance(obj, (list, tuple)) and contains_tracer(obj):
-            return HOOKS["array"](obj)
-        return Tracer(self, self.array(obj))
-
-    def scalar(self, number: Any, dtype: np.dtype) -> Value:
-        """The constant for a number; one for each dtype and bit pattern. Raises OverflowError as NumPy does."""
-        array = np.array(number, dtype)
-        key = (array.dtype, array.tobytes())
-        if key not in self._scalars:
-            self._scalars[key] = self._constant(array)
-        return self._scalars[key]
-
-    def array(self, obj: Any) -> Value:
-        """The constant for an array; one for each array object, unless its contents were changed in between."""
-        array = as_numpy(obj)
-        if array.ndim == 0:
-            return self.scalar(array, array.dtype)
-        kept, value = self._arrays.get(id(obj), (None, None))
-        if kept is obj and value is not None and value.op is not None and _same_bits(value.op.attrs["value"], array):
-            return value
-        value = self._constant(array)
-        self._arrays[id(obj)] = (obj, value)
-        return value
-
-    def _constant(self, array: np.ndarray) -> Value:
-        """A new constant. It stands outside of all regions, so that every later use sees it."""
-        self._check_open()
-        if not self.scopes:
-            return self.builder.constant(array)
-        with self.emitting_in(self.top):
-            return self.builder.constant(array)
-
-    def note(self, text: str) -> None:
-        """Say something for ``explain()``, once."""
-        if text not in self.notes:
-            self.notes.append(text)
-
-    def remember(self, key: Hashable, value: Value) -> None:
-        """Keep a value for :meth:`remembered`, as long as the scope that is recorded now is open."""
-        self._remembered[key] = (value, self.scope)
-
-    def remembered(self, key: Hashable) -> Value | None:
-        """A value that was computed before under the same key, if it can be used here."""
-        value, scope = self._remembered.get(key, (None, None))
-        return value if scope is not None and scope.open else None
-
-    @contextlib.contextmanager
-    def emitting_in(self, scope: Scope) -> Iterator[None]:
-        """Append ops to an open scope, before the op with the region that is being recorded in it."""
-        before, scope_before = self.builder.ops, self.scope
-        self.builder.ops, self.scope = scope.ops, scope
-        try:
-            yield
-        finally:
-            self.builder.ops, self.scope = before, scope_before
-
-    @contextlib.contextmanager
-    def region(self, what: str = "a loop body or a branch") -> Iterator[Scope]:
-        """Record a region: ops that are emitted inside the ``with`` block belong to it.
-
-        Arrays made outside and written inside have their old values again afterwards; ``scope.written`` lists them.
-        """
-        with self.builder.region() as region:
-            scope = Scope(self, region.ops, self.scope, region, what)
-            self.scopes.append(scope)
-            self.scope = scope
-            try:
-                yield scope
-            except BaseException:
-                scope.restore()
-                raise
-            finally:
-                self.scopes.pop()
-                self.scope = scope.leave()
-
-    def own(self, tracer: Tracer) -> Value:
-        """The value of a tracer in this trace, captured first where it belongs to an outer one.
-
-        Raises LeakedTracerError for a value of a finished trace or of an inner one.
-        """
-        if tracer.owner is self and tracer.scope.open:
-            return tracer.value
-        if tracer.concrete is not None:
-            return HOOKS["as_constant"](self, tracer)
-        if not tracer.scope.open or tracer.owner.serial >= self.serial:
-            raise leaked(tracer)
-        outer = tracer.value
-        if outer not in self._captured:
-            self._captured[outer] = self._capture(tracer, outer)
-        return self._captured[outer]
-
-    def _capture(self, tracer: Tracer, outer: Value) -> Value:
-        """A parameter for a value of an outer trace."""
-        owner = tracer.owner
-        extents = {v: self.own(Tracer(owner, v)) for v in named_values(outer.type.shape)}
-        inner = self.builder.param(renamed_type(outer.type, extents), outer.name or f"captured{len(self.captures)}")
-        if outer.type == TensorType(i64):
-            lo, hi = interval(index_of(outer))
-            inner.symbol = type(symbol_of(outer))(inner.name or "v", lo, hi, payload=inner)
-        # An alias of the outer value: a later write through the tracer must not change what was captured.
-        self.captures.append((Tracer(owner, outer, tracer.weak), inner))
-        return inner
-
-    def emit(self, name: str, tracers: Sequence[Tracer], attrs: dict[str, Any]) -> tuple[Value, ...]:
-        """Append an op at the user's line. Errors of the op's type rule get that line too."""
-        operands = [self.own(t) for t in tracers]
-        self._check_open()
-        self.builder.loc = user_location()
-        try:
-            return self.builder.emit_op(name, operands, attrs).results
-        except JitgradError as error:
-            if error.location is not None or self.builder.loc is None:
-                raise
-            raise type(error)(error.message, self.builder.loc) from None
-
-    def inline(self, graph: Graph, args: Sequence[ArrayLike]) -> list[Tracer]:
-        """Append a graph's ops with ``args`` for its parameters; returns its results. Raises IRError."""
-        values = [self.own(self.lift(a)) for a in args]
-        for param, value in zip(graph.params, values, strict=False):
-            if param.type != value.type:
-                raise IRError(f"{graph.name} takes {param.type} for {param.name or 'a parameter'}, not {value.type}")
-        self._check_open()
-        return [Tracer(self, v) for v in self.builder.inline(graph, values)]
-
-    def finish(self, outputs: Sequence[ArrayLike]) -> Graph:
-        """The graph with these results. The trace is closed: its tracers can't be used any more."""
-        self._check_open()
-        values = [self.own(self.lift(o)) for o in outputs]
-        self.close()
-        return self.builder.build(*values)
-
-    def close(self) -> None:
-        """End the trace without a graph (the traced function raised). Its tracers can't be used any more."""
-        self.closed, self.top.open = True, False
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise IRError(f"the trace of {self.name} is finished. Trace the function again to add to it.")
 
 
 class Tracer(Operators, ArrayMethods):
@@ -525,6 +334,24 @@ def contains_tracer(obj: Any) -> bool:
     return False
 
 
+def is_traced(value: Any) -> bool:
+    """Is it a value that is not known while the function is traced?"""
+    return isinstance(value, Tracer) and value.concrete is None
+
+
+def has_traced(obj: Any) -> bool:
+    """Is there a value that is not known in these nested lists, tuples, dicts and slices?"""
+    if isinstance(obj, Tracer):
+        return obj.concrete is None
+    if isinstance(obj, (list, tuple)):
+        return any(map(has_traced, obj))
+    if isinstance(obj, dict):
+        return any(map(has_traced, obj.values()))
+    if isinstance(obj, slice):
+        return has_traced((obj.start, obj.stop, obj.step))
+    return False
+
+
 def innermost_trace(*objects: Any) -> Trace:
     """The innermost open trace among the tracers in these nested lists. Raises LeakedTracerError for a closed one."""
     found: Trace | None = None
@@ -569,26 +396,6 @@ def leaked(tracer: Tracer) -> LeakedTracerError:
     )
 
 
-def as_numpy(obj: Any) -> np.ndarray:
-    """Any untraced array-like as an array of a supported dtype in native byte order. Raises DtypeError."""
-    if isinstance(obj, (np.ma.MaskedArray, np.matrix)):
-        raise UnsupportedError(
-            f"{type(obj).__name__} can't be combined with traced values. Its operators differ from those of ndarray. "
-            "Convert it with np.asarray() first.",
-            user_location(),
-        )
-    if isinstance(obj, Tracer) and obj.concrete is not None:
-        obj = obj.concrete
-    try:
-        array = np.asarray(obj)
-    except ValueError as error:
-        raise ShapeError(f"{error} Give rows of equal length.", user_location()) from None
-    try:
-        return array.astype(check_dtype(array.dtype), copy=False)
-    except DtypeError as error:
-        raise DtypeError(error.message, user_location()) from None
-
-
 def _made(tracer: Tracer) -> str:
     """Where a value comes from, for messages: `` (made at file:line)``."""
     if type(tracer) is not Tracer:
@@ -597,7 +404,3 @@ def _made(tracer: Tracer) -> str:
     if value.op is None:
         return f" (argument {value.name})" if value.name else ""
     return f" (made by {value.op.name} at {value.op.loc.short()})" if value.op.loc else ""
-
-
-def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.special as sps
 
 from jitgrad.errors import ArgumentError, DtypeError, UnsupportedError
-from jitgrad.frontend.concrete import Concrete, adopt, has_traced, run, unwrap
+from jitgrad.frontend.concrete import Concrete, adopt, run, unwrap
 from jitgrad.frontend.primitives import (
     as_dtype,
     axis_index,
@@ -41,7 +41,8 @@ from jitgrad.frontend.registry import (
     unsupported,
     unsupported_argument,
 )
-from jitgrad.frontend.tracer import WEAK_DTYPES, ArrayLike, Trace, Tracer, as_numpy, contains_tracer, innermost_trace
+from jitgrad.frontend.trace import WEAK_DTYPES, Trace, as_numpy
+from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced, innermost_trace
 from jitgrad.frontend.views import View
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_, i64

@@ -13,7 +13,8 @@ from typing import Any
 from jitgrad.errors import MutationError
 from jitgrad.frontend.primitives import emit, reshape, transpose
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.tracer import Trace, Tracer, leaked
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer, leaked
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim, IndexExpr, add, mul
 from jitgrad.ir.location import user_location

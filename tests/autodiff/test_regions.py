@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
-from jitgrad.autodiff.jvp import jvp_graph
 from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.compiler import compile_graph
 from jitgrad.errors import DifferentiationError
-from jitgrad.ir.core import OPS, Graph
+from jitgrad.ir.core import Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.parser import parse
-from jitgrad.ir.types import is_float
 from jitgrad.ir.verify import verify
 from jitgrad.passes.pipeline import optimise, prepare
 from jitgrad.testing import differences
 from tests.loopir.region_graphs import GRAPHS as LOOPS
+from tests.regions import arguments, floats, forward, reverse
 from tests.straight import straight
+
+pytestmark = pytest.mark.usefixtures("empty_arrays_hold_nan")
 
 GRAPHS: dict[str, str] = dict(LOOPS)
 
@@ -278,45 +279,6 @@ graph f(%x: f64[4], %p: bool[]) {
   return %y
 }
 """
-
-
-@pytest.fixture(autouse=True)
-def empty_arrays_hold_nan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is read before it was written shows."""
-
-    def full(self: Any, *arrays: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        return np.full(shape, np.nan if dtype.kind == "f" else 77, dtype)
-
-    monkeypatch.setattr(type(OPS["empty"]), "eval", full)
-
-
-def arguments(graph: Graph, seed: int = 1) -> list[np.ndarray]:
-    """Well-conditioned arguments: a matrix that is square has a heavy diagonal, integers are small."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for p in graph.params:
-        if p.type.dtype.kind == "i":
-            found.append(np.asarray(rng.integers(1, 4, p.type.shape), p.type.dtype))
-        elif p.type.dtype.kind == "b":
-            found.append(np.asarray(rng.random(p.type.shape) < 0.5))
-        else:
-            a = rng.uniform(0.3, 1.0, p.type.shape)
-            if a.ndim == 2 and a.shape[0] == a.shape[1]:
-                a = a + a.T + 4 * len(a) * np.eye(len(a))
-            found.append(np.asarray(a))
-    return found
-
-
-def floats(graph: Graph) -> list[int]:
-    return [k for k, p in enumerate(graph.params) if is_float(p.type.dtype)]
-
-
-def reverse(graph: Graph) -> Graph:
-    return vjp_graph(graph, floats(graph), seed="param", with_value=False)
-
-
-def forward(graph: Graph) -> Graph:
-    return jvp_graph(graph, floats(graph), with_value=False)
 
 
 def more(graph: Graph, args: list[np.ndarray]) -> list[np.ndarray]:

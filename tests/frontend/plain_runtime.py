@@ -52,6 +52,12 @@ class PlainRuntime:
         self.hints: list[list[Any]] = []
         self.states: list[tuple[str, tuple[str, ...]]] = []
 
+    def _note(self, word: str, line: int, names: tuple[str, ...], writes: Callable | None = None) -> None:
+        self.calls.append(f"{word} {line}")
+        self.states.append((f"{word} {line}", names))
+        if writes is not None:
+            self.hints.append(list(writes()))
+
     def callee(self, function: Any) -> Any:
         return function
 
@@ -71,8 +77,7 @@ class PlainRuntime:
         return value
 
     def if_(self, test: Any, then: Callable, orelse: Callable, state: tuple, names: tuple, line: int) -> tuple:
-        self.calls.append(f"if {line}")
-        self.states.append((f"if {line}", names))
+        self._note("if", line, names)
         return then(*state) if test else orelse(*state)
 
     def if_return(self, test: Any, then: Callable, orelse: Callable, line: int) -> Any:
@@ -89,9 +94,7 @@ class PlainRuntime:
         writes: Callable[[], tuple],
         line: int,
     ) -> tuple:
-        self.calls.append(f"for {line}")
-        self.states.append((f"for {line}", names))
-        self.hints.append(list(writes()))
+        self._note("for", line, names, writes)
         for item in iterable:
             state = body(item, *state)
             if flag is not None and state[names.index(flag)]:
@@ -108,9 +111,7 @@ class PlainRuntime:
         writes: Callable[[], tuple],
         line: int,
     ) -> tuple:
-        self.calls.append(f"while {line}")
-        self.states.append((f"while {line}", names))
-        self.hints.append(list(writes()))
+        self._note("while", line, names, writes)
         while test(*state):
             state = body(*state)
             if flag is not None and state[names.index(flag)]:

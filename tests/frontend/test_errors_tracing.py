@@ -22,7 +22,8 @@ from jitgrad.errors import (
     UnsupportedError,
 )
 from jitgrad.frontend.registry import ADVICE, FUNCTIONS
-from jitgrad.frontend.tracer import Trace, Tracer
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.types import TensorType, f64
 
 X = np.arange(1.0, 4.0)

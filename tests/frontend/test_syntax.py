@@ -14,8 +14,11 @@ import weakref
 from collections.abc import Callable
 
 import pytest
-import syntax_programs
 from plain_runtime import PlainRuntime, outcome, rewritten
+from syntax_programs import PROGRAMS
+from syntax_programs.blocks import jumps_in_try, matches, return_in_finally, return_in_loop_in_try
+from syntax_programs.expressions import comprehensions
+from syntax_programs.names import global_behind_an_early_return, writes_global
 
 from jitgrad.frontend import syntax
 from jitgrad.ir.location import user_location
@@ -44,7 +47,7 @@ def from_text(text: str, name: str = "f", file: str = "<text>") -> types.Functio
     return variables[name]
 
 
-@pytest.mark.parametrize("fun, arguments", syntax_programs.PROGRAMS, ids=lambda v: getattr(v, "__name__", ""))
+@pytest.mark.parametrize("fun, arguments", PROGRAMS, ids=lambda v: getattr(v, "__name__", ""))
 def test_a_rewritten_function_does_what_the_original_does(fun: types.FunctionType, arguments: list[tuple]) -> None:
     new = rewritten(fun)
     for given in arguments:
@@ -255,13 +258,13 @@ def test_subscripts_reach_the_runtime() -> None:
 @pytest.mark.parametrize(
     "fun, given, expected",
     [
-        (syntax_programs.writes_global, (2,), "it assigns 'counter', which is global"),
-        (syntax_programs.jumps_in_try, (1,), "it has 'break' inside 'try'"),
-        (syntax_programs.return_in_finally, (1,), "it has 'return' inside 'try'"),
-        (syntax_programs.return_in_loop_in_try, (7,), "it has 'return' inside 'try'"),
-        (syntax_programs.global_behind_an_early_return, (1,), "what follows assigns 'counter', which is global"),
-        (syntax_programs.comprehensions, (3,), "it is the condition of a comprehension"),
-        (syntax_programs.matches, ([1, 2, 3],), "it is the guard of a 'case'"),
+        (writes_global, (2,), "it assigns 'counter', which is global"),
+        (jumps_in_try, (1,), "it has 'break' inside 'try'"),
+        (return_in_finally, (1,), "it has 'return' inside 'try'"),
+        (return_in_loop_in_try, (7,), "it has 'return' inside 'try'"),
+        (global_behind_an_early_return, (1,), "what follows assigns 'counter', which is global"),
+        (comprehensions, (3,), "it is the condition of a comprehension"),
+        (matches, ([1, 2, 3],), "it is the guard of a 'case'"),
     ],
 )
 def test_what_stays_python_says_why(fun: Callable, given: tuple, expected: str) -> None:

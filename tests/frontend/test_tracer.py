@@ -10,7 +10,7 @@ from traced import check, params, trace
 
 import jitgrad.numpy as jnp
 from jitgrad.errors import DtypeError, IRError, LeakedTracerError, MutationError, ShapeError, UnsupportedError
-from jitgrad.frontend.tracer import Trace
+from jitgrad.frontend.trace import Trace
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.types import TensorType, f32, f64, i64
 

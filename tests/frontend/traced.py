@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 import jitgrad.frontend  # noqa: F401  # fills the tables
-from jitgrad.frontend.tracer import Trace, Tracer
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.core import Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.types import TensorType, type_of

@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 from random_loops import Features, Loops
 
-from jitgrad.autodiff.jvp import jvp_graph
 from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.compiler import compile_graph
-from jitgrad.ir.core import OPS, Graph
+from jitgrad.ir.core import Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.parser import parse
 from jitgrad.ir.printer import print_graph
-from jitgrad.ir.types import is_float
 from jitgrad.ir.verify import verify
 from jitgrad.passes.pipeline import optimise, prepare
+from tests.regions import floats, forward, reverse
 from tests.straight import straight
+
+pytestmark = pytest.mark.usefixtures("empty_arrays_hold_nan")
 
 #: Programs in a test of the normal suite.
 PROGRAMS = 12
@@ -34,26 +35,6 @@ FEATURES: dict[str, dict[str, Any]] = {
     "static": {"whiles": False, "traced": False},
     "single elements": {"whiles": False, "traced": False, "pieces": False, "whole": False},
 }
-
-
-@pytest.fixture(autouse=True)
-def empty_arrays_hold_nan(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Any, *arrays: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        return np.full(shape, np.nan if dtype.kind == "f" else 77, dtype)
-
-    monkeypatch.setattr(type(OPS["empty"]), "eval", full)
-
-
-def floats(graph: Graph) -> list[int]:
-    return [k for k, p in enumerate(graph.params) if is_float(p.type.dtype)]
-
-
-def reverse(graph: Graph) -> Graph:
-    return vjp_graph(graph, floats(graph), seed="param", with_value=False)
-
-
-def forward(graph: Graph) -> Graph:
-    return jvp_graph(graph, floats(graph), with_value=False)
 
 
 def expect_close(graph: Graph, what: str, found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> None:

@@ -17,22 +17,7 @@ from jitgrad.loopir.printer import print_program
 from jitgrad.loopir.verify import verify
 from jitgrad.runtime.compiled import Executable
 from tests.loopir.region_graphs import GRAPHS
-
-
-def arguments(graph, rng):
-    """Well-conditioned arguments: a matrix that is square has a heavy diagonal, integers are small."""
-    found = []
-    for p in graph.params:
-        if p.type.dtype.kind == "i":
-            found.append(np.asarray(rng.integers(1, 5, p.type.shape), p.type.dtype))
-        elif p.type.dtype.kind == "b":
-            found.append(np.asarray(rng.random(p.type.shape) < 0.5))
-        else:
-            a = rng.uniform(0.1, 1.0, p.type.shape).astype(p.type.dtype)
-            if a.ndim == 2 and a.shape[0] == a.shape[1]:
-                a = a + a.T + 4 * len(a) * np.eye(len(a), dtype=a.dtype)
-            found.append(np.asarray(a))
-    return found
+from tests.regions import arguments
 
 
 def close(found, expected):
@@ -45,7 +30,7 @@ def close(found, expected):
 def test_interpreter_and_python_and_machine_code_agree(name):
     graph = parse(GRAPHS[name])
     verify_graph(graph, name)
-    args = arguments(graph, np.random.default_rng(1))
+    args = arguments(graph)
     keep = [a.copy() for a in args]
     expected = interpret(graph, *args)
     lowered = lower(graph)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import weakref
+from pathlib import Path
+
 import numpy as np
 import pytest
 from threads import in_threads
@@ -120,3 +125,27 @@ def test_equal_programs_are_compiled_once() -> None:
     assert native(lambda y, x: swapped(x, y), x, y) is not first
     for c in (np.arange(7.0), -np.arange(7.0)):
         np.testing.assert_allclose(jg.jit(f(c))(x, y), np.sum(np.tanh(x) * c) + np.sum(y), rtol=1e-14)
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the size of the process is read from /proc")
+def test_functions_that_are_dropped_leave_little_behind() -> None:
+    x = np.linspace(0.0, 1.0, 10)
+
+    def made(k: int) -> weakref.ref:
+        f = jg.jit(lambda x: np.sin(x * k).sum() * np.cos(x + k))
+        f(x)
+        return weakref.ref(f)
+
+    for k in range(10):
+        made(k)
+    gc.collect()
+    before = _resident()
+    dropped = [made(k) for k in range(10, 50)]
+    gc.collect()
+    assert all(ref() is None for ref in dropped)
+    assert _resident() - before < 40 * 400_000
