@@ -23,13 +23,14 @@ from jitgrad.loopir.walk import rebuild, statements, written
 WIDTH = 64
 
 
-def strips(
-    s: Loop, most: int, independent: Callable[[Sequence[Access], Sym, Callable[[Sym], bool]], bool]
-) -> Loop | None:
+Independent = Callable[[Sequence[Access], Loop, Callable[[Sym], bool]], bool]
+
+
+def strips(s: Loop, most: int, independent: Independent) -> Loop | None:
     """The loop over strips, at most ``most``, that takes the place of a loop; None where columns are not independent.
 
-    ``independent`` tells of the accesses of one array whether none is of an element that an iteration for another
-    value of a variable writes.
+    ``independent`` tells of the accesses of one array whether none is of an element that another iteration of a loop
+    writes.
     """
     inner = [x for x in s.body if isinstance(x, Loop)]
     if not inner or not all(isinstance(x, (Loop, Let)) for x in s.body) or not all(map(_plain, inner)):
@@ -56,15 +57,16 @@ def _plain(x: Loop) -> bool:
     return x.step == 1 and all(isinstance(y, (Store, Let, Assign, If)) for y in statements(x.body))
 
 
-def _columns_apart(s: Loop, column: Sym, independent: Callable[..., bool]) -> bool:
+def _columns_apart(s: Loop, column: Sym, independent: Independent) -> bool:
     """Whether no column touches what another one writes, in any iteration of the loop."""
-    renamed = dataclasses.replace(s, body=tuple(_renamed(x, column) for x in s.body))
+    body = tuple(_renamed(x, column) for x in s.body)
+    along = next(x for x in body if isinstance(x, Loop))
     found: dict[object, list[Access]] = {}
-    for a in accesses((renamed,)):
+    for a in accesses((dataclasses.replace(s, body=body),)):
         found.setdefault(a.root, []).append(a)
     changed = written(s.body)
     inner = frozenset((s.var, column))
-    return all(independent(those, column, lambda v: varies(v, inner, changed)) for those in found.values())
+    return all(independent(those, along, lambda v: varies(v, inner, changed)) for those in found.values())
 
 
 def _renamed(s: Stmt, column: Sym) -> Stmt:
