@@ -11,7 +11,8 @@ run serially inside, each with storage of its own:
 * numbers and small arrays that all iterations add to: each chunk starts from zero, and they are added up in order;
 * temporary arrays that each iteration fills before it reads them.
 
-A loop whose iterations do depend on each other may be cut the other way, see ``strips``.
+A loop whose iterations do depend on each other, and in which no loop has enough work, may be cut the other way, see
+``strips``.
 The number of chunks does not depend on the number of threads, and neither do the results, to the last bit.
 """
 
@@ -121,14 +122,18 @@ class _Scheduler:
             del self.notes[known:]
         plan = self.plan(s, each)
         if isinstance(plan, str):
-            cut = strips(s, CHUNKS, _independent)
-            if cut is not None:
-                self.notes.append(f"{_named(s)} runs on threads, in {cut.hi} strips of the loops in it")
-                return [dataclasses.replace(cut, work=floordiv(mul(_trips(s), each), cut.hi))]  # pyright: ignore
+            before = len(self.notes), self.small
             inside = with_lists(s, self.list)
-            if not _shared(inside):
+            if _shared(inside):
+                return [inside]
+            cut = strips(s, CHUNKS, _independent)
+            if cut is None:
                 self.notes.append(f"{_named(s)} is serial: {plan}")
-            return [inside]
+                return [inside]
+            del self.notes[before[0] :]
+            self.small = before[1]
+            self.notes.append(f"{_named(s)} runs on threads, in {cut.hi} strips of the loops in it")
+            return [dataclasses.replace(cut, work=floordiv(mul(_trips(s), each), cut.hi))]  # pyright: ignore
         if not plan.chunks:
             self.notes.append(f"{_named(s)} runs on threads")
             return [dataclasses.replace(s, kind="parallel", work=each)]

@@ -6,7 +6,8 @@ over strips of the columns.
         y[i] = y[i] * x[i] + c[t]             for i in 100 * strip .. 100 * strip + 100:
                                                 y[i] = y[i] * x[i] + c[t]
 
-That is one launch in place of many small ones, and a strip may stay in the cache from one iteration to the next.
+That is one launch in place of many small ones that would not pay. (Inner loops that are worth a launch each are better
+left whole: longer rows make faster loops.)
 """
 
 from __future__ import annotations
