@@ -315,3 +315,28 @@ def test_names_beside_those_that_a_loop_permutes():
         return s * before + a
 
     same(f, X, 6)
+
+
+def test_a_branch_writes_an_array_and_another_binds_its_name_anew():
+    def f(x, n):
+        y = np.zeros(3)
+        for i in range(n):
+            if x[i] > 0.7:
+                y[i] = x[i]
+            else:
+                y = y * 2 + 1.0
+        return y
+
+    same(f, X, 3)
+
+
+def test_an_array_that_a_condition_chose_is_written_in_a_loop():
+    def f(x, n):
+        a, b = x + 0, x * 2
+        c = a if x[0] > 0 else b
+        for i in range(n):
+            c[i] = 1.0
+        return c
+
+    with pytest.raises(MutationError, match="chosen among others"):
+        jg.jit(f)(X, 3)
