@@ -398,7 +398,7 @@ def _lifted_item(a: Any, index: Any) -> Any:
             )
         taken = HOOKS["stack"](parts)[index]
         sources = [item for item in a if isinstance(item, Tracer) and (item.dims or item.boxed) and not item.weak]
-        return Chosen(trace, trace.own(taken), sources) if sources and taken.dims else taken
+        return Chosen(trace, trace.own(taken), sources) if taken.dims else taken
     return a[index]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 

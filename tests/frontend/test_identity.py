@@ -130,6 +130,12 @@ def chosen_row(x):
     return rows[1]
 
 
+def chosen_list(x):
+    rows = [[0.0, 0.0], [0.0, 0.0]]
+    rows[np.argmax(x[:2])][0] = x[0]
+    return rows[1][0]
+
+
 def read_after_a_change(x):
     a, b = x.copy(), np.ones(3)
     c = a if x[0] > 0 else b
@@ -137,7 +143,7 @@ def read_after_a_change(x):
     return c * 2
 
 
-CHOSEN = [chosen_array, chosen_view, copied_on_demand, chosen_by_helper, chosen_row, read_after_a_change]
+CHOSEN = [chosen_array, chosen_view, copied_on_demand, chosen_by_helper, chosen_row, chosen_list, read_after_a_change]
 
 
 @pytest.mark.parametrize("fun", CHOSEN, ids=lambda f: f.__name__)
