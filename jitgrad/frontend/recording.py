@@ -31,6 +31,7 @@ from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.views import share_memory
 from jitgrad.ir.core import Block, Op, Value
 from jitgrad.ir.index import Dim, Sym, mod
 from jitgrad.ir.location import user_location
@@ -98,6 +99,11 @@ class _Carried:
             if r.owner is self.trace and not any(r is known for known in self.roots):
                 r.rebind(scope.param(r.type).value)
         return [(r, r.value) for r in roots]
+
+    def overlaps(self) -> bool:
+        """Does an array that is written share elements with one that another name stands for?"""
+        arrays = {k: leaf for k, (leaf, _, _) in enumerate(self.params) if is_array(leaf)}
+        return any(share_memory(arrays[k], other) for k in self.written for j, other in arrays.items() if j != k)
 
     def settle(self, scope: Scope, new: State, when: str) -> bool:
         """Join the types with those of the new values, take in arrays that were written; True if nothing changed."""
@@ -320,6 +326,8 @@ def _refuse_other_names(trace: Trace, carried: _Carried, enter: Callable[[Scope]
     """
     if not carried.written:
         return
+    if carried.overlaps():
+        raise _other_name("read")
     with trace.region("a trial of a loop") as scope:
         run = enter(scope)
         watched = carried.watch(scope)

@@ -275,7 +275,17 @@ def other_name_is_assigned(x, n):
     return a + b
 
 
+def other_name_of_an_element(x, n):
+    A = x[:, None] * x
+    a, b = A[0], A[:, 0]
+    for _ in range(n):
+        a[0] += b[0] * 0.1
+        a, b = b, a
+    return np.sum(A)
+
+
 OTHER_NAMES = [
+    other_name_of_an_element,
     other_name_is_a_view,
     other_name_in_a_closure,
     other_name_in_a_list,
@@ -290,7 +300,7 @@ def test_an_array_read_by_another_name_than_a_loop_writes_it(fun):
         jg.jit(fun)(X, 5)
 
 
-@pytest.mark.parametrize("fun", OTHER_NAMES[:3], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("fun", OTHER_NAMES[:4], ids=lambda f: f.__name__)
 def test_such_a_loop_is_unrolled_where_its_length_is_known(fun):
     same(fun, X, 20, static_argnums=1)
 
@@ -346,3 +356,28 @@ def test_an_array_that_a_condition_chose_is_written_in_a_loop():
 
     with pytest.raises(MutationError, match="chosen among others"):
         jg.jit(f)(X, 3)
+
+
+def test_rows_that_a_loop_swaps():
+    def f(x, n):
+        A = x[:, None] * x
+        a, b = A[0], A[1]
+        for _ in range(n):
+            a[0] += b[1]
+            a, b = b, a
+        return A[0] + a + 10 * b
+
+    same(f, X, 5)
+
+
+def test_two_names_of_one_array_that_a_loop_swaps():
+    def f(x, n):
+        a = b = x.copy()
+        s = 0.0
+        for _ in range(n):
+            a[0] += 1.0
+            s += b[0]
+            a, b = b, a
+        return s * a + b
+
+    same(f, X, 5)
