@@ -19,6 +19,7 @@ from jitgrad.ir.parser import parse
 from jitgrad.ir.types import TensorType, bool_, f32, f64, i32, i64
 from jitgrad.ir.verify import verify
 from jitgrad.numpy import add_at, set_at
+from jitgrad.runtime.threads import get_num_threads, set_num_threads
 
 __all__ = [
     "Builder",
@@ -36,6 +37,7 @@ __all__ = [
     "f32",
     "f64",
     "fori_loop",
+    "get_num_threads",
     "grad",
     "hessian",
     "i32",
@@ -50,6 +52,7 @@ __all__ = [
     "scan",
     "scipy",
     "set_at",
+    "set_num_threads",
     "stop_gradient",
     "switch",
     "testing",

@@ -17,6 +17,7 @@ from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
 from jitgrad.loopir.nodes import Program
 from jitgrad.loopir.printer import print_program
+from jitgrad.loopir.schedule import schedule
 from jitgrad.loopir.verify import verify as verify_program
 from jitgrad.passes import pipeline
 from jitgrad.runtime.compiled import Executable
@@ -42,6 +43,8 @@ class Compiled:
         self.graph = optimise(graph, self.notes)
         program = self._checked(lower(self.graph, self.notes, donated), "lowered")
         program = self._checked(fuse(program, self.notes), "fused")
+        if current().parallel:
+            program = self._checked(schedule(program, self.notes), "scheduled")
         self.program = program
         self.executable = Executable(program, scalar_params)
         self.call: Callable[[tuple[Any, ...]], list[Any]] = self.executable.call

@@ -21,6 +21,7 @@ class Config:
         whatever is there.
     unroll_limit : loops of a known length up to this one are unrolled while a function is traced; longer ones are
         recorded as loops, if their body allows it.
+    parallel : let threads share loops whose iterations are independent, where there is enough work in them.
     warn_recompiles : warn when one function has been compiled for this many different signatures; 0 never warns.
     """
 
@@ -29,6 +30,7 @@ class Config:
     check_bounds: bool = True
     warn_recompiles: int = 64
     unroll_limit: int = 8
+    parallel: bool = True
 
     def __post_init__(self) -> None:
         if self.backend not in ("llvm", "numba", "python"):
@@ -41,6 +43,7 @@ def _from_environment() -> Config:
         verify=env.get("JITGRAD_VERIFY", "0") not in ("", "0", "false"),
         backend=env.get("JITGRAD_BACKEND", "llvm"),
         check_bounds=env.get("JITGRAD_CHECK_BOUNDS", "1") not in ("", "0", "false"),
+        parallel=env.get("JITGRAD_PARALLEL", "1") not in ("", "0", "false"),
         unroll_limit=int(env.get("JITGRAD_UNROLL_LIMIT", "8")),
         warn_recompiles=int(env.get("JITGRAD_WARN_RECOMPILES", "64")),
     )

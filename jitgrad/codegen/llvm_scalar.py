@@ -106,7 +106,17 @@ class ScalarEmitter:
     def _builtin(self, e: Scalar) -> bool:
         """Whether :meth:`apply` knows the operation."""
         kind = e.args[0].dtype.kind
-        if e.op in ("where", "cast", "bitcast", "logical_not", "negative", "stop_gradient", "square", "reciprocal"):
+        if e.op in (
+            "where",
+            "cast",
+            "bitcast",
+            "product",
+            "logical_not",
+            "negative",
+            "stop_gradient",
+            "square",
+            "reciprocal",
+        ):
             return True
         if kind == "b":
             return e.op in _BOOL_BINARY or e.op in _COMPARE
@@ -125,6 +135,8 @@ class ScalarEmitter:
             return self.cast(args[0], dtypes[0], dtype)
         if op == "bitcast":
             return b.bitcast(args[0], llvm_type(dtype))
+        if op == "product":
+            return b.fmul(*args)  # never fused with a sum
         if op == "logical_not":
             return b.not_(args[0])
         if op == "stop_gradient":

@@ -28,15 +28,26 @@ def symbol_of(value: Value) -> Sym:
 
 
 def _limits(op: Op) -> tuple[Dim | None, Dim | None]:
-    """What limits the result of an op: a wrapped index, or the clipped bound of a slice."""
+    """What limits the result of an op: a wrapped index, the clipped bound of a slice, a remainder or a quotient."""
     if op.name == "wrap_index":
         return 0, add(op.attrs["extent"], -1)
+    if op.name in ("remainder", "floor_divide") and op.results[0].type == TensorType(i64):
+        return _division_limits(op.name, *(index_of(v) for v in op.operands))
     if op.name not in ("minimum", "maximum") or op.results[0].type != TensorType(i64):
         return None, None
     a, b = (index_of(v) for v in op.operands)
     if op.name == "minimum":
         return _extreme([_limit(a, 0), _limit(b, 0)], 0), a if isinstance(a, int) else b
     return a if isinstance(a, int) else b, _extreme([_limit(a, 1), _limit(b, 1)], 1)
+
+
+def _division_limits(name: str, a: Dim, divisor: Dim) -> tuple[int | None, int | None]:
+    if not isinstance(divisor, int) or divisor <= 0:
+        return None, None
+    if name == "remainder":
+        return 0, divisor - 1
+    lo, hi = interval(a)
+    return None if lo is None else lo // divisor, None if hi is None else hi // divisor
 
 
 def _limit(e: Dim, side: int) -> Dim:
@@ -91,6 +102,12 @@ def index_of(value: Value, depth: int = _DEPTH) -> Dim:
         a, b = (index_of(v, depth - 1) for v in op.operands)
         if isinstance(a, int) or isinstance(b, int):
             return mul(a, b)
+    if op.name in ("minimum", "maximum"):
+        a, b = (index_of(v, depth - 1) for v in op.operands)
+        larger = a if never_negative(add(a, mul(b, -1))) else b if never_negative(add(b, mul(a, -1))) else None
+        if larger is not None:
+            smaller = b if larger is a else a
+            return larger if op.name == "maximum" else smaller
     if op.name == "cast" and op.operands[0].type == TensorType(i64):
         return index_of(op.operands[0], depth - 1)
     return expr(symbol_of(value))

@@ -79,12 +79,13 @@ def flatten_index(shape: Sequence[Dim], index: Sequence[Dim]) -> Dim:
     return offset
 
 
-def unflatten_index(shape: Sequence[int], offset: Dim) -> tuple[Dim, ...]:
-    """The index of the element at a row-major offset."""
+def unflatten_index(shape: Sequence[Dim], offset: Dim) -> tuple[Dim, ...]:
+    """The index of the element at a row-major offset. All extents but the first are numbers."""
     if 0 in shape:
         return (0,) * len(shape)  # there is no such element; the loop around this access never runs
     result: list[Dim] = []
     for extent in reversed(shape[1:]):
+        assert isinstance(extent, int)
         result.append(mod(offset, extent))
         offset = floordiv(offset, extent)
     return (offset, *reversed(result)) if shape else ()
@@ -95,12 +96,14 @@ def reshaped_index(new: Sequence[Dim], old: Sequence[Dim], index: Sequence[Dim])
     ``old``; None where extents that are not numbers stand in the way."""
     if tuple(new) == tuple(old):
         return tuple(index)
-    if all(isinstance(n, int) for n in (*new, *old)):
-        return unflatten_index(new, flatten_index(old, index))  # pyright: ignore[reportArgumentType]
-    if [n for n in new if n != 1] != [n for n in old if n != 1]:
+    if [n for n in new if n != 1] == [n for n in old if n != 1] and not all(isinstance(n, int) for n in new):
+        rest = iter([e for n, e in zip(old, index, strict=True) if n != 1])
+        return tuple(0 if n == 1 else next(rest) for n in new)
+    ones = next((k for k, n in enumerate(new) if n != 1), max(len(new) - 1, 0))
+    inner = (*new[ones + 1 :], *old[next((k for k, n in enumerate(old) if n != 1), 0) + 1 :])
+    if not all(isinstance(n, int) for n in inner):  # the first extent is no stride
         return None
-    rest = iter([e for n, e in zip(old, index, strict=True) if n != 1])
-    return tuple(0 if n == 1 else next(rest) for n in new)
+    return (0,) * ones + unflatten_index(new[ones:], flatten_index(old, index))
 
 
 class Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
 
-from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, interval, mul
+from jitgrad.ir.index import Dim, IndexExpr, Remainder, Sym, add, expr, interval, mod, mul
 from jitgrad.loopir.build import reshaped_index
 from jitgrad.loopir.nodes import Alloc, Buffer, Fail, LibCall, Load, Local, Loop, Stmt, Store, While
 from jitgrad.loopir.walk import expressions, lists_of, statements, subexpressions, written
@@ -43,7 +43,19 @@ def _excludes_zero(d: Dim) -> bool:
     lo, hi = interval(d)
     if (lo is not None and lo > 0) or (hi is not None and hi < 0):
         return True
-    return isinstance(d, IndexExpr) and _indivisible(d)
+    return isinstance(d, IndexExpr) and (_indivisible(d) or _incongruent(d))
+
+
+def _incongruent(d: IndexExpr) -> bool:
+    """Whether an expression with remainders by a number is known not to be a multiple of that number."""
+    for divisor in {t.divisor for t, _ in d.terms if isinstance(t, Remainder)}:
+        same: Dim = d.constant  # as d, modulo the divisor
+        for t, c in d.terms:
+            base = t.base if isinstance(t, Remainder) and t.divisor == divisor else expr(t)
+            same = add(same, mul(base, c))
+        if mod(same, divisor) in range(1, divisor):
+            return True
+    return False
 
 
 def _indivisible(d: IndexExpr) -> bool:
@@ -59,9 +71,11 @@ def _gcd(a: int, b: int) -> int:
     return a
 
 
-def distance(first: Sequence[Dim], second: Sequence[Dim], var: Sym, varies: Callable[[Sym], bool]) -> Interval | None:
-    """How much larger ``var`` may be at the second access than at the first, if both are of one element; None if they
-    never are.
+def distance(
+    first: Sequence[Dim], second: Sequence[Dim], var: Sym, varies: Callable[[Sym], bool], step: int = 1
+) -> Interval | None:
+    """How much larger ``var``, which goes in steps of ``step``, may be at the second access than at the first, if both
+    are of one element; None if they never are.
 
     ``varies`` tells of a symbol whether it may have another value at the second access: ``var`` itself, the variables
     of loops inside, and whatever is written meanwhile.
@@ -70,8 +84,8 @@ def distance(first: Sequence[Dim], second: Sequence[Dim], var: Sym, varies: Call
     hi: int | None = None
     for x, y in zip(first, second, strict=True):
         whole = x, y
-        a, x = _without(x, var)
-        b, y = _without(y, var)
+        a, x = without(x, var)
+        b, y = without(y, var)
         if a is None or b is None or a != b:
             if _excludes_zero(_apart(*whole, lambda v: v is var or varies(v))):
                 return None
@@ -88,6 +102,8 @@ def distance(first: Sequence[Dim], second: Sequence[Dim], var: Sym, varies: Call
             a, low, high = -a, None if high is None else -high, None if low is None else -low
         low = None if low is None else -(-low // a)
         high = None if high is None else high // a
+        low = None if low is None else -(-low // abs(step)) * abs(step)
+        high = None if high is None else high // abs(step) * abs(step)
         lo = low if lo is None else lo if low is None else max(lo, low)
         hi = high if hi is None else hi if high is None else min(hi, high)
         if lo is not None and hi is not None and lo > hi:
@@ -102,7 +118,7 @@ def _gcd_excludes(rest: IndexExpr, a: int) -> bool:
     return divisor > 1 and rest.constant % divisor != 0
 
 
-def _without(e: Dim, var: Sym) -> tuple[int | None, Dim]:
+def without(e: Dim, var: Sym) -> tuple[int | None, Dim]:
     """``(c, rest)`` with ``e == c*var + rest`` and ``rest`` free of ``var``; c is None where that is not possible."""
     if not isinstance(e, IndexExpr) or var not in e.syms():
         return 0, e
@@ -232,7 +248,8 @@ def carries_nothing(loop: Loop) -> bool:
                 continue
             if x.index is None or y.index is None:
                 return False
-            if distance(x.index, y.index, loop.var, lambda v: varies(v, inner, changed)) not in (None, (0, 0)):
+            apart = distance(x.index, y.index, loop.var, lambda v: varies(v, inner, changed), loop.step)
+            if apart not in (None, (0, 0)):
                 return False
             doubtful |= x.index != y.index
     return doubtful
@@ -247,6 +264,11 @@ def varies(v: Sym, inner: Set[Sym], changed: Set[object]) -> bool:
         return True
     parts = subexpressions((v.payload,))
     return any((p.buffer.root if isinstance(p, Load) else p) in changed for p in parts if isinstance(p, (Load, Local)))
+
+
+def upwards(s: Loop) -> tuple[Dim, Dim]:
+    """The range of a loop whose step is 1 or -1, as of one that counts up."""
+    return (s.lo, s.hi) if s.step > 0 else (add(s.hi, 1), add(s.lo, 1))
 
 
 def trips(s: Loop) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jitgrad.ir.types import f64
-from jitgrad.loopir.nodes import Const, Expr, cast, scalar
+from jitgrad.loopir.nodes import Const, Expr, Scalar, cast, scalar
 
 _LN2 = math.log(2.0)
 _PI = math.pi
@@ -116,18 +116,57 @@ def floor_divide(x: Expr, y: Expr) -> Expr:
     return select(y.eq(0), x / y, down)
 
 
+def _decay(x: Expr) -> Expr:
+    """``exp(-|x|)``, one expression for x and -x."""
+    while isinstance(x, Scalar) and x.op == "negative":
+        x = x.args[0]
+    return scalar("exp", -_magnitude(x))
+
+
 def softplus(x: Expr) -> Expr:
     """``log(1 + exp(x))`` without overflow."""
-    return scalar("maximum", x, _c(0, x)) + scalar("log1p", scalar("exp", -_magnitude(x)))
+    return scalar("maximum", x, _c(0, x)) + scalar("log1p_unit", _decay(x))
 
 
 def log_expit(x: Expr) -> Expr:
     """``log(expit(x)) == -softplus(-x)`` without underflow."""
-    return scalar("minimum", x, _c(0, x)) - scalar("log1p", scalar("exp", -_magnitude(x)))
+    return scalar("minimum", x, _c(0, x)) - scalar("log1p_unit", _decay(x))
 
 
 def expit(x: Expr) -> Expr:
-    return _c(1, x) / (_c(1, x) + scalar("exp", -x))
+    """``1 / (1 + exp(-x))`` without overflow. Of a difference of logarithms of sums of exponentials, as derivatives of
+    nested ones have it, the quotient of the sums: no logarithm is computed."""
+    apart = _apart(x)
+    if apart is None:
+        e = _decay(x)
+        return select(x < 0, e, _c(1, x)) / (_c(1, x) + e)
+    (a, rest_a, _), (b, rest_b, _) = map(_terms, apart)
+    w, first = _weight(a, b), a >= b
+    sum_a, sum_b = (_c(1, x) if rest is None else rest + 1 for rest in (rest_a, rest_b))
+    sum_a, sum_b = select(first, sum_a, sum_a * w), select(first, sum_b * w, sum_b)
+    return (sum_b if _negated(x) else sum_a) / (sum_a + sum_b)
+
+
+def _negated(x: Expr) -> bool:
+    return isinstance(x, Scalar) and x.op == "negative" and not _negated(x.args[0])
+
+
+def _apart(x: Expr) -> tuple[Expr, Expr] | None:
+    """``(a, b)`` where x or -x is ``a - b`` with 0 for two equal infinities, as the partials of logaddexp have it."""
+    while isinstance(x, Scalar) and x.op == "negative":
+        x = x.args[0]
+    if not (isinstance(x, Scalar) and x.op == "where"):
+        return None
+    difference = x.args[2]
+    if not (isinstance(difference, Scalar) and difference.op == "subtract"):
+        return None
+    a, b = difference.args
+    return (a, b) if x is select(a.eq(b) & scalar("isinf", a), _c(0, a), difference) else None
+
+
+def _weight(a: Expr, b: Expr) -> Expr:
+    """``exp(-|a - b|)``, and 1 for two equal infinities."""
+    return select(a.eq(b), _c(1, a), _decay(a - b))
 
 
 def logit(x: Expr) -> Expr:
@@ -149,9 +188,38 @@ def xlog1py(x: Expr, y: Expr) -> Expr:
 
 
 def logaddexp(x: Expr, y: Expr) -> Expr:
-    """``log(exp(x) + exp(y))`` without overflow. Equal operands apart: the difference of two infinities is NaN."""
-    apart = scalar("maximum", x, y) + scalar("log1p", scalar("exp", -_magnitude(x - y)))
-    return select(x.eq(y), x + _LN2, apart)
+    """``log(exp(x) + exp(y))`` without overflow. Where an operand is such a logarithm itself, there is one for all: the
+    exponentials can then be computed side by side."""
+    top, rest, terms = _merged(x, y)
+    if terms == 2:
+        return top + scalar("log1p_unit", rest)
+    large = rest > 1
+    inner = scalar("log1p_unit", select(large, (rest - 1) * 0.5, rest))
+    return top + select(large, inner + _LN2, inner)
+
+
+def _merged(x: Expr, y: Expr) -> tuple[Expr, Expr, int]:
+    """``(top, rest, n)`` with ``log(exp(x) + exp(y)) = top + log(1 + rest)`` and ``0 <= rest < n <= 4``."""
+    (a, rest_a, n), (b, rest_b, m) = _terms(x), _terms(y)
+    if n + m > 4:
+        a, rest_a, n = x, None, 1
+    if n + m > 4:
+        b, rest_b, m = y, None, 1
+    w = _weight(a, b)
+    zero = _c(0, a)
+    below, above = (w if r is None else w * (r + 1) for r in (rest_a, rest_b))
+    if rest_a is not None or rest_b is not None:
+        w = select(a >= b, (rest_a or zero) + above, (rest_b or zero) + below)
+    return scalar("maximum", a, b), w, n + m
+
+
+def _terms(x: Expr) -> tuple[Expr, Expr | None, int]:
+    """As :func:`_merged` for an operand; the rest is None for 0."""
+    if isinstance(x, Scalar) and x.op == "softplus":
+        return scalar("maximum", x.args[0], _c(0, x)), _decay(x.args[0]), 2
+    if isinstance(x, Scalar) and x.op == "logaddexp":
+        return _merged(*x.args)
+    return x, None, 1
 
 
 def logaddexp2(x: Expr, y: Expr) -> Expr:

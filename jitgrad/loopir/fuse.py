@@ -2,7 +2,8 @@
 
 The steps, each a function:
 
-0. ``sink`` and ``gather`` (in ``jitgrad.loopir.gather``): sums into shifted pieces of an array become one pass over it;
+0. ``unview`` (in ``jitgrad.loopir.views``): accesses through another shape become accesses of the array itself;
+   ``sink`` and ``gather`` (in ``jitgrad.loopir.gather``): sums into shifted pieces of an array become one pass over it;
    the first before the next step, the second after it.
 1. ``inline``: a buffer that one pure nest fills element by element is dropped where recomputing its elements at their
    uses costs less than storing and loading them.
@@ -10,11 +11,13 @@ The steps, each a function:
    what another iteration of the earlier one writes.
 3. ``forward`` and ``contract`` (in ``jitgrad.loopir.forward``): values stored and loaded again in the same iteration
    stay in registers, stores that nobody reads go, and temporaries that live within one iteration lose that axis.
-4. ``layout`` and ``interchange`` (in modules of these names): arrays that loops walk down columns are stored by
-   columns, or the loops change places.
+4. ``side_by_side`` (in ``jitgrad.loopir.interchange``): a loop around a recurrence goes inside, where it is vectorised;
+   ``layout`` and ``interchange`` (in modules of these names): arrays that loops walk down columns are stored by
+   columns, or the loops change places; then nests that have become alike are merged.
 5. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
 6. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
 7. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
+8. ``jam`` (in ``jitgrad.loopir.jam``): iterations of a loop that load or update the same elements run together.
 
 Each works on the program's statements, then in the same way on those of every loop and branch. Every refusal has a
 reason, which is put into ``notes``.
@@ -36,7 +39,8 @@ from jitgrad.loopir.collapse import collapse
 from jitgrad.loopir.deps import MANY, USUAL_TRIPS, Access, accesses, may_come_later, root_index, trips
 from jitgrad.loopir.forward import contract, forward
 from jitgrad.loopir.gather import gather, sink
-from jitgrad.loopir.interchange import interchange
+from jitgrad.loopir.interchange import interchange, side_by_side
+from jitgrad.loopir.jam import jam
 from jitgrad.loopir.layout import layout
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.merge import merge
@@ -63,6 +67,7 @@ from jitgrad.loopir.nodes import (
 )
 from jitgrad.loopir.reductions import accumulate, forwards, recognise
 from jitgrad.loopir.registers import promote
+from jitgrad.loopir.views import unview
 from jitgrad.loopir.walk import (
     expressions,
     lists_of,
@@ -74,7 +79,7 @@ from jitgrad.loopir.walk import (
     written_roots,
 )
 
-#: What one evaluation of a scalar function costs, in simple arithmetic operations. Others cost 1.
+#: See :func:`price`.
 COSTS = {"divide": 4, "sqrt": 5, "safe_sqrt": 5, "remainder": 10, "floor_divide": 10, "fmod": 20, "cast": 1, "where": 1}
 TRANSCENDENTAL = 16
 _CHEAP = PREDICATES | {
@@ -104,6 +109,7 @@ _CHEAP = PREDICATES | {
     "stop_gradient",
     "sign",
     "fma",
+    "product",
     "bitcast",
 }
 #: A store and a load of one element cost about as much as this many operations.
@@ -113,17 +119,20 @@ MEMORY_COST = 4
 def fuse(program: Program, notes: list[str] | None = None) -> Program:
     """Run all steps."""
     notes = [] if notes is None else notes
+    program = unview(program)
     program = inline(sink(program), notes)
     program = gather(program, notes)
     program = merge(program, notes)
     program = merge(program, notes)  # updates of one buffer may now share a nest
     program = forward(program)
     program = contract(program)
+    program = side_by_side(program, notes)
     program = layout(program, notes)
     program = interchange(program, notes)
+    program = contract(forward(merge(program, notes)))
     program = collapse(program)
     program = accumulate(program)
-    return forwards(recognise(promote(program)))
+    return jam(forwards(recognise(promote(program))), notes)
 
 
 class Definition(NamedTuple):
@@ -142,6 +151,11 @@ def definition(stmt: Stmt) -> Definition | None:
     return Definition(found[0].buffer, found[1], found[0].value)
 
 
+def price(op: str) -> int:
+    """What one evaluation of a scalar function costs, in simple arithmetic operations."""
+    return COSTS.get(op, 1 if op in _CHEAP else TRANSCENDENTAL)
+
+
 def cost(e: Expr, memo: dict[Expr, float]) -> float:
     """Operations that one evaluation takes, loads and index arithmetic included. Shared parts count once a parent,
     which overestimates large expressions: those are the ones not to repeat."""
@@ -149,7 +163,7 @@ def cost(e: Expr, memo: dict[Expr, float]) -> float:
     if found is None:
         found = 0.0
         if isinstance(e, Scalar):
-            found = float(COSTS.get(e.op, 1 if e.op in _CHEAP else TRANSCENDENTAL))
+            found = float(price(e.op))
         elif isinstance(e, Load):
             found = 1.0
         found = memo[e] = min(found + sum(cost(c, memo) for c in e.children()), 1e9)
@@ -315,10 +329,19 @@ class _Inliner:
 def _better_stored(
     definitions: Sequence[Definition | None], inlined: set[Buffer], blocked: Sequence[tuple[int, set[int]]]
 ) -> set[int]:
-    """Definitions to store, as otherwise two or more that they are computed from would have to be: an array that is
-    updated from several of its old elements."""
+    """Definitions to store, as otherwise two or more that they are computed from would have to be, or one that is as
+    large: an array that is updated from its old elements. Then the update itself reads no other old elements."""
     counts = Counter(n for _, through in blocked for n in through)
-    return {n for n, count in counts.items() if count > 1 and (d := definitions[n]) is not None and d.buffer in inlined}
+    as_large = {n for k, through in blocked for n in through if _size_of(definitions[n]) == _size_of(definitions[k])}
+    return {
+        n
+        for n, count in counts.items()
+        if (count > 1 or n in as_large) and (d := definitions[n]) is not None and d.buffer in inlined
+    }
+
+
+def _size_of(d: Definition | None) -> Dim | None:
+    return None if d is None else d.buffer.size
 
 
 class _Writes:

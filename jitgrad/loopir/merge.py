@@ -26,6 +26,7 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
 )
+from jitgrad.loopir.substitute import with_variable
 from jitgrad.loopir.walk import expressions, lists_of, subexpressions, with_lists
 
 #: How far back a nest looks for one to merge with, in statements that it does not depend on.
@@ -124,8 +125,9 @@ class _Merger:
 
     def append(self, done: list[Stmt], s: Stmt) -> int | None:
         """Append a statement to a list, fused with an earlier one where that is legal and useful; the place of that."""
-        if isinstance(s, Let) and isinstance(s.value, Const):
-            done.insert(0, s)  # an accumulator's declaration: nothing before it can depend on it
+        if _declares(s):
+            first = next((k for k, x in enumerate(done) if not _declares(x)), len(done))
+            done.insert(first, s)  # nothing before it can depend on it
             return None
         if not isinstance(s, (Loop, Block)):
             done.append(s)
@@ -147,10 +149,13 @@ class _Merger:
     def _fuse_pair(self, a: Loop | Block, b: Loop | Block) -> Stmt | None:
         """``a`` then ``b`` as one statement, or None."""
         if isinstance(a, Loop) and isinstance(b, Loop):
-            if not self._fusible(a, b):
+            if a.lo != b.lo or a.hi != b.hi or a.step != b.step:
+                return None
+            renamed = with_variable(b, a.var)
+            if renamed is None or not self._fusible(a, renamed):
                 return None
             body = list(a.body)
-            for s in b.body:
+            for s in renamed.body:
                 self.append(body, s)
             return dataclasses.replace(a, body=tuple(body))
         body = list(a.body if isinstance(a, Block) else (a,))
@@ -168,8 +173,6 @@ class _Merger:
         the same element in every iteration: one that two iterations may touch keeps a loop from being vectorised, and
         so do two rows of one array that LLVM can't tell apart.
         """
-        if a.lo != b.lo or a.hi != b.hi or a.step != b.step or a.var is not b.var:
-            return False
         first, second = self.facts(a), self.facts(b)
         if first.library or second.library:
             return False
@@ -206,6 +209,11 @@ class _Merger:
             return True
         lo, hi = found if loop.step > 0 else (None if x is None else -x for x in reversed(found))
         return lo is not None and lo >= 0 and (nested or (hi == 0 and x[1] == y[1]))
+
+
+def _declares(s: Stmt) -> bool:
+    """Whether a statement is the declaration of an accumulator."""
+    return isinstance(s, Let) and isinstance(s.value, Const)
 
 
 def _own_facts(s: Stmt) -> Facts:

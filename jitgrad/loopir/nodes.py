@@ -353,7 +353,12 @@ def loop_syms(e: Dim) -> Iterator[Sym]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loop:
-    """``for var in range(lo, hi, step)``. ``kind`` is ``"serial"`` or ``"parallel"``."""
+    """``for var in range(lo, hi, step)``.
+
+    kind : ``"serial"``, or ``"parallel"``: no iteration touches what another one writes, and threads may share them.
+    work : about what an iteration of a parallel loop costs, in operations on bytes and in terms of the variables of
+        loops around. Threads get the loop if that, times the iterations, pays for a launch.
+    """
 
     var: Sym
     lo: Dim
@@ -361,6 +366,7 @@ class Loop:
     body: tuple[Stmt, ...]
     step: int = 1
     kind: str = "serial"
+    work: Dim = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -219,7 +219,7 @@ class _Line:
             lo, hi = self._dim(s.lo).text, self._dim(s.hi).text
             head = f"for {s.var.name} < {hi}" if lo == "0" and s.step == 1 else f"for {s.var.name} in {lo} .. {hi}"
             step = f" step {s.step}" if s.step != 1 else ""
-            return f"{head}{step}{'' if s.kind == 'serial' else ' ' + s.kind}:"
+            return f"{'' if s.kind == 'serial' else s.kind + ' '}{head}{step}:"
         if isinstance(s, Store):
             return f"{s.buffer.name}{self._subscript(s.index)} {s.mode} {self.texts[s.value].text}"
         if isinstance(s, Let):

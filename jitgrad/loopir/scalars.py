@@ -110,6 +110,7 @@ for _name, _libm in {
     _define(_name, 1, libm=_libm)
 _define("arctan2", 2, libm="atan2")
 _define("hypot", 2, libm="hypot")
+_define("log1p_unit", 1, np.log1p, "np.log1p({0})", libm="log1p")  # of a number from 0 to 1
 _define("logaddexp", 2, compose=formulas.logaddexp)
 _define("logaddexp2", 2, compose=formulas.logaddexp2)
 

@@ -233,7 +233,7 @@ class _Keys:
 
     def stmt(self, s: Stmt) -> Any:
         if isinstance(s, Loop):
-            head = (self.dim(s.lo), self.dim(s.hi), s.step, s.kind, self.number(s.var))
+            head = (self.dim(s.lo), self.dim(s.hi), s.step, s.kind, self.dim(s.work), self.number(s.var))
             return ("loop", *head, tuple(self.stmt(x) for x in s.body))
         if isinstance(s, Store):
             return ("store", self.buffer(s.buffer), tuple(self.dim(i) for i in s.index), s.mode, self.expr(s.value))

@@ -14,6 +14,8 @@ from jitgrad.loopir.buffers import place
 from jitgrad.loopir.build import FAILURES
 from jitgrad.loopir.decompose import decompose
 from jitgrad.loopir.nodes import Program
+from jitgrad.loopir.schedule import parallel_loops
+from jitgrad.runtime import threads
 from jitgrad.runtime.native import compile_native
 from jitgrad.runtime.workspace import arena_address
 
@@ -39,6 +41,8 @@ class Executable:
         backend = current().backend
         self.backend = backend
         if backend == "llvm":
+            if any(True for _ in parallel_loops(program)):
+                threads.start()
             native = decompose(program)
             self._consts = tuple(c.data for c in native.constants)
             self._native_program = native

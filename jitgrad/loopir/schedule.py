@@ -1,0 +1,434 @@
+"""Which loops threads share.
+
+A loop is parallel if its iterations are independent (proved by ``deps``), and there is enough work in it to pay for the
+launch. Of loops in each other the outermost one that qualifies is chosen, so that there is one launch, and no loop
+inside a parallel one is parallel. Where a bound depends on what is around the loop, the work is an index expression,
+and the comparison is made when the program runs.
+
+What stands in the way of independence can be taken away by cutting the loop into at most :data:`CHUNKS` chunks that
+run serially inside, each with storage of its own:
+
+* numbers and small arrays that all iterations add to: each chunk starts from zero, and they are added up in order;
+* temporary arrays that each iteration fills before it reads them.
+
+The number of chunks does not depend on the number of threads, and neither do the results, to the last bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, floordiv, interval, mul, substitute
+from jitgrad.loopir.build import IDENTITIES, flatten_index
+from jitgrad.loopir.deps import COMMUTE, MANY, USUAL_TRIPS, Access, accesses, distance, trips, varies
+from jitgrad.loopir.fuse import price
+from jitgrad.loopir.lower import with_body
+from jitgrad.loopir.nodes import (
+    Alloc,
+    Assign,
+    Block,
+    Buffer,
+    Const,
+    Expr,
+    Fail,
+    If,
+    Let,
+    LibCall,
+    Load,
+    Local,
+    Loop,
+    Program,
+    Scalar,
+    Stmt,
+    Store,
+    While,
+    map_payloads,
+    rewrite,
+)
+from jitgrad.loopir.walk import expressions, lists_of, loads, rebuild, statements, subexpressions, with_lists, written
+
+#: The greatest and the least number of chunks of a loop whose iterations are not independent as they stand.
+CHUNKS = 32
+LEAST_CHUNKS = 4
+#: The work of a parallel loop, in operations on bytes: 20 to 30 times what a launch costs where that is cheapest.
+LEAST = 4 << 20
+#: A loop of fewer iterations is parallel only if no loop inside it is.
+FEW = 8
+#: Bytes that the chunks of one loop may have for themselves.
+PRIVATE_BYTES = 1 << 26
+#: How many times the work of adding up the chunks' arrays a loop must have. An element of a chunk is four operations.
+COMBINED = 64
+#: How many times the work of another parallel loop a loop in chunks must have: chunks cost something in themselves.
+CHUNKED = 2
+
+
+def schedule(program: Program, notes: list[str] | None = None, least: int = LEAST) -> Program:
+    """Mark the loops that threads share. ``least`` is the work that makes a loop parallel. What is decided about loops
+    with that much work goes into ``notes``."""
+    scheduler = _Scheduler(program, least, [] if notes is None else notes)
+    new = with_body(program, scheduler.list(program.body, top=True))
+    if scheduler.small:
+        loops = "1 loop is" if scheduler.small == 1 else f"{scheduler.small} loops are"
+        scheduler.notes.append(f"{loops} serial: too little work for threads")
+    return new
+
+
+class _Plan(NamedTuple):
+    """How a loop becomes parallel: in how many chunks (0: its iterations are independent), and what each needs."""
+
+    chunks: int = 0
+    sums: tuple[tuple[Local, str], ...] = ()  # locals that are only updated, with the mode
+    totals: tuple[tuple[Buffer, str], ...] = ()  # arrays that are only updated
+    private: tuple[Buffer, ...] = ()  # temporaries that each iteration fills anew
+
+
+class _Scheduler:
+    def __init__(self, program: Program, least: int, notes: list[str]) -> None:
+        self.least, self.notes = least, notes
+        self.small = 0
+        self.uses = _uses(program.body)
+
+    def list(self, body: tuple[Stmt, ...], top: bool = False) -> tuple[Stmt, ...]:
+        """The statements of one list with the loops in it scheduled. A kernel stays one statement."""
+        result: list[Stmt] = []
+        for s in body:
+            new = self.loop(s) if isinstance(s, Loop) else [with_lists(s, self.list)]
+            result += [Block(tuple(new))] if top and len(new) > 1 else new
+        return (
+            body
+            if len(result) == len(body) and all(a is b for a, b in zip(result, body, strict=True))
+            else tuple(result)
+        )
+
+    def loop(self, s: Loop) -> list[Stmt]:
+        """What takes the place of a loop."""
+        each = _mean(s, work(s.body))
+        n = interval(_distance(s))[1]
+        most = None if n is None else interval(mul(each, -(-n // abs(s.step))))[1]
+        if most is not None and most < self.least:
+            self.small += 1
+            return [s]
+        if n is not None and n < FEW * abs(s.step):
+            known = len(self.notes)
+            inside = with_lists(s, self.list)
+            if _shared(inside) or n <= abs(s.step):
+                return [inside]
+            del self.notes[known:]
+        plan = self.plan(s, each)
+        if isinstance(plan, str):
+            inside = with_lists(s, self.list)
+            if not _shared(inside):
+                self.notes.append(f"{_named(s)} is serial: {plan}")
+            return [inside]
+        if not plan.chunks:
+            self.notes.append(f"{_named(s)} runs on threads")
+            return [dataclasses.replace(s, kind="parallel", work=each)]
+        self.notes.append(f"{_named(s)} runs on threads, in {plan.chunks} chunks: {_reasons(plan)}")
+        return _chunked(s, plan, each)
+
+    def plan(self, s: Loop, each: Dim) -> _Plan | str:
+        """How to make a loop parallel, or why it can't be."""
+        inside = list(statements(s.body))
+        for x in inside:
+            if isinstance(x, LibCall):
+                return f"it calls {x.fn}, which has threads of its own"
+            if isinstance(x, (Fail, Alloc)):
+                return "it may end with an error" if isinstance(x, Fail) else "it allocates memory"
+        sums = _sums(s)
+        if isinstance(sums, str):
+            return sums
+        found: dict[Buffer, list[Access]] = {}
+        for a in accesses(s.body):
+            found.setdefault(a.root, []).append(a)
+        inner = {s.var} | {x.var for x in inside if isinstance(x, Loop)}
+        changed = written(s.body)
+        totals: list[tuple[Buffer, str]] = []
+        private: list[Buffer] = []
+        uses = _uses(s.body)
+        for root, those in found.items():
+            if _independent(those, s, lambda v: varies(v, inner, changed)):
+                continue
+            modes = {a.mode for a in those}
+            (mode,) = modes if len(modes) == 1 else (None,)
+            if root.kind == "temp" and uses[root] == self.uses[root] and _own(root, s.body):
+                private.append(root)
+            elif mode is not None and mode in COMMUTE and _summed(root, s.body):
+                totals.append((root, mode))
+            else:
+                return f"an iteration may need what another one writes into {root.name}"
+        if not (sums or totals or private):
+            return _Plan()
+        n = _distance(s)
+        total = interval(mul(n, each))[0]
+        if not isinstance(n, int) or abs(s.step) != 1 or total is None:
+            return "its iterations share memory, and their number is known only when it runs"
+        if total < CHUNKED * self.least:
+            return "its iterations share memory, and it has too little work for chunks with memory of their own"
+        chunks = min(CHUNKS, n)
+        summed = sum(t.nbytes for t, _ in totals)
+        if summed:
+            chunks = min(chunks, total // (COMBINED * 4 * summed))
+        if chunks < min(LEAST_CHUNKS, n) or chunks * (summed + sum(t.nbytes for t in private)) > PRIVATE_BYTES:
+            return "its iterations share memory, and there is too much of it for each chunk to have its own"
+        return _Plan(chunks, tuple(sums), tuple(totals), tuple(private))
+
+
+def _uses(body: Sequence[Stmt]) -> Counter[Buffer]:
+    """How many statements touch a root."""
+    found: Counter[Buffer] = Counter()
+    for s in statements(body):
+        roots = {e.buffer.root for e in subexpressions(expressions(s)) if isinstance(e, Load)}
+        if isinstance(s, (Store, Alloc)):
+            roots.add(s.buffer.root)
+        elif isinstance(s, LibCall):
+            roots.update(t.root for t in s.ins + s.outs)
+        found.update(roots)
+    return found
+
+
+def _shared(s: Stmt) -> bool:
+    return any(isinstance(x, Loop) and x.kind == "parallel" for x in statements((s,)))
+
+
+# Work
+
+
+def work(stmts: Sequence[Stmt]) -> Dim:
+    """About how much some statements do: operations, each counted as the bytes of its result, so that it is about
+    proportional to the time that vectorised code takes."""
+    total: Dim = 0
+    seen: set[Expr] = set()
+    for s in stmts:
+        own = 0
+        for e in subexpressions(expressions(s), seen):
+            if isinstance(e, Load):
+                own += e.dtype.itemsize
+            elif isinstance(e, Scalar):
+                own += price(e.op) * e.dtype.itemsize
+        if isinstance(s, Store):
+            own += s.buffer.dtype.itemsize * (1 if s.mode == "=" else 2)
+        elif isinstance(s, Assign):
+            own += s.local.dtype.itemsize
+        total = add(total, own)
+        if isinstance(s, Loop):
+            total = add(total, mul(_trips(s), _mean(s, work(s.body))))
+        elif isinstance(s, If):
+            total = add(total, add(work(s.then), work(s.orelse)))
+        elif isinstance(s, While):
+            total = add(total, mul(work(s.body), int(USUAL_TRIPS)))
+        elif isinstance(s, Block):
+            total = add(total, work(s.body))
+    return total
+
+
+def _distance(s: Loop) -> Dim:
+    """How far the variable of a loop goes."""
+    return add(s.hi, mul(s.lo, -1)) if s.step > 0 else add(s.lo, mul(s.hi, -1))
+
+
+def _trips(s: Loop) -> Dim:
+    """How often a loop runs, in terms of the variables around; a guess where that depends on other things."""
+    n = _distance(s)
+    if isinstance(n, int):
+        return max(-(-n // abs(s.step)), 0)
+    if any(v.payload is not None for v in n.syms()):
+        return int(trips(s))
+    return n if abs(s.step) == 1 else floordiv(n, abs(s.step))
+
+
+def _mean(s: Loop, each: Dim) -> Dim:
+    """The work of an iteration, at the middle of a loop."""
+    if not isinstance(each, IndexExpr) or s.var not in each.syms():
+        return each
+    middle = floordiv(add(s.lo, s.hi), 2)
+    if isinstance(middle, IndexExpr) and any(v.payload is not None for v in middle.syms()):
+        low, high = s.var.bounds
+        middle = int(USUAL_TRIPS) if low is None or high is None else (low + high) // 2
+    return substitute(each, {s.var: middle})
+
+
+# Independence
+
+
+def _independent(found: Sequence[Access], loop: Loop, may_vary: Callable[[Sym], bool]) -> bool:
+    """Whether no two iterations touch one element of an array, unless both only read it."""
+    stores = [a for a in found if a.mode is not None]
+    if len(found) * len(stores) > MANY * MANY:
+        return False
+    for x in stores:
+        for y in found:
+            if x.index is None or y.index is None:
+                return False
+            if distance(x.index, y.index, loop.var, may_vary, loop.step) in (None, (0, 0)):
+                continue
+            # Offsets tell more where an array is used in another shape.
+            first, second = ((flatten_index(a.root.shape, a.index or ()),) for a in (x, y))
+            if distance(first, second, loop.var, may_vary, loop.step) not in (None, (0, 0)):
+                return False
+    return True
+
+
+def _sums(s: Loop) -> list[tuple[Local, str]] | str:
+    """The locals from outside that a loop only updates; or what it does with others."""
+    own = {x.local for x in statements(s.body) if isinstance(x, Let)}
+    modes: dict[Local, set[str]] = {}
+    for x in statements(s.body):
+        if isinstance(x, Assign) and x.local not in own:
+            modes.setdefault(x.local, set()).add(x.mode)
+    read = {e for x in statements(s.body) for e in subexpressions(expressions(x)) if isinstance(e, Local)}
+    for local, found in modes.items():
+        if local in read or len(found) > 1 or not found <= set(COMMUTE):
+            return f"each iteration needs {local.name} of the one before"
+    return [(local, mode) for local, (mode,) in modes.items()]
+
+
+def _own(root: Buffer, body: Sequence[Stmt]) -> bool:
+    """Whether an array can be one for each run of a list of statements: its shape is known, and each run fills it
+    before it does anything else with it."""
+    used = [e.buffer for e in loads(body)] + [x.buffer for x in statements(body) if isinstance(x, Store)]
+    return root.is_static and all(t is root for t in used if t.root is root) and _filled_first(root, body)
+
+
+def _filled_first(root: Buffer, body: Sequence[Stmt]) -> bool:
+    touching = [s for s in body if _uses((s,))[root]]
+    if not touching or _fills(touching[0], root):
+        return True
+    header = {e.buffer.root for e in subexpressions(expressions(touching[0])) if isinstance(e, Load)}
+    lists = lists_of(touching[0])
+    return bool(lists) and len(touching) == 1 and root not in header and all(_filled_first(root, x) for x in lists)
+
+
+def _fills(s: Stmt, root: Buffer) -> bool:
+    """Whether a nest writes every element of an array, and does nothing else with it."""
+    extents: dict[Sym, Dim] = {}
+    while isinstance(s, Loop):
+        touching = [x for x in s.body if _uses((x,))[root]]
+        if s.lo != 0 or s.step != 1 or len(touching) != 1 or not isinstance(s.hi, int) or s.hi < 1:
+            return False
+        extents[s.var] = s.hi
+        (s,) = touching
+    if not isinstance(s, Store) or s.mode != "=" or any(e.buffer.root is root for e in loads((s,))):
+        return False
+    variables = [as_sym(i) for i, n in zip(s.index, root.shape, strict=True) if n != 1]
+    wanted = [n for n in root.shape if n != 1]
+    return len(set(variables)) == len(variables) and all(
+        v is not None and extents.get(v) == n for v, n in zip(variables, wanted, strict=True)
+    )
+
+
+def _summed(root: Buffer, body: Sequence[Stmt]) -> bool:
+    """Whether an array that is only updated can be one for each chunk."""
+    stores = (x for x in statements(body) if isinstance(x, Store))
+    return root.is_static and all(x.buffer is root for x in stores if x.buffer.root is root)
+
+
+# Chunks
+
+
+def _chunked(s: Loop, plan: _Plan, each: Dim) -> list[Stmt]:
+    """A parallel loop over chunks of a loop, and after it the loops that add up what the chunks have summed."""
+    lo = s.lo if s.step > 0 else add(s.hi, 1)
+    n = _distance(s)
+    assert isinstance(n, int)
+    chunks = plan.chunks
+    chunk = Sym("chunk", 0, chunks - 1)
+    at = expr(chunk)
+    body: list[Stmt] = []
+    after: list[Stmt] = []
+    own: dict[Buffer, Buffer] = {}
+    for t in plan.private:
+        own[t] = Buffer(t.name, t.dtype, (chunks, *t.shape), loc=t.loc)
+    for t, mode in plan.totals:
+        own[t] = Buffer(f"{t.name}_parts", t.dtype, (chunks, *t.shape), loc=t.loc)
+        size = t.size
+        whole, parts = _flat(t, (size,)), _flat(own[t], (chunks, size))
+        k, m, part = (Sym(name, 0, add(n, -1)) for name, n in (("i", size), ("i", size), ("chunk", chunks)))
+        zero = Const(IDENTITIES[mode](t.dtype), t.dtype)
+        body.append(Loop(k, 0, size, (Store(parts, (at, expr(k)), zero),)))
+        total = Store(whole, (expr(m),), Load(parts, (expr(part), expr(m))), mode)
+        after.append(Loop(part, 0, chunks, (Loop(m, 0, size, (total,)),)))
+    inner: Stmt = dataclasses.replace(
+        s, lo=add(lo, floordiv(mul(at, n), chunks)), hi=add(lo, floordiv(mul(add(at, 1), n), chunks)), step=1
+    )
+    inner = _moved(inner, {t: (new, at) for t, new in own.items()})
+    ends: list[Stmt] = []
+    locals_: dict[Local, Local] = {}
+    for local, mode in plan.sums:
+        parts = Buffer(f"{local.name}_parts", local.dtype, (chunks,))
+        mine = locals_[local] = Local(local.name, local.dtype)
+        body.append(Let(mine, Const(IDENTITIES[mode](local.dtype), local.dtype)))
+        ends.append(Store(parts, (at,), mine))
+        part = Sym("chunk", 0, chunks - 1)
+        after.append(Loop(part, 0, chunks, (Assign(local, Load(parts, (expr(part),)), mode),)))
+    body.append(_renamed(inner, locals_))
+    return [Loop(chunk, 0, chunks, (*body, *ends), 1, "parallel", mul(each, -(-n // chunks))), *after]
+
+
+def _flat(t: Buffer, shape: tuple[Dim, ...]) -> Buffer:
+    """An array in another shape."""
+    return t if t.shape == shape else Buffer(f"{t.name}_flat", t.dtype, shape, t.kind, base=t)
+
+
+def _moved(s: Stmt, own: Mapping[Buffer, tuple[Buffer, Dim]]) -> Stmt:
+    """A statement with arrays replaced by slices of larger ones."""
+    memo: dict[Expr, Expr] = {}
+
+    def visit(e: Expr) -> Expr:
+        return rewrite(e, {}, memo)
+
+    # Indices of loads may hold loads themselves, so the ones inside come first.
+    for e in sorted(loads((s,)), key=lambda e: e.depth):
+        if e.buffer in own:
+            new, at = own[e.buffer]
+            memo[e] = Load(new, (at, *(map_payloads(i, visit) for i in e.index)))
+
+    def store(x: Store) -> Stmt:
+        index = tuple(map_payloads(i, visit) for i in x.index)
+        if x.buffer in own:
+            new, at = own[x.buffer]
+            return Store(new, (at, *index), x.value, x.mode)
+        return x if index == x.index else dataclasses.replace(x, index=index)
+
+    return rebuild(s, visit, store)
+
+
+def _renamed(s: Stmt, locals_: Mapping[Local, Local]) -> Stmt:
+    """A statement that updates other locals."""
+    if isinstance(s, Assign):
+        return dataclasses.replace(s, local=locals_.get(s.local, s.local))
+    return with_lists(s, lambda body: tuple(_renamed(x, locals_) for x in body))
+
+
+# Notes
+
+
+def _named(s: Loop) -> str:
+    lo = "" if s.lo == 0 else f"{s.lo} .. "
+    return f"the loop of {s.var.name} over {lo}{s.hi}{_target(s)}"
+
+
+def _target(s: Loop) -> str:
+    """What a loop writes, and the user's lines."""
+    targets = dict.fromkeys(x.buffer.root for x in statements((s,)) if isinstance(x, Store))
+    if not targets:
+        return ""
+    places = ", ".join(dict.fromkeys(t.loc.short() for t in targets if t.loc is not None))
+    return f", which writes {', '.join(t.name for t in targets)}{f' ({places})' if places else ''},"
+
+
+def _reasons(plan: _Plan) -> str:
+    parts: list[str] = []
+    summed = [*(local.name for local, _ in plan.sums), *(t.name for t, _ in plan.totals)]
+    if summed:
+        parts.append(f"each sums up {', '.join(summed)} for itself")
+    if plan.private:
+        parts.append(f"each has its own {', '.join(t.name for t in plan.private)}")
+    return " and ".join(parts)
+
+
+def parallel_loops(program: Program) -> Iterator[Loop]:
+    """The parallel loops of a program."""
+    return (s for s in statements(program.body) if isinstance(s, Loop) and s.kind == "parallel")

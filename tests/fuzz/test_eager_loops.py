@@ -1,0 +1,81 @@
+"""Random loop nests with loops exchanged, turned and tiled, and arrays laid out anew, wherever that is legal, whether
+it pays or not."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from random_loops import Features, Loops
+
+from jitgrad.autodiff.vjp import vjp_graph
+from jitgrad.codegen.python import compile_python
+from jitgrad.ir.core import Graph
+from jitgrad.ir.interpret import interpret
+from jitgrad.ir.types import is_float
+from jitgrad.loopir import interchange, jam, layout
+from jitgrad.loopir.fuse import fuse
+from jitgrad.loopir.lower import lower
+from jitgrad.passes.pipeline import optimise, prepare
+
+PROGRAMS = 40
+NOTES = (
+    "loops that went outside",
+    "loops that run several iterations at once",
+    "last: loops walk",
+    "apart: loops walk",
+)
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> random.Random:
+    """Costs are drawn by lot; the seed is that of the generator."""
+    lot = random.Random(0)
+    monkeypatch.setattr(interchange, "FEW", 0.0)
+    monkeypatch.setattr(interchange, "MANY_LANES", 1)
+    monkeypatch.setattr(interchange, "_pays", lambda *_: lot.random() < 0.5)
+    monkeypatch.setattr(layout, "SMALL", 0)
+    monkeypatch.setattr(layout, "COPY", 0.0)
+    monkeypatch.setattr(layout, "CLEARLY", 0.5)
+    monkeypatch.setattr(jam, "SHORT", 0.0)
+    monkeypatch.setattr(jam, "_factor", lambda *_: lot.choice((2, 3, 4)))
+    return lot
+
+
+def transformed(graph: Graph, arrays: list[np.ndarray]) -> set[str]:
+    """Check a graph; which of the transformations were made."""
+    notes: list[str] = []
+    program = fuse(lower(graph), notes)
+    with np.errstate(all="ignore"):
+        found = compile_python(program)(*arrays)
+        for x, y in zip(found, interpret(graph, *arrays), strict=True):
+            scale = max(1.0, float(np.max(np.abs(y), initial=0.0)))
+            assert np.all(np.abs(x - y) <= 1e-8 * scale), f"{x}\nis not\n{y}\n{graph}\n{program}"
+    return {title for title in NOTES if any(title in n for n in notes)}
+
+
+def check(seed: int, lot: random.Random, features: Features) -> set[str]:
+    lot.seed(seed)
+    made = Loops(seed, features)
+    graph = prepare(made.graph)
+    done = transformed(optimise(graph), list(made.arrays))
+    floats = [k for k, p in enumerate(graph.params) if is_float(p.type.dtype)]
+    joint = optimise(vjp_graph(graph, floats, seed="param"))
+    rng = np.random.default_rng(seed)
+    seeds = [np.asarray(rng.normal(size=p.type.shape)) for p in joint.params[len(made.arrays) :]]
+    return done | transformed(joint, [*made.arrays, *seeds])
+
+
+def test_transformations_keep_values(eager: random.Random) -> None:
+    done: set[str] = set()
+    for seed in range(PROGRAMS):
+        done |= check(seed, eager, Features(whiles=seed % 2 == 0, branches=seed % 3 == 0))
+    assert done == set(NOTES)  # otherwise this tests nothing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(4))
+def test_many(part: int, eager: random.Random) -> None:
+    for seed in range(1000 + 250 * part, 1250 + 250 * part):
+        check(seed, eager, Features(whiles=seed % 2 == 0, branches=seed % 3 == 0, traced=seed % 5 == 0))
