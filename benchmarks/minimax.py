@@ -149,7 +149,8 @@ def _sqrt_series(f: Callable[[Any, Any], Any], limit: Any) -> Callable[[Any], An
     return _series(lambda t: f(t, mpmath.sqrt(t)), limit)
 
 
-def _fits() -> list[Fit]:
+def fits() -> list[Fit]:
+    """All polynomials."""
     mp.dps = DIGITS
     half_ln2 = mpmath.log(2) / 2 * mpf("1.0001")
     exp = _series(lambda r: (mpmath.expm1(r) - r) / r**2, 0.5)
@@ -291,7 +292,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help=f"write {TARGET.name} instead of printing")
     args = parser.parse_args(argv)
     texts = [_text(name, what + ".", values) for name, what, values in _constants()]
-    for p in _fits():
+    for p in fits():
         if args.names and p.name not in args.names:
             continue
         values, error = fit(p)

@@ -163,7 +163,7 @@ def test_accuracy_finds_a_wrong_digit(monkeypatch, capsys):
 def test_coefficients_are_those_that_the_fit_finds(name):
     from jitgrad.loopir.expansions import coefficients
 
-    (wanted,) = (p for p in minimax._fits() if p.name == name)
+    (wanted,) = (p for p in minimax.fits() if p.name == name)
     found, error = minimax.fit(wanted)
     assert tuple(found) == pytest.approx(getattr(coefficients, name), rel=1e-6)
     assert error < -24
