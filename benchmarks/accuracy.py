@@ -141,8 +141,10 @@ def worst(name: str, dtype: Any, count: int, compared: int, peer: Callable[..., 
         mine, numpys = evaluated(name, *args), _NUMPY.get(name, getattr(np, name, None))(*args)  # pyright: ignore
         distance = np.abs(mine - numpys) / np.spacing(np.abs(numpys))
         distance = np.nan_to_num(distance, nan=0.0)
-    chosen = np.argsort(-distance, kind="stable")[: compared // 2]
-    chosen = np.union1d(chosen, np.linspace(0, mine.size - 1, compared - compared // 2).astype(int))
+    # The furthest apart in each of many intervals: one where NumPy is bad would take all places else.
+    intervals = np.array_split(np.argsort(args[0], kind="stable"), 32)
+    chosen = np.concatenate([part[np.argsort(-distance[part])[: compared // 64]] for part in intervals])
+    chosen = np.union1d(chosen, np.linspace(0, mine.size - 1, compared // 2).astype(int))
     values = [mine[chosen], numpys[chosen]] + ([peer(name, *args)[chosen]] if peer is not None else [])
     points = [x[chosen] for x in args]
     found = errors(name, points, *values)
