@@ -20,7 +20,7 @@ from llvmlite import ir
 
 from jitgrad.codegen.blas_threads import threads_for
 from jitgrad.codegen.libcalls import LIBRARY
-from jitgrad.codegen.llvm_metadata import mark_parallel
+from jitgrad.codegen.llvm_metadata import keep_rolled, mark_parallel
 from jitgrad.codegen.llvm_scalar import I8, I32, I64, ScalarEmitter, memory_type
 from jitgrad.codegen.outline import emit_parallel
 from jitgrad.errors import CompilationError
@@ -55,6 +55,9 @@ from jitgrad.loopir.walk import buffers_of, statement_key, statements, written
 
 #: The low bits of a status are the failure's code; the rest is the position of the statement that failed.
 _CODE_BITS = 8
+
+#: Iterations of a loop with loops in it that may be unrolled.
+UNROLLED = 4
 
 _UPDATE = {
     "+=": "add",
@@ -254,6 +257,8 @@ class KernelEmitter:
         branch = self.b.cbranch(self.b.icmp_signed(test, following, hi), body, done)
         if carries_nothing(s):
             mark_parallel(branch, [body, *self.function.blocks[first:]])
+        elif _outer(s):
+            keep_rolled(branch)
         self.b.position_at_end(done)
 
     def conditional(self, s: If) -> None:
@@ -319,6 +324,14 @@ class KernelEmitter:
             with b.if_then(missing, likely=False):
                 b.ret(I64(OUT_OF_MEMORY))
         self.pointers[t] = b.bitcast(b.load(start), memory_type(t.dtype).as_pointer())
+
+
+def _outer(s: Loop) -> bool:
+    """Whether a loop has loops in it and runs often. LLVM would unroll all of it where it knows how often all run, to
+    thousands of instructions."""
+    if isinstance(s.lo, int) and isinstance(s.hi, int) and len(range(s.lo, s.hi, s.step)) <= UNROLLED:
+        return False
+    return any(isinstance(x, (Loop, While)) for x in statements(s.body))
 
 
 #: The address of a buffer in the heap, and its size in bytes.

@@ -37,7 +37,16 @@ def mark_parallel(branch: Any, blocks: Iterable[ir.Block]) -> None:
         for instruction in block.instructions:
             if instruction.opname in ("load", "store"):
                 instruction.set_metadata("llvm.access.group", group)
+    _describe(branch, "llvm.loop.parallel_accesses", group)
+
+
+def keep_rolled(branch: Any) -> None:
+    """Say of a loop, given the branch back to its start, that it is not unrolled (``llvm.loop.unroll.disable``)."""
+    _describe(branch, "llvm.loop.unroll.disable")
+
+
+def _describe(branch: Any, what: str, *more: Any) -> None:
+    module = branch.function.module
     loop = _Distinct(module)
-    parallel = module.add_metadata([ir.MetaDataString(module, "llvm.loop.parallel_accesses"), group])
-    loop.operands = (loop, parallel)
+    loop.operands = (loop, module.add_metadata([ir.MetaDataString(module, what), *more]))
     branch.set_metadata("llvm.loop", loop)

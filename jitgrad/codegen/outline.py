@@ -10,7 +10,7 @@ from llvmlite import ir
 from jitgrad.codegen import threads
 from jitgrad.codegen.llvm_scalar import I32, I64, memory_type
 from jitgrad.ir.index import IndexExpr, Sym, add, expr, mul
-from jitgrad.loopir.nodes import Buffer, Let, Local, Loop, Stmt, Store, loop_syms
+from jitgrad.loopir.nodes import Buffer, If, Let, Local, Loop, Stmt, Store, While, loop_syms
 from jitgrad.loopir.walk import buffers_of, expressions, statements, subexpressions
 
 if TYPE_CHECKING:
@@ -39,11 +39,24 @@ def emit_parallel(emitter: KernelEmitter, s: Loop) -> None:
         env = b.alloca(env_type)
     for k, value in enumerate(values):
         b.store(value, b.gep(env, [I32(0), I32(k)], inbounds=True))
-    inner = [x for x in statements(s.body) if isinstance(x, Loop)]
-    grain = 1 if inner else threads.GRAIN
-    uneven = any(s.var in x.syms() for loop in inner for x in (loop.lo, loop.hi) if isinstance(x, IndexExpr))
+    innermost = not any(isinstance(x, (Loop, While)) for x in statements(s.body))
     task = _task(body, env_type)
-    threads.launch(b, task, b.bitcast(env, threads.I8P), iterations, work, grain=grain, uneven=uneven)
+    threads.launch(
+        b,
+        task,
+        b.bitcast(env, threads.I8P),
+        iterations,
+        work,
+        grain=threads.GRAIN if innermost else 1,
+        uneven=any(map(_varies, statements(s.body))),
+    )
+
+
+def _varies(x: Stmt) -> bool:
+    """Whether a statement may take longer in some iterations of a loop around than in others."""
+    if isinstance(x, Loop):
+        return isinstance(x.lo, IndexExpr) or isinstance(x.hi, IndexExpr)
+    return isinstance(x, (If, While))
 
 
 def _count(b: Any, lo: Any, hi: Any, step: int) -> Any:

@@ -36,21 +36,22 @@ class Control(ctypes.Structure):
     least : the work that pays for a launch, in operations on bytes.
     rest : no launch before this time, in cycles.
     factor : for how many times the time that a launch waits without need there is to be none.
+    launches : how many there have been.
     """
 
-    _fields_ = [(name, ctypes.c_int64) for name in ("busy", "threads", "least", "rest", "factor")]
+    _fields_ = [(name, ctypes.c_int64) for name in ("busy", "threads", "least", "rest", "factor", "launches")]
 
 
 #: The least and the greatest value of ``control.factor``.
 REST = (16, 512)
-control = Control(0, 1, 0, 0, REST[0])
+control = Control(threads=1, factor=REST[0])
 
 #: Chunks a thread: 1 where all iterations take equally long, else this.
 UNEVEN = 8
 #: Innermost loops are cut at multiples of this many iterations: vectors and cache lines stay whole.
 GRAIN = 64
 
-_CONTROL = ir.ArrayType(I64, 5)
+_CONTROL = ir.ArrayType(I64, len(Control._fields_))
 #: ``void task(env, first, last)``: iterations ``first <= k < last``.
 TASK = ir.FunctionType(ir.VoidType(), [I8P, I64, I64])
 #: What the threads of a launch share: task, its env, iterations, chunks, iterations a grain, the next chunk, the
@@ -94,7 +95,7 @@ def _launcher(module: ir.Module) -> Any:
         function.append_basic_block(name) for name in ("entry", "ready", "free", "held", "serial")
     )
     b: Any = ir.IRBuilder(entry)
-    busy, wanted, least, rest, factor = (b.gep(control, [I32(0), I32(k)]) for k in range(5))
+    busy, wanted, least, rest, factor, launches = (b.gep(control, [I32(0), I32(k)]) for k in range(6))
     job = b.alloca(_JOB)
     size = b.alloca(I64)
     b.cbranch(b.icmp_signed(">=", work, b.load_atomic(least, "monotonic", 8)), ready, serial)
@@ -126,6 +127,7 @@ def _launcher(module: ir.Module) -> Any:
     body = b.bitcast(_worker(module), I8P)
     b.call(run, [body, *nothing, b.bitcast(job, I8P), I64(0), I64(0), b.trunc(threads, I32)])
     b.call(_declare(module, "set_num_threads", ir.VoidType(), I32), [users])
+    b.store(b.add(b.load(launches), I64(1)), launches)
     end, idle = _cycles(b), b.load(b.gep(job, [I32(0), I32(6)]))
     # Others may have been in their last chunk for as long as all before took; beyond that they only came late.
     late = b.sub(b.sub(end, idle), b.sub(idle, start))

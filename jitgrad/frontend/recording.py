@@ -8,7 +8,7 @@ value, and the handle stands for the last one afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jitgrad.errors import CarryError, ConcretizationError, RollError
@@ -31,7 +31,7 @@ from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
-from jitgrad.ir.core import Block, Value
+from jitgrad.ir.core import Block, Op, Value
 from jitgrad.ir.index import Dim, Sym, mod
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import set_limits, trip_count
@@ -76,12 +76,27 @@ class _Carried:
         return tuple(values)
 
     def names_after(self, new: State) -> None:
-        """Take note of which arrays the variables stand for after an iteration, and which of them were written."""
+        """Take note of which arrays the variables stand for after an iteration, and of those that may be written by
+        their names: ``became`` and ``written`` have numbers of traced leaves."""
         leaves = []
         for v, value in zip(self.variables, new, strict=True):
             leaves += [x for slot, x in zip(v.slots, leaves_of(v, value), strict=True) if slot.type is not None]
         self.became = [next((j for j, p in enumerate(self.params) if p[1] is x), None) for x in leaves]
-        self.touched = [p.value is not before for _, p, before in self.params]
+        arrays = [k for k, (leaf, _, _) in enumerate(self.params) if is_array(leaf)]
+        self.written = {k for k in arrays if self.params[k][1].value is not self.params[k][2]}
+        before = -1
+        while before != len(self.written):  # the array of k is written where a name that may come to stand for it is
+            before = len(self.written)
+            self.written |= {k for name in self.written if (k := self.became[name]) is not None}
+
+    def watch(self, scope: Scope) -> list[tuple[Tracer, Value]]:
+        """The arrays before the loop that it may write into, each as a value that the region, which was just entered,
+        reads by other names only."""
+        roots = [self.params[k][0].root for k in sorted(self.written)]
+        for r in roots:
+            if r.owner is self.trace and not any(r is known for known in self.roots):
+                r.rebind(scope.param(r.type).value)
+        return [(r, r.value) for r in roots]
 
     def settle(self, scope: Scope, new: State, when: str) -> bool:
         """Join the types with those of the new values, take in arrays that were written; True if nothing changed."""
@@ -89,12 +104,7 @@ class _Carried:
         self.variables = [join(v, describe(v.name, value), when) for v, value in zip(before, new, strict=True)]
         for leaf, _, _ in self.params:
             if is_array(leaf) and any(leaf.root is r for r in scope.written):
-                raise RollError(
-                    "an array is written in a loop through a view or another name, while the loop lets its own name "
-                    "stand for other arrays too. Which name stands for which array changes with each iteration. Use "
-                    "copies, or a loop that is unrolled.",
-                    user_location(),
-                )
+                raise _other_name("written")
         count = len(self.roots)
         self.add_roots([r for r in scope.written if r.scope is not scope])
         same = all(a.same(b) for a, b in zip(self.variables, before, strict=True))
@@ -137,14 +147,15 @@ class _Carried:
     def _with_identity(self, tracers: list[Tracer], trips: Dim | None) -> list[Tracer]:
         """The arrays that the variables stand for at the end. Those that the loop only permutes, as in ``u, v = v, u``,
         are the arrays from before."""
-        arrays = [k for k, (leaf, _, _) in enumerate(self.params) if is_array(leaf)]
-        if not any(self.touched[k] for k in arrays):
+        if not self.written:
             return tracers
-        cycle = [k for k in arrays if self.became[k] is not None]
-        if trips is None or {self.became[k] for k in cycle} != set(cycle):
-            for k in arrays:
-                if self.touched[k]:
-                    lose(self.params[k][0].root)
+        cycle = [k for k, (leaf, _, _) in enumerate(self.params) if is_array(leaf) and self.became[k] is not None]
+        if {self.became[k] for k in cycle} != set(cycle):
+            cycle = []
+        for k in self.written:
+            if trips is None or k not in cycle:
+                lose(self.params[k][0].root)
+        if trips is None or not cycle:
             return tracers
         # powers[m][k]: which array variable k stands for after m iterations.
         powers = [{k: k for k in cycle}]
@@ -208,17 +219,23 @@ def record_for(
     """
     location = user_location()
     carried = _Carried(trace, names, state, hinted_roots(trace, hints))
+
+    def enter(scope: Scope) -> Callable[[], State]:
+        index = scope.param(TensorType(i64), index_name, "int")
+        set_limits(index.value, lo, hi, step)
+        values = carried.enter(scope)
+        return lambda: body(index, *values)
+
     for _ in range(_ATTEMPTS):
         with trace.region(what) as scope:
-            index = scope.param(TensorType(i64), index_name, "int")
-            set_limits(index.value, lo, hi, step)
-            new = body(index, *carried.enter(scope))
+            new = enter(scope)()
             _refuse_changes(scope)
             if settled := carried.settle(scope, new, "after an iteration"):
                 carried.names_after(new)
                 block = scope.finish(carried.yields(new))
                 written = list(scope.written)
         if settled:
+            _refuse_other_names(trace, carried, enter)
             trace.builder.loc = location
             attrs = {"lo": lo, "hi": hi, "step": step}
             results = trace.builder.emit_op("for", carried.inits(), attrs, (block,)).results
@@ -243,17 +260,25 @@ def record_while(
     """
     location = user_location()
     carried = _Carried(trace, names, state, hinted_roots(trace, hints))
+
+    def enter(scope: Scope) -> Callable[[], State]:
+        values = carried.enter(scope)
+        for k, (lo, hi) in (limits or {}).items():
+            index = values[k].value
+            index.symbol = Sym(index.name or "k", lo, hi, payload=index)
+        return lambda: body(*values)
+
+    def enter_test(scope: Scope) -> Callable[[], State]:
+        values = carried.enter(scope)
+        return lambda: (test(*values),)
+
     for _ in range(_ATTEMPTS):
         with trace.region("the condition of a loop") as scope:
-            decision = condition(trace, test(*carried.enter(scope)), "while")
+            decision = condition(trace, enter_test(scope)()[0], "while")
             head = scope.finish([decision])
             test_writes = list(scope.written)
         with trace.region(what) as scope:
-            values = carried.enter(scope)
-            for k, (lo, hi) in (limits or {}).items():
-                index = values[k].value
-                index.symbol = Sym(index.name or "k", lo, hi, payload=index)
-            new = body(*values)
+            new = enter(scope)()
             _refuse_changes(scope)
             settled = carried.settle(scope, new, "after an iteration")
             if settled:
@@ -266,6 +291,8 @@ def record_while(
                 location,
             )
         if settled:
+            _refuse_other_names(trace, carried, enter)
+            _refuse_other_names(trace, carried, enter_test)
             trace.builder.loc = location
             results = trace.builder.emit_op("while", carried.inits(), {}, (head, block)).results
             return carried.leave(results, written, None)
@@ -282,6 +309,42 @@ def _refuse_changes(scope: Scope) -> None:
             "np.zeros for example), or a loop that is unrolled (jit(..., loops='unroll')).",
             user_location(),
         )
+
+
+def _refuse_other_names(trace: Trace, carried: _Carried, enter: Callable[[Scope], Callable[[], State]]) -> None:
+    """Raise RollError where a loop whose names stand for several arrays, which it writes into, reads one of those by
+    another name: a view, a closure, a list. Which of them the other name shows changes with each iteration.
+
+    ``enter`` makes the parameters of a region and returns what is recorded in it.
+    """
+    if not carried.written:
+        return
+    with trace.region("a trial of a loop") as scope:
+        run = enter(scope)
+        watched = carried.watch(scope)
+        leaves = flatten(run())[0]
+        scope.restore()
+        read = any(v is value for v in _operands(scope.ops) for _, value in watched)
+    if read or any(is_array(leaf) and leaf.root is root for leaf in leaves for root, _ in watched):
+        raise _other_name("read")
+
+
+def _operands(ops: Sequence[Op]) -> Iterator[Value]:
+    """What the ops read, and those in their regions."""
+    for op in ops:
+        yield from op.operands
+        for block in op.regions:
+            yield from block.results
+            yield from _operands(block.ops)
+
+
+def _other_name(what: str) -> RollError:
+    return RollError(
+        f"an array is {what} in a loop through a view or another name, while the loop lets its own name stand for "
+        "other arrays too. Which name stands for which array changes with each iteration. Use copies, or a loop that "
+        "is unrolled.",
+        user_location(),
+    )
 
 
 def _unsettled(carried: _Carried) -> CarryError:

@@ -71,9 +71,11 @@ def _gcd(a: int, b: int) -> int:
     return a
 
 
-def distance(first: Sequence[Dim], second: Sequence[Dim], var: Sym, varies: Callable[[Sym], bool]) -> Interval | None:
-    """How much larger ``var`` may be at the second access than at the first, if both are of one element; None if they
-    never are.
+def distance(
+    first: Sequence[Dim], second: Sequence[Dim], var: Sym, varies: Callable[[Sym], bool], step: int = 1
+) -> Interval | None:
+    """How much larger ``var``, which goes in steps of ``step``, may be at the second access than at the first, if both
+    are of one element; None if they never are.
 
     ``varies`` tells of a symbol whether it may have another value at the second access: ``var`` itself, the variables
     of loops inside, and whatever is written meanwhile.
@@ -100,6 +102,8 @@ def distance(first: Sequence[Dim], second: Sequence[Dim], var: Sym, varies: Call
             a, low, high = -a, None if high is None else -high, None if low is None else -low
         low = None if low is None else -(-low // a)
         high = None if high is None else high // a
+        low = None if low is None else -(-low // abs(step)) * abs(step)
+        high = None if high is None else high // abs(step) * abs(step)
         lo = low if lo is None else lo if low is None else max(lo, low)
         hi = high if hi is None else hi if high is None else min(hi, high)
         if lo is not None and hi is not None and lo > hi:
@@ -244,7 +248,8 @@ def carries_nothing(loop: Loop) -> bool:
                 continue
             if x.index is None or y.index is None:
                 return False
-            if distance(x.index, y.index, loop.var, lambda v: varies(v, inner, changed)) not in (None, (0, 0)):
+            apart = distance(x.index, y.index, loop.var, lambda v: varies(v, inner, changed), loop.step)
+            if apart not in (None, (0, 0)):
                 return False
             doubtful |= x.index != y.index
     return doubtful

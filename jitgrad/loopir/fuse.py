@@ -11,7 +11,8 @@ The steps, each a function:
    what another iteration of the earlier one writes.
 3. ``forward`` and ``contract`` (in ``jitgrad.loopir.forward``): values stored and loaded again in the same iteration
    stay in registers, stores that nobody reads go, and temporaries that live within one iteration lose that axis.
-4. ``layout`` and ``interchange`` (in modules of these names): arrays that loops walk down columns are stored by
+4. ``side_by_side`` (in ``jitgrad.loopir.interchange``): a loop around a recurrence goes inside, where it is vectorised;
+   ``layout`` and ``interchange`` (in modules of these names): arrays that loops walk down columns are stored by
    columns, or the loops change places; then nests that have become alike are merged.
 5. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
 6. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
@@ -38,7 +39,7 @@ from jitgrad.loopir.collapse import collapse
 from jitgrad.loopir.deps import MANY, USUAL_TRIPS, Access, accesses, may_come_later, root_index, trips
 from jitgrad.loopir.forward import contract, forward
 from jitgrad.loopir.gather import gather, sink
-from jitgrad.loopir.interchange import interchange
+from jitgrad.loopir.interchange import interchange, side_by_side
 from jitgrad.loopir.jam import jam
 from jitgrad.loopir.layout import layout
 from jitgrad.loopir.lower import with_body
@@ -125,6 +126,7 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     program = merge(program, notes)  # updates of one buffer may now share a nest
     program = forward(program)
     program = contract(program)
+    program = side_by_side(program, notes)
     program = layout(program, notes)
     program = interchange(program, notes)
     program = contract(forward(merge(program, notes)))
@@ -327,10 +329,19 @@ class _Inliner:
 def _better_stored(
     definitions: Sequence[Definition | None], inlined: set[Buffer], blocked: Sequence[tuple[int, set[int]]]
 ) -> set[int]:
-    """Definitions to store, as otherwise two or more that they are computed from would have to be: an array that is
-    updated from several of its old elements."""
+    """Definitions to store, as otherwise two or more that they are computed from would have to be, or one that is as
+    large: an array that is updated from its old elements. Then the update itself reads no other old elements."""
     counts = Counter(n for _, through in blocked for n in through)
-    return {n for n, count in counts.items() if count > 1 and (d := definitions[n]) is not None and d.buffer in inlined}
+    as_large = {n for k, through in blocked for n in through if _size_of(definitions[n]) == _size_of(definitions[k])}
+    return {
+        n
+        for n, count in counts.items()
+        if (count > 1 or n in as_large) and (d := definitions[n]) is not None and d.buffer in inlined
+    }
+
+
+def _size_of(d: Definition | None) -> Dim | None:
+    return None if d is None else d.buffer.size
 
 
 class _Writes:

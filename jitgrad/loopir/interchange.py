@@ -32,11 +32,13 @@ from jitgrad.loopir.nodes import (
     Local,
     Loop,
     Program,
+    Scalar,
     Stmt,
     Store,
     map_payloads,
     rewrite,
 )
+from jitgrad.loopir.reductions import any_order
 from jitgrad.loopir.turn import turned
 from jitgrad.loopir.walk import expressions, rebuild, statements, subexpressions, with_lists, written
 
@@ -45,22 +47,46 @@ ROW, OTHER = 1, 8
 #: Outer loops that run less often are left.
 FEW = 8.0
 
+#: How many recurrences run side by side: enough for vectors, and few enough for what they carry to stay in the cache.
+MANY_LANES, LANES = 16, 1 << 14
+
 Number = Local | Buffer
 
 
 def interchange(program: Program, notes: list[str]) -> Program:
     """Reorder loops everywhere."""
-    elsewhere: dict[Number, int] = {}
-    for s in statements(program.body):
-        for t in _numbers(s):
-            elsewhere[t] = elsewhere.get(t, 0) + 1
-    worker = _Worker(elsewhere)
+    worker = _Worker(_everywhere(program))
     body: list[Stmt] = []
     for s in program.body:
         body += worker.statement(s)
     if worker.count:
         notes.append(f"loops that went outside, so that the innermost one walks along rows: {worker.count}")
     return with_body(program, body) if worker.count else program
+
+
+def side_by_side(program: Program, notes: list[str]) -> Program:
+    """Run recurrences that are independent of each other side by side, so that they are vectorised.
+
+    for i in range(m):                      y = zeros(m)
+        y = 0                               for k in range(n):
+        for k in range(n):          =>          for i in range(m):
+            y = y * x[i] + c[k]                     y[i] = y[i] * x[i] + c[k]
+        z[i] = y                            z[:] = y
+    """
+    worker = _Worker(_everywhere(program))
+    body = [new for s in program.body for new in worker.recurrences(s)]
+    if worker.count:
+        notes.append(f"loops that run their recurrences side by side: {worker.count}")
+    return with_body(program, body) if worker.count else program
+
+
+def _everywhere(program: Program) -> dict[Number, int]:
+    """How many statements use each number."""
+    found: dict[Number, int] = {}
+    for s in statements(program.body):
+        for t in _numbers(s):
+            found[t] = found.get(t, 0) + 1
+    return found
 
 
 def _numbers(s: Stmt) -> set[Number]:
@@ -159,6 +185,45 @@ class _Worker:
                 result.append(dataclasses.replace(loop, body=new))
         return result
 
+    def recurrences(self, s: Stmt) -> list[Stmt]:
+        """As :meth:`statement`, for :func:`side_by_side`."""
+        s = with_lists(s, lambda body: tuple(new for x in body for new in self.recurrences(x)))
+        found = self.apart(s) if isinstance(s, Loop) else None
+        return [s] if found is None else found
+
+    def apart(self, loop: Loop) -> list[Stmt] | None:
+        """A loop around one recurrence as three loops: before it, the recurrence with the loops exchanged, after it."""
+        plain = all(isinstance(s, (Store, Let, Assign)) or _innermost(s) for s in loop.body)
+        places = [k for k, s in enumerate(loop.body) if isinstance(s, Loop)]
+        loop = dataclasses.replace(loop, body=tuple(map(_as_update, loop.body)))
+        lo, size = interval(expr(loop.var))
+        if (
+            not plain
+            or len(places) != 1
+            or lo is None
+            or lo < 0
+            or size is None
+            or size >= LANES
+            or trips(loop) < MANY_LANES
+        ):
+            return None
+        k = places[0]
+        before, inner, after = loop.body[:k], loop.body[k], loop.body[k + 1 :]
+        assert isinstance(inner, Loop)
+        changed = written((loop,))
+        bounds = [v for d in (inner.lo, inner.hi) for v in _syms(d)]
+        if any_order(inner) or any(varies(v, {loop.var}, changed) for v in bounds):
+            return None
+        private = self.private(loop)
+        shared = self.shared(inner, (*before, *after), private)
+        if shared is None or not any_order(loop, nested=True, private=private):
+            return None
+        arrays = {t: Buffer(f"{t.name}_", t.dtype, (size + 1,)) for t in sorted(shared, key=lambda t: t.name)}
+        exchanged = dataclasses.replace(inner, body=(dataclasses.replace(loop, body=inner.body),))
+        parts = (dataclasses.replace(loop, body=before), exchanged, dataclasses.replace(loop, body=after))
+        self.count += 1
+        return [_expanded(s, arrays, expr(loop.var)) for s in parts if s.body]
+
     def private(self, loop: Loop) -> set[Number]:
         """The numbers that every iteration computes for itself."""
         counts: dict[Number, int] = {}
@@ -187,6 +252,19 @@ class _Worker:
             return None
         theirs = set().union(*(_numbers(s) for s in statements(others)))
         return mine & theirs & private
+
+
+def _as_update(s: Stmt) -> Stmt:
+    """``t[] = t[] + e`` as ``t[] += e``."""
+    if not isinstance(s, Store) or s.mode != "=" or s.buffer.root.size != 1 or not isinstance(s.value, Scalar):
+        return s
+    own = Load(s.buffer, s.index)
+    if s.value.op != "add" or own not in s.value.args:
+        return s
+    other = s.value.args[s.value.args[0] is own]
+    if any(isinstance(e, Load) and e.buffer.root is s.buffer.root for e in subexpressions((other,))):
+        return s
+    return dataclasses.replace(s, value=other, mode="+=")
 
 
 def _leaves(s: Stmt) -> Iterable[Local | Load]:

@@ -10,7 +10,7 @@ free.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from jitgrad.ir.index import Dim, Sym, add, interval, mul
 from jitgrad.loopir.build import IDENTITIES
@@ -166,9 +166,12 @@ def _forwards(s: Stmt) -> Stmt:
     return s
 
 
-def any_order(s: Loop, nested: bool = False) -> bool:
-    """Whether a loop's iterations may run in any order. One with loops inside counts only if ``nested``."""
-    private: set[Local] = set()
+def any_order(s: Loop, nested: bool = False, private: Set[Local | Buffer] = frozenset()) -> bool:
+    """Whether a loop's iterations may run in any order. One with loops inside counts only if ``nested``.
+
+    private : numbers that every iteration computes for itself, besides the locals that are declared in the loop.
+    """
+    private = set(private)
     inner = {s.var}
     for x in statements(s.body):
         if isinstance(x, (While, LibCall, Fail, Alloc)) or (isinstance(x, Loop) and not nested):
@@ -182,7 +185,7 @@ def any_order(s: Loop, nested: bool = False) -> bool:
         if isinstance(x, Assign) and x.local not in private and (x.mode == "=" or uses[x.local] > 1):
             return False
     found = list(accesses(s.body))
-    written_here = {a.root for a in found if a.mode is not None}
+    written_here = {a.root for a in found if a.mode is not None} - private
     found = [a for a in found if a.root in written_here]
     if len(found) > MANY:
         return False
@@ -193,7 +196,7 @@ def any_order(s: Loop, nested: bool = False) -> bool:
                 continue
             if a.index is None or b.index is None:
                 return False
-            apart = distance(a.index, b.index, s.var, lambda v: varies(v, inner, changed))
+            apart = distance(a.index, b.index, s.var, lambda v: varies(v, inner, changed), s.step)
             if apart not in (None, (0, 0)):
                 return False
     return True

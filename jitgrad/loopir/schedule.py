@@ -60,7 +60,7 @@ FEW = 8
 #: Bytes that the chunks of one loop may have for themselves.
 PRIVATE_BYTES = 1 << 26
 #: How many times the work of adding up the chunks' arrays a loop must have. An element of a chunk is four operations.
-COMBINED = 32
+COMBINED = 64
 #: How many times the work of another parallel loop a loop in chunks must have: chunks cost something in themselves.
 CHUNKED = 2
 
@@ -71,7 +71,8 @@ def schedule(program: Program, notes: list[str] | None = None, least: int = LEAS
     scheduler = _Scheduler(program, least, [] if notes is None else notes)
     new = with_body(program, scheduler.list(program.body, top=True))
     if scheduler.small:
-        scheduler.notes.append(f"{scheduler.small} loops are serial: they have too little work for a launch of threads")
+        loops = "1 loop is" if scheduler.small == 1 else f"{scheduler.small} loops are"
+        scheduler.notes.append(f"{loops} serial: too little work for threads")
     return new
 
 
@@ -148,7 +149,7 @@ class _Scheduler:
         private: list[Buffer] = []
         uses = _uses(s.body)
         for root, those in found.items():
-            if _independent(those, s.var, lambda v: varies(v, inner, changed)):
+            if _independent(those, s, lambda v: varies(v, inner, changed)):
                 continue
             modes = {a.mode for a in those}
             (mode,) = modes if len(modes) == 1 else (None,)
@@ -252,7 +253,7 @@ def _mean(s: Loop, each: Dim) -> Dim:
 # Independence
 
 
-def _independent(found: Sequence[Access], var: Sym, may_vary: Callable[[Sym], bool]) -> bool:
+def _independent(found: Sequence[Access], loop: Loop, may_vary: Callable[[Sym], bool]) -> bool:
     """Whether no two iterations touch one element of an array, unless both only read it."""
     stores = [a for a in found if a.mode is not None]
     if len(found) * len(stores) > MANY * MANY:
@@ -261,11 +262,11 @@ def _independent(found: Sequence[Access], var: Sym, may_vary: Callable[[Sym], bo
         for y in found:
             if x.index is None or y.index is None:
                 return False
-            if distance(x.index, y.index, var, may_vary) in (None, (0, 0)):
+            if distance(x.index, y.index, loop.var, may_vary, loop.step) in (None, (0, 0)):
                 continue
             # Offsets tell more where an array is used in another shape.
             first, second = ((flatten_index(a.root.shape, a.index or ()),) for a in (x, y))
-            if distance(first, second, var, may_vary) not in (None, (0, 0)):
+            if distance(first, second, loop.var, may_vary, loop.step) not in (None, (0, 0)):
                 return False
     return True
 

@@ -333,28 +333,30 @@ class _Extremum(Selecting):
     samples = binary((-2, 2), kinds="fiub", fix=_apart)
 
 
+def _halved(first: Var, second: Var) -> tuple[tuple[Var, Var], tuple[Var, Var]]:
+    """Routes to either operand where it is chosen; ties follow from the two masks, which are all that a tape needs."""
+    tie = first & second
+    return (first, tie), (second, tie)
+
+
 @register
 class Maximum(_Extremum):
-    """The larger operand. Where one is NaN so is the result, and both get its cotangent."""
+    """The larger operand. Where both are equal, or one is NaN and so is the result, each gets half its cotangent."""
 
     name, numpy, on_bool = "maximum", np.maximum, "logical_or"
 
     def routes(self, *xs: Var) -> Sequence[tuple[Var, Var | None] | None]:
-        x, y = xs
-        tie = x.eq(y)
-        return (~(x < y), tie), (~(y < x), tie)
+        return _halved(*(~(a < b) for a, b in (xs, reversed(xs))))
 
 
 @register
 class Minimum(_Extremum):
-    """The smaller operand. Where one is NaN so is the result, and both get its cotangent."""
+    """The smaller operand. Where both are equal, or one is NaN and so is the result, each gets half its cotangent."""
 
     name, numpy, on_bool = "minimum", np.minimum, "logical_and"
 
     def routes(self, *xs: Var) -> Sequence[tuple[Var, Var | None] | None]:
-        x, y = xs
-        tie = x.eq(y)
-        return (~(x > y), tie), (~(y > x), tie)
+        return _halved(*(~(a > b) for a, b in (xs, reversed(xs))))
 
 
 @register

@@ -31,14 +31,14 @@ _started = False
 _forked = False
 
 
-def _most() -> int:
-    """The number of threads that Numba starts."""
-    return config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue]
+def _setting(name: str) -> Any:
+    """One of Numba's settings, which it reads from the environment."""
+    return getattr(config, name)
 
 
 def get_num_threads() -> int:
     """The number of threads that parallel loops run on."""
-    return _most() if _wanted is None else _wanted
+    return _setting("NUMBA_NUM_THREADS") if _wanted is None else _wanted
 
 
 def set_num_threads(n: int) -> None:
@@ -48,7 +48,7 @@ def set_num_threads(n: int) -> None:
     do not depend on it. Matrix products and factorizations have threads of their own, those of the BLAS.
     """
     global _wanted
-    most = _most()
+    most = _setting("NUMBA_NUM_THREADS")
     try:
         number = operator.index(n)
     except TypeError:
@@ -72,7 +72,7 @@ def start() -> None:
     except (ValueError, ImportError) as error:
         raise CompilationError(
             f"the threads of parallel loops can't be started: {str(error).strip()} They belong to Numba's threading "
-            f"layer, which is set to {config.THREADING_LAYER!r}. Set the environment variable "
+            f"layer, which is set to {_setting('THREADING_LAYER')!r}. Set the environment variable "
             "NUMBA_THREADING_LAYER to 'default', or use config.update(parallel=False)."
         ) from error
     _started = True

@@ -216,3 +216,102 @@ def test_attributes_do_not_keep_traced_values():
     with pytest.warns(JitgradWarning, match="Counter.n"):
         assert jg.jit(counter.step)(1.0) == 1.0
     assert counter.n == 0.0
+
+
+def other_name_is_a_view(x, n):
+    a, b = x.copy(), 2 * x
+    view = a[1:]
+    s = 0.0
+    for _ in range(n):
+        a, b = b, a
+        a[1] = a[0] + 1.0
+        s += view[0]
+    return s
+
+
+def other_name_in_a_closure(x, n):
+    a, b = x.copy(), 2 * x
+    first = a
+    s = 0.0
+    for _ in range(n):
+        a[0] += 1.0
+        a, b = b, a
+        s += (lambda: first[0])()
+    return s
+
+
+def other_name_in_a_list(x, n):
+    a, b = x.copy(), 2 * x
+    both = [a, b]
+    s = 0.0
+    for _ in range(n):
+        a[0] += 1.0
+        a, b = b, a
+        s += both[1][0]
+    return s
+
+
+def other_name_in_a_condition(x, n):
+    a, b = x.copy(), 2 * x
+    view = b[:1]
+    while view[0] < n:
+        a[0] += 1.0
+        a, b = b, a
+    return a + b
+
+
+def other_name_is_assigned(x, n):
+    a, b = x.copy(), 2 * x
+    old = a
+    for _ in range(n):
+        a[0] += 1.0
+        a, b = b, old
+    return a + b
+
+
+OTHER_NAMES = [
+    other_name_is_a_view,
+    other_name_in_a_closure,
+    other_name_in_a_list,
+    other_name_in_a_condition,
+    other_name_is_assigned,
+]
+
+
+@pytest.mark.parametrize("fun", OTHER_NAMES, ids=lambda f: f.__name__)
+def test_an_array_read_by_another_name_than_a_loop_writes_it(fun):
+    with pytest.raises(RollError, match="another name"):
+        jg.jit(fun)(X, 5)
+
+
+@pytest.mark.parametrize("fun", OTHER_NAMES[:3], ids=lambda f: f.__name__)
+def test_such_a_loop_is_unrolled_where_its_length_is_known(fun):
+    same(fun, X, 20, static_argnums=1)
+
+
+def test_an_array_that_only_the_first_iteration_writes():
+    def f(x, n):
+        a = first = x.copy()
+        for _ in range(n):
+            a[0] += 1.0
+            a = a * 2.0
+        return a, first
+
+    with pytest.raises(MutationError, match="after a loop that wrote into it"):
+        jg.jit(f)(X, 5)
+    assert jg.jit(lambda x, n: f(x, n)[0], static_argnums=1)(X, 5)[0] == f(X, 5)[0][0]
+
+
+def test_names_beside_those_that_a_loop_permutes():
+    def f(x, n):
+        a, b, c = x.copy(), 2 * x, 3 * x
+        before = c
+        s = 0.0
+        for _ in range(n):
+            b[1] = a[0] + s
+            a, b = b, a
+            c = c * 0.5
+            s += before[1] * c[0]
+        return s * before + a
+
+    same(f, X, 6)

@@ -33,6 +33,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> random.Random:
     """Costs are drawn by lot; the seed is that of the generator."""
     lot = random.Random(0)
     monkeypatch.setattr(interchange, "FEW", 0.0)
+    monkeypatch.setattr(interchange, "MANY_LANES", 1)
     monkeypatch.setattr(interchange, "_pays", lambda *_: lot.random() < 0.5)
     monkeypatch.setattr(layout, "SMALL", 0)
     monkeypatch.setattr(layout, "COPY", 0.0)

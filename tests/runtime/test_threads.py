@@ -1,0 +1,83 @@
+"""Parallel loops on threads: results, the number of threads, errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+import jitgrad as jg
+from jitgrad.errors import ArgumentError
+
+ROOT = Path(__file__).parent.parent.parent
+SCRIPT = Path(__file__).parent / "threads_script.py"
+
+
+def in_process(*arguments: str, **environment: str) -> str:
+    """What a Python process prints. It may fork while threads run, which Python warns of from 3.12 on."""
+    env = os.environ | environment | {"PYTHONPATH": os.pathsep.join((*sys.path, str(ROOT)))}
+    command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_layers(layer: str) -> None:
+    expected = [layer] if layer == "workqueue" else [layer, "unavailable"]  # OpenMP may not be installed
+    assert in_process(str(SCRIPT), NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="4") in expected
+
+
+def test_a_layer_that_does_not_exist() -> None:
+    code = """
+import numpy as np, jitgrad as jg
+f = lambda x: np.exp(x)
+try:
+    jg.jit(f)(np.ones((1000, 1000)))
+except jg.errors.CompilationError as error:
+    print(error)
+with jg.config.using(parallel=False):
+    print(jg.jit(lambda x: np.exp(x))(np.zeros((1000, 1000))).sum())
+"""
+    text = in_process("-c", code, NUMBA_THREADING_LAYER="nonsense")
+    assert "'nonsense' is unknown to Numba" in text and "NUMBA_THREADING_LAYER to 'default'" in text
+    assert text.endswith("1000000.0")
+
+
+def test_large_loops_run_on_threads() -> None:
+    x = np.random.default_rng(0).normal(size=(1200, 1000))
+    f = jg.jit(lambda x: (np.exp(x), np.sum(x * x)))
+    wanted = np.exp(x), np.sum(x * x)
+    before = jg.get_num_threads()
+    results = []
+    for n in sorted({1, before}):
+        jg.set_num_threads(n)
+        assert jg.get_num_threads() == n
+        results.append(f(x))
+    jg.set_num_threads(before)
+    for y, s in results:
+        np.testing.assert_allclose(y, wanted[0], rtol=1e-14)
+        np.testing.assert_allclose(s, wanted[1], rtol=1e-12)
+        np.testing.assert_array_equal(y, results[0][0])
+        assert s == results[0][1]
+
+
+@pytest.mark.parametrize("n", [0, -1, 10**6, 1.5, "2", None, True])
+def test_numbers_of_threads_that_are_refused(n: object) -> None:
+    before = jg.get_num_threads()
+    most = numba.config.NUMBA_NUM_THREADS  # pyright: ignore
+    with pytest.raises(ArgumentError, match=f"can't be {n!r}. It is an integer from 1 to {most}"):
+        jg.set_num_threads(n)  # pyright: ignore
+    assert jg.get_num_threads() == before
+
+
+def test_integers_of_numpy_are_numbers_of_threads() -> None:
+    before = jg.get_num_threads()
+    jg.set_num_threads(np.int64(1))  # pyright: ignore
+    assert jg.get_num_threads() == 1
+    jg.set_num_threads(before)
