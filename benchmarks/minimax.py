@@ -144,12 +144,13 @@ def _relative(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda t: 1 / abs(f(t))
 
 
-def _sqrt_series(f: Callable[[Any], Any], limit: Any, terms: int = 1) -> Callable[[Any], Any]:
+def _sqrt_series(f: Callable[[Any, Any], Any], limit: Any) -> Callable[[Any], Any]:
     """``f(t, sqrt(t))`` as a function of t; ``limit`` at 0."""
     return _series(lambda t: f(t, mpmath.sqrt(t)), limit)
 
 
-def _fits() -> list[Fit]:
+def fits() -> list[Fit]:
+    """All polynomials."""
     mp.dps = DIGITS
     half_ln2 = mpmath.log(2) / 2 * mpf("1.0001")
     exp = _series(lambda r: (mpmath.expm1(r) - r) / r**2, 0.5)
@@ -157,7 +158,6 @@ def _fits() -> list[Fit]:
     exp2 = _series(lambda r: (mpf(2) ** r - 1 - ln2 * r) / r**2, ln2**2 / 2)
     atanh_limit = ((mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1)) ** 2 * mpf("1.0001")
     atanh = _sqrt_series(lambda z, s: 2 * (mpmath.atanh(s) / s - 1) / z, mpf(2) / 3)
-    atanh_half = _sqrt_series(lambda z, s: (mpmath.atanh(s) / s - 1) / z, mpf(1) / 3)
     atanh_tail = _sqrt_series(lambda z, s: (mpmath.atanh(s) / s - 1 - z / 3) / z**2, mpf(1) / 5)
     sinh = _sqrt_series(lambda z, x: (mpmath.sinh(x) / x - 1) / z, mpf(1) / 6)
     sinh_weight = _sqrt_series(lambda z, x: z * x / mpmath.sinh(x), 0)
@@ -203,7 +203,6 @@ def _fits() -> list[Fit]:
         Fit("SINH_F32", "the same", sinh, 0, 1.0001, 3, sinh_weight, "f4"),
         Fit("ATANH", "2 * (atanh(s) / s - 1) / z, z = s**2", atanh, 0, atanh_limit, 6, lambda z: z / 2),
         Fit("ATANH_LOW", low, atanh, 0, atanh_limit, 3, lambda z: z / 2),
-        Fit("ATANH_LOW_HALF", "half of it, the same", atanh_half, 0, atanh_limit, 3, lambda z: z),
         Fit("ATANH_TAIL", "(atanh(s) / s - 1 - z/3) / z**2, z = s**2", atanh_tail, 0, atanh_limit, 7, lambda z: z**2),
         Fit("ATANH_UNIT", "as ATANH, s to 1/3", atanh, 0, mpf("0.11112"), 9, lambda z: z / 2),
         Fit("ATANH_UNIT_F32", "the same", atanh, 0, mpf("0.11112"), 4, lambda z: z / 2, "f4"),
@@ -274,7 +273,7 @@ def _text(name: str, what: str, values: Sequence[float], dtype: str = "f8") -> s
             line = "   "
         line += f" {d},"
     one = f"{name} = ({line.strip().rstrip(',')})"
-    body = one if not lines and len(one) <= 118 else "\n".join([f"{name} = (", *lines, line, ")"])
+    body = one if not lines and len(one) <= 118 else "\n".join([f"{name} = (", *lines, line, ")  # fmt: skip"])
     return f"#: {what}\n{body}\n"
 
 
@@ -293,7 +292,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help=f"write {TARGET.name} instead of printing")
     args = parser.parse_args(argv)
     texts = [_text(name, what + ".", values) for name, what, values in _constants()]
-    for p in _fits():
+    for p in fits():
         if args.names and p.name not in args.names:
             continue
         values, error = fit(p)

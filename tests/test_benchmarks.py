@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # after site-packages: an installed jitgrad stays the one that is tested
 
-from benchmarks import cases, harness, peers, report  # noqa: E402
+from benchmarks import accuracy, cases, harness, minimax, peers, report  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +142,28 @@ def test_command_line_refuses_unknown_names():
     assert done.returncode == 2
     assert "no_such_case" in done.stderr
     assert command("--peers", "no_such_peer").returncode == 2
+
+
+def test_accuracy_finds_a_wrong_digit(monkeypatch, capsys):
+    monkeypatch.setattr(accuracy, "_jax", lambda: None)
+    accuracy.main(["exp", "--points", "800", "--compared", "60"])
+    header, single, double = capsys.readouterr().out.splitlines()[-3:]
+    assert header.split()[:4] == ["function", "dtype", "jitgrad", "NumPy"]
+    for line in (single, double):
+        assert 0.3 < float(line.split()[2]) <= 1.0
+    x = np.linspace(-3, 3, 50)
+    value = np.exp(x)
+    value[7] = np.nextafter(np.nextafter(value[7], 0), 0)
+    (error,) = accuracy.errors("exp", [x], value)
+    assert error.argmax() == 7
+    assert 1.4 < error[7] < 2.6
+
+
+@pytest.mark.parametrize("name", ["EXP_F32", "SIN_LOW", "ATAN_LOW", "ERFC_LOW"])
+def test_coefficients_are_those_that_the_fit_finds(name):
+    from jitgrad.loopir.expansions import coefficients
+
+    (wanted,) = (p for p in minimax.fits() if p.name == name)
+    found, error = minimax.fit(wanted)
+    assert tuple(found) == pytest.approx(getattr(coefficients, name), rel=1e-6)
+    assert error < -24

@@ -14,7 +14,7 @@ once more with calls of the C library. So the usual case costs a comparison, and
             y[i] = sin(x[i])
 
 A loop that writes what it reads can't be run again. There the arguments are looked at in a loop of their own before,
-and one of the two follows.
+and one of the two follows. A parallel loop is cut into runs of iterations, each with a note of its own.
 """
 
 from __future__ import annotations
@@ -148,6 +148,8 @@ class _Decomposition:
         """The statement with a note whether an argument was out of range, and for that case the same with calls."""
         large = Local("large", bool_)
         first = self.expanded(s, self.inside, large)
+        if not any(isinstance(x, Assign) and x.local is large for x in statements(first)):
+            return first  # all in sequential loops, with calls
         own = {x.local for x in statements((s,)) if isinstance(x, Let)}
         changed = {x.local: None for x in statements((s,)) if isinstance(x, Assign) and x.local not in own}
         old = {v: Local(f"{v.name}_before", v.dtype) for v in changed}

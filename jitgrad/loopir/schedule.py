@@ -160,7 +160,7 @@ class _Scheduler:
         private: list[Buffer] = []
         uses = _uses(s.body)
         for root, those in found.items():
-            if _independent(those, s, lambda v: varies(v, inner, changed)):
+            if _independent(those, s.var, lambda v: varies(v, inner, changed), s.step):
                 continue
             modes = {a.mode for a in those}
             (mode,) = modes if len(modes) == 1 else (None,)
@@ -265,7 +265,7 @@ def _mean(s: Loop, each: Dim) -> Dim:
 # Independence
 
 
-def _independent(found: Sequence[Access], loop: Loop, may_vary: Callable[[Sym], bool]) -> bool:
+def _independent(found: Sequence[Access], var: Sym, may_vary: Callable[[Sym], bool], step: int = 1) -> bool:
     """Whether no two iterations touch one element of an array, unless both only read it."""
     stores = [a for a in found if a.mode is not None]
     if len(found) * len(stores) > MANY * MANY:
@@ -274,11 +274,11 @@ def _independent(found: Sequence[Access], loop: Loop, may_vary: Callable[[Sym], 
         for y in found:
             if x.index is None or y.index is None:
                 return False
-            if distance(x.index, y.index, loop.var, may_vary, loop.step) in (None, (0, 0)):
+            if distance(x.index, y.index, var, may_vary, step) in (None, (0, 0)):
                 continue
             # Offsets tell more where an array is used in another shape.
             first, second = ((flatten_index(a.root.shape, a.index or ()),) for a in (x, y))
-            if distance(first, second, loop.var, may_vary, loop.step) not in (None, (0, 0)):
+            if distance(first, second, var, may_vary, step) not in (None, (0, 0)):
                 return False
     return True
 

@@ -27,7 +27,7 @@ from benchmarks import accuracy
 
 NAMES = sorted(EXPANSIONS)
 #: Greatest error in ulps, where it is not 1.
-_TWO = "expm1 sinh cosh arcsinh arcsin arccos arctan arctan2 erf erfc log1p_unit"
+_TWO = "expm1 sinh cosh arcsinh arcsin arccos arctan arctan2 erf erfc expit log1p_unit"
 LIMITS = dict.fromkeys(_TWO.split(), 2.0) | {"gammaln": 4.0}
 NUMPY = {n: getattr(scipy.special, n) for n in ("erf", "erfc")}
 NUMPY["gammaln"] = lambda x: np.array([lgamma(float(v)) for v in x]).astype(x.dtype)  # SciPy's overflows too soon

@@ -48,19 +48,14 @@ def _integer(low_bits: Expr, dtype: np.dtype) -> Expr:
 
 
 def reduce(x: Expr) -> tuple[Expr, Pair]:
-    """``(k, r)`` with ``x = k*ln2 + r``: k as :func:`nearest` leaves it, r as a pair."""
-    k, low = nearest_multiple(x)
+    """``(k, r)`` with ``x = k*ln2 + r``, k as an integer and r as a pair."""
+    magic = const(1.5 * 2.0 ** mantissa_bits(x.dtype), x)
+    shifted = fma(x, math.log2(math.e), magic)  # as in nearest, the product included
+    k = shifted - magic
     hi, lo = table.LN2_F32 if x.dtype == f32 else table.LN2
     exact = fma(k, -hi, x)
     r = fma(k, -lo, exact)
-    return _integer(low, x.dtype), (r, fma(k, -lo, exact - r))
-
-
-def nearest_multiple(x: Expr) -> Pair:
-    """As :func:`nearest` of ``x / ln2``."""
-    magic = const(1.5 * 2.0 ** mantissa_bits(x.dtype), x)
-    shifted = fma(x, math.log2(math.e), magic)
-    return shifted - magic, bits(shifted)
+    return _integer(bits(shifted), x.dtype), (r, fma(k, -lo, exact - r))
 
 
 def _tail(r: Expr) -> Expr:
@@ -99,17 +94,21 @@ def half_exp(x: Expr) -> Expr:
 
 
 def exp2(x: Expr) -> Expr:
-    """``2**k * 2**f`` with ``2**f = 1 + f * EXP2(f)``; the rest of ln 2, the first coefficient, is put in last."""
+    """``2**k * 2**f`` with ``2**f = 1 + f*ln2 + f**2 * EXP2(f)``."""
     single = x.dtype == f32
     x = _clamp(x, -151.0, 129.0) if single else _clamp(x, -1076.0, 1025.0)
     k, low = nearest(x)
-    f = x - k
+    return scaled(exp2_of_reduced(x - k), _integer(low, x.dtype))
+
+
+def exp2_of_reduced(f: Expr, low: Expr | None = None) -> Expr:
+    """``2**(f + low)`` for ``|f| <= 1/2`` and a much smaller ``low``."""
+    single = f.dtype == f32
     hi, lo = table.LN2_WHOLE_F32 if single else table.LN2_WHOLE
     # f*ln2 as a pair, so that its rounding error is not seen in the sum.
     head = product(f, hi)
-    lost = fma(f, hi, -head) + f * lo
-    p = fma(product(f, f), polynomial(f, table.EXP2_F32 if single else table.EXP2), lost) + head + 1.0
-    return scaled(p, _integer(low, x.dtype))
+    lost = fma(f, hi, -head) + (product(f, lo) if low is None else fma(f, lo, low * hi))
+    return fma(product(f, f), polynomial(f, table.EXP2_F32 if single else table.EXP2), lost) + head + 1.0
 
 
 def expm1(x: Expr) -> Expr:

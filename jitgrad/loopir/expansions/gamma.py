@@ -12,13 +12,10 @@ import math
 
 import numpy as np
 
-from jitgrad.ir.types import f64
 from jitgrad.loopir.expansions import coefficients as table
 from jitgrad.loopir.expansions.arithmetic import (
-    Pair,
     const,
     fast_two_sum,
-    float_of_small,
     fma,
     in_double,
     magnitude,
@@ -28,18 +25,10 @@ from jitgrad.loopir.expansions.arithmetic import (
     two_sum,
     where,
 )
-from jitgrad.loopir.expansions.logarithms import log, log_parts, split
+from jitgrad.loopir.expansions.logarithms import log, log_pair
 from jitgrad.loopir.nodes import Expr, scalar
 
 _LARGE = 8.5
-
-
-def _log_pair(x: Expr, single: bool) -> Pair:
-    n, f = split(x)
-    k = float_of_small(n, f64)
-    h, low = log_parts(f, single=single)
-    s, e = two_sum(product(k, table.LN2[0]), h)
-    return fast_two_sum(s, e + fma(k, table.LN2[1], low))
 
 
 def _positive(a: Expr, single: bool) -> Expr:
@@ -53,7 +42,7 @@ def _positive(a: Expr, single: bool) -> Expr:
     factors = where(up_two, fma(a, a, a), where(up_one, a, one))
     for j in range(1, 7):
         factors = where((steps >= float(j)) & (a >= 2.5), factors * (a - float(j)), factors)
-    h, low = _log_pair(where(large, a, factors), single)
+    h, low = log_pair(where(large, a, factors), single)
 
     c = table.GAMMALN_LOW if single else table.GAMMALN
     head, lost = two_product(w, c[0])

@@ -94,7 +94,7 @@ def log1p_unit(x: Expr) -> Expr:
 def log_parts(f: Expr, lost: Expr | None = None, single: bool = False) -> Pair:
     """``log(1 + f + lost)`` as a pair, for float64; ``lost`` is below the last place of ``1 + f``, and is divided by
     it to a few bits, as ``1 / (1 + f) = (1 - s) / (1 + s)``."""
-    half_square = product(product(f, f), 0.5)
+    half_square = product(f, f) * 0.5
     s = f / (f + 2.0)
     z = product(s, s)
     h = f - half_square
@@ -106,10 +106,16 @@ def log_parts(f: Expr, lost: Expr | None = None, single: bool = False) -> Pair:
     return h, low
 
 
-def natural(k: Expr, h: Expr, low: Expr) -> Expr:
+def _natural(k: Expr, h: Expr, low: Expr) -> Pair:
     """``k * ln2 + h + low``."""
     s, e = two_sum(product(k, table.LN2[0]), h)
-    return s + (e + fma(k, table.LN2[1], low))
+    return s, e + fma(k, table.LN2[1], low)
+
+
+def log_pair(x: Expr, single: bool) -> Pair:
+    """``log(x)`` for finite ``x > 0`` in float64."""
+    n, f = split(x)
+    return fast_two_sum(*_natural(float_of_small(n, f64), *log_parts(f, single=single)))
 
 
 @in_double
@@ -140,7 +146,8 @@ def log_of_pair(h: Expr, low: Expr, single: bool, doublings: Expr | None = None)
     n, f = split(h, False)
     down = from_bits(bits(Const(2.0, f64)) - shift_left(n, 52), f64)  # twice 2**-n, which is 0 for the largest n
     n = n if doublings is None else n + doublings
-    return natural(float_of_small(n, f64), *log_parts(f, product(low, down) * 0.5, single))
+    s, e = _natural(float_of_small(n, f64), *log_parts(f, product(low, down) * 0.5, single))
+    return s + e
 
 
 def log1p(x: Expr) -> Expr:

@@ -34,7 +34,7 @@ from jitgrad.loopir.expansions.arithmetic import (
     two_product,
     where,
 )
-from jitgrad.loopir.expansions.exponentials import scaled
+from jitgrad.loopir.expansions.exponentials import exp2_of_reduced, scaled
 from jitgrad.loopir.expansions.logarithms import split
 from jitgrad.loopir.nodes import Const, Expr, scalar
 
@@ -70,7 +70,8 @@ def _log2_single(x: Expr) -> Expr:
     n, f = split(x, subnormals=False)
     s = f / (f + 2.0)
     z = product(s, s)
-    return fma(s * table.TWO_OVER_LN2[0], fma(z, polynomial(z, table.ATANH_LOW_HALF), 1.0), float_of_small(n, f64))
+    series = fma(product(z, 0.5), polynomial(z, table.ATANH_LOW), 1.0)
+    return fma(product(s, table.TWO_OVER_LN2[0]), series, float_of_small(n, f64))
 
 
 def _exp2_of_pair(h: Expr, low: Expr) -> Expr:
@@ -79,17 +80,14 @@ def _exp2_of_pair(h: Expr, low: Expr) -> Expr:
     h, low = where(inside, h, copysign(const(1100.0, h), h)), where(inside, low, 0.0)
     k, _ = nearest(h)
     f, low = fast_two_sum(h - k, low)  # the difference is 0 or not less than half a unit in the last place of h
-    head = product(f, table.LN2_WHOLE[0])
-    lost = fma(f, table.LN2_WHOLE[0], -head) + fma(f, table.LN2_WHOLE[1], low * table.LN2_WHOLE[0])
-    p = fma(product(f, f), polynomial(f, table.EXP2), lost) + head + 1.0
-    return scaled(p, int_of_small(k))
+    return scaled(exp2_of_reduced(f, low), int_of_small(k))
 
 
 def _exp2_single(h: Expr) -> Expr:
     h = where(h < -200.0, const(-200.0, h), where(h > 200.0, const(200.0, h), h))
     k, _ = nearest(h)
     f = h - k
-    p = fma(fma(product(f, f), polynomial(f, table.EXP2_LOW), f * table.LN2_WHOLE[0]), 1.0, 1.0)
+    p = fma(product(f, f), polynomial(f, table.EXP2_LOW), product(f, table.LN2_WHOLE[0])) + 1.0
     return scaled(p, int_of_small(k))
 
 
@@ -123,8 +121,8 @@ def cbrt(x: Expr, *, single: bool) -> Expr:
     """``x = 2**(3*q) * m`` with ``1 <= m < 8``: an approximation t of ``m**(-1/3)`` is refined by three terms of
     ``(1 - h)**(-1/3)`` with ``h = 1 - m*t**3``, and the result ``m * t**2`` by a step of Newton's method."""
     a = magnitude(x)
-    tiny_ = a < tiny(f64)
-    lifted = bits(where(tiny_, a * 2.0**54, a))
+    subnormal = a < tiny(f64)
+    lifted = bits(where(subnormal, a * 2.0**54, a))
     exponent = float_of_small(shift_right(lifted, 52), f64) - 1023.0
     q, _ = nearest(fma(exponent, 1 / 3, -1 / 3))
     mantissa = from_bits(bit_and(lifted, 2**52 - 1) + bits(Const(1.0, f64)), f64)
@@ -140,7 +138,7 @@ def cbrt(x: Expr, *, single: bool) -> Expr:
     if not single:
         p, e = two_product(y, y)
         y = fma(fma(-p, y, m) - e * y, square * (1 / 3), y)
-    y = y * power_of_two(int_of_small(q - where(tiny_, const(18.0, x), 0.0)), f64)
+    y = y * power_of_two(int_of_small(q - where(subnormal, const(18.0, x), 0.0)), f64)
     return where((a > 0.0) & (a < np.inf), copysign(y, x), x)
 
 

@@ -104,6 +104,7 @@ def tan(x: Expr, *, single: bool) -> Expr:
     r, k = _reduced(x)
     odd = _odd(k)
     sine, cosine = fast_two_sum(*_sine(r, single)), fast_two_sum(*_cosine(r, single))
-    num, den = (tuple(where(odd, b, a) for a, b in zip(*p, strict=True)) for p in ((sine, cosine), (cosine, sine)))
+    num = where(odd, cosine[0], sine[0]), where(odd, cosine[1], sine[1])
+    den = where(odd, sine[0], cosine[0]), where(odd, sine[1], cosine[1])
     value = num[0] / den[0] if single else quotient(num, den)
     return keep_zero(x, from_bits(scalar("bitwise_xor", bits(value), shift_left(k, 63)), value.dtype))
