@@ -24,14 +24,14 @@ from jitgrad.loopir.walk import rebuild, statements, written
 WIDTH = 64
 
 
-Independent = Callable[[Sequence[Access], Loop, Callable[[Sym], bool]], bool]
+Independent = Callable[[Sequence[Access], Sym, Callable[[Sym], bool]], bool]
 
 
 def strips(s: Loop, most: int, independent: Independent) -> Loop | None:
     """The loop over strips, at most ``most``, that takes the place of a loop; None where columns are not independent.
 
-    ``independent`` tells of the accesses of one array whether none is of an element that another iteration of a loop
-    writes.
+    ``independent`` tells of the accesses of one array whether none is of an element that is written where a variable
+    has another value.
     """
     inner = [x for x in s.body if isinstance(x, Loop)]
     if not inner or not all(isinstance(x, (Loop, Let)) for x in s.body) or not all(map(_plain, inner)):
@@ -60,14 +60,13 @@ def _plain(x: Loop) -> bool:
 
 def _columns_apart(s: Loop, column: Sym, independent: Independent) -> bool:
     """Whether no column touches what another one writes, in any iteration of the loop."""
-    body = tuple(_renamed(x, column) for x in s.body)
-    along = next(x for x in body if isinstance(x, Loop))
+    renamed = dataclasses.replace(s, body=tuple(_renamed(x, column) for x in s.body))
     found: dict[object, list[Access]] = {}
-    for a in accesses((dataclasses.replace(s, body=body),)):
+    for a in accesses((renamed,)):
         found.setdefault(a.root, []).append(a)
     changed = written(s.body)
     inner = frozenset((s.var, column))
-    return all(independent(those, along, lambda v: varies(v, inner, changed)) for those in found.values())
+    return all(independent(those, column, lambda v: varies(v, inner, changed)) for those in found.values())
 
 
 def _renamed(s: Stmt, column: Sym) -> Stmt:
