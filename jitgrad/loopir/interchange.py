@@ -39,7 +39,7 @@ from jitgrad.loopir.nodes import (
     rewrite,
 )
 from jitgrad.loopir.reductions import any_order
-from jitgrad.loopir.turn import turned
+from jitgrad.loopir.turn import independent, turned
 from jitgrad.loopir.walk import expressions, rebuild, statements, subexpressions, with_lists, written
 
 #: What a step along a row and any other step cost.
@@ -140,19 +140,22 @@ class _Worker:
             if not isinstance(inner, Loop) or abs(inner.step) != 1:
                 continue
             bounds = _exchanged(loop, inner)
-            if bounds is None:
-                continue
-            for rest, single in _pieces(inner):
-                whole = dataclasses.replace(loop, body=(*loop.body[:k], *rest, single, *loop.body[k + 1 :]))
-                if _pays(loop, single) and _free(loop, single):
-                    found = self.taken_out(whole, k + len(rest), single, bounds)
-                    if found is not None:
-                        self.count += 1
-                        return found
-            if _pays(loop, inner):
-                found = turned(loop, k)
+            found = None if bounds is None else self.piece(loop, k, inner, bounds)
+            if found is None:
+                apart = independent(loop, k)
+                found = turned(loop, k, apart) if _pays(loop, apart) else None
+            if found is not None:
+                self.count += 1
+                return found
+        return None
+
+    def piece(self, loop: Loop, k: int, inner: Loop, bounds: _Bounds) -> list[Stmt] | None:
+        """A loop with its inner loop number ``k``, or one statement of that, taken out and exchanged with it."""
+        for rest, single in _pieces(inner):
+            whole = dataclasses.replace(loop, body=(*loop.body[:k], *rest, single, *loop.body[k + 1 :]))
+            if _pays(loop, single) and _free(loop, single):
+                found = self.taken_out(whole, k + len(rest), single, bounds)
                 if found is not None:
-                    self.count += 1
                     return found
         return None
 

@@ -32,14 +32,21 @@ class _Turn(NamedTuple):
     hi: Dim
 
 
-def turned(loop: Loop, place: int) -> list[Stmt] | None:
-    """A loop with the inner loop at ``place`` of its body turned; None where it may not be."""
+def independent(loop: Loop, place: int) -> Loop:
+    """The inner loop at ``place`` of the body of a loop, as one over positions, and free of numbers that the body computes
+    where that is possible."""
     inner = loop.body[place]
     assert isinstance(inner, Loop)
+    return _absolute(loop.var, _without_numbers(inner, loop.body[:place]))
+
+
+def turned(loop: Loop, place: int, inner: Loop) -> list[Stmt] | None:
+    """A loop with the inner loop at ``place`` of its body, which ``inner`` is in another form, turned; None where it
+    may not be."""
     if abs(loop.step) != 1 or abs(inner.step) != 1 or len(inner.body) != 1:
         return None
-    (s,) = inner.body
     before, after = loop.body[:place], loop.body[place + 1 :]
+    (s,) = inner.body
     if isinstance(s, Assign) and s.mode == "+=":
         turn = _turn(loop, inner, earlier=True)
         return None if turn is None else _pushed(loop, inner, s, turn, before, after)
@@ -47,6 +54,38 @@ def turned(loop: Loop, place: int) -> list[Stmt] | None:
         turn = _turn(loop, inner, earlier=False)
         return None if turn is None else _pulled(loop, inner, s, turn, before)
     return None
+
+
+def _without_numbers(inner: Loop, before: Sequence[Stmt]) -> Loop:
+    """An inner loop with the values of numbers that were computed before it and are still the same, but for what the
+    inner loop itself writes into arrays."""
+    for k, s in enumerate(before):
+        if isinstance(s, Let):
+            number, name = s.local, s.local
+        elif isinstance(s, Store) and s.mode == "=" and s.buffer.root.size == 1 and s.buffer.root.kind == "temp":
+            number, name = s.buffer.root, Load(s.buffer, s.index)
+        else:
+            continue
+        if number in written((*before[:k], *before[k + 1 :], inner)):
+            continue
+        sources = {e.buffer.root if isinstance(e, Load) else e for e in subexpressions((s.value,))}
+        if not sources & (written(before[k + 1 :]) | {t for t in written((inner,)) if isinstance(t, Local)}):
+            inner = dataclasses.replace(inner, body=tuple(substituted(x, {}, {name: s.value}) for x in inner.body))
+    return inner
+
+
+def _absolute(v: Sym, inner: Loop) -> Loop:
+    """An inner loop that counts from the outer variable on, ``x[v + k + 1] for k < n - v``, as one over positions."""
+    for x in inner.body:
+        used = [d for e in subexpressions(expressions(x)) if isinstance(e, Load) for d in e.index]
+        for d in (*used, *x.index) if isinstance(x, Store) else used:
+            if isinstance(d, IndexExpr) and {(v, 1), (inner.var, 1)} <= set(d.terms):
+                shift = add(d, mul(expr(inner.var), -1))
+                lo, hi = (add(e, shift) for e in upwards(inner))
+                position = Sym(inner.var.name, lo, add(hi, -1))
+                env: dict[Sym, Dim] = {inner.var: add(expr(position), mul(shift, -1))}
+                return Loop(position, lo, hi, tuple(substituted(x, env, {}) for x in inner.body))
+    return inner
 
 
 def _turn(loop: Loop, inner: Loop, *, earlier: bool) -> _Turn | None:
@@ -111,11 +150,10 @@ def _pulled(loop: Loop, inner: Loop, s: Store, turn: _Turn, before: Sequence[Stm
     writes = [x for x in accesses(before) if x.mode is not None]
     if not _all_before(reads, writes, loop, {inner.var}):
         return None
-    # The element itself: before the iteration that now updates it nothing else may touch it, nor may the sums.
+    # The element itself: before the iteration that now updates it nothing else may touch it; what the addends read of
+    # its array must be complete in the iteration that they come from.
     (update,) = (x for x in accesses((new,)) if x.mode is not None)
-    touched = list(accesses(before))
-    own = [x for x in accesses((new,)) if x.mode is None and x.root is update.root]
-    if not _none_before(update, touched, loop, set()) or any(_may_meet(update, x, loop, turn.var) for x in own):
+    if not _none_before(update, list(accesses(before)), loop) or not _all_before(reads, [update], loop, {inner.var}):
         return None
     total = Local("sum", s.buffer.dtype)
     pull = Loop(turn.var, turn.lo, turn.hi, (Assign(total, new.value, "+="),))
@@ -162,13 +200,8 @@ def _all_before(reads: Sequence[Access], writes: Sequence[Access], loop: Loop, i
     return found is not None and all(lo is not None and lo >= 0 for lo, _ in found)
 
 
-def _none_before(update: Access, others: Sequence[Access], loop: Loop, inner: set[Sym]) -> bool:
+def _none_before(update: Access, others: Sequence[Access], loop: Loop) -> bool:
     """Whether nothing but commuting updates touches the element before the iteration of the update."""
     others = [x for x in others if not (x.mode == update.mode and x.mode in COMMUTE)]
-    found = _distances([update], others, loop, inner)
+    found = _distances([update], others, loop, set())
     return found is not None and all(lo is not None and lo >= 0 for lo, _ in found)
-
-
-def _may_meet(update: Access, read: Access, loop: Loop, var: Sym) -> bool:
-    found = _distances([update], [read], loop, {var})
-    return found is None or bool(found)
