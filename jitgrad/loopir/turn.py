@@ -33,8 +33,8 @@ class _Turn(NamedTuple):
 
 
 def independent(loop: Loop, place: int) -> Loop:
-    """The inner loop at ``place`` of the body of a loop, as one over positions, and free of numbers that the body computes
-    where that is possible."""
+    """The inner loop at ``place`` of the body of a loop, as one over positions, and, where that is possible, free of
+    numbers that the body computes."""
     inner = loop.body[place]
     assert isinstance(inner, Loop)
     return _absolute(loop.var, _without_numbers(inner, loop.body[:place]))
