@@ -57,7 +57,7 @@ _KEPT = ("square", "reciprocal", "maximum", "minimum", "fmax", "fmin")
 #: What is expanded also where nothing is vectorised: measured against glibc, in chains and in independent calls.
 _IN_SEQUENCE = ("expm1", "hypot", "log1p_unit", "sinh", "tanh")
 #: Iterations of a parallel loop that have one note.
-RUN = 2048
+RUN = 4096
 
 
 class _Visitor:
