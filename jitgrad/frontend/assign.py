@@ -90,7 +90,12 @@ def _gather(x: Tracer, index: Index, box: Box) -> Tracer:
     kept = [e for e in index.entries if e.kind != INT]
     piece = box.read(source)
     axes = tuple(k for k, e in enumerate(kept) if e.kind not in (NEW, RANGE))
-    return emit("gather", piece, *(Tracer(trace, v) for v in batch), axes=axes, at=at)
+    result = emit("gather", piece, *(Tracer(trace, v) for v in batch), axes=axes, at=at)
+    count = result.ndim - piece.ndim + len(axes)  # of the axes of the index arrays, along which NumPy goes first
+    if at:
+        rest = [k for k in range(result.ndim) if not at <= k < at + count]
+        result.order = (*range(at, at + count), *rest)
+    return result
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -393,7 +398,7 @@ def _lifted_item(a: Any, index: Any) -> Any:
             )
         taken = HOOKS["stack"](parts)[index]
         sources = [item for item in a if isinstance(item, Tracer) and (item.dims or item.boxed) and not item.weak]
-        return Chosen(trace, trace.own(taken), sources) if sources and taken.dims else taken
+        return Chosen(trace, trace.own(taken), sources) if taken.dims else taken
     return a[index]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 

@@ -53,7 +53,13 @@ class Chosen(Tracer):
         return self._array[0].type.shape
 
     def store(self, new: Tracer) -> NoReturn:
-        raise MutationError(
+        raise self._no_write()
+
+    def rebind(self, value: Value) -> NoReturn:
+        raise self._no_write()
+
+    def _no_write(self) -> MutationError:
+        return MutationError(
             "a write into an array that a traced condition or index has chosen among others. Which one would change is "
             "not known while the function is traced. Write in each branch, or copy() the array when it is chosen.",
             user_location(),

@@ -266,9 +266,13 @@ def _adopt(trace: Trace, result: Any, sources: tuple[Concrete, ...], fill: Any) 
             root = c if c._base is None else c._base
             if np.may_share_memory(result, root._array):
                 return Concrete(trace, result, root)  # pyright: ignore[reportArgumentType]
-        if not (result.base is None and result.flags.c_contiguous and result.flags.writeable):
-            result = np.array(result, order="C")
-        return Concrete(trace, result, None, Notes(fill))
+        if result.base is not None or not result.flags.writeable:
+            result = np.copy(result)
+        order = sorted(range(result.ndim), key=lambda k: -abs(result.strides[k]))
+        held = result.transpose(order)
+        if held.flags.c_contiguous and order != [*range(result.ndim)] and not result.flags.c_contiguous:
+            return Concrete(trace, result, Concrete(trace, held, None, Notes(fill)))  # a view of an array in C order
+        return Concrete(trace, np.asarray(result, order="C"), None, Notes(fill))
     if isinstance(result, (list, tuple)):
         parts = [_adopt(trace, r, sources, None) for r in result]
         if all(a is b for a, b in zip(result, parts, strict=True)):
@@ -463,6 +467,7 @@ _set_class = object.__dict__["__class__"].__set__
 
 def _become(c: Tracer, cls: type) -> None:
     c._array = c._base = c._notes = None
+    c.order = None
     _set_class(c, cls)
 
 

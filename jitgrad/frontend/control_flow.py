@@ -333,7 +333,15 @@ def opaque_iter(iterable: Any, reason: str, line: int) -> Any:
 
 def comprehension_iter(iterable: Any, line: int) -> Any:
     """The iterable of a comprehension, which Python runs."""
-    return opaque_iter(iterable, "it is a comprehension", line)
+    if isinstance(iterable, Steps) and not isinstance(iterable.count, int):
+        raise UnsupportedError(
+            f"the comprehension or generator expression at line {line} runs over a range whose length is traced. "
+            "Python runs it while the function is traced, when that length is not known. Write a for statement, which "
+            "is recorded (s = 0.0, then for i in range(n): s += x[i]; or out[i] = ... in an array with room for all), "
+            "or make the length static with jit(static_argnames=...).",
+            user_location(),
+        )
+    return iterable
 
 
 def opaque_test(test: Any, reason: str, line: int) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import ArgumentError, ShapeError
-from jitgrad.frontend.functions_shape import boxed
+from jitgrad.frontend.functions_shape import boxed, ordered_copy, put_in_order
 from jitgrad.frontend.indexing import as_value, clipped_count
 from jitgrad.frontend.primitives import (
     as_dtype,
@@ -29,6 +29,7 @@ from jitgrad.frontend.primitives import where as call_where
 from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, innermost_trace
 from jitgrad.frontend.ufuncs import call_ufunc
+from jitgrad.frontend.views import View, is_contiguous, view_transposed
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import f64, i64
 
@@ -41,7 +42,7 @@ def array(
     """An array from nested lists with traced values in them; shapes must agree. Raises ShapeError."""
     if isinstance(object, Tracer) and not copy and (object.dims or object.boxed):
         same = object.weak is None and (dtype is None or np.dtype(dtype) == object.dtype)
-        if same and ndmin <= object.ndim:
+        if same and ndmin <= object.ndim and _lies_in(object, order):
             return object
     trace = innermost_trace(object)
     leaves, shape = _leaves(object)
@@ -60,7 +61,7 @@ def array(
         parts = [reshape(cast(t, target), (1, *inner)) for t in tracers]
         joined = emit("concatenate", *parts, axis=0) if len(parts) > 1 else parts[0]
         out = reshape(joined, (*shape, *inner))
-    return boxed(reshape(out, (*[1] * (ndmin - out.ndim), *out.dims)))
+    return put_in_order(boxed(reshape(out, (*[1] * (ndmin - out.ndim), *out.dims))), order, object)
 
 
 def _leaves(obj: Any) -> tuple[list[Any], tuple[int, ...]]:
@@ -90,10 +91,39 @@ def _split(leaves: list[Any], shape: tuple[int, ...]) -> tuple[list[Any], tuple[
     return list(a.reshape(-1, *a.shape[len(shape) :])), shape
 
 
-@implements(np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.require, np.asarray_chkfinite)
-def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: Any = None, requirements: Any = None) -> Tracer:
+def _lies_in(x: Tracer, order: str) -> bool:
+    """Do the elements lie behind each other in C or Fortran order, if that is asked for?"""
+    if order == "C":
+        return is_contiguous(x)
+    return order != "F" or is_contiguous(view_transposed(x, range(x.ndim)[::-1]))
+
+
+@implements(np.asarray, np.asanyarray, np.asarray_chkfinite)
+def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: Any = None) -> Tracer:
     """The traced value itself where nothing changes, as NumPy returns the array itself."""
-    return array(a, dtype, copy=bool(copy))
+    return array(a, dtype, copy=bool(copy), order=order or "K")
+
+
+@implements(np.ascontiguousarray)
+def ascontiguousarray(a: Any, dtype: Any = None) -> Tracer:
+    return array(a, dtype, copy=False, order="C", ndmin=1)
+
+
+@implements(np.asfortranarray)
+def asfortranarray(a: Any, dtype: Any = None) -> Tracer:
+    return array(a, dtype, copy=False, order="F", ndmin=1)
+
+
+#: The orders that the requirements of ``np.require`` ask for.
+_REQUIRED = {"C": "C", "CONTIGUOUS": "C", "C_CONTIGUOUS": "C", "F": "F", "FORTRAN": "F", "F_CONTIGUOUS": "F"}
+
+
+@implements(np.require)
+def require(a: Any, dtype: Any = None, requirements: Any = None) -> Tracer:
+    names = [name.upper() for name in requirements or ()]
+    x = array(a, dtype, copy=False, order=next((_REQUIRED[n] for n in names if n in _REQUIRED), "K"))
+    owned = {"O", "OWNDATA"}.intersection(names) and isinstance(x, View)
+    return ordered_copy(x, "K") if owned else x
 
 
 HOOKS["array"] = array

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import ArgumentError
-from jitgrad.frontend.functions_shape import array_of, boxed
+from jitgrad.frontend.functions_shape import array_of, boxed, ordered_copy
 from jitgrad.frontend.primitives import (
     axis_tuple,
     broadcast_to,
@@ -154,10 +154,10 @@ def _full_like(a: ArrayLike, fill: ArrayLike, dtype: Any, shape: Any) -> Tracer:
 
 @implements(getattr(np, "astype", None))  # NumPy 2.1
 def astype_function(x: ArrayLike, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Tracer:
-    return astype(lift_one(x), dtype)
+    return astype(lift_one(x), dtype, copy=copy)
 
 
-def astype(x: Tracer, dtype: Any, casting: str = "unsafe") -> Tracer:
+def astype(x: Tracer, dtype: Any, casting: str = "unsafe", order: str = "K", copy: bool = True) -> Tracer:
     """``x.astype(dtype)``. Raises DtypeError for dtypes without support, or that ``casting`` forbids."""
     target = np.dtype(dtype)
     if not np.can_cast(x.dtype, target, casting):  # pyright: ignore[reportArgumentType]
@@ -165,8 +165,10 @@ def astype(x: Tracer, dtype: Any, casting: str = "unsafe") -> Tracer:
             f"can't cast {x.dtype} to {target} with casting {casting!r}. The rule forbids it. Use casting='unsafe'.",
             user_location(),
         )
-    out = Tracer(x.owner, cast(x, target).value)
-    out.boxed = x.boxed
+    if not copy and target == x.dtype and (x.dims or x.boxed):
+        return x
+    out = ordered_copy(x, order)
+    out.value, out.boxed = cast(x, target).value, x.boxed
     return out
 
 

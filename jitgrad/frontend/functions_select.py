@@ -146,8 +146,12 @@ def fix(x: ArrayLike) -> Tracer:
 @implements(np.nan_to_num)
 def nan_to_num(x: ArrayLike, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Tracer:
     t = lift_one(x)
-    if t.dtype.kind != "f":
+    if not copy and (t.dims or t.boxed):
+        if t.dtype.kind == "f":
+            t[...] = nan_to_num(t, True, nan, posinf, neginf)
         return t
+    if t.dtype.kind != "f":
+        return Tracer(t.owner, t.value)
     info = np.finfo(t.dtype)
     high = info.max if posinf is None else posinf
     low = info.min if neginf is None else neginf

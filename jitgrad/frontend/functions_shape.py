@@ -36,6 +36,8 @@ from jitgrad.frontend.views import (
     Derived,
     View,
     is_contiguous,
+    laid_out_like,
+    memory_order,
     strides_of,
     view_all,
     view_box,
@@ -70,7 +72,7 @@ def reshape_(
     x = array_of(a)
     target = resolve_shape(x, static_shape(newshape if shape is None else shape))
     _check_order(order, "np.reshape")
-    if order == "F":
+    if x.ndim > 1 and memory_order(x, order) == (*range(x.ndim)[::-1],):
         # Column-major: reverse the axes, reshape to the reversed shape, reverse back.
         out = view_reshaped(view_transposed(x, range(x.ndim)[::-1]), target[::-1])
         out = view_transposed(out, range(len(target))[::-1])
@@ -123,15 +125,30 @@ def _check_order(order: str, function: str) -> None:
 def ravel(a: ArrayLike, order: str = "C") -> Tracer:
     _check_order(order, "np.ravel")
     x = array_of(a)
-    if order == "F":
-        x = view_transposed(x, range(x.ndim)[::-1])
+    x = view_transposed(x, memory_order(x, order))
     # Unlike reshape, ravel copies whatever is not contiguous: x[::-1] too.
     return view_reshaped(x, (x.count,)) if is_contiguous(x) else Tracer(x.owner, reshape(x, (x.count,)).value)
 
 
 @implements(np.copy)
 def copy(a: ArrayLike, order: str = "K", subok: bool = False) -> Tracer:
-    return boxed(lift_one(a))
+    x = lift_one(a)
+    return ordered_copy(x, order)
+
+
+def ordered_copy(x: Tracer, order: str | None) -> Tracer:
+    """A new array in C or Fortran order, or in that of the argument (K, A)."""
+    return put_in_order(boxed(x), order, x)
+
+
+def put_in_order(new: Tracer, order: str | None, like: Any) -> Tracer:
+    """A new array, which is to lie in memory in this order."""
+    if order == "C":
+        return new
+    if order == "F":
+        new.order = tuple(reversed(range(new.ndim)))
+        return new
+    return laid_out_like(new, (like,))
 
 
 @implements(np.expand_dims)

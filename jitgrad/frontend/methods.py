@@ -26,6 +26,10 @@ class ArrayMethods:
 
     __slots__ = ()
 
+    def _is_array(self) -> bool:
+        """Is it an array, which a method may return as it is, and no scalar?"""
+        return bool(self.dims or self.boxed)  # pyright: ignore[reportAttributeAccessIssue]
+
     def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Tracer:
         return call(np.reshape, (self, shape[0] if len(shape) == 1 else shape), {"order": order})
 
@@ -36,14 +40,14 @@ class ArrayMethods:
         return call(np.copy, (call(np.ravel, (self,), {"order": order}),), {})
 
     def copy(self, order: str = "C") -> Tracer:
-        out = call(np.copy, (self,), {})
+        out = call(np.copy, (self,), {"order": order})
         out.boxed = self.boxed  # pyright: ignore[reportAttributeAccessIssue]  # a copy of a scalar is one
         return out
 
     def astype(
         self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True
     ) -> Tracer:
-        return HOOKS["astype"](self, dtype, casting)
+        return HOOKS["astype"](self, dtype, casting, order, copy)
 
     def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, **kw: Any) -> Tracer:
         return call(np.sum, (self,), {"axis": axis, "dtype": dtype, "out": out, "keepdims": keepdims, **kw})
@@ -128,10 +132,9 @@ class ArrayMethods:
         return call(np.round, (self, decimals), {"out": out})
 
     def conj(self) -> Tracer:
-        return self.copy()
+        return self if self._is_array() else self.copy()  # pyright: ignore[reportReturnType]
 
-    def conjugate(self) -> Tracer:
-        return self.copy()
+    conjugate = conj
 
     def searchsorted(self, v: Any, side: str = "left", sorter: Any = None) -> Tracer:
         return call(np.searchsorted, (self, v), {"side": side, "sorter": sorter})

@@ -61,6 +61,25 @@ def _choose(compare: np.ufunc, x: Any, y: Any, name: str) -> Any:
     )
 
 
+def _junction(function: Callable[[Any], bool], of_two: np.ufunc) -> Callable[[Any], Any]:
+    @functools.wraps(function)
+    def routed(iterable: Any, /) -> Any:
+        items = list(iterable)
+        if not has_traced(items):
+            return function(items)
+        for item in items:
+            if np.ndim(item):
+                raise ConcretizationError(
+                    f"{function.__name__}() over arrays, one of shape {np.shape(item)}. The truth value of an array "
+                    f"with more than one element is ambiguous. Use np.{function.__name__}.",
+                    user_location(),
+                )
+        result = functools.reduce(of_two, items, of_two.identity)
+        return Tracer(result.owner, result.value, "bool")
+
+    return routed
+
+
 def _next(iterator: Any, *default: Any) -> Any:
     """``next``. What is recorded once can't take an item at every iteration."""
     trace = HOOKS["current_trace"]()
@@ -75,6 +94,8 @@ def _next(iterator: Any, *default: Any) -> Any:
 
 #: What Python's names mean in a traced function.
 BUILTINS: dict[str, Any] = {
+    "all": _junction(builtins.all, np.logical_and),
+    "any": _junction(builtins.any, np.logical_or),
     "next": _next,
     "len": length,
     "max": _extreme(builtins.max, np.greater, np.max),

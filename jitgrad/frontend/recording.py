@@ -31,6 +31,7 @@ from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.views import share_memory
 from jitgrad.ir.core import Block, Op, Value
 from jitgrad.ir.index import Dim, Sym, mod
 from jitgrad.ir.location import user_location
@@ -68,6 +69,7 @@ class _Carried:
                 if slot.type is not None:
                     p = scope.param(slot.type, v.name if len(v.slots) == 1 else None, slot.weak)
                     p.boxed = is_array(leaf)
+                    p.order = leaf.order if type(leaf) is Tracer else None
                     params.append(p)
                     self.params.append((leaf, p, p.value))
             values.append(rebuilt(v, params))
@@ -97,6 +99,11 @@ class _Carried:
             if r.owner is self.trace and not any(r is known for known in self.roots):
                 r.rebind(scope.param(r.type).value)
         return [(r, r.value) for r in roots]
+
+    def overlaps(self) -> bool:
+        """Does an array that is written share elements with one that another name stands for?"""
+        arrays = {k: leaf for k, (leaf, _, _) in enumerate(self.params) if is_array(leaf)}
+        return any(share_memory(arrays[k], other) for k in self.written for j, other in arrays.items() if j != k)
 
     def settle(self, scope: Scope, new: State, when: str) -> bool:
         """Join the types with those of the new values, take in arrays that were written; True if nothing changed."""
@@ -319,6 +326,8 @@ def _refuse_other_names(trace: Trace, carried: _Carried, enter: Callable[[Scope]
     """
     if not carried.written:
         return
+    if carried.overlaps():
+        raise _other_name("read")
     with trace.region("a trial of a loop") as scope:
         run = enter(scope)
         watched = carried.watch(scope)
@@ -384,12 +393,12 @@ def record_branches(
     location = user_location()
     outcomes: list[State] = []
     scopes: list[Scope] = []
-    finals: list[dict[int, Value]] = []
+    finals: list[list[tuple[Tracer, Value]]] = []
     for branch in branches:
         with trace.region(what) as scope:
             outcomes.append(branch())
             _refuse_changes(scope)
-            finals.append({id(r): r.value for r in scope.written})
+            finals.append([(r, r.value) for r in scope.written])
             scopes.append(scope)
     roots: list[Tracer] = []
     for scope in scopes:
@@ -403,28 +412,29 @@ def record_branches(
         variables.append(_all_traced(total, found, scopes))
     blocks: list[Block] = []
     for state, scope, final in zip(outcomes, scopes, finals, strict=True):
-        with _reopened(trace, scope):
+        with _reopened(trace, scope, final):
             results: list[Any] = []
             for v, value in zip(variables, state, strict=True):
                 pairs = zip(v.slots, leaves_of(v, value), strict=True)
                 results += [fit(trace, leaf, slot) for slot, leaf in pairs if slot.type is not None]
-            results += [Tracer(trace, final.get(id(r), r.value)) for r in roots]
+            results += [Tracer(trace, r.value) for r in roots]
             blocks.append(scope.finish(results))
     trace.builder.loc = location
     operands = [] if selector is None else [trace.own(selector)]
-    values = iter(trace.builder.emit_op(op, operands, {}, tuple(blocks)).results)
+    values = trace.builder.emit_op(op, operands, {}, tuple(blocks)).results
+    for r, value in zip(reversed(roots), reversed(values), strict=False):  # before a variable may stand for one of them
+        value.name = value.name or r.value.name
+        r.store(Tracer(trace, value))
+    given = iter(values)
     result = []
     for k, v in enumerate(variables):
         tracers = []
         for n, slot in enumerate(v.slots):
             if slot.type is not None:
-                value = next(values)
+                value = next(given)
                 value.name = value.name or (v.name if len(v.slots) == 1 else None)
                 tracers.append(_outcome(trace, value, slot, [leaves_of(v, s[k])[n] for s in outcomes], scopes))
         result.append(rebuilt(v, tracers))
-    for r, value in zip(roots, values, strict=True):
-        value.name = value.name or r.value.name
-        r.store(Tracer(trace, value))
     return tuple(result)
 
 
@@ -455,10 +465,10 @@ def _all_traced(total: Variable, found: Sequence[Variable], scopes: Sequence[Sco
 
 
 class _reopened:
-    """Go on recording a scope that was left."""
+    """Go on recording a scope that was left, with the arrays that were written in it as they were at its end."""
 
-    def __init__(self, trace: Trace, scope: Scope) -> None:
-        self.trace, self.scope = trace, scope
+    def __init__(self, trace: Trace, scope: Scope, written: Sequence[tuple[Tracer, Value]]) -> None:
+        self.trace, self.scope, self.written = trace, scope, written
 
     def __enter__(self) -> None:
         trace, scope = self.trace, self.scope
@@ -466,9 +476,11 @@ class _reopened:
         scope.open = True
         trace.scopes.append(scope)
         trace.builder.ops, trace.scope = scope.ops, scope
+        for root, value in self.written:
+            root.rebind(value)
 
     def __exit__(self, *error: object) -> None:
-        trace, scope = self.trace, self.scope
-        scope.open = False
+        trace = self.trace
+        self.scope.leave()
         trace.scopes.pop()
         trace.builder.ops, trace.scope = self.before

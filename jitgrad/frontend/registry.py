@@ -31,7 +31,13 @@ HOOKS: dict[str, Callable[..., Any]] = {}
 #: NumPy functions that return their argument, the same object, where there is nothing to do.
 ALIASING = frozenset(
     (np.array, np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.require, np.asarray_chkfinite,
-     np.atleast_1d, np.atleast_2d, np.atleast_3d, np.real, np.real_if_close)
+     np.atleast_1d, np.atleast_2d, np.atleast_3d, np.real, np.real_if_close, np.nan_to_num)
+)  # fmt: skip
+
+#: NumPy functions whose result lies in memory in the order of their arguments ("K").
+IN_ORDER = frozenset(
+    (np.where, np.clip, np.round, np.sort, np.cumsum, np.cumprod, np.roll, np.concatenate,
+     np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.nan_to_num)
 )  # fmt: skip
 
 _accepted: dict[Any, frozenset[str] | None] = {}
@@ -105,15 +111,20 @@ def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise unsupported(function)
     accepted = _accepted_keywords(handler)
     if accepted is None or all(k in accepted for k in kwargs):
-        result = _run(function, handler, args, kwargs)
-        return result if function in ALIASING else fresh(result, args)
+        return _finished(function, _run(function, handler, args, kwargs), args)
     kept = {}
     for name, value in kwargs.items():
         if name in accepted:
             kept[name] = value
         elif not ignorable(name, value):
             raise unsupported_argument(qualified_name(function), name)
-    result = _run(function, handler, args, kept)
+    return _finished(function, _run(function, handler, args, kept), args)
+
+
+def _finished(function: Any, result: Any, args: tuple[Any, ...]) -> Any:
+    if function in IN_ORDER:
+        operands = (b for a in args for b in (a if isinstance(a, (list, tuple)) else (a,)))
+        HOOKS["laid_out_like"](result, operands)
     return result if function in ALIASING else fresh(result, args)
 
 

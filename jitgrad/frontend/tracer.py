@@ -44,11 +44,24 @@ class Tracer(Operators, ArrayMethods):
     scalars take the dtype of the array that they meet (NEP 50). ``owner`` is the Trace (``trace()`` is ndarray's),
     ``scope`` the region in which the handle was made. ``dims`` is the shape of the IR; ``shape`` is that of NumPy,
     with traced integers for extents that are not known. ``boxed`` is True for a 0-d array, which can be written into;
-    False for a scalar. The subclasses are :class:`~jitgrad.frontend.views.View` and
+    False for a scalar. ``order`` are the axes from the one with the largest stride to that with the smallest, as NumPy
+    would lay the array out; None is C order. The subclasses are :class:`~jitgrad.frontend.views.View` and
     :class:`~jitgrad.frontend.concrete.Concrete`; a handle may change from one to another.
     """
 
-    __slots__ = ("__weakref__", "_array", "_base", "_lens", "_notes", "boxed", "owner", "scope", "value", "weak")
+    __slots__ = (
+        "__weakref__",
+        "_array",
+        "_base",
+        "_lens",
+        "_notes",
+        "boxed",
+        "order",
+        "owner",
+        "scope",
+        "value",
+        "weak",
+    )
     __array_priority__ = 1000.0
 
     value: Value
@@ -57,6 +70,7 @@ class Tracer(Operators, ArrayMethods):
 
     def __init__(self, trace: Trace, value: Value, weak: str | None = None) -> None:
         self.owner, self.value, self.weak, self.scope, self.boxed = trace, value, weak, trace.scope, False
+        self.order: tuple[int, ...] | None = None
 
     # -- attributes ---------------------------------------------------------------------------------------------
 

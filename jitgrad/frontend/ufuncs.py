@@ -43,7 +43,7 @@ from jitgrad.frontend.registry import (
 )
 from jitgrad.frontend.trace import WEAK_DTYPES, Trace, as_numpy
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced, innermost_trace
-from jitgrad.frontend.views import View
+from jitgrad.frontend.views import View, laid_out_like
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_, i64
 
@@ -250,7 +250,8 @@ def operator(ufunc: np.ufunc, *args: ArrayLike) -> Any:
     weak = [_weak_kind(a) for a in args]
     if all(weak):
         return _python_operator(ufunc, args, [w or "" for w in weak])
-    return fresh(_power(*args) if ufunc is np.power else call_ufunc(ufunc, *args), args)
+    result = fresh(_power(*args) if ufunc is np.power else call_ufunc(ufunc, *args), args)
+    return result if ufunc is np.matmul else laid_out_like(result, args)
 
 
 def _power_of(x: Any, p: Any) -> Any:
@@ -372,7 +373,8 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
         for key, value in kwargs.items():
             if not ignorable(key, value):
                 raise unsupported_argument(name, key)
-        return fresh(call_ufunc(ufunc, *inputs, dtype=dtype), inputs)
+        result = fresh(call_ufunc(ufunc, *inputs, dtype=dtype), inputs)
+        return result if ufunc.signature else laid_out_like(result, inputs)
     if method == "outer":
         a, b = inputs
         (a,) = lift(a) if contains_tracer(a) else (np.asarray(a),)

@@ -7,8 +7,11 @@ writes a row of A by one op. A reshape is a lens of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from jitgrad.errors import MutationError
 from jitgrad.frontend.primitives import emit, reshape, transpose
@@ -295,10 +298,68 @@ def _same_but_ones(dims: Dims, shape: Dims) -> list[int | None] | None:
 
 
 def strides_of(x: Tracer) -> Dims | None:
-    """Strides in elements, for a C-contiguous root; None where a view has none."""
+    """Strides in elements; None where a view has none."""
     if type(x) is View:
         return x._lens.strides(strides_of(x._base))
-    return contiguous_strides(x.dims)
+    if type(x) is not Tracer or x.order is None:
+        return contiguous_strides(x.dims)
+    strides = dict(zip(x.order, contiguous_strides(tuple(x.dims[k] for k in x.order)), strict=True))
+    return tuple(strides[k] for k in range(x.ndim))
+
+
+def laid_out_like(result: Any, operands: Iterable[Any]) -> Any:
+    """The result of a function that computes element by element, with the order in memory that NumPy gives it ("K"):
+    that of its operands, where they agree."""
+    if type(result) is not Tracer or result.ndim < 2 or result.order is not None:
+        return result
+    arrays = [a for a in operands if isinstance(a, (Tracer, np.ndarray))]
+    if any(_is_turned(a) for a in arrays):
+        flags: Any = [["readonly"]] * len(arrays) + [["writeonly", "allocate"]]
+        small: Any = [*map(_small_copy, arrays), None]
+        made = np.nditer(small, op_flags=flags, order="K").operands[-1]
+        if made.ndim == result.ndim:
+            result.order = _order(made.strides)
+    return result
+
+
+def _is_turned(x: Any) -> bool:
+    """Is it known that memory runs along the axes in another order than C's?"""
+    if not isinstance(x, Tracer) or x.ndim < 2 or (type(x) is Tracer and x.order is None):
+        return False
+    strides: Any = strides_of(x)
+    if strides is None or not all(isinstance(n, int) for n in (*strides, *x.dims)):
+        return False
+    long = [s for s, d in zip(strides, x.dims, strict=True) if d != 1 and s]
+    return any(abs(a) < abs(b) for a, b in itertools.pairwise(long))
+
+
+def _small_copy(x: Tracer | np.ndarray) -> np.ndarray:
+    """An array with the order in memory of another, and extents of at most 2."""
+    strides: Any = strides_of(x) if isinstance(x, Tracer) else x.strides
+    dims: Any = x.dims if isinstance(x, Tracer) else x.shape
+    if strides is None or not all(isinstance(n, int) for n in (*strides, *dims)):
+        strides = contiguous_strides(tuple(range(2, 2 + len(dims))))
+    shape = [2 if d != 1 else 1 for d in dims]
+    order = _order(strides)
+    held = np.empty([shape[k] if strides[k] else 1 for k in order]).transpose(np.argsort(order))
+    return np.broadcast_to(held, shape)
+
+
+def _order(strides: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(strides)), key=lambda k: -abs(strides[k])))
+
+
+def memory_order(x: Tracer, order: str = "K") -> tuple[int, ...]:
+    """The axes from the slowest to the fastest for C or Fortran order, for that of the memory (K), or for Fortran's
+    where the array is contiguous in that order alone and C's else (A)."""
+    forwards = tuple(range(x.ndim))
+    if order == "F":
+        return forwards[::-1]
+    if order == "C" or not _is_turned(x):
+        return forwards
+    if order == "A":
+        return forwards[::-1] if is_contiguous(view_transposed(x, forwards[::-1])) else forwards
+    return _order(strides_of(x))  # pyright: ignore[reportArgumentType]
 
 
 def is_contiguous(x: Tracer) -> bool:
@@ -397,3 +458,4 @@ def _overlap(p: tuple[Dim, Dim, int], q: tuple[Dim, Dim, int]) -> bool:
 
 
 HOOKS["flat"] = view_flat
+HOOKS["laid_out_like"] = laid_out_like

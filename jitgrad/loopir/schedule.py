@@ -11,6 +11,7 @@ run serially inside, each with storage of its own:
 * numbers and small arrays that all iterations add to: each chunk starts from zero, and they are added up in order;
 * temporary arrays that each iteration fills before it reads them.
 
+A loop whose iterations do depend on each other may be cut the other way, see ``strips``.
 The number of chunks does not depend on the number of threads, and neither do the results, to the last bit.
 """
 
@@ -48,6 +49,7 @@ from jitgrad.loopir.nodes import (
     map_payloads,
     rewrite,
 )
+from jitgrad.loopir.strips import strips
 from jitgrad.loopir.walk import expressions, lists_of, loads, rebuild, statements, subexpressions, with_lists, written
 
 #: The greatest and the least number of chunks of a loop whose iterations are not independent as they stand.
@@ -119,6 +121,10 @@ class _Scheduler:
             del self.notes[known:]
         plan = self.plan(s, each)
         if isinstance(plan, str):
+            cut = strips(s, CHUNKS, _independent)
+            if cut is not None:
+                self.notes.append(f"{_named(s)} runs on threads, in {cut.hi} strips of the loops in it")
+                return [dataclasses.replace(cut, work=floordiv(mul(_trips(s), each), cut.hi))]  # pyright: ignore
             inside = with_lists(s, self.list)
             if not _shared(inside):
                 self.notes.append(f"{_named(s)} is serial: {plan}")
@@ -149,7 +155,7 @@ class _Scheduler:
         private: list[Buffer] = []
         uses = _uses(s.body)
         for root, those in found.items():
-            if _independent(those, s, lambda v: varies(v, inner, changed)):
+            if _independent(those, s.var, lambda v: varies(v, inner, changed), s.step):
                 continue
             modes = {a.mode for a in those}
             (mode,) = modes if len(modes) == 1 else (None,)
@@ -170,7 +176,8 @@ class _Scheduler:
         chunks = min(CHUNKS, n)
         summed = sum(t.nbytes for t, _ in totals)
         if summed:
-            chunks = min(chunks, total // (COMBINED * 4 * summed))
+            fitting = int(total / (COMBINED * 4 * summed))
+            chunks = min(chunks, 1 << fitting.bit_length() - 1 if fitting else 0)  # a power of 2 is shared out evenly
         if chunks < min(LEAST_CHUNKS, n) or chunks * (summed + sum(t.nbytes for t in private)) > PRIVATE_BYTES:
             return "its iterations share memory, and there is too much of it for each chunk to have its own"
         return _Plan(chunks, tuple(sums), tuple(totals), tuple(private))
@@ -253,7 +260,7 @@ def _mean(s: Loop, each: Dim) -> Dim:
 # Independence
 
 
-def _independent(found: Sequence[Access], loop: Loop, may_vary: Callable[[Sym], bool]) -> bool:
+def _independent(found: Sequence[Access], var: Sym, may_vary: Callable[[Sym], bool], step: int = 1) -> bool:
     """Whether no two iterations touch one element of an array, unless both only read it."""
     stores = [a for a in found if a.mode is not None]
     if len(found) * len(stores) > MANY * MANY:
@@ -262,11 +269,11 @@ def _independent(found: Sequence[Access], loop: Loop, may_vary: Callable[[Sym], 
         for y in found:
             if x.index is None or y.index is None:
                 return False
-            if distance(x.index, y.index, loop.var, may_vary, loop.step) in (None, (0, 0)):
+            if distance(x.index, y.index, var, may_vary, step) in (None, (0, 0)):
                 continue
             # Offsets tell more where an array is used in another shape.
             first, second = ((flatten_index(a.root.shape, a.index or ()),) for a in (x, y))
-            if distance(first, second, loop.var, may_vary, loop.step) not in (None, (0, 0)):
+            if distance(first, second, var, may_vary, step) not in (None, (0, 0)):
                 return False
     return True
 

@@ -413,3 +413,18 @@ def test_values_of_a_loop_body_do_not_leave_it() -> None:
 
     with pytest.raises((RollError, jg.errors.LeakedTracerError)):
         jg.jit(f)(X, 3)
+
+
+def test_comprehensions_over_traced_ranges() -> None:
+    def total(x, n):
+        return sum(x[i] for i in range(n))
+
+    def pieces(x, n):
+        return np.array(
+            [x[i] for i in range(2) for _ in range(n)],
+        )
+
+    for f, line in ((total, 1), (pieces, 2)):
+        line += f.__code__.co_firstlineno
+        with pytest.raises(UnsupportedError, match=rf"at line {line} runs over a range .* for statement"):
+            jg.jit(f)(X, 3)

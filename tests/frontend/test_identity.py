@@ -130,6 +130,12 @@ def chosen_row(x):
     return rows[1]
 
 
+def chosen_list(x):
+    rows = [[0.0, 0.0], [0.0, 0.0]]
+    rows[np.argmax(x[:2])][0] = x[0]
+    return rows[1][0]
+
+
 def read_after_a_change(x):
     a, b = x.copy(), np.ones(3)
     c = a if x[0] > 0 else b
@@ -137,7 +143,7 @@ def read_after_a_change(x):
     return c * 2
 
 
-CHOSEN = [chosen_array, chosen_view, copied_on_demand, chosen_by_helper, chosen_row, read_after_a_change]
+CHOSEN = [chosen_array, chosen_view, copied_on_demand, chosen_by_helper, chosen_row, chosen_list, read_after_a_change]
 
 
 @pytest.mark.parametrize("fun", CHOSEN, ids=lambda f: f.__name__)
@@ -269,7 +275,17 @@ def other_name_is_assigned(x, n):
     return a + b
 
 
+def other_name_of_an_element(x, n):
+    A = x[:, None] * x
+    a, b = A[0], A[:, 0]
+    for _ in range(n):
+        a[0] += b[0] * 0.1
+        a, b = b, a
+    return np.sum(A)
+
+
 OTHER_NAMES = [
+    other_name_of_an_element,
     other_name_is_a_view,
     other_name_in_a_closure,
     other_name_in_a_list,
@@ -284,7 +300,7 @@ def test_an_array_read_by_another_name_than_a_loop_writes_it(fun):
         jg.jit(fun)(X, 5)
 
 
-@pytest.mark.parametrize("fun", OTHER_NAMES[:3], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("fun", OTHER_NAMES[:4], ids=lambda f: f.__name__)
 def test_such_a_loop_is_unrolled_where_its_length_is_known(fun):
     same(fun, X, 20, static_argnums=1)
 
@@ -315,3 +331,53 @@ def test_names_beside_those_that_a_loop_permutes():
         return s * before + a
 
     same(f, X, 6)
+
+
+def test_a_branch_writes_an_array_and_another_binds_its_name_anew():
+    def f(x, n):
+        y = np.zeros(3)
+        for i in range(n):
+            if x[i] > 0.7:
+                y[i] = x[i]
+            else:
+                y = y * 2 + 1.0
+        return y
+
+    same(f, X, 3)
+
+
+def test_an_array_that_a_condition_chose_is_written_in_a_loop():
+    def f(x, n):
+        a, b = x + 0, x * 2
+        c = a if x[0] > 0 else b
+        for i in range(n):
+            c[i] = 1.0
+        return c
+
+    with pytest.raises(MutationError, match="chosen among others"):
+        jg.jit(f)(X, 3)
+
+
+def test_rows_that_a_loop_swaps():
+    def f(x, n):
+        A = x[:, None] * x
+        a, b = A[0], A[1]
+        for _ in range(n):
+            a[0] += b[1]
+            a, b = b, a
+        return A[0] + a + 10 * b
+
+    same(f, X, 5)
+
+
+def test_two_names_of_one_array_that_a_loop_swaps():
+    def f(x, n):
+        a = b = x.copy()
+        s = 0.0
+        for _ in range(n):
+            a[0] += 1.0
+            s += b[0]
+            a, b = b, a
+        return s * a + b
+
+    same(f, X, 5)

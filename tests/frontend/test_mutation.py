@@ -354,6 +354,64 @@ def copy_of_a_captured_array(v, k):
     return A, B, C
 
 
+def the_same_array_where_nothing_changes(A, v):
+    A.astype(float, copy=False)[0] = 1.0
+    A.astype(np.float32, copy=False)[1] = 2.0
+    A.conj()[1, 1] = 3.0
+    v.conjugate()[0] = 4.0
+    np.nan_to_num(A, copy=False)[2] = 5.0
+    np.nan_to_num(A)[2] = 6.0
+    np.asarray(A, order="C")[0, 0] = 7.0
+    np.asarray(A.T, order="F")[1, 0] = 8.0
+    np.ascontiguousarray(v)[1] = 9.0
+    np.require(A, requirements="C")[0, 2] = 10.0
+    np.asfortranarray(A.T)[3, 0] = 11.0
+    return A
+
+
+def another_array_where_the_order_changes(A, v):
+    B, C, D = np.ascontiguousarray(A.T), np.asfortranarray(A), np.asarray(A.T, order="C")
+    E, F = np.require(A.T, requirements=["C"]), np.ascontiguousarray(v[::2])
+    G, H = np.require(A[0], requirements="O"), np.array(A, copy=None, order="F")
+    for copied in (B, C, D, E, F, G, H):
+        copied[0] = 9.0
+    return A, B, C, D, E, F, G, H
+
+
+def order_in_memory(A, v):
+    """A reshape of what was made from a transposed array is a copy, as that lies in memory in its order."""
+    made = [A.T * 2, A.T + v[:3], np.copy(A.T), np.array(A.T), A.T.astype(float), np.where(A.T > 0, A.T, 0.0)]
+    made += [np.zeros_like(A.T), A.T.clip(0.0, 1.0), np.sort(A.T, axis=0), A.T.round(1), np.cumsum(A.T, axis=0), -A.T]
+    made += [A[:, [0, 1]], A.T[1:] * A.T[:-1], np.concatenate([A.T, A.T]), A.T.copy(order="F"), (A.T * 2)[1:]]
+    for B in made:
+        B.reshape(-1)[0] = 50.0
+        B.ravel()[1] = 60.0
+    return made
+
+
+def order_in_memory_of_copies(A, v):
+    """What lies in C order is shared by its reshapes, and so is what a transpose turns back."""
+    made = [A.T.copy(), A.T @ A, A * 2, A[::-1] * 2, np.zeros((4, 3)), A[[0, 1]], A[:, None] + A, A[:, :1] * v]
+    for B in made:
+        B.reshape(-1)[0] = 50.0
+        B.ravel()[1] = 60.0
+    turned = [A.T * 2, np.asfortranarray(A), A[:, [0, 1]]]
+    for B in turned:
+        B.T.reshape(-1)[0] = 50.0
+        B.ravel(order="K")[1] = 60.0
+        B.ravel(order="F")[2] = 70.0
+        B.ravel(order="A")[3] = 80.0
+    return made, turned, A.T.ravel(order="K")
+
+
+def order_in_memory_of_known_arrays(v):
+    z, y, t = np.zeros((2, 3), order="F"), np.copy(np.ones((2, 3)).T), np.arange(6.0).reshape(2, 3).T + 1.0
+    for B in (z, y, t):
+        B.reshape(-1)[0] = v[0]
+        B.T.reshape(-1)[1] = v[1]
+    return z, y, t
+
+
 CASES: dict[Callable[..., Any], tuple[Any, ...]] = {
     element: (M,),
     slices: (M, V),
@@ -391,6 +449,11 @@ CASES: dict[Callable[..., Any], tuple[Any, ...]] = {
     traced_slices: (M, 1),
     traced_row_of_a_known_array: (V, 1),
     copy_of_a_captured_array: (V, 2),
+    the_same_array_where_nothing_changes: (M, V),
+    another_array_where_the_order_changes: (M, V),
+    order_in_memory: (M, V),
+    order_in_memory_of_copies: (M, V),
+    order_in_memory_of_known_arrays: (V,),
 }
 
 

@@ -219,6 +219,29 @@ def if_that_writes_arrays(x):
 
 
 @program(X)
+def branches_that_write_or_bind_anew(x):
+    y = np.zeros(6)
+    if x[0] > 0:
+        y[0] = 1.0
+        if x[1] > 0:
+            y[1] = x[0]
+        else:
+            y = y + x
+    return y * x
+
+
+@program(X)
+def any_and_all(x):
+    s = 0.0
+    for i in range(3):
+        if any(v > 0.5 for v in x[i : i + 2]) and not all([x[i] > 0, x[i + 1] < 0, True]):
+            s += x[i] ** 2
+    if any(x > 1.4):
+        s *= x[1]
+    return s
+
+
+@program(X)
 def ternary_of_arrays(x):
     y = x * 2 if np.sum(x) > 0 else x * 3
     return y
