@@ -3,7 +3,8 @@ around them. Without it ``exp`` in a loop is a scalar call of the C library.
 
 An expansion that holds for a part of the arguments only (``sin``, up to 2**30) is used where the statements around it
 can be run again: a local notes whether any argument was out of range, and where one was, the same statements follow
-once more with calls of the C library. So the usual case costs a comparison, and no branch is in the loop::
+once more with calls of the C library for such arguments. So the usual case costs a comparison, and no branch is in the
+loop::
 
     large = False
     for i in range(n):
@@ -11,7 +12,7 @@ once more with calls of the C library. So the usual case costs a comparison, and
         y[i] = <sin of x[i]>
     if large:
         for i in range(n):
-            y[i] = sin(x[i])
+            y[i] = sin(x[i]) if abs(x[i]) > 2**30 else <sin of x[i]>
 
 A loop that writes what it reads can't be run again. There the arguments are looked at in a loop of their own before,
 and one of the two follows. A parallel loop is cut into runs of iterations, each with a note of its own.
@@ -47,6 +48,7 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
+    scalar,
 )
 from jitgrad.loopir.reductions import any_order
 from jitgrad.loopir.scalars import SCALARS
@@ -57,7 +59,7 @@ _KEPT = ("square", "reciprocal", "maximum", "minimum", "fmax", "fmin")
 #: What is expanded also where nothing is vectorised: measured against glibc, in chains and in independent calls.
 _IN_SEQUENCE = ("expm1", "hypot", "log1p_unit", "sinh", "tanh")
 #: Iterations of a parallel loop that have one note.
-RUN = 2048
+RUN = 1024
 
 
 class _Visitor:
@@ -96,11 +98,25 @@ def decompose(program: Program) -> Program:
     return with_body(program, _Decomposition().top_level(program.body))
 
 
+def _with_call(name: str, f: Expansion) -> Expansion:
+    """The function for all arguments: as usual where the expansion holds, so that an element does not depend on its
+    neighbours, and by a call elsewhere."""
+    outside = f.outside
+    if outside is None:
+        return f
+
+    def expand(*args: Expr) -> Expr:
+        return scalar("where", outside(*args), scalar(name, *args), f.expand(*args))
+
+    return Expansion(expand)
+
+
 class _Decomposition:
     def __init__(self) -> None:
         self.calls = _Visitor({})
         self.anywhere = _Visitor({name: f for name, f in EXPANSIONS.items() if f.outside is None})
         self.inside = _Visitor(EXPANSIONS)
+        self.whole = _Visitor({name: _with_call(name, f) for name, f in EXPANSIONS.items()})
         self.sequential = _Visitor({n: EXPANSIONS[n] for n in _IN_SEQUENCE})
 
     def top_level(self, body: tuple[Stmt, ...]) -> Iterator[Stmt]:
@@ -157,7 +173,7 @@ class _Decomposition:
             Let(large, Const(False, bool_)),
             *(Let(before, v) for v, before in old.items()),
             *first,
-            If(large, (*(Assign(v, before) for v, before in old.items()), rebuild(s, self.calls.visit))),
+            If(large, (*(Assign(v, before) for v, before in old.items()), rebuild(s, self.whole.visit))),
         )
 
     def looked_at(self, s: Loop) -> tuple[Stmt, ...]:
@@ -169,7 +185,7 @@ class _Decomposition:
         return (
             Let(large, Const(False, bool_)),
             dataclasses.replace(s, body=look),
-            If(large, (rebuild(s, self.calls.visit),), (rebuild(s, self.inside.visit),)),
+            If(large, (rebuild(s, self.whole.visit),), (rebuild(s, self.inside.visit),)),
         )
 
     def look(
@@ -182,8 +198,7 @@ class _Decomposition:
                 return None
             found.extend(self.noted(s, large))
             if isinstance(s, If):
-                branches = [self.look(x, large, private, stored) for x in (s.then, s.orelse)]
-                then, orelse = branches
+                then, orelse = (self.look(x, large, private, stored) for x in (s.then, s.orelse))
                 if then is None or orelse is None:
                     return None
                 found.append(If(self.inside.visit(s.cond), then, orelse))

@@ -165,6 +165,14 @@ def test_parallel_loop_notes_in_runs(n: int) -> None:
     np.testing.assert_allclose(Executable(program)(data)[0], np.sin(data), rtol=4e-16)
 
 
+def test_elements_do_not_depend_on_their_neighbours() -> None:
+    x, y, i = Buffer("x", f64, (N,), "arg"), Buffer("y", f64, (N,), "out"), Sym("i", 0, N - 1)
+    run = Executable(Program("f", (x,), (y,), (loop(N, Store(y, (expr(i),), sine_of(x, i)), var=i),)))
+    usual, data = values(False), values(True)
+    same = usual == data
+    np.testing.assert_array_equal(run(data)[0][same], run(usual)[0][same])
+
+
 def test_a_number_takes_the_call() -> None:
     x, y = Buffer("x", f64, (), "arg"), Buffer("y", f64, (), "out")
     program = Program("f", (x,), (y,), (Store(y, (), scalar("tan", Load(x, ()))),))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from jitgrad.loopir.expansions import errors, exponentials, gamma, inverses, logarithms, powers, trigonometric
+from jitgrad.loopir.expansions import error_functions, exponentials, gamma, inverses, logarithms, powers, trigonometric
 from jitgrad.loopir.nodes import Expr
 
 
@@ -23,7 +23,7 @@ _WHOLE = (
     *(getattr(logarithms, n) for n in ("arccosh", "arcsinh", "arctanh", "log", "log10", "log1p", "log1p_unit", "log2")),
     *(getattr(inverses, n) for n in ("arccos", "arcsin", "arctan", "arctan2")),
     *(getattr(powers, n) for n in ("cbrt", "hypot", "power")),
-    *(errors.erf, errors.erfc, gamma.gammaln),
+    *(error_functions.erf, error_functions.erfc, gamma.gammaln),
 )
 #: By name of the scalar function; all hold for float32 and float64.
 EXPANSIONS: dict[str, Expansion] = {f.__name__: Expansion(f) for f in _WHOLE} | {

@@ -51,9 +51,9 @@ def product(a: Expr, b: Expr | float) -> Expr:
 
 
 def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
-    """A polynomial, lowest coefficient first: above degree 4 its even and its odd part by Horner's rule, side by side,
+    """A polynomial, lowest coefficient first: above degree 8 its even and its odd part by Horner's rule, side by side,
     as half the latency is worth one more product."""
-    if len(coefficients) <= 5:
+    if len(coefficients) <= 9:
         return _horner(x, coefficients)
     square = product(x, x)
     return fma(_horner(square, coefficients[1::2]), x, _horner(square, coefficients[::2]))

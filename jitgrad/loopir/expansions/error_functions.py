@@ -36,7 +36,7 @@ def erf(x: Expr) -> Expr:
     b = where(a > limit, const(limit, x), a)
     k, (r, _) = reduce(-polynomial(b, table.ERF_TAIL_F32 if single else table.ERF_TAIL))
     scale = power_of_two(k, x.dtype)
-    less = fma(product(r, r), polynomial(r, table.EXP_F32 if single else table.EXP), r)
+    less = fma(product(r, r), polynomial(r, table.EXP_SHORT_F32 if single else table.EXP), r)
     tail = fma(-scale, less, 1.0 - scale)
     small = fma(x, polynomial(product(x, x), table.ERF_F32 if single else table.ERF), x)
     return where(a <= 1.0, small, copysign(where(a > 1.0, tail, a), x))
