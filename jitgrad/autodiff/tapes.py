@@ -248,7 +248,7 @@ class Plan:
                     continue
                 if array not in self.nest.home:
                     return Read(array, box, v.type.shape)
-                if further is None and find == self.nest.later:
+                if further is None:
                     further = Read(array, box, v.type.shape)
         return further
 
