@@ -42,6 +42,15 @@ def test_no_tape(name):
     assert not any("tape of" in line for line in lines), lines
 
 
+def test_relaxation_saves_two_vectors_a_sweep():
+    """Not the rest of the vector for every element: it is what it was at the start of the sweep."""
+    kernel = KERNELS["gauss_seidel"]
+    n, sweeps = 30, 12
+    lines = tapes(jg.value_and_grad(lambda A, b: kernel.fun(A, b, sweeps)), *kernel.arguments((n, sweeps), 0)[:2])
+    numbers = sum(int(m[1]) // 8 for line in lines if (m := re.search(r"(\d+) bytes$", line)))
+    assert 0 < numbers <= 2 * n * sweeps
+
+
 def test_durbin_saves_a_triangle():
     kernel = KERNELS["durbin"]
     n = 40

@@ -2,7 +2,8 @@
 
 ``for j in range(1, n - 1): b[j] = 0.5 * (a[j - 1] + a[j + 1])`` is ``b[1:-1] = 0.5 * (a[:-2] + a[2:])``. As arrays the
 statements of a loop can be fused, reversed and gathered like any others, and nested loops become nested axes, from the
-inside out. Sums over the iterations, and products, maxima and minima, become reductions.
+inside out. Sums over the iterations, and products, maxima and minima, become reductions; conditionals on an element,
+selections (``jitgrad.passes.branches``).
 
 Shown for each read of an array that the loop writes: no earlier iteration writes the element (a later one may, as all
 reads come before all writes), nor does the same iteration before. Shown for each pair of writes: no later iteration of
@@ -21,6 +22,7 @@ from jitgrad.ir.nest import Box, Chain, Frame, Nest, written_box
 from jitgrad.ir.symbols import named_values, symbol_of, trip_count, used_values
 from jitgrad.ir.types import TensorType, i64
 from jitgrad.ops.op import Elementwise
+from jitgrad.passes.branches import without_branches
 from jitgrad.passes.rewrite import Rewriter
 
 #: Larger bodies stay loops: as arrays, what they compute may not stay in registers.
@@ -57,7 +59,7 @@ class _Vectoriser(Rewriter):
             return
         before = len(self.ops)
         try:
-            values = _Body(self, loop).run()
+            values = _Body(self, without_branches(self, loop) or loop).run()
         except _Stays:
             del self.ops[before:]
             return
