@@ -126,7 +126,7 @@ def errors(name: str, points: list[np.ndarray], *values: np.ndarray) -> list[np.
 
 def _jax() -> Callable[..., np.ndarray] | None:
     try:
-        import jax
+        import jax  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     jax.config.update("jax_enable_x64", True)

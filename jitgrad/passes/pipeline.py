@@ -13,6 +13,7 @@ from jitgrad.passes.erase import erase
 from jitgrad.passes.fold import fold
 from jitgrad.passes.licm import licm
 from jitgrad.passes.pieces import pieces
+from jitgrad.passes.rotate import rotate
 from jitgrad.passes.simplify import simplify
 from jitgrad.passes.stable import stable
 from jitgrad.passes.unwrap import unwrap
@@ -60,6 +61,7 @@ def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | Non
         graph = _run("dce", dce, graph, verify)
         if _same_ops(start, graph):
             break
+    graph = _run("rotate", rotate, graph, verify)
     graph = _run("pieces", pieces, graph, verify)
     graph = _run("dce", dce, graph, verify)
     graph = _run("licm", licm, graph, verify)

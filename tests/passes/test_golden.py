@@ -23,6 +23,7 @@ from jitgrad.passes.fold import fold
 from jitgrad.passes.licm import licm
 from jitgrad.passes.pieces import pieces
 from jitgrad.passes.pipeline import optimise, prepare
+from jitgrad.passes.rotate import rotate
 from jitgrad.passes.simplify import simplify
 from jitgrad.passes.stable import stable
 from jitgrad.passes.unwrap import unwrap
@@ -38,6 +39,7 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {
     "optimise": optimise,
     "pieces": pieces,
     "prepare": prepare,
+    "rotate": rotate,
     "simplify": simplify,
     "stable": stable,
     "unwrap": unwrap,

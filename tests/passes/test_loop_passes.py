@@ -15,6 +15,7 @@ from jitgrad.passes import pipeline
 from jitgrad.passes.dce import dce
 from jitgrad.passes.licm import licm
 from jitgrad.passes.pieces import pieces
+from jitgrad.passes.rotate import rotate
 from jitgrad.passes.unwrap import unwrap
 from jitgrad.passes.vectorise import vectorise
 from tests.fuzz.random_loops import random_loops
@@ -23,6 +24,7 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {
     "vectorise": vectorise,
     "pieces": pieces,
     "licm": licm,
+    "rotate": rotate,
     "unwrap": unwrap,
     "prepare": pipeline.prepare,
     "optimise": pipeline.optimise,
