@@ -149,36 +149,117 @@ def _sqrt_series(f: Callable[[Any, Any], Any], limit: Any) -> Callable[[Any], An
     return _series(lambda t: f(t, mpmath.sqrt(t)), limit)
 
 
+#: What is said of the polynomial for float32 that is computed in float64.
+_LOW = "the same for float32 in float64"
+
+
 def fits() -> list[Fit]:
     """All polynomials."""
     mp.dps = DIGITS
+    return [*_exponentials(), *_logarithms(), *_circular(), *_inverses(), *_error_functions(), *_gamma()]
+
+
+def _exponentials() -> list[Fit]:
     half_ln2 = mpmath.log(2) / 2 * mpf("1.0001")
     exp = _series(lambda r: (mpmath.expm1(r) - r) / r**2, 0.5)
     ln2 = mpmath.log(2)
     exp2 = _series(lambda r: (mpf(2) ** r - 1 - ln2 * r) / r**2, ln2**2 / 2)
+    sinh = _sqrt_series(lambda z, x: (mpmath.sinh(x) / x - 1) / z, mpf(1) / 6)
+    sinh_weight = _sqrt_series(lambda z, x: z * x / mpmath.sinh(x), 0)
+
+    def exp_weight(r: Any) -> Any:
+        return r**2 / mpmath.exp(r)
+
+    def exp2_weight(r: Any) -> Any:
+        return r**2 / mpf(2) ** r
+
+    return [
+        Fit("EXP", "(exp(r) - 1 - r) / r**2", exp, -half_ln2, half_ln2, 9, exp_weight),
+        Fit("EXP_F32", "the same", exp, -half_ln2, half_ln2, 4, exp_weight, "f4"),
+        Fit("EXP_SHORT_F32", "the same, for erf", exp, -half_ln2, half_ln2, 3, exp_weight, "f4"),
+        Fit("EXP2", "(2**f - 1 - f*ln2) / f**2", exp2, -0.5001, 0.5001, 9, exp2_weight),
+        Fit("EXP2_F32", "the same", exp2, -0.5001, 0.5001, 4, exp2_weight, "f4"),
+        Fit("EXP2_LOW", _LOW, exp2, -0.5001, 0.5001, 5, exp2_weight),
+        Fit("SINH", "(sinh(x) / x - 1) / z, z = x**2", sinh, 0, 1.0001, 6, sinh_weight),
+        Fit("SINH_F32", "the same", sinh, 0, 1.0001, 3, sinh_weight, "f4"),
+    ]
+
+
+def _logarithms() -> list[Fit]:
     atanh_limit = ((mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1)) ** 2 * mpf("1.0001")
     atanh = _sqrt_series(lambda z, s: 2 * (mpmath.atanh(s) / s - 1) / z, mpf(2) / 3)
     atanh_tail = _sqrt_series(lambda z, s: (mpmath.atanh(s) / s - 1 - z / 3) / z**2, mpf(1) / 5)
-    sinh = _sqrt_series(lambda z, x: (mpmath.sinh(x) / x - 1) / z, mpf(1) / 6)
-    sinh_weight = _sqrt_series(lambda z, x: z * x / mpmath.sinh(x), 0)
     log_lo, log_hi = mpmath.sqrt(0.5) - 1 - mpf("1e-4"), mpmath.sqrt(2) - 1 + mpf("1e-4")
     log = _series(lambda f: (mpmath.log1p(f) - f + f * f / 2) / f**3, mpf(1) / 3)
+
+    def log_weight(f: Any) -> Any:
+        return f**3 / mpmath.log1p(f) if f else mpf(0)
+
+    return [
+        Fit("ATANH", "2 * (atanh(s) / s - 1) / z, z = s**2", atanh, 0, atanh_limit, 6, lambda z: z / 2),
+        Fit("ATANH_LOW", _LOW, atanh, 0, atanh_limit, 3, lambda z: z / 2),
+        Fit("ATANH_TAIL", "(atanh(s) / s - 1 - z/3) / z**2, z = s**2", atanh_tail, 0, atanh_limit, 7, lambda z: z**2),
+        Fit("ATANH_UNIT", "as ATANH, s to 1/3", atanh, 0, mpf("0.11112"), 9, lambda z: z / 2),
+        Fit("ATANH_UNIT_F32", "the same", atanh, 0, mpf("0.11112"), 4, lambda z: z / 2, "f4"),
+        Fit("LOG_F32", "(log(1 + f) - f + f**2 / 2) / f**3", log, log_lo, log_hi, 8, log_weight, "f4"),
+    ]
+
+
+def _circular() -> list[Fit]:
     sin = _sqrt_series(lambda z, r: (mpmath.sin(r) / r - 1) / z, -mpf(1) / 6)
     cos = _series(lambda z: (mpmath.cos(mpmath.sqrt(z)) - 1 + z / 2) / z**2, mpf(1) / 24)
     sin_weight = _sqrt_series(lambda z, r: z * r / mpmath.sin(r), 0)
-    cos_weight = lambda z: z**2 / mpmath.cos(mpmath.sqrt(z))  # noqa: E731
     quarter = (mpmath.pi / 4 * mpf("1.0001")) ** 2
     half = (mpmath.pi / 2 * mpf("1.0001")) ** 2
+
+    def cos_weight(z: Any) -> Any:
+        return z**2 / mpmath.cos(mpmath.sqrt(z))
+
+    return [
+        Fit("SIN", "(sin(r) / r - 1) / z, z = r**2, to pi/4", sin, 0, quarter, 5, sin_weight),
+        Fit("SIN_LOW", _LOW, sin, 0, quarter, 2, sin_weight),
+        Fit("COS", "(cos(r) - 1 + z / 2) / z**2, z = r**2, to pi/4", cos, 0, quarter, 5, cos_weight),
+        Fit("COS_LOW", _LOW, cos, 0, quarter, 2, cos_weight),
+        Fit("SIN_HALF", "(sin(r) / r - 1) / z, z = r**2, to pi/2", sin, 0, half, 7, sin_weight),
+    ]
+
+
+def _inverses() -> list[Fit]:
     atan_limit = (mpmath.sqrt(2) - 1) ** 2 * mpf("1.001")
     atan = _sqrt_series(lambda z, t: (mpmath.atan(t) / t - 1) / z, -mpf(1) / 3)
     asin = _sqrt_series(lambda z, s: (mpmath.asin(s) / s - 1) / z, mpf(1) / 6)
+    return [
+        Fit("ATAN", "(atan(t) / t - 1) / z, z = t**2", atan, 0, atan_limit, 11, lambda z: z),
+        Fit("ATAN_LOW", _LOW, atan, 0, atan_limit, 5, lambda z: z),
+        Fit("ASIN", "(asin(s) / s - 1) / z, z = s**2", asin, 0, 0.25, 12, lambda z: z),
+        Fit("ASIN_LOW", _LOW, asin, 0, 0.25, 6, lambda z: z),
+        Fit("CBRT", "m**(-1/3)", lambda m: m ** (-mpf(1) / 3), 1, 2, 5, lambda m: mpmath.cbrt(m)),
+    ]
+
+
+def _error_functions() -> list[Fit]:
     erf = _sqrt_series(lambda z, x: mpmath.erf(x) / x - 1, 2 / mpmath.sqrt(mpmath.pi) - 1)
-    erf_tail = lambda x: -mpmath.log(mpmath.erfc(x))  # noqa: E731
-    gammaln = _series(lambda w: mpmath.loggamma(2 + w) / w, 1 - mpmath.euler)
+
+    def erf_tail(x: Any) -> Any:
+        return -mpmath.log(mpmath.erfc(x))
 
     def erfc(t: Any) -> Any:
         x = 2 * (1 + t) / (1 - t)
         return mpmath.exp(x * x) * mpmath.erfc(x) * (x + 2)
+
+    return [
+        Fit("ERF", "erf(x) / x - 1, z = x**2", erf, 0, 1.0001, 11, lambda z: 1 / (1 + erf(z))),
+        Fit("ERF_F32", "the same", erf, 0, 1.0001, 5, lambda z: 1 / (1 + erf(z)), "f4"),
+        Fit("ERF_TAIL", "-log(erfc(x))", erf_tail, 0.999, _ERF_END[0], 17, mpmath.erfc),
+        Fit("ERF_TAIL_F32", "the same", erf_tail, 0.999, _ERF_END[1], 6, mpmath.erfc, "f4"),
+        Fit("ERFC", "erfcx(x) * (x + 2), t = (x - 2) / (x + 2)", erfc, -0.605, 0.867, 24, _relative(erfc), double=True),
+        Fit("ERFC_LOW", _LOW, erfc, -0.605, 0.7, 11, _relative(erfc), double=True),
+    ]
+
+
+def _gamma() -> list[Fit]:
+    gammaln = _series(lambda w: mpmath.loggamma(2 + w) / w, 1 - mpmath.euler)
+    weight = _relative(gammaln)
 
     def stirling(z: Any) -> Any:
         if z < mpf(10) ** -6:
@@ -187,56 +268,11 @@ def fits() -> list[Fit]:
         head = (x - mpf(1) / 2) * mpmath.log(x) - x + mpmath.log(2 * mpmath.pi) / 2
         return (mpmath.loggamma(x) - head) * x
 
-    weights = {
-        "exp": lambda r: r**2 / mpmath.exp(r),
-        "exp2": lambda r: r**2 / mpf(2) ** r,
-        "log": lambda f: f**3 / mpmath.log1p(f) if f else mpf(0),
-    }
-    low = "the same for float32 in float64"
     return [
-        Fit("EXP", "(exp(r) - 1 - r) / r**2", exp, -half_ln2, half_ln2, 9, weights["exp"]),
-        Fit("EXP_F32", "the same", exp, -half_ln2, half_ln2, 4, weights["exp"], "f4"),
-        Fit("EXP_SHORT_F32", "the same, for erf", exp, -half_ln2, half_ln2, 3, weights["exp"], "f4"),
-        Fit("EXP2", "(2**f - 1 - f*ln2) / f**2", exp2, -0.5001, 0.5001, 9, weights["exp2"]),
-        Fit("EXP2_F32", "the same", exp2, -0.5001, 0.5001, 4, weights["exp2"], "f4"),
-        Fit("EXP2_LOW", low, exp2, -0.5001, 0.5001, 5, weights["exp2"]),
-        Fit("SINH", "(sinh(x) / x - 1) / z, z = x**2", sinh, 0, 1.0001, 6, sinh_weight),
-        Fit("SINH_F32", "the same", sinh, 0, 1.0001, 3, sinh_weight, "f4"),
-        Fit("ATANH", "2 * (atanh(s) / s - 1) / z, z = s**2", atanh, 0, atanh_limit, 6, lambda z: z / 2),
-        Fit("ATANH_LOW", low, atanh, 0, atanh_limit, 3, lambda z: z / 2),
-        Fit("ATANH_TAIL", "(atanh(s) / s - 1 - z/3) / z**2, z = s**2", atanh_tail, 0, atanh_limit, 7, lambda z: z**2),
-        Fit("ATANH_UNIT", "as ATANH, s to 1/3", atanh, 0, mpf("0.11112"), 9, lambda z: z / 2),
-        Fit("ATANH_UNIT_F32", "the same", atanh, 0, mpf("0.11112"), 4, lambda z: z / 2, "f4"),
-        Fit("LOG_F32", "(log(1 + f) - f + f**2 / 2) / f**3", log, log_lo, log_hi, 8, weights["log"], "f4"),
-        Fit("SIN", "(sin(r) / r - 1) / z, z = r**2, to pi/4", sin, 0, quarter, 5, sin_weight),
-        Fit("SIN_LOW", low, sin, 0, quarter, 2, sin_weight),
-        Fit("COS", "(cos(r) - 1 + z / 2) / z**2, z = r**2, to pi/4", cos, 0, quarter, 5, cos_weight),
-        Fit("COS_LOW", low, cos, 0, quarter, 2, cos_weight),
-        Fit("SIN_HALF", "(sin(r) / r - 1) / z, z = r**2, to pi/2", sin, 0, half, 7, sin_weight),
-        Fit("ATAN", "(atan(t) / t - 1) / z, z = t**2", atan, 0, atan_limit, 11, lambda z: z),
-        Fit("ATAN_LOW", low, atan, 0, atan_limit, 5, lambda z: z),
-        Fit("ASIN", "(asin(s) / s - 1) / z, z = s**2", asin, 0, 0.25, 12, lambda z: z),
-        Fit("ASIN_LOW", low, asin, 0, 0.25, 6, lambda z: z),
-        Fit("CBRT", "m**(-1/3)", lambda m: m ** (-mpf(1) / 3), 1, 2, 5, lambda m: mpmath.cbrt(m)),
-        Fit("ERF", "erf(x) / x - 1, z = x**2", erf, 0, 1.0001, 11, lambda z: 1 / (1 + erf(z))),
-        Fit("ERF_F32", "the same", erf, 0, 1.0001, 5, lambda z: 1 / (1 + erf(z)), "f4"),
-        Fit("ERF_TAIL", "-log(erfc(x))", erf_tail, 0.999, _ERF_END[0], 17, mpmath.erfc),
-        Fit("ERF_TAIL_F32", "the same", erf_tail, 0.999, _ERF_END[1], 6, mpmath.erfc, "f4"),
-        Fit("ERFC", "erfcx(x) * (x + 2), t = (x - 2) / (x + 2)", erfc, -0.605, 0.867, 24, _relative(erfc), double=True),
-        Fit("ERFC_LOW", low, erfc, -0.605, 0.7, 11, _relative(erfc), double=True),
-        Fit("GAMMALN", "gammaln(2 + w) / w", gammaln, -0.5001, 0.5001, 18, _relative(gammaln), double=True),
-        Fit(
-            "GAMMALN_LOW",
-            low,
-            gammaln,
-            -0.5001,
-            0.5001,
-            9,
-            _relative(gammaln),
-            double=True,
-        ),
+        Fit("GAMMALN", "gammaln(2 + w) / w", gammaln, -0.5001, 0.5001, 18, weight, double=True),
+        Fit("GAMMALN_LOW", _LOW, gammaln, -0.5001, 0.5001, 9, weight, double=True),
         Fit("STIRLING", "what Stirling's formula lacks, times x, z = x**-2", stirling, 0, 1 / 72, 6, lambda z: 12),
-        Fit("STIRLING_LOW", low, stirling, 0, 1 / 72, 2, lambda z: 12),
+        Fit("STIRLING_LOW", _LOW, stirling, 0, 1 / 72, 2, lambda z: 12),
     ]
 
 

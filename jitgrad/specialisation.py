@@ -137,4 +137,4 @@ def _builder(tree: optree.PyTreeSpec) -> Callable[[list[Any]], Any]:
 def backend_key() -> Hashable:
     """The settings that a compiled program depends on."""
     settings = _config.current()
-    return settings.backend, settings.check_bounds
+    return settings.backend, settings.check_bounds, settings.parallel, settings.unroll_limit

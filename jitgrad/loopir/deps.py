@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from jitgrad.ir.index import Dim, IndexExpr, Remainder, Sym, add, expr, interval, mod, mul
-from jitgrad.loopir.build import reshaped_index
+from jitgrad.loopir.build import flatten_index, reshaped_index
 from jitgrad.loopir.nodes import Alloc, Buffer, Fail, LibCall, Load, Local, Loop, Stmt, Store, While
 from jitgrad.loopir.walk import expressions, lists_of, statements, subexpressions, written
 
@@ -255,6 +255,24 @@ def carries_nothing(loop: Loop) -> bool:
     return doubtful
 
 
+def independent(found: Sequence[Access], var: Sym, may_vary: Callable[[Sym], bool], step: int = 1) -> bool:
+    """Whether no two iterations touch one element of an array, unless both only read it."""
+    stores = [a for a in found if a.mode is not None]
+    if len(found) * len(stores) > MANY * MANY:
+        return False
+    for x in stores:
+        for y in found:
+            if x.index is None or y.index is None:
+                return False
+            if distance(x.index, y.index, var, may_vary, step) in (None, (0, 0)):
+                continue
+            # Offsets tell more where an array is used in another shape.
+            first, second = ((flatten_index(a.root.shape, a.index or ()),) for a in (x, y))
+            if distance(first, second, var, may_vary, step) not in (None, (0, 0)):
+                return False
+    return True
+
+
 def varies(v: Sym, inner: Set[Sym], changed: Set[object]) -> bool:
     """Whether a symbol may have another value in another iteration: one of the ``inner`` variables, or a scalar
     expression that depends on one, or on what is ``changed`` (roots and locals)."""
@@ -271,9 +289,14 @@ def upwards(s: Loop) -> tuple[Dim, Dim]:
     return (s.lo, s.hi) if s.step > 0 else (add(s.hi, 1), add(s.lo, 1))
 
 
+def span(s: Loop) -> Dim:
+    """How far the variable of a loop goes."""
+    return add(s.hi, mul(s.lo, -1)) if s.step > 0 else add(s.lo, mul(s.hi, -1))
+
+
 def trips(s: Loop) -> float:
     """About how often a loop runs."""
-    lo, hi = interval(add(s.hi, mul(s.lo, -1)) if s.step > 0 else add(s.lo, mul(s.hi, -1)))
+    lo, hi = interval(span(s))
     if hi is None:
         return USUAL_TRIPS
     usual = hi if lo == hi else hi / 2

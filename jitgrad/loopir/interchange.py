@@ -39,7 +39,8 @@ from jitgrad.loopir.nodes import (
     rewrite,
 )
 from jitgrad.loopir.reductions import any_order
-from jitgrad.loopir.turn import independent, turned
+from jitgrad.loopir.substitute import substituted
+from jitgrad.loopir.turn import at_positions, turned
 from jitgrad.loopir.walk import expressions, rebuild, statements, subexpressions, with_lists, written
 
 #: What a step along a row and any other step cost.
@@ -142,7 +143,7 @@ class _Worker:
             bounds = _exchanged(loop, inner)
             found = None if bounds is None else self.piece(loop, k, inner, bounds)
             if found is None:
-                apart = independent(loop, k)
+                apart = at_positions(loop, k)
                 found = turned(loop, k, apart) if _pays(loop, apart) else None
             if found is not None:
                 self.count += 1
@@ -183,7 +184,7 @@ class _Worker:
             if part == (inner,):
                 (nest,) = new
                 assert isinstance(nest, Loop)
-                result.append(_nest(loop, nest, bounds))
+                result.append(_nest(nest, loop.var, bounds))
             else:
                 result.append(dataclasses.replace(loop, body=new))
         return result
@@ -341,21 +342,11 @@ def _at_least(x: Dim, y: Dim) -> bool:
     return low is not None and low >= 0
 
 
-def _nest(loop: Loop, inner: Loop, bounds: _Bounds) -> Stmt:
-    """The inner loop outside, over one that takes the place of the outer loop."""
-    env: dict[Sym, Dim] = {inner.var: expr(bounds.outer), loop.var: expr(bounds.inner)}
+def _nest(inner: Loop, var: Sym, bounds: _Bounds) -> Stmt:
+    """The inner loop outside, over one that takes the place of the outer loop, whose variable is ``var``."""
+    env: dict[Sym, Dim] = {inner.var: expr(bounds.outer), var: expr(bounds.inner)}
     memo: dict[Expr, Expr] = {}
-
-    def visit(e: Expr) -> Expr:
-        return rewrite(e, env, memo)
-
-    def store(x: Store) -> Stmt:
-        probe = Load(x.buffer, x.index)
-        new = visit(probe)
-        assert isinstance(new, Load)
-        return dataclasses.replace(x, index=new.index)
-
-    body = tuple(rebuild(s, visit, store) for s in inner.body)
+    body = tuple(substituted(s, env, memo) for s in inner.body)
     (a, b), (lo, hi) = bounds.ranges
     return Loop(bounds.outer, a, b, (Loop(bounds.inner, lo, hi, body),))
 

@@ -45,8 +45,7 @@ REGISTERS = 24
 WORTH = 0.1
 #: Loops that run less often are left.
 SHORT = 8.0
-#: Functions that take so long that loads do not matter.
-_SLOW = {"divide", "sqrt", "safe_sqrt", "reciprocal", "remainder", "floor_divide", "fmod"}
+#: Functions beside which loads matter; others take longer.
 _FAST = {
     "add", "subtract", "multiply", "negative", "square", "absolute", "fma", "maximum", "minimum", "where",
     "stop_gradient",
@@ -124,7 +123,7 @@ def _factor(loop: Loop, inner: Sequence[Loop]) -> int:
         sums: set[Local] = set()
         for e in _evaluated(nest):
             if isinstance(e, Scalar) and nest.var in e.syms():
-                if e.op in _SLOW or e.op not in _FAST:
+                if e.op not in _FAST:
                     return 1
                 work += 0.5
             elif isinstance(e, Load) and nest.var in e.syms():

@@ -8,8 +8,7 @@ often than they are large works on a copy.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,20 +26,14 @@ from jitgrad.loopir.nodes import (
     Program,
     Stmt,
     Store,
-    map_payloads,
-    rewrite,
-    substitute_index,
 )
-from jitgrad.loopir.substitute import substituted
+from jitgrad.loopir.substitute import substituted, with_accesses
 from jitgrad.loopir.walk import (
     expressions,
     lists_of,
-    loads,
-    rebuild,
     statements,
     subexpressions,
     with_lists,
-    written_roots,
 )
 
 #: How much more often an array must be walked along another axis than along the last.
@@ -223,29 +216,7 @@ def _votes(s: Stmt, fixed: set[Buffer]) -> Votes:
 
 def _reindexed(s: Stmt, table: dict[Buffer, _Layout]) -> Stmt:
     """A statement with these arrays in another layout."""
-    if not any(t in table for t in (*written_roots((s,)), *(e.buffer for e in loads((s,))))):
-        return s
-    memo: dict[Expr, Expr] = {}
-
-    def moved(t: Buffer, index: Iterable[Dim]) -> tuple[Buffer, tuple[Dim, ...]]:
-        return table[t].buffer, table[t].place(tuple(index))
-
-    # Indices of loads may hold loads themselves, so the ones inside come first.
-    for e in sorted(loads((s,)), key=lambda e: e.depth):
-        if e.buffer in table:
-            memo[e] = Load(*moved(e.buffer, (substitute_index(i, {}, memo) for i in e.index)))
-
-    def visit(e: Expr) -> Expr:
-        return rewrite(e, {}, memo)
-
-    def store(x: Store) -> Stmt:
-        index = tuple(map_payloads(i, visit) for i in x.index)
-        if x.buffer not in table:
-            return x if index == x.index else dataclasses.replace(x, index=index)
-        new, index = moved(x.buffer, index)
-        return Store(new, index, x.value, x.mode)
-
-    return rebuild(s, visit, store)
+    return with_accesses(s, lambda t, index: (table[t].buffer, table[t].place(index)) if t in table else None)
 
 
 def _by_steps(s: Stmt) -> Stmt:

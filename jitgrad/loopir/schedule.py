@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, floordiv, interval, mul, substitute
-from jitgrad.loopir.build import IDENTITIES, flatten_index
-from jitgrad.loopir.deps import COMMUTE, MANY, USUAL_TRIPS, Access, accesses, distance, trips, varies
+from jitgrad.loopir.build import IDENTITIES
+from jitgrad.loopir.deps import COMMUTE, USUAL_TRIPS, Access, accesses, independent, span, trips, varies
 from jitgrad.loopir.fuse import price
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
@@ -47,11 +47,10 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
-    map_payloads,
-    rewrite,
 )
 from jitgrad.loopir.strips import strips
-from jitgrad.loopir.walk import expressions, lists_of, loads, rebuild, statements, subexpressions, with_lists, written
+from jitgrad.loopir.substitute import with_accesses
+from jitgrad.loopir.walk import expressions, lists_of, loads, statements, subexpressions, with_lists, written
 
 #: The greatest and the least number of chunks of a loop whose iterations are not independent as they stand.
 CHUNKS = 32
@@ -109,7 +108,7 @@ class _Scheduler:
     def loop(self, s: Loop) -> list[Stmt]:
         """What takes the place of a loop."""
         each = _mean(s, work(s.body))
-        n = interval(_distance(s))[1]
+        n = interval(span(s))[1]
         most = None if n is None else interval(mul(each, -(-n // abs(s.step))))[1]
         if most is not None and most < self.least:
             self.small += 1
@@ -126,7 +125,7 @@ class _Scheduler:
             inside = with_lists(s, self.list)
             if _shared(inside):
                 return [inside]
-            cut = strips(s, CHUNKS, _independent)
+            cut = strips(s, CHUNKS)
             if cut is None:
                 self.notes.append(f"{_named(s)} is serial: {plan}")
                 return [inside]
@@ -160,7 +159,7 @@ class _Scheduler:
         private: list[Buffer] = []
         uses = _uses(s.body)
         for root, those in found.items():
-            if _independent(those, s.var, lambda v: varies(v, inner, changed), s.step):
+            if independent(those, s.var, lambda v: varies(v, inner, changed), s.step):
                 continue
             modes = {a.mode for a in those}
             (mode,) = modes if len(modes) == 1 else (None,)
@@ -172,7 +171,7 @@ class _Scheduler:
                 return f"an iteration may need what another one writes into {root.name}"
         if not (sums or totals or private):
             return _Plan()
-        n = _distance(s)
+        n = span(s)
         total = interval(mul(n, each))[0]
         if not isinstance(n, int) or abs(s.step) != 1 or total is None:
             return "its iterations share memory, and their number is known only when it runs"
@@ -236,14 +235,9 @@ def work(stmts: Sequence[Stmt]) -> Dim:
     return total
 
 
-def _distance(s: Loop) -> Dim:
-    """How far the variable of a loop goes."""
-    return add(s.hi, mul(s.lo, -1)) if s.step > 0 else add(s.lo, mul(s.hi, -1))
-
-
 def _trips(s: Loop) -> Dim:
     """How often a loop runs, in terms of the variables around; a guess where that depends on other things."""
-    n = _distance(s)
+    n = span(s)
     if isinstance(n, int):
         return max(-(-n // abs(s.step)), 0)
     if any(v.payload is not None for v in n.syms()):
@@ -263,24 +257,6 @@ def _mean(s: Loop, each: Dim) -> Dim:
 
 
 # Independence
-
-
-def _independent(found: Sequence[Access], var: Sym, may_vary: Callable[[Sym], bool], step: int = 1) -> bool:
-    """Whether no two iterations touch one element of an array, unless both only read it."""
-    stores = [a for a in found if a.mode is not None]
-    if len(found) * len(stores) > MANY * MANY:
-        return False
-    for x in stores:
-        for y in found:
-            if x.index is None or y.index is None:
-                return False
-            if distance(x.index, y.index, var, may_vary, step) in (None, (0, 0)):
-                continue
-            # Offsets tell more where an array is used in another shape.
-            first, second = ((flatten_index(a.root.shape, a.index or ()),) for a in (x, y))
-            if distance(first, second, var, may_vary, step) not in (None, (0, 0)):
-                return False
-    return True
 
 
 def _sums(s: Loop) -> list[tuple[Local, str]] | str:
@@ -343,7 +319,7 @@ def _summed(root: Buffer, body: Sequence[Stmt]) -> bool:
 def _chunked(s: Loop, plan: _Plan, each: Dim) -> list[Stmt]:
     """A parallel loop over chunks of a loop, and after it the loops that add up what the chunks have summed."""
     lo = s.lo if s.step > 0 else add(s.hi, 1)
-    n = _distance(s)
+    n = span(s)
     assert isinstance(n, int)
     chunks = plan.chunks
     chunk = Sym("chunk", 0, chunks - 1)
@@ -365,7 +341,7 @@ def _chunked(s: Loop, plan: _Plan, each: Dim) -> list[Stmt]:
     inner: Stmt = dataclasses.replace(
         s, lo=add(lo, floordiv(mul(at, n), chunks)), hi=add(lo, floordiv(mul(add(at, 1), n), chunks)), step=1
     )
-    inner = _moved(inner, {t: (new, at) for t, new in own.items()})
+    inner = with_accesses(inner, lambda t, index: (own[t], (at, *index)) if t in own else None)
     ends: list[Stmt] = []
     locals_: dict[Local, Local] = {}
     for local, mode in plan.sums:
@@ -382,29 +358,6 @@ def _chunked(s: Loop, plan: _Plan, each: Dim) -> list[Stmt]:
 def _flat(t: Buffer, shape: tuple[Dim, ...]) -> Buffer:
     """An array in another shape."""
     return t if t.shape == shape else Buffer(f"{t.name}_flat", t.dtype, shape, t.kind, base=t)
-
-
-def _moved(s: Stmt, own: Mapping[Buffer, tuple[Buffer, Dim]]) -> Stmt:
-    """A statement with arrays replaced by slices of larger ones."""
-    memo: dict[Expr, Expr] = {}
-
-    def visit(e: Expr) -> Expr:
-        return rewrite(e, {}, memo)
-
-    # Indices of loads may hold loads themselves, so the ones inside come first.
-    for e in sorted(loads((s,)), key=lambda e: e.depth):
-        if e.buffer in own:
-            new, at = own[e.buffer]
-            memo[e] = Load(new, (at, *(map_payloads(i, visit) for i in e.index)))
-
-    def store(x: Store) -> Stmt:
-        index = tuple(map_payloads(i, visit) for i in x.index)
-        if x.buffer in own:
-            new, at = own[x.buffer]
-            return Store(new, (at, *index), x.value, x.mode)
-        return x if index == x.index else dataclasses.replace(x, index=index)
-
-    return rebuild(s, visit, store)
 
 
 def _renamed(s: Stmt, locals_: Mapping[Local, Local]) -> Stmt:

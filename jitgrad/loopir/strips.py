@@ -13,26 +13,19 @@ left whole: longer rows make faster loops.)
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
 
 from jitgrad.ir.index import Sym, add, expr, floordiv, mul
-from jitgrad.loopir.deps import Access, accesses, varies
-from jitgrad.loopir.nodes import Assign, Expr, If, Let, Load, Loop, Stmt, Store, rewrite
-from jitgrad.loopir.walk import rebuild, statements, written
+from jitgrad.loopir.deps import Access, accesses, independent, varies
+from jitgrad.loopir.nodes import Assign, If, Let, Loop, Store
+from jitgrad.loopir.substitute import with_variable
+from jitgrad.loopir.walk import statements, written
 
 #: Columns in a strip, at least: it is a few vectors, and more than a cache line.
 WIDTH = 64
 
 
-Independent = Callable[[Sequence[Access], Sym, Callable[[Sym], bool]], bool]
-
-
-def strips(s: Loop, most: int, independent: Independent) -> Loop | None:
-    """The loop over strips, at most ``most``, that takes the place of a loop; None where columns are not independent.
-
-    ``independent`` tells of the accesses of one array whether none is of an element that is written where a variable
-    has another value.
-    """
+def strips(s: Loop, most: int) -> Loop | None:
+    """The loop over strips, at most ``most``, that takes the place of a loop; None where columns depend on others."""
     inner = [x for x in s.body if isinstance(x, Loop)]
     if not inner or not all(isinstance(x, (Loop, Let)) for x in s.body) or not all(map(_plain, inner)):
         return None
@@ -45,7 +38,7 @@ def strips(s: Loop, most: int, independent: Independent) -> Loop | None:
     n = hi - lo
     count = min(most, n // WIDTH)
     column = Sym(inner[0].var.name, lo, hi - 1)
-    if count < 2 or not _columns_apart(s, column, independent):
+    if count < 2 or not _columns_apart(s, column):
         return None
     strip = Sym("strip", 0, count - 1)
     at = expr(strip)
@@ -58,30 +51,14 @@ def _plain(x: Loop) -> bool:
     return x.step == 1 and all(isinstance(y, (Store, Let, Assign, If)) for y in statements(x.body))
 
 
-def _columns_apart(s: Loop, column: Sym, independent: Independent) -> bool:
+def _columns_apart(s: Loop, column: Sym) -> bool:
     """Whether no column touches what another one writes, in any iteration of the loop."""
-    renamed = dataclasses.replace(s, body=tuple(_renamed(x, column) for x in s.body))
+    renamed = [with_variable(x, column) if isinstance(x, Loop) else x for x in s.body]
+    if any(x is None for x in renamed):
+        return False
     found: dict[object, list[Access]] = {}
-    for a in accesses((renamed,)):
+    for a in accesses((dataclasses.replace(s, body=tuple(x for x in renamed if x is not None)),)):
         found.setdefault(a.root, []).append(a)
     changed = written(s.body)
     inner = frozenset((s.var, column))
     return all(independent(those, column, lambda v: varies(v, inner, changed)) for those in found.values())
-
-
-def _renamed(s: Stmt, column: Sym) -> Stmt:
-    """A loop with another variable."""
-    if not isinstance(s, Loop):
-        return s
-    env = {s.var: expr(column)}
-    memo: dict[Expr, Expr] = {}
-
-    def visit(e: Expr) -> Expr:
-        return rewrite(e, env, memo)
-
-    def store(x: Store) -> Stmt:
-        new = visit(Load(x.buffer, x.index))
-        assert isinstance(new, Load)
-        return dataclasses.replace(x, index=new.index)
-
-    return dataclasses.replace(s, var=column, body=tuple(rebuild(x, visit, store) for x in s.body))

@@ -1,15 +1,17 @@
-"""Other index expressions in the place of loop variables, throughout a statement."""
+"""Other index expressions in the place of loop variables, and other accesses in the place of accesses, throughout a
+statement."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, expr
 from jitgrad.loopir.build import loop_limits
 from jitgrad.loopir.nodes import (
     Assign,
     Block,
+    Buffer,
     Expr,
     If,
     Let,
@@ -19,10 +21,14 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
+    map_payloads,
     rewrite,
     substitute_index,
 )
-from jitgrad.loopir.walk import expressions, statements, subexpressions
+from jitgrad.loopir.walk import expressions, loads, rebuild, statements, subexpressions
+
+#: An access: an array, and an index in it.
+Place = tuple[Buffer, tuple[Dim, ...]]
 
 
 def with_variable(loop: Loop, var: Sym) -> Loop | None:
@@ -68,6 +74,34 @@ def substituted(s: Stmt, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Stmt
     if isinstance(s, (Let, Assign)):
         return dataclasses.replace(s, local=memo.get(s.local, s.local), value=visit(s.value))
     return s
+
+
+def with_accesses(s: Stmt, place: Callable[[Buffer, tuple[Dim, ...]], Place | None]) -> Stmt:
+    """The statement with its loads and stores where ``place`` says: another array and an index there, for an array and
+    an index; None where an access stays."""
+    memo: dict[Expr, Expr] = {}
+    # Indices of loads may hold loads themselves, so the ones inside come first.
+    for e in sorted(loads((s,)), key=lambda e: e.depth):
+        index = tuple(substitute_index(i, {}, memo) for i in e.index)
+        new = place(e.buffer, index)
+        if new is not None:
+            memo[e] = Load(*new)
+        elif index != e.index:
+            memo[e] = Load(e.buffer, index)
+    if not memo and all(place(x.buffer, x.index) is None for x in statements((s,)) if isinstance(x, Store)):
+        return s
+
+    def visit(e: Expr) -> Expr:
+        return rewrite(e, {}, memo)
+
+    def store(x: Store) -> Stmt:
+        index = tuple(map_payloads(i, visit) for i in x.index)
+        new = place(x.buffer, index)
+        if new is not None:
+            return Store(*new, x.value, x.mode)
+        return x if index == x.index else dataclasses.replace(x, index=index)
+
+    return rebuild(s, visit, store)
 
 
 def shapes_depend(s: Stmt, var: Sym) -> bool:

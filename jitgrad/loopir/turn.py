@@ -32,7 +32,7 @@ class _Turn(NamedTuple):
     hi: Dim
 
 
-def independent(loop: Loop, place: int) -> Loop:
+def at_positions(loop: Loop, place: int) -> Loop:
     """The inner loop at ``place`` of the body of a loop, as one over positions, and, where that is possible, free of
     numbers that the body computes."""
     inner = loop.body[place]

@@ -9,21 +9,21 @@ Later steps compare indices: two accesses must be of one shape for them to be kn
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from jitgrad.ir.index import Dim, IndexExpr, Quotient, Remainder, Sym, add, as_sym, expr, mul
 from jitgrad.loopir.build import reshaped_index
 from jitgrad.loopir.deps import without
 from jitgrad.loopir.lower import with_body
-from jitgrad.loopir.nodes import Buffer, Expr, Load, Loop, Program, Stmt, Store, map_payloads, rewrite, substitute_index
-from jitgrad.loopir.walk import expressions, loads, rebuild, statements, subexpressions, with_lists
+from jitgrad.loopir.nodes import Buffer, Expr, Load, Loop, Program, Stmt, Store
+from jitgrad.loopir.substitute import Place, substituted, with_accesses
+from jitgrad.loopir.walk import expressions, subexpressions, with_lists
 
 
 def unview(program: Program) -> Program:
     """Rewrite every access through a view that needs no division to one of the root, and give loops that walk a whole
     array by one flat index the axes of the array."""
-    return with_body(program, (_direct(_unflattened(s)) for s in program.body))
+    return with_body(program, (with_accesses(_unflattened(s), _direct) for s in program.body))
 
 
 # Loops over a flat index
@@ -76,11 +76,7 @@ def _nest(loop: Loop, shape: Sequence[Dim]) -> Loop:
         flat = add(mul(flat, n), expr(v))
     env: dict[Sym, Dim] = {loop.var: flat}
     memo: dict[Expr, Expr] = {}
-
-    def store(x: Store) -> Stmt:
-        return dataclasses.replace(x, index=tuple(substitute_index(i, env, memo) for i in x.index))
-
-    body = tuple(rebuild(s, lambda e: rewrite(e, env, memo), store) for s in loop.body)
+    body: tuple[Stmt, ...] = tuple(substituted(s, env, memo) for s in loop.body)
     for v, n in zip(reversed(variables), reversed(shape), strict=True):
         body = (Loop(v, 0, n, body, 1, loop.kind),)
     (nest,) = body
@@ -91,49 +87,14 @@ def _nest(loop: Loop, shape: Sequence[Dim]) -> Loop:
 # Accesses
 
 
-def _direct(s: Stmt) -> Stmt:
-    if not any(t.base is not None for t in _used(s)):
-        return s
-    memo: dict[Expr, Expr] = {}
-    # Indices of loads may hold loads themselves, so the ones inside come first.
-    for e in sorted(loads((s,)), key=lambda e: e.depth):
-        index = tuple(substitute_index(i, {}, memo) for i in e.index)
-        own = _own_index(e.buffer, index)
-        if own is not None:
-            memo[e] = Load(e.buffer.root, own)
-        elif index != e.index:
-            memo[e] = Load(e.buffer, index)
-
-    def visit(e: Expr) -> Expr:
-        return rewrite(e, {}, memo)
-
-    def store(x: Store) -> Stmt:
-        index = tuple(map_payloads(i, visit) for i in x.index)
-        own = _own_index(x.buffer, index)
-        if own is not None:
-            return Store(x.buffer.root, own, x.value, x.mode)
-        return x if index == x.index else dataclasses.replace(x, index=index)
-
-    return rebuild(s, visit, store)
-
-
-def _used(s: Stmt) -> Iterable[Buffer]:
-    for x in statements((s,)):
-        if isinstance(x, Store):
-            yield x.buffer
-        for e in subexpressions(expressions(x)):
-            if isinstance(e, Load):
-                yield e.buffer
-
-
-def _own_index(t: Buffer, index: Sequence[Dim]) -> tuple[Dim, ...] | None:
-    """The index of an access in the root of its buffer; None where it is the root or where that takes a division."""
+def _direct(t: Buffer, index: tuple[Dim, ...]) -> Place | None:
+    """An access in the root of its buffer; None where it is the root or where that takes a division."""
     if t.base is None:
         return None
     own = reshaped_index(t.root.shape, t.shape, index)
     if own is None or _divisions(own) > _divisions(index):
         return None
-    return own
+    return t.root, own
 
 
 def _divisions(index: Sequence[Dim]) -> int:
