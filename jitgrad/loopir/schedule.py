@@ -25,8 +25,8 @@ from typing import NamedTuple
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, floordiv, interval, mul, substitute
 from jitgrad.loopir.build import IDENTITIES
+from jitgrad.loopir.costs import price
 from jitgrad.loopir.deps import COMMUTE, USUAL_TRIPS, Access, accesses, independent, span, trips, varies
-from jitgrad.loopir.fuse import price
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     Alloc,
