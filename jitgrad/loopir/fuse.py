@@ -19,6 +19,7 @@ The steps, each a function:
 7. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
 8. ``jam`` (in ``jitgrad.loopir.jam``): iterations of a loop that load or update the same elements run together;
    ``skew`` (in ``jitgrad.loopir.skew``): rows of a recurrence in two directions run together, each a little behind.
+9. ``tile`` (in ``jitgrad.loopir.tile``): transposes walk over tiles of cache lines.
 
 Each works on the program's statements, then in the same way on those of every loop and branch. Every refusal has a
 reason, which is put into ``notes``.
@@ -69,6 +70,7 @@ from jitgrad.loopir.nodes import (
 from jitgrad.loopir.reductions import accumulate, forwards, recognise
 from jitgrad.loopir.registers import promote
 from jitgrad.loopir.skew import skew
+from jitgrad.loopir.tile import tile
 from jitgrad.loopir.views import unview
 from jitgrad.loopir.walk import (
     expressions,
@@ -102,7 +104,7 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     program = collapse(program)
     program = accumulate(program)
     program = jam(forwards(recognise(promote(program))), notes)
-    return skew(program, notes)
+    return tile(skew(program, notes), notes)
 
 
 class Definition(NamedTuple):

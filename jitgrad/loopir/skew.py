@@ -102,10 +102,10 @@ def _slope(loop: Loop, inner: Loop, rows: int) -> int | None:
                 continue
             if x.index is None or y.index is None:
                 return None
-            apart = [_later(x, y, s, lambda v: varies(v, inside, changed)) for s in (loop, inner)]
-            if apart[0] is None or apart[1] is None:
+            down, right = (_later(x, y, s, lambda v: varies(v, inside, changed)) for s in (loop, inner))
+            if down is None or right is None:
                 continue  # never the same element
-            (low, high), (left, _) = apart
+            (low, high), (left, _) = down, right
             low = 1 if low is None else max(low, 1)
             if (high is not None and high < low) or low >= rows:
                 continue  # in the same row, in the other order, or too far away

@@ -1,5 +1,5 @@
-"""Random loop nests with loops exchanged, turned, tiled and skewed, and arrays laid out anew, wherever that is legal,
-whether it pays or not."""
+"""Random loop nests with loops exchanged, turned, jammed, skewed and tiled, and arrays laid out anew, wherever that is
+legal, whether it pays or not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jitgrad.codegen.python import compile_python
 from jitgrad.ir.core import Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.types import is_float
-from jitgrad.loopir import interchange, jam, layout, skew
+from jitgrad.loopir import interchange, jam, layout, skew, tile
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
 from jitgrad.passes.pipeline import optimise, prepare
@@ -26,6 +26,7 @@ NOTES = (
     "last: loops walk",
     "apart: loops walk",
     "rows run together",
+    "over tiles of cache lines",
 )
 
 
@@ -46,6 +47,9 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> random.Random:
     monkeypatch.setattr(skew, "LANES", 3)
     monkeypatch.setattr(skew, "_pointless", lambda _: lot.random() < 0.2)
     monkeypatch.setattr(skew, "_heavy", lambda _: lot.random() < 0.5)
+    monkeypatch.setattr(tile, "LINE", 16)
+    monkeypatch.setattr(tile, "SHORT", 1)
+    monkeypatch.setattr(tile, "_conflict", lambda *_: lot.random() < 0.5)
     return lot
 
 
