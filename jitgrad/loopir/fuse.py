@@ -14,7 +14,8 @@ The steps, each a function:
 4. ``side_by_side`` (in ``jitgrad.loopir.interchange``): a loop around a recurrence goes inside, where it is vectorised;
    ``layout`` and ``interchange`` (in modules of these names): arrays that loops walk down columns are stored by
    columns, or the loops change places; then nests that have become alike are merged.
-5. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
+5. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one;
+   ``add_products`` (in ``jitgrad.loopir.products``): sums of matrix products are left to the products.
 6. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
 7. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
 8. ``jam`` (in ``jitgrad.loopir.jam``): iterations of a loop that load or update the same elements run together;
@@ -67,6 +68,7 @@ from jitgrad.loopir.nodes import (
     rewrite,
     substitute_index,
 )
+from jitgrad.loopir.products import add_products
 from jitgrad.loopir.reductions import accumulate, forwards, recognise
 from jitgrad.loopir.registers import promote
 from jitgrad.loopir.skew import skew
@@ -101,7 +103,7 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     program = layout(program, notes)
     program = interchange(program, notes)
     program = contract(forward(merge(program, notes)))
-    program = collapse(program)
+    program = add_products(collapse(program), notes)
     program = accumulate(program)
     program = jam(forwards(recognise(promote(program))), notes)
     return tile(skew(program, notes), notes)
