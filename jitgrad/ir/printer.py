@@ -190,7 +190,8 @@ class Printer:
             first = ", ".join(_number_text(x) for x in array.reshape(-1)[:3])
             return f"{head} [{first}, ...]"
         if array.size > MAX_NUMBERS and self.digests:
-            return f"{head} {hashlib.sha256(np.ascontiguousarray(array)).hexdigest()}"
+            content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+            return f"{head} {hashlib.sha256(content).hexdigest()}"
         if array.size > MAX_NUMBERS or not _numbers_suffice(array):
             payload = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
             return f'{head} base64"{base64.b64encode(payload).decode("ascii")}"'

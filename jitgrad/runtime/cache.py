@@ -44,7 +44,7 @@ _MAGIC = b"jitgrad 1\n"
 _SUFFIX, _TEMPORARY = ".jitgrad", ".tmp"
 #: Seconds after which a temporary file belongs to a process that has ended.
 _ABANDONED = 3600
-_PACKAGE = Path(__file__).parent.parent
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: What turns a graph into machine code. Of what makes graphs, only the graph counts.
 _COMPILER = ("compiler.py", "config.py", "codegen", "ir", "loopir", "ops", "passes", "runtime")
 #: What Numba's compiler depends on beside its version.
@@ -107,11 +107,21 @@ def _sources() -> str:
     """A hash of the files that turn graphs into machine code."""
     digest = hashlib.sha256()
     for part in _COMPILER:
-        path = _PACKAGE / part
-        for file in [path] if path.suffix else sorted(path.rglob("*.py")):
-            digest.update(b"%s:%d:" % (file.relative_to(_PACKAGE).as_posix().encode(), file.stat().st_size))
-            digest.update(file.read_bytes())
+        path = os.path.join(_PACKAGE, part)
+        for name in [path] if part.endswith(".py") else _python_files(path):
+            with open(name, "rb", buffering=0) as file:
+                text = file.read()
+            digest.update(b"%s:%d:" % (name.removeprefix(_PACKAGE).encode(), len(text)))
+            digest.update(text)
     return digest.hexdigest()
+
+
+def _python_files(directory: str) -> Iterator[str]:
+    for file in sorted(os.scandir(directory), key=lambda file: file.name):
+        if file.is_dir():
+            yield from _python_files(file.path)
+        elif file.name.endswith(".py"):
+            yield file.path
 
 
 def find(key: str) -> Entry | None:

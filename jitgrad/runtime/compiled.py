@@ -85,7 +85,7 @@ class Executable:
             if any(True for _ in parallel_loops(program)):
                 threads.start()
             native = self._native
-            self._consts = tuple(c.data for c in self._decomposed.constants)
+            self._consts = tuple(np.asarray(c.data) for c in self._decomposed.constants)
             self._entry = native.entry
             self.shared_kernels = native.shared
         else:
@@ -172,8 +172,9 @@ class Executable:
         for a, p in zip(arrays, params, strict=True):
             array = np.asarray(a)
             if array.shape != p.shape or not np.can_cast(array.dtype, p.dtype, "same_kind"):
+                found = f"{array.dtype}{list(array.shape)}"
                 raise ArgumentError(
-                    f"{p.name} is {array.dtype}{list(array.shape)}, but the program was compiled for {p.name}: {p.type}. "
+                    f"{p.name} is {found}, but the program was compiled for {p.name}: {p.type}. "
                     "A compiled graph is for one shape and dtype. Convert the array, or compile a graph for this one."
                 )
             # ascontiguousarray would turn 0-d into 1-d.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import binding
 from llvmlite.binding import orcjit
-from numba import _dynfunc
+from numba import _dynfunc  # pyright: ignore[reportAttributeAccessIssue]
 
 from jitgrad.codegen.externs import register_symbols
 from jitgrad.codegen.threads import LAYER
