@@ -30,10 +30,12 @@ import numpy as np
 import scipy
 from llvmlite import binding
 from numba.core import config as numba_config
+from numba.core.codegen import get_host_cpu_features
 
 from jitgrad.codegen import blas_threads
 from jitgrad.config import current
 from jitgrad.errors import JitgradWarning
+from jitgrad.ir.location import user_location
 
 #: Bytes in a directory beyond which entries are removed, those that were used longest ago first.
 LIMIT = 1 << 30
@@ -96,7 +98,7 @@ def fingerprint() -> str:
     settings = [(name, str(getattr(numba_config, name, None))) for name in _NUMBA_SETTINGS]
     cpu = [numba_config.CPU_NAME or binding.get_host_cpu_name()]  # pyright: ignore[reportAttributeAccessIssue]
     features = numba_config.CPU_FEATURES  # pyright: ignore[reportAttributeAccessIssue]
-    cpu.append(binding.get_host_cpu_features().flatten() if features is None else features)
+    cpu.append(get_host_cpu_features() if features is None else features)
     versions = [x.__version__ for x in (numba, llvmlite, np, scipy)]
     layout = (tuple.__basicsize__, object.__basicsize__, sys.implementation.cache_tag, getattr(sys, "abiflags", ""))
     facts = [_sources(), versions, sys.version, layout, binding.llvm_version_info, platform.machine(), sys.platform]
@@ -223,12 +225,15 @@ class _Store:
 
     def _give_up(self, reason: object) -> None:
         self.usable = False
-        warnings.warn(
+        message = (
             f"compiled programs are not cached in {self.directory}: {reason} Every process compiles for itself now. "
-            "Set JITGRAD_CACHE_DIR to a directory of your own, or JITGRAD_CACHE=0 to do without.",
-            JitgradWarning,
-            stacklevel=2,
+            "Set JITGRAD_CACHE_DIR to a directory of your own, or JITGRAD_CACHE=0 to do without."
         )
+        location = user_location()
+        if location is None:
+            warnings.warn(message, JitgradWarning, stacklevel=2)
+        else:
+            warnings.warn_explicit(message, JitgradWarning, location.file, location.line)
 
     def path(self, key: str) -> Path:
         return self.directory / (key + _SUFFIX)

@@ -7,8 +7,6 @@ compiles, code that is loaded here is given back to the system when nothing refe
 from __future__ import annotations
 
 import ctypes
-import functools
-import itertools
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,8 +18,6 @@ from numba import _dynfunc  # pyright: ignore[reportAttributeAccessIssue]
 from jitgrad.codegen.externs import register_symbols
 from jitgrad.codegen.threads import LAYER
 from jitgrad.runtime import threads
-
-_numbers = itertools.count()
 
 
 class ObjectCode(NamedTuple):
@@ -38,18 +34,33 @@ class ObjectCode(NamedTuple):
     externals: tuple[str, ...]
 
 
-@functools.cache
-def _linker() -> Any:
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    return orcjit.create_lljit_compiler()
+#: Object files that one linker takes: it keeps a little of each, until it and all of them are dropped.
+UNITS = 64
+
+
+class _Linker:
+    """LLVM's, which binds symbols to addresses."""
+
+    def __init__(self) -> None:
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        self.jit = orcjit.create_lljit_compiler(suppress_errors=True)
+        self.units = 0
+
+    def link(self, builder: Any) -> Any:
+        self.units += 1
+        return builder.link(self.jit, f"jitgrad.{self.units}")
+
+
+_linker: _Linker | None = None
 
 
 def load(unit: ObjectCode) -> Callable[..., int]:
     """The entry of an object file, ready to be called. The code lives as long as that.
 
-    Raises RuntimeError where LLVM can't link it.
+    Raises RuntimeError where LLVM can't link it. Not for use by two threads at once.
     """
+    global _linker
     if LAYER in unit.externals:
         threads.start()
     register_symbols(unit.externals)
@@ -59,8 +70,11 @@ def load(unit: ObjectCode) -> Callable[..., int]:
         if address is not None:
             library.import_symbol(name, address)
     library.export_symbol(unit.entry).export_symbol(unit.environment)
-    linked = library.link(_linker(), f"jitgrad.{next(_numbers)}")
+    if _linker is None or _linker.units == UNITS:
+        _linker = _Linker()
+    linked = _linker.link(library)
     environment = _dynfunc.Environment({})
     ctypes.c_void_p.from_address(linked[unit.environment]).value = id(environment)
+    kept = (_linker, linked)  # dropped from the last to the first
     this = sys.modules[__name__]
-    return _dynfunc.make_function(this, "program", "A compiled program.", linked[unit.entry], environment, (linked,))
+    return _dynfunc.make_function(this, "program", "A compiled program.", linked[unit.entry], environment, kept)
