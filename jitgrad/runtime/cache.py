@@ -13,6 +13,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import operator
 import os
 import platform
 import stat
@@ -306,7 +307,7 @@ class _Store:
 
 def _encoded(key: str, entry: Entry) -> bytes:
     header = {"key": key, "sizes": [memoryview(part).nbytes for part in entry.parts], "header": entry.header}
-    text = json.dumps(header).encode()
+    text = json.dumps(header, default=operator.index).encode()  # NumPy's integers are numbers too
     content = b"".join([len(text).to_bytes(8, "little"), text, *entry.parts])
     return _MAGIC + hashlib.sha256(content).digest() + content
 
@@ -318,11 +319,12 @@ def _decoded(key: str, data: bytes) -> Entry | None:
     if view[: len(_MAGIC)] != _MAGIC or hashlib.sha256(view[start:]).digest() != view[len(_MAGIC) : start]:
         return None
     end = start + 8 + int.from_bytes(view[start : start + 8], "little")
-    found = json.loads(bytes(view[start + 8 : end]))
-    if found["key"] != key:
+    try:
+        found = json.loads(bytes(view[start + 8 : end]))
+        parts = []
+        for size in found["sizes"]:
+            parts.append(view[end : end + size])
+            end += size
+        return Entry(found["header"], parts) if found["key"] == key else None
+    except (ValueError, LookupError, TypeError):  # the checksum is right, but this was not written here
         return None
-    parts = []
-    for size in found["sizes"]:
-        parts.append(view[end : end + size])
-        end += size
-    return Entry(found["header"], parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
 import shutil
@@ -180,7 +181,12 @@ def other(data: bytes) -> bytes:
     return b"something else altogether\n" * 100
 
 
-@pytest.mark.parametrize("damage", [truncated, altered, longer, empty, other])
+def foreign(data: bytes) -> bytes:
+    content = b"not JSON, though the checksum is right"
+    return cache._MAGIC + hashlib.sha256(content).digest() + content
+
+
+@pytest.mark.parametrize("damage", [truncated, altered, longer, empty, other, foreign])
 def test_a_damaged_entry_is_replaced(store: Path, damage: Callable[[bytes], bytes]) -> None:
     assert not from_disk()
     (path,) = entries(store)
