@@ -83,9 +83,13 @@ class Entry(NamedTuple):
 _hits = _misses = 0
 
 
-def key_of(text: Iterable[str]) -> str:
-    """The key of what these texts describe, for this version of everything on this processor."""
-    digest = hashlib.sha256(fingerprint().encode())
+def key_of(text: Iterable[str]) -> str | None:
+    """The key of what these texts describe, for this version of everything on this processor. None where jitgrad's
+    sources are no files, so that it can't be told whether they are the same."""
+    try:
+        digest = hashlib.sha256(fingerprint().encode())
+    except OSError:
+        return None
     for part in text:
         data = part.encode()
         digest.update(b"%d:" % len(data))
@@ -170,14 +174,23 @@ def clear_cache() -> None:
 def _directory() -> Path:
     """Where entries lie: what the settings say, else the system's place for such files."""
     if current().cache_dir:
-        return Path(current().cache_dir).expanduser().absolute()
+        return Path(os.path.expanduser(current().cache_dir)).absolute()
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path("~/AppData/Local").expanduser())
-        return base / "jitgrad" / "cache"
+        local = os.environ.get("LOCALAPPDATA", "")
+        return (Path(local) if local else _in_home("AppData/Local")) / "jitgrad" / "cache"
     if sys.platform == "darwin":
-        return Path("~/Library/Caches/jitgrad").expanduser()
+        return _in_home("Library/Caches/jitgrad")
     named = os.environ.get("XDG_CACHE_HOME", "")  # the specification says that relative paths are invalid
-    return (Path(named) if os.path.isabs(named) else Path("~/.cache").expanduser()) / "jitgrad"
+    return (Path(named) if os.path.isabs(named) else _in_home(".cache")) / "jitgrad"
+
+
+def _in_home(path: str) -> Path:
+    """A path in the user's home directory; for a user without one, as in some containers, among temporary files."""
+    try:
+        return Path.home() / path
+    except RuntimeError:
+        user = os.geteuid() if hasattr(os, "geteuid") else "user"
+        return Path(tempfile.gettempdir(), f"jitgrad-{user}") / path
 
 
 def _files(directory: Path, suffix: str) -> Iterator[tuple[Path, os.stat_result]]:
@@ -219,12 +232,12 @@ class _Store:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             private = _is_private(directory.stat())
         except OSError as error:
-            self._give_up(error)
+            self._give_up(f"{error}.")
             return
         if not private:
             self._give_up("it belongs to another user, or others can write to it, and what is in it is executed.")
 
-    def _give_up(self, reason: object) -> None:
+    def _give_up(self, reason: str) -> None:
         self.usable = False
         message = (
             f"compiled programs are not cached in {self.directory}: {reason} Every process compiles for itself now. "
@@ -269,7 +282,7 @@ class _Store:
         try:
             self._write(self.path(key), data)
         except OSError as error:
-            self._give_up(error)
+            self._give_up(f"{error}.")
             return
         self.nbytes = None if self.nbytes is None else self.nbytes + len(data)
         if self.nbytes is None or self.nbytes > LIMIT:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ def store(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "store"
     with config.using(cache=True, cache_dir=str(directory)):
         yield directory
+    cache.fingerprint.cache_clear()
 
 
 def start(directory: Path, code: str = "", **environment: str) -> subprocess.Popen[str]:
@@ -442,6 +444,27 @@ def test_the_place_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert jg.cache_info().directory == tmp_path / "local" / "jitgrad" / "cache"
     with config.using(cache_dir="~/mine"):
         assert jg.cache_info().directory == tmp_path / "mine"
+
+
+@posix
+def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with config.using(cache=True):
+        assert not from_disk() and from_disk()
+    assert len(entries(tmp_path / f"jitgrad-{os.geteuid()}" / ".cache" / "jitgrad")) == 1
+
+
+def test_without_sources_nothing_is_kept(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_PACKAGE", str(tmp_path / "package.zip"))
+    cache.fingerprint.cache_clear()
+    assert not any(program()[0].executable.is_loaded for _ in range(2))
+    assert not store.exists()
 
 
 def test_code_of_dropped_functions_is_given_back(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
