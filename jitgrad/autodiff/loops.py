@@ -19,14 +19,15 @@ from jitgrad.autodiff.links import Link, Links, inner_values
 from jitgrad.autodiff.supplies import resolve
 from jitgrad.autodiff.tapes import UnboundedError
 from jitgrad.ir.core import OPS, Block, Builder, Op, Region, Value
-from jitgrad.ir.index import Dim, Sym, add, expr, mul
-from jitgrad.ir.liveness import live_values, pruned
+from jitgrad.ir.index import Dim, add, mul
+from jitgrad.ir.liveness import carried, live_values, pruned
 from jitgrad.ir.symbols import (
+    Loop,
     copied_op,
+    loop_of,
     never_runs,
     renamed_param,
     set_limits,
-    symbol_of,
     trip_count,
     used_values,
 )
@@ -41,7 +42,7 @@ class Reversal:
         self.active, self.notes = active, notes
         self.links: Links = {}
         self.taped: dict[Op, int | None] = {}  # bytes on tapes for each loop; None where that is not known
-        self._replayed: set[Op] = set()  # inner loops that run again in the reversed region of the loop around
+        self._replayed: set[Op] = set()  # loops that run again in reverse, as their tapes have no known or small size
 
     def block(self, ops: Sequence[Op], adjoints: Adjoints, *, alone: bool = True) -> None:
         """Walk a block backwards. The cotangents of its results are there already.
@@ -52,10 +53,8 @@ class Reversal:
         for op in reversed(ops):
             if op.name == "for" and never_runs(**op.attrs):
                 self._pass_on(op, adjoints)
-            elif op.name == "while" or op in self._replayed:
-                self._again(op, adjoints)
-            elif op.name == "for":
-                self._for(op, op.results, adjoints, alone=alone)
+            elif op.name in ("for", "while"):
+                self._loop(op, op.results, adjoints, alone=alone)
             elif op.name in ("cond", "switch"):
                 self._branches(op, adjoints, alone=alone)
             elif op.name == "checkpoint":
@@ -71,12 +70,20 @@ class Reversal:
             if g is not None and v in self.active:
                 adjoints.add(v, g)
 
-    def _for(self, op: Op, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
-        """The reverse of a ``for``, given the values whose cotangents are those of its results."""
+    def _loop(self, op: Op, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
+        """The reverse of a loop, given the values whose cotangents are those of its results."""
+
+        def once() -> None:
+            loop = loop_of(op)
+            if loop is None or loop.hi is None or op in self._replayed:
+                self._again(op, given, adjoints)
+            else:
+                self._loop_once(loop, given, adjoints, alone=alone)
+
         if alone:
-            self._retried(lambda: self._for_once(op, given, adjoints, alone=True), adjoints)
+            self._retried(once, adjoints)
         else:
-            self._for_once(op, given, adjoints, alone=False)
+            once()
 
     def _retried(self, run: Callable[[], None], adjoints: Adjoints) -> None:
         """Reverse a nest; once more for every inner loop that must run again by itself."""
@@ -89,19 +96,20 @@ class Reversal:
                 del adjoints.b.ops[size:]
                 adjoints.restore(sums)
 
-    def _for_once(self, op: Op, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
-        active, b = self.active, adjoints.b
+    def _loop_once(self, loop: Loop, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
+        active, b, op, body = self.active, adjoints.b, loop.op, loop.body
         carries = [k for k, r in enumerate(op.results) if r in active]
         if not any(adjoints.get(given[k]) is not None for k in carries):
             return
-        (body,) = op.regions
-        free = [v for v in free_values(op) if v in active]
+        params = carried(op, body)
+        free = [v for v in free_values(body) if v in active]
         with b.at(op.loc):
             starts = [adjoints.value(given[k]).value for k in carries]
             sums = [adjoints.value(v).value for v in free]
-        lo, hi, step = reversed_range(op.attrs["lo"], op.attrs["hi"], op.attrs["step"])
+        assert loop.end is not None
+        lo, hi, step = reversed_range(loop.lo, loop.end, loop.step)
         with b.region() as region:
-            index = region.param(TensorType(i64), body.params[0].name)
+            index = region.param(TensorType(i64), loop.index.name)
             set_limits(index, lo, hi, step)
             inner = Adjoints(b, local=True)
             for k, start in zip(carries, starts, strict=True):
@@ -110,7 +118,7 @@ class Reversal:
                 inner.add(v, _cotangent(b, region.param(start.type, _name(v))))
             self.block(body.ops, inner, alone=False)
             with b.at(op.loc):
-                ends = [inner.value(body.params[k + 1]).value for k in carries]
+                ends = [inner.value(params[k]).value for k in carries]
                 ends += [inner.value(v).value for v in free]
             _finish(region, ends, self.links)
         self.links[region.block] = Link(op, body, region.block, index)
@@ -123,17 +131,21 @@ class Reversal:
     def _resolve(self, b: Builder, op: Op, reverse: Op, cotangents: Sequence[Value] = ()) -> None:
         self.taped[op] = resolve(b, op, reverse, self.links, self.notes, cotangents)
 
-    def _again(self, op: Op, adjoints: Adjoints) -> None:
-        """A counted ``while``, or a ``for`` whose length only it knows, runs a second time, as a ``for`` with tapes,
-        and that is reversed."""
-        if not any(r in self.active and adjoints.get(r) is not None for r in op.results):
+    def _again(self, op: Op, given: Sequence[Value], adjoints: Adjoints) -> None:
+        """A loop whose length only it knows, or whose tapes would be too large for the longest that it may be, runs a
+        second time, as a ``for`` with tapes, and that is reversed."""
+        if not any(r in self.active and adjoints.get(v) is not None for r, v in zip(op.results, given, strict=True)):
             return
         b = adjoints.b
         with b.at(op.loc):
-            again = as_for(op) if op.name == "while" else copied_op(op, {})
+            if op.name == "while":
+                again, kept = as_for(op)
+                given = [given[k] for k in kept]
+            else:
+                again = copied_op(op, {})
             b.ops.append(again)
         mark_active((again,), self.active)
-        self._for(again, op.results[: len(again.results)], adjoints, alone=True)
+        self._loop(again, given, adjoints, alone=True)
 
     def _checkpoint(self, op: Op, adjoints: Adjoints) -> None:
         """The region runs again, and that is reversed, in a region of its own: so no pass merges it with the first
@@ -142,7 +154,7 @@ class Reversal:
         if not wanted:
             return
         b, (forward,) = adjoints.b, op.regions
-        free = [v for v in free_values(op) if v in self.active]
+        free = [v for v in free_values(forward) if v in self.active]
         with b.at(op.loc):
             sums = [adjoints.get(v) for v in free]
             given = [adjoints.value(op.results[k]) for k in wanted]
@@ -175,7 +187,7 @@ class Reversal:
         wanted = [k for k, r in enumerate(op.results) if r in active and adjoints.get(r) is not None]
         if not wanted:
             return
-        free = [v for v in free_values(op) if v in active]
+        free = [v for v in free_values(*op.regions) if v in active]
         with b.at(op.loc):
             sums = [adjoints.get(v) for v in free]
             given = [adjoints.value(op.results[k]) for k in wanted]
@@ -223,15 +235,16 @@ def _finish(region: Region, results: Sequence[Value], links: Links) -> None:
     region.finish(*block.results)
 
 
-def count_loops(ops: Sequence[Op], b: Builder, active: set[Value]) -> list[Op]:
-    """The ops with every active ``while``, in regions too, counting its iterations. Results stay the same values."""
+def number_loops(ops: Sequence[Op], b: Builder, active: set[Value]) -> list[Op]:
+    """The ops with every active ``while``, in regions too, as a loop with numbered iterations: one that doesn't count
+    gets a count. Results stay the same values."""
     new = []
     for op in ops:
         if any(r in active for r in op.results) and op.regions:
-            regions = tuple(Block(r.params, count_loops(r.ops, b, active), r.results) for r in op.regions)
+            regions = tuple(Block(r.params, number_loops(r.ops, b, active), r.results) for r in op.regions)
             if any(r.ops != q.ops for r, q in zip(regions, op.regions, strict=True)):
                 op = Op(op.opdef, op.operands, op.attrs, op.results, regions, op.loc)
-            if op.name == "while":
+            if op.name == "while" and loop_of(op) is None:
                 with b.region() as before:
                     op = counted(op, b)
                 new.extend(before.ops)
@@ -242,35 +255,37 @@ def count_loops(ops: Sequence[Op], b: Builder, active: set[Value]) -> list[Op]:
 def counted(op: Op, b: Builder) -> Op:
     """A ``while`` that also counts its iterations, as its last result. The other results stay the same values."""
     test, body = op.regions
-    count = Value(TensorType(i64), "count")
-    count.symbol = Sym("count", 0, None, payload=count)
     with b.region() as new:
-        new.params = [*body.params, Value(TensorType(i64), "count")]
+        new.params = [*body.params, Value(TensorType(i64), "k")]
         b.ops.extend(body.ops)
         one = b.constant(1, i64)
         new.finish(*body.results, b.emit("add", new.params[-1], one))
-    test = Block((*test.params, Value(TensorType(i64), "count")), test.ops, test.results)
+    test = Block((*test.params, Value(TensorType(i64), "k")), test.ops, test.results)
     zero = b.constant(0, i64)
+    count = Value(TensorType(i64), "count")
     return Op(op.opdef, (*op.operands, zero), op.attrs, (*op.results, count), (test, new.block), op.loc)
 
 
-def as_for(op: Op) -> Op:
-    """A fresh copy of a counted ``while`` as a ``for`` over its number of iterations, without the count."""
-    body = op.regions[1]
-    index = Value(TensorType(i64), "k")
-    n = expr(symbol_of(op.results[-1]))
-    set_limits(index, 0, n, 1)
-    env: dict[Value, Value] = {}
+def as_for(op: Op) -> tuple[Op, list[int]]:
+    """A fresh copy of a ``while`` with numbered iterations as a ``for`` over those that it had, and which of the
+    results that has: not the index."""
+    loop = loop_of(op)
+    assert loop is not None and loop.end is not None
+    kept = [k for k in range(len(op.results)) if k != loop.place]
+    index = Value(TensorType(i64), loop.index.name)
+    set_limits(index, loop.lo, loop.end, loop.step)
+    env: dict[Value, Value] = {loop.index: index}
     params = [index]
-    for p in body.params[:-1]:
+    for k in kept:
+        p = loop.body.params[k]
         env[p] = renamed_param(p, env)
         params.append(env[p])
-    env[body.params[-1]] = index
-    ops = [copied_op(inner, env) for inner in body.ops]
-    results = [env.get(v, v) for v in body.results[:-1]]
-    fresh = tuple(Value(r.type, r.name) for r in op.results[:-1])
+    ops = [copied_op(inner, env) for inner in loop.body.ops]
+    results = [env.get(v, v) for v in (loop.body.results[k] for k in kept)]
+    fresh = tuple(Value(op.results[k].type, op.results[k].name) for k in kept)
+    attrs = {"lo": loop.lo, "hi": loop.end, "step": loop.step}
     block = Block(params, ops, results)
-    return Op(OPS["for"], op.operands[:-1], {"lo": 0, "hi": n, "step": 1}, fresh, (block,), op.loc)
+    return Op(OPS["for"], tuple(op.operands[k] for k in kept), attrs, fresh, (block,), op.loc), kept
 
 
 def _name_adjoints(values: Sequence[Value], adjoints: Adjoints) -> None:
@@ -281,11 +296,11 @@ def _name_adjoints(values: Sequence[Value], adjoints: Adjoints) -> None:
             g.value.value.name = f"d_{value.name}"
 
 
-def free_values(op: Op) -> list[Value]:
+def free_values(*regions: Block) -> list[Value]:
     """The values that the regions of an op see from outside, in the order of first use."""
-    inside = {v for region in op.regions for v in inner_values(region)}
+    inside = {v for region in regions for v in inner_values(region)}
     found: dict[Value, None] = {}
-    for region in op.regions:
+    for region in regions:
         for v in (*(u for inner in region.ops for u in used_values(inner)), *region.results):
             if v not in inside:
                 found.setdefault(v)

@@ -90,12 +90,17 @@ def _is_below(frame: Frame | None, op: Op) -> bool:
 
 def _augment(b: Builder, plan: Plan, op: Op, tapes: Sequence[Tape], current: dict[Tape, Value]) -> None:
     """Emit ``op`` with the tapes carried through it, and enter their new versions into ``current``."""
-    loop = op.name == "for"
+    loop = op.name in ("for", "while")
     blocks = []
     for region in op.regions:
         with b.region() as new:
             new.params = list(region.params)
             inner = {t: new.param(current[t].type, current[t].name) for t in tapes} if loop else dict(current)
+            if op.name == "while" and region is op.regions[0]:
+                b.ops.extend(region.ops)
+                new.finish(*region.results)
+                blocks.append(new.block)
+                continue
             extra = [t for t in tapes if t.value in plan.extra and t.frame.block is region]
             _save(b, region.params, tapes, inner)
             _save_extra(b, plan, [t for t in extra if plan.ready_at(t.value) < 0], inner)
@@ -178,8 +183,9 @@ class _Rebuilder:
                 new.params.append(env[p])
             link = self.links.get(block)
             if link is not None and link.forward in self.plan.nest.frames:
-                if link.index is not None:
-                    env[link.forward.params[0]] = env[link.index]
+                loop = self.plan.nest.frames[link.forward].loop
+                if link.index is not None and loop is not None:
+                    env[loop.index] = env[link.index]
                 for v in self.plan.supplies.get(link.forward, ()):
                     if v not in env:
                         with self.b.at(v.op.loc if v.op is not None else None):

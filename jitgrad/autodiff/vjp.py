@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from jitgrad.autodiff.activity import active_values
 from jitgrad.autodiff.adjoints import Adjoints
 from jitgrad.autodiff.checkpoints import choose_segments, segmented
-from jitgrad.autodiff.loops import Reversal, count_loops
+from jitgrad.autodiff.loops import Reversal, number_loops
 from jitgrad.errors import ArgumentError, DifferentiationError
 from jitgrad.ir.core import Block, Builder, Graph, Op, Value
 from jitgrad.ir.types import is_float
@@ -82,7 +82,7 @@ def _reverse(
     for k, op in enumerate(copy.ops):
         ops += segmented(op, segments[k]) if k in segments else [op]
     active = active_values(Graph(copy.name, Block(copy.params, ops, copy.results)), wrt)
-    ops = count_loops(ops, b, active)
+    ops = number_loops(ops, b, active)
     b.ops[:] = ops
     adjoints = Adjoints(b)
     for n, k in enumerate(outputs):
