@@ -28,18 +28,24 @@ from jitgrad.ir.symbols import (
     never_runs,
     renamed_param,
     set_limits,
+    symbol_of,
     trip_count,
     used_values,
 )
 from jitgrad.ir.types import TensorType, i64
 from jitgrad.ops.op import Cotangent, Var
 
+#: Bytes that a nest takes at most for tapes of loops that may end early; such tapes are as long as if none did.
+_ROOM = 1 << 26
+
 
 class Reversal:
-    """What is shared by the reversal of all blocks of one graph. ``notes`` gets a line for each tape."""
+    """What is shared by the reversal of all blocks of one graph. ``notes`` gets a line for each tape; ``room`` is the
+    number of bytes that a nest may take on tapes for loops that may end early."""
 
-    def __init__(self, active: set[Value], notes: list[str] | None = None) -> None:
+    def __init__(self, active: set[Value], notes: list[str] | None = None, *, room: int | None = None) -> None:
         self.active, self.notes = active, notes
+        self.room = _ROOM if room is None else min(room, _ROOM)
         self.links: Links = {}
         self.taped: dict[Op, int | None] = {}  # bytes on tapes for each loop; None where that is not known
         self._replayed: set[Op] = set()  # loops that run again in reverse, as their tapes have no known or small size
@@ -129,7 +135,7 @@ class Reversal:
             self._resolve(b, op, reverse)
 
     def _resolve(self, b: Builder, op: Op, reverse: Op, cotangents: Sequence[Value] = ()) -> None:
-        self.taped[op] = resolve(b, op, reverse, self.links, self.notes, cotangents)
+        self.taped[op] = resolve(b, op, reverse, self.links, self.notes, cotangents, room=self.room)
 
     def _again(self, op: Op, given: Sequence[Value], adjoints: Adjoints) -> None:
         """A loop whose length only it knows, or whose tapes would be too large for the longest that it may be, runs a
@@ -244,17 +250,24 @@ def number_loops(ops: Sequence[Op], b: Builder, active: set[Value]) -> list[Op]:
             regions = tuple(Block(r.params, number_loops(r.ops, b, active), r.results) for r in op.regions)
             if any(r.ops != q.ops for r, q in zip(regions, op.regions, strict=True)):
                 op = Op(op.opdef, op.operands, op.attrs, op.results, regions, op.loc)
-            if op.name == "while" and loop_of(op) is None:
+            if op.name == "while":
                 with b.region() as before:
-                    op = counted(op, b)
+                    op = numbered(op, b)
+                mark_active((op,), active)
                 new.extend(before.ops)
         new.append(op)
     return new
 
 
-def counted(op: Op, b: Builder) -> Op:
-    """A ``while`` that also counts its iterations, as its last result. The other results stay the same values."""
+def numbered(op: Op, b: Builder) -> Op:
+    """A ``while`` whose index has the limits that its condition sets. One without an index counts its iterations, as
+    its last result. The other results stay the same values."""
     test, body = op.regions
+    loop = loop_of(op)
+    if loop is not None:
+        if loop.hi is None or None not in symbol_of(loop.index).limits:
+            return op
+        return Op(op.opdef, op.operands, op.attrs, op.results, (test, _copied_body(loop, loop.hi)), op.loc)
     with b.region() as new:
         new.params = [*body.params, Value(TensorType(i64), "k")]
         b.ops.extend(body.ops)
@@ -272,20 +285,22 @@ def as_for(op: Op) -> tuple[Op, list[int]]:
     loop = loop_of(op)
     assert loop is not None and loop.end is not None
     kept = [k for k in range(len(op.results)) if k != loop.place]
-    index = Value(TensorType(i64), loop.index.name)
-    set_limits(index, loop.lo, loop.end, loop.step)
-    env: dict[Value, Value] = {loop.index: index}
-    params = [index]
-    for k in kept:
-        p = loop.body.params[k]
-        env[p] = renamed_param(p, env)
-        params.append(env[p])
-    ops = [copied_op(inner, env) for inner in loop.body.ops]
-    results = [env.get(v, v) for v in (loop.body.results[k] for k in kept)]
-    fresh = tuple(Value(op.results[k].type, op.results[k].name) for k in kept)
+    body = _copied_body(loop, loop.end)
+    params = [body.params[loop.place], *(body.params[k] for k in kept)]
+    block = Block(params, body.ops, [body.results[k] for k in kept])
+    results = tuple(Value(op.results[k].type, op.results[k].name) for k in kept)
     attrs = {"lo": loop.lo, "hi": loop.end, "step": loop.step}
-    block = Block(params, ops, results)
-    return Op(OPS["for"], tuple(op.operands[k] for k in kept), attrs, fresh, (block,), op.loc), kept
+    return Op(OPS["for"], tuple(op.operands[k] for k in kept), attrs, results, (block,), op.loc), kept
+
+
+def _copied_body(loop: Loop, hi: Dim) -> Block:
+    """A fresh copy of the body, where the index is known to be in ``range(lo, hi, step)``."""
+    env: dict[Value, Value] = {}
+    for p in loop.body.params:
+        env[p] = renamed_param(p, env)
+    set_limits(env[loop.index], loop.lo, hi, loop.step)
+    ops = [copied_op(inner, env) for inner in loop.body.ops]
+    return Block([env[p] for p in loop.body.params], ops, [env.get(v, v) for v in loop.body.results])
 
 
 def _name_adjoints(values: Sequence[Value], adjoints: Adjoints) -> None:

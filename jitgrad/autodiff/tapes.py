@@ -93,11 +93,11 @@ class Tape(NamedTuple):
 
 
 class UnboundedError(Exception):
-    """Values of an inner loop must be saved, and only that loop knows how many iterations it has. The way out is to
-    run it again in the reversed region of the loop around, where its range is known."""
+    """Values of a loop must be saved, and only that loop knows how many iterations it has; or as many as it may have
+    take too much memory. The way out is to run it again in reverse, where its range is known."""
 
     def __init__(self, op: Op) -> None:
-        super().__init__("a loop whose number of iterations is not known before the loop around it")
+        super().__init__("a loop whose number of iterations is not known, or not well enough, before it runs")
         self.op = op
 
 
@@ -131,6 +131,13 @@ class Plan:
             "large it is at most is not known before the loop. Give it an extent that does not change in the loop.",
             None if v.op is None else v.op.loc,
         )
+
+    def check_room(self, room: int) -> None:
+        """Raise UnboundedError if the tapes of loops that may end early take more bytes together, or may."""
+        early = {t: [loop.op for loop in t.frame.loops if loop.op.name == "while"] for t in self.tapes}
+        sizes = {t: self.weight(t.value, _INFINITE) for t, loops in early.items() if loops}
+        if sum(sizes.values()) > room:
+            raise UnboundedError(early[max(sizes, key=sizes.__getitem__)][0])
 
     def _find_primal(self, reverse: Op, cotangents: Sequence[Value]) -> dict[Value, Op]:
         """The ops of the reversed regions that use no cotangent, by their results. Each counts as one of the forward
@@ -297,15 +304,15 @@ class Plan:
         after = net.reaching(sink)
         return [v for v, k in index.items() if 2 * k + 1 in after and 2 * k not in after]
 
-    def weight(self, v: Value) -> int:
-        """Bytes of the tape of a value."""
+    def weight(self, v: Value, unknown: int = _UNKNOWN) -> int:
+        """Bytes of the tape of a value. ``unknown`` stands for a number of iterations that nothing limits."""
         total = v.type.dtype.itemsize
         layout = self.layout(v)
         if layout is None:
             return _INFINITE >> 8
         for d in layout.shape:
             hi = interval(d)[1]
-            total *= _UNKNOWN if hi is None else max(hi, 1)
+            total *= unknown if hi is None else max(hi, 1)
         return min(total, _INFINITE >> 8)
 
     def layout(self, v: Value) -> Layout | None:

@@ -34,7 +34,7 @@ def _limits(value: Value, op: Op) -> tuple[Dim | None, Dim | None]:
     index of a ``while`` that has ended."""
     if op.name == "while":
         loop = loop_of(op)
-        return (None, None) if loop is None or value is not op.results[loop.place] else _end_limits(loop)
+        return _end_limits(loop) if loop is not None and value is op.results[loop.place] else (None, None)
     if op.name == "wrap_index":
         return 0, add(op.attrs["extent"], -1)
     if op.name in ("remainder", "floor_divide") and op.results[0].type == TensorType(i64):
@@ -57,7 +57,7 @@ def _division_limits(name: str, a: Dim, divisor: Dim) -> tuple[int | None, int |
 
 
 def _end_limits(loop: Loop) -> tuple[Dim | None, Dim | None]:
-    """What limits the index of a ``while`` that has ended: it starts at ``lo``, and takes its last step before ``hi``."""
+    """What limits the index of a ``while`` that has ended: it starts at ``lo``, and takes no step from ``hi`` on."""
     side = 1 if loop.step > 0 else 0
     last = None if loop.hi is None else _extreme([loop.lo, add(loop.hi, loop.step - (1 if side else -1))], side)
     return (loop.lo, last) if side else (last, loop.lo)
@@ -127,9 +127,9 @@ def index_of(value: Value, depth: int = _DEPTH) -> Dim:
 
 
 class Loop(NamedTuple):
-    """A loop whose iterations have numbers: in its body ``index`` goes through a part of ``range(lo, hi, step)``, without
-    gaps and from the start. A ``for`` goes through all of it. A ``while`` may end before; it carries its index as number
-    ``place`` of what it carries. Its ``hi`` is None where no number limits how often it runs."""
+    """A loop whose iterations have numbers: in its body, ``index`` goes through ``range(lo, hi, step)``. A ``while``
+    may end before it has gone through all of it; its index is number ``place`` of what it carries, and ``hi`` is None
+    where no number limits how often it runs."""
 
     op: Op
     index: Value
@@ -159,7 +159,7 @@ class Loop(NamedTuple):
 
 
 def loop_of(op: Op) -> Loop | None:
-    """A loop as one with numbered iterations; None for a ``while`` that doesn't count, and for ops that are no loops."""
+    """A loop as one with numbered iterations; None for a ``while`` that doesn't count, and where ``op`` is no loop."""
     if op.name == "for":
         return Loop(op, op.regions[0].params[0], op.attrs["lo"], op.attrs["hi"], op.attrs["step"])
     if op.name != "while":
@@ -186,18 +186,14 @@ def _end_by_test(test: Block, k: int, lo: Dim, step: int) -> Dim | None:
     index = expr(symbol_of(test.params[k]))
     for positive in _positives(test.results[0]):
         hi = add(positive, index) if step > 0 else add(index, mul(positive, -1))
-        inside = (s.payload for s in (hi.syms() if isinstance(hi, IndexExpr) else ()))
-        if not any(v in test.params or _is_made_in(test, v) for v in inside):
-            if interval(trip_count(lo, hi, step))[1] is not None:
-                return hi
+        known = not any(v in test.params or _is_made_in(test, v) for v in named_values(hi))
+        if known and interval(trip_count(lo, hi, step))[1] is not None:
+            return hi
     return None
 
 
-def _is_made_in(block: Block, value: Any) -> bool:
-    op = value.op if isinstance(value, Value) else None
-    return op is not None and any(
-        op is inner or any(_is_made_in(r, value) for r in inner.regions) for inner in block.ops
-    )
+def _is_made_in(block: Block, value: Value) -> bool:
+    return any(value.op is op or any(_is_made_in(region, value) for region in op.regions) for op in block.ops)
 
 
 #: Comparisons of integers: whether the operands change places to give ``less``, and whether they may be equal.
@@ -223,9 +219,7 @@ def _positives(condition: Value, holds: bool = True) -> Iterator[Dim]:
         swapped, equal = _COMPARISONS[op.name]
         if not holds:
             swapped, equal = 1 - swapped, 1 - equal
-        a, b = (index_of(v) for v in op.operands)
-        if swapped:
-            a, b = b, a
+        a, b = (index_of(v) for v in (reversed(op.operands) if swapped else op.operands))
         yield add(add(b, mul(a, -1)), equal)
 
 
