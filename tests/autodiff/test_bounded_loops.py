@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
-from jitgrad.autodiff.loops import number_loops
 from jitgrad.autodiff.vjp import vjp_graph
-from jitgrad.ir.core import Builder, Graph, Op
+from jitgrad.ir.core import Graph, Op
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.parser import parse
 from jitgrad.ir.symbols import loop_of
@@ -53,7 +52,7 @@ def never_runs(x):
 def range_is_empty(x):
     t, n = x[0], x.shape[0] - 5
     k = 0
-    while k < n and t < 9.0:
+    while t < 9.0 and k < n:
         t = t * t
         k += 1
     return t * x[1]
@@ -187,17 +186,15 @@ def carries_vectors(x):
     return np.sum(y**3)
 
 
-def bisection(x):
-    lo, hi = 0.0, 4.0
+def newton(x):
+    """The square of a root, which is found to the last bit before the bound."""
+    t = 2.0
     for _ in range(60):
-        middle = 0.5 * (lo + hi)
-        if middle**3 + middle > 7.0:
-            hi = middle
-        else:
-            lo = middle
-        if hi - lo < 1e-9:
+        change = (t**3 + t - 7.0 - x[2]) / (3 * t**2 + x[1])
+        t -= change
+        if np.abs(change) < 1e-15:
             break
-    return lo * x[0] * np.exp(hi * x[1])
+    return t**2 * x[0]
 
 
 def under_a_condition(x):
@@ -213,7 +210,7 @@ def under_a_condition(x):
 PROGRAMS: list[Callable[..., Any]] = [
     *(breaks, runs_to_the_end, never_runs, range_is_empty, returns, continues, counts_by_itself, counts_down_by_twos),
     *(starts_later, in_loops, triangular, loop_inside, break_in_break, in_an_endless_one, writes_arrays),
-    *(carries_vectors, bisection, under_a_condition),
+    *(carries_vectors, newton, under_a_condition),
 ]
 every_program = pytest.mark.parametrize("fun", PROGRAMS, ids=lambda f: f.__name__)
 
@@ -227,11 +224,6 @@ def every_op(ops: Sequence[Op]) -> Iterator[Op]:
 
 def count(graph: Graph, name: str) -> int:
     return sum(op.name == name for op in every_op(graph.ops))
-
-
-def copies_of_the_loop(joint: Graph) -> int:
-    """How often the sine of the program is computed, in all loops of the graph."""
-    return count(joint, "sin")
 
 
 @every_program
@@ -250,15 +242,16 @@ def test_second_derivatives(fun):
 
 
 @every_program
-def test_the_loop_runs_once(fun):
+def test_loops_run_once_in_each_direction(fun):
     graph = jg.trace(fun, X)
     joint = vjp_graph(graph, [0])
     verify(joint)
-    assert count(joint, "while") == count(graph, "while") > 0
-    if fun is in_an_endless_one:
+    assert count(graph, "while") > 0
+    if fun is in_an_endless_one:  # which runs again, with the inner one
+        assert count(joint, "while") == 3
         return
-    loops = count(graph, "while") + count(graph, "for")
-    assert count(joint, "while") + count(joint, "for") <= 2 * loops  # each once forwards and once backwards, if at all
+    assert count(joint, "while") == count(graph, "while")
+    assert count(joint, "while") + count(joint, "for") <= 2 * (count(graph, "while") + count(graph, "for"))
 
 
 def test_explain_lists_the_tape():
@@ -275,7 +268,7 @@ def test_a_large_bound_makes_no_large_tape():
     def f(x, limit):
         t, k = x, 0
         while k < limit and t < 50.0:
-            t = t * 1.1 + np.sin(t)
+            t = t * 1.1 + 0.05 * np.sin(t)
             k += 1
         return t
 
@@ -322,17 +315,17 @@ graph f(%x: f64[], %n: i64[]) {{
     (%i: i64[], %a: f64[]) {{
       %small: bool[] = less(%a, %ten)
       {test}
+      %go: bool[] = logical_and(%more, %small)
       yield %go
     }}
     (%j: i64[], %b: f64[]) {{
       %c: f64[] = add(%b, %x)
-      %next: i64[] = {next}
+      %next: i64[] = add(%j, %step)
       yield %next, %c
     }}
   return %y
 }}
 """
-AND = "%go: bool[] = logical_and(%more, %small)"
 
 
 @pytest.mark.parametrize(
@@ -343,31 +336,23 @@ AND = "%go: bool[] = logical_and(%more, %small)"
         (9, 7, 1, "%more: bool[] = less(%i, %edge)", 0),
         (9, 2, -3, "%more: bool[] = greater(%i, %edge)", 3),
         (9, 3, -3, "%more: bool[] = less_equal(%edge, %i)", 3),
-        (0, 7, 1, "%less: bool[] = less(%i, %edge) %more: bool[] = logical_not(%less)", None),
-        (0, 7, 1, "%less: bool[] = greater_equal(%i, %edge) %more: bool[] = logical_not(%less)", 7),
+        (0, 7, 1, "%less: bool[] = less(%i, %edge)\n%more: bool[] = logical_not(%less)", None),
+        (0, 7, 1, "%less: bool[] = greater_equal(%i, %edge)\n%more: bool[] = logical_not(%less)", 7),
         (0, 7, -1, "%more: bool[] = less(%i, %edge)", None),
         (0, 7, 1, "%more: bool[] = greater(%i, %edge)", None),
         (0, 7, 1, "%more: bool[] = less(%i, %n)", None),
-        (0, 7, 1, "%sum: i64[] = add(%i, %edge) %more: bool[] = less(%sum, %edge)", 0),
-        (0, 7, 1, "%twice: i64[] = add(%i, %i) %more: bool[] = less(%twice, %edge)", None),
-        (0, 7, 1, "%less: bool[] = less(%i, %edge) %more: bool[] = logical_or(%less, %small)", None),
+        (0, 7, 1, "%sum: i64[] = add(%i, %edge)\n%more: bool[] = less(%sum, %edge)", 0),
+        (0, 7, 1, "%twice: i64[] = add(%i, %i)\n%more: bool[] = less(%twice, %edge)", None),
+        (0, 7, 1, "%less: bool[] = less(%i, %edge)\n%more: bool[] = logical_or(%less, %small)", None),
     ],
 )
 def test_how_often_a_loop_runs_at_most(start, edge, step, test, most):
-    lines = "\n".join(f"%{line}" for line in (test + " " + AND).split("%") if line)
-    lines = "\n".join(part for part in _ops(test + " " + AND))
-    text = WHILE.format(start=start, edge=edge, step=step, test=lines, next="add(%j, %step)")
+    text = WHILE.format(start=start, edge=edge, step=step, test=test)
     graph = parse(text)
     verify(graph)
     (op,) = (op for op in graph.ops if op.name == "while")
     loop = loop_of(op)
     assert loop is not None
     assert loop.most() == most
-
-
-def _ops(text: str) -> Iterator[str]:
-    """The ops of a line, each of which starts with what it defines."""
-    words = text.split(" ")
-    starts = [k for k, word in enumerate(words) if word.endswith(":")] + [len(words)]
-    for a, b in zip(starts, starts[1:], strict=False):
-        yield " ".join(words[a:b])
+    runs = int(interpret(graph, 0.25, 5)[0] / 0.25) - 1
+    assert most is None or runs <= most
