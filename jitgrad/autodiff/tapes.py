@@ -12,7 +12,8 @@ What the reversed loop itself computes of forward values only, such as the compa
 in their place: it is then computed in the forward loop. Which values go on tapes is a minimum cut: fewest bytes, and of
 equal cuts the one nearest to the reversed loop, so that no more is computed again than memory asks for. A tape of a
 nest with constant trip counts has an axis a loop; where a count or an extent depends on an outer index, it is flat, and
-the place of an iteration is a closed form.
+the place of an iteration is a closed form. A loop that may end early has room on it for all the iterations that it may
+have.
 """
 
 from __future__ import annotations
