@@ -2,10 +2,10 @@
 
 The reverse of ``for i in range(lo, hi)`` is a ``for`` that runs downwards. It carries the cotangent of every active
 carried value, and the adjoint of every active value that the body sees from outside: so an array that is read or
-written piece by piece has one adjoint buffer, threaded through all iterations. A ``while`` that counts its iterations and can't
-have more than some number is reversed in the same way, from where it ended. Any other ``while`` counts too; once it has
-run, it runs again as a ``for`` over as many iterations, and that is reversed. The reverse of ``cond`` is a ``cond`` over
-the same predicate.
+written piece by piece has one adjoint buffer, threaded through all iterations. A ``while`` that counts its iterations
+and can't have more than some number is reversed in the same way, from where it ended. Any other ``while`` counts too;
+once it has run, it runs again as a ``for`` over as many iterations, and that is reversed. The reverse of ``cond`` is a
+``cond`` over the same predicate.
 
 What is built here names values of the forward regions as if they could be seen. ``jitgrad.autodiff.tapes`` then finds
 out which of them are needed, and how each is supplied. A :class:`Link` says which reversed region belongs to which.
