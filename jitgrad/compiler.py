@@ -15,10 +15,11 @@ from jitgrad.ir.core import Graph
 from jitgrad.ir.verify import verify
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
-from jitgrad.loopir.nodes import Program
+from jitgrad.loopir.nodes import Fail, LibCall, Program
 from jitgrad.loopir.printer import print_program
 from jitgrad.loopir.schedule import schedule
 from jitgrad.loopir.verify import verify as verify_program
+from jitgrad.loopir.walk import statements
 from jitgrad.passes import pipeline
 from jitgrad.runtime.compiled import Executable
 
@@ -41,13 +42,24 @@ class Compiled:
     ) -> None:
         self.notes: list[str] = []
         self.graph = optimise(graph, self.notes)
-        program = self._checked(lower(self.graph, self.notes, donated), "lowered")
+        program = self._checked(self._lowered(donated or {}), "lowered")
         program = self._checked(fuse(program, self.notes), "fused")
         if current().parallel:
             program = self._checked(schedule(program, self.notes), "scheduled")
         self.program = program
         self.executable = Executable(program, scalar_params)
         self.call: Callable[[tuple[Any, ...]], list[Any]] = self.executable.call
+
+    def _lowered(self, donated: Mapping[int, int]) -> Program:
+        """The program for the graph. Arguments are given away only to one that can't fail, and leave them half
+        written."""
+        if donated:
+            notes: list[str] = []
+            program = lower(self.graph, notes, donated)
+            if not any(isinstance(s, (Fail, LibCall)) for s in statements(program.body)):
+                self.notes += notes
+                return program
+        return lower(self.graph, self.notes)
 
     def _checked(self, program: Program, stage: str) -> Program:
         if current().verify:
@@ -96,7 +108,7 @@ def compile_graph(
 
     ``scalar_params`` tells for each parameter whether it comes as a scalar object (a float or NumPy scalar, for 0-d
     parameters) rather than as an array. ``donated`` gives, by parameter, the result that is its new value: that is
-    written into the array that is passed.
+    written into the array that is passed, which then is the result. If the program may fail, it is an array of its own.
     """
     with _compiling:  # expressions are shared by all programs, and so is Numba's compiler
         if current().verify:
