@@ -16,10 +16,11 @@ from jitgrad.ir.printer import print_graph
 from jitgrad.ir.verify import verify
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
-from jitgrad.loopir.nodes import Program
+from jitgrad.loopir.nodes import Fail, LibCall, Program
 from jitgrad.loopir.printer import print_program
 from jitgrad.loopir.schedule import schedule
 from jitgrad.loopir.verify import verify as verify_program
+from jitgrad.loopir.walk import statements
 from jitgrad.passes import pipeline
 from jitgrad.runtime import cache
 from jitgrad.runtime.compiled import Executable
@@ -60,12 +61,23 @@ class Stages:
             if self._made is None:
                 notes: list[str] = []
                 graph = optimise(self.source, notes)
-                program = _checked(lower(graph, notes, self.donated), "lowered")
+                program = _checked(_lowered(graph, notes, self.donated), "lowered")
                 program = _checked(fuse(program, notes), "fused")
                 if self.parallel:
                     program = _checked(schedule(program, notes), "scheduled")
                 self._made = graph, program, notes
             return self._made
+
+
+def _lowered(graph: Graph, notes: list[str], donated: Mapping[int, int]) -> Program:
+    """The program for a graph. Arguments are given away only to one that can't fail, and leave them half written."""
+    if donated:
+        made: list[str] = []
+        program = lower(graph, made, donated)
+        if not any(isinstance(s, (Fail, LibCall)) for s in statements(program.body)):
+            notes += made
+            return program
+    return lower(graph, notes)
 
 
 def _checked(program: Program, stage: str) -> Program:
@@ -198,7 +210,7 @@ def compile_graph(
 
     ``scalar_params`` tells for each parameter whether it comes as a scalar object (a float or NumPy scalar, for 0-d
     parameters) rather than as an array. ``donated`` gives, by parameter, the result that is its new value: that is
-    written into the array that is passed.
+    written into the array that is passed, which then is the result. If the program may fail, it is an array of its own.
     """
     with compiling:
         if current().verify:

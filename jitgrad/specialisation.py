@@ -21,7 +21,8 @@ class Specialisation:
 
     ``arrays`` are ``(position, dtype, shape)`` of the leaves that come as arrays and ``converters`` are ``(position,
     function)`` for Python integers and bools: what a call with flat positional arguments must look at. ``written`` are
-    the positions of leaves that get new contents: the last results of the program are copied into them.
+    the positions of leaves that get new contents: the last results of the program, which are written into them by the
+    program itself where it can't fail before it is done, and copied into them otherwise.
     """
 
     __slots__ = (
@@ -50,7 +51,10 @@ class Specialisation:
         written: tuple[int, ...] = (),
     ) -> None:
         self.stages: list[tuple[str, Any]] = list(stages)
-        self.compiled: Compiled = compile_graph(stages[-1][1], tuple(s.scalar for s in specs))
+        graph = stages[-1][1]
+        first = len(graph.results) - len(written)
+        donated = {k: first + n for n, k in enumerate(written) if not specs[k].scalar}
+        self.compiled: Compiled = compile_graph(graph, tuple(s.scalar for s in specs), donated)
         self.written = written
         self.call: Callable[[tuple[Any, ...]], list[Any]] = self._call_and_write if written else self.compiled.call
         self.tree, self.guards, self.extra = tree, guards, extra
@@ -81,7 +85,8 @@ class Specialisation:
         results = self.compiled.call(leaves)
         count = len(results) - len(self.written)
         for k, new in zip(self.written, results[count:], strict=True):
-            leaves[k][...] = new
+            if new is not leaves[k]:
+                leaves[k][...] = new
         return results[:count]
 
     def holds(self) -> bool:
