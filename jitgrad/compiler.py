@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class Compiled:
             program = self._checked(schedule(program, self.notes), "scheduled")
         self.program = program
         self.executable = Executable(program, scalar_params)
-        self.call: Callable[[tuple[Any, ...]], list[Any]] = self.executable.call
+        self.call: Callable[[tuple[Any, ...]], Sequence[Any]] = self.executable.call
 
     def _checked(self, program: Program, stage: str) -> Program:
         if current().verify:

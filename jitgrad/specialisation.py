@@ -14,18 +14,20 @@ from jitgrad.errors import MutationError
 from jitgrad.frontend.guards import Guard, first_change
 from jitgrad.frontend.signature import LeafSpec, python_converter
 from jitgrad.ir.core import Graph
+from jitgrad.runtime.direct import matcher
 
 
 class Specialisation:
     """A compiled program with the structure of its result and the guards that it stands on.
 
-    ``arrays`` are ``(position, dtype, shape)`` of the leaves that come as arrays and ``converters`` are ``(position,
-    function)`` for Python integers and bools: what a call with flat positional arguments must look at. ``written`` are
-    the positions of leaves that get new contents: the last results of the program are copied into them.
+    What a call must look at: ``accepts`` tells whether the arrays among flat leaves, whose types are known to match,
+    have the right dtypes and shapes as they are (None if there is no native code), and ``converters`` are ``(position,
+    function)`` for Python integers and bools. ``written`` are the positions of leaves that get new contents: the last
+    results of the program are copied into them.
     """
 
     __slots__ = (
-        "arrays",
+        "accepts",
         "build",
         "call",
         "compiled",
@@ -52,21 +54,14 @@ class Specialisation:
         self.stages: list[tuple[str, Any]] = list(stages)
         self.compiled: Compiled = compile_graph(stages[-1][1], tuple(s.scalar for s in specs))
         self.written = written
-        self.call: Callable[[tuple[Any, ...]], list[Any]] = self._call_and_write if written else self.compiled.call
+        self.call: Callable[[tuple[Any, ...]], Sequence[Any]] = self._call_and_write if written else self.compiled.call
         self.tree, self.guards, self.extra = tree, guards, extra
         self.single = tree.is_leaf()
-        self.build: Callable[[list[Any]], Any] = _builder(tree)
-        self.arrays = tuple((k, s.type.dtype, s.type.shape) for k, s in enumerate(specs) if not s.scalar)
+        self.build: Callable[[Sequence[Any]], Any] = _builder(tree)
+        arrays = [(k, s.type.dtype, s.type.shape) for k, s in enumerate(specs) if not s.scalar]
+        self.accepts = matcher(arrays) if self.compiled.executable.backend == "llvm" else None
         self.converters = tuple((k, python_converter(key)) for k, key in enumerate(keys) if key in (int, bool))
         self.notes: list[str] = []
-
-    def accepts(self, args: Sequence[Any]) -> bool:
-        """Do these flat arguments, whose types are known to match, have the right dtypes and shapes, as they are?"""
-        for k, dtype, shape in self.arrays:
-            a = args[k]
-            if a.shape != shape or (a.dtype is not dtype and a.dtype != dtype) or a.flags.num & 257 != 257:
-                return False
-        return True
 
     def convert(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
         """Python integers and bools as the NumPy scalars that native code takes."""
@@ -75,7 +70,7 @@ class Specialisation:
             converted[k] = function(converted[k])
         return tuple(converted)
 
-    def _call_and_write(self, leaves: tuple[Any, ...]) -> list[Any]:
+    def _call_and_write(self, leaves: tuple[Any, ...]) -> Sequence[Any]:
         """Run the program and give the leaves that it assigns into their new contents."""
         check_written(leaves, self.written)
         results = self.compiled.call(leaves)
@@ -126,7 +121,7 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
         return True
 
 
-def _builder(tree: optree.PyTreeSpec) -> Callable[[list[Any]], Any]:
+def _builder(tree: optree.PyTreeSpec) -> Callable[[Sequence[Any]], Any]:
     """What makes a result of its leaves."""
     children = optree.treespec_children(tree)
     if tree.type is tuple and children and all(c.is_leaf() for c in children):

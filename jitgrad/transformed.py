@@ -128,7 +128,7 @@ class Transformed(Readable):
             leaves = tuple(found)
             programs = self._fast.get((tree, *map(type, leaves)))
         for program in programs or ():
-            if program.arrays and not program.accepts(leaves):
+            if not program.accepts(leaves):
                 continue
             if program.guards and not program.holds():
                 continue
@@ -370,7 +370,7 @@ class Transformed(Readable):
     ) -> None:
         """Enter the program into the table of the fast path, if the leaves are used as they are (but for Python
         integers): by their types alone where each argument is a leaf, else by structure and types."""
-        if any(a is not b and type(b) not in (int, bool) for a, b in zip(arguments.leaves, leaves, strict=True)):
+        if program.accepts is None or any(a is not b and type(b) not in (int, bool) for a, b in zip(arguments.leaves, leaves, strict=True)):
             return
         if self._fast_settings is not _config.current():
             self._fast, self._fast_settings, self._has_trees = {}, _config.current(), False

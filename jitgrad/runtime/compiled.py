@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from jitgrad.loopir.decompose import decompose
 from jitgrad.loopir.nodes import Program
 from jitgrad.loopir.schedule import parallel_loops
 from jitgrad.runtime import threads
+from jitgrad.runtime.direct import allocator
 from jitgrad.runtime.native import compile_native
 from jitgrad.runtime.workspace import arena_address
 
@@ -23,7 +25,7 @@ from jitgrad.runtime.workspace import arena_address
 class Executable:
     """A compiled program.
 
-    ``call`` is the fast entry: leaves that fit the parameters exactly, results in a list. Calling the object itself
+    ``call`` is the fast entry: leaves that fit the parameters exactly, results in a sequence. Calling the object itself
     converts its arguments first and returns a tuple.
     """
 
@@ -33,7 +35,7 @@ class Executable:
         self.placement = place(program)
         #: Results that are written into an argument, with the number of that.
         self._donated = tuple((k, program.params.index(r)) for k, r in enumerate(program.results) if r.kind == "inout")
-        self._specs = tuple(((0,) if r.kind == "inout" else r.static_shape, r.dtype) for r in program.results)
+        specs = tuple(((0,) if r.kind == "inout" else r.static_shape, r.dtype) for r in program.results)
         self._scalars = tuple(k for k, r in enumerate(program.results) if r.shape == () and r.kind != "inout")
         self._nbytes = self.placement.nbytes
         self._native: Any = None
@@ -49,6 +51,7 @@ class Executable:
             self._native = compile_native(native, self.scalar_params, self.placement.offsets)
             self.shared_kernels = self._native.shared
             self._entry = self._native.entry
+            self._allocate = allocator(specs)
         else:
             compile_source = python.compile_numba if backend == "numba" else python.compile_python
             self._runner = compile_source(program)
@@ -61,7 +64,7 @@ class Executable:
             outs[k] = leaves[p]
         return outs
 
-    def call(self, leaves: tuple[Any, ...]) -> list[Any]:
+    def call(self, leaves: tuple[Any, ...]) -> Sequence[Any]:
         """Run on leaves that are right already: C-contiguous aligned native arrays, or scalar objects.
 
         Results are fresh arrays, or the arguments that they are written into; a 0-d result is a NumPy scalar. Raises
@@ -69,16 +72,30 @@ class Executable:
         """
         if type(leaves) is not tuple:
             leaves = tuple(leaves)  # native code reads the items where a tuple has them
-        outs = [np.empty(shape, dtype) for shape, dtype in self._specs]
-        for k, p in self._donated:
-            outs[k] = leaves[p]
+        outs: Sequence[Any] = self._allocate()
+        if self._donated:
+            donated = dict(self._donated)
+            outs = tuple([leaves[donated[k]] if k in donated else out for k, out in enumerate(outs)])
         arena = arena_address(self._nbytes) if self._nbytes else 0
-        status = self._entry(leaves, tuple(outs), self._consts, arena)
+        status = self._entry(leaves, outs, self._consts, arena)
         if status:
             raise self._failure(status)
-        for k in self._scalars:
-            outs[k] = outs[k][()]
+        if self._scalars:
+            outs = list(outs)
+            for k in self._scalars:
+                outs[k] = outs[k][()]
         return outs
+
+    def alone(self, leaves: tuple[Any, ...]) -> Callable[[], int]:
+        """The native code without what :meth:`call` does around it, on one set of arrays: for measuring that."""
+        entry, consts = self._require_native().entry, self._consts
+        outs, arena = self._allocate(), np.empty(self._nbytes + 64, np.uint8)
+        address = -(-arena.__array_interface__["data"][0] // 64) * 64
+
+        def run(arena: np.ndarray = arena) -> int:  # the arena lives as long as the function
+            return entry(leaves, outs, consts, address)
+
+        return run
 
     def _failure(self, status: int) -> Exception:
         """What to raise for a nonzero status."""
