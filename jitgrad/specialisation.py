@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optree
@@ -13,6 +13,7 @@ from jitgrad.compiler import Compiled, compile_graph
 from jitgrad.errors import MutationError
 from jitgrad.frontend.guards import Guard, first_change
 from jitgrad.frontend.signature import LeafSpec, python_converter
+from jitgrad.frontend.unpacking import builder, unpacker
 from jitgrad.ir.core import Graph
 from jitgrad.runtime.direct import matcher
 
@@ -20,14 +21,11 @@ from jitgrad.runtime.direct import matcher
 class Specialisation:
     """A compiled program with the structure of its result and the guards that it stands on.
 
-    What a call must look at: ``accepts`` tells whether the arrays among flat leaves, whose types are known to match,
-    have the right dtypes and shapes as they are (None if there is no native code), and ``converters`` are ``(position,
-    function)`` for Python integers and bools. ``written`` are the positions of leaves that get new contents: the last
-    results of the program are copied into them.
+    ``converters`` are ``(position, function)`` for Python integers and bools. ``written`` are the positions of leaves
+    that get new contents: the last results of the program are copied into them.
     """
 
     __slots__ = (
-        "accepts",
         "build",
         "call",
         "compiled",
@@ -57,9 +55,7 @@ class Specialisation:
         self.call: Callable[[tuple[Any, ...]], Sequence[Any]] = self._call_and_write if written else self.compiled.call
         self.tree, self.guards, self.extra = tree, guards, extra
         self.single = tree.is_leaf()
-        self.build: Callable[[Sequence[Any]], Any] = _builder(tree)
-        arrays = [(k, s.type.dtype, s.type.shape) for k, s in enumerate(specs) if not s.scalar]
-        self.accepts = matcher(arrays) if self.compiled.executable.backend == "llvm" else None
+        self.build: Callable[[Sequence[Any]], Any] = builder(tree)
         self.converters = tuple((k, python_converter(key)) for k, key in enumerate(keys) if key in (int, bool))
         self.notes: list[str] = []
 
@@ -121,12 +117,28 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
         return True
 
 
-def _builder(tree: optree.PyTreeSpec) -> Callable[[Sequence[Any]], Any]:
-    """What makes a result of its leaves."""
-    children = optree.treespec_children(tree)
-    if tree.type is tuple and children and all(c.is_leaf() for c in children):
-        return tuple
-    return tree.unflatten
+class Route(NamedTuple):
+    """The fast way to a program: ``unpack(args, kwargs)`` gives the leaves, or None if the arguments have another
+    structure; ``accepts(leaves)`` tells whether they have the right types, dtypes and shapes, as they are."""
+
+    unpack: Callable[[tuple[Any, ...], dict[str, Any]], tuple[Any, ...] | None]
+    accepts: Callable[[tuple[Any, ...]], bool]
+    program: Specialisation
+
+
+def route_to(
+    program: Specialisation, tree: optree.PyTreeSpec, order: Sequence[int], keys: Sequence[Hashable]
+) -> Route | None:
+    """The route for arguments of that structure; None if there is no native code. ``order`` are the positions of the
+    program's leaves among those of the tree, ``keys`` theirs by :func:`~jitgrad.frontend.signature.prepare_leaf`."""
+    if program.compiled.executable.backend != "llvm":
+        return None
+    return Route(unpacker(tree, order), matcher(map(_expected, keys)), program)
+
+
+def _expected(key: Any) -> tuple[type, np.dtype | None, tuple[int, ...]]:
+    """A leaf as :func:`matcher` takes it. The key of a number is its type, that of an array its dtype and shape."""
+    return (key, None, ()) if isinstance(key, type) else (np.ndarray, *key)
 
 
 def backend_key() -> Hashable:

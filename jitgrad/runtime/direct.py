@@ -20,6 +20,7 @@ from llvmlite import binding
 from jitgrad.errors import CompilationError
 
 _HEADER = object.__basicsize__
+_TYPE = _HEADER - 8
 _ITEMS = tuple.__basicsize__
 _BYTES = bytes.__basicsize__ - 1  # the last byte of the basic size is the final zero
 
@@ -30,25 +31,42 @@ _BYTEORDER, _NUMBER = _HEADER + 10, _HEADER + 12
 #: C-contiguous and aligned.
 _WANTED = 0x1 | 0x100
 
-#: Records of ``matches``: how many; for each its position, the numbers of fitting dtypes as bits, its extents. Records
-#: of ``allocate``: how many; for each its dtype object and its extents. Extents are their number, then each.
+#: Records of ``matches``: how many; for each its type, the numbers of fitting dtypes as bits (0 for what is no array),
+#: its extents. Records of ``allocate``: how many; for each its dtype object and its extents. Extents are their number,
+#: then each.
 _CODE = f"""
 define ptr @matches(ptr %self, ptr %leaves) {{
 start:
   %records = getelementptr i8, ptr %self, i64 {_BYTES}
   %count = load i64, ptr %records
   %first = getelementptr i64, ptr %records, i64 1
-  br label %next
+  %size.at = getelementptr i8, ptr %leaves, i64 {_HEADER}
+  %size = load i64, ptr %size.at
+  %size.fits = icmp eq i64 %size, %count
+  br i1 %size.fits, label %next, label %end
 next:
-  %left = phi i64 [ %count, %start ], [ %fewer, %fits ]
+  %k = phi i64 [ 0, %start ], [ %k.next, %fits ]
   %record = phi ptr [ %first, %start ], [ %following, %fits ]
-  %done = icmp eq i64 %left, 0
+  %done = icmp eq i64 %k, %count
   br i1 %done, label %end, label %look
 look:
-  %position = load i64, ptr %record
   %items = getelementptr i8, ptr %leaves, i64 {_ITEMS}
-  %item = getelementptr ptr, ptr %items, i64 %position
+  %item = getelementptr ptr, ptr %items, i64 %k
   %array = load ptr, ptr %item
+  %type.at = getelementptr i8, ptr %array, i64 {_TYPE}
+  %type = load ptr, ptr %type.at
+  %type.wanted = load ptr, ptr %record
+  %type.fits = icmp eq ptr %type, %type.wanted
+  %bits.at = getelementptr i64, ptr %record, i64 1
+  %bits = load i64, ptr %bits.at
+  %ndim.wanted.at = getelementptr i64, ptr %record, i64 2
+  %ndim.wanted = load i64, ptr %ndim.wanted.at
+  %dims.wanted = getelementptr i64, ptr %record, i64 3
+  br i1 %type.fits, label %kind, label %end
+kind:
+  %is.array = icmp ne i64 %bits, 0
+  br i1 %is.array, label %fields, label %fits
+fields:
   %flags.at = getelementptr i8, ptr %array, i64 {_FLAGS}
   %flags = load i32, ptr %flags.at
   %flags.wanted = and i32 %flags, {_WANTED}
@@ -61,8 +79,6 @@ look:
   %number.wide = zext i32 %number to i64
   %shift = select i1 %known, i64 %number.wide, i64 63
   %bit = shl i64 1, %shift
-  %bits.at = getelementptr i64, ptr %record, i64 1
-  %bits = load i64, ptr %bits.at
   %bits.common = and i64 %bits, %bit
   %number.fits = icmp ne i64 %bits.common, 0
   %byteorder.at = getelementptr i8, ptr %dtype, i64 {_BYTEORDER}
@@ -73,18 +89,15 @@ look:
   %ndim.at = getelementptr i8, ptr %array, i64 {_NDIM}
   %ndim = load i32, ptr %ndim.at
   %ndim.have = zext i32 %ndim to i64
-  %ndim.wanted.at = getelementptr i64, ptr %record, i64 2
-  %ndim.wanted = load i64, ptr %ndim.wanted.at
   %ndim.fits = icmp eq i64 %ndim.have, %ndim.wanted
   %fit.1 = and i1 %flags.fit, %number.fits
   %fit.2 = and i1 %order.fits, %ndim.fits
   %fit = and i1 %fit.1, %fit.2
   %dims.at = getelementptr i8, ptr %array, i64 {_DIMS}
   %dims = load ptr, ptr %dims.at
-  %dims.wanted = getelementptr i64, ptr %record, i64 3
   br i1 %fit, label %extent, label %end
 extent:
-  %axis = phi i64 [ 0, %look ], [ %axis.next, %same ]
+  %axis = phi i64 [ 0, %fields ], [ %axis.next, %same ]
   %dims.done = icmp eq i64 %axis, %ndim.wanted
   br i1 %dims.done, label %fits, label %compare
 compare:
@@ -98,11 +111,11 @@ same:
   %axis.next = add i64 %axis, 1
   br label %extent
 fits:
-  %fewer = sub i64 %left, 1
+  %k.next = add i64 %k, 1
   %following = getelementptr i64, ptr %dims.wanted, i64 %ndim.wanted
   br label %next
 end:
-  %answer = phi i64 [ 1, %next ], [ 0, %look ], [ 0, %compare ]
+  %answer = phi i64 [ 0, %start ], [ 1, %next ], [ 0, %look ], [ 0, %fields ], [ 0, %compare ]
   %result = call ptr @jitgrad_PyBool_FromLong(i64 %answer)
   ret ptr %result
 }}
@@ -172,13 +185,14 @@ class _Code(NamedTuple):
     allocate: _MethodDef
 
 
-def matcher(arrays: Iterable[tuple[int, np.dtype, tuple[int, ...]]]) -> Callable[[tuple[Any, ...]], bool]:
-    """A function of a tuple: are the items at these positions, which must be instances of ndarray, of these dtypes and
-    shapes, C-contiguous, aligned and in native byte order?"""
+def matcher(leaves: Iterable[tuple[type, np.dtype | None, tuple[int, ...]]]) -> Callable[[tuple[Any, ...]], bool]:
+    """A function of a tuple: has it as many items, and are they of these types, which must be there for good? Where
+    there is a dtype the item is an array: is it of that dtype and shape, C-contiguous, aligned and in native byte
+    order?"""
     words: list[int] = []
-    expected = list(arrays)
-    for position, dtype, shape in expected:
-        words += (position, _numbers(dtype), len(shape), *shape)
+    expected = list(leaves)
+    for cls, dtype, shape in expected:
+        words += (id(cls), 0 if dtype is None else _numbers(dtype), len(shape), *shape)
     return _builtin(_code().matches, [len(expected), *words])
 
 
@@ -193,14 +207,17 @@ def allocator(arrays: Iterable[tuple[tuple[int, ...], np.dtype]]) -> Callable[[]
 
 def _numbers(dtype: np.dtype) -> int:
     """The numbers of the types that are this dtype, as bits: on some systems long and long long are the same."""
-    return sum(1 << np.dtype(c).num for c in "?bBhHiIlLqQfd" if np.dtype(c) == dtype)
+    return sum(
+        1 << np.dtype(c).num
+        for c in "?" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]
+        if np.dtype(c) == dtype
+    )
 
 
 def _builtin(method: _MethodDef, words: list[int]) -> Any:
-    new = ctypes.pythonapi.PyCFunction_NewEx
     prototype = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
-    function = prototype(ctypes.cast(new, ctypes.c_void_p).value)  # an own prototype: others may have set theirs
-    return function(ctypes.addressof(method), np.array(words, np.int64).tobytes(), None)
+    new = prototype(("PyCFunction_NewEx", ctypes.pythonapi))
+    return new(ctypes.addressof(method), np.array(words, np.int64).tobytes(), None)
 
 
 @functools.cache
@@ -208,9 +225,8 @@ def _code() -> _Code:
     _check_layouts()
     api = ctypes.pythonapi
     table = np._core._multiarray_umath._ARRAY_API  # pyright: ignore[reportAttributeAccessIssue]
-    pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
-        ctypes.cast(api.PyCapsule_GetPointer, ctypes.c_void_p).value
-    )
+    prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
+    pointer = prototype(("PyCapsule_GetPointer", api))
     binding.add_symbol("jitgrad_PyArray_Empty", _word(pointer(table, None) + 8 * 184))  # numpy/__multiarray_api.h
     for name in ("PyBool_FromLong", "PyTuple_New", "Py_IncRef", "Py_DecRef"):
         binding.add_symbol(f"jitgrad_{name}", ctypes.cast(getattr(api, name), ctypes.c_void_p).value)
@@ -234,7 +250,7 @@ def _check_layouts() -> None:
     array, text = np.zeros((2, 3), np.float32)[:, ::1], b"jitgrad!"
     single, at = (array,), id(array)
     fine = (
-        _word(id(single) + _ITEMS) == at
+        (_word(id(single) + _TYPE), _word(id(single) + _HEADER), _word(id(single) + _ITEMS)) == (id(tuple), 1, at)
         and ctypes.string_at(id(text) + _BYTES, len(text)) == text
         and ctypes.c_int32.from_address(at + _NDIM).value == 2
         and _word(at + _DTYPE) == id(array.dtype)
