@@ -261,7 +261,7 @@ def array_test(x):
 def wants_a_number(x, n):
     s = 0.0
     for i in range(n):
-        s += x[int(x[i])]
+        s += x[0] * ord(chr(i))
     return s
 
 
@@ -346,7 +346,7 @@ REFUSED: dict[Callable[..., Any], tuple[type[Exception], list[str], str]] = {
     is_text: (CarryError, ["word is", "'a'", "str"], "for _ in range(n)"),
     array_condition: (ConcretizationError, ["condition of while", "(6,)", "np.any"], "while x > 0"),
     array_test: (ConcretizationError, ["condition of if", "(6,)", "np.any"], "return x if x > 0"),
-    wants_a_number: (ConcretizationError, ["Python int", "astype(np.int64)"], "s += x[int(x[i])]"),
+    wants_a_number: (ConcretizationError, ["Python needs an integer", "static"], "s += x[0] * ord(chr(i))"),
     appends: (RollError, ["list", "loops='unroll'"], "for i in range(n)"),
     draws: (RollError, ["Generator.normal", "random numbers", "before the loop"], "x = x + rng.normal()"),
     traced_step: (ConcretizationError, ["step of a range", "while loop"], "range(0, 6, n)"),
