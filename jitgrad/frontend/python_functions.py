@@ -103,8 +103,9 @@ def _scalar_type(cls: type) -> Callable[..., Any]:
         if len(args) != 1 or kwargs or not has_traced(args[0]):
             return cls(*args, **kwargs)
         (x,) = args
-        x = cast(x if isinstance(x, Tracer) else innermost_trace(x).lift(x), cls)
-        return Tracer(x.owner, x.value)
+        x = (x if isinstance(x, Tracer) else innermost_trace(x).lift(x)).astype(cls)
+        x.boxed = False
+        return x
 
     return convert
 
