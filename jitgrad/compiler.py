@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,7 +97,7 @@ class Compiled:
     ) -> None:
         self._stages = Stages(graph, donated)
         self.executable = _executable(self._stages, scalar_params)
-        self.call: Callable[[tuple[Any, ...]], list[Any]] = self.executable.call
+        self.call: Callable[[tuple[Any, ...]], Sequence[Any]] = self.executable.call
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         return self.executable(*arrays)

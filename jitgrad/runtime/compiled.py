@@ -20,6 +20,7 @@ from jitgrad.loopir.nodes import Program
 from jitgrad.loopir.schedule import parallel_loops
 from jitgrad.runtime import threads
 from jitgrad.runtime.cache import Entry
+from jitgrad.runtime.direct import allocator
 from jitgrad.runtime.native import NativeCode, compile_native, compiling, program_digest
 from jitgrad.runtime.objects import ObjectCode, load
 from jitgrad.runtime.workspace import arena_address
@@ -68,7 +69,7 @@ def _identity(array: np.ndarray) -> tuple[int, str, tuple[int, ...]]:
 class Executable:
     """A compiled program.
 
-    ``call`` is the fast entry: leaves that fit the parameters exactly, results in a list. Calling the object itself
+    ``call`` is the fast entry: leaves that fit the parameters exactly, results in a sequence. Calling the object itself
     converts its arguments first and returns a tuple.
 
     One that was :meth:`loaded` has its program made when it is first asked for.
@@ -95,11 +96,13 @@ class Executable:
 
     def _set_interface(self, interface: Interface) -> None:
         self.interface = interface
-        self._specs = tuple(((0,) if p is not None else shape, dtype) for dtype, shape, p in interface.results)
+        specs = tuple(((0,) if p is not None else shape, dtype) for dtype, shape, p in interface.results)
         #: Results that are written into an argument, with the number of that.
-        self._donated = tuple((k, p) for k, (_, _, p) in enumerate(interface.results) if p is not None)
+        self._donated = {k: p for k, (_, _, p) in enumerate(interface.results) if p is not None}
         self._scalars = tuple(k for k, (_, shape, p) in enumerate(interface.results) if shape == () and p is None)
         self._nbytes = interface.arena
+        if self.backend == "llvm":
+            self._allocate = allocator(specs)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -127,11 +130,11 @@ class Executable:
     def _call_source(self, leaves: tuple[Any, ...]) -> list[Any]:
         """As :meth:`call`, by the Python rendering."""
         outs = [r[()] if r.shape == () else r for r in self._runner(*map(np.asarray, leaves))]
-        for k, p in self._donated:
+        for k, p in self._donated.items():
             outs[k] = leaves[p]
         return outs
 
-    def call(self, leaves: tuple[Any, ...]) -> list[Any]:
+    def call(self, leaves: tuple[Any, ...]) -> Sequence[Any]:
         """Run on leaves that are right already: C-contiguous aligned native arrays, or scalar objects.
 
         Results are fresh arrays, or the arguments that they are written into; a 0-d result is a NumPy scalar. Raises
@@ -139,16 +142,30 @@ class Executable:
         """
         if type(leaves) is not tuple:
             leaves = tuple(leaves)  # native code reads the items where a tuple has them
-        outs = [np.empty(shape, dtype) for shape, dtype in self._specs]
-        for k, p in self._donated:
-            outs[k] = leaves[p]
+        outs: Sequence[Any] = self._allocate()
+        donated = self._donated
+        if donated:
+            outs = tuple([leaves[donated[k]] if k in donated else out for k, out in enumerate(outs)])
         arena = arena_address(self._nbytes) if self._nbytes else 0
-        status = self._entry(leaves, tuple(outs), self._consts, arena)
+        status = self._entry(leaves, outs, self._consts, arena)
         if status:
             raise self._failure(status)
-        for k in self._scalars:
-            outs[k] = outs[k][()]
+        if self._scalars:
+            outs = list(outs)
+            for k in self._scalars:
+                outs[k] = outs[k][()]
         return outs
+
+    def alone(self, leaves: tuple[Any, ...]) -> Callable[[], int]:
+        """The native code without what :meth:`call` does around it, on one set of arrays: for measuring that."""
+        entry, consts = self._entry, self._consts
+        outs, arena = self._allocate(), np.empty(self._nbytes + 64, np.uint8)
+        address = -(-arena.__array_interface__["data"][0] // 64) * 64
+
+        def run(arena: np.ndarray = arena) -> int:  # the arena lives as long as the function
+            return entry(leaves, outs, consts, address)
+
+        return run
 
     def _failure(self, status: int) -> Exception:
         """What to raise for a nonzero status."""
