@@ -131,13 +131,14 @@ def _python_files(directory: str) -> Iterator[str]:
             yield file.path
 
 
-def find(key: str) -> Entry | None:
-    """The entry of a key, if there is one."""
+def find(key: str, count: bool = True) -> Entry | None:
+    """The entry of a key, if there is one. What is no program does not ``count`` in :func:`cache_info`."""
     global _hits, _misses
     store = _store()
     entry = store.find(key) if store else None
-    _hits += entry is not None
-    _misses += entry is None
+    if count:
+        _hits += entry is not None
+        _misses += entry is None
     return entry
 
 

@@ -3,8 +3,8 @@ arrays, and allocate the results. In Python they cost 0.2 and 0.15 us an array, 
 
 ``matcher`` and ``allocator`` describe arrays in a ``bytes`` object. It is bound to a builtin function as its ``self``,
 so that a call hands over nothing but the arguments. The code for all of them is compiled once a process, in a few
-milliseconds. It reads the fields of ``ndarray`` and ``dtype`` objects, whose places are checked when it is compiled.
-Both run under the interpreter's lock, as functions of an extension module do.
+milliseconds, or comes from the cache on disk. It reads the fields of ``ndarray`` and ``dtype`` objects, whose places
+are checked when it is loaded. Both run under the interpreter's lock, as functions of an extension module do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import binding
 
+from jitgrad.config import current
 from jitgrad.errors import CompilationError
+from jitgrad.runtime import cache
+from jitgrad.runtime.objects import Linked, link
 
 _HEADER = object.__basicsize__
 _TYPE = _HEADER - 8
@@ -178,9 +181,9 @@ class _MethodDef(ctypes.Structure):
 
 
 class _Code(NamedTuple):
-    """``engine`` owns the machine code of the two methods."""
+    """``linked`` owns the machine code of the two methods."""
 
-    engine: Any
+    linked: Linked
     matches: _MethodDef
     allocate: _MethodDef
 
@@ -228,17 +231,29 @@ def _code() -> _Code:
     prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
     pointer = prototype(("PyCapsule_GetPointer", api))
     binding.add_symbol("jitgrad_PyArray_Empty", _word(pointer(table, None) + 8 * 184))  # numpy/__multiarray_api.h
-    for name in ("PyBool_FromLong", "PyTuple_New", "Py_IncRef", "Py_DecRef"):
+    called = ("PyBool_FromLong", "PyTuple_New", "Py_IncRef", "Py_DecRef")
+    for name in called:
         binding.add_symbol(f"jitgrad_{name}", ctypes.cast(getattr(api, name), ctypes.c_void_p).value)
+    linked = link(_object_code(), ("matches", "allocate"), ["jitgrad_PyArray_Empty", *map("jitgrad_{}".format, called)])
+    with_one, without = 0x8, 0x4  # METH_O, METH_NOARGS
+    matches = _MethodDef(b"matches", linked.addresses["matches"], with_one, None)
+    allocate = _MethodDef(b"allocate", linked.addresses["allocate"], without, None)
+    return _Code(linked, matches, allocate)
+
+
+def _object_code() -> bytes:
+    """The machine code as an object file: from the cache, else compiled and put there."""
+    key = cache.key_of([_CODE]) if current().cache else None
+    entry = cache.find(key, count=False) if key else None
+    if entry is not None and len(entry.parts) == 1:
+        return bytes(entry.parts[0])
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    machine = binding.Target.from_default_triple().create_target_machine(opt=2)
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(_CODE), machine)
-    engine.finalize_object()
-    with_one, without = 0x8, 0x4  # METH_O, METH_NOARGS
-    matches = _MethodDef(b"matches", engine.get_function_address("matches"), with_one, None)
-    allocate = _MethodDef(b"allocate", engine.get_function_address("allocate"), without, None)
-    return _Code(engine, matches, allocate)
+    machine = binding.Target.from_default_triple().create_target_machine(opt=2, reloc="pic", jit=True)
+    code = machine.emit_object(binding.parse_assembly(_CODE))
+    if key:
+        cache.keep(key, cache.Entry({}, [code]))
+    return code
 
 
 def _word(address: int) -> int:

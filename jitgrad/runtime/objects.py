@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import binding
@@ -55,26 +55,43 @@ class _Linker:
 _linker: _Linker | None = None
 
 
+class Linked(NamedTuple):
+    """The addresses of what an object file exports, and what they live as long as: dropped from the last to the
+    first."""
+
+    addresses: dict[str, int]
+    owners: tuple[Any, ...]
+
+
+def link(code: bytes, exports: Sequence[str], externals: Iterable[str]) -> Linked:
+    """Link an object file. ``externals`` are symbols that are known to LLVM.
+
+    Raises RuntimeError where LLVM can't link it. Not for use by two threads at once.
+    """
+    global _linker
+    library = orcjit.JITLibraryBuilder().add_object_img(code).add_current_process()
+    for name in externals:
+        address = binding.address_of_symbol(name)
+        if address is not None:
+            library.import_symbol(name, address)
+    for name in exports:
+        library.export_symbol(name)
+    if _linker is None or _linker.units == UNITS:
+        _linker = _Linker()
+    linked = _linker.link(library)
+    return Linked({name: linked[name] for name in exports}, (_linker, linked))
+
+
 def load(unit: ObjectCode) -> Callable[..., int]:
     """The entry of an object file, ready to be called. The code lives as long as that.
 
     Raises RuntimeError where LLVM can't link it. Not for use by two threads at once.
     """
-    global _linker
     if LAYER in unit.externals:
         threads.start()
     register_symbols(unit.externals)
-    library = orcjit.JITLibraryBuilder().add_object_img(unit.code).add_current_process()
-    for name in unit.externals:
-        address = binding.address_of_symbol(name)
-        if address is not None:
-            library.import_symbol(name, address)
-    library.export_symbol(unit.entry).export_symbol(unit.environment)
-    if _linker is None or _linker.units == UNITS:
-        _linker = _Linker()
-    linked = _linker.link(library)
+    linked = link(unit.code, (unit.entry, unit.environment), unit.externals)
     environment = _dynfunc.Environment({})
-    ctypes.c_void_p.from_address(linked[unit.environment]).value = id(environment)
-    kept = (_linker, linked)  # dropped from the last to the first
-    this = sys.modules[__name__]
-    return _dynfunc.make_function(this, "program", "A compiled program.", linked[unit.entry], environment, kept)
+    ctypes.c_void_p.from_address(linked.addresses[unit.environment]).value = id(environment)
+    this, entry = sys.modules[__name__], linked.addresses[unit.entry]
+    return _dynfunc.make_function(this, "program", "A compiled program.", entry, environment, linked.owners)
