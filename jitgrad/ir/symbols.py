@@ -92,9 +92,12 @@ def set_limits(index: Value, lo: Dim, hi: Dim, step: int) -> None:
             high = lo + (hi - lo - 1) // step * step
     else:
         low, high = add(hi, 1), lo
-    if isinstance(lo, int) and isinstance(low, int) and isinstance(high, int) and high < low:
-        low = high = lo  # an empty loop: the limits must still be an interval
-    index.symbol = Sym(index.name or "i", low, high, payload=index)
+    index.symbol = Sym(index.name or "i", *_interval(low, high), payload=index)
+
+
+def _interval(low: Dim | None, high: Dim | None) -> tuple[Dim | None, Dim | None]:
+    """Limits of a loop index. Those of an empty loop must still be an interval."""
+    return (low, low) if isinstance(low, int) and isinstance(high, int) and high < low else (low, high)
 
 
 def index_of(value: Value, depth: int = _DEPTH) -> Dim:
@@ -263,7 +266,7 @@ def renamed_param(param: Value, env: Mapping[Value, Value]) -> Value:
     new = Value(renamed_type(param.type, env), param.name)
     if param.symbol is not None:
         lo, hi = (None if x is None else renamed_dim(x, env) for x in param.symbol.limits)
-        new.symbol = Sym(param.symbol.name, lo, hi, payload=new)
+        new.symbol = Sym(param.symbol.name, *_interval(lo, hi), payload=new)
     return new
 
 

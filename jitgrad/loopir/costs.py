@@ -7,6 +7,9 @@ from jitgrad.loopir.nodes import PREDICATES
 #: See :func:`price`.
 COSTS = {"divide": 4, "sqrt": 5, "safe_sqrt": 5, "remainder": 10, "floor_divide": 10, "fmod": 20, "cast": 1, "where": 1}
 TRANSCENDENTAL = 16
+#: Operations of one evaluation of a kernel, at most. Loads and stores between two kernels of so many cost next to
+#: nothing, while LLVM takes 1 ms for each.
+LARGEST = 400.0
 _CHEAP = PREDICATES | {
     "add",
     "subtract",

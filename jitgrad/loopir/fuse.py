@@ -39,7 +39,7 @@ from jitgrad.ir.index import Dim, Sym, as_sym, interval
 from jitgrad.loopir.buffers import whole_store
 from jitgrad.loopir.build import reshaped_index
 from jitgrad.loopir.collapse import collapse
-from jitgrad.loopir.costs import price
+from jitgrad.loopir.costs import LARGEST, price
 from jitgrad.loopir.deps import MANY, USUAL_TRIPS, Access, accesses, may_come_later, root_index, trips
 from jitgrad.loopir.forward import contract, forward
 from jitgrad.loopir.gather import gather, sink
@@ -194,9 +194,10 @@ def inline(program: Program, notes: list[str]) -> Program:
 
     A definition is inlined if nothing but nests reads it, nothing that it reads is written before the last of its
     uses, and ``cost * (evaluations - size) <= memory``: evaluating it at all its uses must cost no more than
-    evaluating it once, storing it, and loading it at each use. A number inside a loop costs no memory: it is inlined
-    where it is used once, or is a load that stays outside inner loops. Decided from the last statement of a list to
-    the first, so that the number of evaluations of every consumer is known.
+    evaluating it once, storing it, and loading it at each use; and if no kernel becomes larger than ``LARGEST``. A
+    number inside a loop costs no memory: it is inlined where it is used once, or is a load that stays outside inner
+    loops. Decided from the last statement of a list to the first, so that the number of evaluations of every consumer
+    is known.
     """
     return with_body(program, _Inliner(program, notes).list(program.body, top=True))
 
@@ -255,6 +256,7 @@ class _Inliner:
         writes = _Writes(body)
         inlined: set[Buffer] = set()
         evaluations: dict[int, float] = {}
+        work: dict[int, float] = {}  # operations of one evaluation of a statement, with all that is inlined into it
         ends: dict[int, list[_End]] = {}  # of an inlined definition
         for k in range(len(body) - 1, -1, -1):
             d = definitions[k]
@@ -277,19 +279,26 @@ class _Inliner:
                 size = _usual(d.buffer.size)
                 worth = price <= 1 or price * (total - size) <= MEMORY_COST * (size + total)
                 if not worth:
-                    where = f" ({d.buffer.loc.short()})" if d.buffer.loc else ""
                     self.notes.append(
-                        f"{d.buffer.name}{where} is stored: computing it at each of its {len(mine)} uses would take "
+                        f"{_named(d)} is stored: computing it at each of its {len(mine)} uses would take "
                         f"{price:.0f} operations {total / max(size, 1):.1f} times an element"
                     )
             if not worth:
                 continue
             mine_ends = _ends(mine, definitions, ends)
+            into = {end.statement for end in mine_ends}
+            for n in into - set(work):
+                work[n] = sum(cost(e, self.costs) for s in statements((body[n],)) for e in expressions(s))
+            if price > 1 and d.buffer.size != 1 and any(work[n] + price > LARGEST for n in into):
+                self.notes.append(f"{_named(d)} is stored: a kernel of more operations would take long to compile")
+                continue
             if not all(writes.unchanged(d, k, end) for end in mine_ends):
                 if d.buffer.size != 1:
                     blocked.append((k, {end.through for end in mine_ends if end.through is not None}))
                 continue
             inlined.add(d.buffer)
+            for n in into:
+                work[n] += price
             evaluations[k] = total
             ends[k] = mine_ends
         return inlined, blocked
@@ -307,6 +316,10 @@ def _better_stored(
         for n, count in counts.items()
         if (count > 1 or n in as_large) and (d := definitions[n]) is not None and d.buffer in inlined
     }
+
+
+def _named(d: Definition) -> str:
+    return d.buffer.name + (f" ({d.buffer.loc.short()})" if d.buffer.loc else "")
 
 
 def _size_of(d: Definition | None) -> Dim | None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from jitgrad.ir.index import Dim, Sym
 from jitgrad.loopir.buffers import whole_store
+from jitgrad.loopir.costs import LARGEST, price
 from jitgrad.loopir.deps import COMMUTE, MANY, distance, root_index, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
@@ -23,6 +24,7 @@ from jitgrad.loopir.nodes import (
     Local,
     Loop,
     Program,
+    Scalar,
     Stmt,
     Store,
 )
@@ -83,7 +85,20 @@ class _Merger:
 
     def __init__(self) -> None:
         self._facts: dict[Stmt, Facts] = {}
+        self._work: dict[Stmt, float] = {}
         self.fused = 0
+
+    def work(self, s: Stmt) -> float:
+        """Operations of a statement, and of those in it, were each evaluated once."""
+        found = self._work.get(s)
+        if found is None:
+            own = sum(price(e.op) for e in subexpressions(expressions(s)) if isinstance(e, Scalar))
+            found = self._work[s] = own + sum(self.work(x) for body in lists_of(s) for x in body)
+        return found
+
+    def fits(self, a: Stmt, b: Stmt) -> bool:
+        """Whether two statements together are not too large to be one kernel."""
+        return self.work(a) + self.work(b) <= LARGEST
 
     def facts(self, s: Stmt) -> Facts:
         return facts_of(s, self._facts)
@@ -136,7 +151,7 @@ class _Merger:
         for k in range(len(done) - 1, max(len(done) - 1 - WINDOW, -1), -1):
             candidate = done[k]
             theirs = self.facts(candidate)
-            if isinstance(candidate, (Loop, Block)) and _share_data(theirs, mine):
+            if isinstance(candidate, (Loop, Block)) and _share_data(theirs, mine) and self.fits(candidate, s):
                 fused = self._fuse_pair(candidate, s)
                 if fused is not None:
                     done[k] = fused
