@@ -1,7 +1,7 @@
 """``python -m benchmarks``: time jitgrad against JAX, torch, autograd, PyTensor and NumPy.
 
     python -m benchmarks                                  the default cases against what is installed
-    python -m benchmarks --sizes small cache memory       all sizes
+    python -m benchmarks --sizes small cache memory       all of them
     python -m benchmarks --cases mlp attention-f32 --peers jitgrad jax --json out.json --plot out.png
     python -m benchmarks --python pytensor=path/to/python --peers jitgrad pytensor
 
@@ -36,13 +36,18 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="cases whose name starts so (default: all)")
-    parser.add_argument("--sizes", nargs="+", metavar="SIZE", help="of small, cache and memory (default: see --list)")
-    parser.add_argument("--dtypes", nargs="+", metavar="DTYPE", help="of f32 and f64 (default: see --list)")
+    parser.add_argument(
+        "--sizes", nargs="+", metavar="SIZE", help="of small, cache and memory (default: all, if dtypes are given)"
+    )
+    parser.add_argument(
+        "--dtypes", nargs="+", metavar="DTYPE", help="of f32 and f64 (default: all, if sizes are given)"
+    )
     parser.add_argument("--peers", nargs="+", metavar="NAME", help="default: jitgrad jax torch torch.compile numpy")
     parser.add_argument("--python", nargs="+", default=[], metavar="PEER=PATH", help="a peer's own interpreter")
     parser.add_argument("--repeat", type=int, default=30, help="most samples a case and peer (default 30)")
     parser.add_argument("--seconds", type=float, default=0.5, help="time for the samples of a case and peer")
     parser.add_argument("--no-extras", action="store_true", help="neither warm starts nor memory")
+    parser.add_argument("--no-machine", action="store_true", help="neither bandwidth nor rate of products")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="PATH", help="write everything measured as JSON")
     parser.add_argument("--plot", type=Path, metavar="PATH", help="write a plot of the ratios")
@@ -84,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     load = report.load()
     if load is not None and load > 0.5:
         print(f"other processes are running (load {load}): times will be too long, those of threaded calls most")
-    limits = machine.measure(args.threads)
+    limits = {} if args.no_machine else machine.measure(args.threads)
     with tempfile.TemporaryDirectory() as directory:
         remotes = [process.Remote(name, args.threads, Path(directory), pythons.get(name)) for name in names]
         try:

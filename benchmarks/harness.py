@@ -165,33 +165,32 @@ def started(case: Case, contestants: Sequence[Contestant], row: Row) -> dict[str
     return found
 
 
-def measure(case: Case, contestants: Sequence[Contestant], *, repeat: int, seconds: float, extras: bool) -> Row:
+def measure(
+    case: Case, contestants: Sequence[Contestant], *, repeat: int, seconds: float, warm: bool, growth: bool
+) -> Row:
     """Time some contestants on one case, in turn, their results being compared before.
 
-    Each gets ``repeat`` samples, or as many as ``seconds`` allow. With ``extras``, the growth of the process and a
-    warm start are measured. What fails is noted in the row and not timed.
+    Each gets ``repeat`` samples, or as many as ``seconds`` allow. With ``growth`` and ``warm``, memory and a warm start
+    are measured as well. What fails is noted in the row and not timed.
     """
     row = Row(flops=case.flops, least_traffic=case.least_traffic())
     try:
         running = started(case, contestants, row)
         interleave(running, row, repeat, seconds)
-        for name, timing in row.timings.items() if extras else ():
+        for name, timing in row.timings.items():
+            contestant = running[name][0]
             try:
-                measure_extras(case, running[name][0], timing)
+                if growth:
+                    timing.growth = contestant.growth()
+                if warm and PEERS.get(name, Peer).on_disk:
+                    contestant.end()
+                    timing.warm_call = contestant.start(case)[0]
             except FAILURES as error:
                 row.errors[name] = first_line(error)
     finally:
         for contestant in contestants:
             contestant.end()
     return row
-
-
-def measure_extras(case: Case, contestant: Contestant, timing: Timing) -> None:
-    """The growth of the process in a call, and the first call of another process."""
-    timing.growth = contestant.growth()
-    if PEERS.get(contestant.name, Peer).on_disk:
-        contestant.end()
-        timing.warm_call = contestant.start(case)[0]
 
 
 def interleave(running: dict[str, tuple[Contestant, float]], row: Row, repeat: int, seconds: float) -> None:
@@ -239,10 +238,17 @@ def run(
     extras: bool = True,
     say: Callable[[str], Any] = print,
 ) -> dict[str, Row]:
-    """Measure all cases: ``{case: Row}``. ``say`` is told of the progress."""
+    """Measure all cases: ``{case: Row}``. ``say`` is told of the progress.
+
+    With ``extras`` memory is measured, and a warm start for the first case of each program.
+    """
     rows = {}
+    seen: set[str] = set()
     for k, case in enumerate(cases):
-        rows[case.name] = row = measure(case, contestants, repeat=repeat, seconds=seconds, extras=extras)
+        warm = extras and case.program.name not in seen
+        seen.add(case.program.name)
+        row = measure(case, contestants, repeat=repeat, seconds=seconds, warm=warm, growth=extras)
+        rows[case.name] = row
         texts = [f"{name} {1e6 * timing.minimum:.1f} us" for name, timing in row.timings.items()]
         texts += [f"{name} failed: {why}" for name, why in row.errors.items()]
         say(f"[{k + 1}/{len(cases)}] {case.name}: " + ", ".join(texts))

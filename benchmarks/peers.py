@@ -25,7 +25,7 @@ class UnsupportedError(Exception):
 
 
 class Peer:
-    """Base. ``directory``: a folder of the run, empty at first, for what the library keeps on disk between processes."""
+    """Base. ``directory``: a folder, empty at the start of a run, for what the library keeps on disk."""
 
     name: ClassVar[str]
     module: ClassVar[str]
@@ -174,9 +174,14 @@ class Torch(Peer):
             return self.torch.from_numpy(np.array(x)) if isinstance(x, (np.ndarray, float)) else x
 
         tensors = tuple(tree_map(tensor, x) for x in inputs)
-        for t in (leaf for k in case.program.argnums[: 1 if case.program.step else None] for leaf in leaves(tensors[k])):
+        wanted = self.differentiated(case)
+        for t in (leaf for k in wanted for leaf in leaves(tensors[k])):
             t.requires_grad_(True)
         return tensors
+
+    def differentiated(self, case: Case) -> tuple[int, ...]:
+        """The arguments whose tensors need a gradient: for a step of training, its parameters."""
+        return (0,) if case.program.step else case.program.argnums
 
     def forward(self, case: Case) -> Callable[..., Any]:
         """The function itself."""
@@ -217,8 +222,13 @@ class TorchCompile(Torch):
 
     def forward(self, case: Case) -> Callable[..., Any]:
         """Compiled for the shapes of the case."""
-        fun = super().forward(case)
+        own = case.program.torch_compile
+        fun = functools.partial(own, self.torch) if own else super().forward(case)
         return self.torch.compile(lambda *tensors: fun(*tensors), dynamic=False)
+
+    def differentiated(self, case: Case) -> tuple[int, ...]:
+        """None for a step of training: that is compiled as a whole."""
+        return () if case.program.step else case.program.argnums
 
     @classmethod
     def missing(cls) -> str | None:

@@ -29,7 +29,8 @@ class Program:
     inputs : ``inputs(rng, *size)`` gives the arguments; floats become the case's dtype, integers stay.
     sizes : what ``inputs`` takes, by a name of ``SIZES``; a program may leave some out.
     jitgrad, torch, jax, pytensor : ``version(library, *args)``, or SAME. jitgrad has its own only for derivatives
-        inside of the program. PyTensor runs only what has a version for it.
+        inside of the program. ``torch_compile`` is torch's where that can't be
+        compiled. PyTensor runs only what has a version for it.
     step : ``fun`` is a step of training and not differentiated from outside. It returns arrays, a tuple of trees.
     autograd : can autograd run it?
     memory_bound : is the least traffic (inputs read, gradients written) what bounds it, where it is memory-sized?
@@ -44,6 +45,7 @@ class Program:
     argnums: tuple[int, ...] = (0,)
     jitgrad: Callable[..., Any] | str = SAME
     torch: Callable[..., Any] | str = SAME
+    torch_compile: Callable[..., Any] | None = None
     jax: Callable[..., Any] | str = SAME
     pytensor: Callable[..., Any] | str | None = None
     step: bool = False

@@ -138,20 +138,18 @@ def _quotient(value: float | None) -> str:
 
 
 def time_table(results: Results, machine: dict[str, float]) -> str:
-    """The least and the median time of a call, jitgrad's least over each peer's, and what it reaches of the machine."""
+    """The least time of a call, jitgrad's over each peer's, and what jitgrad reaches of what the machine can do."""
     names = peers(results)
     others = [name for name in names if name != "jitgrad"]
-    lines = [["us a call", *(h for n in names for h in (n, "median")), *(f"/{n}" for n in others), "reached"]]
+    lines = [["us a call", *names, *(f"/{n}" for n in others), "reached"]]
     for case, row in results.items():
-        line = [case]
-        for name in names:
-            t = row.timings.get(name)
-            line += [_number(t and t.minimum, 1e-6), _number(t and t.median, 1e-6)]
+        found = [row.timings.get(name) for name in names]
+        line = [case, *(_number(t and t.minimum, 1e-6) for t in found)]
         line += [_quotient(ratio(row, name, minimum)) for name in others]
         reached = fraction(row, machine, case.split("-")[-2])
         lines.append([*line, f"{reached[0]:.2f} {reached[1]}" if reached else ""])
     means = geometric_means(results)
-    lines.append(["geometric mean", *[""] * (2 * len(names)), *(_quotient(means[n]) for n in others), ""])
+    lines.append(["geometric mean", *[""] * len(names), *(_quotient(means[n]) for n in others), ""])
     return aligned(lines)
 
 
@@ -177,6 +175,7 @@ def tables(results: Results, machine: dict[str, float]) -> str:
         rates = ", ".join(f"{machine[d] / 1e9:.0f} GFlop/s in {d}" for d in ("f32", "f64"))
         parts.append(f"the machine: triad {machine['bandwidth'] / 1e9:.1f} GB/s, products {rates}")
     parts.append(time_table(results, machine))
+    parts.append(extra_table("us a call, median", results, lambda t: t.median, 1e-6))
     parts.append(extra_table("first call, ms", results, lambda t: t.first_call, 1e-3))
     if any(t.warm_call for row in results.values() for t in row.timings.values()):
         parts.append(extra_table("first call, warm, ms", results, lambda t: t.warm_call, 1e-3))

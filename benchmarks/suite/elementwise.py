@@ -105,8 +105,6 @@ def rosenbrock(x):
     return np.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
 
-
-
 def _normal(rng, n):
     return (rng.normal(size=n),)
 

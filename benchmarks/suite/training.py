@@ -30,8 +30,8 @@ def updated(params, mean, squares, step, grad, sqrt):
     """Adam's new parameters and moments, for trees that are dicts."""
     mean = {k: DECAY * mean[k] + (1 - DECAY) * grad[k] for k in params}
     squares = {k: DECAY_SQUARES * squares[k] + (1 - DECAY_SQUARES) * grad[k] ** 2 for k in params}
-    rate = RATE * (1 - DECAY_SQUARES**step) ** 0.5 / (1 - DECAY**step)
-    params = {k: params[k] - rate * mean[k] / (sqrt(squares[k]) + SMALL) for k in params}
+    rate, scale = RATE / (1 - DECAY**step), 1 / (1 - DECAY_SQUARES**step)
+    params = {k: params[k] - rate * mean[k] / (sqrt(scale * squares[k]) + SMALL) for k in params}
     return params, mean, squares
 
 
@@ -75,6 +75,17 @@ def adam_torch(torch, params, mean, squares, step, x, y):
     return value, params, mean, squares
 
 
+def adam_torch_compile(torch, params, mean, squares, step, x, y):
+    """``adam`` for torch.compile, which fuses the update itself."""
+
+    def loss(params):
+        hidden = torch.tanh(torch.addmm(params["b1"], x, params["w1"]))
+        return torch.nn.functional.mse_loss(torch.addmm(params["b2"], hidden, params["w2"]), y)
+
+    grad, value = torch.func.grad_and_value(loss)(params)
+    return (value, *updated(params, mean, squares, step, grad, torch.sqrt))
+
+
 def _state(rng, batch, n_in, n_hidden, n_out):
     w1, b1, w2, b2, x, y = _mlp(rng, batch, n_in, n_hidden, n_out)
     params = {"w1": w1, "b1": b1, "w2": w2, "b2": b2}
@@ -84,7 +95,8 @@ def _state(rng, batch, n_in, n_hidden, n_out):
 
 PROGRAMS = (
     Program(
-        name="adam", fun=adam, jitgrad=adam_jitgrad, jax=adam_jax, torch=adam_torch, inputs=_state, step=True,
+        name="adam", fun=adam, jitgrad=adam_jitgrad, jax=adam_jax, torch=adam_torch,
+        torch_compile=adam_torch_compile, inputs=_state, step=True,
         argnums=(0, 1, 2), memory_bound=True,
         sizes={"tiny": (3, 4, 5, 2), "small": (16, 32, 64, 8), "cache": (32, 128, 256, 16),
                "memory": (16, 2048, 4096, 512)},
