@@ -90,16 +90,19 @@ def main(argv: list[str] | None = None) -> int:
     if load is not None and load > 0.5:
         print(f"other processes are running (load {load}): times will be too long, those of threaded calls most")
     limits = {} if args.no_machine else machine.measure(args.threads)
+    results: report.Results = {}
     with tempfile.TemporaryDirectory() as directory:
         remotes = [process.Remote(name, args.threads, Path(directory), pythons.get(name)) for name in names]
+        options = {"repeat": args.repeat, "seconds": args.seconds, "extras": not args.no_extras}
         try:
-            results = harness.run(
-                cases, remotes, repeat=args.repeat, seconds=args.seconds, extras=not args.no_extras,
-                say=lambda text: print(text, flush=True),
-            )  # fmt: skip
+            results.update(harness.run(cases, remotes, **options, say=lambda text: print(text, flush=True)))
+        except KeyboardInterrupt:
+            print("interrupted: the tables have what was measured before")
         finally:
             for remote in remotes:
                 remote.close()
+    if not results:
+        return 1
     print("\n" + report.tables(results, limits))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)

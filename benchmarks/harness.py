@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +23,8 @@ from benchmarks.program import DTYPES, Case, leaves
 SAMPLE_SECONDS = 2e-3
 REST_SECONDS = 1e-3
 FEWEST_SAMPLES = 3
+#: A shorter call is made once before each sample, to wake threads and fill caches.
+WAKE_SECONDS = 20e-3
 
 
 class MismatchError(AssertionError):
@@ -35,7 +37,7 @@ class Contestant(Protocol):
     name: str
 
     def start(self, case: Case) -> tuple[float, list[np.ndarray]]: ...
-    def sample(self, count: int) -> float: ...
+    def sample(self, count: int, wake: bool = True) -> float: ...
     def growth(self) -> int | None: ...
     def end(self) -> None: ...
 
@@ -196,24 +198,26 @@ def measure(
 def interleave(running: dict[str, tuple[Contestant, float]], row: Row, repeat: int, seconds: float) -> None:
     """Take samples in turn; who fails drops out."""
     counts: dict[str, int] = {}
+    wakes: dict[str, bool] = {}
     wanted: dict[str, int] = {}
     times: dict[str, list[float]] = {}
 
-    def take(name: str, count: int) -> float | None:
+    def take(name: str, count: int, wake: bool) -> float | None:
         try:
-            return running[name][0].sample(count)
+            return running[name][0].sample(count, wake)
         except FAILURES as error:
             row.errors[name] = first_line(error)
             times.pop(name, None)
             return None
 
     for name in running:
-        first = [take(name, 1) for _ in range(2)]
+        first = [take(name, 1, False) for _ in range(2)]
         once = min((t for t in first if t is not None), default=None)
         if once is None or name in row.errors:
             continue
         counts[name] = max(1, min(2000, round(SAMPLE_SECONDS / once)))
-        each = (counts[name] + 1) * once + REST_SECONDS
+        wakes[name] = once < WAKE_SECONDS
+        each = (counts[name] + wakes[name]) * once + REST_SECONDS
         wanted[name] = max(min(FEWEST_SAMPLES, repeat), min(repeat, round(seconds / each)))
         times[name] = []
     for turn in range(max(wanted.values(), default=0)):
@@ -221,7 +225,7 @@ def interleave(running: dict[str, tuple[Contestant, float]], row: Row, repeat: i
         start = turn % max(1, len(order))
         for name in order[start:] + order[:start]:
             time.sleep(REST_SECONDS)
-            found = take(name, counts[name])
+            found = take(name, counts[name], wakes[name])
             if found is not None:
                 times[name].append(found)
     for name, found in times.items():
@@ -237,19 +241,17 @@ def run(
     seconds: float,
     extras: bool = True,
     say: Callable[[str], Any] = print,
-) -> dict[str, Row]:
-    """Measure all cases: ``{case: Row}``. ``say`` is told of the progress.
+) -> Iterator[tuple[str, Row]]:
+    """Measure all cases, one after the other: ``(name, row)``. ``say`` is told of the progress.
 
     With ``extras`` memory is measured, and a warm start for the first case of each program.
     """
-    rows = {}
     seen: set[str] = set()
     for k, case in enumerate(cases):
         warm = extras and case.program.name not in seen
         seen.add(case.program.name)
         row = measure(case, contestants, repeat=repeat, seconds=seconds, warm=warm, growth=extras)
-        rows[case.name] = row
         texts = [f"{name} {1e6 * timing.minimum:.1f} us" for name, timing in row.timings.items()]
         texts += [f"{name} failed: {why}" for name, why in row.errors.items()]
         say(f"[{k + 1}/{len(cases)}] {case.name}: " + ", ".join(texts))
-    return rows
+        yield case.name, row

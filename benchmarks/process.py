@@ -64,7 +64,8 @@ class Remote:
             )  # fmt: skip
         self.replies = queue.Queue()
         assert self.process.stdout is not None
-        threading.Thread(target=self._listen, args=(self.process.stdout, self.replies), daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, args=(self.process.stdout, self.replies), daemon=True)
+        self.listener.start()
         return self._reply()["seconds"]
 
     @staticmethod
@@ -109,9 +110,9 @@ class Remote:
         path.unlink()
         return reply["seconds"], results
 
-    def sample(self, count: int) -> float:
+    def sample(self, count: int, wake: bool = True) -> float:
         """As ``Session.sample``."""
-        return self._ask("sample", count=count)["seconds"]
+        return self._ask("sample", count=count, wake=wake)["seconds"]
 
     def growth(self) -> int | None:
         """As ``Session.growth``."""
@@ -137,6 +138,10 @@ class Remote:
             else:
                 process.kill()
         process.wait()
+        self.listener.join()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
 
 
 def first_line(error: BaseException, longest: int = 200) -> str:
@@ -153,7 +158,7 @@ def _answer(session: Session, request: dict[str, Any], directory: Path) -> dict[
         np.savez(directory / "results.npz", *results)
         return {"seconds": seconds}
     if request["do"] == "sample":
-        return {"seconds": session.sample(request["count"])}
+        return {"seconds": session.sample(request["count"], request["wake"])}
     if request["do"] == "growth":
         return {"bytes": session.growth()}
     session.end()

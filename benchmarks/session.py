@@ -49,10 +49,11 @@ class Session:
         self.call = lambda: fun(*arrays)
         return seconds, self.peer.flat(result)
 
-    def sample(self, count: int) -> float:
-        """Seconds a call, over ``count`` calls, after one that is not counted."""
+    def sample(self, count: int, wake: bool = True) -> float:
+        """Seconds a call, over ``count`` calls; with ``wake`` after one that is not counted."""
         assert self.call is not None
-        self.call()
+        if wake:
+            self.call()
         return sample(self.call, count)
 
     def growth(self) -> int | None:

@@ -19,8 +19,9 @@ DEFAULT = (("f32", "cache"), ("f64", "memory"))
 def select(
     names: Sequence[str] | None = None, sizes: Sequence[str] | None = None, dtypes: Sequence[str] | None = None
 ) -> list[Case]:
-    """The cases whose name starts with one of ``names``. Without ``sizes`` and ``dtypes`` those of the default selection,
-    or all if that has none of them."""
+    """The cases whose name starts with one of ``names``.
+
+    Without ``sizes`` and ``dtypes`` those of the default selection, or all if that has none of them."""
     cases = select_from(PROGRAMS.values(), names, sizes or TIMED_SIZES, dtypes or tuple(DTYPES))
     if sizes or dtypes:
         return cases

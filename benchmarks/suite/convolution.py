@@ -59,7 +59,7 @@ SIZES = {"tiny": (2, 2, 6, 3), "small": (1, 1, 14, 4), "cache": (8, 8, 18, 16), 
 PROGRAMS = tuple(
     Program(
         name=fun.__name__, fun=fun, inputs=_images, sizes=SIZES, argnums=(0, 1, 2), torch=conv_torch, jax=conv_jax,
-        flops=_flops,
+        flops=_flops, autograd=fun is conv_direct,
     )
     for fun in (conv_im2col, conv_direct)
 )  # fmt: skip
