@@ -21,10 +21,13 @@ def select(
 ) -> list[Case]:
     """The cases whose name starts with one of ``names``.
 
-    Without ``sizes`` and ``dtypes`` those of the default selection, or all if that has none of them."""
+    Without ``sizes`` and ``dtypes`` those of the default selection and those named in full, or all if that is none.
+    """
     cases = select_from(PROGRAMS.values(), names, sizes or TIMED_SIZES, dtypes or tuple(DTYPES))
     if sizes or dtypes:
         return cases
     only_small = {p.name for p in PROGRAMS.values() if "cache" not in p.sizes}
-    chosen = [c for c in cases if (c.dtype, c.size) in DEFAULT or c.program.name in only_small]
+    chosen = [
+        c for c in cases if (c.dtype, c.size) in DEFAULT or c.program.name in only_small or c.name in (names or ())
+    ]
     return chosen or cases
