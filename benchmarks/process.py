@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import IO, Any
@@ -145,8 +146,9 @@ class Remote:
 
 
 def first_line(error: BaseException, longest: int = 200) -> str:
-    """An exception's name and its first line, cut where it is long."""
-    text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    """An exception's name and its first line, with the next where that ends in a colon; cut where it is long."""
+    lines = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines() if line.strip()]
+    text = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
@@ -191,8 +193,6 @@ def _one_case(session: Session, request: dict[str, Any], directory: Path, out: I
 
 def main(name: str, directory: Path, threads: int) -> None:
     """Import a peer and serve requests from standard input."""
-    import time
-
     # What libraries print goes to the log, not between the replies.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -211,14 +211,16 @@ def main(name: str, directory: Path, threads: int) -> None:
             continue
         child = os.fork()
         if child == 0:
+            status = 1
             try:
                 _one_case(session, request, directory, out)
+                status = 0
             finally:
                 sys.stderr.flush()
-                os._exit(0)
-        _, status = os.waitpid(child, 0)
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status != 0:
-            _tell(out, {"error": f"the process was ended by signal {os.WTERMSIG(status)}"})
+            _tell(out, {"error": f"the process ended with status {status}"})  # minus the signal that ended it
 
 
 if __name__ == "__main__":
