@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.report import Results, peers, ratio
+from benchmarks.report import VALUES_ALONE, Results, peers, ratio
 
 
 def draw(results: Results, path: Path) -> None:
@@ -17,7 +17,7 @@ def draw(results: Results, path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     markers = "osD^vPX"
-    for k, name in enumerate(n for n in peers(results) if n not in ("jitgrad", "numpy")):
+    for k, name in enumerate(n for n in peers(results) if n not in ("jitgrad", VALUES_ALONE)):
         points = []
         for y, row in enumerate(results.values()):
             over = ratio(row, name, lambda t: t.minimum)

@@ -15,6 +15,8 @@ from typing import Any
 from benchmarks.harness import Row, Timing
 
 PACKAGES = ("jitgrad", "numpy", "scipy", "numba", "llvmlite", "jax", "jaxlib", "torch", "autograd", "pytensor")
+#: It gives values alone, and compiles nothing.
+VALUES_ALONE = "numpy"
 #: The peers whose faster one is to be beaten.
 COMPILERS = ("jax", "torch.compile")
 
@@ -154,9 +156,10 @@ def time_table(results: Results, machine: dict[str, float]) -> str:
 
 
 def extra_table(title: str, results: Results, get: Callable[[Timing], float | None], unit: float) -> str:
-    """One number a peer, and jitgrad's over each peer's, for the cases where it was measured."""
+    """One number a peer, and jitgrad's over each peer's, for the cases where it was measured; with gradients only."""
     chosen = {case: row for case, row in results.items() if any(get(t) is not None for t in row.timings.values())}
     names = [n for n in peers(chosen) if any(n in r.timings and get(r.timings[n]) is not None for r in chosen.values())]
+    names = [n for n in names if n != VALUES_ALONE]
     others = [name for name in names if name != "jitgrad"]
     lines = [[title, *names, *(f"/{n}" for n in others)]]
     for case, row in chosen.items():
@@ -175,6 +178,8 @@ def tables(results: Results, machine: dict[str, float]) -> str:
         rates = ", ".join(f"{machine[d] / 1e9:.0f} GFlop/s in {d}" for d in ("f32", "f64"))
         parts.append(f"the machine: triad {machine['bandwidth'] / 1e9:.1f} GB/s, products {rates}")
     parts.append(time_table(results, machine))
+    if VALUES_ALONE in peers(results):
+        parts.append(f"{VALUES_ALONE} computes the value alone, all others the value and the gradient")
     parts.append(extra_table("us a call, median", results, lambda t: t.median, 1e-6))
     parts.append(extra_table("first call, ms", results, lambda t: t.first_call, 1e-3))
     if any(t.warm_call for row in results.values() for t in row.timings.values()):
