@@ -134,12 +134,16 @@ def check_slope(reference: Reference, grads: list[np.ndarray]) -> None:
         raise MismatchError(f"slope {slope:.6g}, central difference {difference:.6g}")
 
 
-def check_equal(tolerance: float, results: dict[str, list[np.ndarray]]) -> None:
-    """Compare every peer's arrays with the first peer's, relative to the largest element. Raises MismatchError."""
+def check_equal(tolerance: float, results: dict[str, list[np.ndarray]], by_norm: bool = False) -> None:
+    """Compare every peer's arrays with the first peer's, relative to the largest element or to the norm.
+
+    Raises MismatchError.
+    """
+    size = np.linalg.norm if by_norm else np.max
     names = list(results)
     for name in names[1:]:
         for k, (a, b) in enumerate(zip(results[names[0]], results[name], strict=True)):
-            error = float(np.max(np.abs(a.astype(np.float64) - b))) / max(float(np.max(np.abs(a))), 1e-30)
+            error = float(size(np.abs(a.astype(np.float64) - b))) / max(float(size(np.abs(a))), 1e-30)
             if not error <= tolerance:
                 raise MismatchError(f"result {k}: {names[0]} and {name} differ by {error:.1e}")
 
@@ -156,7 +160,7 @@ def started(case: Case, contestants: Sequence[Contestant], row: Row) -> dict[str
             if not trusted or not peer.gradients:
                 check_result(reference, results, peer)
             if peer.gradients:
-                check_equal(case.tolerance, {**trusted, name: results})
+                check_equal(case.tolerance, {**trusted, name: results}, case.program.jumps)
                 trusted = trusted or {name: results}
         except UnsupportedError:
             continue

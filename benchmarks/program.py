@@ -35,7 +35,8 @@ class Program:
     autograd : can autograd run it?
     memory_bound : is the least traffic (inputs read, gradients written) what bounds it, where it is memory-sized?
     flops : ``flops(*size)``, of the matrix products of value and gradient, for programs that these bound.
-    tolerance : by dtype, relative to the largest element of an array.
+    jumps : has the gradient jumps? Then rounding may change elements, and peers are compared by the norm of an array.
+    tolerance : by dtype, relative to the largest element of an array, or to its norm.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Program:
     autograd: bool = True
     memory_bound: bool = False
     flops: Callable[..., float] | None = None
+    jumps: bool = False
     dtypes: tuple[str, ...] = ("f32", "f64")
     tolerance: dict[str, float] = dataclasses.field(default_factory=lambda: {"f32": 1e-3, "f64": 1e-9})
 
