@@ -36,6 +36,7 @@ class Program:
     memory_bound : is the least traffic (inputs read, gradients written) what bounds it, where it is memory-sized?
     flops : ``flops(*size)``, of the matrix products of value and gradient, for programs that these bound.
     jumps : has the gradient jumps? Then rounding may change elements, and peers are compared by the norm of an array.
+    default : the dtypes and sizes that are timed without other wishes. All of them take more than an hour.
     tolerance : by dtype, relative to the largest element of an array, or to its norm.
     """
 
@@ -55,6 +56,7 @@ class Program:
     flops: Callable[..., float] | None = None
     jumps: bool = False
     dtypes: tuple[str, ...] = ("f32", "f64")
+    default: tuple[tuple[str, str], ...] = (("f32", "cache"), ("f64", "memory"))
     tolerance: dict[str, float] = dataclasses.field(default_factory=lambda: {"f32": 1e-3, "f64": 1e-9})
 
 

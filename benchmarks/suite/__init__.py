@@ -12,10 +12,6 @@ FAMILIES = (elementwise, rows, networks, convolution, statistics, kernels, physi
 PROGRAMS: dict[str, Program] = {program.name: program for family in FAMILIES for program in family.PROGRAMS}
 
 
-#: Without other wishes, each program is timed in two cases: the whole suite in its six takes about an hour.
-DEFAULT = (("f32", "cache"), ("f64", "memory"))
-
-
 def select(
     names: Sequence[str] | None = None, sizes: Sequence[str] | None = None, dtypes: Sequence[str] | None = None
 ) -> list[Case]:
@@ -26,8 +22,5 @@ def select(
     cases = select_from(PROGRAMS.values(), names, sizes or TIMED_SIZES, dtypes or tuple(DTYPES))
     if sizes or dtypes:
         return cases
-    only_small = {p.name for p in PROGRAMS.values() if "cache" not in p.sizes}
-    chosen = [
-        c for c in cases if (c.dtype, c.size) in DEFAULT or c.program.name in only_small or c.name in (names or ())
-    ]
+    chosen = [c for c in cases if (c.dtype, c.size) in c.program.default or c.name in (names or ())]
     return chosen or cases

@@ -132,16 +132,16 @@ VECTOR = {"tiny": (7,), "small": (100,), "cache": (50_000,), "memory": (8_000_00
 def _chain(fun, inputs=_normal, *, argnums=(0,), **more):
     return Program(
         name=fun.__name__, fun=fun, inputs=inputs, sizes=VECTOR, argnums=argnums, memory_bound=True,
-        **{"pytensor": SAME, **more},
+        **{"pytensor": SAME, "default": (("f32", "cache"),), **more},
     )  # fmt: skip
 
 
 PROGRAMS = (
     Program(
         name="scalar", fun=scalar, inputs=lambda rng: (float(rng.normal()),), sizes={"tiny": (), "small": ()},
-        dtypes=("f64",), pytensor=SAME,
+        dtypes=("f64",), default=(("f64", "small"),), pytensor=SAME,
     ),
-    _chain(chain_mixed),
+    _chain(chain_mixed, default=(("f32", "cache"), ("f64", "memory"))),
     _chain(chain_exp),
     _chain(chain_log),
     _chain(chain_log1p),
