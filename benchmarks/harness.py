@@ -21,7 +21,7 @@ from benchmarks.process import FAILURES, first_line
 from benchmarks.program import DTYPES, Case, leaves
 
 SAMPLE_SECONDS = 2e-3
-REST_SECONDS = 1e-3
+REST_SECONDS = 4e-3
 FEWEST_SAMPLES = 3
 #: A shorter call is made once before each sample, to wake threads and fill caches.
 WAKE_SECONDS = 20e-3
