@@ -81,7 +81,7 @@ def peers(results: Results) -> list[str]:
     return list(dict.fromkeys(name for row in results.values() for name in row.timings))
 
 
-def fraction(row: Row, machine: dict[str, float], dtype: str) -> tuple[float, str] | None:
+def fraction(case: str, row: Row, machine: dict[str, float]) -> tuple[float, str] | None:
     """How much of what the machine can do jitgrad reaches: of the bandwidth, or of the rate of products."""
     timing = row.timings.get("jitgrad")
     if timing is None or not machine:
@@ -89,7 +89,7 @@ def fraction(row: Row, machine: dict[str, float], dtype: str) -> tuple[float, st
     if row.least_traffic:
         return row.least_traffic / timing.minimum / machine["bandwidth"], "of bandwidth"
     if row.flops:
-        return row.flops / timing.minimum / machine[dtype], "of product rate"
+        return row.flops / timing.minimum / machine[case.split("-")[-2]], "of product rate"
     return None
 
 
@@ -117,7 +117,7 @@ def as_json(results: Results, threads: int, load_before: float | None, machine: 
         "machine": {**about, "load_before": load_before, "load_after": load(), **machine},
         "python": platform.python_version(),
         "versions": versions(),
-        "cases": {case: dataclasses.asdict(row) for case, row in results.items()},
+        "cases": {c: {**dataclasses.asdict(r), "reached": fraction(c, r, machine)} for c, r in results.items()},
         "geometric_means": geometric_means(results) if results else {},
     }
 
@@ -148,7 +148,7 @@ def time_table(results: Results, machine: dict[str, float]) -> str:
         found = [row.timings.get(name) for name in names]
         line = [case, *(_number(t and t.minimum, 1e-6) for t in found)]
         line += [_quotient(ratio(row, name, minimum)) for name in others]
-        reached = fraction(row, machine, case.split("-")[-2])
+        reached = fraction(case, row, machine)
         lines.append([*line, f"{reached[0]:.2f} {reached[1]}" if reached else ""])
     means = geometric_means(results)
     lines.append(["geometric mean", *[""] * len(names), *(_quotient(means[n]) for n in others), ""])

@@ -157,6 +157,7 @@ def test_tables_and_json():
     assert "  bilinear-f64-cache, torch: broken" in text
     data = json.loads(json.dumps(report.as_json(results, 2, None, machine)))
     assert data["cases"]["chain_exp-f32-memory"]["timings"]["jax"]["minimum"] == 4e-6
+    assert data["cases"]["bilinear-f64-cache"]["reached"] == [0.25, "of product rate"]
     assert data["machine"]["threads"] == 2
     assert data["versions"]["numpy"] == np.__version__
 

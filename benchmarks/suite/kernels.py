@@ -90,7 +90,7 @@ PROGRAMS = (
         name="gaussian_process", fun=gaussian_process, inputs=_process, argnums=(0, 1, 2),
         torch=gaussian_process_torch,
         sizes={"tiny": (5, 2), "small": (20, 2), "cache": (200, 4), "memory": (2000, 8)},
-        # The factor, and the three products and solves of its derivative.
+        # About: the factor, and a product and two solves for its derivative.
         flops=lambda n, d: n**3 / 3 + 3 * n**3,
         tolerance={"f32": 3e-3, "f64": 1e-8},
     ),
