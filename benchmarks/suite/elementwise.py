@@ -113,8 +113,8 @@ def _unit(rng, n):
     return (rng.uniform(-1, 1, n),)
 
 
-def _two(rng, n):
-    return rng.normal(size=n), rng.normal(size=n)
+def _right_half(rng, n):
+    return rng.uniform(0.5, 4, n), rng.normal(size=n)  # away from arctan2's cut
 
 
 def _positive(rng, n):
@@ -148,7 +148,7 @@ PROGRAMS = (
     _chain(chain_sin),
     _chain(chain_tan, _unit),
     _chain(chain_arcsin, _unit),
-    _chain(chain_arctan, _two, argnums=(0, 1), autograd=False, pytensor=None),
+    _chain(chain_arctan, _right_half, argnums=(0, 1), autograd=False, pytensor=None),
     _chain(chain_tanh),
     _chain(chain_sinh),
     _chain(chain_arcsinh, _unit),
