@@ -19,6 +19,7 @@ from jitgrad.ir.parser import parse
 from jitgrad.ir.types import TensorType, bool_, f32, f64, i32, i64
 from jitgrad.ir.verify import verify
 from jitgrad.numpy import add_at, set_at
+from jitgrad.runtime.cache import cache_info, clear_cache
 from jitgrad.runtime.threads import get_num_threads, set_num_threads
 
 __all__ = [
@@ -28,7 +29,9 @@ __all__ = [
     "TensorType",
     "add_at",
     "bool_",
+    "cache_info",
     "checkpoint",
+    "clear_cache",
     "compile",
     "cond",
     "config",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,23 +10,80 @@ import numpy as np
 from jitgrad import ops  # noqa: F401  (fills the table of ops)
 from jitgrad.codegen import python
 from jitgrad.config import current
-from jitgrad.ir.core import Graph
+from jitgrad.errors import CompilationError
+from jitgrad.ir.core import Block, Graph, Op
+from jitgrad.ir.printer import print_graph
 from jitgrad.ir.verify import verify
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
-from jitgrad.loopir.nodes import Program
+from jitgrad.loopir.nodes import Fail, LibCall, Program
 from jitgrad.loopir.printer import print_program
 from jitgrad.loopir.schedule import schedule
 from jitgrad.loopir.verify import verify as verify_program
+from jitgrad.loopir.walk import statements
 from jitgrad.passes import pipeline
+from jitgrad.runtime import cache
 from jitgrad.runtime.compiled import Executable
-
-_compiling = threading.RLock()
+from jitgrad.runtime.native import compiling
 
 
 def optimise(graph: Graph, notes: list[str] | None = None) -> Graph:
     """Fold, simplify, share and drop ops, to a fixpoint."""
     return pipeline.optimise(graph, notes=notes)
+
+
+class Stages:
+    """What a graph becomes on the way to machine code. Made when it is first asked for: machine code that comes from
+    the cache needs none of it. ``donated`` as in :func:`compile_graph`."""
+
+    def __init__(self, source: Graph, donated: Mapping[int, int] | None) -> None:
+        self.source, self.donated = source, dict(donated or {})
+        self.parallel = current().parallel
+        self._made: tuple[Graph, Program, list[str]] | None = None
+
+    @property
+    def graph(self) -> Graph:
+        """The optimised graph."""
+        return self._all()[0]
+
+    @property
+    def program(self) -> Program:
+        """The loop program."""
+        return self._all()[1]
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done, one line each."""
+        return self._all()[2]
+
+    def _all(self) -> tuple[Graph, Program, list[str]]:
+        with compiling:
+            if self._made is None:
+                notes: list[str] = []
+                graph = optimise(self.source, notes)
+                program = _checked(_lowered(graph, notes, self.donated), "lowered")
+                program = _checked(fuse(program, notes), "fused")
+                if self.parallel:
+                    program = _checked(schedule(program, notes), "scheduled")
+                self._made = graph, program, notes
+            return self._made
+
+
+def _lowered(graph: Graph, notes: list[str], donated: Mapping[int, int]) -> Program:
+    """The program for a graph. Arguments are given away only to one that can't fail, and leave them half written."""
+    if donated:
+        made: list[str] = []
+        program = lower(graph, made, donated)
+        if not any(isinstance(s, (Fail, LibCall)) for s in statements(program.body)):
+            notes += made
+            return program
+    return lower(graph, notes)
+
+
+def _checked(program: Program, stage: str) -> Program:
+    if current().verify:
+        verify_program(program, stage)
+    return program
 
 
 class Compiled:
@@ -39,23 +95,27 @@ class Compiled:
     def __init__(
         self, graph: Graph, scalar_params: tuple[bool, ...] | None = None, donated: Mapping[int, int] | None = None
     ) -> None:
-        self.notes: list[str] = []
-        self.graph = optimise(graph, self.notes)
-        program = self._checked(lower(self.graph, self.notes, donated), "lowered")
-        program = self._checked(fuse(program, self.notes), "fused")
-        if current().parallel:
-            program = self._checked(schedule(program, self.notes), "scheduled")
-        self.program = program
-        self.executable = Executable(program, scalar_params)
-        self.call: Callable[[tuple[Any, ...]], list[Any]] = self.executable.call
-
-    def _checked(self, program: Program, stage: str) -> Program:
-        if current().verify:
-            verify_program(program, stage)
-        return program
+        self._stages = Stages(graph, donated)
+        self.executable = _executable(self._stages, scalar_params)
+        self.call: Callable[[tuple[Any, ...]], Sequence[Any]] = self.executable.call
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         return self.executable(*arrays)
+
+    @property
+    def graph(self) -> Graph:
+        """The optimised graph."""
+        return self._stages.graph
+
+    @property
+    def program(self) -> Program:
+        """The loop program."""
+        return self._stages.program
+
+    @property
+    def notes(self) -> list[str]:
+        """What was rewritten, fused, kept and copied, one line each."""
+        return self._stages.notes
 
     @property
     def stages(self) -> list[tuple[str, str]]:
@@ -64,19 +124,23 @@ class Compiled:
 
     def source(self) -> str:
         """The kernels as readable Python."""
-        return python.render(self.program)
+        with compiling:
+            return python.render(self.program)
 
     def llvm(self) -> str:
         """The optimised LLVM text."""
-        return self.executable.llvm()
+        with compiling:
+            return self.executable.llvm()
 
     def asm(self) -> str:
         """The machine code as assembly text."""
-        return self.executable.asm()
+        with compiling:
+            return self.executable.asm()
 
     def explain(self) -> str:
         """What was rewritten, fused, kept, copied and placed, one line each."""
-        place = self.executable.placement
+        with compiling:
+            place = self.executable.placement
         nests = sum(1 for _ in self.program.body)
         head = [
             f"kernels and library calls: {nests}",
@@ -86,7 +150,57 @@ class Compiled:
         ]
         if self.executable.shared_kernels:
             head.append(f"{self.executable.shared_kernels} nests share the code of an equal one")
+        if self.executable.is_loaded:
+            head.append("the machine code is from the cache on disk")
         return "\n".join(head + self.notes)
+
+
+def _executable(stages: Stages, scalar_params: tuple[bool, ...] | None) -> Executable:
+    """From the cache, else compiled and put there."""
+    key = _key(stages, scalar_params)
+    if key is None:
+        return Executable(stages.program, scalar_params)
+    constants = _constants(stages.source.block)
+    entry = cache.find(key)
+    if entry is not None:
+        try:
+            return Executable.loaded(entry, constants, lambda: stages.program)
+        except CompilationError:  # the threads that it needs can't be started
+            raise
+        except (RuntimeError, LookupError, TypeError, ValueError):  # it can't be linked, or is none of ours
+            cache.reject(key)
+    executable = Executable(stages.program, scalar_params)
+    cache.keep(key, executable.stored(constants))
+    return executable
+
+
+def _key(stages: Stages, scalar_params: tuple[bool, ...] | None) -> str | None:
+    """The key of a program in the cache; None where it can't be there."""
+    if not current().cache or current().backend != "llvm":
+        return None
+    graph = stages.source
+    if not all(type(op.opdef).__module__.startswith("jitgrad.") for op in _ops(graph.block)):
+        return None  # what the user's own ops are compiled to may change from run to run
+    names = [graph.name, *(v.name for v in graph.params)]  # error messages have them; those in the text are changed
+    try:
+        text = print_graph(graph, locations=False, digests=True)
+    except TypeError:  # an attribute has no text
+        return None
+    facts = (names, scalar_params, sorted(stages.donated.items()), stages.parallel)
+    return cache.key_of([text, repr(facts)])
+
+
+def _ops(block: Block) -> Iterator[Op]:
+    """All ops of a block and of its regions."""
+    for op in block.ops:
+        yield op
+        for region in op.regions:
+            yield from _ops(region)
+
+
+def _constants(block: Block) -> list[np.ndarray]:
+    """The arrays that are constants of a graph, in order."""
+    return [op.attrs["value"] for op in _ops(block) if op.name == "constant"]
 
 
 def compile_graph(
@@ -96,9 +210,9 @@ def compile_graph(
 
     ``scalar_params`` tells for each parameter whether it comes as a scalar object (a float or NumPy scalar, for 0-d
     parameters) rather than as an array. ``donated`` gives, by parameter, the result that is its new value: that is
-    written into the array that is passed.
+    written into the array that is passed, which then is the result. If the program may fail, it is an array of its own.
     """
-    with _compiling:  # expressions are shared by all programs, and so is Numba's compiler
+    with compiling:
         if current().verify:
             verify(graph, "source")
         return Compiled(graph, scalar_params, donated)

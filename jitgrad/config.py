@@ -22,6 +22,8 @@ class Config:
     unroll_limit : loops of a known length up to this one are unrolled while a function is traced; longer ones are
         recorded as loops, if their body allows it.
     parallel : let threads share loops whose iterations are independent, where there is enough work in them.
+    cache : keep compiled programs on disk, and take them from there.
+    cache_dir : the directory for that; empty for the one that the system has for such files, the user's own.
     warn_recompiles : warn when one function has been compiled for this many different signatures; 0 never warns.
     """
 
@@ -31,6 +33,8 @@ class Config:
     warn_recompiles: int = 64
     unroll_limit: int = 8
     parallel: bool = True
+    cache: bool = True
+    cache_dir: str = ""
 
     def __post_init__(self) -> None:
         if self.backend not in ("llvm", "numba", "python"):
@@ -45,6 +49,8 @@ def _from_environment() -> Config:
         check_bounds=env.get("JITGRAD_CHECK_BOUNDS", "1") not in ("", "0", "false"),
         parallel=env.get("JITGRAD_PARALLEL", "1") not in ("", "0", "false"),
         unroll_limit=int(env.get("JITGRAD_UNROLL_LIMIT", "8")),
+        cache=env.get("JITGRAD_CACHE", "1") not in ("", "0", "false"),
+        cache_dir=env.get("JITGRAD_CACHE_DIR", ""),
         warn_recompiles=int(env.get("JITGRAD_WARN_RECOMPILES", "64")),
     )
 

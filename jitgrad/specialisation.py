@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optree
@@ -13,19 +13,20 @@ from jitgrad.compiler import Compiled, compile_graph
 from jitgrad.errors import MutationError
 from jitgrad.frontend.guards import Guard, first_change
 from jitgrad.frontend.signature import LeafSpec, python_converter
+from jitgrad.frontend.unpacking import builder, unpacker
 from jitgrad.ir.core import Graph
+from jitgrad.runtime.direct import matcher
 
 
 class Specialisation:
     """A compiled program with the structure of its result and the guards that it stands on.
 
-    ``arrays`` are ``(position, dtype, shape)`` of the leaves that come as arrays and ``converters`` are ``(position,
-    function)`` for Python integers and bools: what a call with flat positional arguments must look at. ``written`` are
-    the positions of leaves that get new contents: the last results of the program are copied into them.
+    ``converters`` are ``(position, function)`` for Python integers and bools. ``written`` are the positions of leaves
+    that get new contents: the last results of the program, which are written into them by the program itself where it
+    can't fail before it is done, and copied into them otherwise.
     """
 
     __slots__ = (
-        "arrays",
         "build",
         "call",
         "compiled",
@@ -50,23 +51,17 @@ class Specialisation:
         written: tuple[int, ...] = (),
     ) -> None:
         self.stages: list[tuple[str, Any]] = list(stages)
-        self.compiled: Compiled = compile_graph(stages[-1][1], tuple(s.scalar for s in specs))
+        graph = stages[-1][1]
+        first = len(graph.results) - len(written)
+        donated = {k: first + n for n, k in enumerate(written) if not specs[k].scalar}
+        self.compiled: Compiled = compile_graph(graph, tuple(s.scalar for s in specs), donated)
         self.written = written
-        self.call: Callable[[tuple[Any, ...]], list[Any]] = self._call_and_write if written else self.compiled.call
+        self.call: Callable[[tuple[Any, ...]], Sequence[Any]] = self._call_and_write if written else self.compiled.call
         self.tree, self.guards, self.extra = tree, guards, extra
         self.single = tree.is_leaf()
-        self.build: Callable[[list[Any]], Any] = _builder(tree)
-        self.arrays = tuple((k, s.type.dtype, s.type.shape) for k, s in enumerate(specs) if not s.scalar)
+        self.build: Callable[[Sequence[Any]], Any] = builder(tree)
         self.converters = tuple((k, python_converter(key)) for k, key in enumerate(keys) if key in (int, bool))
         self.notes: list[str] = []
-
-    def accepts(self, args: Sequence[Any]) -> bool:
-        """Do these flat arguments, whose types are known to match, have the right dtypes and shapes, as they are?"""
-        for k, dtype, shape in self.arrays:
-            a = args[k]
-            if a.shape != shape or (a.dtype is not dtype and a.dtype != dtype) or a.flags.num & 257 != 257:
-                return False
-        return True
 
     def convert(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
         """Python integers and bools as the NumPy scalars that native code takes."""
@@ -75,13 +70,14 @@ class Specialisation:
             converted[k] = function(converted[k])
         return tuple(converted)
 
-    def _call_and_write(self, leaves: tuple[Any, ...]) -> list[Any]:
+    def _call_and_write(self, leaves: tuple[Any, ...]) -> Sequence[Any]:
         """Run the program and give the leaves that it assigns into their new contents."""
         check_written(leaves, self.written)
         results = self.compiled.call(leaves)
         count = len(results) - len(self.written)
         for k, new in zip(self.written, results[count:], strict=True):
-            leaves[k][...] = new
+            if new is not leaves[k]:
+                leaves[k][...] = new
         return results[:count]
 
     def holds(self) -> bool:
@@ -126,12 +122,28 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
         return True
 
 
-def _builder(tree: optree.PyTreeSpec) -> Callable[[list[Any]], Any]:
-    """What makes a result of its leaves."""
-    children = optree.treespec_children(tree)
-    if tree.type is tuple and children and all(c.is_leaf() for c in children):
-        return tuple
-    return tree.unflatten
+class Route(NamedTuple):
+    """The fast way to a program: ``unpack(args, kwargs)`` gives the leaves, or None if the arguments have another
+    structure; ``accepts(leaves)`` tells whether they have the right types, dtypes and shapes, as they are."""
+
+    unpack: Callable[[tuple[Any, ...], dict[str, Any]], tuple[Any, ...] | None]
+    accepts: Callable[[tuple[Any, ...]], bool]
+    program: Specialisation
+
+
+def route_to(
+    program: Specialisation, tree: optree.PyTreeSpec, order: Sequence[int], keys: Sequence[Hashable]
+) -> Route | None:
+    """The route for arguments of that structure; None if there is no native code. ``order`` are the positions of the
+    program's leaves among those of the tree, ``keys`` theirs by :func:`~jitgrad.frontend.signature.prepare_leaf`."""
+    if program.compiled.executable.backend != "llvm":
+        return None
+    return Route(unpacker(tree, order), matcher(map(_expected, keys)), program)
+
+
+def _expected(key: Any) -> tuple[type, np.dtype | None, tuple[int, ...]]:
+    """A leaf as :func:`matcher` takes it. The key of a number is its type, that of an array its dtype and shape."""
+    return (key, None, ()) if isinstance(key, type) else (np.ndarray, *key)
 
 
 def backend_key() -> Hashable:

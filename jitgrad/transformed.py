@@ -1,9 +1,9 @@
 """The object that ``jit``, ``grad`` and the others return: a function that compiles itself for the arguments it meets.
 
-A call with flat positional arguments looks at their types first, then at dtypes and shapes of arrays, and calls the
-native program. Trees are flattened first. Other calls (static arguments, arrays that must be converted, methods) look
-the program up by structure, leaves and static values. Lookups take no lock; tracing and compiling take one lock for
-the whole process.
+A call takes the leaves out of its arguments, compares their types, dtypes and shapes with those of the programs that
+it knows for such arguments, and calls the native program. Other calls (static arguments, arrays that must be
+converted, methods) look the program up by structure, leaves and static values. Lookups take no lock; tracing and
+compiling take one lock for the whole process.
 
 Inside a traced function, a transformed function adds its derived graph to the trace instead. Called there with plain
 values only, it computes plain values.
@@ -27,7 +27,6 @@ from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.concrete import adopt, own_copy, unwrap
 from jitgrad.frontend.guards import first_change
 from jitgrad.frontend.signature import (
-    NAMESPACE,
     Call,
     Identity,
     LeafSpec,
@@ -44,7 +43,7 @@ from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace
 from jitgrad.ir.core import Graph
 from jitgrad.reading import Readable
-from jitgrad.specialisation import Specialisation, backend_key, check_written
+from jitgrad.specialisation import Route, Specialisation, backend_key, check_written, route_to
 from jitgrad.tracing import (
     ACTIVITY,
     current_recorder,
@@ -58,6 +57,8 @@ from jitgrad.transforms import Jit, Traced, Transform, check_wrt, positions
 
 #: Programs kept for one signature: a captured value that changes back finds its program again.
 _VERSIONS = 4
+#: Programs that the fast path looks through, of those for arguments of the same types.
+_RECENT = 16
 _compiling = threading.RLock()
 
 
@@ -108,8 +109,7 @@ class Transformed(Readable):
         self._static = tuple(static_argnums), tuple(static_argnames)
         self._signature = Signature(fun, static_argnums, static_argnames, method=method)
         self._function = describe_function(fun)
-        self._fast: dict[Hashable, tuple[Specialisation, ...]] = {}
-        self._has_trees = False
+        self._fast: dict[Hashable, tuple[Route, ...]] = {}
         self._fast_settings = _config.current()
         self._programs: dict[Hashable, tuple[Specialisation, ...]] = {}
         self._history: list[str] = []
@@ -121,14 +121,9 @@ class Transformed(Readable):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if ACTIVITY.count or self._fast_settings is not _config._current:
             return self._call(args, kwargs)
-        leaves: tuple[Any, ...] = args
-        programs = None if kwargs else self._fast.get(tuple(map(type, args)))
-        if programs is None and self._has_trees:
-            found, tree = optree.tree_flatten((args, kwargs), namespace=NAMESPACE)  # pyright: ignore[reportArgumentType]
-            leaves = tuple(found)
-            programs = self._fast.get((tree, *map(type, leaves)))
-        for program in programs or ():
-            if program.arrays and not program.accepts(leaves):
+        for unpack, accepts, program in self._fast.get((*map(type, args), *kwargs), ()):
+            leaves = unpack(args, kwargs)
+            if leaves is None or not accepts(leaves):
                 continue
             if program.guards and not program.holds():
                 continue
@@ -368,18 +363,19 @@ class Transformed(Readable):
         arguments: Arguments,
         program: Specialisation,
     ) -> None:
-        """Enter the program into the table of the fast path, if the leaves are used as they are (but for Python
-        integers): by their types alone where each argument is a leaf, else by structure and types."""
+        """Enter the program into the table of the fast path, by the types of the arguments, if the leaves are used as
+        they are (but for Python integers)."""
         if any(a is not b and type(b) not in (int, bool) for a, b in zip(arguments.leaves, leaves, strict=True)):
             return
         if self._fast_settings is not _config.current():
-            self._fast, self._fast_settings, self._has_trees = {}, _config.current(), False
-        types = tuple(map(type, leaves))
-        flat = not kwargs and len(args) == len(leaves) and all(a is b for a, b in zip(args, leaves, strict=True))
-        key: Hashable = types if flat else (flatten((args, kwargs))[1], *types)
-        others = tuple(p for p in self._fast.get(key, ()) if p is not program and p.holds())
-        self._fast[key] = (program, *others)[:_VERSIONS]
-        self._has_trees = self._has_trees or not flat
+            self._fast, self._fast_settings = {}, _config.current()
+        tree = flatten((args, kwargs))[1]
+        numbered = self._signature.split(*unflatten(tree, range(len(leaves))))
+        route = route_to(program, tree, flatten((numbered.args, numbered.kwargs))[0], arguments.keys)
+        if route is not None:
+            key = (*map(type, args), *kwargs)
+            others = (r for r in self._fast.get(key, ()) if r.program is not program and r.program.holds())
+            self._fast[key] = (route, *others)[:_RECENT]
 
     def _forget_with_object(self, key: Hashable, call: Call) -> None:
         """Drop the program of a method when its object dies."""
@@ -405,7 +401,7 @@ class Transformed(Readable):
     def clear_cache(self) -> None:
         """Forget all compiled programs."""
         with _compiling:
-            self._fast, self._programs, self._has_trees = {}, {}, False
+            self._fast, self._programs = {}, {}
 
     # -- reading ------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,8 @@
-"""Settings of the whole suite: every graph and loop program is verified after every pass."""
+"""Settings of the whole suite: every graph and loop program is verified after every pass, and the cache on disk is off,
+in the processes that tests start too."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,8 @@ from jitgrad.ir.core import OPS
 # installed package is the one that is tested.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-config.update(verify=True)
+config.update(verify=True, cache=False)
+os.environ["JITGRAD_CACHE"] = "0"
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -13,7 +13,19 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # after site-packages: an installed jitgrad stays the one that is tested
 
-from benchmarks import accuracy, harness, minimax, peers, plot, process, program, report, session, suite  # noqa: E402
+from benchmarks import (  # noqa: E402
+    accuracy,
+    dispatch,
+    harness,
+    minimax,
+    peers,
+    plot,
+    process,
+    program,
+    report,
+    session,
+    suite,
+)
 
 
 def tiny(name, dtype="f64"):
@@ -251,3 +263,10 @@ def test_coefficients_are_those_that_the_fit_finds(name):
     found, error = minimax.fit(wanted)
     assert tuple(found) == pytest.approx(getattr(coefficients, name), rel=1e-6)
     assert error < -24
+
+
+def test_dispatch_is_measured_above_the_kernel():
+    rows = [dispatch.measure(case, 3, with_jax=False) for case in dispatch.cases()]
+    assert all(0 < row.kernel < row.call and row.jax is None for row in rows)
+    lines = dispatch.table(rows).splitlines()
+    assert [line[:18].rstrip() for line in lines[1:]] == [case.name for case in dispatch.cases()]

@@ -2,8 +2,10 @@
 
 The reverse of ``for i in range(lo, hi)`` is a ``for`` that runs downwards. It carries the cotangent of every active
 carried value, and the adjoint of every active value that the body sees from outside: so an array that is read or
-written piece by piece has one adjoint buffer, threaded through all iterations. The reverse of ``cond`` is a ``cond``
-over the same predicate.
+written piece by piece has one adjoint buffer, threaded through all iterations. A ``while`` that counts its iterations
+and can't have more than some number is reversed in the same way, from where it ended. Any other ``while`` counts too;
+once it has run, it runs again as a ``for`` over as many iterations, and that is reversed. The reverse of ``cond`` is a
+``cond`` over the same predicate.
 
 What is built here names values of the forward regions as if they could be seen. ``jitgrad.autodiff.tapes`` then finds
 out which of them are needed, and how each is supplied. A :class:`Link` says which reversed region belongs to which.
@@ -19,10 +21,12 @@ from jitgrad.autodiff.links import Link, Links, inner_values
 from jitgrad.autodiff.supplies import resolve
 from jitgrad.autodiff.tapes import UnboundedError
 from jitgrad.ir.core import OPS, Block, Builder, Op, Region, Value
-from jitgrad.ir.index import Dim, Sym, add, expr, mul
-from jitgrad.ir.liveness import live_values, pruned
+from jitgrad.ir.index import Dim, add, mul
+from jitgrad.ir.liveness import carried, live_values, pruned
 from jitgrad.ir.symbols import (
+    Loop,
     copied_op,
+    loop_of,
     never_runs,
     renamed_param,
     set_limits,
@@ -33,15 +37,20 @@ from jitgrad.ir.symbols import (
 from jitgrad.ir.types import TensorType, i64
 from jitgrad.ops.op import Cotangent, Var
 
+#: Bytes that a nest takes at most for tapes of loops that may end early; such tapes are as long as if none did.
+_ROOM = 1 << 26
+
 
 class Reversal:
-    """What is shared by the reversal of all blocks of one graph. ``notes`` gets a line for each tape."""
+    """What is shared by the reversal of all blocks of one graph. ``notes`` gets a line for each tape; ``room`` is the
+    number of bytes that a nest may take on tapes for loops that may end early."""
 
-    def __init__(self, active: set[Value], notes: list[str] | None = None) -> None:
+    def __init__(self, active: set[Value], notes: list[str] | None = None, *, room: int | None = None) -> None:
         self.active, self.notes = active, notes
+        self.room = _ROOM if room is None else min(room, _ROOM)
         self.links: Links = {}
         self.taped: dict[Op, int | None] = {}  # bytes on tapes for each loop; None where that is not known
-        self._replayed: set[Op] = set()  # inner loops that run again in the reversed region of the loop around
+        self._replayed: set[Op] = set()  # loops that run again in reverse, as their tapes have no known or small size
 
     def block(self, ops: Sequence[Op], adjoints: Adjoints, *, alone: bool = True) -> None:
         """Walk a block backwards. The cotangents of its results are there already.
@@ -52,10 +61,8 @@ class Reversal:
         for op in reversed(ops):
             if op.name == "for" and never_runs(**op.attrs):
                 self._pass_on(op, adjoints)
-            elif op.name == "while" or op in self._replayed:
-                self._again(op, adjoints)
-            elif op.name == "for":
-                self._for(op, op.results, adjoints, alone=alone)
+            elif op.name in ("for", "while"):
+                self._loop(op, op.results, adjoints, alone=alone)
             elif op.name in ("cond", "switch"):
                 self._branches(op, adjoints, alone=alone)
             elif op.name == "checkpoint":
@@ -71,12 +78,20 @@ class Reversal:
             if g is not None and v in self.active:
                 adjoints.add(v, g)
 
-    def _for(self, op: Op, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
-        """The reverse of a ``for``, given the values whose cotangents are those of its results."""
+    def _loop(self, op: Op, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
+        """The reverse of a loop, given the values whose cotangents are those of its results."""
+
+        def once() -> None:
+            loop = loop_of(op)
+            if loop is None or loop.hi is None or op in self._replayed:
+                self._again(op, given, adjoints)
+            else:
+                self._loop_once(loop, given, adjoints, alone=alone)
+
         if alone:
-            self._retried(lambda: self._for_once(op, given, adjoints, alone=True), adjoints)
+            self._retried(once, adjoints)
         else:
-            self._for_once(op, given, adjoints, alone=False)
+            once()
 
     def _retried(self, run: Callable[[], None], adjoints: Adjoints) -> None:
         """Reverse a nest; once more for every inner loop that must run again by itself."""
@@ -89,19 +104,20 @@ class Reversal:
                 del adjoints.b.ops[size:]
                 adjoints.restore(sums)
 
-    def _for_once(self, op: Op, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
-        active, b = self.active, adjoints.b
+    def _loop_once(self, loop: Loop, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
+        active, b, op, body = self.active, adjoints.b, loop.op, loop.body
         carries = [k for k, r in enumerate(op.results) if r in active]
         if not any(adjoints.get(given[k]) is not None for k in carries):
             return
-        (body,) = op.regions
-        free = [v for v in free_values(op) if v in active]
+        params = carried(op, body)
+        free = [v for v in free_values(body) if v in active]
         with b.at(op.loc):
             starts = [adjoints.value(given[k]).value for k in carries]
             sums = [adjoints.value(v).value for v in free]
-        lo, hi, step = reversed_range(op.attrs["lo"], op.attrs["hi"], op.attrs["step"])
+        assert loop.end is not None
+        lo, hi, step = reversed_range(loop.lo, loop.end, loop.step)
         with b.region() as region:
-            index = region.param(TensorType(i64), body.params[0].name)
+            index = region.param(TensorType(i64), loop.index.name)
             set_limits(index, lo, hi, step)
             inner = Adjoints(b, local=True)
             for k, start in zip(carries, starts, strict=True):
@@ -110,7 +126,7 @@ class Reversal:
                 inner.add(v, _cotangent(b, region.param(start.type, _name(v))))
             self.block(body.ops, inner, alone=False)
             with b.at(op.loc):
-                ends = [inner.value(body.params[k + 1]).value for k in carries]
+                ends = [inner.value(params[k]).value for k in carries]
                 ends += [inner.value(v).value for v in free]
             _finish(region, ends, self.links)
         self.links[region.block] = Link(op, body, region.block, index)
@@ -121,19 +137,23 @@ class Reversal:
             self._resolve(b, op, reverse)
 
     def _resolve(self, b: Builder, op: Op, reverse: Op, cotangents: Sequence[Value] = ()) -> None:
-        self.taped[op] = resolve(b, op, reverse, self.links, self.notes, cotangents)
+        self.taped[op] = resolve(b, op, reverse, self.links, self.notes, cotangents, room=self.room)
 
-    def _again(self, op: Op, adjoints: Adjoints) -> None:
-        """A counted ``while``, or a ``for`` whose length only it knows, runs a second time, as a ``for`` with tapes,
-        and that is reversed."""
-        if not any(r in self.active and adjoints.get(r) is not None for r in op.results):
+    def _again(self, op: Op, given: Sequence[Value], adjoints: Adjoints) -> None:
+        """A loop whose length only it knows, or whose tapes would be too large for the longest that it may be, runs a
+        second time, as a ``for`` with tapes, and that is reversed."""
+        if not any(r in self.active and adjoints.get(v) is not None for r, v in zip(op.results, given, strict=True)):
             return
         b = adjoints.b
         with b.at(op.loc):
-            again = as_for(op) if op.name == "while" else copied_op(op, {})
+            if op.name == "while":
+                again, kept = as_for(op)
+                given = [given[k] for k in kept]
+            else:
+                again = copied_op(op, {})
             b.ops.append(again)
         mark_active((again,), self.active)
-        self._for(again, op.results[: len(again.results)], adjoints, alone=True)
+        self._loop(again, given, adjoints, alone=True)
 
     def _checkpoint(self, op: Op, adjoints: Adjoints) -> None:
         """The region runs again, and that is reversed, in a region of its own: so no pass merges it with the first
@@ -142,7 +162,7 @@ class Reversal:
         if not wanted:
             return
         b, (forward,) = adjoints.b, op.regions
-        free = [v for v in free_values(op) if v in self.active]
+        free = [v for v in free_values(forward) if v in self.active]
         with b.at(op.loc):
             sums = [adjoints.get(v) for v in free]
             given = [adjoints.value(op.results[k]) for k in wanted]
@@ -175,7 +195,7 @@ class Reversal:
         wanted = [k for k, r in enumerate(op.results) if r in active and adjoints.get(r) is not None]
         if not wanted:
             return
-        free = [v for v in free_values(op) if v in active]
+        free = [v for v in free_values(*op.regions) if v in active]
         with b.at(op.loc):
             sums = [adjoints.get(v) for v in free]
             given = [adjoints.value(op.results[k]) for k in wanted]
@@ -223,54 +243,66 @@ def _finish(region: Region, results: Sequence[Value], links: Links) -> None:
     region.finish(*block.results)
 
 
-def count_loops(ops: Sequence[Op], b: Builder, active: set[Value]) -> list[Op]:
-    """The ops with every active ``while``, in regions too, counting its iterations. Results stay the same values."""
+def number_loops(ops: Sequence[Op], b: Builder, active: set[Value]) -> list[Op]:
+    """The ops with every active ``while``, in regions too, as a loop with numbered iterations: one that doesn't count
+    gets a count. Results stay the same values."""
     new = []
     for op in ops:
         if any(r in active for r in op.results) and op.regions:
-            regions = tuple(Block(r.params, count_loops(r.ops, b, active), r.results) for r in op.regions)
+            regions = tuple(Block(r.params, number_loops(r.ops, b, active), r.results) for r in op.regions)
             if any(r.ops != q.ops for r, q in zip(regions, op.regions, strict=True)):
                 op = Op(op.opdef, op.operands, op.attrs, op.results, regions, op.loc)
             if op.name == "while":
                 with b.region() as before:
-                    op = counted(op, b)
+                    op = numbered(op, b)
+                mark_active((op,), active)
                 new.extend(before.ops)
         new.append(op)
     return new
 
 
-def counted(op: Op, b: Builder) -> Op:
-    """A ``while`` that also counts its iterations, as its last result. The other results stay the same values."""
+def numbered(op: Op, b: Builder) -> Op:
+    """A ``while`` whose index has the limits that its condition sets. One without an index counts its iterations, as
+    its last result. The other results stay the same values."""
     test, body = op.regions
-    count = Value(TensorType(i64), "count")
-    count.symbol = Sym("count", 0, None, payload=count)
+    loop = loop_of(op)
+    if loop is not None:
+        if loop.hi is None or None not in symbol_of(loop.index).limits:
+            return op
+        return Op(op.opdef, op.operands, op.attrs, op.results, (test, _copied_body(loop, loop.hi)), op.loc)
     with b.region() as new:
-        new.params = [*body.params, Value(TensorType(i64), "count")]
+        new.params = [*body.params, Value(TensorType(i64), "k")]
         b.ops.extend(body.ops)
         one = b.constant(1, i64)
         new.finish(*body.results, b.emit("add", new.params[-1], one))
-    test = Block((*test.params, Value(TensorType(i64), "count")), test.ops, test.results)
+    test = Block((*test.params, Value(TensorType(i64), "k")), test.ops, test.results)
     zero = b.constant(0, i64)
+    count = Value(TensorType(i64), "count")
     return Op(op.opdef, (*op.operands, zero), op.attrs, (*op.results, count), (test, new.block), op.loc)
 
 
-def as_for(op: Op) -> Op:
-    """A fresh copy of a counted ``while`` as a ``for`` over its number of iterations, without the count."""
-    body = op.regions[1]
-    index = Value(TensorType(i64), "k")
-    n = expr(symbol_of(op.results[-1]))
-    set_limits(index, 0, n, 1)
+def as_for(op: Op) -> tuple[Op, list[int]]:
+    """A fresh copy of a ``while`` with numbered iterations as a ``for`` over those that it had, and which of the
+    results that has: not the index."""
+    loop = loop_of(op)
+    assert loop is not None and loop.end is not None
+    kept = [k for k in range(len(op.results)) if k != loop.place]
+    body = _copied_body(loop, loop.end)
+    params = [body.params[loop.place], *(body.params[k] for k in kept)]
+    block = Block(params, body.ops, [body.results[k] for k in kept])
+    results = tuple(Value(op.results[k].type, op.results[k].name) for k in kept)
+    attrs = {"lo": loop.lo, "hi": loop.end, "step": loop.step}
+    return Op(OPS["for"], tuple(op.operands[k] for k in kept), attrs, results, (block,), op.loc), kept
+
+
+def _copied_body(loop: Loop, hi: Dim) -> Block:
+    """A fresh copy of the body, where the index is known to be in ``range(lo, hi, step)``."""
     env: dict[Value, Value] = {}
-    params = [index]
-    for p in body.params[:-1]:
+    for p in loop.body.params:
         env[p] = renamed_param(p, env)
-        params.append(env[p])
-    env[body.params[-1]] = index
-    ops = [copied_op(inner, env) for inner in body.ops]
-    results = [env.get(v, v) for v in body.results[:-1]]
-    fresh = tuple(Value(r.type, r.name) for r in op.results[:-1])
-    block = Block(params, ops, results)
-    return Op(OPS["for"], op.operands[:-1], {"lo": 0, "hi": n, "step": 1}, fresh, (block,), op.loc)
+    set_limits(env[loop.index], loop.lo, hi, loop.step)
+    ops = [copied_op(inner, env) for inner in loop.body.ops]
+    return Block([env[p] for p in loop.body.params], ops, [env.get(v, v) for v in loop.body.results])
 
 
 def _name_adjoints(values: Sequence[Value], adjoints: Adjoints) -> None:
@@ -281,11 +313,11 @@ def _name_adjoints(values: Sequence[Value], adjoints: Adjoints) -> None:
             g.value.value.name = f"d_{value.name}"
 
 
-def free_values(op: Op) -> list[Value]:
+def free_values(*regions: Block) -> list[Value]:
     """The values that the regions of an op see from outside, in the order of first use."""
-    inside = {v for region in op.regions for v in inner_values(region)}
+    inside = {v for region in regions for v in inner_values(region)}
     found: dict[Value, None] = {}
-    for region in op.regions:
+    for region in regions:
         for v in (*(u for inner in region.ops for u in used_values(inner)), *region.results):
             if v not in inside:
                 found.setdefault(v)

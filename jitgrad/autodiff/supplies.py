@@ -17,13 +17,16 @@ from jitgrad.ir.index import Dim, expr, never_negative
 from jitgrad.ir.nest import Frame
 from jitgrad.ir.symbols import (
     copied_op,
+    named_values,
     renamed_attribute,
     renamed_attributes,
+    renamed_dim,
     renamed_param,
     renamed_type,
     symbol_of,
     used_values,
 )
+from jitgrad.ir.types import TensorType, i64
 
 
 def resolve(
@@ -33,14 +36,17 @@ def resolve(
     links: Links,
     notes: list[str] | None = None,
     cotangents: Sequence[Value] = (),
+    *,
+    room: int,
 ) -> int | None:
     """Supply everything that ``reverse`` names of the regions of ``forward``. Both stand in the block that is being
     built, and both are replaced there; their results stay the same values. ``cotangents`` are those from outside that
-    the reversed regions see.
+    the reversed regions see. ``room`` is the number of bytes for tapes of loops that may end early.
 
     Returns the bytes of the tapes, None where that is not known. Raises UnboundedError before anything is changed.
     """
     plan = Plan(forward, reverse, links, cotangents)
+    plan.check_room(room)
     if notes is not None:
         notes += plan.describe()
     outputs = dict.fromkeys(plan.tapes)
@@ -90,12 +96,17 @@ def _is_below(frame: Frame | None, op: Op) -> bool:
 
 def _augment(b: Builder, plan: Plan, op: Op, tapes: Sequence[Tape], current: dict[Tape, Value]) -> None:
     """Emit ``op`` with the tapes carried through it, and enter their new versions into ``current``."""
-    loop = op.name == "for"
+    loop = op.name in ("for", "while")
     blocks = []
     for region in op.regions:
         with b.region() as new:
             new.params = list(region.params)
             inner = {t: new.param(current[t].type, current[t].name) for t in tapes} if loop else dict(current)
+            if op.name == "while" and region is op.regions[0]:
+                b.ops.extend(region.ops)
+                new.finish(*region.results)
+                blocks.append(new.block)
+                continue
             extra = [t for t in tapes if t.value in plan.extra and t.frame.block is region]
             _save(b, region.params, tapes, inner)
             _save_extra(b, plan, [t for t in extra if plan.ready_at(t.value) < 0], inner)
@@ -178,8 +189,9 @@ class _Rebuilder:
                 new.params.append(env[p])
             link = self.links.get(block)
             if link is not None and link.forward in self.plan.nest.frames:
-                if link.index is not None:
-                    env[link.forward.params[0]] = env[link.index]
+                loop = self.plan.nest.frames[link.forward].loop
+                if link.index is not None and loop is not None:
+                    env[loop.index] = env[link.index]
                 for v in self.plan.supplies.get(link.forward, ()):
                     if v not in env:
                         with self.b.at(v.op.loc if v.op is not None else None):
@@ -221,4 +233,15 @@ class _Rebuilder:
         shape = renamed_attribute(v.type.shape, env)
         if piece.type.shape != shape:
             piece = self.b.emit("reshape", piece, shape=shape)
-        env[v] = piece
+        env[v] = self._limited(piece, v, env)
+
+    def _limited(self, piece: Value, v: Value, env: dict[Value, Value]) -> Value:
+        """An integer that was read from a tape, in terms that still tell what limits it, such as a count of
+        iterations."""
+        if v.type != TensorType(i64) or v.symbol is None:
+            return piece
+        for limit, name in zip(v.symbol.limits, ("maximum", "minimum"), strict=True):
+            inside = (u for u in named_values(limit) if u in self.plan.nest.home)
+            if limit is not None and all(u in env for u in inside):
+                piece = self.b.emit(name, piece, self.b.emit("index", value=renamed_dim(limit, env)))
+        return piece

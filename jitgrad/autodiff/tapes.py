@@ -12,7 +12,8 @@ What the reversed loop itself computes of forward values only, such as the compa
 in their place: it is then computed in the forward loop. Which values go on tapes is a minimum cut: fewest bytes, and of
 equal cuts the one nearest to the reversed loop, so that no more is computed again than memory asks for. A tape of a
 nest with constant trip counts has an axis a loop; where a count or an extent depends on an outer index, it is flat, and
-the place of an iteration is a closed form.
+the place of an iteration is a closed form. A loop that may end early has room on it for all the iterations that it may
+have.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from jitgrad.ir.index import (
     add,
     coefficients,
     expr,
-    floordiv,
     interval,
     mul,
     never_negative,
@@ -40,12 +40,7 @@ from jitgrad.ir.index import (
 )
 from jitgrad.ir.nest import Box, Frame, Nest, written_box
 from jitgrad.ir.sums import Polynomial, sum_below
-from jitgrad.ir.symbols import (
-    named_values,
-    symbol_of,
-    trip_count,
-    used_values,
-)
+from jitgrad.ir.symbols import Loop, named_values, symbol_of, used_values
 from jitgrad.ir.types import TensorType
 from jitgrad.ops.op import Elementwise
 
@@ -99,11 +94,11 @@ class Tape(NamedTuple):
 
 
 class UnboundedError(Exception):
-    """Values of an inner loop must be saved, and only that loop knows how many iterations it has. The way out is to
-    run it again in the reversed region of the loop around, where its range is known."""
+    """Values of a loop must be saved, and only that loop knows how many iterations it has; or as many as it may have
+    take too much memory. The way out is to run it again in reverse, where its range is known."""
 
     def __init__(self, op: Op) -> None:
-        super().__init__("a loop whose number of iterations is not known before the loop around it")
+        super().__init__("a loop whose number of iterations is not known, or not well enough, before it runs")
         self.op = op
 
 
@@ -128,14 +123,22 @@ class Plan:
         layout = self.layout(v)
         if layout is not None:
             return layout
-        for op in self.nest.home[v].loops:
-            if self._room(trip_count(**_range(op))) is None:
-                raise UnboundedError(op)
+        for loop in self.nest.home[v].loops:
+            most = loop.most()
+            if most is None or self._room(most) is None:
+                raise UnboundedError(loop.op)
         raise DifferentiationError(
             f"the reverse of a loop needs {v.name or _what(v)} of every iteration, an array of type {v.type}. How "
             "large it is at most is not known before the loop. Give it an extent that does not change in the loop.",
             None if v.op is None else v.op.loc,
         )
+
+    def check_room(self, room: int) -> None:
+        """Raise UnboundedError if the tapes of loops that may end early take more bytes together, or may."""
+        early = {t: [loop.op for loop in t.frame.loops if loop.op.name == "while"] for t in self.tapes}
+        sizes = {t: self.weight(t.value, _INFINITE) for t, loops in early.items() if loops}
+        if sum(sizes.values()) > room:
+            raise UnboundedError(early[max(sizes, key=sizes.__getitem__)][0])
 
     def _find_primal(self, reverse: Op, cotangents: Sequence[Value]) -> dict[Value, Op]:
         """The ops of the reversed regions that use no cotangent, by their results. Each counts as one of the forward
@@ -213,8 +216,7 @@ class Plan:
     def _way(self, v: Value) -> Way:
         frame, op = self.nest.home[v], v.op
         if op is None:
-            first = frame.block.params[:1] if frame.op.name == "for" else ()
-            return Way("index") if v in first else Way("source")
+            return Way("index") if frame.loop is not None and v is frame.loop.index else Way("source")
         read = self._elsewhere(v, op)
         if v in self.extra and read is None:
             return Way("op", self._inside(used_values(op)), op=op)
@@ -303,15 +305,15 @@ class Plan:
         after = net.reaching(sink)
         return [v for v, k in index.items() if 2 * k + 1 in after and 2 * k not in after]
 
-    def weight(self, v: Value) -> int:
-        """Bytes of the tape of a value."""
+    def weight(self, v: Value, unknown: int = _UNKNOWN) -> int:
+        """Bytes of the tape of a value. ``unknown`` stands for a number of iterations that nothing limits."""
         total = v.type.dtype.itemsize
         layout = self.layout(v)
         if layout is None:
             return _INFINITE >> 8
         for d in layout.shape:
             hi = interval(d)[1]
-            total *= _UNKNOWN if hi is None else max(hi, 1)
+            total *= unknown if hi is None else max(hi, 1)
         return min(total, _INFINITE >> 8)
 
     def layout(self, v: Value) -> Layout | None:
@@ -322,15 +324,19 @@ class Plan:
 
     def _layout(self, v: Value) -> Layout | None:
         loops = self.nest.home[v].loops
-        counts = [trip_count(**_range(op)) for op in loops]
-        numbers = [_number(op) for op in loops]
+        counts = [most for loop in loops if (most := loop.most()) is not None]
+        if len(counts) < len(loops):
+            return None
         shape = v.type.shape
         if any(u in self.nest.home for u in named_values((tuple(counts), shape))):
-            flat = self._flat(loops, counts, numbers, v.type.size)
+            flat = self._flat(loops, counts, v.type.size)
             if flat is not None:
                 return flat
         # A box around all iterations; with room for one where there are none, so that every place in it is valid.
-        room = [self._room(d) for d in (*counts, *shape)]
+        # The axes of loops that may end early come first: what they leave unused is then in one piece, never touched.
+        order = sorted(range(len(loops)), key=lambda k: loops[k].op.name == "for")
+        numbers = [loops[k].number() for k in order]
+        room = [self._room(d) for d in (*(counts[k] for k in order), *shape)]
         if any(d is None for d in room):
             return None
         most = [max(d, 1) if isinstance(d, int) and k < len(loops) else d for k, d in enumerate(room)]
@@ -357,23 +363,23 @@ class Plan:
         lo = interval(d)[0]
         return None if lo is None else add(d, max(0, -lo))
 
-    def _flat(self, loops: Sequence[Op], counts: Sequence[Dim], numbers: Sequence[Dim], size: Dim) -> Layout | None:
+    def _flat(self, loops: Sequence[Loop], counts: Sequence[Dim], size: Dim) -> Layout | None:
         """One flat array in the order of the iterations, by closed-form sums."""
         if not all(map(never_negative, counts)):
             return None
         total = Polynomial.of(size)
         offset = Polynomial({})
         places: dict[Sym, Dim] = {}
-        for op, n, number in reversed(list(zip(loops, counts, numbers, strict=True))):
-            index, step = symbol_of(op.regions[0].params[0]), op.attrs["step"]
+        for loop, n in reversed(list(zip(loops, counts, strict=True))):
+            index = symbol_of(loop.index)
             t, place = Sym("t"), Sym("place")
-            index_at = Polynomial.of(add(op.attrs["lo"], mul(expr(t), step)))
+            index_at = Polynomial.of(add(loop.lo, mul(expr(t), loop.step)))
             trips = Polynomial.of(n)
             if total is None or index_at is None or trips is None:
                 return None
             summand = total.at(index, index_at)
             offset = offset + sum_below(summand, t, Polynomial.of(expr(place)) or Polynomial({}))
-            places[place] = number
+            places[place] = loop.number()
             total = sum_below(summand, t, trips)
         if total is None or any(s.payload in self.nest.home for m in total.terms for s, _ in m):
             return None
@@ -467,14 +473,3 @@ def _name(v: Value) -> str:
 
 def _what(v: Value) -> str:
     return "a carried value" if v.op is None else f"the result of {v.op.name}"
-
-
-def _range(op: Op) -> dict[str, Any]:
-    return {k: op.attrs[k] for k in ("lo", "hi", "step")}
-
-
-def _number(op: Op) -> Dim:
-    """The number of an iteration, from 0."""
-    index, lo, step = expr(symbol_of(op.regions[0].params[0])), op.attrs["lo"], op.attrs["step"]
-    distance = add(index, mul(lo, -1)) if step > 0 else add(lo, mul(index, -1))
-    return floordiv(distance, abs(step))

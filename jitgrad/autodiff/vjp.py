@@ -6,11 +6,12 @@ The block is walked backwards, see ``jitgrad.autodiff.adjoints``; regions by ``j
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jitgrad.autodiff.activity import active_values
 from jitgrad.autodiff.adjoints import Adjoints
 from jitgrad.autodiff.checkpoints import choose_segments, segmented
-from jitgrad.autodiff.loops import Reversal, count_loops
+from jitgrad.autodiff.loops import Reversal, number_loops
 from jitgrad.errors import ArgumentError, DifferentiationError
 from jitgrad.ir.core import Block, Builder, Graph, Op, Value
 from jitgrad.ir.types import is_float
@@ -51,13 +52,14 @@ def vjp_graph(
         outputs = [0] if seed == "ones" else [k for k, r in enumerate(graph.results) if is_float(r.type.dtype)]
     _check_differentiable(graph, wrt, outputs, scalar=seed == "ones")
     lines: list[str] = []
-    joint, tapes = _reverse(graph, wrt, outputs, lines, {}, with_value=with_value, seed=seed)
+    options: dict[str, Any] = {"with_value": with_value, "seed": seed, "budget": memory_budget}
+    joint, tapes = _reverse(graph, wrt, outputs, lines, {}, **options)
     if memory_budget is not None:
         segments = choose_segments(graph, tapes, memory_budget)
         if segments:
             lines = [f"memory budget of {memory_budget} bytes: {text}" for text in segments.values()]
             lengths = {k: s.length for k, s in segments.items()}
-            joint, _ = _reverse(graph, wrt, outputs, lines, lengths, with_value=with_value, seed=seed)
+            joint, _ = _reverse(graph, wrt, outputs, lines, lengths, **options)
     if notes is not None:
         notes += lines
     return joint
@@ -72,6 +74,7 @@ def _reverse(
     *,
     with_value: bool,
     seed: str,
+    budget: int | None,
 ) -> tuple[Graph, dict[int, int | None]]:
     """The joint graph, and the bytes on tapes for each loop, by the number of its op. ``segments`` gives the number of
     iterations between checkpoints for some of them."""
@@ -82,7 +85,7 @@ def _reverse(
     for k, op in enumerate(copy.ops):
         ops += segmented(op, segments[k]) if k in segments else [op]
     active = active_values(Graph(copy.name, Block(copy.params, ops, copy.results)), wrt)
-    ops = count_loops(ops, b, active)
+    ops = number_loops(ops, b, active)
     b.ops[:] = ops
     adjoints = Adjoints(b)
     for n, k in enumerate(outputs):
@@ -90,7 +93,7 @@ def _reverse(
         if result in active:
             one = Var(b, seeds[n]) if seeds else Var(b, b.constant(1, result.type.dtype))
             adjoints.add(result, Cotangent(one))
-    reversal = Reversal(active, notes)
+    reversal = Reversal(active, notes, room=budget)
     reversal.block(ops, adjoints)
     gradients = [adjoints.value(copy.params[k]).value for k in wrt]
     values = list(copy.results) if with_value else []

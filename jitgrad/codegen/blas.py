@@ -4,8 +4,9 @@
 
 Buffers are flat. Static parameters: ``m``, ``n``, ``k``; ``batch``, a tuple of extents; ``a``, ``b`` and ``c``, the
 (row, column) strides of one matrix, one of which is 1; ``a_batch``, ``b_batch`` and ``c_batch``, the strides along
-each axis of ``batch`` (0 repeats a matrix). Strides count elements. The dtype is float32 or float64. Where ``m`` or
-``n`` is 1 this is a product with a vector, by ``gemv``, and the vectors may have any stride.
+each axis of ``batch`` (0 repeats a matrix). Strides count elements. The dtype is float32 or float64. With ``add`` the
+product is added to what is in C, which then is also the last of the arrays that are read. Where ``m`` or ``n`` is 1
+this is a product with a vector, by ``gemv``, and the vectors may have any stride.
 """
 
 from __future__ import annotations
@@ -43,11 +44,13 @@ def gemm_python(
     a_batch: tuple[int, ...] = (),
     b_batch: tuple[int, ...] = (),
     c_batch: tuple[int, ...] = (),
+    add: bool = False,
 ) -> int:
     """The product by ``np.matmul``; see the module's docstring. Returns 0."""
     left = strided(ins[0], (*batch, m, k), (*a_batch, *a))
     right = strided(ins[1], (*batch, k, n), (*b_batch, *b))
-    strided(outs[0], (*batch, m, n), (*c_batch, *c))[...] = np.matmul(left, right)
+    target = strided(outs[0], (*batch, m, n), (*c_batch, *c))
+    target[...] = np.matmul(left, right) + (target if add else 0)
     return 0
 
 
@@ -88,7 +91,7 @@ def gemm_emit(
         c = c[::-1]
     a_rows, lda = _leading(m, k, left[1]) or (True, 0)
     b_rows, ldb = _leading(k, n, right[1]) or (True, 0)
-    dtype = out_buffers[0].dtype
+    dtype, kept = out_buffers[0].dtype, float(static.get("add", False))
     assert ldc and lda and ldb, static
     with batch_loops(builder, batch) as index:
         pa = offset(builder, left[0], linear(builder, index, left[2]))
@@ -96,8 +99,8 @@ def gemm_emit(
         pc = offset(builder, outs[0], linear(builder, index, c_batch))
         if n == 1:
             shape = ("T", k, m) if a_rows else ("N", m, k)
-            call(builder, "gemv", dtype, [*shape, 1.0, pa, lda, pb, max(right[1][0], 1), 0.0, pc, max(c[0], 1)])
+            call(builder, "gemv", dtype, [*shape, 1.0, pa, lda, pb, max(right[1][0], 1), kept, pc, max(c[0], 1)])
         else:
             # Row-major C is column-major C^T = B^T A^T, and row-major A is column-major A^T.
             flags = ("N" if b_rows else "T", "N" if a_rows else "T")
-            call(builder, "gemm", dtype, [*flags, n, m, k, 1.0, pb, ldb, pa, lda, 0.0, pc, ldc])
+            call(builder, "gemm", dtype, [*flags, n, m, k, 1.0, pb, ldb, pa, lda, kept, pc, ldc])

@@ -13,14 +13,14 @@ import ctypes
 import functools
 import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils
 
-from jitgrad.codegen import blas_threads
+from jitgrad.codegen import blas_threads, threads
 from jitgrad.errors import CompilationError
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -38,6 +38,8 @@ ROUTINES: dict[str, str] = {
     "getc2": "cython_lapack",
     "gesc2": "cython_lapack",
 }
+
+_PREFIX = "jitgrad_"
 
 #: The type letter of a routine's name.
 LETTERS: dict[np.dtype, str] = {np.dtype(np.float32): "s", np.dtype(np.float64): "d"}
@@ -86,16 +88,20 @@ def _bind(name: str) -> str:
     get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     signature = get_name(capsule)
     kinds = parse_signature(signature.decode(), name)
-    binding.add_symbol(f"jitgrad_{name}", get_pointer(capsule, signature))
+    binding.add_symbol(_PREFIX + name, get_pointer(capsule, signature))
     return kinds
 
 
-def register_symbols() -> None:
-    """Bind every symbol that emitted code may refer to. Call it before machine code from a cache is loaded."""
-    blas_threads.available()
-    for letter in LETTERS.values():
-        for routine in ROUTINES:
-            _bind(letter + routine)
+def register_symbols(names: Iterable[str]) -> None:
+    """Bind those of the symbols that are jitgrad's own. Call it before machine code that was made in another process
+    is loaded, with the symbols that it refers to."""
+    for name in names:
+        if name.startswith("jitgrad_blas_"):
+            blas_threads.available()
+        elif name == threads.CONTROL:
+            threads.bind()
+        elif name.startswith(_PREFIX):
+            _bind(name.removeprefix(_PREFIX))
 
 
 def routine(module: ir.Module, name: str, dtype: np.dtype) -> ir.Function:
@@ -104,7 +110,7 @@ def routine(module: ir.Module, name: str, dtype: np.dtype) -> ir.Function:
     kinds = _bind(full)
     pointees = {"c": I8, "i": I32, "r": llvm_type(dtype)}
     signature = ir.FunctionType(ir.VoidType(), [pointees[k].as_pointer() for k in kinds])
-    return cgutils.get_or_insert_function(module, signature, f"jitgrad_{full}")
+    return cgutils.get_or_insert_function(module, signature, _PREFIX + full)
 
 
 def constant_pointer(module: ir.Module, type_: Any, value: int | float) -> ir.GlobalVariable:

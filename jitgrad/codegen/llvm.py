@@ -57,7 +57,7 @@ from jitgrad.loopir.walk import buffers_of, statement_key, statements, written
 _CODE_BITS = 8
 
 #: Iterations of a loop with loops in it that may be unrolled.
-UNROLLED = 4
+UNROLLED = 8
 
 _UPDATE = {
     "+=": "add",

@@ -59,14 +59,19 @@ TASK = ir.FunctionType(ir.VoidType(), [I8P, I64, I64])
 _JOB = ir.LiteralStructType([TASK.as_pointer(), I8P, I64, I64, I64, I64, I64])
 
 
+#: The symbols of ``control``, and of the function that runs a task on threads.
+CONTROL, LAYER = "jitgrad_threads", "numba_parallel_for"
+
+
 @functools.cache
-def _bind() -> None:
-    binding.add_symbol("jitgrad_threads", ctypes.addressof(control))
+def bind() -> None:
+    """Bind the symbol that emitted code refers to; those of the layer are bound when it is started."""
+    binding.add_symbol(CONTROL, ctypes.addressof(control))
 
 
 def launch(b: Any, task: ir.Function, env: Any, iterations: Any, work: Any, *, grain: int, uneven: bool) -> None:
     """Run all iterations of a task, on threads if ``work`` pays for a launch and they are free."""
-    _bind()
+    bind()
     arguments = [task, env, iterations, work, I64(grain), I64(UNEVEN if uneven else 1)]
     b.call(_launcher(b.module), arguments)
 
@@ -90,7 +95,7 @@ def _launcher(module: ir.Module) -> Any:
     type = ir.FunctionType(ir.VoidType(), [TASK.as_pointer(), I8P, I64, I64, I64, I64])
     function = _internal(module, "jitgrad.launch", type)
     task, env, iterations, work, grain, per_thread = function.args
-    control = module.globals.get("jitgrad_threads") or ir.GlobalVariable(module, _CONTROL, "jitgrad_threads")
+    control = module.globals.get(CONTROL) or ir.GlobalVariable(module, _CONTROL, CONTROL)
     entry, ready, free, held, serial = (
         function.append_basic_block(name) for name in ("entry", "ready", "free", "held", "serial")
     )
@@ -120,9 +125,8 @@ def _launcher(module: ir.Module) -> Any:
     b.store(threads, size)
     # The layer gives the calling thread the number of threads of the launch, and the user may have set another one.
     users = b.call(_declare(module, "get_num_threads", I32), [])
-    run = _declare(
-        module, "numba_parallel_for", ir.VoidType(), I8P, I8P.as_pointer(), *[I64.as_pointer()] * 2, I8P, I64, I64, I32
-    )
+    parameters = (I8P, I8P.as_pointer(), *[I64.as_pointer()] * 2, I8P, I64, I64, I32)
+    run = _declare(module, LAYER, ir.VoidType(), *parameters)
     nothing = (I8P.as_pointer()(None), size, I64.as_pointer()(None))
     body = b.bitcast(_worker(module), I8P)
     b.call(run, [body, *nothing, b.bitcast(job, I8P), I64(0), I64(0), b.trunc(threads, I32)])

@@ -7,6 +7,7 @@ an array element takes the element's dtype.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ from jitgrad.ir.types import TensorType
 
 #: A Python number that becomes one of a later type is of that type.
 _WEAK_ORDER = ("bool", "int", "float")
+#: Names that rewritten functions have for what they return.
+_RETURNED = re.compile(r"_value_\d+$")
 
 
 class Unbound:
@@ -196,15 +199,28 @@ def _promoted(name: str, a: Slot, b: Slot, when: str) -> Slot:
 # -- values of a variable ----------------------------------------------------------------------------------------------
 
 
-def fit(trace: Trace, leaf: Any, slot: Slot) -> Tracer:
-    """A leaf as a value of the slot's type, in the scope that is recorded now. UNBOUND becomes zeros."""
+def fit(trace: Trace, leaf: Any, slot: Slot, name: str) -> Tracer:
+    """A leaf of the variable ``name`` as a value of the slot's type, in the scope that is recorded now.
+
+    UNBOUND becomes what shows where a program reads it, for which Python raises: NaN, or the integer furthest from 0.
+    Nothing reads the result of a ``return`` that was not reached (``syntax_flow``), which becomes 0.
+    """
     assert slot.type is not None
     dtype, shape = slot.type
     if leaf is UNBOUND:
-        return broadcast_to(Tracer(trace, trace.scalar(0, dtype)), shape)
+        return broadcast_to(Tracer(trace, trace.scalar(0 if _RETURNED.match(name) else _nothing(dtype), dtype)), shape)
     x = trace.lift(leaf)
     x = Tracer(trace, trace.own(x))
     return broadcast_to(cast(x, dtype), shape)
+
+
+def _nothing(dtype: np.dtype) -> Any:
+    if dtype.kind == "f":
+        return np.nan
+    if dtype.kind == "b":
+        return False
+    limits = np.iinfo(dtype)
+    return limits.min if limits.min else limits.max
 
 
 def leaves_of(variable: Variable, value: Any) -> list[Any]:

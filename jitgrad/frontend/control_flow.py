@@ -8,6 +8,7 @@ be recorded once for all iterations. Other loops are unrolled: Python runs them 
 from __future__ import annotations
 
 import collections
+import functools
 import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -22,9 +23,10 @@ from jitgrad.errors import (
     RollError,
     UnsupportedError,
 )
-from jitgrad.frontend import assign, iteration
+from jitgrad.frontend import assign, iteration, python_functions
 from jitgrad.frontend.carries import UNBOUND
-from jitgrad.frontend.iteration import Steps, steps_of
+from jitgrad.frontend.iteration import Nest, Steps, steps_of
+from jitgrad.frontend.python_functions import CLASSES, sort_list
 from jitgrad.frontend.randomness import check_draw
 from jitgrad.frontend.recording import condition, record_branches, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
@@ -76,6 +78,8 @@ def for_(
     line: int,
 ) -> State:
     """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it."""
+    if isinstance(iterable, Nest):
+        return _nested(iterable, (), body, state, names, flag, writes, line)
     steps, trace = steps_of(iterable), current_trace()
     if steps is None or trace is None:
         return _unrolled(iterable, body, state, names, flag)
@@ -103,6 +107,26 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     _note(trace, line, "for", "rolled")
     return result
+
+
+def _nested(
+    nest: Nest,
+    outer: tuple[Any, ...],
+    body: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    flag: str | None,
+    writes: Callable[[], Sequence[Any]],
+    line: int,
+) -> State:
+    """A loop for each axis, in each other; ``outer`` are the values of the axes further out."""
+    if len(outer) == len(nest.axes):
+        return body(nest.item(outer), *state)
+
+    def inner(value: Any, *s: Any) -> State:
+        return _nested(nest, (*outer, value), body, s, names, flag, writes, line)
+
+    return for_(nest.axes[len(outer)], inner, state, names, flag, writes, line)
 
 
 def _first(steps: Steps, body: Callable[..., State], state: State) -> State | None:
@@ -424,9 +448,13 @@ def attribute(owner: Any, name: str) -> Any:
 def callee(function: Any) -> Any:
     """What to call in the place of a function: methods and functions of the user's are rewritten too."""
     kind = type(function)
+    if kind is type:
+        return CLASSES.get(function, function)
     if kind is types.BuiltinMethodType:
         if function.__name__ in _CHANGES:
             _note_change(function.__self__)
+        if function.__name__ == "sort" and type(function.__self__) is list:
+            return functools.partial(sort_list, function.__self__)
         check_draw(function)
         return function
     if kind is types.FunctionType or kind is types.MethodType or _is_user_object(function):
@@ -448,6 +476,7 @@ def _code_of(function: Any) -> Any:
     return function if isinstance(function, types.FunctionType) else getattr(type(function), "__call__", None)  # noqa: B004
 
 
+contains = python_functions.contains
 getitem = assign.getitem
 range_, enumerate_, zip_, reversed_ = (
     iteration.range_,

@@ -27,7 +27,7 @@ from jitgrad.frontend.primitives import (
     strong,
     transpose,
 )
-from jitgrad.frontend.registry import implements
+from jitgrad.frontend.registry import call, implements
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_, i64
@@ -41,6 +41,10 @@ def _bad(text: str) -> ArgumentError:
 def einsum(*operands: Any, optimize: Any = False, dtype: Any = None) -> Tracer:
     """All of ``np.einsum``'s forms, for real dtypes. Raises ArgumentError, ShapeError."""
     spec, arrays = _specification(operands)
+    if len(arrays) == 1 and isinstance(arrays[0], Tracer) and dtype is None:
+        (letters,), output = _letters(spec, arrays)
+        if len(set(letters)) == len(letters) == len(output):  # only turned: a view, as in NumPy
+            return call(np.transpose, (arrays[0], [letters.index(c) for c in output]), {})
     tracers = lift(*arrays)
     target = dtype_argument(dtype) or common_dtype(*tracers)
     inputs, output = _letters(spec, tracers)

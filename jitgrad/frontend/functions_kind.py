@@ -43,6 +43,11 @@ def size(a: ArrayLike, axis: Any = None) -> Any:
     return element_count([extents[k] for k in axis_tuple(axis, len(extents))])
 
 
+@implements(np.isscalar)
+def isscalar(element: ArrayLike) -> bool:
+    return isinstance(element, Tracer) and not element.dims and not element.boxed
+
+
 @implements(np.result_type)
 def result_type(*arrays_and_dtypes: Any) -> np.dtype:
     return np.result_type(*(promotion_sample(a) if isinstance(a, Tracer) else a for a in arrays_and_dtypes))

@@ -1,13 +1,15 @@
 """What a recorded loop can run over: ranges and arrays, and zip, enumerate and reversed of those.
 
-:class:`Steps` has bounds and gives the item of an iteration from the loop's index. Everything else is iterated over by
-Python, which unrolls the loop.
+:class:`Steps` has bounds and gives the item of an iteration from the loop's index. :class:`Nest` is what is as good as
+several loops: ``itertools.product``, ``np.ndindex``, ``np.ndenumerate``. Everything else is iterated over by Python,
+which unrolls the loop.
 """
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ class Steps:
 
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self.count, int) and not isinstance(self.lo, int):
-            first = _traced(self.lo, None)
+            first = bound_value(self.lo, None)
             return (self.item(first + k * self.step) for k in range(self.count))
         if not isinstance(self.lo, int) or not isinstance(self.hi, int):
             raise ConcretizationError(
@@ -51,10 +53,57 @@ class Steps:
 
     def at(self, number: Any) -> Any:
         """The item of iteration ``number``, from 0."""
-        return self.item(number * self.step + _traced(self.lo, number))
+        return self.item(number * self.step + bound_value(self.lo, number))
 
 
-def _traced(d: Dim, peer: Any) -> Any:
+class Nest:
+    """Loops in each other, as one iterable: ``item(values)`` for the values of all axes, the last one running
+    fastest."""
+
+    def __init__(self, axes: Sequence[Steps], item: Callable[[tuple[Any, ...]], Any]) -> None:
+        self.axes, self.item = axes, item
+        self._items: Iterator[Any] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._items is None:
+            self._items = map(self.item, itertools.product(*self.axes))
+        return self._items
+
+    def __next__(self) -> Any:
+        return next(iter(self))
+
+
+def _product(*iterables: Any, repeat: Any = 1) -> Any:
+    """``itertools.product``."""
+    axes = [s for s in map(steps_of, iterables) if s is not None]
+    if len(axes) < len(iterables) or not isinstance(repeat, int):
+        return itertools.product(*iterables, repeat=repeat)
+    return Nest(axes * repeat, lambda values: values)
+
+
+def _ndindex(*shape: Any) -> Any:
+    """``np.ndindex``."""
+    extents = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+    axes = [steps_of(range_(builtins.range, n)) for n in extents]
+    return Nest([s for s in axes if s is not None], lambda index: index)
+
+
+def _ndenumerate(arr: Any) -> Any:
+    """``np.ndenumerate``."""
+    array = arr if isinstance(arr, Tracer) else np.asarray(arr)
+    dims = array.dims if isinstance(array, Tracer) else array.shape
+    return Nest([Steps(0, n, 1, lambda i: i) for n in dims], lambda index: (index, getitem(array, index)))
+
+
+#: What to call in the place of a class whose instances are iterated over.
+CLASSES: dict[type, Callable[..., Any]] = {
+    itertools.product: _product,
+    np.ndindex: _ndindex,
+    np.ndenumerate: _ndenumerate,
+}
+
+
+def bound_value(d: Dim, peer: Any = None) -> Any:
     """A bound as something that can be added to an index. Without a tracer as ``peer`` it belongs to the trace that
     runs."""
     if isinstance(d, int):

@@ -1,49 +1,187 @@
-"""Python's own functions of numbers, for traced scalars: ``max``, ``min``, and the ``math`` module.
-
-They are what plain scalar code is written with. With untraced arguments each is Python's own.
+"""Python's own functions and classes as plain scalar code uses them, for traced values: ``max``, ``sorted``, ``int``,
+``isinstance``, the operator ``in``. With untraced arguments each is Python's own.
 """
 
 from __future__ import annotations
 
 import builtins
 import functools
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import scipy.special
 
-from jitgrad.errors import ConcretizationError, RollError
+from jitgrad.errors import ConcretizationError, RollError, UnsupportedError
+from jitgrad.frontend import iteration
 from jitgrad.frontend.indexing import length
-from jitgrad.frontend.namespace import Mirror
-from jitgrad.frontend.primitives import promote, strong, where
+from jitgrad.frontend.iteration import Steps, bound_value
+from jitgrad.frontend.primitives import cast, promote, where
 from jitgrad.frontend.registry import HOOKS, call
-from jitgrad.frontend.tracer import Tracer, has_traced
+from jitgrad.frontend.signature import flatten, unflatten
+from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace, is_traced
 from jitgrad.ir.location import user_location
+from jitgrad.ir.types import DTYPES
+
+#: What a Python number is traced as.
+_DTYPES = {"float": np.float64, "int": np.int64, "bool": np.bool_}
+_WEAK = {"f": "float", "i": "int", "u": "int", "b": "bool"}
+
+
+def python_number(x: Tracer, kind: str, function: str) -> Tracer:
+    """A traced scalar as the Python ``float``, ``int`` or ``bool`` of that value, for a function of that name.
+
+    Raises ConcretizationError (a TypeError) for arrays with axes.
+    """
+    if x.dims:
+        raise ConcretizationError(
+            f"{function} of an array of shape {x.shape}. Only 0-dimensional arrays can be converted to Python numbers. "
+            f"Take one element, or use the function of NumPy that works element by element.",
+            user_location(),
+        )
+    if kind == "bool" and x.dtype.kind != "b":
+        x = HOOKS["operator"](np.not_equal, x, 0)
+    return Tracer(x.owner, cast(x, _DTYPES[kind]).value, kind)
+
+
+def item(x: Tracer, *index: Any) -> Tracer:
+    """``ndarray.item``."""
+    if len(index) == 1 and not isinstance(index[0], tuple):
+        x = x.reshape(-1)[index[0]]
+    elif index:
+        x = x[index[0] if len(index) == 1 else index]
+    elif x.dims:
+        if x.count != 1:
+            raise ConcretizationError(
+                f"item() of an array of shape {x.shape}. Only an array of one element is one number. Give its index.",
+                user_location(),
+            )
+        x = x.reshape(())
+    return python_number(x, _WEAK[x.dtype.kind], "item()")
+
+
+def tolist(x: Tracer) -> Any:
+    """``ndarray.tolist``: lists of Python numbers."""
+    return [tolist(row) for row in x] if x.dims else item(x)
+
+
+HOOKS["item"], HOOKS["tolist"] = item, tolist
+
+
+# -- classes -----------------------------------------------------------------------------------------------------------
+
+
+def class_of(x: Any) -> type:
+    """What ``type(x)`` is in plain Python."""
+    if not issubclass(type(x), Tracer):
+        return type(x)
+    if x.weak:
+        return {"float": float, "int": int, "bool": bool}[x.weak]
+    return np.ndarray if x.dims or x.boxed else x.dtype.type
+
+
+def _isinstance(obj: Any, classes: Any, /) -> bool:
+    return issubclass(class_of(obj), classes) if issubclass(type(obj), Tracer) else isinstance(obj, classes)
+
+
+def _type(*args: Any, **kwargs: Any) -> Any:
+    return class_of(args[0]) if len(args) == 1 and not kwargs else type(*args, **kwargs)
+
+
+def _conversion(cls: type) -> Callable[..., Any]:
+    def convert(*args: Any, **kwargs: Any) -> Any:
+        if len(args) != 1 or kwargs or not is_traced(args[0]):
+            return cls(*args, **kwargs)
+        return python_number(args[0], cls.__name__, f"{cls.__name__}()")
+
+    return convert
+
+
+def _scalar_type(cls: type) -> Callable[..., Any]:
+    """``np.float32(x)``: a NumPy scalar, or an array."""
+
+    def convert(*args: Any, **kwargs: Any) -> Any:
+        if len(args) != 1 or kwargs or not has_traced(args[0]):
+            return cls(*args, **kwargs)
+        (x,) = args
+        x = (x if isinstance(x, Tracer) else innermost_trace(x).lift(x)).astype(cls)
+        x.boxed = False
+        return x
+
+    return convert
+
+
+#: What to call in the place of a class.
+CLASSES: dict[type, Callable[..., Any]] = {
+    **{cls: _conversion(cls) for cls in (float, int, bool)},
+    **{dtype.type: _scalar_type(dtype.type) for dtype in DTYPES.values()},
+    type: _type,
+    **iteration.CLASSES,
+}
+
+
+# -- comparisons -------------------------------------------------------------------------------------------------------
+
+
+def contains(x: Any, container: Any) -> Any:
+    """``x in container``."""
+    if isinstance(container, Steps):
+        return _in_range(x, bound_value(container.lo), bound_value(container.hi), container.step)
+    if isinstance(container, (Tracer, np.ndarray)):
+        return np.any(container == x) if has_traced((x, container)) else x in container
+    if isinstance(container, range) and is_traced(x):
+        return _in_range(x, container.start, container.stop, container.step)
+    if not isinstance(container, Iterable) or isinstance(container, (str, bytes, Iterator)):
+        return x in container
+    if not is_traced(x) and not has_traced(list(container)):
+        return x in container
+    found: Any = False
+    for y in container:
+        if y is x:
+            return True
+        if not isinstance(y, (Tracer, bool, int, float, np.generic, np.ndarray)):
+            continue
+        for v in (x, y):
+            if np.ndim(v):
+                raise ConcretizationError(
+                    f"'in' compares arrays, one of shape {np.shape(v)}. The truth value of an array with more than one "
+                    "element is ambiguous. Use np.any(container == x) or np.isin.",
+                    user_location(),
+                )
+        found = np.logical_or(found, x == y)
+    return Tracer(found.owner, found.value, "bool") if isinstance(found, Tracer) else bool(found)
+
+
+def _in_range(x: Any, start: Any, stop: Any, step: int) -> Any:
+    inside = np.logical_and(x >= start, x < stop) if step > 0 else np.logical_and(x <= start, x > stop)
+    found = np.logical_and(inside, (x - start) % step == 0)
+    return Tracer(found.owner, found.value, "bool") if isinstance(found, Tracer) else bool(found)
 
 
 def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any) -> Callable[..., Any]:
     @functools.wraps(function)
     def routed(*args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and not isinstance(args[0], (list, tuple, np.ndarray, Tracer)):
-            args = (list(args[0]),)
-        if not has_traced(args) or kwargs:
+        name, key = function.__name__, kwargs.get("key")
+        if len(args) != 1:
+            items = list(args)
+        elif isinstance(args[0], Tracer) and args[0].ndim == 1 and key is None:
+            return call(of_array, args, {})
+        else:
+            items = args[0] if isinstance(args[0], np.ndarray) else list(args[0])
+        keys = items if key is None else list(map(key, items))
+        if not len(items) or set(kwargs) - {"key", "default"} or not has_traced(keys):
+            args = args if len(args) != 1 else (items,)
             return function(*args, **kwargs)
-        if len(args) == 1:
-            if isinstance(args[0], Tracer) and args[0].ndim == 1:
-                return call(of_array, (args[0],), {})
-            args = tuple(args[0])
-        found = args[0]
-        for x in args[1:]:
-            found = _choose(compare, x, found, function.__name__)
+        found, best = items[0], keys[0]
+        for value, x in zip(items[1:], keys[1:], strict=True):
+            better = _compared(compare, x, best, name)
+            best = _either(better, x, best, name)
+            found = best if key is None else _either(better, value, found, name)
         return found
 
     return routed
 
 
-def _choose(compare: np.ufunc, x: Any, y: Any, name: str) -> Any:
-    """``x if compare(x, y) else y`` of scalars."""
+def _compared(compare: np.ufunc, x: Any, y: Any, name: str) -> Any:
     for v in (x, y):
         if np.ndim(v):
             raise ConcretizationError(
@@ -51,14 +189,81 @@ def _choose(compare: np.ufunc, x: Any, y: Any, name: str) -> Any:
                 f"Use np.{name}imum, element by element.",
                 user_location(),
             )
-    if not has_traced((x, y)):
-        return x if compare(x, y) else y
-    a, b = promote(x, y)
-    chosen = where(HOOKS["operator"](compare, a, b), a, b)
-    weak = {v.weak if isinstance(v, Tracer) else type(v).__name__ for v in (x, y)}
-    return Tracer(
-        chosen.owner, chosen.value, "float" if weak <= {"int", "float"} and chosen.dtype.kind == "f" else None
-    )
+    return HOOKS["operator"](compare, *promote(x, y)) if has_traced((x, y)) else compare(x, y)
+
+
+def _either(first: Any, x: Any, y: Any, name: str) -> Any:
+    """``x if first else y``, of numbers or of trees of numbers."""
+    if not is_traced(first):
+        return x if first else y
+    leaves, tree = flatten(x)
+    others, other = flatten(y)
+    if tree != other:
+        raise ConcretizationError(
+            f"{name}() chooses by traced values among items of different structure. One program is compiled for all "
+            "choices. Give all items the same structure.",
+            user_location(),
+        )
+    return unflatten(tree, [_chosen(first, a, b) for a, b in zip(leaves, others, strict=True)])
+
+
+def _chosen(first: Tracer, x: Any, y: Any) -> Any:
+    if x is y or (type(x) is type(y) and not isinstance(x, (Tracer, np.ndarray)) and x == y):
+        return x
+    a, b = (v if isinstance(v, Tracer) else first.owner.lift(v) for v in (x, y))
+    a, b = promote(a, b)
+    chosen = where(first, a, b)
+    weak = {class_of(v).__name__ for v in (x, y)}
+    return Tracer(chosen.owner, chosen.value, _WEAK[chosen.dtype.kind] if weak <= {"int", "float", "bool"} else None)
+
+
+def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> list[Any]:
+    """``sorted``, by a sort in the program where the keys are traced. NaN comes last."""
+    items = list(iterable)
+    keys = items if key is None else list(map(key, items))
+    count = len(items)
+    if not has_traced(keys):
+        order = builtins.sorted(range(count), key=keys.__getitem__, reverse=reverse)
+        return [items[k] for k in order]
+    for k in keys:
+        if not isinstance(k, (Tracer, bool, int, float, np.generic)) or np.ndim(k):
+            raise ConcretizationError(
+                f"sorted() by keys that are no numbers, of type {class_of(k).__name__}, and traced ones among them. "
+                "Traced values are compared while the program runs, which is done for numbers only. Use one number "
+                "for a key, or np.lexsort.",
+                user_location(),
+            )
+    stack = innermost_trace(keys).lift(keys[::-1] if reverse else keys)
+    places = call(np.argsort, (stack,), {"kind": "stable"})
+    if reverse:  # equal ones stay in their order
+        places = (count - 1) - places[::-1]
+    return picked(items, places)
+
+
+def picked(items: list[Any], places: Tracer) -> list[Any]:
+    """The items at traced places. All are numbers, or trees of numbers of one structure."""
+    columns, trees = zip(*map(flatten, items), strict=True)
+    if any(t != trees[0] for t in trees):
+        raise ConcretizationError(
+            "sorted() of items of different structure, by traced keys. Which item comes where is not known while the "
+            "function is traced. Give all items the same structure.",
+            user_location(),
+        )
+    sources = []
+    for column in zip(*columns, strict=True):
+        weak = all(class_of(v) in (float, int, bool) for v in column)
+        stack = places.owner.lift(list(column))
+        sources.append((stack[places], _WEAK[stack.dtype.kind] if weak else None))
+    rows = []
+    for k in range(len(items)):
+        found = [row[k] for row, _ in sources]
+        rows.append([Tracer(x.owner, x.value, w) if w else x for x, (_, w) in zip(found, sources, strict=True)])
+    return [unflatten(trees[0], row) for row in rows]
+
+
+def sort_list(items: list[Any], /, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
+    """``list.sort``."""
+    items[:] = _sorted(items, key=key, reverse=reverse)
 
 
 def _junction(function: Callable[[Any], bool], of_two: np.ufunc) -> Callable[[Any], Any]:
@@ -80,6 +285,9 @@ def _junction(function: Callable[[Any], bool], of_two: np.ufunc) -> Callable[[An
     return routed
 
 
+# -- iterators ---------------------------------------------------------------------------------------------------------
+
+
 def _next(iterator: Any, *default: Any) -> Any:
     """``next``. What is recorded once can't take an item at every iteration."""
     trace = HOOKS["current_trace"]()
@@ -92,72 +300,47 @@ def _next(iterator: Any, *default: Any) -> Any:
     return builtins.next(iterator, *default)
 
 
+def _map(function: Any, *iterables: Any, **kwargs: Any) -> Any:
+    return builtins.map(
+        CLASSES.get(function, function) if isinstance(function, type) else function, *iterables, **kwargs
+    )
+
+
+def _filter(function: Any, iterable: Any, /) -> Iterator[Any]:
+    for x in iterable:
+        keep = function(x) if callable(function) else x
+        if is_traced(keep):
+            raise ConcretizationError(
+                "filter() keeps items by a traced condition. How many are kept is not known while the function is "
+                "traced. Give the others a value that changes nothing: sum(x if x > 0 else 0.0 for x in a), or use "
+                "np.where.",
+                user_location(),
+            )
+        if keep:
+            yield x
+
+
+def _pow(base: Any, exp: Any, mod: Any = None) -> Any:
+    if mod is not None and has_traced((base, exp, mod)):
+        raise UnsupportedError(
+            "pow() with a modulus is not supported on traced values. Powers of traced integers wrap around at 64 bits. "
+            "Square and multiply in a loop, taking the remainder at each step.",
+            user_location(),
+        )
+    return builtins.pow(base, exp, mod)
+
+
 #: What Python's names mean in a traced function.
 BUILTINS: dict[str, Any] = {
     "all": _junction(builtins.all, np.logical_and),
     "any": _junction(builtins.any, np.logical_or),
-    "next": _next,
+    "filter": _filter,
+    "isinstance": _isinstance,
     "len": length,
+    "map": _map,
     "max": _extreme(builtins.max, np.greater, np.max),
     "min": _extreme(builtins.min, np.less, np.min),
+    "next": _next,
+    "pow": _pow,
+    "sorted": _sorted,
 }
-
-_UFUNCS: dict[str, Any] = {
-    **{name: getattr(np, name) for name in ("sqrt", "exp", "expm1", "log2", "log10", "log1p", "sin", "cos", "tan")},
-    **{name: getattr(np, name) for name in ("sinh", "cosh", "tanh", "hypot", "copysign", "fmod", "cbrt", "exp2")},
-    **{name: getattr(np, name) for name in ("isnan", "isinf", "isfinite", "degrees", "radians")},
-    "asin": np.arcsin,
-    "acos": np.arccos,
-    "atan": np.arctan,
-    "atan2": np.arctan2,
-    "pow": np.power,
-    "asinh": np.arcsinh,
-    "acosh": np.arccosh,
-    "atanh": np.arctanh,
-    "fabs": np.abs,
-    "erf": scipy.special.erf,
-    "erfc": scipy.special.erfc,
-    "lgamma": scipy.special.gammaln,
-}
-
-
-def _routed(name: str, ufunc: Any) -> Callable[..., Any]:
-    original = getattr(math, name)
-
-    @functools.wraps(original)
-    def routed(*args: Any) -> Any:
-        if not has_traced(args):
-            return original(*args)
-        return ufunc(*(HOOKS["cast"](strong(a), np.float64) if _is_int(a) else a for a in args))
-
-    return routed
-
-
-def _is_int(a: Any) -> bool:
-    return isinstance(a, Tracer) and a.dtype.kind in "iub"
-
-
-def _log(x: Any, *base: Any) -> Any:
-    if not has_traced((x, *base)):
-        return math.log(x, *base)
-    return np.log(x) / np.log(base[0]) if base else np.log(x)
-
-
-def _whole(name: str, ufunc: Any) -> Callable[[Any], Any]:
-    original = getattr(math, name)
-
-    @functools.wraps(original)
-    def routed(x: Any) -> Any:
-        return HOOKS["cast"](ufunc(x), np.int64) if has_traced((x,)) else original(x)
-
-    return routed
-
-
-_FUNCTIONS: dict[str, Any] = {
-    **{name: _routed(name, ufunc) for name, ufunc in _UFUNCS.items() if hasattr(math, name)},
-    **{name: _whole(name, getattr(np, name)) for name in ("floor", "ceil", "trunc")},
-    "log": _log,
-}
-#: ``math`` in a traced function, and its functions by the original ones.
-MATH = Mirror(math, "jitgrad.frontend.math", {}, _FUNCTIONS)
-MATH_FUNCTIONS: dict[Any, Any] = {getattr(math, name): function for name, function in _FUNCTIONS.items()}

@@ -130,7 +130,7 @@ class _Carried:
         for v, value in zip(self.variables, state, strict=True):
             for slot, leaf in zip(v.slots, leaves_of(v, value), strict=True):
                 if slot.type is not None:
-                    result.append(fit(self.trace, leaf, slot))
+                    result.append(fit(self.trace, leaf, slot, v.name))
         return result
 
     def leave(self, results: Sequence[Value], written: Sequence[Tracer], trips: Dim | None) -> State:
@@ -416,7 +416,7 @@ def record_branches(
             results: list[Any] = []
             for v, value in zip(variables, state, strict=True):
                 pairs = zip(v.slots, leaves_of(v, value), strict=True)
-                results += [fit(trace, leaf, slot) for slot, leaf in pairs if slot.type is not None]
+                results += [fit(trace, leaf, slot, v.name) for slot, leaf in pairs if slot.type is not None]
             results += [Tracer(trace, r.value) for r in roots]
             blocks.append(scope.finish(results))
     trace.builder.loc = location

@@ -40,6 +40,14 @@ IN_ORDER = frozenset(
      np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.nan_to_num)
 )  # fmt: skip
 
+#: NumPy functions of which only NumPy tells in which order their results lie in memory.
+LAID_OUT_BY_NUMPY = frozenset(
+    (np.sum, np.prod, np.max, np.min, np.any, np.all, np.mean, np.std, np.var, np.ptp, np.average, np.median,
+     np.nansum, np.nanprod, np.nanmax, np.nanmin, np.nanmean, np.nanstd, np.nanvar, np.linalg.norm, np.trapezoid,
+     np.stack, np.vstack, np.hstack, np.dstack, np.column_stack, np.block, np.append, np.pad, np.einsum,
+     np.diff, np.gradient)
+)  # fmt: skip
+
 _accepted: dict[Any, frozenset[str] | None] = {}
 
 #: Keyword arguments that mean nothing for traced values when they have these values.
@@ -111,20 +119,22 @@ def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise unsupported(function)
     accepted = _accepted_keywords(handler)
     if accepted is None or all(k in accepted for k in kwargs):
-        return _finished(function, _run(function, handler, args, kwargs), args)
+        return _finished(function, _run(function, handler, args, kwargs), args, kwargs)
     kept = {}
     for name, value in kwargs.items():
         if name in accepted:
             kept[name] = value
         elif not ignorable(name, value):
             raise unsupported_argument(qualified_name(function), name)
-    return _finished(function, _run(function, handler, args, kept), args)
+    return _finished(function, _run(function, handler, args, kept), args, kept)
 
 
-def _finished(function: Any, result: Any, args: tuple[Any, ...]) -> Any:
+def _finished(function: Any, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if function in IN_ORDER:
         operands = (b for a in args for b in (a if isinstance(a, (list, tuple)) else (a,)))
         HOOKS["laid_out_like"](result, operands)
+    elif function in LAID_OUT_BY_NUMPY:
+        HOOKS["laid_out_by"](function, result, args, kwargs)
     return result if function in ALIASING else fresh(result, args)
 
 

@@ -19,7 +19,7 @@ import scipy.special
 import jitgrad.numpy as jnp
 import jitgrad.scipy as jsp
 from jitgrad.frontend.namespace import stand_in
-from jitgrad.frontend.python_functions import MATH, MATH_FUNCTIONS
+from jitgrad.frontend.python_math import MATH, MATH_FUNCTIONS
 from jitgrad.frontend.randomness import FUNCTIONS as RANDOM
 from jitgrad.frontend.registry import ADVICE, FUNCTIONS
 

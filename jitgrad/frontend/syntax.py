@@ -24,8 +24,10 @@ line)``
 ``assert_(test, thunk or None, line)``                 the thunk gives the message
 ``getitem(a, index)``, ``setitem(a, index, value)``,   ``op`` is "+", "-", ... ``augitem`` gets its value before the
 ``augitem(a, index, op, value)``, ``s_[...]``           element is read; ``s_[...]`` gives back what is in the brackets
-``callee(function)``                                   what to call in the place of a method, or of a function that
-                                                        a variable or container holds
+``contains(a, container)``                             ``a in container``
+``callee(function)``                                   what to call in the place of a method, of a function that
+                                                        a variable or container holds, of ``float``, ``int``, ``bool``
+                                                        and ``type``
 ``attribute(owner, name)``                             the owner of an attribute that is about to be assigned to
 ``bound(value, name)``, ``bound_free(value, name)``    the value; UnboundLocalError and NameError for ``UNBOUND``
 ``comprehension_iter(iterable, line)``                 the iterable of a comprehension, which stays Python's
@@ -87,6 +89,7 @@ _CALLS = frozenset(
         "opaque_iter",
         "opaque_test",
         "callee",
+        "contains",
         "attribute",
     }
 )

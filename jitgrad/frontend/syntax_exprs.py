@@ -26,6 +26,8 @@ from jitgrad.frontend.syntax_nodes import (
 
 #: Functions that are passed on to the runtime where they make what a loop iterates over.
 ITERABLES = frozenset({"range", "enumerate", "zip", "reversed"})
+#: Built-in classes that are called with traced values.
+CLASSES = frozenset({"bool", "float", "int", "type"})
 _COMPREHENSIONS_ARE_INLINE = sys.version_info >= (3, 12)
 _COMPREHENSION = "it is the condition of a comprehension"
 
@@ -129,12 +131,12 @@ class Expressions(ast.NodeTransformer):
         return node
 
     def _may_be_the_users(self, function: ast.expr) -> bool:
-        """Is it anything but a function of the runtime or one that is built in?"""
+        """Is it anything but a function of the runtime, or one that is built in and no class of numbers?"""
         match function:
             case ast.Attribute(value=ast.Name(id=name)):
                 return name != RUNTIME
             case ast.Name(id=name):
-                return name in self._own or not hasattr(builtins, name)
+                return name in self._own or name in CLASSES or not hasattr(builtins, name)
         return isinstance(function, (ast.Attribute, ast.Subscript))
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
@@ -162,13 +164,26 @@ class Expressions(ast.NodeTransformer):
         return call("ifexp", [node.test, *branches, constant(node.lineno)], node)
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
-        stays = len(node.ops) == 1 or is_static(node) or self.has_walrus(node)
+        single = len(node.ops) == 1
+        stays = is_static(node) or self.has_walrus(node) or (single and not isinstance(node.ops[0], ast.In | ast.NotIn))
         operands = [node.left, *node.comparators]
         plain = [isinstance(c, ast.Constant | ast.Name) and self.quiet(c) for c in operands]
-        self.generic_visit(node)
+        node.left = self.visit(node.left)
+        pairs = zip(node.ops, node.comparators, strict=True)
+        node.comparators = [
+            self.iterable(c) if isinstance(op, ast.In | ast.NotIn) else self.visit(c) for op, c in pairs
+        ]
         if stays:
             return node
+        if single:
+            return self._comparison(node.left, node.ops[0], node.comparators[0], node)
         return self._chain(node, node.left, plain[0], list(zip(node.ops, node.comparators, plain[1:], strict=True)))
+
+    def _comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr, node: ast.Compare) -> ast.expr:
+        if not isinstance(op, ast.In | ast.NotIn):
+            return place(ast.Compare(left, [op], [right]), node)
+        found = call("contains", [left, right], node)
+        return found if isinstance(op, ast.In) else call("not_", [found], node)
 
     def _chain(
         self, node: ast.Compare, left: ast.expr, plain: bool, rest: list[tuple[ast.cmpop, ast.expr, bool]]
@@ -176,9 +191,9 @@ class Expressions(ast.NodeTransformer):
         """``left op right op ...``; ``plain``: ``left`` can be evaluated at any time."""
         (op, right, right_plain), *others = rest
         if not others:
-            return place(ast.Compare(left, [op], [right]), node)
+            return self._comparison(left, op, right, node)
         if right_plain:
-            test = place(ast.Compare(left, [op], [right]), node)
+            test = self._comparison(left, op, right, node)
             tail = self._chain(node, right, True, others)
             return call("and_", [test, thunk(tail, tail)], node)
         # (lambda left, right: left op right and ...)(left, right)
@@ -187,7 +202,7 @@ class Expressions(ast.NodeTransformer):
         if not plain:
             names, values = [self.fresh("m"), *names], [left, right]
             inside = place(load(names[0]), left)
-        test = place(ast.Compare(inside, [op], [place(load(names[-1]), right)]), node)
+        test = self._comparison(inside, op, place(load(names[-1]), right), node)
         tail = self._chain(node, place(load(names[-1]), right), True, others)
         body = call("and_", [test, thunk(tail, tail)], node)
         return place(ast.Call(ast.Lambda(parameters(names), body), values, []), node)

@@ -263,11 +263,11 @@ class Tracer(Operators, ArrayMethods):
             "that are assigned into with np.zeros inside the traced function.",
         )
 
-    def item(self, *args: Any) -> NoReturn:
-        raise self._no_number("converted to a Python scalar by item()", "Leave item() out, or index the array.")
+    def item(self, *args: Any) -> Any:
+        return HOOKS["item"](self, *args)
 
-    def tolist(self) -> NoReturn:
-        raise self._no_number("converted to a list by tolist()", "Use list(x), which gives traced rows.")
+    def tolist(self) -> Any:
+        return HOOKS["tolist"](self)
 
     def tobytes(self, order: str = "C") -> NoReturn:
         raise self._no_number("converted to bytes by tobytes()", "Do this outside the traced function.")

@@ -43,7 +43,7 @@ from jitgrad.frontend.registry import (
 )
 from jitgrad.frontend.trace import WEAK_DTYPES, Trace, as_numpy
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced, innermost_trace
-from jitgrad.frontend.views import View, laid_out_like
+from jitgrad.frontend.views import View, laid_out_by, laid_out_like
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_, i64
 
@@ -377,16 +377,17 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
         return result if ufunc.signature else laid_out_like(result, inputs)
     if method == "outer":
         a, b = inputs
+        given = a, b
         (a,) = lift(a) if contains_tracer(a) else (np.asarray(a),)
         (b,) = lift(b) if contains_tracer(b) else (np.asarray(b),)
         spread = (*np.shape(a), *[1] * b.ndim)
         a = reshape(a, spread) if isinstance(a, Tracer) else a.reshape(spread)
-        return call_ufunc(ufunc, a, b, **kwargs)
+        return laid_out_by(ufunc.outer, call_ufunc(ufunc, a, b, **kwargs), given, kwargs)
     if method == "reduce" and _REDUCE.get(ufunc) is not None:
         kwargs.setdefault("axis", 0)
-        return call(_REDUCE[ufunc], inputs, kwargs)
+        return laid_out_by(ufunc.reduce, call(_REDUCE[ufunc], inputs, kwargs), inputs, kwargs)
     if method == "accumulate":
-        return accumulate(ufunc, *inputs, **kwargs)
+        return laid_out_by(ufunc.accumulate, accumulate(ufunc, *inputs, **kwargs), inputs, kwargs)
     raise UnsupportedError(
         f"{name}.{method} is not supported on traced values. Only calls, outer, accumulate and the reductions "
         "sum, prod, max, min, any and all are. Write it with those.",

@@ -322,6 +322,35 @@ def laid_out_like(result: Any, operands: Iterable[Any]) -> Any:
     return result
 
 
+def laid_out_by(function: Any, result: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """The result of a NumPy function, or each of several, with the order in memory that NumPy gives it: that of what
+    the function makes of small arrays in the order of its operands."""
+    several = isinstance(result, (list, tuple))
+    parts = [r for r in (result if several else (result,)) if type(r) is Tracer and r.ndim > 1 and r.order is None]
+    turned = function is np.einsum  # may turn what is not
+
+    def small(x: Any) -> Any:
+        nonlocal turned
+        if isinstance(x, (Tracer, np.ndarray)):
+            turned = turned or _is_turned(x)
+            return _small_copy(x)
+        return type(x)(map(small, x)) if type(x) in (list, tuple) else x
+
+    if not parts:
+        return result
+    args, kwargs = small(args), {name: small(x) for name, x in kwargs.items()}
+    if not turned:
+        return result
+    try:
+        made = function(*args, **kwargs)
+    except (ValueError, IndexError, TypeError):  # it goes by extents or contents, which are others
+        return result
+    for x, y in zip(result if several else (result,), made if several else (made,), strict=False):
+        if any(x is part for part in parts) and x.ndim == y.ndim:
+            x.order = _order(y.strides)
+    return result
+
+
 def _is_turned(x: Any) -> bool:
     """Is it known that memory runs along the axes in another order than C's?"""
     if not isinstance(x, Tracer) or x.ndim < 2 or (type(x) is Tracer and x.order is None):
@@ -334,14 +363,14 @@ def _is_turned(x: Any) -> bool:
 
 
 def _small_copy(x: Tracer | np.ndarray) -> np.ndarray:
-    """An array with the order in memory of another, and extents of at most 2."""
+    """An array of ones with the order in memory of another, and extents of at most 4."""
     strides: Any = strides_of(x) if isinstance(x, Tracer) else x.strides
     dims: Any = x.dims if isinstance(x, Tracer) else x.shape
     if strides is None or not all(isinstance(n, int) for n in (*strides, *dims)):
         strides = contiguous_strides(tuple(range(2, 2 + len(dims))))
-    shape = [2 if d != 1 else 1 for d in dims]
+    shape = [min(d, 4) if isinstance(d, int) else 4 for d in dims]
     order = _order(strides)
-    held = np.empty([shape[k] if strides[k] else 1 for k in order]).transpose(np.argsort(order))
+    held = np.ones([shape[k] if strides[k] else 1 for k in order]).transpose(np.argsort(order))
     return np.broadcast_to(held, shape)
 
 
@@ -459,3 +488,4 @@ def _overlap(p: tuple[Dim, Dim, int], q: tuple[Dim, Dim, int]) -> bool:
 
 HOOKS["flat"] = view_flat
 HOOKS["laid_out_like"] = laid_out_like
+HOOKS["laid_out_by"] = laid_out_by

@@ -340,7 +340,7 @@ def _extreme(e: Dim, side: int) -> int | None:
     """The least (``side`` 0) or greatest value, or None."""
     plain = bounds(e)[side]
     for _ in range(16):
-        e = _without_quotients(e, side)
+        e = without_quotients(e, side)
         if not isinstance(e, IndexExpr):
             return e if plain is None else max(e, plain) if side == 0 else min(e, plain)
         found = _innermost(e)
@@ -357,7 +357,7 @@ def _extreme(e: Dim, side: int) -> int | None:
     return max(tight, plain) if side == 0 else min(tight, plain)
 
 
-def _without_quotients(e: Dim, side: int) -> Dim:
+def without_quotients(e: Dim, side: int) -> Dim:
     """A bound of ``e`` in which ``d * (x // d)`` is ``x``, or ``x - (d - 1)``: the last position of a strided slice."""
     if not isinstance(e, IndexExpr) or not any(isinstance(t, Quotient) for t, _ in e.terms):
         return e

@@ -15,20 +15,22 @@ from jitgrad.ir.core import Block, Op, Value
 from jitgrad.ir.index import Dim, Sym, add, expr, mul
 from jitgrad.ir.liveness import carried
 from jitgrad.ir.polyhedra import System, prime, primed
-from jitgrad.ir.symbols import symbol_of
+from jitgrad.ir.symbols import Loop, loop_of, symbol_of
 
 #: Ops that give their first operand with some elements changed.
 _WRITES = frozenset(("set_slice", "add_slice", "scatter_set", "scatter_add"))
 
 
 class Frame:
-    """A region of ``op``. ``parent`` is the frame around it, None for the block that the nest stands in; ``loops`` are
-    the loops around, outermost first, with ``op`` if it is one."""
+    """A region of ``op``. ``parent`` is the frame around it, None for the block that the nest stands in. ``loop`` is
+    ``op`` if this is its body and it is a loop with numbered iterations; ``loops`` are those around, outermost first,
+    with ``loop``."""
 
     def __init__(self, block: Block, op: Op, parent: Frame | None) -> None:
         self.block, self.op, self.parent = block, op, parent
+        self.loop = loop_of(op) if block is op.regions[-1] else None
         outer = () if parent is None else parent.loops
-        self.loops: tuple[Op, ...] = (*outer, op) if op.name == "for" else outer
+        self.loops: tuple[Loop, ...] = outer if self.loop is None else (*outer, self.loop)
         self.position = {v: k for k, inner in enumerate(block.ops) for v in inner.results}
 
 
@@ -81,9 +83,9 @@ class Nest:
         key = (frame.block, k)
         if key not in self._chains:
             self._chains[key] = None  # while it is looked for
-            if frame.op.name == "while":  # iterations without a number can't be told apart
+            if frame.op.name == "while" and frame.loop is None:  # iterations without a number can't be told apart
                 return None
-            first = carried(frame.op, frame.block)[k] if frame.op.name == "for" else None
+            first = carried(frame.op, frame.block)[k] if frame.loop is not None else None
             self._chains[key] = self._follow(frame, frame.block.results[k], first)
         return self._chains[key]
 
@@ -104,8 +106,9 @@ class Nest:
             if not op.regions:
                 return None
             k = op.results.index(v)
-            inner = tuple(self.chain(self.frames[region], k) for region in op.regions)
-            if op.name == "for" and inner[0] is not None:
+            bodies = op.regions[-1:] if op.name == "while" else op.regions
+            inner = tuple(self.chain(self.frames[region], k) for region in bodies)
+            if op.name in ("for", "while") and inner[0] is not None:
                 before = op.operands[k]
             elif op.name in ("cond", "switch", "checkpoint") and all(c is not None for c in inner):
                 starts = {c.versions[0] for c in inner if c is not None}
@@ -152,8 +155,8 @@ class Nest:
             between = chain.steps[at:] if forwards else chain.steps[:at]
             if self.touched(box, between, frame.loops, None):
                 return found
-            if frame.op.name == "for":
-                if self.touched(box, chain.steps, frame.loops[:-1], (frame.op, forwards)):
+            if frame.loop is not None:
+                if self.touched(box, chain.steps, frame.loops[:-1], (frame.loop, forwards)):
                     return found
                 version = frame.op.results[k] if forwards else frame.op.operands[k]
             elif forwards:
@@ -162,13 +165,15 @@ class Nest:
                 version = chain.versions[0]
             found = version
 
-    def touched(self, box: Box, steps: tuple[Step, ...], equal: tuple[Op, ...], other: tuple[Op, bool] | None) -> bool:
+    def touched(
+        self, box: Box, steps: tuple[Step, ...], equal: tuple[Loop, ...], other: tuple[Loop, bool] | None
+    ) -> bool:
         """Whether one of the steps may write into the box: in the same iteration of the loops ``equal``; and, given
         ``other``, in a later (or earlier) iteration of that loop."""
         return any(self.may_meet(box, op, equal, other) for step in steps for op in _writes(step))
 
-    def may_meet(self, box: Box, write: Op, equal: tuple[Op, ...], other: tuple[Op, bool] | None) -> bool:
-        same = {symbol_of(op.regions[0].params[0]) for op in equal}
+    def may_meet(self, box: Box, write: Op, equal: tuple[Loop, ...], other: tuple[Loop, bool] | None) -> bool:
+        same = {symbol_of(loop.index) for loop in equal}
         fresh: dict[Sym, Sym] = {}
 
         def keep(s: Sym) -> bool:
@@ -177,9 +182,9 @@ class Nest:
         system = System()
         if other is not None:
             loop, forwards = other
-            index = symbol_of(loop.regions[0].params[0])
+            index = symbol_of(loop.index)
             moved = prime(index, fresh, keep)
-            distance = mul(expr(Sym("t", 1, None)), loop.attrs["step"] * (1 if forwards else -1))
+            distance = mul(expr(Sym("t", 1, None)), loop.step * (1 if forwards else -1))
             system.equal(expr(moved), add(expr(index), distance))
         target = written_box(write)
         for axis in range(len(box.starts)):

@@ -25,6 +25,7 @@ Values keep the user's names, made unique by a suffix; values without a name are
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 from typing import Any
@@ -42,13 +43,14 @@ MAX_NUMBERS = 64
 MAX_ELIDED = 8
 
 
-def print_graph(graph: Graph, *, elide: bool = False, locations: bool = True) -> str:
+def print_graph(graph: Graph, *, elide: bool = False, locations: bool = True, digests: bool = False) -> str:
     """A graph as text.
 
     elide : for reading only: shorten large arrays to ``...`` and leave out the table of locations.
     locations : print the user's lines.
+    digests : print a hash of a large array in place of its contents: enough to tell two graphs apart.
     """
-    p = Printer(elide=elide, locations=locations)
+    p = Printer(elide=elide, locations=locations, digests=digests)
     for v in graph.params:
         p.name(v)
     params = ", ".join(p.typed(v) for v in graph.params)
@@ -64,8 +66,8 @@ def print_graph(graph: Graph, *, elide: bool = False, locations: bool = True) ->
 class Printer:
     """Names and labels that have been given out so far, and the text of each part of a graph."""
 
-    def __init__(self, *, elide: bool = False, locations: bool = True) -> None:
-        self.elide, self.locations = elide, locations
+    def __init__(self, *, elide: bool = False, locations: bool = True, digests: bool = False) -> None:
+        self.elide, self.locations, self.digests = elide, locations, digests
         self.names: dict[Value, str] = {}
         self.symbols: dict[Sym, str] = {}
         self.labels: dict[Location, str] = {}
@@ -187,6 +189,9 @@ class Printer:
         if self.elide and array.size > MAX_ELIDED:
             first = ", ".join(_number_text(x) for x in array.reshape(-1)[:3])
             return f"{head} [{first}, ...]"
+        if array.size > MAX_NUMBERS and self.digests:
+            content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+            return f"{head} {hashlib.sha256(content).hexdigest()}"
         if array.size > MAX_NUMBERS or not _numbers_suffice(array):
             payload = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
             return f'{head} base64"{base64.b64encode(payload).decode("ascii")}"'

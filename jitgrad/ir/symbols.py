@@ -4,15 +4,17 @@ Every integer scalar value has at most one symbol, whose payload is the value. W
 is made: a loop index has the bounds of its loop, the result of ``wrap_index`` those of its extent. A value that is
 computed from others by sums and constant factors is written in terms of those, so that the positions of two accesses
 can be compared.
+
+A loop whose iterations are numbered by such a value is a :class:`Loop`: every ``for``, and a ``while`` that counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from jitgrad.ir.core import Block, Op, Value
-from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, interval, mul, never_negative, substitute
+from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, floordiv, interval, mul, never_negative, substitute
 from jitgrad.ir.types import TensorType, i64
 
 #: Longest chain of sums and products that is looked through.
@@ -22,13 +24,17 @@ _DEPTH = 16
 def symbol_of(value: Value) -> Sym:
     """The symbol of a value, made when first asked for."""
     if value.symbol is None:
-        lo, hi = (None, None) if value.op is None else _limits(value.op)
+        lo, hi = (None, None) if value.op is None else _limits(value, value.op)
         value.symbol = Sym(value.name or "v", lo, hi, payload=value)
     return value.symbol
 
 
-def _limits(op: Op) -> tuple[Dim | None, Dim | None]:
-    """What limits the result of an op: a wrapped index, the clipped bound of a slice, a remainder or a quotient."""
+def _limits(value: Value, op: Op) -> tuple[Dim | None, Dim | None]:
+    """What limits a result of an op: a wrapped index, the clipped bound of a slice, a remainder or a quotient, the
+    index of a ``while`` that has ended."""
+    if op.name == "while":
+        loop = loop_of(op)
+        return _end_limits(loop) if loop is not None and value is op.results[loop.place] else (None, None)
     if op.name == "wrap_index":
         return 0, add(op.attrs["extent"], -1)
     if op.name in ("remainder", "floor_divide") and op.results[0].type == TensorType(i64):
@@ -48,6 +54,13 @@ def _division_limits(name: str, a: Dim, divisor: Dim) -> tuple[int | None, int |
         return 0, divisor - 1
     lo, hi = interval(a)
     return None if lo is None else lo // divisor, None if hi is None else hi // divisor
+
+
+def _end_limits(loop: Loop) -> tuple[Dim | None, Dim | None]:
+    """What limits the index of a ``while`` that has ended: it starts at ``lo``, and takes no step from ``hi`` on."""
+    side = 1 if loop.step > 0 else 0
+    last = None if loop.hi is None else _extreme([loop.lo, add(loop.hi, loop.step - (1 if side else -1))], side)
+    return (loop.lo, last) if side else (last, loop.lo)
 
 
 def _limit(e: Dim, side: int) -> Dim:
@@ -111,6 +124,103 @@ def index_of(value: Value, depth: int = _DEPTH) -> Dim:
     if op.name == "cast" and op.operands[0].type == TensorType(i64):
         return index_of(op.operands[0], depth - 1)
     return expr(symbol_of(value))
+
+
+class Loop(NamedTuple):
+    """A loop whose iterations have numbers: in its body, ``index`` goes through ``range(lo, hi, step)``. A ``while``
+    may end before it has gone through all of it; its index is number ``place`` of what it carries, and ``hi`` is None
+    where no number limits how often it runs."""
+
+    op: Op
+    index: Value
+    lo: Dim
+    hi: Dim | None
+    step: int
+    place: int = -1
+
+    @property
+    def body(self) -> Block:
+        return self.op.regions[-1]
+
+    @property
+    def end(self) -> Dim | None:
+        """The upper bound of what the loop did go through, once it has ended."""
+        return self.hi if self.op.name == "for" else expr(symbol_of(self.op.results[self.place]))
+
+    def most(self) -> Dim | None:
+        """How often the loop runs at most; None where that is not known before it ran."""
+        return None if self.hi is None else trip_count(self.lo, self.hi, self.step)
+
+    def number(self) -> Dim:
+        """The number of an iteration, from 0."""
+        index = expr(symbol_of(self.index))
+        distance = add(index, mul(self.lo, -1)) if self.step > 0 else add(self.lo, mul(index, -1))
+        return floordiv(distance, abs(self.step))
+
+
+def loop_of(op: Op) -> Loop | None:
+    """A loop as one with numbered iterations; None for a ``while`` that doesn't count, and where ``op`` is no loop."""
+    if op.name == "for":
+        return Loop(op, op.regions[0].params[0], op.attrs["lo"], op.attrs["hi"], op.attrs["step"])
+    if op.name != "while":
+        return None
+    test, body = op.regions
+    found: Loop | None = None
+    for k, param in enumerate(body.params):
+        if param.type != TensorType(i64):
+            continue
+        step = add(index_of(body.results[k]), mul(expr(symbol_of(param)), -1))
+        if not isinstance(step, int) or step == 0:
+            continue
+        lo = index_of(op.operands[k])
+        hi = _end_by_test(test, k, lo, step)
+        if hi is not None:
+            return Loop(op, param, lo, hi, step, k)
+        found = found or Loop(op, param, lo, None, step, k)
+    return found
+
+
+def _end_by_test(test: Block, k: int, lo: Dim, step: int) -> Dim | None:
+    """The bound that the condition of a ``while`` sets to number ``k`` of what it carries, if it is known before the
+    loop, and some number limits how often the loop can run."""
+    index = expr(symbol_of(test.params[k]))
+    for positive in _positives(test.results[0]):
+        hi = add(positive, index) if step > 0 else add(index, mul(positive, -1))
+        known = not any(v in test.params or _is_made_in(test, v) for v in named_values(hi))
+        if known and interval(trip_count(lo, hi, step))[1] is not None:
+            return hi
+    return None
+
+
+def _is_made_in(block: Block, value: Value) -> bool:
+    return any(value.op is op or any(_is_made_in(region, value) for region in op.regions) for op in block.ops)
+
+
+#: Comparisons of integers: whether the operands change places to give ``less``, and whether they may be equal.
+_COMPARISONS = {"less": (0, 0), "less_equal": (0, 1), "greater": (1, 0), "greater_equal": (1, 1)}
+
+
+def _positives(condition: Value, holds: bool = True) -> Iterator[Dim]:
+    """Index expressions that are positive where a condition holds (or doesn't)."""
+    op = condition.op
+    if op is None:
+        return
+    if op.name == ("logical_and" if holds else "logical_or"):
+        for v in op.operands:
+            yield from _positives(v, holds)
+    elif op.name == "logical_not":
+        yield from _positives(op.operands[0], not holds)
+    elif op.name == "cond" and holds:  # `a and b` where b is only evaluated if a holds
+        then, orelse = (region.results[op.results.index(condition)] for region in op.regions)
+        if orelse.op is not None and orelse.op.name == "constant" and not orelse.op.attrs["value"]:
+            yield from _positives(op.operands[0])
+            yield from _positives(then)
+    elif op.name in _COMPARISONS and all(v.type == TensorType(i64) for v in op.operands):
+        swapped, equal = _COMPARISONS[op.name]
+        if not holds:
+            swapped, equal = 1 - swapped, 1 - equal
+        a, b = (index_of(v) for v in (reversed(op.operands) if swapped else op.operands))
+        yield add(add(b, mul(a, -1)), equal)
 
 
 def renamed_dim(d: Dim, env: Mapping[Value, Value]) -> Dim:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from jitgrad.ir.index import Sym, as_sym
@@ -52,16 +53,16 @@ def place(program: Program) -> Placement:
     return Placement(offsets, nbytes, sum(t.nbytes for t in first))
 
 
-def whole_store(stmt: Stmt) -> tuple[Store, tuple[Sym | None, ...]] | None:
-    """The store that a plain nest consists of, if it fills its whole buffer element by element, with the loop variable
-    of every axis (None for an axis of extent 1)."""
+def whole_store(stmt: Stmt, modes: Sequence[str] = ("=",)) -> tuple[Store, tuple[Sym | None, ...]] | None:
+    """The store that a plain nest consists of, if it fills its whole buffer element by element (or updates it, by
+    ``modes``), with the loop variable of every axis (None for an axis of extent 1)."""
     loops: list[Loop] = []
     while isinstance(stmt, Loop):
         if stmt.lo != 0 or stmt.step != 1 or len(stmt.body) != 1:
             return None
         loops.append(stmt)
         stmt = stmt.body[0]
-    if not isinstance(stmt, Store) or stmt.mode != "=":
+    if not isinstance(stmt, Store) or stmt.mode not in modes:
         return None
     variables: list[Sym | None] = []
     remaining = iter(loops)

@@ -101,6 +101,8 @@ class _Known:
         return {key[0], *(e.buffer.root if isinstance(e, Load) else e for e in sources)}
 
     def learn(self, key: Key, value: Expr) -> None:
+        if key in self.values:  # it is found no more through what the old value was computed from
+            self._drop(key)
         parts = subexpressions((value, *payloads(key[1])))
         sources = frozenset(p for p in parts if isinstance(p, (Load, Local)))
         self.values[key] = value

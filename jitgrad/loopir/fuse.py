@@ -14,10 +14,13 @@ The steps, each a function:
 4. ``side_by_side`` (in ``jitgrad.loopir.interchange``): a loop around a recurrence goes inside, where it is vectorised;
    ``layout`` and ``interchange`` (in modules of these names): arrays that loops walk down columns are stored by
    columns, or the loops change places; then nests that have become alike are merged.
-5. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one.
+5. ``collapse`` (in ``jitgrad.loopir.collapse``): nested loops that walk memory as one loop become one;
+   ``add_products`` (in ``jitgrad.loopir.products``): sums of matrix products are left to the products.
 6. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
 7. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
-8. ``jam`` (in ``jitgrad.loopir.jam``): iterations of a loop that load or update the same elements run together.
+8. ``jam`` (in ``jitgrad.loopir.jam``): iterations of a loop that load or update the same elements run together;
+   ``skew`` (in ``jitgrad.loopir.skew``): rows of a recurrence in two directions run together, each a little behind.
+9. ``tile`` (in ``jitgrad.loopir.tile``): transposes walk over tiles of cache lines.
 
 Each works on the program's statements, then in the same way on those of every loop and branch. Every refusal has a
 reason, which is put into ``notes``.
@@ -36,6 +39,7 @@ from jitgrad.ir.index import Dim, Sym, as_sym, interval
 from jitgrad.loopir.buffers import whole_store
 from jitgrad.loopir.build import reshaped_index
 from jitgrad.loopir.collapse import collapse
+from jitgrad.loopir.costs import price
 from jitgrad.loopir.deps import MANY, USUAL_TRIPS, Access, accesses, may_come_later, root_index, trips
 from jitgrad.loopir.forward import contract, forward
 from jitgrad.loopir.gather import gather, sink
@@ -46,7 +50,6 @@ from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.merge import merge
 from jitgrad.loopir.nodes import (
     MAX_DEPTH,
-    PREDICATES,
     Alloc,
     Buffer,
     Expr,
@@ -65,8 +68,11 @@ from jitgrad.loopir.nodes import (
     rewrite,
     substitute_index,
 )
+from jitgrad.loopir.products import add_products
 from jitgrad.loopir.reductions import accumulate, forwards, recognise
 from jitgrad.loopir.registers import promote
+from jitgrad.loopir.skew import skew
+from jitgrad.loopir.tile import tile
 from jitgrad.loopir.views import unview
 from jitgrad.loopir.walk import (
     expressions,
@@ -79,39 +85,6 @@ from jitgrad.loopir.walk import (
     written_roots,
 )
 
-#: See :func:`price`.
-COSTS = {"divide": 4, "sqrt": 5, "safe_sqrt": 5, "remainder": 10, "floor_divide": 10, "fmod": 20, "cast": 1, "where": 1}
-TRANSCENDENTAL = 16
-_CHEAP = PREDICATES | {
-    "add",
-    "subtract",
-    "multiply",
-    "negative",
-    "absolute",
-    "square",
-    "maximum",
-    "minimum",
-    "fmax",
-    "fmin",
-    "floor",
-    "ceil",
-    "rint",
-    "trunc",
-    "copysign",
-    "where",
-    "cast",
-    "bitwise_and",
-    "bitwise_or",
-    "bitwise_xor",
-    "invert",
-    "left_shift",
-    "right_shift",
-    "stop_gradient",
-    "sign",
-    "fma",
-    "product",
-    "bitcast",
-}
 #: A store and a load of one element cost about as much as this many operations.
 MEMORY_COST = 4
 
@@ -130,9 +103,10 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     program = layout(program, notes)
     program = interchange(program, notes)
     program = contract(forward(merge(program, notes)))
-    program = collapse(program)
+    program = add_products(collapse(program), notes)
     program = accumulate(program)
-    return jam(forwards(recognise(promote(program))), notes)
+    program = jam(forwards(recognise(promote(program))), notes)
+    return tile(skew(program, notes), notes)
 
 
 class Definition(NamedTuple):
@@ -149,11 +123,6 @@ def definition(stmt: Stmt) -> Definition | None:
     if found is None or found[0].buffer.base is not None:
         return None
     return Definition(found[0].buffer, found[1], found[0].value)
-
-
-def price(op: str) -> int:
-    """What one evaluation of a scalar function costs, in simple arithmetic operations."""
-    return COSTS.get(op, 1 if op in _CHEAP else TRANSCENDENTAL)
 
 
 def cost(e: Expr, memo: dict[Expr, float]) -> float:

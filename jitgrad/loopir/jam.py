@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, floordiv, interval, mul
+from jitgrad.loopir.costs import price
 from jitgrad.loopir.deps import trips, upwards, varies
-from jitgrad.loopir.lower import with_body
+from jitgrad.loopir.lower import with_loops
 from jitgrad.loopir.nodes import (
     Assign,
-    Block,
     Expr,
     Let,
     Load,
@@ -35,7 +35,7 @@ from jitgrad.loopir.nodes import (
 )
 from jitgrad.loopir.reductions import any_order
 from jitgrad.loopir.substitute import shapes_depend, substituted
-from jitgrad.loopir.walk import expressions, statements, subexpressions, with_lists, written
+from jitgrad.loopir.walk import expressions, statements, subexpressions, written
 
 #: How many iterations run at once: many, or few where they need many registers.
 MANY, FEW = 4, 2
@@ -45,37 +45,14 @@ REGISTERS = 24
 WORTH = 0.1
 #: Loops that run less often are left.
 SHORT = 8.0
-#: Functions beside which loads matter; others take longer.
-_FAST = {
-    "add", "subtract", "multiply", "negative", "square", "absolute", "fma", "maximum", "minimum", "where",
-    "stop_gradient",
-}  # fmt: skip
 
 
 def jam(program: Program, notes: list[str]) -> Program:
     """Tile all loops where it pays and where their iterations may run in any order."""
-    count = 0
-
-    def inside(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
-        nonlocal count
-        result: list[Stmt] = []
-        changed = False
-        for s in body:
-            new = with_lists(s, inside)
-            tiled = _tiled(new)
-            count += tiled is not None
-            changed |= tiled is not None or new is not s
-            result += [new] if tiled is None else tiled
-        return tuple(result) if changed else body
-
-    body = []
-    for s in program.body:
-        new = inside((s,))
-        body.append(new[0] if len(new) == 1 else Block(new))
-    if not count:
-        return program
-    notes.append(f"loops that run several iterations at once in their inner loop: {count}")
-    return with_body(program, body)
+    program, count = with_loops(program, _tiled)
+    if count:
+        notes.append(f"loops that run several iterations at once in their inner loop: {count}")
+    return program
 
 
 def _tiled(s: Stmt) -> list[Stmt] | None:
@@ -83,7 +60,7 @@ def _tiled(s: Stmt) -> list[Stmt] | None:
     if not isinstance(s, Loop) or abs(s.step) != 1 or trips(s) < SHORT:
         return None
     inner = [x for x in s.body if isinstance(x, Loop)]
-    if not inner or not all(_flat(x) for x in s.body) or not all(_same_range(x, s) for x in inner):
+    if not inner or not all(_flat(x) for x in s.body) or not all(same_range(x, s) for x in inner):
         return None
     lo, hi = upwards(s)
     count = add(hi, mul(lo, -1))
@@ -106,7 +83,7 @@ def _flat(s: Stmt) -> bool:
     return isinstance(s, simple) or (isinstance(s, Loop) and all(isinstance(x, simple) for x in s.body))
 
 
-def _same_range(inner: Loop, loop: Loop) -> bool:
+def same_range(inner: Loop, loop: Loop) -> bool:
     """Whether an inner loop runs over the same range in every iteration of the one around it."""
     changed = written((loop,))
     symbols = [v for d in (inner.lo, inner.hi) if isinstance(d, IndexExpr) for v in d.syms()]
@@ -123,7 +100,7 @@ def _factor(loop: Loop, inner: Sequence[Loop]) -> int:
         sums: set[Local] = set()
         for e in _evaluated(nest):
             if isinstance(e, Scalar) and nest.var in e.syms():
-                if e.op not in _FAST:
+                if price(e.op) > 1:  # beside such a function loads do not matter
                     return 1
                 work += 0.5
             elif isinstance(e, Load) and nest.var in e.syms():
@@ -148,20 +125,24 @@ def _evaluated(nest: Loop) -> Iterator[Expr]:
 
 def _jammed(loop: Loop, tile: Sym, factor: int) -> Iterator[Stmt]:
     """The body of the loop over tiles: each statement for all iterations of a tile, before the next statement."""
-    private = [s.local for s in statements(loop.body) if isinstance(s, Let)]
-    envs: list[tuple[dict[Sym, Dim], dict[Expr, Expr]]] = []
-    for k in range(factor):
-        own: dict[Expr, Expr] = {t: Local(f"{t.name}_{k}", t.dtype) for t in private} if k else {}
-        envs.append(({loop.var: add(expr(tile), k)}, own))
+    yield from copies(loop.body, [{loop.var: add(expr(tile), k)} for k in range(factor)])
 
-    def copies(s: Stmt) -> Iterable[Stmt]:
-        return _combined([substituted(s, env, memo) for env, memo in envs])
 
-    for s in loop.body:
+def copies(body: Sequence[Stmt], places: Sequence[Mapping[Sym, Dim]]) -> Iterator[Stmt]:
+    """Statements, and those of innermost loops, each once for every one of ``places`` of loop variables."""
+    private = [s.local for s in statements(body) if isinstance(s, Let)]
+    memos: list[dict[Expr, Expr]] = [
+        {t: Local(f"{t.name}_{k}", t.dtype) for t in private} if k else {} for k in range(len(places))
+    ]
+
+    def each(s: Stmt) -> Iterable[Stmt]:
+        return _combined([substituted(s, env, memo) for env, memo in zip(places, memos, strict=True)])
+
+    for s in body:
         if isinstance(s, Loop):
-            yield dataclasses.replace(s, body=tuple(y for x in s.body for y in copies(x)))
+            yield dataclasses.replace(s, body=tuple(y for x in s.body for y in each(x)))
         else:
-            yield from copies(s)
+            yield from each(s)
 
 
 def _combined(copies: list[Stmt]) -> list[Stmt]:

@@ -26,6 +26,8 @@ from jitgrad.loopir.nodes import (
     Program,
     Stmt,
     Store,
+    While,
+    payloads,
 )
 from jitgrad.loopir.substitute import substituted, with_accesses
 from jitgrad.loopir.walk import (
@@ -168,13 +170,17 @@ def _copy(t: Buffer, new: _Layout, back: bool = False) -> Stmt:
 
 
 def _fixed(program: Program) -> set[Buffer]:
-    """Roots that are used as a whole, through another shape, or in the heap."""
+    """Roots that are used as a whole, through another shape, or in the heap; and those that a ``while`` fills row by
+    row: what is left when it ends early is then in one piece, never touched."""
     found: set[Buffer] = {t.root for t in program.results if t.base is not None}
     for s in statements(program.body):
         if isinstance(s, LibCall):
             found.update(t.root for t in s.ins + s.outs)
         if isinstance(s, Alloc):
             found.add(s.buffer)
+        if isinstance(s, While):
+            stores = (x for x in statements(s.body) if isinstance(x, Store) and x.index)
+            found.update(x.buffer.root for x in stores if any(payloads(x.index[0])))
         used = [e.buffer for e in subexpressions(expressions(s)) if isinstance(e, Load)]
         for t in (*used, s.buffer) if isinstance(s, Store) else used:
             if t.base is not None or not t.is_static or not t.shape or _size(t) < SMALL or t.kind == "inout":

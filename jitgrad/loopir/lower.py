@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jitgrad.errors import CompilationError
 from jitgrad.ir.core import Graph
 from jitgrad.ir.types import TensorType
 from jitgrad.loopir.build import LoopBuilder, Tensor
-from jitgrad.loopir.nodes import Buffer, Program
+from jitgrad.loopir.nodes import Block, Buffer, Program, Stmt
 from jitgrad.loopir.regions import GraphLowering
+from jitgrad.loopir.walk import with_lists
 
 
 def lower(graph: Graph, notes: list[str] | None = None, donated: Mapping[int, int] | None = None) -> Program:
@@ -66,3 +67,27 @@ def static_shape(t: TensorType) -> tuple[int, ...]:
 def with_body(program: Program, body: Any) -> Program:
     """The program with other statements."""
     return dataclasses.replace(program, body=tuple(body))
+
+
+def with_loops(program: Program, replaced: Callable[[Stmt], list[Stmt] | None]) -> tuple[Program, int]:
+    """The program with the statements that ``replaced`` gives in the place of a statement, where it does not give None;
+    and how many were. What is inside a statement comes before it."""
+    count = 0
+
+    def inside(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        nonlocal count
+        result: list[Stmt] = []
+        changed = False
+        for s in body:
+            new = with_lists(s, inside)
+            found = replaced(new)
+            count += found is not None
+            changed |= found is not None or new is not s
+            result += [new] if found is None else found
+        return tuple(result) if changed else body
+
+    body = []
+    for s in program.body:
+        new = inside((s,))
+        body.append(new[0] if len(new) == 1 else Block(new))
+    return (with_body(program, body) if count else program), count

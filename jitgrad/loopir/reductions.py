@@ -236,8 +236,9 @@ def _as_update(s: Assign, uses: dict[Local, int]) -> Stmt:
     e = s.value
     if uses.get(s.local) != 1 or not isinstance(e, Scalar) or len(e.args) != 2:
         return s
-    if e.op == "subtract" and e.args[0] is s.local and s.local.dtype.kind in "fi":
-        return Assign(s.local, scalar("negative", e.args[1]), "+=") if _free(e.args[1], s.local) else s
+    if e.op in ("add", "subtract") and s.local.dtype.kind in "fi":
+        added = _added(e, s.local)
+        return s if added is None else Assign(s.local, added, "+=")
     mode = _UPDATES.get(e.op)
     if mode is None:
         return s
@@ -245,6 +246,21 @@ def _as_update(s: Assign, uses: dict[Local, int]) -> Stmt:
         if old is s.local and _free(new, s.local):
             return Assign(s.local, new, mode)
     return s
+
+
+def _added(e: Expr, local: Local) -> Expr | None:
+    """What a sum adds to a local; None where it is something else."""
+    if not isinstance(e, Scalar) or e.op not in ("add", "subtract"):
+        return None
+    for old, new in (e.args, e.args[::-1])[: 1 if e.op == "subtract" else 2]:
+        if not _free(new, local):
+            continue
+        if old is local:
+            return new if e.op == "add" else scalar("negative", new)
+        more = _added(old, local)
+        if more is not None:
+            return scalar(e.op, more, new)
+    return None
 
 
 def _free(e: Expr, local: Local) -> bool:

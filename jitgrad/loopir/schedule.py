@@ -25,8 +25,8 @@ from typing import NamedTuple
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, floordiv, interval, mul, substitute
 from jitgrad.loopir.build import IDENTITIES
+from jitgrad.loopir.costs import price
 from jitgrad.loopir.deps import COMMUTE, USUAL_TRIPS, Access, accesses, independent, span, trips, varies
-from jitgrad.loopir.fuse import price
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     Alloc,
@@ -125,14 +125,15 @@ class _Scheduler:
             inside = with_lists(s, self.list)
             if _shared(inside):
                 return [inside]
-            cut = strips(s, CHUNKS)
-            if cut is None:
+            sums, cut = _sums(s), strips(s, CHUNKS)
+            if cut is None or isinstance(sums, str):
                 self.notes.append(f"{_named(s)} is serial: {plan}")
                 return [inside]
             del self.notes[before[0] :]
             self.small = before[1]
             self.notes.append(f"{_named(s)} runs on threads, in {cut.hi} strips of the loops in it")
-            return [dataclasses.replace(cut, work=floordiv(mul(_trips(s), each), cut.hi))]  # pyright: ignore
+            assert isinstance(cut.hi, int)
+            return _own_sums(dataclasses.replace(cut, work=floordiv(mul(_trips(s), each), cut.hi)), sums)
         if not plan.chunks:
             self.notes.append(f"{_named(s)} runs on threads")
             return [dataclasses.replace(s, kind="parallel", work=each)]
@@ -342,17 +343,27 @@ def _chunked(s: Loop, plan: _Plan, each: Dim) -> list[Stmt]:
         s, lo=add(lo, floordiv(mul(at, n), chunks)), hi=add(lo, floordiv(mul(add(at, 1), n), chunks)), step=1
     )
     inner = with_accesses(inner, lambda t, index: (own[t], (at, *index)) if t in own else None)
+    body.append(inner)
+    loop = Loop(chunk, 0, chunks, tuple(body), 1, "parallel", mul(each, -(-n // chunks)))
+    return [*_own_sums(loop, plan.sums), *after]
+
+
+def _own_sums(s: Loop, sums: Sequence[tuple[Local, str]]) -> list[Stmt]:
+    """A parallel loop whose iterations add up locals for themselves, and after it the loops that add those up."""
+    n = s.hi
+    before: list[Stmt] = []
     ends: list[Stmt] = []
+    after: list[Stmt] = []
     locals_: dict[Local, Local] = {}
-    for local, mode in plan.sums:
-        parts = Buffer(f"{local.name}_parts", local.dtype, (chunks,))
+    for local, mode in sums:
+        parts = Buffer(f"{local.name}_parts", local.dtype, (n,))
         mine = locals_[local] = Local(local.name, local.dtype)
-        body.append(Let(mine, Const(IDENTITIES[mode](local.dtype), local.dtype)))
-        ends.append(Store(parts, (at,), mine))
-        part = Sym("chunk", 0, chunks - 1)
-        after.append(Loop(part, 0, chunks, (Assign(local, Load(parts, (expr(part),)), mode),)))
-    body.append(_renamed(inner, locals_))
-    return [Loop(chunk, 0, chunks, (*body, *ends), 1, "parallel", mul(each, -(-n // chunks))), *after]
+        before.append(Let(mine, Const(IDENTITIES[mode](local.dtype), local.dtype)))
+        ends.append(Store(parts, (expr(s.var),), mine))
+        part = Sym(s.var.name, 0, add(n, -1))
+        after.append(Loop(part, 0, n, (Assign(local, Load(parts, (expr(part),)), mode),)))
+    body = (*before, *(_renamed(x, locals_) for x in s.body), *ends)
+    return [dataclasses.replace(s, body=body), *after]
 
 
 def _flat(t: Buffer, shape: tuple[Dim, ...]) -> Buffer:

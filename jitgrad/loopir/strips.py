@@ -7,33 +7,34 @@ over strips of the columns.
                                                 y[i] = y[i] * x[i] + c[t]
 
 That is one launch in place of many small ones that would not pay. (Inner loops that are worth a launch each are better
-left whole: longer rows make faster loops.)
+left whole: longer rows make faster loops.) What the loops add up, each strip adds up for itself.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from jitgrad.ir.index import Sym, add, expr, floordiv, mul
 from jitgrad.loopir.deps import Access, accesses, independent, varies
-from jitgrad.loopir.nodes import Assign, If, Let, Loop, Store
+from jitgrad.loopir.nodes import Assign, Const, If, Let, Loop, Store
 from jitgrad.loopir.substitute import with_variable
-from jitgrad.loopir.walk import statements, written
+from jitgrad.loopir.walk import expressions, statements, subexpressions, written
 
 #: Columns in a strip, at least: it is a few vectors, and more than a cache line.
 WIDTH = 64
 
 
 def strips(s: Loop, most: int) -> Loop | None:
-    """The loop over strips, at most ``most``, that takes the place of a loop; None where columns depend on others."""
+    """The loop over strips, at most ``most``, that takes the place of a loop; None where columns depend on others.
+    Locals that it updates are still to become one for each strip."""
     inner = [x for x in s.body if isinstance(x, Loop)]
-    if not inner or not all(isinstance(x, (Loop, Let)) for x in s.body) or not all(map(_plain, inner)):
+    if not inner or not all(isinstance(x, (Loop, Let, Assign)) for x in s.body) or not all(map(_plain, inner)):
         return None
     lo, hi = inner[0].lo, inner[0].hi
     if not isinstance(lo, int) or not isinstance(hi, int) or any((x.lo, x.hi) != (lo, hi) for x in inner):
         return None
-    own = {x.local for x in statements(s.body) if isinstance(x, Let)}
-    if any(isinstance(x, Assign) and x.local not in own for x in statements(s.body)):
+    if not _sums_apart(s, inner):
         return None
     n = hi - lo
     count = min(most, n // WIDTH)
@@ -49,6 +50,26 @@ def strips(s: Loop, most: int) -> Loop | None:
 
 def _plain(x: Loop) -> bool:
     return x.step == 1 and all(isinstance(y, (Store, Let, Assign, If)) for y in statements(x.body))
+
+
+def _sums_apart(s: Loop, inner: Sequence[Loop]) -> bool:
+    """Whether what a loop adds up over its columns only goes into sums over all iterations: then each strip may have
+    its own sums. Those over all iterations are not declared in the loop, and not read in it."""
+    columns = {x.local for x in statements(s.body) if isinstance(x, Let)} - {
+        x.local for x in s.body if isinstance(x, Let)
+    }
+    rows = {x.local: x.value for x in s.body if isinstance(x, Let)}
+    summed = {x.local for x in statements(inner) if isinstance(x, Assign)} - columns
+    changed = [x for x in s.body if isinstance(x, Assign)]
+    for x in (*changed, *(x for x in statements(inner) if isinstance(x, Assign) and x.local in summed & set(rows))):
+        if x.mode != "+=":
+            return False
+    if any(x.local in rows or x.value not in summed for x in changed):
+        return False
+    if any(rows[t] is not Const(0, t.dtype) for t in summed & set(rows)):
+        return False
+    others = (e for x in statements(s.body) if x not in changed for e in expressions(x))
+    return not any(e in summed for e in subexpressions(others))
 
 
 def _columns_apart(s: Loop, column: Sym) -> bool:

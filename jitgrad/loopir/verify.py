@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from jitgrad.errors import IRError
-from jitgrad.ir.index import Dim, Sym, add, bounds, coefficients, interval, mul
+from jitgrad.ir.index import Dim, Sym, add, bounds, coefficients, interval, mul, without_quotients
 from jitgrad.ir.location import Location
+from jitgrad.ir.polyhedra import System
 from jitgrad.ir.types import bool_, i64
 from jitgrad.loopir.build import FAILURES, loop_limits
 from jitgrad.loopir.nodes import (
@@ -288,8 +289,19 @@ class _Verifier:
             maybe_outside = (lo is not None and lo < 0) or (least is not None and least < 1)
             # The interval of a product, as in a flat tape of a triangular nest, is too wide to tell.
             rough = self.conditions or not isinstance(extent, int) or coefficients(e) is None
-            if surely_outside or (maybe_outside and not rough):
+            refused = surely_outside or (maybe_outside and not rough)
+            if refused and (self.may_be_at_least(mul(e, -1), 1) or self.may_be_at_least(e, extent)):
                 self.fail(f"index {k} of {t!r} is {e}, in [{lo}, {hi}], and the extent is {extent}")
+
+    def may_be_at_least(self, a: Dim, b: Dim) -> bool:
+        """Whether ``a >= b`` is possible where every loop around runs: one that is empty for some iterations of those
+        around it may only be right for the others."""
+        system = System()
+        for s in self.loops.values():
+            below, above = (s.lo, s.hi) if s.step > 0 else (s.hi, s.lo)
+            system.at_least(without_quotients(add(above, mul(below, -1)), 1), 1)
+        system.at_least(a, b)
+        return not system.is_empty()
 
     # The error
 

@@ -138,7 +138,7 @@ class _Body:
             for second in writes[n + 1 :]:
                 if first.name == second.name == "add_slice":
                     continue
-                if self.nest.may_meet(written_box(second), first, outer, (self.op, True)):
+                if self.nest.may_meet(written_box(second), first, outer, (self.frame.loops[-1], True)):
                     raise _Stays
 
     # Ops
@@ -269,7 +269,7 @@ class _Body:
             return
         if self.nest.touched(box, chain.steps[:place], self.frame.loops, None):
             raise _Stays
-        if self.nest.touched(box, chain.steps, self.frame.loops[:-1], (self.op, False)):
+        if self.nest.touched(box, chain.steps, self.frame.loops[:-1], (self.frame.loops[-1], False)):
             raise _Stays
         source = self.op.operands[list(self.body.params[1:]).index(chain.versions[0])]
         if self._moves(box.starts):

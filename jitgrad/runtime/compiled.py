@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,58 +12,129 @@ from jitgrad.codegen import python
 from jitgrad.codegen.llvm import failure
 from jitgrad.config import current
 from jitgrad.errors import ArgumentError, CompilationError, describe_location
-from jitgrad.loopir.buffers import place
+from jitgrad.ir.types import TensorType
+from jitgrad.loopir.buffers import Placement, place
 from jitgrad.loopir.build import FAILURES
 from jitgrad.loopir.decompose import decompose
 from jitgrad.loopir.nodes import Program
 from jitgrad.loopir.schedule import parallel_loops
 from jitgrad.runtime import threads
-from jitgrad.runtime.native import compile_native
+from jitgrad.runtime.cache import Entry
+from jitgrad.runtime.direct import allocator
+from jitgrad.runtime.native import NativeCode, compile_native, compiling, program_digest
+from jitgrad.runtime.objects import ObjectCode, load
 from jitgrad.runtime.workspace import arena_address
+
+
+class Parameter(NamedTuple):
+    """``scalar``: it comes as a scalar object. ``changes``: it is written, and is a result too."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    scalar: bool
+    changes: bool
+
+    @property
+    def type(self) -> TensorType:
+        return TensorType(self.dtype, self.shape)
+
+
+class Interface(NamedTuple):
+    """What a call must know of a program. ``results`` are dtype, shape, and the number of the parameter that is the
+    result (None: an array of its own); ``arena`` is the size of the temporaries together."""
+
+    name: str
+    params: tuple[Parameter, ...]
+    results: tuple[tuple[np.dtype, tuple[int, ...], int | None], ...]
+    arena: int
+
+
+def _interface(program: Program, scalar_params: tuple[bool, ...], arena: int) -> Interface:
+    params = tuple(
+        Parameter(p.name, p.dtype, p.static_shape, scalar, p.kind == "inout")
+        for p, scalar in zip(program.params, scalar_params, strict=True)
+    )
+    results = tuple(
+        (r.dtype, r.static_shape, program.params.index(r) if r.kind == "inout" else None) for r in program.results
+    )
+    return Interface(program.name, params, results, arena)
+
+
+def _identity(array: np.ndarray) -> tuple[int, str, tuple[int, ...]]:
+    """The same for arrays that are the same memory, read in the same way."""
+    return array.__array_interface__["data"][0], array.dtype.str, array.shape
 
 
 class Executable:
     """A compiled program.
 
-    ``call`` is the fast entry: leaves that fit the parameters exactly, results in a list. Calling the object itself
+    ``call`` is the fast entry: leaves that fit the parameters exactly, results in a sequence. Calling the object itself
     converts its arguments first and returns a tuple.
+
+    One that was :meth:`loaded` has its program made when it is first asked for.
     """
 
     def __init__(self, program: Program, scalar_params: tuple[bool, ...] | None = None) -> None:
-        self.program = program
-        self.scalar_params = scalar_params or (False,) * len(program.params)
-        self.placement = place(program)
-        #: Results that are written into an argument, with the number of that.
-        self._donated = tuple((k, program.params.index(r)) for k, r in enumerate(program.results) if r.kind == "inout")
-        self._specs = tuple(((0,) if r.kind == "inout" else r.static_shape, r.dtype) for r in program.results)
-        self._scalars = tuple(k for k, r in enumerate(program.results) if r.shape == () and r.kind != "inout")
-        self._nbytes = self.placement.nbytes
-        self._native: Any = None
+        scalar_params = scalar_params or (False,) * len(program.params)
+        self._program: Callable[[], Program] = lambda: program
+        self._digest: str | None = None  # of the program, where the machine code is from the cache
+        self.backend = current().backend
         self.shared_kernels = 0
-        backend = current().backend
-        self.backend = backend
-        if backend == "llvm":
+        self._set_interface(_interface(program, scalar_params, self.placement.nbytes))
+        if self.backend == "llvm":
             if any(True for _ in parallel_loops(program)):
                 threads.start()
-            native = decompose(program)
-            self._consts = tuple(c.data for c in native.constants)
-            self._native_program = native
-            self._native = compile_native(native, self.scalar_params, self.placement.offsets)
-            self.shared_kernels = self._native.shared
-            self._entry = self._native.entry
+            native = self._native
+            self._consts = tuple(np.asarray(c.data) for c in self._decomposed.constants)
+            self._entry = native.entry
+            self.shared_kernels = native.shared
         else:
-            compile_source = python.compile_numba if backend == "numba" else python.compile_python
+            compile_source = python.compile_numba if self.backend == "numba" else python.compile_python
             self._runner = compile_source(program)
             self.call = self._call_source
+
+    def _set_interface(self, interface: Interface) -> None:
+        self.interface = interface
+        specs = tuple(((0,) if p is not None else shape, dtype) for dtype, shape, p in interface.results)
+        #: Results that are written into an argument, with the number of that.
+        self._donated = {k: p for k, (_, _, p) in enumerate(interface.results) if p is not None}
+        self._scalars = tuple(k for k, (_, shape, p) in enumerate(interface.results) if shape == () and p is None)
+        self._nbytes = interface.arena
+        if self.backend == "llvm":
+            self._allocate = allocator(specs)
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """The loop program."""
+        return self._program()
+
+    @functools.cached_property
+    def placement(self) -> Placement:
+        """Where the program's temporaries lie."""
+        return place(self.program)
+
+    @functools.cached_property
+    def _decomposed(self) -> Program:
+        """The program that machine code is made of."""
+        return decompose(self.program)
+
+    @functools.cached_property
+    def _native(self) -> NativeCode:
+        return compile_native(self._decomposed, self._scalar_params, self.placement.offsets)
+
+    @property
+    def _scalar_params(self) -> tuple[bool, ...]:
+        return tuple(p.scalar for p in self.interface.params)
 
     def _call_source(self, leaves: tuple[Any, ...]) -> list[Any]:
         """As :meth:`call`, by the Python rendering."""
         outs = [r[()] if r.shape == () else r for r in self._runner(*map(np.asarray, leaves))]
-        for k, p in self._donated:
+        for k, p in self._donated.items():
             outs[k] = leaves[p]
         return outs
 
-    def call(self, leaves: tuple[Any, ...]) -> list[Any]:
+    def call(self, leaves: tuple[Any, ...]) -> Sequence[Any]:
         """Run on leaves that are right already: C-contiguous aligned native arrays, or scalar objects.
 
         Results are fresh arrays, or the arguments that they are written into; a 0-d result is a NumPy scalar. Raises
@@ -69,60 +142,135 @@ class Executable:
         """
         if type(leaves) is not tuple:
             leaves = tuple(leaves)  # native code reads the items where a tuple has them
-        outs = [np.empty(shape, dtype) for shape, dtype in self._specs]
-        for k, p in self._donated:
-            outs[k] = leaves[p]
+        outs: Sequence[Any] = self._allocate()
+        donated = self._donated
+        if donated:
+            outs = tuple([leaves[donated[k]] if k in donated else out for k, out in enumerate(outs)])
         arena = arena_address(self._nbytes) if self._nbytes else 0
-        status = self._entry(leaves, tuple(outs), self._consts, arena)
+        status = self._entry(leaves, outs, self._consts, arena)
         if status:
             raise self._failure(status)
-        for k in self._scalars:
-            outs[k] = outs[k][()]
+        if self._scalars:
+            outs = list(outs)
+            for k in self._scalars:
+                outs[k] = outs[k][()]
         return outs
+
+    def alone(self, leaves: tuple[Any, ...]) -> Callable[[], int]:
+        """The native code without what :meth:`call` does around it, on one set of arrays: for measuring that."""
+        entry, consts = self._entry, self._consts
+        outs, arena = self._allocate(), np.empty(self._nbytes + 64, np.uint8)
+        address = -(-arena.__array_interface__["data"][0] // 64) * 64
+
+        def run(arena: np.ndarray = arena) -> int:  # the arena lives as long as the function
+            return entry(leaves, outs, consts, address)
+
+        return run
 
     def _failure(self, status: int) -> Exception:
         """What to raise for a nonzero status."""
-        code, places = failure(self._native_program, status)
+        with compiling:
+            code, places = failure(self._decomposed, status)
+            if not self._has_code_of_program():
+                places = []
         error, text = FAILURES[code]
         *others, place = places or [None]
         return error(text + "".join(map(describe_location, others)), place)
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         """Run on arrays; each is converted to the parameter's dtype and to contiguous storage if need be."""
-        if len(arrays) != len(self.program.params):
+        params = self.interface.params
+        if len(arrays) != len(params):
             raise ArgumentError(
-                f"{self.program.name} takes {len(self.program.params)} arrays, not {len(arrays)}. Compiled graphs take "
+                f"{self.interface.name} takes {len(params)} arrays, not {len(arrays)}. Compiled graphs take "
                 "one array for each parameter. Pass them in the order of the parameters."
             )
         leaves = []
-        for a, p, is_scalar in zip(arrays, self.program.params, self.scalar_params, strict=True):
+        for a, p in zip(arrays, params, strict=True):
             array = np.asarray(a)
             if array.shape != p.shape or not np.can_cast(array.dtype, p.dtype, "same_kind"):
+                found = f"{array.dtype}{list(array.shape)}"
                 raise ArgumentError(
-                    f"{p.name} is {array.dtype}{list(array.shape)}, but the program was compiled for {p!r}. A compiled "
-                    "graph is for one shape and dtype. Convert the array, or compile a graph for this one."
+                    f"{p.name} is {found}, but the program was compiled for {p.name}: {p.type}. "
+                    "A compiled graph is for one shape and dtype. Convert the array, or compile a graph for this one."
                 )
             # ascontiguousarray would turn 0-d into 1-d.
             array = np.require(array.astype(p.dtype, copy=False), requirements=["C", "A"])
-            array = array if array.shape == p.shape else array.reshape(p.static_shape)
-            if p.kind == "inout" and not (array is a and array.flags.writeable and not is_scalar):
+            array = array if array.shape == p.shape else array.reshape(p.shape)
+            if p.changes and not (array is a and array.flags.writeable and not p.scalar):
                 raise ArgumentError(
                     f"{p.name} changes, so it must be a writable contiguous array of dtype {p.dtype}. The new value is "
                     "written into the argument. Pass such an array."
                 )
-            leaves.append(array[()] if is_scalar else array)
+            leaves.append(array[()] if p.scalar else array)
         return tuple(self.call(tuple(leaves)))
+
+    def stored(self, known: Sequence[np.ndarray]) -> Entry:
+        """What another process needs to have this executable by :meth:`loaded`, for the cache. Constants that are
+        among the ``known`` arrays are written as their numbers."""
+        native = self._native
+        unit = native.object_code()
+        numbers = {_identity(array): k for k, array in reversed(list(enumerate(known)))}
+        consts = [numbers.get(_identity(c), [c.dtype.str, c.shape]) for c in self._consts]
+        name, params, results, arena = self.interface
+        header = {
+            "name": name,
+            "params": [(p.name, p.dtype.str, p.shape, p.scalar, p.changes) for p in params],
+            "results": [(dtype.str, shape, p) for dtype, shape, p in results],
+            "arena": arena,
+            "symbols": unit[1:],
+            "shared": native.shared,
+            "program": program_digest(self._decomposed, self._scalar_params, self.placement.offsets),
+            "consts": consts,
+        }
+        written = [c for c, found in zip(self._consts, consts, strict=True) if not isinstance(found, int)]
+        return Entry(header, [unit.code, *(np.ascontiguousarray(c).tobytes() for c in written)])
+
+    @classmethod
+    def loaded(cls, entry: Entry, known: Sequence[np.ndarray], program: Callable[[], Program]) -> Executable:
+        """An executable of machine code from the cache; ``known`` as they were when it was stored.
+
+        Raises RuntimeError where the code can't be linked, and KeyError, TypeError, ValueError or IndexError for what
+        :meth:`stored` would not have made.
+        """
+        header, (code, *written) = entry
+        self = cls.__new__(cls)
+        self._program, self._digest, self.backend = program, header["program"], "llvm"
+        params = tuple(Parameter(n, np.dtype(d), tuple(s), *flags) for n, d, s, *flags in header["params"])
+        results = tuple((np.dtype(d), tuple(s), p) for d, s, p in header["results"])
+        self._set_interface(Interface(header["name"], params, results, header["arena"]))
+        self.shared_kernels = header["shared"]
+        parts = iter(written)
+        self._consts = tuple(
+            known[c] if isinstance(c, int) else np.frombuffer(next(parts), np.dtype(c[0])).reshape(c[1]).copy()
+            for c in header["consts"]
+        )
+        symbol, environment, externals = header["symbols"]
+        self._entry = load(ObjectCode(bytes(code), symbol, environment, tuple(externals)))
+        return self
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the machine code is from the cache on disk."""
+        return self._digest is not None
+
+    def _has_code_of_program(self) -> bool:
+        """Whether the machine code is that of ``program``, which is made anew for code from the cache."""
+        return self._digest is None or self._digest == program_digest(
+            self._decomposed, self._scalar_params, self.placement.offsets
+        )
 
     def llvm(self) -> str:
         """The optimised LLVM text of the program."""
-        return self._require_native().library.get_llvm_str()
+        return self._readable().library.get_llvm_str()
 
     def asm(self) -> str:
         """The machine code as assembly text."""
-        return self._require_native().library.get_asm_str()
+        return self._readable().library.get_asm_str()
 
-    def _require_native(self) -> Any:
-        if self._native is None:
+    def _readable(self) -> NativeCode:
+        """The code as Numba has it; where it was loaded, it is compiled now. The caller holds ``compiling``."""
+        if self.backend != "llvm":
             raise CompilationError(
                 f"there is no machine code under the backend {self.backend!r}. That backend runs the Python source. "
                 "Use config.using(backend='llvm')."

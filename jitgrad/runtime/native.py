@@ -14,6 +14,8 @@ from __future__ import annotations
 import collections
 import ctypes
 import functools
+import hashlib
+import threading
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
@@ -30,6 +32,7 @@ from jitgrad.codegen.llvm_scalar import I8, I64
 from jitgrad.errors import CompilationError
 from jitgrad.loopir.nodes import Buffer, Program
 from jitgrad.loopir.walk import buffers_of, statement_key
+from jitgrad.runtime.objects import ObjectCode
 
 _TUPLE_ITEMS = tuple.__basicsize__
 _PAYLOAD = object.__basicsize__
@@ -60,15 +63,34 @@ _REFERENCE = _Reference()
 #: Machine code by :func:`program_key`, the most recently used last.
 _compiled: collections.OrderedDict[Hashable, NativeCode] = collections.OrderedDict()
 _KEPT = 256
+#: Held while a program is made or compiled: expressions are shared by all programs, and so is Numba's compiler.
+compiling = threading.RLock()
 _SIGNATURE = types.int64(_REFERENCE, _REFERENCE, _REFERENCE, types.intp)
 
 
-class NativeCode(NamedTuple):
-    """``entry(leaves, outs, consts, arena_address) -> status``; ``library`` is Numba's, for reading the code."""
+Entry = Callable[[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...], int], int]
 
-    entry: Callable[[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...], int], int]
-    library: Any
+
+class NativeCode(NamedTuple):
+    """``entry(leaves, outs, consts, arena_address) -> status``; ``compiled`` is what Numba made, ``externals`` are the
+    symbols that the program refers to, and ``shared`` statements were found equal to another one."""
+
+    entry: Entry
+    compiled: Any
+    externals: tuple[str, ...]
     shared: int
+
+    @property
+    def library(self) -> Any:
+        """Numba's, for reading the code."""
+        return self.compiled.library
+
+    def object_code(self) -> ObjectCode:
+        """The code in a form that another process can load."""
+        descriptor = self.compiled.fndesc
+        environment = self.compiled.target_context.get_env_name(descriptor)
+        code = self.library._get_compiled_object()
+        return ObjectCode(code, descriptor.llvm_cpython_wrapper_name, environment, self.externals)
 
 
 @functools.cache
@@ -99,7 +121,7 @@ def compile_native(program: Program, scalar_params: tuple[bool, ...], offsets: M
     """Compile a program whose temporaries lie at ``offsets`` (bytes) in the arena.
 
     ``scalar_params`` tells for each parameter whether it comes as a scalar object or as an array. A program equal to
-    one of the last ones compiled gets the code of that one. Not for use by two threads at once.
+    one of the last ones compiled gets the code of that one. The caller holds ``compiling``.
     """
     key = program_key(program, scalar_params, offsets)
     found = _compiled.get(key)
@@ -125,16 +147,22 @@ def program_key(program: Program, scalar_params: tuple[bool, ...], offsets: Mapp
     )
 
 
+def program_digest(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]) -> str:
+    """A hash of :func:`program_key` that is the same in every process."""
+    return hashlib.sha256(repr(program_key(program, scalar_params, offsets)).encode()).hexdigest()
+
+
 def _compile(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]) -> NativeCode:
     _check_layouts()
     shared = 0
+    externals: tuple[str, ...] = ()
 
     def emit(builder: ir.IRBuilder, args: Any) -> Any:
-        nonlocal shared
+        nonlocal shared, externals
         pointers = _pointers(builder, program, scalar_params, offsets, args)
         emitter = ProgramEmitter(builder.module, program)
         status = emitter.emit(builder, pointers.__getitem__)
-        shared = emitter.shared
+        shared, externals = emitter.shared, _externals(builder.module)
         return status
 
     def entry(leaves: Any, outs: Any, consts: Any, arena: Any) -> Any:
@@ -147,7 +175,16 @@ def _compile(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping
     finally:
         _emitting.pop()
     (compiled,) = dispatcher.overloads.values()
-    return NativeCode(compiled.entry_point, compiled.library, shared)
+    return NativeCode(compiled.entry_point, compiled, externals, shared)
+
+
+def _externals(module: ir.Module) -> tuple[str, ...]:
+    """The functions and variables that a module only declares, without LLVM's own."""
+    return tuple(
+        name
+        for name, x in module.globals.items()
+        if not name.startswith("llvm.") and (x.is_declaration if isinstance(x, ir.Function) else x.initializer is None)
+    )
 
 
 #: What :func:`_run` is to emit: the program that is compiled now.

@@ -59,6 +59,17 @@ def test_gemm_of_thin_matrices(sizes: tuple[int, int, int]) -> None:
     np.testing.assert_allclose(c, a @ b, rtol=1e-12)
 
 
+@pytest.mark.parametrize("sizes", [(3, 4, 5), (3, 1, 5), (1, 4, 5), (1, 1, 5), (3, 4, 0)])
+def test_gemm_that_adds(sizes: tuple[int, int, int]) -> None:
+    m, n, k = sizes
+    rng = np.random.default_rng(3)
+    a, b, c = rng.standard_normal((m, k)), rng.standard_normal((k, n)), rng.standard_normal((m, n))
+    expected = c + a @ b
+    lda, ldb = (max(k, 1), 1), (n, 1)
+    both("gemm", [c], [a, b, c], m=m, n=n, k=k, a=lda, b=ldb, c=(n, 1), add=True)
+    np.testing.assert_allclose(c, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("a_by_rows", [True, False])
 @pytest.mark.parametrize("row", [True, False])
 def test_gemm_of_strided_vectors(row: bool, a_by_rows: bool) -> None:
@@ -167,6 +178,6 @@ def test_emitted_code_names_symbols_not_addresses() -> None:
 
 
 def test_every_symbol_can_be_bound() -> None:
-    libcalls.register_symbols()
-    for letter, name in itertools.product("sd", externs.ROUTINES):
-        assert externs.binding.address_of_symbol(f"jitgrad_{letter}{name}")
+    names = [f"jitgrad_{letter}{name}" for letter, name in itertools.product("sd", externs.ROUTINES)]
+    libcalls.register_symbols([*names, "jitgrad_threads", "malloc", "not_ours"])
+    assert all(map(externs.binding.address_of_symbol, [*names, "jitgrad_threads"]))

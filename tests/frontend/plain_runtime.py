@@ -61,6 +61,9 @@ class PlainRuntime:
     def callee(self, function: Any) -> Any:
         return function
 
+    def contains(self, value: Any, container: Any) -> bool:
+        return value in container
+
     def attribute(self, owner: Any, name: str) -> Any:
         return owner
 

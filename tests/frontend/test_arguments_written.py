@@ -177,3 +177,42 @@ def test_large_arrays_do_not_become_constants() -> None:
 def test_complex_values() -> None:
     with pytest.raises(jg.errors.DtypeError, match="complex"):
         jg.jit(lambda A: setitem(A, 0, 1j))(M.copy())
+
+
+def test_what_is_assigned_is_written_into_the_argument_at_once() -> None:
+    def f(a, b):
+        a *= 2.0
+        b[1:] += a[:-1]
+        return a.sum()
+
+    def exchange(a, b):
+        old = a.copy()
+        a[:] = b
+        b[:] = old
+        return old
+
+    for fun in (f, exchange):
+        x, y = RNG.normal(size=(2, 300))
+        u, v = x.copy(), y.copy()
+        compiled = jg.jit(fun)
+        for _ in range(3):
+            np.testing.assert_allclose(compiled(x, y), fun(u, v), rtol=1e-13)
+            np.testing.assert_allclose(x, u, rtol=1e-13)
+            np.testing.assert_allclose(y, v, rtol=1e-13)
+    program = jg.jit(f)
+    program(x, y)
+    assert "copy of a" not in program.explain(x, y)
+
+
+def test_a_function_that_fails_has_not_written_into_its_arguments() -> None:
+    @jg.jit
+    def f(a, k):
+        a *= 2.0
+        a[k] = 7.0
+
+    a = np.ones(5)
+    f(a, 2)
+    assert a.tolist() == [2.0, 2.0, 7.0, 2.0, 2.0]
+    with pytest.raises(IndexError):
+        f(a, 9)
+    assert a.tolist() == [2.0, 2.0, 7.0, 2.0, 2.0]

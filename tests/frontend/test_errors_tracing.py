@@ -96,8 +96,7 @@ CASES = {
     "asarray": (lambda x: np.asarray(x), ConcretizationError, "jitgrad.numpy"),
     "scalar type": (lambda x: np.float32(x), ConcretizationError, r"x\.astype\(np\.float32\)"),
     "into numpy": (assign_into_numpy, ConcretizationError, "with np.zeros inside"),
-    "item": (lambda x: x[0].item(), ConcretizationError, "item"),
-    "tolist": (lambda x: x.tolist(), ConcretizationError, "tolist"),
+    "item": (lambda x: x.item(), ConcretizationError, "one element"),
     "tobytes": (lambda x: x.tobytes(), ConcretizationError, "bytes"),
     "format": (lambda x: f"{x[0]:.3f}", ConcretizationError, "formatted"),
     "percent": (lambda x: "%f" % x[0], ConcretizationError, "Python float"),  # noqa: UP031

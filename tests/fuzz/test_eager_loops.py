@@ -1,5 +1,5 @@
-"""Random loop nests with loops exchanged, turned and tiled, and arrays laid out anew, wherever that is legal, whether
-it pays or not."""
+"""Random loop nests with loops exchanged, turned, jammed, skewed and tiled, and arrays laid out anew, wherever that is
+legal, whether it pays or not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jitgrad.codegen.python import compile_python
 from jitgrad.ir.core import Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.types import is_float
-from jitgrad.loopir import interchange, jam, layout
+from jitgrad.loopir import interchange, jam, layout, skew, tile
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
 from jitgrad.passes.pipeline import optimise, prepare
@@ -25,6 +25,8 @@ NOTES = (
     "loops that run several iterations at once",
     "last: loops walk",
     "apart: loops walk",
+    "rows run together",
+    "over tiles of cache lines",
 )
 
 
@@ -40,6 +42,14 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> random.Random:
     monkeypatch.setattr(layout, "CLEARLY", 0.5)
     monkeypatch.setattr(jam, "SHORT", 0.0)
     monkeypatch.setattr(jam, "_factor", lambda *_: lot.choice((2, 3, 4)))
+    monkeypatch.setattr(skew, "OUTSIDE", 1.0)
+    monkeypatch.setattr(skew, "ROWS", 2)
+    monkeypatch.setattr(skew, "LANES", 3)
+    monkeypatch.setattr(skew, "_pointless", lambda _: lot.random() < 0.2)
+    monkeypatch.setattr(skew, "_heavy", lambda _: lot.random() < 0.5)
+    monkeypatch.setattr(tile, "LINE", 16)
+    monkeypatch.setattr(tile, "SHORT", 1)
+    monkeypatch.setattr(tile, "_conflict", lambda *_: lot.random() < 0.5)
     return lot
 
 

@@ -108,6 +108,18 @@ def test_triangular_loops_are_proved_by_their_bounds():
     bad("extent is 4", y, fill(y), loop(lambda i: [loop(lambda j: [Store(y, (i - j,), ONE)], extent=i + 2)]))
 
 
+def test_what_stands_in_a_loop_need_not_be_right_where_that_is_empty():
+    y = out()
+
+    def nest(extent):
+        return loop(lambda i: [loop(lambda j: [Store(y, (i - 2,), ONE)], extent=extent(i))])
+
+    check(y, fill(y), nest(lambda i: 2 * i - 3))
+    bad("extent is 4", y, fill(y), nest(lambda i: 2 * i - 1))
+    check(y, fill(y), nest(lambda i: 3 * ((2 * i + 2) // 3) - 5))
+    bad("extent is 4", y, fill(y), nest(lambda i: 3 * ((2 * i + 2) // 3) - 2))
+
+
 def test_dynamic_indices_are_trusted_and_must_be_int64():
     y = out()
     check(y, loop(lambda i: [Store(y, (i,), Load(X, (dynamic(Load(IDX, (i,)), 4),)))]))
