@@ -220,7 +220,8 @@ def main(name: str, directory: Path, threads: int) -> None:
                 os._exit(status)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status != 0:
-            _tell(out, {"error": f"the process ended with status {status}"})  # minus the signal that ended it
+            # It may have died between two requests: an answer here could be taken for that to the next one.
+            sys.exit(f"the case's process ended with status {status}")  # minus the signal that ended it
 
 
 if __name__ == "__main__":
