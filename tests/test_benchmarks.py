@@ -197,7 +197,7 @@ def test_a_peer_whose_process_dies_fails_and_comes_back(tmp_path):
             remote.sample(3)
         remote.end()
         assert len(remote.start(case)[1]) == 1
-        os.killpg(main, signal.SIGKILL)
+        os.killpg(remote.process.pid, signal.SIGKILL)
         with pytest.raises(process.PeerError, match="the process ended"):
             remote.sample(3)
         assert len(remote.start(case)[1]) == 1
