@@ -1,9 +1,12 @@
-"""``python -m benchmarks``: time jitgrad against JAX, torch and autograd.
+"""``python -m benchmarks``: time jitgrad against JAX, torch, autograd, PyTensor and NumPy.
 
-    python -m benchmarks                                  all cases against JAX and torch, where installed
-    python -m benchmarks --cases scalar mlp --peers jitgrad jax --json benchmarks/results/today.json
+    python -m benchmarks                                  the default cases against what is installed
+    python -m benchmarks --sizes small cache memory       all of them
+    python -m benchmarks --cases mlp attention-f32 --peers jitgrad jax --json out.json --plot out.png
+    python -m benchmarks --python pytensor=path/to/python --peers jitgrad pytensor
 
-Results are compared before anything is timed. Threads are the same for all: 2, unless ``--threads`` says otherwise.
+A case is a program in one dtype at one size: ``layer_norm-f32-memory``. Every peer runs in processes of its own, with
+the same number of threads: 2, unless ``--threads`` says otherwise. Results are compared before anything is timed.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 
@@ -32,52 +36,82 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="cases whose name starts so (default: all)")
-    parser.add_argument("--peers", nargs="+", metavar="NAME", help="default: jitgrad jax torch, where installed")
-    parser.add_argument("--repeat", type=int, default=50, help="samples a case and peer (default 50)")
-    parser.add_argument("--fresh", type=int, default=1, help="fresh processes a case and peer for the first call")
+    parser.add_argument(
+        "--sizes", nargs="+", metavar="SIZE", help="of small, cache and memory (default: all, if dtypes are given)"
+    )
+    parser.add_argument(
+        "--dtypes", nargs="+", metavar="DTYPE", help="of f32 and f64 (default: all, if sizes are given)"
+    )
+    parser.add_argument("--peers", nargs="+", metavar="NAME", help="default: jitgrad jax torch torch.compile numpy")
+    parser.add_argument("--python", nargs="+", default=[], metavar="PEER=PATH", help="a peer's own interpreter")
+    parser.add_argument("--repeat", type=int, default=30, help="most samples a case and peer (default 30)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="time for the samples of a case and peer")
+    parser.add_argument("--no-extras", action="store_true", help="neither warm starts nor memory")
+    parser.add_argument("--no-machine", action="store_true", help="neither bandwidth nor rate of products")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="PATH", help="write everything measured as JSON")
+    parser.add_argument("--plot", type=Path, metavar="PATH", help="write a plot of the ratios")
     parser.add_argument("--list", action="store_true", help="list cases and peers")
-    parser.add_argument("--fresh-one", nargs=2, metavar=("PEER", "CASE"), help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print the tables, write the JSON; the exit status."""
+    """Measure, print the tables, write JSON and plot; the exit status: 1 where anything failed."""
     args = parse(argv)
     pin_threads(args.threads)
     # Only now: the libraries read the environment when they are imported.
-    from benchmarks import cases, harness, peers, report
+    from benchmarks import harness, machine, peers, plot, process, program, report, suite
 
+    def wrong(message: str) -> int:
+        print(f"{message}; see --list", file=sys.stderr)
+        return 2
+
+    cases = suite.select(args.cases, args.sizes, args.dtypes)
     if args.list:
-        print("cases:", *cases.CASES, sep="\n  ")
+        print("cases (those of the default selection are marked):")
+        default = suite.select()
+        print(*(f"  {c.name}{' *' if c in default else ''}" for c in program.select(suite.PROGRAMS.values())), sep="\n")
         print("peers:", *peers.PEERS, sep="\n  ")
         return 0
-    if args.fresh_one:
-        name, case = args.fresh_one
-        print(json.dumps(harness.fresh(name, cases.CASES[case], args.threads)))
-        return 0
-    chosen = [c for c in cases.CASES.values() if not args.cases or c.name.startswith(tuple(args.cases))]
-    unknown = [name for name in args.peers or () if name not in peers.PEERS]
-    if not chosen or unknown or args.repeat < 1:
-        print(f"no such case or peer: {args.cases if not chosen else unknown}; see --list", file=sys.stderr)
-        return 2
-    names = args.peers or [name for name in peers.DEFAULT_PEERS if peers.available(peers.PEERS[name])]
-    missing = [name for name in names if not peers.available(peers.PEERS[name])]
-    if missing:
-        print(f"not installed: {', '.join(missing)}; pip install '.[bench]'", file=sys.stderr)
-        return 2
+    for given, known in ((args.sizes, program.TIMED_SIZES), (args.dtypes, program.DTYPES), (args.peers, peers.PEERS)):
+        unknown = [name for name in given or () if name not in known]
+        if unknown:
+            return wrong(f"there is no {unknown[0]}")
+    if not cases:
+        return wrong(f"no such case: {args.cases}")
+    pythons = dict(item.partition("=")[::2] for item in args.python)
+    names = args.peers or list(peers.DEFAULT_PEERS) + [n for n in pythons if n not in peers.DEFAULT_PEERS]
+    for name in list(names):
+        missing = None if name in pythons else peers.PEERS[name].missing()
+        if missing:
+            print(f"{name} is left out: {missing}; pip install '.[bench]'")
+            names.remove(name)
     load = report.load()
     if load is not None and load > 0.5:
         print(f"other processes are running (load {load}): times will be too long, those of threaded calls most")
-    running = [peers.PEERS[name](args.threads) for name in names]
-    results = harness.run(chosen, running, repeat=args.repeat, fresh_repeat=args.fresh)
-    print("\n" + report.tables(results))
+    limits = {} if args.no_machine else machine.measure(args.threads)
+    results: report.Results = {}
+    with tempfile.TemporaryDirectory() as directory:
+        remotes = [process.Remote(name, args.threads, Path(directory), pythons.get(name)) for name in names]
+        options = {"repeat": args.repeat, "seconds": args.seconds, "extras": not args.no_extras}
+        try:
+            results.update(harness.run(cases, remotes, **options, say=lambda text: print(text, flush=True)))
+        except KeyboardInterrupt:
+            print("interrupted: the tables have what was measured before")
+        finally:
+            for remote in remotes:
+                remote.close()
+    if not results:
+        return 1
+    print("\n" + report.tables(results, limits))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report.as_json(results, args.threads, load), indent=1) + "\n")
+        args.json.write_text(json.dumps(report.as_json(results, args.threads, load, limits), indent=1) + "\n")
         print(f"\nwritten: {args.json}")
-    return 0
+    if args.plot:
+        plot.draw(results, args.plot)
+        print(f"written: {args.plot}")
+    return 1 if any(row.errors for row in results.values()) else 0
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 import optree
 
 import jitgrad as jg
-from benchmarks.harness import sample
+from benchmarks.session import sample
 
 #: Calls in a sample.
 CALLS = 1000

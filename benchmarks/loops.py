@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name}: " + ", ".join(f"{c} {1e3 * t.minimum:.3f} ms" for c, t in row.gradient.items()), flush=True)
     print("\n" + table(rows))
     if args.json:
-        data = report.as_json({}, args.threads, load)
+        data = report.as_json({}, args.threads, load, {})
         data["cases"] = {name: {**dataclasses.asdict(row), "ratios": ratios(row)} for name, row in rows.items()}
         data["geometric_means"] = geometric_means(rows)
         args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -20,13 +20,11 @@ import numba
 import numpy as np
 
 from benchmarks import hand, harness, peers
-from benchmarks.cases import Case
 from benchmarks.corpus.kernel import Kernel, with_value_and_gradients
+from benchmarks.process import FAILURES, first_line
+from benchmarks.session import sample
 
 Call = Callable[[], Any]
-#: What went wrong in a contestant or a kernel of the corpus: anything, as the rest must go on.
-FAILURES = (Exception,)
-LONGEST_MESSAGE = 160
 
 
 @dataclasses.dataclass
@@ -64,10 +62,10 @@ class Contestants:
     def __init__(self, names: tuple[str, ...], threads: int) -> None:
         self.names = names
         self.jitgrad = peers.Jitgrad(threads)
-        harness.warm_up(self.jitgrad)
+        self.jitgrad.jg.grad(lambda x: x * x)(3.0)  # a library's one-time work is not part of a first call
         if "jax" in names:
             self.jax = peers.Jax(threads)
-            harness.warm_up(self.jax)
+            self.jax.jax.jit(self.jax.jax.grad(lambda x: x * x))(3.0)
         numba.njit(lambda x: x * x)(3.0)
 
     def gradient(self, name: str, kernel: Kernel, args: tuple) -> Call | None:
@@ -94,12 +92,6 @@ class Contestants:
         if name == "numba":
             return functools.partial(numba_version(kernel.fun), *args)
         return functools.partial(self.jitgrad.jg.jit(kernel.fun, static_argnums=kernel.static), *args)
-
-
-def first_line(error: BaseException) -> str:
-    """An exception's first line, cut where it is long."""
-    text = f"{type(error).__name__}: {error}".splitlines()[0].strip()
-    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 3] + "..."
 
 
 def check_slope(kernel: Kernel, args: tuple, found: list[np.ndarray], fun: Callable[..., Any]) -> None:
@@ -144,7 +136,7 @@ def interleaved(calls: dict[str, Call], repeat: int, first: dict[str, float]) ->
     counts = {}
     for name, call in calls.items():
         call()
-        counts[name] = max(1, min(2000, round(harness.SAMPLE_SECONDS / harness.sample(call, 1))))
+        counts[name] = max(1, min(2000, round(harness.SAMPLE_SECONDS / sample(call, 1))))
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(repeat):
         order = list(calls)
@@ -152,7 +144,7 @@ def interleaved(calls: dict[str, Call], repeat: int, first: dict[str, float]) ->
         for name in order:
             time.sleep(harness.REST_SECONDS)
             calls[name]()
-            times[name].append(harness.sample(calls[name], counts[name]))
+            times[name].append(sample(calls[name], counts[name]))
     return {
         name: harness.Timing(min(seconds), statistics.median(seconds), repeat, counts[name], first[name])
         for name, seconds in times.items()
@@ -182,7 +174,6 @@ def measure(kernel: Kernel, size: tuple[int, ...], contestants: Contestants, rep
     row.forward = interleaved(calls, repeat, first)
 
     calls, first, results = {}, {}, {}
-    case = Case(kernel.name, kernel.fun, kernel.fun, lambda rng: args, kernel.argnums, tolerance=kernel.tolerance)
     for name in sorted(contestants.names, key=("jax", "hand", "jitgrad").index):
         try:
             done = first_call(functools.partial(contestants.gradient, name, kernel, args))
@@ -192,7 +183,7 @@ def measure(kernel: Kernel, size: tuple[int, ...], contestants: Contestants, rep
             found = with_value_and_gradients(kernel, value, grads)
             check_slope(kernel, args, found, reference)
             for other, result in results.items():
-                harness.check_equal(case, {other: result, name: found})
+                harness.check_equal(kernel.tolerance, {other: result, name: found})
         except FAILURES as error:
             row.errors[name] = first_line(error)
             continue

@@ -1,7 +1,7 @@
 """The libraries that are compared. Each runs a case in the form that suits it best.
 
-A peer turns a case into a callable without arguments that does all the work of one call, waiting for asynchronous
-results included. Inputs are converted beforehand: device arrays for JAX, tensors for torch, NumPy arrays otherwise.
+A peer turns a case into a function of converted inputs that does all the work of one call, waiting for asynchronous
+results included. Inputs are device arrays for JAX, tensors for torch, NumPy arrays otherwise.
 """
 
 from __future__ import annotations
@@ -9,63 +9,91 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import os
+import shutil
 import types
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmarks.cases import Case
+from benchmarks.program import DTYPES, SAME, Case, leaves, tree_map
+
+
+class UnsupportedError(Exception):
+    """A peer has no version of a case."""
 
 
 class Peer:
-    """Base: ``arrays`` converts inputs, ``transform`` makes value-and-gradient, ``finish`` flattens a result."""
+    """Base. ``directory``: a folder, empty at the start of a run, for what the library keeps on disk."""
 
     name: ClassVar[str]
     module: ClassVar[str]
     keeps_dtypes: ClassVar[bool] = True  # is a gradient of its argument's dtype?
+    gradients: ClassVar[bool] = True  # or the value alone
+    on_disk: ClassVar[bool] = True  # does it keep what it compiles?
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, directory: str | None = None) -> None:
         self.threads = threads
+        self.directory = directory
         self.load()
 
     def load(self) -> None:
-        """Import the library and set its number of threads."""
+        """Import the library, set its number of threads and its cache. It must not start threads, or compile."""
         raise NotImplementedError
 
-    def arrays(self, inputs: tuple, argnums: tuple[int, ...]) -> tuple:
-        """The inputs in the library's own form; those of ``argnums`` are differentiated."""
+    def arrays(self, case: Case, inputs: tuple) -> tuple:
+        """The inputs in the library's own form."""
         return inputs
 
     def transform(self, case: Case) -> Callable[..., Any]:
-        """``f(*arrays) -> (value, gradients)``, or the gradients alone for a case without value."""
+        """``f(*arrays)``: a pair of value and gradients, or for a step of training its results."""
         raise NotImplementedError
 
-    def flat(self, case: Case, result: Any) -> list[np.ndarray]:
-        """A result as NumPy arrays: the value where there is one, then the gradients in order of ``argnums``."""
-        value, grads = result if case.with_value else (None, result)
-        grads = list(grads) if isinstance(grads, (tuple, list)) else [grads]
-        return [np.asarray(a) for a in ([] if value is None else [value]) + grads]
+    def flat(self, result: Any) -> list[np.ndarray]:
+        """A result as NumPy arrays: the value, then the gradients in order of the case's ``argnums``."""
+        return [np.asarray(leaf) for leaf in leaves(result)]
 
-    def call(self, case: Case, inputs: tuple) -> Callable[[], Any]:
-        """A call of the case on inputs, ready to be timed; nothing is compiled until it is called."""
-        return functools.partial(self.transform(case), *self.arrays(inputs, case.argnums))
+    @classmethod
+    def missing(cls) -> str | None:
+        """What is needed for this peer and not there."""
+        return None if importlib.util.find_spec(cls.module) else f"{cls.module} is not installed"
 
 
 def available(peer: type[Peer]) -> bool:
-    """Is the peer's library installed?"""
-    return importlib.util.find_spec(peer.module) is not None
+    """Is all there that a peer needs?"""
+    return peer.missing() is None
 
 
-def rebound(fun: Callable, namespace: Any) -> Callable:
-    """``fun`` with ``np`` meaning another NumPy; a new function, so that nothing compiled for the old one is reused."""
+def rebound(fun: Callable, **names: Any) -> Callable:
+    """``fun`` with ``np`` and others meaning another library's; a new function, so that nothing compiled for the old
+    one is reused."""
     assert isinstance(fun, types.FunctionType)
-    return types.FunctionType(fun.__code__, {**fun.__globals__, "np": namespace}, fun.__name__, fun.__defaults__)
+    return types.FunctionType(fun.__code__, {**fun.__globals__, **names}, fun.__name__, fun.__defaults__)
+
+
+def version(fun: Callable[..., Any] | str, library: Any) -> Callable[..., Any] | None:
+    """A library's own version of a program as a function of the arguments; None where it is the same code."""
+    return None if isinstance(fun, str) else functools.partial(fun, library)
 
 
 def only_or_tuple(argnums: tuple[int, ...]) -> int | tuple[int, ...]:
     """An int for a single argument, as all the libraries like it."""
     return argnums[0] if len(argnums) == 1 else argnums
+
+
+class NumPy(Peer):
+    """Plain NumPy, which gives the value alone."""
+
+    name, module = "numpy", "numpy"
+    gradients, on_disk = False, False
+
+    def load(self) -> None:
+        """Nothing to set: threads come from the environment variables that ``__main__`` sets."""
+
+    def transform(self, case: Case) -> Callable[..., Any]:
+        """The function itself."""
+        return case.program.fun
 
 
 class Jitgrad(Peer):
@@ -74,13 +102,22 @@ class Jitgrad(Peer):
     name, module = "jitgrad", "jitgrad"
 
     def load(self) -> None:
-        """Threads come from the environment variables that ``__main__`` sets."""
+        """Threads come from the environment, as does the place of the cache."""
+        if self.directory:
+            os.environ["JITGRAD_CACHE_DIR"] = self.directory
         self.jg = importlib.import_module("jitgrad")
 
     def transform(self, case: Case) -> Callable[..., Any]:
-        """``jg.value_and_grad`` or ``jg.grad`` of the function as it is written."""
-        make = self.jg.value_and_grad if case.with_value else self.jg.grad
-        return make(rebound(case.fun, np), argnums=only_or_tuple(case.argnums))
+        """``jg.value_and_grad`` of the function as it is written."""
+        program = case.program
+        fun = rebound(program.fun) if program.jitgrad == SAME else self._own(program.jitgrad)
+        if program.step:
+            return self.jg.jit(fun)
+        return self.jg.value_and_grad(fun, argnums=only_or_tuple(program.argnums))
+
+    def _own(self, fun: Any) -> Callable[..., Any]:
+        jg = self.jg
+        return lambda *args: fun(jg, *args)
 
 
 class Jax(Peer):
@@ -91,21 +128,31 @@ class Jax(Peer):
     def load(self) -> None:
         """float64 is switched on, so that float64 cases compute in float64."""
         self.jax = importlib.import_module("jax")
-        self.jax.config.update("jax_enable_x64", True)
-        self.jax.config.update("jax_platforms", "cpu")
+        update = self.jax.config.update
+        update("jax_enable_x64", True)
+        update("jax_platforms", "cpu")
+        if self.directory:
+            update("jax_compilation_cache_dir", self.directory)
+            update("jax_persistent_cache_min_compile_time_secs", 0.0)
+            update("jax_persistent_cache_min_entry_size_bytes", -1)
         self.jnp = importlib.import_module("jax.numpy")
+        self.modules = {
+            "np": self.jnp,
+            "special": importlib.import_module("jax.scipy.special"),
+            "linalg": importlib.import_module("jax.scipy.linalg"),
+        }
 
-    def arrays(self, inputs: tuple, argnums: tuple[int, ...]) -> tuple:
+    def arrays(self, case: Case, inputs: tuple) -> tuple:
         """Arrays on JAX's device."""
-        return tuple(self.jax.block_until_ready(self.jnp.asarray(a)) for a in inputs)
+        return self.jax.block_until_ready(self.jax.tree.map(self.jnp.asarray, inputs))
 
     def transform(self, case: Case) -> Callable[..., Any]:
         """Compiled by XLA as one program."""
-        make = self.jax.value_and_grad if case.with_value else self.jax.grad
-        compiled = self.jax.jit(make(rebound(case.fun, self.jnp), argnums=only_or_tuple(case.argnums)))
-        if len(case.argnums) == 1 and not case.with_value:
-            return lambda *args: compiled(*args).block_until_ready()  # the quickest way to wait for one array
-        block = self.jax.block_until_ready
+        program = case.program
+        fun = version(program.jax, self.jax) or rebound(program.fun, **self.modules)
+        if not program.step:
+            fun = self.jax.value_and_grad(fun, argnums=only_or_tuple(program.argnums))
+        compiled, block = self.jax.jit(fun), self.jax.block_until_ready
         return lambda *args: block(compiled(*args))
 
 
@@ -113,24 +160,39 @@ class Torch(Peer):
     """torch, eager."""
 
     name, module = "torch", "torch"
+    on_disk = False
 
     def load(self) -> None:
         """Sets torch's number of threads."""
         self.torch = importlib.import_module("torch")
         self.torch.set_num_threads(self.threads)
 
-    def arrays(self, inputs: tuple, argnums: tuple[int, ...]) -> tuple:
+    def arrays(self, case: Case, inputs: tuple) -> tuple:
         """Tensors; leaves that need a gradient where it is asked for."""
-        tensors = [self.torch.from_numpy(np.array(a)) for a in inputs]
-        return tuple(t.requires_grad_(True) if k in argnums else t for k, t in enumerate(tensors))
+
+        def tensor(x: Any) -> Any:
+            return self.torch.from_numpy(np.array(x)) if isinstance(x, (np.ndarray, float)) else x
+
+        tensors = tuple(tree_map(tensor, x) for x in inputs)
+        wanted = self.differentiated(case)
+        for t in (leaf for k in wanted for leaf in leaves(tensors[k])):
+            t.requires_grad_(True)
+        return tensors
+
+    def differentiated(self, case: Case) -> tuple[int, ...]:
+        """The arguments whose tensors need a gradient: for a step of training, its parameters."""
+        return (0,) if case.program.step else case.program.argnums
 
     def forward(self, case: Case) -> Callable[..., Any]:
         """The function itself."""
-        return functools.partial(case.torch_fun, self.torch)
+        fun = version(case.program.torch, self.torch)
+        return fun or rebound(case.program.fun, np=self.torch, special=self.torch.special)
 
     def transform(self, case: Case) -> Callable[..., Any]:
         """Forward pass, then ``torch.autograd.grad``."""
-        fun, grad, argnums = self.forward(case), self.torch.autograd.grad, case.argnums
+        fun, grad, argnums = self.forward(case), self.torch.autograd.grad, case.program.argnums
+        if case.program.step:
+            return fun
 
         def value_and_grad(*tensors):
             value = fun(*tensors)
@@ -138,40 +200,98 @@ class Torch(Peer):
 
         return value_and_grad
 
-    def flat(self, case: Case, result: Any) -> list[np.ndarray]:
-        """As NumPy arrays; the value is always computed, and dropped where the case has none."""
-        value, grads = result
-        return [t.detach().numpy() for t in (value, *grads)][0 if case.with_value else 1 :]
+    def flat(self, result: Any) -> list[np.ndarray]:
+        """As NumPy arrays."""
+        return [t.detach().numpy() for t in leaves(result)]
 
 
 class TorchCompile(Torch):
     """torch with ``torch.compile``; needs a C++ compiler."""
 
     name = "torch.compile"
+    on_disk = True
+
+    def load(self) -> None:
+        """Its compiler is imported as well, and compiles in this process."""
+        if self.directory:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = self.directory
+        os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+        super().load()
+        for module in ("torch._dynamo", "torch._inductor.compile_fx", "torch._inductor.codegen.cpp"):
+            importlib.import_module(module)
 
     def forward(self, case: Case) -> Callable[..., Any]:
-        """Compiled afresh for each case."""
-        self.torch._dynamo.reset()
-        torch, fun = self.torch, case.torch_fun
-        return torch.compile(lambda *tensors: fun(torch, *tensors))
+        """Compiled for the shapes of the case."""
+        own = case.program.torch_compile
+        fun = functools.partial(own, self.torch) if own else super().forward(case)
+        return self.torch.compile(lambda *tensors: fun(*tensors), dynamic=False)
+
+    def differentiated(self, case: Case) -> tuple[int, ...]:
+        """None for a step of training: that is compiled as a whole."""
+        return () if case.program.step else case.program.argnums
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """torch, or a C++ compiler."""
+        compilers = (os.environ.get("CXX"), "g++", "clang++", "cl")
+        return super().missing() or (None if any(c and shutil.which(c) for c in compilers) else "no C++ compiler")
 
 
 class Autograd(Peer):
     """HIPS autograd: interpreted NumPy."""
 
     name, module = "autograd", "autograd"
-    keeps_dtypes = False
+    keeps_dtypes, on_disk = False, False
 
     def load(self) -> None:
         """Nothing to set."""
         self.autograd = importlib.import_module("autograd")
-        self.np = importlib.import_module("autograd.numpy")
+        modules = {"np": "autograd.numpy", "special": "autograd.scipy.special", "linalg": "autograd.scipy.linalg"}
+        self.modules = {name: importlib.import_module(module) for name, module in modules.items()}
 
     def transform(self, case: Case) -> Callable[..., Any]:
-        """``autograd.value_and_grad`` or ``autograd.grad``."""
-        make = self.autograd.value_and_grad if case.with_value else self.autograd.grad
-        return make(rebound(case.fun, self.np), only_or_tuple(case.argnums))
+        """``autograd.value_and_grad``."""
+        program = case.program
+        if program.step or not program.autograd:
+            raise UnsupportedError
+        return self.autograd.value_and_grad(rebound(program.fun, **self.modules), only_or_tuple(program.argnums))
 
 
-PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Jitgrad, Jax, Torch, TorchCompile, Autograd)}
-DEFAULT_PEERS = ("jitgrad", "jax", "torch")
+class PyTensor(Peer):
+    """PyTensor, compiled by Numba; the programs that have a version for it."""
+
+    name, module = "pytensor", "pytensor"
+    keeps_dtypes = False
+
+    def load(self) -> None:
+        """Its cache of C code and Numba's are put into the run's folder."""
+        if self.directory:
+            os.environ["PYTENSOR_FLAGS"] = f"base_compiledir={self.directory}"
+            os.environ["NUMBA_CACHE_DIR"] = self.directory
+        self.pytensor = importlib.import_module("pytensor")
+        self.pt = importlib.import_module("pytensor.tensor")
+        importlib.import_module("pytensor.tensor.special")
+        importlib.import_module("pytensor.link.numba.dispatch")
+
+    def arrays(self, case: Case, inputs: tuple) -> tuple:
+        """NumPy arrays, numbers too, as PyTensor's functions check their arguments' types."""
+        arrays = tuple(np.asarray(x) for x in inputs)
+        self.types = [(x.dtype, x.shape) for x in arrays]
+        return arrays
+
+    def transform(self, case: Case) -> Callable[..., Any]:
+        """A function with the value and the gradients as its outputs."""
+        program = case.program
+        if program.pytensor is None:
+            raise UnsupportedError
+        self.pytensor.config.floatX = np.dtype(DTYPES[case.dtype]).name
+        fun = version(program.pytensor, self.pt) or rebound(program.fun, np=self.pt, special=self.pt)
+        inputs = [self.pt.tensor(dtype=dtype, shape=shape) for dtype, shape in self.types]
+        value = fun(*inputs)
+        grads = self.pt.grad(value, [inputs[k] for k in program.argnums])
+        return self.pytensor.function(inputs, [value, *grads], mode="NUMBA", on_unused_input="ignore")
+
+
+_ALL = (Jitgrad, Jax, Torch, TorchCompile, Autograd, PyTensor, NumPy)
+PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in _ALL}
+DEFAULT_PEERS = ("jitgrad", "jax", "torch", "torch.compile", "numpy")

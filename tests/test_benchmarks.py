@@ -1,6 +1,8 @@
 """The benchmarks measure what they say: on jitgrad alone, and against the peers where they are installed."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,34 +13,46 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # after site-packages: an installed jitgrad stays the one that is tested
 
-from benchmarks import accuracy, cases, dispatch, harness, minimax, peers, report  # noqa: E402
+from benchmarks import (  # noqa: E402
+    accuracy,
+    dispatch,
+    harness,
+    minimax,
+    peers,
+    plot,
+    process,
+    program,
+    report,
+    session,
+    suite,
+)
+
+
+def tiny(name, dtype="f64"):
+    return program.Case(suite.PROGRAMS[name], dtype, "tiny")
 
 
 @pytest.fixture(scope="module")
-def jitgrad_peer():
-    return peers.Jitgrad(threads=1)
+def jitgrad():
+    return session.Session(peers.Jitgrad(threads=1))
 
 
-@pytest.mark.parametrize("name", cases.CASES)
-def test_jitgrad_is_right_on_every_case(name, jitgrad_peer):
-    case = cases.CASES[name]
-    args = cases.inputs(case)
-    _, _, result = harness.first_call(jitgrad_peer, case, args)
-    harness.check_result(case, args, jitgrad_peer.flat(case, result), jitgrad_peer)
+@pytest.mark.parametrize("name", suite.PROGRAMS)
+def test_jitgrad_is_right_on_every_program(name, jitgrad):
+    case = tiny(name)
+    _, results = jitgrad.start(case)
+    harness.check_result(harness.Reference(case), results, peers.Jitgrad)
 
 
-@pytest.mark.parametrize("name", cases.CASES)
-@pytest.mark.peers
 @pytest.mark.parametrize("other", ["jax", "torch"])
-def test_jitgrad_equals_peer(name, other, jitgrad_peer):
+@pytest.mark.parametrize("name", suite.PROGRAMS)
+@pytest.mark.peers
+def test_peers_are_right_on_every_program(name, other):
     pytest.importorskip(other)
-    case = cases.CASES[name]
-    args = cases.inputs(case)
-    results = {}
-    for peer in (jitgrad_peer, peers.PEERS[other](threads=1)):
-        _, _, result = harness.first_call(peer, case, args)
-        results[peer.name] = peer.flat(case, result)
-    harness.check_equal(case, results)
+    case = tiny(name)
+    peer = peers.PEERS[other](threads=1)
+    _, results = session.Session(peer).start(case)
+    harness.check_result(harness.Reference(case), results, type(peer))
 
 
 class Fake(peers.Peer):
@@ -46,8 +60,8 @@ class Fake(peers.Peer):
 
     name, module = "fake", "numpy"
 
-    def __init__(self, error=0.0, dtype=np.float64):
-        self.error, self.dtype = error, dtype
+    def __init__(self, error=0.0, dtype=np.float64, name="fake"):
+        self.error, self.dtype, self.name = error, dtype, name
         super().__init__(1)
 
     def load(self):
@@ -59,66 +73,142 @@ class Fake(peers.Peer):
             grad = np.zeros_like(x)
             grad[:-1] = -400 * x[:-1] * inner - 2 * (1 - x[:-1])
             grad[1:] += 200 * inner
-            grad[3] += self.error
-            return case.fun(x), grad.astype(self.dtype)
+            grad[1] += self.error
+            return case.program.fun(x), grad.astype(self.dtype)
 
         return value_and_grad
 
 
-def checked(peer, case):
-    args = cases.inputs(case)
-    _, _, result = harness.first_call(peer, case, args)
-    harness.check_result(case, args, peer.flat(case, result), peer)
+def checked(peer):
+    case = tiny("rosenbrock")
+    _, results = session.Session(peer).start(case)
+    harness.check_result(harness.Reference(case), results, type(peer))
 
 
 def test_a_wrong_gradient_is_noticed():
-    case = cases.CASES["rosenbrock_1000"]
-    checked(Fake(), case)
+    checked(Fake())
     with pytest.raises(harness.MismatchError, match="central difference"):
-        checked(Fake(error=1e4), case)
+        checked(Fake(error=1e3))
     with pytest.raises(harness.MismatchError, match="dtypes"):
-        checked(Fake(dtype=np.float32), case)
+        checked(Fake(dtype=np.float32))
 
 
-def test_a_small_difference_between_peers_is_noticed():
-    case = cases.CASES["rosenbrock_1000"]
-    args = cases.inputs(case)
-    right, wrong = (peer.flat(case, harness.first_call(peer, case, args)[2]) for peer in (Fake(), Fake(error=1e-3)))
-    harness.check_equal(case, {"a": right, "b": right})
-    with pytest.raises(harness.MismatchError, match="a and b differ"):
-        harness.check_equal(case, {"a": right, "b": wrong})
+def measured(*fakes, **options):
+    options = {"repeat": 5, "seconds": 1.0, "warm": False, "growth": False, **options}
+    return harness.measure(tiny("rosenbrock"), [session.Session(peer) for peer in fakes], **options)
 
 
-def test_a_wrong_result_is_never_timed():
-    with pytest.raises(harness.MismatchError):
-        harness.measure(cases.CASES["rosenbrock_1000"], [Fake(error=1e4)], repeat=1)
+def test_who_differs_from_the_first_is_not_timed():
+    row = measured(Fake(), Fake(name="same"), Fake(error=1e-3, name="other"))
+    assert set(row.timings) == {"fake", "same"}
+    assert "fake and other differ" in row.errors["other"]
+
+
+def test_who_is_wrong_is_not_timed_and_not_the_reference():
+    row = measured(Fake(error=1e3), Fake(name="right"))
+    assert set(row.timings) == {"right"}
+    assert "central difference" in row.errors["fake"]
 
 
 def test_measure_counts_and_orders_times():
-    timing = harness.measure(cases.CASES["rosenbrock_1000"], [Fake()], repeat=5)["fake"]
+    timing = measured(Fake()).timings["fake"]
     assert timing.samples == 5
     assert 0 < timing.minimum <= timing.median
     assert timing.calls_per_sample >= 1
+    assert timing.warm_call is None
+    few = measured(Fake(), seconds=0.0, warm=True).timings["fake"]
+    assert few.samples == harness.FEWEST_SAMPLES
+    assert few.warm_call > 0
 
 
-def test_inputs_are_the_same_every_time():
-    for case in cases.CASES.values():
-        for a, b in zip(cases.inputs(case), cases.inputs(case), strict=True):
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak of the resident set")
+def test_growth_counts_what_a_call_takes_and_gives_back():
+    held = np.ones(4_000_000)
+    assert 30e6 < session.resident_growth(lambda: held + 1) < 45e6
+    assert session.resident_growth(lambda: None) < 5e6
+
+
+def test_inputs_are_the_same_every_time_and_of_the_cases_dtype():
+    for case in program.select(suite.PROGRAMS.values(), sizes=("tiny",)):
+        one, two = program.leaves(case.arguments()), program.leaves(case.arguments())
+        for a, b in zip(one, two, strict=True):
             np.testing.assert_array_equal(a, b)
+            if isinstance(a, np.ndarray) and a.dtype.kind == "f":
+                assert a.dtype == program.DTYPES[case.dtype]
+
+
+def test_cases_are_chosen_by_name_size_and_dtype():
+    names = [case.name for case in suite.select(["mlp", "attention-f32"], ["cache"])]
+    assert names == ["mlp-f32-cache", "mlp-f64-cache", "attention-f32-cache"]
+    every = suite.select(sizes=program.TIMED_SIZES)
+    assert len({case.program.name for case in every}) >= 30
+    assert {(case.dtype, case.size) for case in every} == {(d, s) for d in program.DTYPES for s in program.TIMED_SIZES}
+    assert {case.program.name for case in suite.select()} == set(suite.PROGRAMS)
+
+
+def timing(minimum, first, growth=None, warm=None):
+    return harness.Timing(minimum, 2 * minimum, 5, 10, first, warm, growth)
 
 
 def test_tables_and_json():
-    timing = harness.Timing(1e-6, 2e-6, 5, 10, 0.5, [0.7], [0.1])
-    slower = harness.Timing(4e-6, 6e-6, 5, 10, 1.0, [1.4], [0.2])
-    results = {"scalar": {"jitgrad": timing, "jax": slower}}
-    text = report.tables(results)
-    row = next(line for line in text.splitlines() if line.startswith("scalar"))
-    assert row.split() == ["scalar", "1", "2", "4", "6", "0.25"]
-    assert text.count("0.50") == 2  # both kinds of first call
-    data = json.loads(json.dumps(report.as_json(results, 2)))
-    assert data["cases"]["scalar"]["jax"]["minimum"] == 4e-6
+    results = {
+        "chain_exp-f32-memory": harness.Row(
+            {"jitgrad": timing(1e-6, 0.5, 10**6, 0.1), "jax": timing(4e-6, 1.0, 4 * 10**6)}, least_traffic=1000
+        ),
+        "bilinear-f64-cache": harness.Row(
+            {"jitgrad": timing(2e-6, 0.5), "jax": timing(1e-6, 1.0)}, {"torch": "broken"}, flops=2000
+        ),
+    }
+    machine = {"bandwidth": 2e9, "f32": 1e9, "f64": 4e9}
+    text = report.tables(results, machine)
+    lines = [line.split() for line in text.splitlines()]
+    assert lines[3][:6] == ["chain_exp-f32-memory", "1", "4", "0.25", "0.50", "of"]
+    assert lines[4][:6] == ["bilinear-f64-cache", "2", "1", "2.00", "0.25", "of"]
+    assert ["geometric", "mean", "0.71"] in lines
+    assert "  bilinear-f64-cache: 2.00 of jax's time" in text
+    assert "  bilinear-f64-cache, torch: broken" in text
+    data = json.loads(json.dumps(report.as_json(results, 2, None, machine)))
+    assert data["cases"]["chain_exp-f32-memory"]["timings"]["jax"]["minimum"] == 4e-6
+    assert data["cases"]["bilinear-f64-cache"]["reached"] == [0.25, "of product rate"]
     assert data["machine"]["threads"] == 2
     assert data["versions"]["numpy"] == np.__version__
+
+
+def test_plot(tmp_path):
+    results = {"scalar-f64-small": harness.Row({"jitgrad": timing(1e-6, 1.0), "jax": timing(4e-6, 1.0)})}
+    plot.draw(results, tmp_path / "ratios.svg")
+    text = (tmp_path / "ratios.svg").read_text()
+    assert "</svg>" in text
+    assert len(text) > 5000
+
+
+@pytest.mark.skipif(not process.FORKS, reason="each case has a main process of its own")
+def test_a_peer_whose_process_dies_fails_and_comes_back(tmp_path):
+    remote = process.Remote("numpy", 1, tmp_path)
+    case = tiny("rosenbrock")
+    try:
+        _, (value,) = remote.start(case)
+        assert value == case.program.fun(*case.arguments())
+        assert remote.sample(3) > 0
+        main = remote.process.pid
+        (child,) = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        os.kill(int(child), signal.SIGKILL)
+        with pytest.raises(process.PeerError, match="ended with status -9"):
+            remote.sample(3)
+        remote.end()
+        assert len(remote.start(case)[1]) == 1
+        os.killpg(remote.process.pid, signal.SIGKILL)
+        with pytest.raises(process.PeerError, match="the process ended"):
+            remote.sample(3)
+        assert len(remote.start(case)[1]) == 1
+    finally:
+        remote.close()
+
+
+def test_what_a_peer_says_of_a_failure_is_reported(tmp_path):
+    remote = process.Remote("no_such_peer", 1, tmp_path)
+    with pytest.raises(process.PeerError, match="KeyError: 'no_such_peer'"):
+        remote.open()
 
 
 def command(*args):
@@ -129,12 +219,17 @@ def command(*args):
 
 def test_command_line(tmp_path):
     path = tmp_path / "folder" / "out.json"
-    done = command("--peers", "jitgrad", "--cases", "scalar", "--repeat", "3", "--fresh", "1", "--json", str(path))
+    done = command(
+        *("--peers", "jitgrad", "numpy", "--cases", "scalar", "--repeat", "3", "--json", str(path)),
+        *("--plot", str(tmp_path / "out.svg"), "--no-machine"),
+    )
     assert done.returncode == 0, done.stderr
-    assert "time of a call, us" in done.stdout
-    timing = json.loads(path.read_text())["cases"]["scalar"]["jitgrad"]
-    assert len(timing["fresh_first_call"]) == 1
-    assert timing["fresh_first_call"][0] > 0
+    assert "us a call" in done.stdout
+    timings = json.loads(path.read_text())["cases"]["scalar-f64-small"]["timings"]
+    assert set(timings) == {"jitgrad", "numpy"}
+    assert timings["jitgrad"]["first_call"] > timings["jitgrad"]["minimum"]
+    assert timings["jitgrad"]["warm_call"] > 0
+    assert (tmp_path / "out.svg").exists()
 
 
 def test_command_line_refuses_unknown_names():
@@ -142,6 +237,7 @@ def test_command_line_refuses_unknown_names():
     assert done.returncode == 2
     assert "no_such_case" in done.stderr
     assert command("--peers", "no_such_peer").returncode == 2
+    assert command("--sizes", "huge").returncode == 2
 
 
 def test_accuracy_finds_a_wrong_digit(monkeypatch, capsys):

@@ -1,0 +1,52 @@
+"""What the machine can do at most: memory bandwidth and the rate of matrix products, measured in the same run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numba
+import numpy as np
+
+TRIAD_ELEMENTS = 16_000_000
+PRODUCT_SIZE = 2048
+
+
+def best(call: Callable[[], object], repeat: int) -> float:
+    """The least seconds of some calls, after one that is not counted."""
+    call()
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _triad(a, b, c, s):
+    for i in numba.prange(len(a)):
+        a[i] = b[i] + s * c[i]
+
+
+def bandwidth(threads: int) -> float:
+    """Bytes a second of STREAM's triad ``a = b + s * c`` (McCalpin), which counts three arrays of float64."""
+    numba.set_num_threads(threads)
+    triad = numba.njit(_triad, parallel=True)
+    a, b, c = np.zeros(TRIAD_ELEMENTS), np.ones(TRIAD_ELEMENTS), np.ones(TRIAD_ELEMENTS)
+    return 3 * a.nbytes / best(lambda: triad(a, b, c, 3.0), 10)
+
+
+def product_rate(dtype: type) -> float:
+    """Operations a second of NumPy's product of two large square matrices."""
+    x = np.random.default_rng(0).normal(size=(PRODUCT_SIZE, PRODUCT_SIZE)).astype(dtype)
+    out = np.empty_like(x)
+    return 2 * PRODUCT_SIZE**3 / best(lambda: np.matmul(x, x, out=out), 5)
+
+
+def measure(threads: int) -> dict[str, float]:
+    """``bandwidth`` in bytes, ``f32`` and ``f64`` in operations a second."""
+    return {
+        "bandwidth": bandwidth(threads),
+        "f32": product_rate(np.float32),
+        "f64": product_rate(np.float64),
+    }
