@@ -34,14 +34,21 @@ from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
 from jitgrad.frontend.usercode import is_user_class, is_user_function
-from jitgrad.ir.core import Value
+from jitgrad.ir.core import Block, Value
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location
+from jitgrad.ops.op import Elementwise
 
 State = tuple[Any, ...]
 
 #: A loop that can't be recorded is unrolled up to this length.
 _LONGEST = 10_000
+#: A loop that does little to large arrays is unrolled up to so many times the usual length.
+_STREAMED = 4
+#: Elements of a large array, which leaves a core's first cache; and how many operations on arrays are little.
+_LARGE, _FEW_OPS = 1 << 13, 8
+#: Ops that take a number out of an array.
+_SCALARS = frozenset(("constant", "index", "wrap_index", "slice", "reshape", "broadcast_to"))
 #: What says that a body can't be recorded, or needs numbers that only an unrolled loop has.
 _UNROLLABLE = (RollError, CarryError, ConcretizationError, LeakedTracerError, UnsupportedError, MutationError)
 #: Ops that a recorded operand of ``and`` may have for both operands to be evaluated.
@@ -91,8 +98,13 @@ def for_(
     hints = tuple(writes())
     if known and mode == "auto" and _is_static(trace, steps, body, state, hints):
         return _unrolled(iterable, body, state, names, flag)
+
+    def look(block: Block) -> None:
+        if known and mode == "auto" and len(steps) <= _STREAMED * config.current().unroll_limit:
+            _refuse_streams(block)
+
     try:
-        result = _recorded(trace, steps, body, state, names, flag, hints)
+        result = _recorded(trace, steps, body, state, names, flag, hints, look)
     except UnboundLocalError:
         after = _first(steps, body, state) if known and len(steps) > 1 else None
         if after is None or (flag is not None and after[names.index(flag)] is not False):
@@ -107,6 +119,18 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     _note(trace, line, "for", "rolled")
     return result
+
+
+def _refuse_streams(block: Block) -> None:
+    """Raise RollError for a small body that computes large arrays element by element: run one after the other, its
+    iterations walk through memory each time; unrolled, they become one walk."""
+    sizes = [p.type.size for p in block.params]
+    if max((n for n in sizes if isinstance(n, int)), default=0) < _LARGE:
+        return
+    if any(op.regions or not (isinstance(op.opdef, Elementwise) or op.name in _SCALARS) for op in block.ops):
+        return
+    if sum(isinstance(op.opdef, Elementwise) and bool(op.results[0].type.shape) for op in block.ops) <= _FEW_OPS:
+        raise RollError("its iterations fused walk through the large arrays once.", user_location())
 
 
 def _nested(
@@ -183,6 +207,7 @@ def _recorded(
     names: Sequence[str],
     flag: str | None,
     hints: Sequence[Any],
+    look: Callable[[Block], None],
 ) -> State:
     place = None if flag is None else names.index(flag)
 
@@ -193,7 +218,7 @@ def _recorded(
         return new
 
     try:
-        return record_for(trace, steps.lo, steps.hi, steps.step, checked, state, names, hints)
+        return record_for(trace, steps.lo, steps.hi, steps.step, checked, state, names, hints, look=look)
     except _BreakIsTraced:
         assert place is not None
     count = Tracer(trace, _index_value(trace, steps.count), "int")

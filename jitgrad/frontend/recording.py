@@ -219,10 +219,12 @@ def record_for(
     *,
     index_name: str | None = None,
     what: str = "the body of a loop",
+    look: Callable[[Block], None] = lambda block: None,
 ) -> State:
     """``for i in range(lo, hi, step): state = body(i, *state)`` as one op; returns the last state.
 
-    ``i`` is a traced Python int. Raises CarryError for variables whose types do not settle.
+    ``i`` is a traced Python int. ``look`` gets the recorded body, and may raise an error if that should not be a loop.
+    Raises CarryError for variables whose types do not settle.
     """
     location = user_location()
     carried = _Carried(trace, names, state, hinted_roots(trace, hints))
@@ -243,6 +245,7 @@ def record_for(
                 written = list(scope.written)
         if settled:
             _refuse_other_names(trace, carried, enter)
+            look(block)
             trace.builder.loc = location
             attrs = {"lo": lo, "hi": hi, "step": step}
             results = trace.builder.emit_op("for", carried.inits(), attrs, (block,)).results

@@ -129,25 +129,30 @@ class _Merger:
                 continue
             touched = self.facts(s).touched
             seen |= touched
+            count = len(done)
             place = self.append(done, s)
-            self.fused += place is not None
+            self.fused += len(done) == count
             # What this statement accumulates into is filled just before it, wherever it went.
             for t in [t for t in fills if t in touched]:
-                done.insert(len(done) - 1 if place is None else place, fills.pop(t))
-                place = None if place is None else place + 1
+                done.insert(place, fills.pop(t))
+                place += 1
         done.extend(fills.values())
         return done
 
-    def append(self, done: list[Stmt], s: Stmt) -> int | None:
-        """Append a statement to a list, fused with an earlier one where that is legal and useful; the place of that."""
+    def append(self, done: list[Stmt], s: Stmt) -> int:
+        """Append a statement to a list, fused with an earlier one where that is legal and useful; its place."""
         if _declares(s):
             first = next((k for k, x in enumerate(done) if not _declares(x)), len(done))
             done.insert(first, s)  # nothing before it can depend on it
-            return None
-        if not isinstance(s, (Loop, Block)):
-            done.append(s)
-            return None
+            return first
         mine = self.facts(s)
+        if not isinstance(s, (Loop, Block)):
+            place = len(done)
+            if isinstance(s, Store):  # a number: before the nests that it does not need, which it would keep apart
+                while place and isinstance(done[place - 1], Loop) and not mine.must_follow(self.facts(done[place - 1])):
+                    place -= 1
+            done.insert(place, s)
+            return place
         for k in range(len(done) - 1, max(len(done) - 1 - WINDOW, -1), -1):
             candidate = done[k]
             theirs = self.facts(candidate)
@@ -159,7 +164,7 @@ class _Merger:
             if mine.must_follow(theirs):
                 break
         done.append(s)
-        return None
+        return len(done) - 1
 
     def _fuse_pair(self, a: Loop | Block, b: Loop | Block) -> Stmt | None:
         """``a`` then ``b`` as one statement, or None."""
@@ -176,7 +181,9 @@ class _Merger:
         body = list(a.body if isinstance(a, Block) else (a,))
         fused = False
         for s in b.body if isinstance(b, Block) else (b,):
-            fused |= self.append(body, s) is not None
+            count = len(body)
+            self.append(body, s)
+            fused |= len(body) == count
         return Block(tuple(body)) if fused else None
 
     def _fusible(self, a: Loop, b: Loop) -> bool:

@@ -217,6 +217,21 @@ def test_an_array_is_not_overwritten_where_it_is_read_later() -> None:
             assert jg.jit(f)(X) == pytest.approx(f(X))
 
 
+@pytest.mark.parametrize(("size", "how"), [(50_000, "unrolled, 12 iterations: its iterations fused"), (50, "rolled")])
+def test_short_loops_over_large_arrays_are_unrolled(size: int, how: str) -> None:
+    def polynomial(c, x):
+        y = np.zeros_like(x)
+        for a in c:
+            y = y * x + a
+        return np.sum(y)
+
+    rng = np.random.default_rng(0)
+    c, x = rng.normal(size=12), rng.uniform(-1, 1, size)
+    compiled = jg.grad(polynomial)
+    np.testing.assert_allclose(compiled(c, x), [np.sum(x**k) for k in range(11, -1, -1)], rtol=1e-9)
+    assert how in compiled.explain(c, x)
+
+
 # What is refused, and how
 
 
