@@ -4,29 +4,36 @@
     for i < n:                       =>
         d[i] = d[i] + t[i]
 
-A weight's gradient in a loop over time steps is such a sum. The product is neither stored nor read once more.
+A weight's gradient in a loop over time steps is such a sum. The product is neither stored nor read once more. In the
+same way a product that is only added to another one adds to that: ``x @ w + h @ u``, or a convolution that sums up a
+product for each offset.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from jitgrad.loopir.buffers import whole_store
 from jitgrad.loopir.lower import with_body
-from jitgrad.loopir.nodes import Block, Buffer, LibCall, Load, Program, Scalar, Stmt
-from jitgrad.loopir.walk import buffers_of, lists_of, statements, with_lists
+from jitgrad.loopir.nodes import Block, Buffer, Expr, LibCall, Load, Program, Scalar, Stmt, Store, rewrite
+from jitgrad.loopir.walk import buffers_of, expressions, lists_of, rebuild, statements, subexpressions, with_lists
 
 
 def add_products(program: Program, notes: list[str]) -> Program:
     """Let products add to arrays where that is all that becomes of them."""
     if not any(isinstance(s, LibCall) and s.fn == "gemm" for s in statements(program.body)):
         return program
+    count = 0
+    while pairs := _pairs(program):
+        program = _joined(program, pairs)
+        count += len(pairs)
     uses: Counter[Buffer] = Counter()
     for s in statements(program.body):
         if not lists_of(s):
             uses.update(buffers_of(s))
-    count = 0
 
     def inside(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
         nonlocal count
@@ -38,10 +45,7 @@ def add_products(program: Program, notes: list[str]) -> Program:
             target, product = found
             place = _call(new[:k], target, product)
             if place is not None:
-                call = new[place]
-                assert isinstance(call, LibCall)
-                static = tuple(sorted((*call.static, ("add", True))))
-                new[place] = dataclasses.replace(call, outs=(target,), ins=(*call.ins, target), static=static)
+                new[place] = _adding(new[place], target)
                 new[k] = Block(())
                 count += 1
         new = [s for s in new if not (isinstance(s, Block) and not s.body)]
@@ -51,6 +55,96 @@ def add_products(program: Program, notes: list[str]) -> Program:
     if count:
         notes.append(f"matrix products that add to an array themselves: {count}")
     return program
+
+
+def _is_product(s: Stmt) -> bool:
+    return isinstance(s, LibCall) and s.fn == "gemm" and not dict(s.static).get("add")
+
+
+def _adding(call: Stmt, target: Buffer) -> Stmt:
+    """The call of a product with the array that it adds to."""
+    assert isinstance(call, LibCall)
+    static = tuple(sorted((*call.static, ("add", True))))
+    return dataclasses.replace(call, outs=(target,), ins=(*call.ins, target), static=static)
+
+
+def _pairs(program: Program) -> dict[Buffer, Buffer]:
+    """Products that are read nowhere but where they are added to another one of which the same is true: by the one of
+    the two whose call comes later in one list, the other."""
+    places: dict[Buffer, tuple[int, int]] = {}  # of a product's call: its list, and the place there
+    refused: set[Buffer] = set()
+    numbers = itertools.count()
+
+    def visit(body: Sequence[Stmt]) -> None:
+        number = next(numbers)
+        for k, s in enumerate(body):
+            if isinstance(s, LibCall):
+                adds = s.fn == "gemm" and not _is_product(s)
+                refused.update(t.root for t in (s.ins[:2] if adds else s.ins))
+                for t in s.outs:
+                    before = places.get(t.root)
+                    # A product that others are added to already is complete where the last of them is.
+                    again = adds and before is not None and before[0] == number
+                    if t.root.kind != "temp" or (not again and (before is not None or not _is_product(s))):
+                        refused.add(t.root)
+                    places[t.root] = number, k
+            elif isinstance(s, Store):
+                refused.add(s.buffer.root)
+            for inner in lists_of(s):
+                visit(inner)
+
+    visit(program.body)
+    partners: dict[Buffer, set[Buffer | None]] = {}
+    for s in statements(program.body):
+        tops = set(expressions(s))
+        for e in (*tops, *subexpressions(tops)):
+            other = _sum_of_two(e)
+            for c in e.children():
+                if isinstance(c, Load) and c.buffer.root in places:
+                    root = c.buffer.root
+                    partners.setdefault(root, set()).add(next(iter(other - {root})) if other else None)
+            if e in tops and isinstance(e, Load) and e.buffer.root in places:
+                refused.add(e.buffer.root)
+    found: dict[Buffer, Buffer] = {}
+    for t, those in partners.items():
+        (partner,) = those if len(those) == 1 else (None,)
+        if partner is None or {t, partner} & refused or partner not in places or partners.get(partner) != {t}:
+            continue
+        same = t.size == partner.size and t.dtype == partner.dtype and t.is_static
+        if same and places[t][0] == places[partner][0] and places[t][1] > places[partner][1]:
+            found[t] = partner
+    return found
+
+
+def _sum_of_two(e: Expr) -> set[Buffer]:
+    """The two arrays whose elements at one place an expression adds; none if it is another one."""
+    if not isinstance(e, Scalar) or e.op != "add":
+        return set()
+    a, b = e.args
+    if not isinstance(a, Load) or not isinstance(b, Load) or a.index != b.index or a.buffer.shape != b.buffer.shape:
+        return set()
+    return {a.buffer.root, b.buffer.root} if a.buffer.root is not b.buffer.root else set()
+
+
+def _joined(program: Program, pairs: Mapping[Buffer, Buffer]) -> Program:
+    """The program with these products added to their partners where they are computed."""
+    memo: dict[Expr, Expr] = {}
+    for s in statements(program.body):
+        for e in subexpressions(expressions(s)):
+            if isinstance(e, Scalar) and _sum_of_two(e) & set(pairs):
+                memo[e] = next(c for c in e.args if isinstance(c, Load) and c.buffer.root not in pairs)
+
+    def visit(e: Expr) -> Expr:
+        return rewrite(e, {}, memo)
+
+    def new(s: Stmt) -> Stmt:
+        if _is_product(s):
+            assert isinstance(s, LibCall)
+            target = pairs.get(s.outs[0].root)
+            return s if target is None else _adding(s, target)
+        return with_lists(s, lambda body: tuple(map(new, body)))
+
+    return with_body(program, (new(rebuild(s, visit)) for s in program.body))
 
 
 def _added(s: Stmt) -> tuple[Buffer, Buffer] | None:
@@ -77,9 +171,9 @@ def _call(before: list[Stmt], target: Buffer, product: Buffer) -> int | None:
     for k in range(len(before) - 1, -1, -1):
         s = before[k]
         touched = buffers_of(s)
-        if isinstance(s, LibCall) and s.fn == "gemm" and s.outs[0].root is product:
+        if isinstance(s, LibCall) and _is_product(s) and s.outs[0].root is product:
             fits = s.outs[0].size == target.size and target not in touched and target.dtype == product.dtype
-            return k if fits and not dict(s.static).get("add") else None
+            return k if fits else None
         if target in touched or product in touched:
             return None
     return None

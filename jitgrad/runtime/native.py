@@ -19,7 +19,6 @@ import threading
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from llvmlite import ir
 from llvmlite.binding import newpassmanagers as passes
@@ -33,6 +32,7 @@ from jitgrad.errors import CompilationError
 from jitgrad.loopir.nodes import Buffer, Program
 from jitgrad.loopir.walk import buffers_of, statement_key
 from jitgrad.runtime.objects import ObjectCode
+from jitgrad.runtime.target import compile_intrinsic
 
 _TUPLE_ITEMS = tuple.__basicsize__
 _PAYLOAD = object.__basicsize__
@@ -171,10 +171,9 @@ def _compile(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping
     entry.__name__ = entry.__qualname__ = program.name if program.name.isidentifier() else "program"
     _emitting.append(emit)
     try:
-        dispatcher = numba.njit([_SIGNATURE], nogil=True)(entry)
+        compiled = compile_intrinsic(entry, _SIGNATURE)
     finally:
         _emitting.pop()
-    (compiled,) = dispatcher.overloads.values()
     return NativeCode(compiled.entry_point, compiled, externals, shared)
 
 
