@@ -4,10 +4,9 @@
 * ``argsort_rows``: outs (index, keys, index_work, key_work), ins (keys,). The rows of the int64 ``index`` get the
   order, and the keys are sorted too.
 
-The workspaces hold one row. The sort is emitted once a module and dtype: NaN is moved to the end, then come
-insertion sorts of short runs, then merges
-from one array to the other. A merge step selects instead of branching: on random keys a branch would be mispredicted
-every other time.
+The workspaces hold one row for each of ``slots``, which are shared out to threads with the rows. The sort is emitted
+once a module and dtype: NaN is moved to the end, then come insertion sorts of short runs, then merges from one array to
+the other. A merge step selects instead of branching: on random keys a branch would be mispredicted every other time.
 """
 
 from __future__ import annotations
@@ -20,20 +19,27 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
+from jitgrad.codegen import threads
 from jitgrad.codegen.externs import I64, llvm_type, load_element, offset, store_element
 
 #: Length of the runs that are sorted by insertion.
 RUN = 16
+#: What a comparison and a move cost, in operations on bytes.
+COST = 16
 
 
-def sort_rows_python(outs: Sequence[np.ndarray], ins: Sequence[np.ndarray], *, rows: int, n: int) -> int:
+def sort_rows_python(
+    outs: Sequence[np.ndarray], ins: Sequence[np.ndarray], *, rows: int, n: int, slots: int = 1
+) -> int:
     """Sort in place. Returns 0."""
     keys = outs[0].reshape(rows, n)
     keys[...] = np.sort(keys, axis=1, kind="stable")
     return 0
 
 
-def argsort_rows_python(outs: Sequence[np.ndarray], ins: Sequence[np.ndarray], *, rows: int, n: int) -> int:
+def argsort_rows_python(
+    outs: Sequence[np.ndarray], ins: Sequence[np.ndarray], *, rows: int, n: int, slots: int = 1
+) -> int:
     """The order of each row, and the rows sorted in place. Returns 0."""
     keys = outs[1].reshape(rows, n)
     order = np.argsort(keys, axis=1, kind="stable")
@@ -197,21 +203,61 @@ def _sort_function(module: ir.Module, dtype: np.dtype, indexed: bool) -> ir.Func
     return fn
 
 
+#: ``(builder, arrays, workspaces, row)``: emit the sort of a row.
+RowSort = Callable[[Any, Sequence[Any], Sequence[Any], Any], None]
+
+
+def _each_row(builder: Any, static: Any, arrays: Sequence[Any], work: Sequence[Any], sort: RowSort) -> None:
+    """Sort all rows; on threads if there are several slots."""
+    rows, n, slots = static["rows"], static["n"], static.get("slots", 1)
+    if slots == 1:
+        with cgutils.for_range(builder, I64(rows)) as loop:
+            sort(builder, arrays, work, loop.index)
+        return
+    module = builder.module
+    env_type = ir.LiteralStructType([p.type for p in (*arrays, *work)])
+    task = ir.Function(module, threads.TASK, module.get_unique_name("jitgrad_sort.task"))
+    task.linkage = "internal"
+    b: Any = ir.IRBuilder(task.append_basic_block("entry"))
+    env, first, last = task.args
+    env = b.bitcast(env, env_type.as_pointer())
+    pointers = [b.load(b.gep(env, [ir.IntType(32)(0), ir.IntType(32)(k)])) for k in range(len(env_type.elements))]
+    mine, spaces = pointers[: len(arrays)], pointers[len(arrays) :]
+    with cgutils.for_range_slice(b, first, last, I64(1)) as (slot, _):
+        lo, hi = (b.udiv(b.mul(k, I64(rows)), I64(slots)) for k in (slot, b.add(slot, I64(1))))
+        own = [offset(b, p, b.mul(slot, I64(n))) for p in spaces]
+        with cgutils.for_range_slice(b, lo, hi, I64(1)) as (row, _):
+            sort(b, mine, own, row)
+    b.ret_void()
+    with builder.goto_entry_block():
+        env = builder.alloca(env_type)
+    for k, p in enumerate((*arrays, *work)):
+        builder.store(p, builder.gep(env, [ir.IntType(32)(0), ir.IntType(32)(k)]))
+    amount = I64(rows * n * n.bit_length() * COST)
+    threads.launch(builder, task, builder.bitcast(env, threads.I8P), I64(slots), amount, grain=1, uneven=True)
+
+
 def sort_rows_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> None:
     """One call a row."""
     n = static["n"]
     fn = _sort_function(builder.module, out_buffers[0].dtype, indexed=False)
-    with cgutils.for_range(builder, I64(static["rows"])) as loop:
-        builder.call(fn, [offset(builder, outs[0], builder.mul(loop.index, I64(n))), outs[1], I64(n)])
+
+    def sort(b: Any, arrays: Sequence[Any], work: Sequence[Any], row: Any) -> None:
+        b.call(fn, [offset(b, arrays[0], b.mul(row, I64(n))), work[0], I64(n)])
+
+    _each_row(builder, static, outs[:1], outs[1:], sort)
 
 
 def argsort_rows_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> None:
     """One call a row, after numbering its elements."""
     n = static["n"]
     fn = _sort_function(builder.module, out_buffers[1].dtype, indexed=True)
-    with cgutils.for_range(builder, I64(static["rows"])) as loop:
-        start = builder.mul(loop.index, I64(n))
-        index, keys = offset(builder, outs[0], start), offset(builder, outs[1], start)
-        with cgutils.for_range(builder, I64(n)) as element:
-            store_element(builder, index, element.index, element.index)
-        builder.call(fn, [keys, index, outs[3], outs[2], I64(n)])
+
+    def sort(b: Any, arrays: Sequence[Any], work: Sequence[Any], row: Any) -> None:
+        start = b.mul(row, I64(n))
+        index, keys = offset(b, arrays[0], start), offset(b, arrays[1], start)
+        with cgutils.for_range(b, I64(n)) as element:
+            store_element(b, index, element.index, element.index)
+        b.call(fn, [keys, index, work[1], work[0], I64(n)])
+
+    _each_row(builder, static, outs[:2], outs[2:], sort)

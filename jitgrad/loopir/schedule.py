@@ -408,3 +408,9 @@ def _reasons(plan: _Plan) -> str:
 def parallel_loops(program: Program) -> Iterator[Loop]:
     """The parallel loops of a program."""
     return (s for s in statements(program.body) if isinstance(s, Loop) and s.kind == "parallel")
+
+
+def uses_threads(program: Program) -> bool:
+    """Whether a program has parallel loops, or calls with parts for threads."""
+    calls = (s for s in statements(program.body) if isinstance(s, LibCall))
+    return any(dict(s.static).get("slots", 1) > 1 for s in calls) or next(parallel_loops(program), None) is not None

@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from jitgrad.config import current
 from jitgrad.errors import ShapeError
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, i64
 from jitgrad.ops.op import Cotangent, OpRule, Sample, Var, apply, register, zeros
+
+#: Rows of fewer elements in all are sorted one after the other; of more, several at a time, at most so many.
+LARGE, SLOTS = 1 << 15, 16
 
 
 def check_axis(name: str, x: TensorType, axis: int) -> None:
@@ -38,6 +42,11 @@ def to_rows(b: Any, x: Any, axis: int) -> Any:
         return b.copy(x)
     shape = (*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis])
     return b.pointwise(shape, x.dtype, lambda *i: x[(*i[:axis], i[-1], *i[axis:-1])])
+
+
+def _slots(rows: int, n: int) -> int:
+    """How many rows may be sorted at a time."""
+    return min(rows, SLOTS) if current().parallel and rows * n >= LARGE else 1
 
 
 def from_rows(b: Any, rows: Any, axis: int) -> Any:
@@ -82,8 +91,9 @@ class Argsort(OpRule):
         if n <= 1 or size == 0:
             return b.pointwise(x.shape, i64, lambda *i: b.const(0, i64))
         keys = to_rows(b, x, axis)
-        outs = [b.empty(keys.shape, i64), keys, b.empty((n,), i64), b.empty((n,), x.dtype)]
-        b.libcall("argsort_rows", outs, [keys], rows=size // n, n=n)
+        slots = _slots(size // n, n)
+        outs = [b.empty(keys.shape, i64), keys, b.empty((slots * n,), i64), b.empty((slots * n,), x.dtype)]
+        b.libcall("argsort_rows", outs, [keys], rows=size // n, n=n, slots=slots)
         return from_rows(b, outs[0], axis)
 
 
@@ -122,5 +132,6 @@ class Sort(OpRule):
         n, size = x.shape[axis], math.prod(x.shape)
         keys = to_rows(b, x, axis)
         if n > 1 and size:
-            b.libcall("sort_rows", [keys, b.empty((n,), x.dtype)], [keys], rows=size // n, n=n)
+            slots = _slots(size // n, n)
+            b.libcall("sort_rows", [keys, b.empty((slots * n,), x.dtype)], [keys], rows=size // n, n=n, slots=slots)
         return from_rows(b, keys, axis)

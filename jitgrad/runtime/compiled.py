@@ -17,7 +17,7 @@ from jitgrad.loopir.buffers import Placement, place
 from jitgrad.loopir.build import FAILURES
 from jitgrad.loopir.decompose import decompose
 from jitgrad.loopir.nodes import Program
-from jitgrad.loopir.schedule import parallel_loops
+from jitgrad.loopir.schedule import uses_threads
 from jitgrad.runtime import threads
 from jitgrad.runtime.cache import Entry
 from jitgrad.runtime.direct import allocator
@@ -83,7 +83,7 @@ class Executable:
         self.shared_kernels = 0
         self._set_interface(_interface(program, scalar_params, self.placement.nbytes))
         if self.backend == "llvm":
-            if any(True for _ in parallel_loops(program)):
+            if uses_threads(program):
                 threads.start()
             native = self._native
             self._consts = tuple(np.asarray(c.data) for c in self._decomposed.constants)

@@ -49,6 +49,28 @@ with jg.config.using(parallel=False):
     assert text.endswith("1000000.0")
 
 
+def test_rows_are_sorted_on_threads() -> None:
+    code = """
+import numpy as np, jitgrad as jg
+from jitgrad.codegen.threads import control
+x = np.random.default_rng(0).normal(size=(37, 2000))
+x[x > 2] = np.nan
+f = jg.jit(lambda x: (np.sort(x, axis=1), np.argsort(x, axis=1, kind="stable")))
+for n in (4, 1, 3):
+    jg.set_num_threads(n)
+    control.rest = 0  # launches are put off where other processes have the cores
+    values, order = f(x)
+    np.testing.assert_array_equal(values, np.sort(x, axis=1))
+    np.testing.assert_array_equal(order, np.argsort(x, axis=1, kind="stable"))
+print(control.launches > 0)
+with jg.config.using(parallel=False):
+    before = control.launches
+    np.testing.assert_array_equal(jg.jit(lambda x: np.sort(x, axis=1))(x), np.sort(x, axis=1))
+    print(control.launches == before)
+"""
+    assert in_process("-c", code, NUMBA_NUM_THREADS="4").split() == ["True", "True"]
+
+
 def test_large_loops_run_on_threads() -> None:
     x = np.random.default_rng(0).normal(size=(1200, 1000))
     f = jg.jit(lambda x: (np.exp(x), np.sum(x * x)))
