@@ -98,7 +98,7 @@ def measure(case: Case, samples: int, *, with_jax: bool) -> Row:
 
 def jax_call(case: Case, numbers: tuple[int, ...]) -> Callable[[], Any]:
     """The same call by JAX."""
-    import jax
+    import jax  # pyright: ignore[reportMissingImports]
 
     jax.config.update("jax_enable_x64", True)
     fun = jax.jit(jax.grad(squares, argnums=numbers))

@@ -64,14 +64,14 @@ def _is_product(s: Stmt) -> bool:
 def _adding(call: Stmt, target: Buffer) -> Stmt:
     """The call of a product with the array that it adds to."""
     assert isinstance(call, LibCall)
-    static = tuple(sorted((*call.static, ("add", True))))
-    return dataclasses.replace(call, outs=(target,), ins=(*call.ins, target), static=static)
+    static = tuple(sorted({**dict(call.static), "add": True}.items()))
+    return dataclasses.replace(call, outs=(target,), ins=(*call.ins[:2], target), static=static)
 
 
 def _pairs(program: Program) -> dict[Buffer, Buffer]:
     """Products that are read nowhere but where they are added to another one of which the same is true: by the one of
     the two whose call comes later in one list, the other."""
-    places: dict[Buffer, tuple[int, int]] = {}  # of a product's call: its list, and the place there
+    places: dict[Buffer, tuple[int, int]] = {}  # of a product's own call: its list, and the place there
     refused: set[Buffer] = set()
     numbers = itertools.count()
 
@@ -82,12 +82,10 @@ def _pairs(program: Program) -> dict[Buffer, Buffer]:
                 adds = s.fn == "gemm" and not _is_product(s)
                 refused.update(t.root for t in (s.ins[:2] if adds else s.ins))
                 for t in s.outs:
-                    before = places.get(t.root)
-                    # A product that others are added to already is complete where the last of them is.
-                    again = adds and before is not None and before[0] == number
-                    if t.root.kind != "temp" or (not again and (before is not None or not _is_product(s))):
+                    before = places.setdefault(t.root, (number, k))
+                    later = adds and before[0] == number and before[1] < k
+                    if t.root.kind != "temp" or not (later or (_is_product(s) and before == (number, k))):
                         refused.add(t.root)
-                    places[t.root] = number, k
             elif isinstance(s, Store):
                 refused.add(s.buffer.root)
             for inner in lists_of(s):
@@ -138,10 +136,8 @@ def _joined(program: Program, pairs: Mapping[Buffer, Buffer]) -> Program:
         return rewrite(e, {}, memo)
 
     def new(s: Stmt) -> Stmt:
-        if _is_product(s):
-            assert isinstance(s, LibCall)
-            target = pairs.get(s.outs[0].root)
-            return s if target is None else _adding(s, target)
+        if isinstance(s, LibCall) and s.fn == "gemm" and s.outs[0].root in pairs:
+            return _adding(s, pairs[s.outs[0].root])
         return with_lists(s, lambda body: tuple(map(new, body)))
 
     return with_body(program, (new(rebuild(s, visit)) for s in program.body))
