@@ -52,7 +52,7 @@ def _skewed(s: Stmt) -> list[Stmt] | None:
     (inner,) = s.body
     if not isinstance(inner, Loop) or abs(inner.step) != 1 or s.kind == "parallel" or inner.kind == "parallel":
         return None
-    if not all(isinstance(x, Store) and x.mode == "=" for x in inner.body) or shapes_depend(s, s.var):
+    if not all(isinstance(x, (Let, Assign, Store)) for x in inner.body) or shapes_depend(s, s.var):
         return None
     if not same_range(inner, s) or _pointless(inner):
         return None
