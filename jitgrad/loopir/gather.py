@@ -76,10 +76,10 @@ def _behind_uses(body: list[Stmt], k: int, store: Store, facts: dict[Stmt, Facts
     if not uses or not writers or writers[0] >= uses[-1]:
         return None
     place, end = writers[0], uses[-1]
-    mine = facts_of(body[place], facts)
+    mine = facts_of(body[place], facts)  # no use itself: two that are would go behind each other for ever
     if not isinstance(body[place], Loop) or len(mine.writes) != 1 or mine.library or mine.used or mine.assigned:
         return None
-    if d in mine.touched or any(facts_of(body[j], facts).must_follow(mine) for j in range(place + 1, end + 1)):
+    if read & mine.touched or any(facts_of(body[j], facts).must_follow(mine) for j in range(place + 1, end + 1)):
         return None
     return place, end
 

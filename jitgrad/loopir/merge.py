@@ -267,12 +267,12 @@ def _share_data(a: Facts, b: Facts) -> bool:
 
 
 def _fills(s: Stmt) -> Buffer | None:
-    """The buffer that a statement fills with values that depend on no other buffer."""
+    """The buffer that a statement fills with values that depend on no other buffer, nor on a local."""
     found = whole_store(s)
     if found is None or found[0].buffer.base is not None:
         return None
     store = found[0]
-    return None if any(isinstance(e, Load) for e in subexpressions((store.value,))) else store.buffer
+    return None if any(isinstance(e, (Load, Local)) for e in subexpressions((store.value,))) else store.buffer
 
 
 def merge(program: Program, notes: list[str]) -> Program:

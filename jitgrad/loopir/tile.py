@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from jitgrad.ir.index import Dim, Sym, add, coefficients, expr, floordiv, mul
+from jitgrad.ir.index import Dim, Sym, add, coefficients, expr, floordiv, interval, mul
 from jitgrad.loopir.build import flatten_index, loop_limits
 from jitgrad.loopir.deps import span, trips
 from jitgrad.loopir.jam import same_range
@@ -55,6 +55,9 @@ def _tiled(s: Stmt) -> list[Stmt] | None:
     line = LINE // max((buffer.dtype.itemsize for buffer, _ in places), default=LINE)
     if min(trips(s), trips(inner)) < SHORT * line or not _conflict(places, s.var, inner.var):
         return None
+    least = [interval(span(x))[0] for x in (s, inner)]
+    if any(n is None or n < 0 for n in least):
+        return None  # where a loop ends before it starts, there would be a rest of tiles
     if shapes_depend(s, s.var) or shapes_depend(s, inner.var) or not (any_order(s, nested=True) and any_order(inner)):
         return None
     return list(_tiles(s, inner, line))

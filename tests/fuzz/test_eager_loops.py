@@ -84,6 +84,19 @@ def test_transformations_keep_values(eager: random.Random) -> None:
     assert done == set(NOTES)  # otherwise this tests nothing
 
 
+@pytest.mark.parametrize(
+    "seed, features",
+    [
+        pytest.param(1307, Features(branches=False, whiles=False, traced=False), id="tiles where a loop ends early"),
+        pytest.param(1218, Features(traced=False), id="two uses that overwrite"),
+        pytest.param(1476, Features(traced=False), id="a number that is a sum, set before the sum"),
+    ],
+)
+def test_found(seed: int, features: Features, eager: random.Random) -> None:
+    """Programs that were compiled wrongly, or for ever."""
+    check(seed, eager, features)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_many(part: int, eager: random.Random) -> None:
