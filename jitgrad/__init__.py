@@ -20,6 +20,7 @@ from jitgrad.ir.types import TensorType, bool_, f32, f64, i32, i64
 from jitgrad.ir.verify import verify
 from jitgrad.numpy import add_at, set_at
 from jitgrad.runtime.cache import cache_info, clear_cache
+from jitgrad.runtime.direct import release_memory
 from jitgrad.runtime.threads import get_num_threads, set_num_threads
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "jvp_graph",
     "numpy",
     "parse",
+    "release_memory",
     "scan",
     "scipy",
     "set_at",

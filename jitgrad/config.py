@@ -24,6 +24,8 @@ class Config:
     parallel : let threads share loops whose iterations are independent, where there is enough work in them.
     cache : keep compiled programs on disk, and take them from there.
     cache_dir : the directory for that; empty for the one that the system has for such files, the user's own.
+    pool : keep the memory of large results when they are dropped, for those of the next call. It is what
+        :func:`jitgrad.release_memory` gives back.
     warn_recompiles : warn when one function has been compiled for this many different signatures; 0 never warns.
     """
 
@@ -35,6 +37,7 @@ class Config:
     parallel: bool = True
     cache: bool = True
     cache_dir: str = ""
+    pool: bool = True
 
     def __post_init__(self) -> None:
         if self.backend not in ("llvm", "numba", "python"):
@@ -51,6 +54,7 @@ def _from_environment() -> Config:
         unroll_limit=int(env.get("JITGRAD_UNROLL_LIMIT", "8")),
         cache=env.get("JITGRAD_CACHE", "1") not in ("", "0", "false"),
         cache_dir=env.get("JITGRAD_CACHE_DIR", ""),
+        pool=env.get("JITGRAD_POOL", "1") not in ("", "0", "false"),
         warn_recompiles=int(env.get("JITGRAD_WARN_RECOMPILES", "64")),
     )
 

@@ -149,4 +149,4 @@ def _expected(key: Any) -> tuple[type, np.dtype | None, tuple[int, ...]]:
 def backend_key() -> Hashable:
     """The settings that a compiled program depends on."""
     settings = _config.current()
-    return settings.backend, settings.check_bounds, settings.parallel, settings.unroll_limit
+    return settings.backend, settings.check_bounds, settings.parallel, settings.unroll_limit, settings.pool

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -19,8 +20,10 @@ from llvmlite import binding
 
 from jitgrad.config import current
 from jitgrad.errors import CompilationError
-from jitgrad.runtime import cache
+from jitgrad.runtime import cache, pool
 from jitgrad.runtime.objects import Linked, link
+from jitgrad.runtime.pool import LARGE, Pool
+from jitgrad.runtime.workspace import arena_size, release_arena
 
 _HEADER = object.__basicsize__
 _TYPE = _HEADER - 8
@@ -35,8 +38,8 @@ _BYTEORDER, _NUMBER = _HEADER + 10, _HEADER + 12
 _WANTED = 0x1 | 0x100
 
 #: Records of ``matches``: how many; for each its type, the numbers of fitting dtypes as bits (0 for what is no array),
-#: its extents. Records of ``allocate``: how many; for each its dtype object and its extents. Extents are their number,
-#: then each.
+#: its extents. Records of ``allocate``: how many; for each its dtype object, the handler of its memory or 0, and its
+#: extents. Extents are their number, then each.
 _CODE = f"""
 define ptr @matches(ptr %self, ptr %leaves) {{
 start:
@@ -139,11 +142,29 @@ next:
 make:
   %dtype = load ptr, ptr %record
   call void @jitgrad_Py_IncRef(ptr %dtype)
-  %ndim.at = getelementptr i64, ptr %record, i64 1
+  %handler.at = getelementptr i64, ptr %record, i64 1
+  %handler = load ptr, ptr %handler.at
+  %ndim.at = getelementptr i64, ptr %record, i64 2
   %ndim = load i64, ptr %ndim.at
   %ndim.int = trunc i64 %ndim to i32
-  %dims = getelementptr i64, ptr %record, i64 2
-  %array = call ptr @jitgrad_PyArray_Empty(i32 %ndim.int, ptr %dims, ptr %dtype, i32 0)
+  %dims = getelementptr i64, ptr %record, i64 3
+  %usual = icmp eq ptr %handler, null
+  br i1 %usual, label %plain, label %pooled
+plain:
+  %array.plain = call ptr @jitgrad_PyArray_Empty(i32 %ndim.int, ptr %dims, ptr %dtype, i32 0)
+  br label %made
+pooled:
+  %before = call ptr @jitgrad_PyDataMem_SetHandler(ptr %handler)
+  %unset = icmp eq ptr %before, null
+  br i1 %unset, label %fail, label %hold
+hold:
+  %array.pooled = call ptr @jitgrad_PyArray_Empty(i32 %ndim.int, ptr %dims, ptr %dtype, i32 0)
+  %ours = call ptr @jitgrad_PyDataMem_SetHandler(ptr %before)
+  call void @jitgrad_Py_DecRef(ptr %before)
+  call void @jitgrad_Py_DecRef(ptr %ours)
+  br label %made
+made:
+  %array = phi ptr [ %array.plain, %plain ], [ %array.pooled, %hold ]
   %failed = icmp eq ptr %array, null
   br i1 %failed, label %fail, label %keep
 keep:
@@ -166,6 +187,7 @@ declare ptr @jitgrad_PyTuple_New(i64)
 declare void @jitgrad_Py_IncRef(ptr)
 declare void @jitgrad_Py_DecRef(ptr)
 declare ptr @jitgrad_PyArray_Empty(i32, ptr, ptr, i32)
+declare ptr @jitgrad_PyDataMem_SetHandler(ptr)
 """
 
 
@@ -186,6 +208,7 @@ class _Code(NamedTuple):
     linked: Linked
     matches: _MethodDef
     allocate: _MethodDef
+    pool: Pool | None
 
 
 def matcher(leaves: Iterable[tuple[type, np.dtype | None, tuple[int, ...]]]) -> Callable[[tuple[Any, ...]], bool]:
@@ -200,12 +223,25 @@ def matcher(leaves: Iterable[tuple[type, np.dtype | None, tuple[int, ...]]]) -> 
 
 
 def allocator(arrays: Iterable[tuple[tuple[int, ...], np.dtype]]) -> Callable[[], tuple[np.ndarray, ...]]:
-    """A function that makes a tuple of uninitialised arrays of these shapes and dtypes."""
+    """A function that makes a tuple of uninitialised arrays of these shapes and dtypes; large ones in the pool."""
     words: list[int] = []
-    made = list(arrays)
+    made, code = list(arrays), _code()
     for shape, dtype in made:
-        words += (id(np.dtype(dtype.char)), len(shape), *shape)  # NumPy's own object for the dtype, which stays
-    return _builtin(_code().allocate, [len(made), *words])
+        pooled = code.pool is not None and current().pool and math.prod(shape) * dtype.itemsize >= LARGE
+        # NumPy's own object for the dtype, which stays
+        words += (id(np.dtype(dtype.char)), id(code.pool.capsule) if pooled else 0, len(shape), *shape)
+    return _builtin(code.allocate, [len(made), *words])
+
+
+def release_memory() -> int:
+    """Give back to the system what is kept for the next calls: the memory of large results that were dropped, and this
+    thread's memory for temporaries. How many bytes that is."""
+    pool, size = _code().pool, arena_size()
+    release_arena()
+    if pool is not None:
+        size += pool.held
+        pool.release()
+    return size
 
 
 def _numbers(dtype: np.dtype) -> int:
@@ -226,31 +262,41 @@ def _builtin(method: _MethodDef, words: list[int]) -> Any:
 @functools.cache
 def _code() -> _Code:
     _check_layouts()
-    api = ctypes.pythonapi
     table = np._core._multiarray_umath._ARRAY_API  # pyright: ignore[reportAttributeAccessIssue]
-    prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
-    pointer = prototype(("PyCapsule_GetPointer", api))
-    binding.add_symbol("jitgrad_PyArray_Empty", _word(pointer(table, None) + 8 * 184))  # numpy/__multiarray_api.h
+    address = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+        ("PyCapsule_GetPointer", ctypes.pythonapi)
+    )(table, None)
     called = ("PyBool_FromLong", "PyTuple_New", "Py_IncRef", "Py_DecRef")
-    for name in called:
-        binding.add_symbol(f"jitgrad_{name}", ctypes.cast(getattr(api, name), ctypes.c_void_p).value)
-    linked = link(_object_code(), ("matches", "allocate"), ["jitgrad_PyArray_Empty", *map("jitgrad_{}".format, called)])
+    known = {f"jitgrad_{name}": ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value for name in called}
+    for name, place in (("PyArray_Empty", 184), ("PyDataMem_SetHandler", 304)):  # numpy/__multiarray_api.h
+        known[f"jitgrad_{name}"] = _word(address + 8 * place)
+    exports = ["matches", "allocate"]
+    pooled = pool.available()
+    if pooled:
+        known |= pool.symbols()
+        exports += pool.EXPORTS
+    for name, value in known.items():
+        binding.add_symbol(name, value)
+    linked = link(_object_code(pooled), exports, known)
     with_one, without = 0x8, 0x4  # METH_O, METH_NOARGS
     matches = _MethodDef(b"matches", linked.addresses["matches"], with_one, None)
     allocate = _MethodDef(b"allocate", linked.addresses["allocate"], without, None)
-    return _Code(linked, matches, allocate)
+    if pooled:  # arrays call it when they are dropped, after all modules perhaps
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(linked))
+    return _Code(linked, matches, allocate, pool.Pool(linked.addresses) if pooled else None)
 
 
-def _object_code() -> bytes:
+def _object_code(pooled: bool) -> bytes:
     """The machine code as an object file: from the cache, else compiled and put there."""
-    key = cache.key_of([_CODE]) if current().cache else None
+    text = _CODE + pool.CODE if pooled else _CODE
+    key = cache.key_of([text]) if current().cache else None
     entry = cache.find(key, count=False) if key else None
     if entry is not None and len(entry.parts) == 1:
         return bytes(entry.parts[0])
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     machine = binding.Target.from_default_triple().create_target_machine(opt=2, reloc="pic", jit=True)
-    code = machine.emit_object(binding.parse_assembly(_CODE))
+    code = machine.emit_object(binding.parse_assembly(text))
     if key:
         cache.keep(key, cache.Entry({}, [code]))
     return code
