@@ -226,10 +226,11 @@ def allocator(arrays: Iterable[tuple[tuple[int, ...], np.dtype]]) -> Callable[[]
     """A function that makes a tuple of uninitialised arrays of these shapes and dtypes; large ones in the pool."""
     words: list[int] = []
     made, code = list(arrays), _code()
+    handler = id(code.pool.capsule) if code.pool is not None and current().pool else 0
     for shape, dtype in made:
-        pooled = code.pool is not None and current().pool and math.prod(shape) * dtype.itemsize >= LARGE
+        large = math.prod(shape) * dtype.itemsize >= LARGE
         # NumPy's own object for the dtype, which stays
-        words += (id(np.dtype(dtype.char)), id(code.pool.capsule) if pooled else 0, len(shape), *shape)
+        words += (id(np.dtype(dtype.char)), handler if large else 0, len(shape), *shape)
     return _builtin(code.allocate, [len(made), *words])
 
 
