@@ -10,7 +10,7 @@ from llvmlite import ir
 from jitgrad.codegen import threads
 from jitgrad.codegen.llvm_scalar import I32, I64, memory_type
 from jitgrad.ir.index import IndexExpr, Sym, add, expr, mul
-from jitgrad.loopir.nodes import Buffer, If, Let, Local, Loop, Stmt, Store, While, loop_syms
+from jitgrad.loopir.nodes import Buffer, Fail, If, Let, Local, Loop, Stmt, Store, While, loop_syms
 from jitgrad.loopir.walk import buffers_of, expressions, statements, subexpressions
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ def emit_parallel(emitter: KernelEmitter, s: Loop) -> None:
     """Run a parallel loop, on threads where that pays.
 
     Its body becomes a function over a range of iterations. The buffers that it touches are parameters of their own,
-    ``noalias`` as those of a kernel; they, and the numbers that it reads, travel in a struct on the stack.
+    ``noalias`` as those of a kernel; they, and the numbers that it reads, travel in a struct on the stack. Each chunk
+    runs until it fails; of the codes of those that do, the greatest ends the program.
     """
     b = emitter.b
     start = emitter.index(s.lo)
@@ -34,6 +35,7 @@ def emit_parallel(emitter: KernelEmitter, s: Loop) -> None:
     values += [emitter.env[v] for v in variables]
     values += [b.load(emitter.locals[x]) for x in locals_]
     body = _body(emitter, s, values, buffers, variables, locals_)
+    values.append(I64(0))  # the greatest status
     env_type = ir.LiteralStructType([v.type for v in values])
     with b.goto_entry_block():
         env = b.alloca(env_type)
@@ -50,6 +52,10 @@ def emit_parallel(emitter: KernelEmitter, s: Loop) -> None:
         grain=threads.GRAIN if innermost else 1,
         uneven=any(map(_varies, statements(s.body))),
     )
+    if any(isinstance(x, Fail) for x in statements(s.body)):
+        status = b.load(b.gep(env, [I32(0), I32(len(values) - 1)], inbounds=True))
+        with b.if_then(b.icmp_signed("!=", status, I64(0)), likely=False):
+            b.ret(status)
 
 
 def _varies(x: Stmt) -> bool:
@@ -75,10 +81,10 @@ def _body(
     variables: list[Sym],
     locals_: list[Local],
 ) -> ir.Function:
-    """``void body(first, last, values...)``: the iterations ``first <= k < last``."""
+    """``i64 body(first, last, values...)``: the iterations ``first <= k < last``; the status."""
     module = emitter.function.module
     name = module.get_unique_name(f"{emitter.function.name}.loop")
-    type = ir.FunctionType(ir.VoidType(), [I64, I64, *(v.type for v in values)])
+    type = ir.FunctionType(I64, [I64, I64, *(v.type for v in values)])
     function = ir.Function(module, type, name)
     function.linkage = "internal"
     function.attributes.add("noinline")
@@ -97,7 +103,7 @@ def _body(
         inside.b.store(value, slot)
     lo, hi = (add(s.lo if isinstance(s.lo, int) else expr(origin), mul(expr(k), s.step)) for k in (begin, end))
     inside.statement(Loop(s.var, lo, hi, s.body, s.step))
-    inside.b.ret_void()
+    inside.b.ret(I64(0))
     return function
 
 
@@ -109,8 +115,11 @@ def _task(body: ir.Function, env_type: ir.Type) -> ir.Function:
     b = ir.IRBuilder(function.append_basic_block("entry"))
     env, first, last = function.args
     env = b.bitcast(env, env_type.as_pointer())
-    values = [b.load(b.gep(env, [I32(0), I32(k)], inbounds=True)) for k in range(len(body.args) - 2)]
-    b.call(body, [first, last, *values])
+    count = len(body.args) - 2
+    values = [b.load(b.gep(env, [I32(0), I32(k)], inbounds=True)) for k in range(count)]
+    status = b.call(body, [first, last, *values])
+    with b.if_then(b.icmp_signed("!=", status, I64(0)), likely=False):
+        b.atomic_rmw("umax", b.gep(env, [I32(0), I32(count)], inbounds=True), status, "monotonic")
     b.ret_void()
     return function
 

@@ -18,7 +18,8 @@ The steps, each a function:
    ``add_products`` (in ``jitgrad.loopir.products``): sums of matrix products are left to the products.
 6. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
 7. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
-8. ``jam`` (in ``jitgrad.loopir.jam``): iterations of a loop that load or update the same elements run together;
+8. ``distribute`` (in ``jitgrad.loopir.distribute``): functions between loops are computed for many iterations at once;
+   ``jam`` (in ``jitgrad.loopir.jam``): iterations of a loop that load or update the same elements run together;
    ``skew`` (in ``jitgrad.loopir.skew``): rows of a recurrence in two directions run together, each a little behind.
 9. ``tile`` (in ``jitgrad.loopir.tile``): transposes walk over tiles of cache lines.
 
@@ -41,6 +42,7 @@ from jitgrad.loopir.build import reshaped_index
 from jitgrad.loopir.collapse import collapse
 from jitgrad.loopir.costs import LARGEST, price
 from jitgrad.loopir.deps import MANY, USUAL_TRIPS, Access, accesses, may_come_later, root_index, trips
+from jitgrad.loopir.distribute import distribute
 from jitgrad.loopir.forward import contract, forward
 from jitgrad.loopir.gather import gather, sink
 from jitgrad.loopir.interchange import interchange, side_by_side
@@ -105,7 +107,8 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     program = contract(forward(merge(program, notes)))
     program = add_products(collapse(program), notes)
     program = accumulate(program)
-    program = jam(forwards(recognise(promote(program))), notes)
+    program = distribute(forwards(recognise(promote(program))), notes)
+    program = jam(program, notes)
     return tile(skew(program, notes), notes)
 
 

@@ -60,7 +60,7 @@ def _tiled(s: Stmt) -> list[Stmt] | None:
     if not isinstance(s, Loop) or abs(s.step) != 1 or trips(s) < SHORT:
         return None
     inner = [x for x in s.body if isinstance(x, Loop)]
-    if not inner or not all(_flat(x) for x in s.body) or not all(same_range(x, s) for x in inner):
+    if not inner or not all(flat(x) for x in s.body) or not all(same_range(x, s) for x in inner):
         return None
     lo, hi = upwards(s)
     count = add(hi, mul(lo, -1))
@@ -77,7 +77,7 @@ def _tiled(s: Stmt) -> list[Stmt] | None:
     return [main, Loop(s.var, add(lo, mul(floordiv(count, factor), factor)), hi, s.body)]
 
 
-def _flat(s: Stmt) -> bool:
+def flat(s: Stmt) -> bool:
     """Whether a statement is a simple one or an innermost loop of simple ones."""
     simple = (Let, Assign, Store)
     return isinstance(s, simple) or (isinstance(s, Loop) and all(isinstance(x, simple) for x in s.body))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jitgrad.ir.index import Dim, Sym
 from jitgrad.loopir.buffers import whole_store
 from jitgrad.loopir.costs import LARGEST, price
-from jitgrad.loopir.deps import COMMUTE, MANY, distance, root_index, varies
+from jitgrad.loopir.deps import COMMUTE, MANY, accesses, distance, independent, root_index, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     Alloc,
@@ -29,7 +29,7 @@ from jitgrad.loopir.nodes import (
     Store,
 )
 from jitgrad.loopir.substitute import with_variable
-from jitgrad.loopir.walk import expressions, lists_of, subexpressions, with_lists
+from jitgrad.loopir.walk import expressions, lists_of, subexpressions, with_lists, written
 
 #: How far back a nest looks for one to merge with, in statements that it does not depend on.
 WINDOW = 24
@@ -132,12 +132,33 @@ class _Merger:
             count = len(done)
             place = self.append(done, s)
             self.fused += len(done) == count
-            # What this statement accumulates into is filled just before it, wherever it went.
+            # What this statement accumulates into is filled just before it, wherever it went, or in it.
             for t in [t for t in fills if t in touched]:
-                done.insert(place, fills.pop(t))
-                place += 1
+                fill, user = fills.pop(t), done[place]
+                fused = self._filled_in(fill, user, t)
+                if fused is None:
+                    done.insert(place, fill)
+                    place += 1
+                else:
+                    done[place] = fused
+                    self.fused += 1
         done.extend(fills.values())
         return done
+
+    def _filled_in(self, fill: Stmt, user: Stmt, t: Buffer) -> Stmt | None:
+        """A nest that fills a temporary, and the one that uses it, as one, if each iteration then has its own part of
+        the temporary; else None."""
+        if t.kind != "temp" or not isinstance(fill, Loop) or not isinstance(user, (Loop, Block)):
+            return None
+        fused = self._fuse_pair(fill, user) if self.fits(fill, user) else None
+        parts = fused.body if isinstance(fused, Block) else () if fused is None else (fused,)
+        touching = [s for s in parts if t in self.facts(s).touched]
+        if len(touching) != 1 or not isinstance(touching[0], Loop):
+            return None
+        loop, changed = touching[0], written(touching)
+        inner = self.facts(loop).variables
+        those = [a for a in accesses(loop.body) if a.root is t]
+        return fused if independent(those, loop.var, lambda v: varies(v, inner, changed)) else None
 
     def append(self, done: list[Stmt], s: Stmt) -> int:
         """Append a statement to a list, fused with an earlier one where that is legal and useful; its place."""

@@ -35,7 +35,6 @@ from jitgrad.loopir.nodes import (
     Buffer,
     Const,
     Expr,
-    Fail,
     If,
     Let,
     LibCall,
@@ -146,8 +145,8 @@ class _Scheduler:
         for x in inside:
             if isinstance(x, LibCall):
                 return f"it calls {x.fn}, which has threads of its own"
-            if isinstance(x, (Fail, Alloc)):
-                return "it may end with an error" if isinstance(x, Fail) else "it allocates memory"
+            if isinstance(x, Alloc):
+                return "it allocates memory"
         sums = _sums(s)
         if isinstance(sums, str):
             return sums
@@ -172,9 +171,9 @@ class _Scheduler:
                 return f"an iteration may need what another one writes into {root.name}"
         if not (sums or totals or private):
             return _Plan()
-        n = span(s)
-        total = interval(mul(n, each))[0]
-        if not isinstance(n, int) or abs(s.step) != 1 or total is None:
+        n = _iterations(s)
+        total = None if n is None else interval(mul(n, each))[0]
+        if n is None or total is None:
             return "its iterations share memory, and their number is known only when it runs"
         if total < CHUNKED * self.least:
             return "its iterations share memory, and it has too little work for chunks with memory of their own"
@@ -236,6 +235,12 @@ def work(stmts: Sequence[Stmt]) -> Dim:
     return total
 
 
+def _iterations(s: Loop) -> int | None:
+    """How often a loop runs, if that is known, and the loop can be cut into chunks."""
+    n = span(s)
+    return max(-(-n // abs(s.step)), 0) if isinstance(n, int) and s.step >= -1 else None
+
+
 def _trips(s: Loop) -> Dim:
     """How often a loop runs, in terms of the variables around; a guess where that depends on other things."""
     n = span(s)
@@ -295,10 +300,12 @@ def _fills(s: Stmt, root: Buffer) -> bool:
     extents: dict[Sym, Dim] = {}
     while isinstance(s, Loop):
         touching = [x for x in s.body if _uses((x,))[root]]
-        if s.lo != 0 or s.step != 1 or len(touching) != 1 or not isinstance(s.hi, int) or s.hi < 1:
+        if s.lo != 0 or s.step < 1 or not touching or not isinstance(s.hi, int) or s.hi < 1:
             return False
-        extents[s.var] = s.hi
-        (s,) = touching
+        extents[s.var] = s.hi + s.step - 1
+        if extents[s.var] % s.step or not _side_by_side(touching, s.var, s.step):
+            return False
+        s = touching[0]
     if not isinstance(s, Store) or s.mode != "=" or any(e.buffer.root is root for e in loads((s,))):
         return False
     variables = [as_sym(i) for i, n in zip(s.index, root.shape, strict=True) if n != 1]
@@ -306,6 +313,21 @@ def _fills(s: Stmt, root: Buffer) -> bool:
     return len(set(variables)) == len(variables) and all(
         v is not None and extents.get(v) == n for v, n in zip(variables, wanted, strict=True)
     )
+
+
+def _side_by_side(touching: Sequence[Stmt], var: Sym, step: int) -> bool:
+    """Whether the iterations of a loop of that step are those of several iterations of a loop of step 1: one statement
+    for each, which stores what the first one does, so many places on."""
+    first = touching[0]
+    if step == 1 or len(touching) != step or not isinstance(first, Store):
+        return len(touching) == step == 1
+    root = first.buffer.root
+    for k, x in enumerate(touching):
+        if not isinstance(x, Store) or x.mode != "=" or any(e.buffer.root is root for e in loads((x,))):
+            return False
+        if x.index != tuple(substitute(i, {var: add(expr(var), k)}) for i in first.index):
+            return False
+    return True
 
 
 def _summed(root: Buffer, body: Sequence[Stmt]) -> bool:
@@ -319,9 +341,9 @@ def _summed(root: Buffer, body: Sequence[Stmt]) -> bool:
 
 def _chunked(s: Loop, plan: _Plan, each: Dim) -> list[Stmt]:
     """A parallel loop over chunks of a loop, and after it the loops that add up what the chunks have summed."""
-    lo = s.lo if s.step > 0 else add(s.hi, 1)
-    n = span(s)
-    assert isinstance(n, int)
+    lo, step = (s.lo, s.step) if s.step > 0 else (add(s.hi, 1), 1)
+    n = _iterations(s)
+    assert n is not None
     chunks = plan.chunks
     chunk = Sym("chunk", 0, chunks - 1)
     at = expr(chunk)
@@ -339,9 +361,8 @@ def _chunked(s: Loop, plan: _Plan, each: Dim) -> list[Stmt]:
         body.append(Loop(k, 0, size, (Store(parts, (at, expr(k)), zero),)))
         total = Store(whole, (expr(m),), Load(parts, (expr(part), expr(m))), mode)
         after.append(Loop(part, 0, chunks, (Loop(m, 0, size, (total,)),)))
-    inner: Stmt = dataclasses.replace(
-        s, lo=add(lo, floordiv(mul(at, n), chunks)), hi=add(lo, floordiv(mul(add(at, 1), n), chunks)), step=1
-    )
+    first, last = (add(lo, mul(floordiv(mul(k, n), chunks), step)) for k in (at, add(at, 1)))
+    inner: Stmt = dataclasses.replace(s, lo=first, hi=add(last, 1 - step), step=step)
     inner = with_accesses(inner, lambda t, index: (own[t], (at, *index)) if t in own else None)
     body.append(inner)
     loop = Loop(chunk, 0, chunks, tuple(body), 1, "parallel", mul(each, -(-n // chunks)))

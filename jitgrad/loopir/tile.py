@@ -1,15 +1,14 @@
 """Tiling of transposes: where some arrays of a nest are walked along rows and others down columns, in any order of the
 loops, they run over tiles as wide and as high as a cache line.
 
-    for i < 200:                            for j in 0 .. 193 step 8:
-        for j < 200:              =>            for i in 0 .. 193 step 8:
-            y[j, i] = x[i, j]                       for ii in i .. i + 8:
-                                                        for jj in j .. j + 8:
-                                                            y[jj, ii] = x[ii, jj]
+    for i < 200:                            for j_tile in 0 .. 193 step 8:
+        for j < 200:              =>            for i_tile in 0 .. 193 step 8:
+            y[j, i] = x[i, j]                       for i in i_tile .. i_tile + 8:
+                                                        for j in j_tile .. j_tile + 8:
+                                                            y[j, i] = x[i, j]
 
 So a line of an array that is walked down its columns is used up while it is in the cache, and LLVM transposes a tile in
-registers. See Wolf and Lam, A data
-locality optimizing algorithm, 1991.
+registers. See Wolf and Lam, A data locality optimizing algorithm, 1991.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ def _tiled(s: Stmt) -> list[Stmt] | None:
 def _tiles(loop: Loop, inner: Loop, line: int) -> Iterator[Stmt]:
     """The nest over whole tiles, then over the rest of the rows and of the columns."""
     below, right = (add(x.lo, mul(floordiv(span(x), line), line)) for x in (loop, inner))
-    row, column = (Sym(x.var.name, x.lo, add(end, -line)) for x, end in ((loop, below), (inner, right)))
+    row, column = (Sym(f"{x.var.name}_tile", x.lo, add(end, -line)) for x, end in ((loop, below), (inner, right)))
     i, j = expr(row), expr(column)
     tile = _piece(loop, inner, (i, add(i, line)), (j, add(j, line)))
     if _down(inner, loop.var):

@@ -7,13 +7,14 @@ bounds ends the compiled program with an IndexError, before anything is accessed
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jitgrad.errors import DtypeError, IndexBoundsError, ShapeError
-from jitgrad.ir.index import Dim
+from jitgrad.ir.index import Dim, add, mul
 from jitgrad.ir.types import SHORT_NAMES, TensorType, bool_, i64
 from jitgrad.ops.op import Cotangent, Linear, OpRule, Sample, Var, apply, register, zeros
 from jitgrad.ops.shape import constant_mask, fail, show
@@ -114,8 +115,33 @@ def _source_index(
     rest = iter((*index[:at], *index[at + batch :]))
     where = tuple(index[at : at + batch])
     return tuple(
-        b.dynamic(idx[axes.index(axis)][where], n) if axis in axes else next(rest) for axis, n in enumerate(shape)
+        _position(b, idx[axes.index(axis)], where, n) if axis in axes else next(rest) for axis, n in enumerate(shape)
     )
+
+
+def _position(b: Any, indices: Any, where: tuple[Any, ...], extent: Dim) -> Any:
+    """An element of an index tensor, as an index on an axis of that extent."""
+    data = indices.buffer.data if indices.buffer.kind == "const" else None
+    line = None if data is None else affine(data.reshape(indices.shape))
+    if line is None:
+        return b.dynamic(indices[where], extent)
+    start, steps = line
+    return functools.reduce(add, (mul(i, step) for i, step in zip(where, steps, strict=True)), start)
+
+
+def affine(data: np.ndarray) -> tuple[int, tuple[int, ...]] | None:
+    """``(start, steps)`` of numbers that grow by a fixed step along each axis, as those of ``np.arange`` do; else
+    None."""
+    if data.size == 0:
+        return None
+    start = int(data.flat[0])
+    line = np.full(data.shape, start)
+    steps: list[int] = []
+    for axis, n in enumerate(data.shape):
+        step = int(np.moveaxis(data, axis, 0)[(1, *[0] * (data.ndim - 1))]) - start if n > 1 else 0
+        line += (np.arange(n) * step).reshape([-1 if k == axis else 1 for k in range(data.ndim)])
+        steps.append(step)
+    return (start, tuple(steps)) if np.array_equal(line, data) else None
 
 
 def _cases() -> list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]]:

@@ -21,9 +21,9 @@ from jitgrad.ops.op import Cotangent, OpRule, Sample, Var, apply, register
 #: 32x32x32 2320|627, 1290|1141. float64 8x8x8 93|52, 64|132; 16x16x16 522|184, 265|460.
 GEMM_MIN = 600
 
-#: The same for a matrix times a vector. There loops are as fast as BLAS on one core (1000 by 1000 float32: 54|52 us);
-#: BLAS takes more cores from about here on (28 us on two).
-GEMV_MIN = 200_000
+# A matrix times a vector is always loops: they are bound by memory, as BLAS is, and fuse. Microseconds on two cores,
+# BLAS | loops: float64 1000x1000 114|65, transposed 115|78; 200000x64 5400|5460, transposed 10640|4960;
+# 4096x4096 3490|2800, transposed 3790|3190. float32 200000x64 1620|1980, transposed 5320|790.
 
 
 def parse_spec(spec: str) -> tuple[str, str, str]:
@@ -160,8 +160,6 @@ class Einsum(OpRule):
         sizes = [math.prod(extents[c] for c in group) for group in (groups.m, groups.n, groups.k)]
         suited = x.dtype.kind == "f" and 0 not in extents.values()
         by_blas = suited and math.prod(sizes) >= GEMM_MIN and min(sizes) > 1
-        if suited and sizes.count(1) == 1 and sizes[2] > 1 and math.prod(sizes) >= GEMV_MIN:
-            by_blas = plan_gemm(xl, yl, ol, extents)[1:] == (xl, yl, ol)  # a copy would cost as much as the product
         lowered = lower_gemm if by_blas else lower_loops
         return b.reshape(lowered(b, x, y, xl, yl, ol, extents), shape)
 

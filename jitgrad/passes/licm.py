@@ -58,7 +58,7 @@ def _split(block: Block, moved: list[Op], *, runs: bool) -> Block:
     candidates: dict[Value, Op] = {}
     for op in block.ops:
         free = not op.regions and not any(v in inside for v in used_values(op))
-        safe = runs or all(map(never_negative, _must_not_be_negative(op)))
+        safe = runs or all(map(never_negative, must_not_be_negative(op)))
         if free and safe and (isinstance(op.opdef, Elementwise) or op.name in _MOVED or op.name in _CHEAP):
             candidates.update((r, op) for r in op.results)
         else:
@@ -81,7 +81,7 @@ def _split(block: Block, moved: list[Op], *, runs: bool) -> Block:
     return Block(block.params, [op for op in block.ops if op not in wanted], block.results)
 
 
-def _must_not_be_negative(op: Op) -> Iterator[Dim]:
+def must_not_be_negative(op: Op) -> Iterator[Dim]:
     """What is at least 0 where the op is valid: its extents, and the room that a slice leaves at both ends."""
     for r in op.results:
         yield from r.type.shape

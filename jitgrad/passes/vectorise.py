@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 from jitgrad.ir.core import Graph, Op, Value
 from jitgrad.ir.index import Dim, IndexExpr, coefficients, expr, never_negative, substitute
 from jitgrad.ir.nest import Box, Chain, Frame, Nest, written_box
-from jitgrad.ir.symbols import named_values, symbol_of, trip_count, used_values
+from jitgrad.ir.symbols import may_be_empty, named_values, symbol_of, trip_count, used_values
 from jitgrad.ir.types import TensorType, i64
 from jitgrad.ops.op import Elementwise
 from jitgrad.passes.branches import without_branches
+from jitgrad.passes.licm import must_not_be_negative
 from jitgrad.passes.rewrite import Rewriter
 
 #: Larger bodies stay loops: as arrays, what they compute may not stay in registers.
@@ -80,6 +81,7 @@ class _Body:
         self.index = symbol_of(self.body.params[0])
         self.lo, self.step = op.attrs["lo"], op.attrs["step"]
         self.count = trip_count(op.attrs["lo"], op.attrs["hi"], self.step)
+        self.may_be_empty = may_be_empty(op.attrs["lo"], op.attrs["hi"], self.step)
         self.nest = Nest(op)
         self.frame: Frame = self.nest.frames[self.body]
         self.lanes: dict[Value, Lane] = {}
@@ -144,6 +146,8 @@ class _Body:
     # Ops
 
     def _op(self, op: Op) -> None:
+        if self.may_be_empty and not all(map(never_negative, must_not_be_negative(op))):
+            raise _Stays  # valid only where the loop runs
         if op.results[0] in self.sums:
             self._sum(op)
         elif op.name in ("set_slice", "add_slice") and op.results[0] in self.arrays:

@@ -1,5 +1,5 @@
-"""Random loop nests with loops exchanged, turned, jammed, skewed and tiled, and arrays laid out anew, wherever that is
-legal, whether it pays or not."""
+"""Random loop nests with loops exchanged, turned, distributed, jammed, skewed and tiled, and arrays laid out anew,
+wherever that is legal, whether it pays or not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jitgrad.codegen.python import compile_python
 from jitgrad.ir.core import Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.types import is_float
-from jitgrad.loopir import interchange, jam, layout, skew, tile
+from jitgrad.loopir import distribute, interchange, jam, layout, skew, tile
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
 from jitgrad.passes.pipeline import optimise, prepare
@@ -42,6 +42,10 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> random.Random:
     monkeypatch.setattr(layout, "CLEARLY", 0.5)
     monkeypatch.setattr(jam, "SHORT", 0.0)
     monkeypatch.setattr(jam, "_factor", lambda *_: lot.choice((2, 3, 4)))
+    monkeypatch.setattr(distribute, "STRIP", 2)
+    monkeypatch.setattr(distribute, "LEAST", 2)
+    monkeypatch.setattr(distribute, "TRANSCENDENTAL", 1)
+    monkeypatch.setattr(distribute, "_pays", lambda *_: lot.random() < 0.5)
     monkeypatch.setattr(skew, "OUTSIDE", 1.0)
     monkeypatch.setattr(skew, "ROWS", 2)
     monkeypatch.setattr(skew, "LANES", 3)

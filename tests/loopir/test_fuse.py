@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import jitgrad as jg
+from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.compiler import compile_graph
 from jitgrad.ir.core import Builder, Graph
 from jitgrad.ir.interpret import interpret
@@ -15,6 +17,7 @@ from jitgrad.loopir.lower import lower
 from jitgrad.loopir.nodes import Block, LibCall, Loop, Program, Store
 from jitgrad.loopir.verify import verify
 from jitgrad.loopir.walk import statements
+from jitgrad.passes.pipeline import optimise, prepare
 
 
 def fused(text: str) -> Program:
@@ -177,3 +180,38 @@ def test_a_long_chain_compiles(shape):
     ops = ["%0: f64[S] = sin(%x)", *(f"%{k}: f64[S] = tanh(%{k - 1})" for k in range(1, 300))]
     text = "graph f(%x: f64[S]) {\n" + "\n".join(ops) + "\nreturn %299\n}"
     check(text.replace("S", shape))
+
+
+def test_softmax_cross_entropy_is_one_pass_without_one_hot_arrays():
+    def loss(z, labels):
+        z = z - np.max(z, axis=1, keepdims=True)
+        return np.mean(np.log(np.sum(np.exp(z), axis=1)) - z[np.arange(len(labels)), labels])
+
+    rng = np.random.default_rng(0)
+    z, labels = rng.standard_normal((40, 30)), rng.integers(-30, 30, 40)
+    program = fuse(lower(optimise(vjp_graph(prepare(jg.trace(loss, z, labels)), [0]))))
+    assert len([s for s in program.body if isinstance(s, (Loop, Block))]) == 1
+    assert all(t.size <= 30 for t in program.temporaries)
+    value, grad = jg.value_and_grad(loss)(z, labels)
+    p = np.exp(z - z.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    rows = np.arange(40)
+    np.testing.assert_allclose(value, -np.mean(np.log(p[rows, labels])), rtol=1e-12)
+    p[rows, labels] -= 1
+    np.testing.assert_allclose(grad, p / 40, rtol=1e-10, atol=1e-15)
+
+
+def test_fills_stay_apart_from_nests_that_carry_values_from_row_to_row():
+    """In one nest they would only keep the rows from running together."""
+
+    @jg.jit
+    def table(x):
+        h = np.zeros((61, 71))
+        for i in range(1, 61):
+            for j in range(1, 71):
+                h[i, j] = np.maximum(h[i - 1, j - 1] + x[i - 1, j - 1], np.maximum(h[i - 1, j], h[i, j - 1]) - 0.1)
+        return h.max()
+
+    x = np.random.default_rng(0).standard_normal((60, 70))
+    np.testing.assert_allclose(table(x), table.__wrapped__(x), rtol=1e-14)
+    assert "rows run together" in table.explain(x)

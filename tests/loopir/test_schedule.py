@@ -254,7 +254,7 @@ def checked(x, k):
     [
         (recurrence, (np.ones(3000),), "each iteration needs s of the one before"),
         (products, (np.ones((20, 20)),), "it calls gemm, which has threads of its own"),
-        (checked, (np.ones(3000), np.arange(3000)), "it may end with an error"),
+        (checked, (np.ones(3000), np.arange(3000)), "an iteration may need what another one writes into x"),
         (np.exp, (np.ones(7),), "1 loop is serial: too little work for threads"),
     ],
 )

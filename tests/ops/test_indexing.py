@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from opcheck import cotangents, graph_of, pull_back, run_both, tangent, value
 
+import jitgrad as jg
 from jitgrad.codegen import python
 from jitgrad.errors import DtypeError, ShapeError
 from jitgrad.ir.core import OPS, Builder
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.types import type_of
 from jitgrad.loopir.lower import lower
+from jitgrad.ops.indexing import affine
 from jitgrad.ops.op import Var
 
 X = np.arange(24.0).reshape(2, 3, 4)
@@ -149,3 +151,45 @@ def test_messages_of_values_that_do_not_fit() -> None:
         graph_of("scatter_set", X, X[0, 0], K % 2, axes=(0,), at=0)
     with pytest.raises(DtypeError, match="scatter_add of f64 and i64"):
         graph_of("scatter_add", X[0, 0], K, K, axes=(0,), at=0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_indices_that_grow_by_fixed_steps(seed: int) -> None:
+    """They need no table: rows ``np.arange(n)``, open meshes, diagonals, and such that only seem so."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(1, 5, size=rng.integers(1, 4)))
+    start, steps = int(rng.integers(-3, 9)), rng.integers(-3, 4, size=len(shape))
+    data = start + sum(step * i for step, i in zip(steps, np.indices(shape), strict=True))
+    found = affine(data)
+    assert found is not None and found[0] == start
+    assert all(a == b for a, b, n in zip(found[1], steps, shape, strict=True) if n > 1)
+    if data.size > 2 and max(shape) > 2:
+        data.flat[-1] += 1
+        found = affine(data)
+        again = (
+            None if found is None else found[0] + sum(k * i for k, i in zip(found[1], np.indices(shape), strict=True))
+        )
+        assert again is None or np.array_equal(again, data)
+
+
+def test_rows_and_diagonals_by_index() -> None:
+    rng = np.random.default_rng(0)
+    x, k = rng.standard_normal((7, 9)), rng.integers(-9, 9, 7)
+    rows = np.arange(7)
+
+    def picks(x, v):
+        y = np.zeros((7, 9))
+        y = jg.add_at(y, (rows, k), v)
+        y = jg.set_at(y, (rows[::-2], rows[::2]), x[rows[::2], rows[::2] + 1])
+        return x[rows, k] * v, x[np.ix_([6, 4, 2], [0, 3, 6])], x[rows - 7, rows], y
+
+    def expected(x, v):
+        y = np.zeros((7, 9))
+        np.add.at(y, (rows, k), v)
+        y[rows[::-2], rows[::2]] = x[rows[::2], rows[::2] + 1]
+        return x[rows, k] * v, x[np.ix_([6, 4, 2], [0, 3, 6])], x[rows - 7, rows], y
+
+    v = rng.standard_normal(7)
+    for a, b in zip(jg.jit(picks)(x, v), expected(x, v), strict=True):
+        np.testing.assert_array_equal(a, b)
+    jg.testing.check_grads(picks, (x, v))

@@ -124,23 +124,14 @@ def test_nan_and_infinity_flow() -> None:
     assert np.isnan(out[0]).all() and np.isinf(out[1, 1])
 
 
-@pytest.mark.parametrize(
-    ("spec", "copies_avoided"),
-    [
-        ("ij,j->i", True),
-        ("ij,i->j", True),
-        ("j,ij->i", True),
-        ("bij,bj->bi", True),
-        ("bij,jb->ib", True),
-        ("ijb,jb->bi", False),
-    ],
-)
-def test_large_matrix_vector_products_are_calls_where_nothing_is_copied(spec: str, copies_avoided: bool) -> None:
+@pytest.mark.parametrize("spec", ["ij,j->i", "ij,i->j", "j,ij->i", "bij,bj->bi", "bij,jb->ib", "ijb,jb->bi"])
+def test_large_matrix_vector_products_are_loops(spec: str) -> None:
+    """They are bound by memory, where loops are as fast as a library, and fuse."""
     extents = {"i": 500, "j": 410, "b": 2}
     x, y, _ = products.parse_spec(spec)
     rng = np.random.default_rng(3)
     args = tuple(rng.standard_normal([extents[c] for c in part]) for part in (x, y))
     graph = graph_of("einsum", args, {"spec": spec})
-    assert any(isinstance(s, LibCall) for s in lower(graph).body) == copies_avoided
+    assert not any(isinstance(s, LibCall) for s in lower(graph).body)
     (out,) = Executable(lower(graph))(*args)
     np.testing.assert_allclose(out, np.einsum(spec, *args), rtol=1e-10, atol=1e-10)

@@ -18,7 +18,7 @@ from jitgrad.passes.pieces import pieces
 from jitgrad.passes.rotate import rotate
 from jitgrad.passes.unwrap import unwrap
 from jitgrad.passes.vectorise import vectorise
-from tests.fuzz.random_loops import random_loops
+from tests.fuzz.random_loops import Features, Loops, random_loops
 
 PASSES: dict[str, Callable[[Graph], Graph]] = {
     "vectorise": vectorise,
@@ -44,6 +44,14 @@ def check_kept(run: Callable[[Graph], Graph], graph: Graph, arrays: list[np.ndar
 def test_values_of_random_nests_are_kept(name, seed):
     graph, arrays = random_loops(seed)
     check_kept(PASSES[name], graph, arrays, f"{name}, seed {seed}")
+
+
+@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize("seed", range(6))
+def test_values_of_random_static_nests_are_kept(name, seed):
+    """Seed 1 has a loop that may be empty, with a slice that is in bounds only where it is not."""
+    made = Loops(seed, Features(whiles=False, branches=False, traced=False))
+    check_kept(PASSES[name], made.graph, list(made.arrays), f"{name}, seed {seed}")
 
 
 @pytest.mark.slow

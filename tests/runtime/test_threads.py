@@ -103,3 +103,22 @@ def test_integers_of_numpy_are_numbers_of_threads() -> None:
     jg.set_num_threads(np.int64(1))  # pyright: ignore
     assert jg.get_num_threads() == 1
     jg.set_num_threads(before)
+
+
+@pytest.mark.parametrize("bad", [[0], [199_999], [77_777], [5, 100_000, 150_000], range(0, 200_000, 3)])
+def test_a_loop_on_threads_ends_with_the_error_of_an_iteration(bad) -> None:
+    @jg.jit
+    def total(x, k, y):
+        return np.sum(np.sin(x[k]) * y)
+
+    rng = np.random.default_rng(0)
+    x, k, y = rng.standard_normal(1000), rng.integers(-1000, 1000, 200_000), rng.standard_normal(200_000)
+    expected = np.sum(np.sin(x[k]) * y)
+    np.testing.assert_allclose(total(x, k, y), expected, rtol=1e-9)
+    assert "runs on threads" in total.explain(x, k, y)
+    wrong = k.copy()
+    wrong[list(bad)] = 1000
+    for _ in range(5):
+        with pytest.raises(IndexError, match="out of bounds"):
+            total(x, wrong, y)
+        np.testing.assert_allclose(total(x, k, y), expected, rtol=1e-9)
