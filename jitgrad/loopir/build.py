@@ -150,6 +150,8 @@ class LoopBuilder:
         self._writes: dict[Buffer, int] = {}  # how many statements so far write into a root
         self._counts: dict[str, int] = {}
         self._variables: dict[tuple[int, Dim], Sym] = {}
+        #: What lowering rules have computed from tensors, under their ``state`` and what else it depends on.
+        self.known: dict[Hashable, Tensor] = {}
         self.loc: Location | None = None
         self.hint: str | None = None  # the user's name for the value that is being lowered
         #: Why the storage of a buffer may not be taken over by a copy of it; None if it may. Set by the lowering.

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from jitgrad.ir.index import Dim, Sym
+from jitgrad.ir.index import Dim, IndexExpr, Sym
 from jitgrad.loopir.buffers import whole_store
 from jitgrad.loopir.costs import LARGEST, price
-from jitgrad.loopir.deps import COMMUTE, MANY, accesses, distance, independent, root_index, varies
+from jitgrad.loopir.deps import COMMUTE, MANY, Access, accesses, distance, independent, root_index, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     Alloc,
@@ -33,6 +33,10 @@ from jitgrad.loopir.walk import expressions, lists_of, subexpressions, with_list
 
 #: How far back a nest looks for one to merge with, in statements that it does not depend on.
 WINDOW = 24
+
+
+#: Bytes of an array that is too large for each thread to have its own.
+SHARED = 1 << 20
 
 
 class Facts(NamedTuple):
@@ -219,6 +223,8 @@ class _Merger:
         first, second = self.facts(a), self.facts(b)
         if first.library or second.library:
             return False
+        if self._scatters(a) != self._scatters(b):
+            return False  # threads may share the other one
         # A local that one of them updates across iterations must not be used by the other.
         if first.assigned & second.used or second.assigned & first.used:
             return False
@@ -238,6 +244,23 @@ class _Merger:
             for y in right
             if x[0] is y[0] and (x[2] is not None or y[2] is not None)
         )
+
+    def _scatters(self, s: Loop) -> bool:
+        """Whether a loop stores at computed places of an array that is too large for each thread to have its own."""
+        facts = self.facts(s)
+        found = {
+            root
+            for root, index, mode in facts.accesses
+            if mode is not None and isinstance(root.size, int) and root.nbytes >= SHARED
+            if index is None or any(v.payload is not None for i in index if isinstance(i, IndexExpr) for v in i.syms())
+        }
+        if not found:
+            return False
+        those: dict[Buffer, list[Access]] = {}
+        for a in accesses(s.body):
+            those.setdefault(a.root, []).append(a)
+        changed = written((s,))
+        return not all(independent(those[t], s.var, lambda v: varies(v, facts.variables, changed)) for t in found)
 
     def _in_order(
         self, x: Any, y: Any, loop: Loop, inner: frozenset[Sym], changed: frozenset[object], nested: bool

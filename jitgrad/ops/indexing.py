@@ -78,7 +78,7 @@ def _lower_indices(b: Any, extents: Sequence[int], idx: Sequence[Any]) -> list[A
 
     What is known at compile time is checked here. The rest goes through one nest, which ends the program at an index
     out of bounds and stores the others, wrapped. Accesses read what that nest stores, so no pass that keeps data
-    dependences can move one before its check.
+    dependences can move one before its check. Another op of the same list that uses the same indices reads it too.
     """
     ready: list[Any] = []
     for n, t in zip(extents, idx, strict=True):
@@ -89,6 +89,8 @@ def _lower_indices(b: Any, extents: Sequence[int], idx: Sequence[Any]) -> list[A
             ready.append(t)
         else:
             ready.append(b.constant(np.where(data < 0, data + n, data).reshape(t.shape)))
+    keys = [(b.state(t), n) for t, n in zip(idx, extents, strict=True)]
+    ready = [b.known.get(key) if t is None else t for t, key in zip(ready, keys, strict=True)]
     todo = [k for k, t in enumerate(ready) if t is None]
     if not todo:
         return ready
@@ -104,6 +106,7 @@ def _lower_indices(b: Any, extents: Sequence[int], idx: Sequence[Any]) -> list[A
         for k in todo:
             e, n = idx[k][index], extents[k]
             b.store(ready[k], index, b.scalar("where", e < 0, e + (n if isinstance(n, int) else b.index(n)), e))
+    b.known.update((keys[k], ready[k]) for k in todo)
     return ready
 
 
