@@ -33,7 +33,7 @@ import bisect
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jitgrad.ir.index import Dim, Sym, as_sym, interval
@@ -257,6 +257,7 @@ class _Inliner:
                 use = _Use(k, count / total if total else 1.0, count, looped, path, index)
                 uses.setdefault(load.buffer.root, []).append(use)
         writes = _Writes(body)
+        prices = self.prices(definitions, uses)
         inlined: set[Buffer] = set()
         evaluations: dict[int, float] = {}
         work: dict[int, float] = {}  # operations of one evaluation of a statement, with all that is inlined into it
@@ -280,11 +281,11 @@ class _Inliner:
                 worth = price == 0 or ((len(mine) <= 1 or price <= 1) and not any(u.looped for u in mine))
             else:
                 size = _usual(d.buffer.size)
-                worth = price <= 1 or price * (total - size) <= MEMORY_COST * (size + total)
+                worth = price <= 1 or prices[k] * (total - size) <= MEMORY_COST * (size + total)
                 if not worth:
                     self.notes.append(
                         f"{_named(d)} is stored: computing it at each of its {len(mine)} uses would take "
-                        f"{price:.0f} operations {total / max(size, 1):.1f} times an element"
+                        f"{prices[k]:.0f} operations {total / max(size, 1):.1f} times an element"
                     )
             if not worth:
                 continue
@@ -305,6 +306,23 @@ class _Inliner:
             evaluations[k] = total
             ends[k] = mine_ends
         return inlined, blocked
+
+    def prices(
+        self, definitions: Sequence[Definition | None], uses: Mapping[Buffer, Sequence[_Use]]
+    ) -> dict[int, float]:
+        """What one evaluation of each definition costs, with those of as many elements that are used there alone: they
+        are computed where it is."""
+        prices: dict[int, float] = {}
+        places: dict[Buffer, int] = {}
+        for k, d in enumerate(definitions):
+            if d is None:
+                continue
+            prices[k] = cost(d.value, self.costs)
+            for t in {e.buffer.root for e in subexpressions((d.value,)) if isinstance(e, Load)} & set(places):
+                if t.kind == "temp" and all(u.statement == k for u in uses[t]):
+                    prices[k] += prices[places[t]] - 1
+            places[d.buffer] = k
+        return prices
 
 
 def _better_stored(

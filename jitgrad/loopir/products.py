@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from jitgrad.loopir.buffers import whole_store
 from jitgrad.loopir.lower import with_body
@@ -93,16 +93,24 @@ def _pairs(program: Program) -> dict[Buffer, Buffer]:
 
     visit(program.body)
     partners: dict[Buffer, set[Buffer | None]] = {}
+    seen: set[Expr] = set()
     for s in statements(program.body):
         tops = set(expressions(s))
-        for e in (*tops, *subexpressions(tops)):
-            other = _sum_of_two(e)
-            for c in e.children():
-                if isinstance(c, Load) and c.buffer.root in places:
-                    root = c.buffer.root
-                    partners.setdefault(root, set()).add(next(iter(other - {root})) if other else None)
-            if e in tops and isinstance(e, Load) and e.buffer.root in places:
-                refused.add(e.buffer.root)
+        refused |= {e.buffer.root for e in tops if isinstance(e, Load)}
+        inside = tops.union(subexpressions(tops, seen))
+        sums = {e for e in tops if _is_sum(e)}
+        for e in inside:
+            for c in () if _is_sum(e) else e.children():
+                if _is_sum(c):
+                    sums.add(c)
+                elif isinstance(c, Load):
+                    partners.setdefault(c.buffer.root, set()).add(None)
+        for e in sums:
+            for group in _alike(e):
+                group = sorted((t for t in group if t in places), key=lambda t: places[t])
+                for k, t in enumerate(group):
+                    other = group[k ^ 1] if k ^ 1 < len(group) else None
+                    partners.setdefault(t, set()).add(None if other is t else other)
     found: dict[Buffer, Buffer] = {}
     for t, those in partners.items():
         (partner,) = those if len(those) == 1 else (None,)
@@ -114,26 +122,41 @@ def _pairs(program: Program) -> dict[Buffer, Buffer]:
     return found
 
 
-def _sum_of_two(e: Expr) -> set[Buffer]:
-    """The two arrays whose elements at one place an expression adds; none if it is another one."""
-    if not isinstance(e, Scalar) or e.op != "add":
-        return set()
-    a, b = e.args
-    if not isinstance(a, Load) or not isinstance(b, Load) or a.index != b.index or a.buffer.shape != b.buffer.shape:
-        return set()
-    return {a.buffer.root, b.buffer.root} if a.buffer.root is not b.buffer.root else set()
+def _is_sum(e: Expr) -> bool:
+    return isinstance(e, Scalar) and e.op == "add"
+
+
+def _alike(e: Expr) -> Iterator[list[Buffer]]:
+    """The arrays that a sum of any number of terms adds up at one place, in groups of those in one shape."""
+    groups: dict[object, list[Buffer]] = {}
+    terms = [e]
+    while terms:
+        e = terms.pop()
+        if _is_sum(e):
+            terms += e.children()
+        elif isinstance(e, Load):
+            groups.setdefault((e.buffer.shape, e.index), []).append(e.buffer.root)
+    yield from groups.values()
 
 
 def _joined(program: Program, pairs: Mapping[Buffer, Buffer]) -> Program:
     """The program with these products added to their partners where they are computed."""
     memo: dict[Expr, Expr] = {}
-    for s in statements(program.body):
-        for e in subexpressions(expressions(s)):
-            if isinstance(e, Scalar) and _sum_of_two(e) & set(pairs):
-                memo[e] = next(c for c in e.args if isinstance(c, Load) and c.buffer.root not in pairs)
+    gone: set[Expr] = set()
 
     def visit(e: Expr) -> Expr:
         return rewrite(e, {}, memo)
+
+    for s in statements(program.body):
+        for e in sorted(subexpressions(expressions(s)), key=lambda e: e.depth):
+            if isinstance(e, Load) and e.buffer.root in pairs:
+                gone.add(e)
+            elif _is_sum(e) and e not in memo:
+                left = [c for c in e.children() if c not in gone]
+                if not left:
+                    gone.add(e)
+                elif len(left) == 1:
+                    memo[e] = visit(left[0])
 
     def new(s: Stmt) -> Stmt:
         if isinstance(s, LibCall) and s.fn == "gemm" and s.outs[0].root in pairs:

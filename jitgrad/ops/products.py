@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -345,10 +345,27 @@ def permuted(b: Any, t: Any, letters: str, target: str) -> Any:
     return b.pointwise(shape, t.dtype, lambda *i: t[tuple(i[target.index(c)] for c in letters)])
 
 
+def _operand(b: Any, t: Any, letters: str, layouts: Sequence[str]) -> tuple[Any, str]:
+    """An operand in one of these layouts, and which: as it is, as an earlier product of the same list has it, or as a
+    copy in the first."""
+    if letters in layouts:
+        return t, letters
+    state = b.state(type(t)(t.buffer.root)), t.shape
+
+    def key(layout: str) -> Hashable:
+        return state, tuple(letters.index(c) for c in layout)
+
+    layout = next((layout for layout in layouts if key(layout) in b.known), layouts[0])
+    if key(layout) not in b.known:
+        b.known[key(layout)] = permuted(b, t, letters, layout)
+    return b.known[key(layout)], layout
+
+
 def lower_gemm(b: Any, x: Any, y: Any, xl: str, yl: str, ol: str, extents: Mapping[str, int]) -> Any:
     """One library call, after copies where a group of letters can't be read as one axis."""
     g, x_layout, y_layout, out_layout = plan_gemm(xl, yl, ol, extents)
-    x, y = permuted(b, x, xl, x_layout), permuted(b, y, yl, y_layout)
+    x, x_layout = _operand(b, x, xl, (x_layout, g.batch + g.m + g.k, g.batch + g.k + g.m))
+    y, y_layout = _operand(b, y, yl, (y_layout, g.batch + g.k + g.n, g.batch + g.n + g.k))
     out = b.empty([extents[c] for c in out_layout], x.dtype)
     views = [
         matrix_view(layout, rows, cols, g.batch, extents)

@@ -193,3 +193,34 @@ def test_rows_and_diagonals_by_index() -> None:
     for a, b in zip(jg.jit(picks)(x, v), expected(x, v), strict=True):
         np.testing.assert_array_equal(a, b)
     jg.testing.check_grads(picks, (x, v))
+
+
+def test_indices_are_checked_again_after_a_change() -> None:
+    rng = np.random.default_rng(0)
+    x, k = rng.standard_normal(9), rng.integers(-9, 9, 12)
+
+    def changed(x, k):
+        k = k + 0
+        a = x[k] * x[k]
+        k[3] = -1
+        b = x[k]
+        for j in range(20):
+            k[j % 12] = j % 9
+            b = b + x[k]
+        return a, b
+
+    with jg.config.using(unroll_limit=0):
+        found = jg.jit(changed)(x, k)
+    for one, expected in zip(found, changed(x, k), strict=True):
+        np.testing.assert_allclose(one, expected, rtol=1e-12)
+
+    def wrong(x, k):
+        k = k + 0
+        a = x[k]
+        k[3] = 9
+        return a, x[k]
+
+    with pytest.raises(IndexError, match="out of bounds"):
+        jg.jit(wrong)(x, k)
+    program = lower(jg.trace(lambda x, k: (x[k], x[k] * 2, jg.add_at(x, k, x[k])), x, k))
+    assert sum(t.name.startswith("index") for t in program.temporaries) == 1

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from native_checks import check_derivatives, check_value, graph_of, run_everywhere
 
+import jitgrad as jg
 from jitgrad.errors import DtypeError, IRError, ShapeError
 from jitgrad.ir.core import OPS
 from jitgrad.ir.types import TensorType, f32, f64
@@ -135,3 +136,44 @@ def test_large_matrix_vector_products_are_loops(spec: str) -> None:
     assert not any(isinstance(s, LibCall) for s in lower(graph).body)
     (out,) = Executable(lower(graph))(*args)
     np.testing.assert_allclose(out, np.einsum(spec, *args), rtol=1e-10, atol=1e-10)
+
+
+def copies_of(fun, *args) -> int:
+    """How many buffers of the size of the first argument a lowered program fills."""
+    program = lower(jg.trace(fun, *args))
+    return sum(t.size == args[0].size for t in program.temporaries)
+
+
+def test_products_share_copies_of_an_operand() -> None:
+    rng = np.random.default_rng(0)
+    x, u, v = rng.standard_normal((6, 30, 7)), rng.standard_normal((20, 30)), rng.standard_normal((6, 7, 40))
+
+    def several(x, u, v):
+        """All of them want the middle axis last or first; the last one wants the other two together."""
+        a = np.einsum("bct,oc->bto", x, u)
+        b = np.einsum("bct,oc->bto", x, u + 1)
+        return a, b, np.einsum("bct,bto->co", x, v)
+
+    assert copies_of(several, x, u, v) == 1
+    for found, expected in zip(jg.jit(several)(x, u, v), several(x, u, v), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_copies_are_not_shared_across_changes() -> None:
+    rng = np.random.default_rng(0)
+    x, u = rng.standard_normal((6, 30, 7)), rng.standard_normal((20, 30))
+
+    def changed(x, u):
+        x = x * 1.0
+        a = np.einsum("bct,oc->bto", x, u)
+        x[2, 3] += 1.0
+        b = np.einsum("bct,oc->bto", x, u)
+        for k in range(20):
+            x[k % 6, k] *= 2.0
+            b = b + np.einsum("bct,oc->bto", x, u)
+        return a, b
+
+    with jg.config.using(unroll_limit=0):
+        found = jg.jit(changed)(x, u)
+    for one, expected in zip(found, changed(x, u), strict=True):
+        np.testing.assert_allclose(one, expected, rtol=1e-10, atol=1e-10)
