@@ -54,6 +54,9 @@ class Peer:
         """A result as NumPy arrays: the value, then the gradients in order of the case's ``argnums``."""
         return [np.asarray(leaf) for leaf in leaves(result)]
 
+    def release(self) -> None:
+        """Give back to the system what the library keeps from call to call, as far as it can be told to."""
+
     @classmethod
     def missing(cls) -> str | None:
         """What is needed for this peer and not there."""
@@ -114,6 +117,10 @@ class Jitgrad(Peer):
         if program.step:
             return self.jg.jit(fun)
         return self.jg.value_and_grad(fun, argnums=only_or_tuple(program.argnums))
+
+    def release(self) -> None:
+        """The memory of results, and this thread's of temporaries."""
+        self.jg.release_memory()
 
     def _own(self, fun: Any) -> Callable[..., Any]:
         jg = self.jg

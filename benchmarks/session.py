@@ -59,6 +59,7 @@ class Session:
     def growth(self) -> int | None:
         """The most bytes by which this process grows during a call, over what it holds before."""
         assert self.call is not None
+        self.peer.release()
         return resident_growth(self.call)
 
     def end(self) -> None:
