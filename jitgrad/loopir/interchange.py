@@ -238,7 +238,7 @@ class _Worker:
         seen: set[Number] = set()
         for s in loop.body:
             made: Number | None = s.local if isinstance(s, Let) else None
-            if isinstance(s, Store) and s.mode == "=" and s.buffer.root.size == 1:
+            if isinstance(s, Store) and s.mode == "=" and s.buffer.root.size == 1 and s.buffer.root.kind == "temp":
                 made = s.buffer.root
             reads = {e if isinstance(e, Local) else e.buffer.root for e in _leaves(s)}
             if made is not None and made not in seen | reads and counts.get(made) == self.elsewhere.get(made):

@@ -94,6 +94,9 @@ def test_transformations_keep_values(eager: random.Random) -> None:
         pytest.param(1307, Features(branches=False, whiles=False, traced=False), id="tiles where a loop ends early"),
         pytest.param(1218, Features(traced=False), id="two uses that overwrite"),
         pytest.param(1476, Features(traced=False), id="a number that is a sum, set before the sum"),
+        pytest.param(
+            1967, Features(branches=False, whiles=False, traced=False), id="a result that goes from row to row"
+        ),
     ],
 )
 def test_found(seed: int, features: Features, eager: random.Random) -> None:
