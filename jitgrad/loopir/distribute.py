@@ -42,10 +42,7 @@ WORTH = 1 / 128
 
 def distribute(program: Program, notes: list[str]) -> Program:
     """Distribute all loops for which that pays."""
-    program, count = with_loops(program, _distributed)
-    if count:
-        notes.append(f"loops over strips, with functions between loops vectorised: {count}")
-    return program
+    return with_loops(program, _distributed, notes, "loops over strips, with functions between loops vectorised")
 
 
 def _distributed(s: Stmt) -> list[Stmt] | None:

@@ -310,8 +310,8 @@ class _Inliner:
     def prices(
         self, definitions: Sequence[Definition | None], uses: Mapping[Buffer, Sequence[_Use]]
     ) -> dict[int, float]:
-        """What one evaluation of each definition costs, with those of as many elements that are used there alone: they
-        are computed where it is."""
+        """What one evaluation of each definition costs, with the definitions that are used there alone: they are
+        computed where it is."""
         prices: dict[int, float] = {}
         places: dict[Buffer, int] = {}
         for k, d in enumerate(definitions):

@@ -49,10 +49,7 @@ SHORT = 8.0
 
 def jam(program: Program, notes: list[str]) -> Program:
     """Tile all loops where it pays and where their iterations may run in any order."""
-    program, count = with_loops(program, _tiled)
-    if count:
-        notes.append(f"loops that run several iterations at once in their inner loop: {count}")
-    return program
+    return with_loops(program, _tiled, notes, "loops that run several iterations at once in their inner loop")
 
 
 def _tiled(s: Stmt) -> list[Stmt] | None:

@@ -69,9 +69,9 @@ def with_body(program: Program, body: Any) -> Program:
     return dataclasses.replace(program, body=tuple(body))
 
 
-def with_loops(program: Program, replaced: Callable[[Stmt], list[Stmt] | None]) -> tuple[Program, int]:
+def with_loops(program: Program, replaced: Callable[[Stmt], list[Stmt] | None], notes: list[str], what: str) -> Program:
     """The program with the statements that ``replaced`` gives in the place of a statement, where it does not give None;
-    and how many were. What is inside a statement comes before it."""
+    how many were goes into ``notes``, after ``what``. What is inside a statement comes before it."""
     count = 0
 
     def inside(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
@@ -90,4 +90,7 @@ def with_loops(program: Program, replaced: Callable[[Stmt], list[Stmt] | None]) 
     for s in program.body:
         new = inside((s,))
         body.append(new[0] if len(new) == 1 else Block(new))
-    return (with_body(program, body) if count else program), count
+    if not count:
+        return program
+    notes.append(f"{what}: {count}")
+    return with_body(program, body)

@@ -33,8 +33,6 @@ from jitgrad.loopir.walk import expressions, lists_of, subexpressions, with_list
 
 #: How far back a nest looks for one to merge with, in statements that it does not depend on.
 WINDOW = 24
-
-
 #: Bytes of an array that is too large for each thread to have its own.
 SHARED = 1 << 20
 
@@ -90,6 +88,7 @@ class _Merger:
     def __init__(self) -> None:
         self._facts: dict[Stmt, Facts] = {}
         self._work: dict[Stmt, float] = {}
+        self._scattering: dict[Stmt, bool] = {}
         self.fused = 0
 
     def work(self, s: Stmt) -> float:
@@ -223,7 +222,7 @@ class _Merger:
         first, second = self.facts(a), self.facts(b)
         if first.library or second.library:
             return False
-        if self._scatters(a) != self._scatters(b):
+        if self.scatters(a) != self.scatters(b):
             return False  # threads may share the other one
         # A local that one of them updates across iterations must not be used by the other.
         if first.assigned & second.used or second.assigned & first.used:
@@ -245,8 +244,14 @@ class _Merger:
             if x[0] is y[0] and (x[2] is not None or y[2] is not None)
         )
 
-    def _scatters(self, s: Loop) -> bool:
+    def scatters(self, s: Loop) -> bool:
         """Whether a loop stores at computed places of an array that is too large for each thread to have its own."""
+        found = self._scattering.get(s)
+        if found is None:
+            found = self._scattering[s] = self._scatters(s)
+        return found
+
+    def _scatters(self, s: Loop) -> bool:
         facts = self.facts(s)
         found = {
             root

@@ -39,10 +39,7 @@ OUTSIDE = 0.25
 
 def skew(program: Program, notes: list[str]) -> Program:
     """Run rows of recurrences in two directions together."""
-    program, count = with_loops(program, _skewed)
-    if count:
-        notes.append(f"loops whose rows run together, each behind the one before: {count}")
-    return program
+    return with_loops(program, _skewed, notes, "loops whose rows run together, each behind the one before")
 
 
 def _skewed(s: Stmt) -> list[Stmt] | None:

@@ -35,10 +35,7 @@ SHORT = 4
 
 def tile(program: Program, notes: list[str]) -> Program:
     """Tile all nests that walk arrays in conflicting orders."""
-    program, count = with_loops(program, _tiled)
-    if count:
-        notes.append(f"transposing loops over tiles of cache lines: {count}")
-    return program
+    return with_loops(program, _tiled, notes, "transposing loops over tiles of cache lines")
 
 
 def _tiled(s: Stmt) -> list[Stmt] | None:

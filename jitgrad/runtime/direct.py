@@ -237,11 +237,12 @@ def allocator(arrays: Iterable[tuple[tuple[int, ...], np.dtype]]) -> Callable[[]
 def release_memory() -> int:
     """Give back to the system what is kept for the next calls: the memory of large results that were dropped, and this
     thread's memory for temporaries. How many bytes that is."""
-    pool, size = _code().pool, arena_size()
+    size = arena_size()
     release_arena()
-    if pool is not None:
-        size += pool.held
-        pool.release()
+    kept = _code().pool if _code.cache_info().currsize else None  # nothing is compiled for this
+    if kept is not None:
+        size += kept.held
+        kept.release()
     return size
 
 

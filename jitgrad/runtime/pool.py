@@ -215,7 +215,6 @@ declare void @jitgrad_free(ptr)
 declare i32 @jitgrad_madvise(ptr, i64, i32)
 """
 
-
 EXPORTS = ("pool_malloc", "pool_calloc", "pool_realloc", "pool_free", "pool_release")
 _CALLED = ("aligned_alloc", "calloc", "realloc", "free", "madvise")
 
