@@ -26,18 +26,16 @@ from jitgrad.codegen import pyhelpers
 from jitgrad.codegen.python_expr import (
     Expressions,
     Names,
+    Spelling,
     Uses,
     Versions,
     bindable,
     count_uses,
     identifier,
-    literal,
-    scalar_text,
-    stored,
 )
 from jitgrad.errors import ArgumentError, CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Sym, as_sym
-from jitgrad.ir.types import SHORT_NAMES, bool_
+from jitgrad.ir.types import SHORT_NAMES, bool_, i64
 from jitgrad.loopir.build import FAILURES, flatten_index
 from jitgrad.loopir.nodes import (
     Alloc,
@@ -103,7 +101,7 @@ def render(program: Program) -> str:
 
 def generate(program: Program) -> Source:
     """The program as Python source, with what is needed to call it."""
-    return _Renderer(program).source()
+    return Renderer(program).source()
 
 
 def _parameters(found: Iterable[Buffer]) -> list[Buffer]:
@@ -112,15 +110,19 @@ def _parameters(found: Iterable[Buffer]) -> list[Buffer]:
     return sorted(owners, key=lambda t: list(_KINDS).index(t.kind))  # stable
 
 
-class _Renderer:
-    """Renders one program. ``self.lines`` is the text so far; ``self.depth`` the indentation."""
+class Renderer:
+    """Renders one program. ``self.lines`` is the text so far; ``self.depth`` the indentation.
 
-    def __init__(self, program: Program) -> None:
+    Renderers for other targets derive from it; they have spellings and names of elements of their own.
+    """
+
+    def __init__(self, program: Program, spelling: Spelling | None = None) -> None:
         self.program = program
+        self.spelling = spelling or Spelling()
         self.lines: list[str] = []
         self.depth = 1
         self.names = Names()
-        self.expressions = Expressions()
+        self.expressions = Expressions(self.spelling)
         self.versions = Versions(self.expressions)
         self.uses: Uses = Uses()
         self.bound: dict[tuple[Expr, int], str] = {}
@@ -218,8 +220,7 @@ class _Renderer:
         elif isinstance(s, Block):
             self.block(s.body)
         elif isinstance(s, Store):
-            target = f"{self.buffers[s.buffer]}[{self.subscript(_places(s.buffer, s.index))}]"
-            self.update(target, s.buffer.dtype, s.mode, s.value)
+            self.update(self.element(s.buffer, s.index, self.symbol), s.buffer.dtype, s.mode, s.value)
         elif isinstance(s, Let):
             value = self.expr(s.value).text
             self.locals[s.local] = self.names.fresh(s.local.name.rstrip("0123456789") or s.local.name, s.local.dtype)
@@ -233,8 +234,8 @@ class _Renderer:
             reason = FAILURES[s.code][1] if s.code in FAILURES else "failed"
             self.line(f"return {s.code}  # {reason}")
         elif isinstance(s, Alloc):
-            dtype = "np.bool_" if s.buffer.dtype == bool_ else f"np.{s.buffer.dtype.name}"
-            self.line(f"{self.buffers[s.buffer]} = np.empty({self.dim(s.buffer.size).text}, {dtype})")
+            size, dtype = self.dim(s.buffer.size).text, self.spelling.dtype(s.buffer.dtype)
+            self.line(f"{self.buffers[s.buffer]} = np.empty({size}, {dtype})")
         elif isinstance(s, Comment):
             self.lines += [f"{'    ' * self.depth}# {text}" for text in s.text.splitlines()]
         else:
@@ -290,7 +291,7 @@ class _Renderer:
         """``target mode value`` for an array element or a local."""
         if mode == "=":
             plain = isinstance(value, Const) and target.endswith("]")  # the array converts it
-            self.line(f"{target} = {stored(value).text if plain else self.expr(value).text}")  # pyright: ignore[reportArgumentType]
+            self.line(f"{target} = {self.spelling.stored(value).text if plain else self.expr(value).text}")  # pyright: ignore[reportArgumentType]
             return
         if mode in ("+=", "*=") and dtype == bool_:
             mode = "or=" if mode == "+=" else "and="
@@ -301,7 +302,7 @@ class _Renderer:
         combined = scalar(name, probe, value, dtype=dtype)
         if self.expressions.formula(combined) is not None:
             raise CompilationError(f"no Python source for the update {mode!r}")
-        new = scalar_text(combined, (Text(target), text)).text
+        new = self.spelling.scalar(combined, (Text(target), text)).text
         for operator in ("+", "*"):
             if new.startswith(f"{target} {operator} "):
                 new = f"{target} {operator}= {text.text}"
@@ -320,12 +321,18 @@ class _Renderer:
 
     # Expressions
 
-    def subscript(self, index: Sequence[Dim]) -> str:
-        return ", ".join(self.dim(e).text for e in index) or "()"
+    def element(self, t: Buffer, index: Sequence[Dim], symbol: Callable[[Sym], Text]) -> str:
+        """An element of an array; ``symbol`` gives the text of what the index depends on."""
+        subscript = ", ".join(self.index(k, symbol).text for k in _places(t, index)) or "()"
+        return f"{self.buffers[t]}[{subscript}]"
+
+    def index(self, e: Dim, symbol: Callable[[Sym], Text]) -> Text:
+        """An index expression."""
+        return index_text(e, symbol)
 
     def dim(self, e: Dim) -> Text:
         """An index, after naming what its dynamic parts need."""
-        return index_text(e, self.symbol)
+        return self.index(e, self.symbol)
 
     def symbol(self, s: Sym) -> Text:
         if s.payload is None:
@@ -363,23 +370,23 @@ class _Renderer:
     def plain(self, e: Expr, texts: dict[Expr, Text]) -> Text:
         """An expression whose operands have texts."""
         if isinstance(e, Const):
-            return literal(e)
+            return self.spelling.literal(e)
         if isinstance(e, Local):
             return Text(self.locals[e])
         if isinstance(e, Scalar):
             if e.op == "cast" and isinstance(e.args[0], Index) and e.dtype != bool_ and not self.is_bound(e.args[0]):
-                return Text(f"np.{e.dtype.name}({texts[e.args[0]].text.removeprefix('np.int64(')}")
+                wide, own = self.spelling.dtype(i64), self.spelling.dtype(e.dtype)
+                return Text(f"{own}({texts[e.args[0]].text.removeprefix(f'{wide}(')}")
             formula = self.expressions.formula(e)
-            return texts[formula] if formula is not None else scalar_text(e, [texts[a] for a in e.args])
+            return texts[formula] if formula is not None else self.spelling.scalar(e, [texts[a] for a in e.args])
 
         def symbol(s: Sym) -> Text:
             return Text(self.variables[s] if s.payload is None else f"int({texts[s.payload].text})")
 
         if isinstance(e, Load):
-            subscript = ", ".join(index_text(k, symbol).text for k in _places(e.buffer, e.index)) or "()"
-            return Text(f"{self.buffers[e.buffer]}[{subscript}]")
+            return Text(self.element(e.buffer, e.index, symbol))
         if isinstance(e, Index):
-            return Text(f"np.int64({index_text(e.index, symbol).text})")
+            return Text(f"{self.spelling.dtype(i64)}({self.index(e.index, symbol).text})")
         raise CompilationError(f"no Python source for {e!r}")
 
     def wanted(self, e: Expr) -> str:

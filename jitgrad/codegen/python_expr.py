@@ -52,6 +52,60 @@ PRECEDENCE: dict[str, int] = {
 }
 
 
+class Spelling:
+    """How constants and scalar functions are written. This one is for NumPy; other targets derive theirs."""
+
+    def dtype(self, dtype: np.dtype) -> str:
+        """What converts a number to a dtype."""
+        return "np.bool_" if dtype == bool_ else f"np.{dtype.name}"
+
+    def literal(self, c: Const) -> Text:
+        """A constant in its own dtype."""
+        return literal(c)
+
+    def bare(self, c: Const, comparing: bool) -> Text | None:
+        """A constant as a plain number, where that means the same beside an operand of its dtype; else None."""
+        return bare(c, comparing)
+
+    def stored(self, c: Const) -> Text:
+        """A constant that is stored into an array."""
+        return stored(c)
+
+    def template(self, e: Scalar) -> str | None:
+        """The format string of a scalar operation over its operands, or None where its formula is rendered instead."""
+        return template(e)
+
+    def scalar(self, e: Scalar, args: Sequence[Text]) -> Text:
+        """A scalar operation on operands whose texts are given; literals among them are put in the form that fits."""
+        form = self.template(e)
+        assert form is not None
+        infix, prefix = _INFIX.fullmatch(form), _PREFIX.fullmatch(form)
+        if infix and infix[1] in PRECEDENCE:
+            operator, p = infix[1], PRECEDENCE[infix[1]]
+            if infix[2] == "{1}":
+                args = self._bare_operands(e, args, p == COMPARE)
+                right = args[1].within(p + 1)
+            else:
+                right = infix[2]
+            return Text(f"{args[0].within(p + 1 if p == COMPARE else p)} {operator} {right}", p)
+        if prefix:
+            p = NOT if prefix[1] == "not " else UNARY
+            return Text(prefix[1] + args[0].within(p), p)
+        if form == _CHOICE:
+            cond, x, y = args
+            return Text(f"{x.within(TERNARY + 1)} if {cond.within(TERNARY + 1)} else {y.within(TERNARY)}", TERNARY)
+        return Text(form.format(*(a.text for a in args)))
+
+    def _bare_operands(self, e: Scalar, args: Sequence[Text], comparing: bool) -> Sequence[Text]:
+        """The operands with a constant in short form where the other operand has the dtype."""
+        found = list(args)
+        for k, other in ((0, 1), (1, 0)):
+            a = e.args[k]
+            if isinstance(a, Const) and not isinstance(e.args[other], Const):
+                found[k] = self.bare(a, comparing) or found[k]
+        return found
+
+
 # Literals
 
 
@@ -59,7 +113,7 @@ def literal(c: Const) -> Text:
     """A constant in its own dtype: ``np.float32(0.5)``."""
     if c.dtype == bool_:
         return Text("True" if c.value else "False")
-    return Text(f"np.{c.dtype.name}({_digits(c.value)})")
+    return Text(f"np.{c.dtype.name}({number_text(c.value)})")
 
 
 def bare(c: Const, comparing: bool) -> Text | None:
@@ -68,7 +122,7 @@ def bare(c: Const, comparing: bool) -> Text | None:
     Numba takes a plain number for a 64-bit one, so narrower constants need their dtype; in a comparison, only those
     that are not exact as a 64-bit number do.
     """
-    digits = _digits(c.value)
+    digits = number_text(c.value)
     if c.dtype not in (f64, i64):
         exact = c.dtype.kind == "i" or (c.dtype.kind == "f" and "n" not in digits and float(digits) == float(c.value))
         if not comparing or not exact:
@@ -78,10 +132,10 @@ def bare(c: Const, comparing: bool) -> Text | None:
 
 def stored(c: Const) -> Text:
     """A constant that is stored into an array, which converts it."""
-    return Text("True" if c.value else "False") if c.dtype == bool_ else Text(_digits(c.value))
+    return Text("True" if c.value else "False") if c.dtype == bool_ else Text(number_text(c.value))
 
 
-def _digits(value: np.generic) -> str:
+def number_text(value: np.generic) -> str:
     """The shortest decimal number that NumPy reads back as this value, or ``np.inf`` and the like."""
     if value.dtype.kind != "f":
         return str(int(value))  # pyright: ignore[reportArgumentType]
@@ -119,56 +173,25 @@ _PREFIX = re.compile(r"\((-|~|not )\{0\}\)")
 _CHOICE = "({1} if {0} else {2})"
 
 
-def scalar_text(e: Scalar, args: Sequence[Text]) -> Text:
-    """A scalar operation on operands whose texts are given; literals among them are put in the form that fits."""
-    form = template(e)
-    assert form is not None
-    infix, prefix = _INFIX.fullmatch(form), _PREFIX.fullmatch(form)
-    if infix and infix[1] in PRECEDENCE:
-        operator, p = infix[1], PRECEDENCE[infix[1]]
-        if infix[2] == "{1}":
-            args = _bare_operands(e, args, p == COMPARE)
-            right = args[1].within(p + 1)
-        else:
-            right = infix[2]
-        return Text(f"{args[0].within(p + 1 if p == COMPARE else p)} {operator} {right}", p)
-    if prefix:
-        p = NOT if prefix[1] == "not " else UNARY
-        return Text(prefix[1] + args[0].within(p), p)
-    if form == _CHOICE:
-        cond, x, y = args
-        return Text(f"{x.within(TERNARY + 1)} if {cond.within(TERNARY + 1)} else {y.within(TERNARY)}", TERNARY)
-    return Text(form.format(*(a.text for a in args)))
-
-
-def _bare_operands(e: Scalar, args: Sequence[Text], comparing: bool) -> Sequence[Text]:
-    """The operands with a constant in short form where the other operand has the dtype."""
-    found = list(args)
-    for k, other in ((0, 1), (1, 0)):
-        a = e.args[k]
-        if isinstance(a, Const) and not isinstance(e.args[other], Const):
-            found[k] = bare(a, comparing) or found[k]
-    return found
-
-
 # What is computed once
 
 
 class Expressions:
     """The expression graph as it is rendered: a function without Python spelling has its formula for only operand."""
 
-    def __init__(self) -> None:
+    def __init__(self, spelling: Spelling) -> None:
+        self._spelling = spelling
         self._formulas: dict[Scalar, Expr] = {}
         self._reads: dict[Expr, frozenset[Any]] = {}
 
     def formula(self, e: Scalar) -> Expr | None:
         """The expression that is rendered in place of ``e``, or None where ``e`` has a spelling of its own."""
-        if template(e) is not None:
+        if self._spelling.template(e) is not None:
             return None
         if e not in self._formulas:
             compose = scalars.SCALARS[e.op].compose
             if compose is None:
-                raise CompilationError(f"{e.op} of {e.args[0].dtype} has neither Python source nor a formula.")
+                raise CompilationError(f"{e.op} of {e.args[0].dtype} has neither source nor a formula.")
             self._formulas[e] = compose(*e.args)
         return self._formulas[e]
 

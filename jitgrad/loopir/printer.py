@@ -71,14 +71,22 @@ class Text(NamedTuple):
         return self.text if self.precedence >= precedence else f"({self.text})"
 
 
-def index_text(e: Dim, symbol: Callable[[Sym], Text]) -> Text:
+#: Writes a division of an index by a number: the base, its text, the operator, the divisor.
+Divide = Callable[[IndexExpr, Text, str, int], Text]
+
+
+def _divided(base: IndexExpr, text: Text, operator: str, divisor: int) -> Text:
+    return Text(f"{text.within(PRODUCT)} {operator} {divisor}", PRODUCT)
+
+
+def index_text(e: Dim, symbol: Callable[[Sym], Text], divide: Divide = _divided) -> Text:
     """An index expression in Python's syntax; ``symbol`` gives the text of a symbol."""
     if not isinstance(e, IndexExpr):
         return Text(str(e), ATOM if e >= 0 else UNARY)
     text, precedence = "", ATOM
     # Positive terms first, so that no expression begins with a sign if it can be helped.
     for term, c in sorted(e.terms, key=lambda pair: pair[1] < 0):
-        t = _term_text(term, symbol)
+        t = _term_text(term, symbol, divide)
         if abs(c) != 1:
             t = Text(f"{abs(c)} * {t.within(UNARY)}", PRODUCT)
         if not text:
@@ -93,15 +101,15 @@ def index_text(e: Dim, symbol: Callable[[Sym], Text]) -> Text:
     return Text(text, precedence)
 
 
-def _term_text(t: Term, symbol: Callable[[Sym], Text]) -> Text:
+def _term_text(t: Term, symbol: Callable[[Sym], Text], divide: Divide) -> Text:
     if isinstance(t, Sym):
         return symbol(t)
     if isinstance(t, Product):
-        left, right = index_text(t.left, symbol), index_text(t.right, symbol)
+        left, right = index_text(t.left, symbol, divide), index_text(t.right, symbol, divide)
         return Text(f"{left.within(PRODUCT)} * {right.within(UNARY)}", PRODUCT)
     if isinstance(t, (Quotient, Remainder)):
         operator = "//" if isinstance(t, Quotient) else "%"
-        return Text(f"{index_text(t.base, symbol).within(PRODUCT)} {operator} {t.divisor}", PRODUCT)
+        return divide(t.base, index_text(t.base, symbol, divide), operator, t.divisor)
     raise TypeError(f"unknown index term {t!r}")
 
 

@@ -77,7 +77,7 @@ def schedule(program: Program, notes: list[str] | None = None, least: int = LEAS
     return new
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """How a loop becomes parallel: in how many chunks (0: its iterations are independent), and what each needs."""
 
     chunks: int = 0
@@ -90,7 +90,7 @@ class _Scheduler:
     def __init__(self, program: Program, least: int, notes: list[str]) -> None:
         self.least, self.notes = least, notes
         self.small = 0
-        self.uses = _uses(program.body)
+        self.uses = uses(program.body)
 
     def list(self, body: tuple[Stmt, ...], top: bool = False) -> tuple[Stmt, ...]:
         """The statements of one list with the loops in it scheduled. A kernel stays one statement."""
@@ -124,7 +124,7 @@ class _Scheduler:
             inside = with_lists(s, self.list)
             if _shared(inside):
                 return [inside]
-            sums, cut = _sums(s), strips(s, CHUNKS)
+            sums, cut = loop_sums(s), strips(s, CHUNKS)
             if cut is None or isinstance(sums, str):
                 self.notes.append(f"{_named(s)} is serial: {plan}")
                 return [inside]
@@ -137,40 +137,13 @@ class _Scheduler:
             self.notes.append(f"{_named(s)} runs on threads")
             return [dataclasses.replace(s, kind="parallel", work=each)]
         self.notes.append(f"{_named(s)} runs on threads, in {plan.chunks} chunks: {_reasons(plan)}")
-        return _chunked(s, plan, each)
+        return chunked(s, plan, each)
 
-    def plan(self, s: Loop, each: Dim) -> _Plan | str:
+    def plan(self, s: Loop, each: Dim) -> Plan | str:
         """How to make a loop parallel, or why it can't be."""
-        inside = list(statements(s.body))
-        for x in inside:
-            if isinstance(x, LibCall):
-                return f"it calls {x.fn}, which has threads of its own"
-            if isinstance(x, Alloc):
-                return "it allocates memory"
-        sums = _sums(s)
-        if isinstance(sums, str):
-            return sums
-        found: dict[Buffer, list[Access]] = {}
-        for a in accesses(s.body):
-            found.setdefault(a.root, []).append(a)
-        inner = {s.var} | {x.var for x in inside if isinstance(x, Loop)}
-        changed = written(s.body)
-        totals: list[tuple[Buffer, str]] = []
-        private: list[Buffer] = []
-        uses = _uses(s.body)
-        for root, those in found.items():
-            if independent(those, s.var, lambda v: varies(v, inner, changed), s.step):
-                continue
-            modes = {a.mode for a in those}
-            (mode,) = modes if len(modes) == 1 else (None,)
-            if root.kind == "temp" and uses[root] == self.uses[root] and _own(root, s.body):
-                private.append(root)
-            elif mode is not None and mode in COMMUTE and _summed(root, s.body):
-                totals.append((root, mode))
-            else:
-                return f"an iteration may need what another one writes into {root.name}"
-        if not (sums or totals or private):
-            return _Plan()
+        plan = needs(s, self.uses)
+        if isinstance(plan, str) or plan == Plan():
+            return plan
         n = _iterations(s)
         total = None if n is None else interval(mul(n, each))[0]
         if n is None or total is None:
@@ -178,16 +151,50 @@ class _Scheduler:
         if total < CHUNKED * self.least:
             return "its iterations share memory, and it has too little work for chunks with memory of their own"
         chunks = min(CHUNKS, n)
-        summed = sum(t.nbytes for t, _ in totals)
+        summed = sum(t.nbytes for t, _ in plan.totals)
         if summed:
             fitting = int(total / (COMBINED * 4 * summed))
             chunks = min(chunks, 1 << fitting.bit_length() - 1 if fitting else 0)  # a power of 2 is shared out evenly
-        if chunks < min(LEAST_CHUNKS, n) or chunks * (summed + sum(t.nbytes for t in private)) > PRIVATE_BYTES:
+        if chunks < min(LEAST_CHUNKS, n) or chunks * (summed + sum(t.nbytes for t in plan.private)) > PRIVATE_BYTES:
             return "its iterations share memory, and there is too much of it for each chunk to have its own"
-        return _Plan(chunks, tuple(sums), tuple(totals), tuple(private))
+        return plan._replace(chunks=chunks)
 
 
-def _uses(body: Sequence[Stmt]) -> Counter[Buffer]:
+def needs(s: Loop, around: Mapping[Buffer, int]) -> Plan | str:
+    """What each chunk of a loop needs for itself, so that chunks are independent (nothing: so are the iterations); or
+    why that does not help. ``around`` is how many statements of the program touch a root, see :func:`uses`."""
+    inside = list(statements(s.body))
+    for x in inside:
+        if isinstance(x, LibCall):
+            return f"it calls {x.fn}, which has threads of its own"
+        if isinstance(x, Alloc):
+            return "it allocates memory"
+    sums = loop_sums(s)
+    if isinstance(sums, str):
+        return sums
+    found: dict[Buffer, list[Access]] = {}
+    for a in accesses(s.body):
+        found.setdefault(a.root, []).append(a)
+    inner = {s.var} | {x.var for x in inside if isinstance(x, Loop)}
+    changed = written(s.body)
+    totals: list[tuple[Buffer, str]] = []
+    private: list[Buffer] = []
+    own = uses(s.body)
+    for root, those in found.items():
+        if independent(those, s.var, lambda v: varies(v, inner, changed), s.step):
+            continue
+        modes = {a.mode for a in those}
+        (mode,) = modes if len(modes) == 1 else (None,)
+        if root.kind == "temp" and own[root] == around[root] and _own(root, s.body):
+            private.append(root)
+        elif mode is not None and mode in COMMUTE and _summed(root, s.body):
+            totals.append((root, mode))
+        else:
+            return f"an iteration may need what another one writes into {root.name}"
+    return Plan(0, tuple(sums), tuple(totals), tuple(private))
+
+
+def uses(body: Sequence[Stmt]) -> Counter[Buffer]:
     """How many statements touch a root."""
     found: Counter[Buffer] = Counter()
     for s in statements(body):
@@ -265,7 +272,7 @@ def _mean(s: Loop, each: Dim) -> Dim:
 # Independence
 
 
-def _sums(s: Loop) -> list[tuple[Local, str]] | str:
+def loop_sums(s: Loop) -> list[tuple[Local, str]] | str:
     """The locals from outside that a loop only updates; or what it does with others."""
     own = {x.local for x in statements(s.body) if isinstance(x, Let)}
     modes: dict[Local, set[str]] = {}
@@ -287,7 +294,7 @@ def _own(root: Buffer, body: Sequence[Stmt]) -> bool:
 
 
 def _filled_first(root: Buffer, body: Sequence[Stmt]) -> bool:
-    touching = [s for s in body if _uses((s,))[root]]
+    touching = [s for s in body if uses((s,))[root]]
     if not touching or _fills(touching[0], root):
         return True
     header = {e.buffer.root for e in subexpressions(expressions(touching[0])) if isinstance(e, Load)}
@@ -299,7 +306,7 @@ def _fills(s: Stmt, root: Buffer) -> bool:
     """Whether a nest writes every element of an array, and does nothing else with it."""
     extents: dict[Sym, Dim] = {}
     while isinstance(s, Loop):
-        touching = [x for x in s.body if _uses((x,))[root]]
+        touching = [x for x in s.body if uses((x,))[root]]
         if s.lo != 0 or s.step < 1 or not touching or not isinstance(s.hi, int) or s.hi < 1:
             return False
         extents[s.var] = s.hi + s.step - 1
@@ -339,7 +346,7 @@ def _summed(root: Buffer, body: Sequence[Stmt]) -> bool:
 # Chunks
 
 
-def _chunked(s: Loop, plan: _Plan, each: Dim) -> list[Stmt]:
+def chunked(s: Loop, plan: Plan, each: Dim) -> list[Stmt]:
     """A parallel loop over chunks of a loop, and after it the loops that add up what the chunks have summed."""
     lo, step = (s.lo, s.step) if s.step > 0 else (add(s.hi, 1), 1)
     n = _iterations(s)
@@ -416,7 +423,7 @@ def _target(s: Loop) -> str:
     return f", which writes {', '.join(t.name for t in targets)}{f' ({places})' if places else ''},"
 
 
-def _reasons(plan: _Plan) -> str:
+def _reasons(plan: Plan) -> str:
     parts: list[str] = []
     summed = [*(local.name for local, _ in plan.sums), *(t.name for t, _ in plan.totals)]
     if summed:
