@@ -91,8 +91,9 @@ from jitgrad.loopir.walk import (
 MEMORY_COST = 4
 
 
-def fuse(program: Program, notes: list[str] | None = None) -> Program:
-    """Run all steps."""
+def fuse(program: Program, notes: list[str] | None = None, *, wide: bool = False) -> Program:
+    """Run all steps; without those that arrange loops for caches and vectors (4, 8, 9) for a ``wide`` target, whose
+    threads take an iteration each."""
     notes = [] if notes is None else notes
     program = unview(program)
     program = inline(sink(program), notes)
@@ -101,14 +102,16 @@ def fuse(program: Program, notes: list[str] | None = None) -> Program:
     program = merge(program, notes)  # updates of one buffer may now share a nest
     program = forward(program)
     program = contract(program)
-    program = side_by_side(program, notes)
-    program = layout(program, notes)
-    program = interchange(program, notes)
+    if not wide:
+        program = side_by_side(program, notes)
+        program = layout(program, notes)
+        program = interchange(program, notes)
     program = contract(forward(merge(program, notes)))
     program = add_products(collapse(program), notes)
-    program = accumulate(program)
-    program = distribute(forwards(recognise(promote(program))), notes)
-    program = jam(program, notes)
+    program = forwards(recognise(promote(accumulate(program))))
+    if wide:
+        return program
+    program = jam(distribute(program, notes), notes)
     return tile(skew(program, notes), notes)
 
 

@@ -1,0 +1,439 @@
+"""From a fused loop program to launches of kernels.
+
+Every statement of the program becomes one or more :class:`Launch`. Loops whose iterations are independent are its
+*rows*: each team of threads runs the body for one of them. In the body the threads of a team share out the loops that
+allow it (``teams``). A loop over rows that also sums something up for all of them is cut into chunks with sums of their
+own, as on the CPU; a second launch adds those up. What has too little work for many teams runs in one team, and
+neighbours of that kind in one launch.
+
+Loops whose iterations need each other, but have enough work in them, become a :class:`Repeat`: a sequence of launches.
+
+The mapping depends on the program only, so results do not depend on the device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jitgrad.cuda.teams import MOST_THREADS, WARP, shares_nothing, static_trips, summable, widest
+from jitgrad.errors import CompilationError
+from jitgrad.ir.index import Dim, IndexExpr, Sym, interval, mul
+from jitgrad.loopir.build import IDENTITIES, flatten_index
+from jitgrad.loopir.deps import trips
+from jitgrad.loopir.nodes import (
+    Alloc,
+    Assign,
+    Block,
+    Buffer,
+    Comment,
+    Const,
+    Fail,
+    Let,
+    LibCall,
+    Load,
+    Local,
+    Loop,
+    Program,
+    Stmt,
+    Store,
+    payloads,
+)
+from jitgrad.loopir.schedule import Plan, chunked, loop_sums, needs, uses, work
+from jitgrad.loopir.walk import expressions, loads, statements, subexpressions
+
+#: Work (as in ``schedule``: operations on bytes) of a nest that pays for a launch with more than one team.
+LEAST = 1 << 16
+#: Most chunks of a loop with sums: of teams of many threads, and of single threads.
+CHUNKS, THREAD_CHUNKS = 1024, 1 << 15
+#: Bytes that the chunks of one loop may have for themselves.
+PRIVATE_BYTES = 1 << 26
+#: Arrays that chunks add up for themselves have at most this many elements; larger ones are updated atomically.
+TOTALS = 1 << 14
+#: Threads of a block whose teams are single threads.
+BLOCK = 256
+#: Rows that are enough for teams of single threads.
+MANY_ROWS = 1 << 14
+#: Most iterations of a loop that is a sequence of launches.
+REPEATS = 1 << 12
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Launch:
+    """One kernel and its grid. The rows are the iterations of ``rows``, a perfect nest of independent loops whose
+    bounds are numbers (none: there is one row). ``team`` threads run ``body`` for each; a block has ``block``."""
+
+    name: str
+    rows: tuple[Loop, ...]
+    body: tuple[Stmt, ...]
+    team: int
+    block: int
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        return _count(self.rows)
+
+    @property
+    def grid(self) -> int:
+        """The number of blocks."""
+        return -(-self.count // (self.block // self.team))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Repeat:
+    """Steps that run once for each value of the variable of a loop; kernels take it as a parameter."""
+
+    loop: Loop
+    steps: tuple[Step, ...]
+
+
+Step = Launch | LibCall | Repeat
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plans:
+    """A program as steps. ``failures`` are the ways in which it can end early, in the order of their numbers."""
+
+    program: Program
+    steps: tuple[Step, ...]
+    failures: tuple[Fail, ...]
+
+
+class NotOnDevice(CompilationError):
+    """A program has a statement that no kernel can run."""
+
+
+def plan(program: Program, least: int = LEAST) -> Plans:
+    """The steps of a program. ``least`` is the work that makes a nest a launch of its own.
+
+    Raises NotOnDevice for arrays whose size is known only when the program runs.
+    """
+    for s in statements(program.body):
+        if isinstance(s, Alloc):
+            raise NotOnDevice(
+                f"{s.buffer.name} is an array whose size depends on values. Kernels can't allocate memory. "
+                "Give it a fixed size and a mask, or run the function on the CPU.",
+                s.buffer.loc,
+            )
+    planner = _Planner(program, least)
+    steps = planner.list(program.body, {})
+    failures = tuple(s for s in statements(program.body) if isinstance(s, Fail))
+    return Plans(program, tuple(steps), failures)
+
+
+class _Part(NamedTuple):
+    """The rows and the body of a kernel that is being made."""
+
+    rows: tuple[Loop, ...]
+    body: list[Stmt]
+
+
+class _Planner:
+    def __init__(self, program: Program, least: int) -> None:
+        self.least = least
+        self.uses = uses(program.body)
+        self.names: dict[str, int] = {}
+        self.distributed: dict[Loop, bool] = {}
+
+    def list(self, body: Sequence[Stmt], outside: dict[Local, Buffer]) -> list[Step]:
+        """The steps of some statements. ``outside`` are the locals declared around them, with where they are kept."""
+        steps: list[Step] = []
+        pending: list[Stmt] = []
+
+        def flush() -> None:
+            if pending:
+                steps.extend(self.kernels(tuple(pending), outside))
+                pending.clear()
+
+        for s in body:
+            if isinstance(s, LibCall):
+                flush()
+                steps.append(s)
+            elif _calls(s):
+                flush()
+                steps += self.around_calls(s, outside)
+            elif isinstance(s, Block):
+                flush()
+                steps += self.kernels(s.body, outside)
+            elif not isinstance(s, Comment):
+                pending.append(s)
+        flush()
+        return _joined(steps)
+
+    def around_calls(self, s: Stmt, outside: dict[Local, Buffer]) -> list[Step]:
+        """The steps of a statement with library calls in it."""
+        if isinstance(s, Block):
+            return self.list(s.body, self.kept(s.body, outside))
+        n = static_trips(s) if isinstance(s, Loop) else None
+        if not isinstance(s, Loop) or n is None:
+            call = next(x for x in statements((s,)) if isinstance(x, LibCall))
+            raise NotOnDevice(
+                f"{call.fn} is called in a loop or branch that depends on values. The host would have to wait for the "
+                "device to know which kernels to launch. Run the function on the CPU.",
+                call.loc,
+            )
+        return [Repeat(s, tuple(self.list(s.body, self.kept(s.body, outside))))] if n else []
+
+    def kept(self, body: Sequence[Stmt], outside: dict[Local, Buffer]) -> dict[Local, Buffer]:
+        """A place in memory for every local that some statements declare themselves."""
+        own = {s.local: Buffer(s.local.name, s.local.dtype, ()) for s in body if isinstance(s, Let)}
+        return {**outside, **own}
+
+    # Kernels
+
+    def kernels(self, body: tuple[Stmt, ...], outside: dict[Local, Buffer]) -> list[Step]:
+        """The steps of statements without library calls, with the locals that they share."""
+        around = frozenset(outside) - _own(body)
+        outside = self.kept(body, outside)
+        parts: list[_Part | Repeat] = []
+        queue = list(body)
+        while queue:
+            s = queue.pop(0)
+            found = self.wide(s, outside) if isinstance(s, Loop) else None
+            if found is not None:
+                parts.append(found[0])
+                queue[:0] = found[1]
+            elif parts and isinstance(parts[-1], _Part) and not parts[-1].rows:
+                parts[-1].body.append(s)
+            else:
+                parts.append(_Part((), [s]))
+        steps: list[Step] = []
+        for k, part in enumerate(parts):
+            if isinstance(part, Repeat):
+                steps.append(part)
+                continue
+            later = parts[k + 1 :]
+            if any(isinstance(x, Repeat) for x in parts):
+                needed = frozenset(outside)
+            else:
+                needed = around.union(*(_locals((*x.rows, *x.body)) for x in later if isinstance(x, _Part)))
+            steps.append(self.launch(part.rows, self.with_locals(part.body, outside, needed)))
+        return steps
+
+    def with_locals(
+        self, stmts: list[Stmt], outside: dict[Local, Buffer], needed: frozenset[Local]
+    ) -> tuple[Stmt, ...]:
+        """The statements of one kernel, with the locals of others loaded before and those that others need stored."""
+        own = _own(stmts)
+        used = [local for local in _locals(stmts) if local in outside]
+        before = [Let(local, Load(outside[local], ())) for local in used if local not in own]
+        changed = {x.local for x in statements(stmts) if isinstance(x, (Let, Assign))}
+        after = [Store(outside[local], (), local) for local in used if local in changed and local in needed]
+        return (*before, *stmts, *after)
+
+    def wide(self, s: Loop, outside: dict[Local, Buffer]) -> tuple[_Part | Repeat, list[Stmt]] | None:
+        """What a loop becomes if more than one team runs it, and the statements to run after it."""
+        total = mul(static_trips(s) or int(trips(s)), _at_most(work(s.body), s))
+        if isinstance(total, int) and total < self.least:
+            return None
+        sums = loop_sums(s)
+        plain = not isinstance(sums, str) and not sums
+        rows, body = self.rows(s, atomic=False) if plain else ((), ())
+        if rows and not (self.few(rows, body) and self.cut(s)):
+            return _Part(rows, list(body)), []
+        cut = self.cut(s)
+        if cut is not None:
+            return cut
+        rows, body = self.rows(s, atomic=True) if plain else ((), ())
+        if rows:
+            return _Part(rows, list(body)), []
+        again = self.repeated(s, outside, total)
+        return None if again is None else (again, [])
+
+    def few(self, rows: tuple[Loop, ...], body: tuple[Stmt, ...]) -> bool:
+        """Whether a kernel has too few rows for single threads, and teams would not read memory in order."""
+        if _count(rows) >= MANY_ROWS or widest(body, self.distributed) <= 4 * CHUNKS:
+            return False  # never so for the sums of chunks
+        return _streams(body, rows[-1].var) > _streams_inside(body, self.distributed)
+
+    def rows(self, s: Loop, *, atomic: bool) -> tuple[tuple[Loop, ...], tuple[Stmt, ...]]:
+        """The loops of a perfect nest whose iterations are independent, and what is left when they are outermost."""
+        chain = [s]
+        while len(chain[-1].body) == 1 and isinstance(chain[-1].body[0], Loop):
+            chain.append(chain[-1].body[0])
+        chosen: list[Loop] = []
+        for x in chain:
+            if static_trips(x) is not None and _independent(s, x, [c.var for c in chosen], atomic):
+                chosen.append(x)
+        return tuple(chosen), _in_register(chain[-1].body, [x for x in chain if x not in chosen])
+
+    def turned(self, s: Stmt) -> Stmt:
+        """A nest with its independent loops outside, and what the others add up in a register."""
+        if not isinstance(s, Loop):
+            return s
+        rows, body = self.rows(s, atomic=False)
+        if len(rows) == 1 and rows[0] is not s:
+            return dataclasses.replace(rows[0], body=body)
+        return s
+
+    def cut(self, s: Loop) -> tuple[_Part, list[Stmt]] | None:
+        """A loop in chunks with sums and arrays of their own."""
+        n, found = static_trips(s), needs(s, self.uses)
+        if n is None or s.step < -1 or isinstance(found, str) or found == Plan():
+            return None
+        summed = sum(t.nbytes for t, _ in found.totals)
+        if any((t.capacity or 0) > TOTALS for t, _ in found.totals):
+            return None
+        if found.sums and not found.totals and not found.private and widest(s.body, self.distributed) == 0:
+            each = 1 << 12  # iterations that keep a block busy
+            chunks = min(CHUNKS, -(-n // each)) if self.least else min(3, n)
+        else:
+            chunks = min(n, CHUNKS if widest(s.body, self.distributed) else THREAD_CHUNKS)
+        own = summed + sum(t.nbytes for t in found.private)
+        chunks = min(chunks, max(n // 4, 2))
+        if own:
+            chunks = min(chunks, PRIVATE_BYTES // own)
+        if chunks < 2:
+            return None
+        first, *after = chunked(s, found._replace(chunks=chunks), 0)
+        assert isinstance(first, Loop)
+        return _Part((first,), [self.turned(x) for x in first.body]), after
+
+    def repeated(self, s: Loop, outside: dict[Local, Buffer], total: Dim) -> Repeat | None:
+        """A loop as a sequence of launches, where an iteration is worth at least one."""
+        n = static_trips(s)
+        if n is None or n > REPEATS or not isinstance(total, int) or total < 8 * self.least * n:
+            return None
+        steps = tuple(self.list(s.body, outside))
+        return Repeat(s, steps) if any(isinstance(x, Launch) and x.rows for x in steps) else None
+
+    def launch(self, rows: tuple[Loop, ...], body: tuple[Stmt, ...]) -> Launch:
+        """A kernel with the threads that fit it."""
+        team, block = self.threads(rows, body)
+        name = self.name(body)
+        return Launch(name, rows, body, team, block)
+
+    def threads(self, rows: tuple[Loop, ...], body: tuple[Stmt, ...]) -> tuple[int, int]:
+        """Threads of a team and of a block."""
+        width = widest(body, self.distributed)
+        count = _count(rows)
+        if width < 2:
+            return 1, (BLOCK if rows else 1)
+        if rows and (count >= MANY_ROWS or (width <= 2 * WARP <= count)):
+            across, along = _streams(body, rows[-1].var), _streams_inside(body, self.distributed)
+            if across > along or (across == along and count >= MANY_ROWS):
+                return 1, BLOCK
+        if width <= 8 * WARP:
+            return WARP, (4 * WARP if count > 1 else WARP)
+        team = 4 * WARP
+        while team < MOST_THREADS and team * 16 < width:
+            team *= 2
+        return team, team
+
+    def name(self, body: Sequence[Stmt]) -> str:
+        """A kernel's name, after what it writes."""
+        targets = [x.buffer.root for x in statements(body) if isinstance(x, Store)]
+        outs = [t for t in targets if t.kind in ("out", "inout")] or targets
+        stem = outs[-1].name if outs else "check"
+        self.names[stem] = self.names.get(stem, 0) + 1
+        return f"{stem}_kernel" if self.names[stem] == 1 else f"{stem}_kernel{self.names[stem]}"
+
+
+def _joined(steps: list[Step]) -> list[Step]:
+    """Neighbouring launches of one team each are one launch."""
+    result: list[Step] = []
+    for s in steps:
+        last = result[-1] if result else None
+        if isinstance(s, Launch) and isinstance(last, Launch) and not s.rows and not last.rows:
+            team = max(s.team, last.team)
+            result[-1] = Launch(s.name, (), (*last.body, *s.body), team, team)
+        else:
+            result.append(s)
+    return result
+
+
+def _calls(s: Stmt) -> bool:
+    return any(isinstance(x, LibCall) for x in statements((s,)))
+
+
+def _own(body: Sequence[Stmt]) -> frozenset[Local]:
+    """The locals that some statements declare themselves."""
+    return frozenset(s.local for s in body if isinstance(s, Let))
+
+
+def _locals(body: Sequence[Stmt]) -> list[Local]:
+    """The locals that some statements mention, each once."""
+    found: dict[Local, None] = {}
+    for s in statements(body):
+        if isinstance(s, (Let, Assign)):
+            found.setdefault(s.local)
+        found.update((e, None) for e in subexpressions(expressions(s)) if isinstance(e, Local))
+    return list(found)
+
+
+def _count(rows: Sequence[Loop]) -> int:
+    return math.prod(static_trips(s) or 0 for s in rows)
+
+
+def _in_register(body: tuple[Stmt, ...], loops: Sequence[Loop]) -> tuple[Stmt, ...]:
+    """Loops around a body; if all that they do is to update one element, its updates are added up in a local."""
+    s = body[0]
+    before: tuple[Stmt, ...] = ()
+    after: tuple[Stmt, ...] = ()
+    variables = {x.var for x in loops}
+    if loops and len(body) == 1 and isinstance(s, Store) and s.mode in IDENTITIES and summable(s.buffer.dtype):
+        moves = any(variables & _syms(k) for k in s.index)
+        if not moves and all(e.buffer.root is not s.buffer.root for e in loads((s,))):
+            local = Local("acc", s.buffer.dtype)
+            before = (Let(local, Const(IDENTITIES[s.mode](local.dtype), local.dtype)),)
+            after = (dataclasses.replace(s, value=local),)
+            body = (Assign(local, s.value, s.mode),)
+    for x in reversed(loops):
+        body = (dataclasses.replace(x, body=body),)
+    return (*before, *body, *after)
+
+
+def _syms(k: Dim) -> frozenset[Sym]:
+    """The variables of loops that an index depends on, through dynamic parts too."""
+    if not isinstance(k, IndexExpr):
+        return frozenset()
+    own = frozenset(v for v in k.syms() if v.payload is None)
+    return own.union(*(e.syms() for e in payloads(k)))
+
+
+def _independent(nest: Loop, x: Loop, fixed: Sequence[Sym], atomic: bool) -> bool:
+    """Whether iterations of one loop of a nest are independent of each other, whatever those of the others are, but
+    for the fixed ones."""
+    # Of the nest as if that loop were the outermost one: its variable is compared, all others vary.
+    outermost = dataclasses.replace(nest, var=x.var, lo=x.lo, hi=x.hi, step=x.step, body=(nest,))
+    return shares_nothing(outermost, fixed, atomic=atomic)
+
+
+def _at_most(e: Dim, s: Loop) -> int:
+    """The greatest value of the work of an iteration."""
+    if isinstance(e, IndexExpr):
+        hi = interval(e)[1]
+        return 1 << 20 if hi is None else hi
+    return e
+
+
+def _streams(body: Sequence[Stmt], var: Sym) -> int:
+    """How many of the accesses go to neighbouring elements, or the same, as a variable goes up."""
+    return sum(_near(index, var) for index in _offsets(body))
+
+
+def _streams_inside(body: Sequence[Stmt], distributed: dict[Loop, bool]) -> int:
+    """As :func:`_streams`, for the variables of the loops that a team shares out."""
+    found = 0
+    for s in statements(body):
+        if isinstance(s, Loop) and distributed.get(s):
+            found += sum(_near(index, s.var) for index in _offsets(s.body))
+    return found
+
+
+def _offsets(body: Sequence[Stmt]) -> list[Dim]:
+    found = []
+    for s in statements(body):
+        if isinstance(s, Store):
+            found.append(flatten_index(s.buffer.shape, s.index))
+        found += [flatten_index(e.buffer.shape, e.index) for e in subexpressions(expressions(s)) if isinstance(e, Load)]
+    return found
+
+
+def _near(offset: Dim, var: Sym) -> bool:
+    if not isinstance(offset, IndexExpr) or var not in offset.syms():
+        return False
+    return abs(dict(offset.terms).get(var, 0)) == 1

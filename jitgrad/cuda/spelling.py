@@ -1,0 +1,282 @@
+"""How constants and scalar functions are written in kernels, and the device functions that kernels may call.
+
+Functions of floats are those of libdevice, in the dtype of the operand. Constants are written in their dtype: beside
+a bare number, Numba would compute in double precision.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from jitgrad.codegen.python_expr import Spelling, number_text
+from jitgrad.cuda.teams import WARP
+from jitgrad.errors import CompilationError
+from jitgrad.ir.types import bool_, f32, f64, i32, i64
+from jitgrad.loopir import scalars
+from jitgrad.loopir.build import IDENTITIES
+from jitgrad.loopir.nodes import Const, Scalar
+from jitgrad.loopir.printer import Text
+
+#: Functions of one or more floats, with their names in libdevice.
+LIBDEVICE = {
+    "sqrt": "sqrt",
+    "floor": "floor",
+    "ceil": "ceil",
+    "rint": "rint",
+    "trunc": "trunc",
+    "copysign": "copysign",
+    "fmod": "fmod",
+    "power": "pow",
+    "exp": "exp",
+    "exp2": "exp2",
+    "expm1": "expm1",
+    "log": "log",
+    "log2": "log2",
+    "log10": "log10",
+    "log1p": "log1p",
+    "log1p_unit": "log1p",
+    "cbrt": "cbrt",
+    "sin": "sin",
+    "cos": "cos",
+    "tan": "tan",
+    "arcsin": "asin",
+    "arccos": "acos",
+    "arctan": "atan",
+    "arctan2": "atan2",
+    "sinh": "sinh",
+    "cosh": "cosh",
+    "tanh": "tanh",
+    "arcsinh": "asinh",
+    "arccosh": "acosh",
+    "arctanh": "atanh",
+    "hypot": "hypot",
+    "erf": "erf",
+    "erfc": "erfc",
+    "gammaln": "lgamma",
+}
+_INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
+_BITS = {"bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^"}
+_COMPARE = {
+    "less": "<",
+    "less_equal": "<=",
+    "greater": ">",
+    "greater_equal": ">=",
+    "equal": "==",
+    "not_equal": "!=",
+}
+_LOGICAL = {
+    "logical_and": "({0} and {1})",
+    "logical_or": "({0} or {1})",
+    "logical_xor": "({0} != {1})",
+    "logical_not": "(not {0})",
+}
+
+#: Device functions for what takes more than an expression, by name.
+FUNCTIONS = {
+    "maximum": """\
+def maximum(x, y):
+    return x if x >= y or x != x else y
+""",
+    "minimum": """\
+def minimum(x, y):
+    return x if x <= y or x != x else y
+""",
+    "floor_quotient": """\
+def floor_quotient(x, y):
+    return x // y if y != 0 else y
+""",
+    "floor_remainder": """\
+def floor_remainder(x, y):
+    return x % y if y != 0 else y
+""",
+    "left_shift": """\
+def left_shift(x, n, bits):
+    return x << n if 0 <= n and n < bits else x ^ x
+""",
+    "right_shift": """\
+def right_shift(x, n, bits):
+    if 0 <= n and n < bits:
+        return x >> n
+    return x >> (bits - 1) if x < 0 else x ^ x
+""",
+    "integer_power": """\
+def integer_power(x, n, one):
+    result = one
+    if n < 0:
+        return one ^ one
+    while n > 0:
+        if n & 1:
+            result = result * x
+        x = x * x
+        n = n >> 1
+    return result
+""",
+}
+_CALLED = re.compile(rf"\b({'|'.join(FUNCTIONS)})\(")
+
+
+class CudaSpelling(Spelling):
+    """Spelling in the kernel language. A bool is stored as a byte."""
+
+    def dtype(self, dtype: np.dtype) -> str:
+        return dtype.name if dtype != bool_ else "bool_"
+
+    def literal(self, c: Const) -> Text:
+        if c.dtype == bool_:
+            return Text("True" if c.value else "False")
+        text = number_text(c.value).replace("np.", "")
+        return Text(f"{c.dtype.name}({text})")
+
+    def bare(self, c: Const, comparing: bool) -> Text | None:
+        text = number_text(c.value)
+        if c.dtype not in (f64, i64) or "n" in text:
+            return None
+        return Text(text if c.value >= 0 else f"({text})")  # pyright: ignore[reportOperatorIssue]
+
+    def stored(self, c: Const) -> Text:
+        return Text("uint8(1)" if c.value else "uint8(0)") if c.dtype == bool_ else self.literal(c)
+
+    def template(self, e: Scalar) -> str | None:
+        operand = e.args[-1 if e.op == "where" else 0].dtype
+        form = _template(e.op, e.dtype, operand)
+        if form is None and scalars.SCALARS[e.op].compose is None:
+            raise CompilationError(f"{e.op} of {operand} has no spelling in kernels.")
+        return form
+
+
+def _template(op: str, dtype: np.dtype, operand: np.dtype) -> str | None:
+    if op not in scalars.SCALARS:
+        raise CompilationError(f"there is no scalar function named {op!r}. See jitgrad.loopir.scalars for all of them.")
+    wide = operand.kind == "f" or operand.itemsize == 8
+    own = "bool_" if dtype == bool_ else dtype.name
+    if op in _COMPARE:
+        return f"({{0}} {_COMPARE[op]} {{1}})"
+    if op in _LOGICAL:
+        return _LOGICAL[op]
+    if op == "where":
+        return "({1} if {0} else {2})"
+    if op == "cast":
+        return "({0} != 0)" if dtype == bool_ else f"{own}({{0}})"
+    if op in ("maximum", "minimum"):
+        if dtype == bool_:
+            return _LOGICAL["logical_or" if op == "maximum" else "logical_and"]
+        return f"{op}({{0}}, {{1}})" if wide else f"{own}({op}({{0}}, {{1}}))"
+    if operand == bool_:
+        return _of_bools(op, own)
+    if operand.kind == "f":
+        return _of_floats(op, operand)
+    return _of_integers(op, own, 8 * operand.itemsize, wide)
+
+
+def _of_floats(op: str, operand: np.dtype) -> str | None:
+    if op in _INFIX:
+        return f"({{0}} {_INFIX[op]} {{1}})"
+    if op == "negative":
+        return "(-{0})"
+    suffix = "f" if operand == f32 else ""
+    if op == "absolute":
+        return f"libdevice.fabs{suffix}({{0}})"
+    if op in LIBDEVICE:
+        arity = scalars.SCALARS[op].arity
+        return f"libdevice.{LIBDEVICE[op]}{suffix}({', '.join(f'{{{k}}}' for k in range(arity))})"
+    return None
+
+
+def _of_integers(op: str, own: str, bits: int, wide: bool) -> str | None:
+    """Narrow integers wrap around: Numba computes with 64 bits, so that each result is converted."""
+    form = None
+    if op in _INFIX or op in _BITS:
+        form = f"({{0}} {(_INFIX | _BITS)[op]} {{1}})"
+    elif op == "negative":
+        form = "(-{0})"
+    elif op == "invert":
+        form = "(~{0})"
+    elif op == "absolute":
+        form = "abs({0})"
+    elif op == "floor_divide":
+        form = "floor_quotient({0}, {1})"
+    elif op == "remainder":
+        form = "floor_remainder({0}, {1})"
+    elif op in ("left_shift", "right_shift"):
+        form = f"{op}({{0}}, {{1}}, {bits})"
+    elif op == "power":
+        form = f"integer_power({{0}}, {{1}}, {own}(1))"
+    elif op in ("floor", "ceil", "rint", "trunc"):
+        return "{0}"
+    if form is None or wide:
+        return form
+    return f"{own}{form if form.startswith('(') else f'({form})'}"
+
+
+def _of_bools(op: str, own: str) -> str | None:
+    if op in ("add", "bitwise_or", "absolute"):
+        return "{0}" if op == "absolute" else _LOGICAL["logical_or"]
+    if op in ("multiply", "bitwise_and", "power"):
+        return _LOGICAL["logical_and"]
+    if op in ("bitwise_xor", "subtract"):
+        return _LOGICAL["logical_xor"]
+    return _LOGICAL["logical_not"] if op == "invert" else None
+
+
+def called(text: str) -> list[str]:
+    """The names of the device functions that some source calls."""
+    return sorted(set(_CALLED.findall(text)))
+
+
+# Sums over a team
+
+_COMBINE = {
+    "+=": "a + b",
+    "*=": "a * b",
+    "max=": "maximum(a, b)",
+    "min=": "minimum(a, b)",
+    "or=": "a | b",
+    "and=": "a & b",
+}
+_NAMES = {"+=": "sum", "*=": "product", "max=": "max", "min=": "min", "or=": "any", "and=": "all"}
+
+
+def carrier(dtype: np.dtype) -> np.dtype:
+    """The dtype in which threads hand on a number: shuffles know these."""
+    if dtype in (f32, f64, i32, i64):
+        return dtype
+    return i32 if dtype == bool_ or dtype.itemsize < 4 else i64
+
+
+def team_function(mode: str, dtype: np.dtype, team: int) -> tuple[str, str]:
+    """Name and source of the device function that combines one number a thread over a team, for all of its threads.
+
+    A butterfly of shuffles in each warp; the warps of a block meet in shared memory. Both orders of two operands give
+    the same sum, but not the same maximum of two zeros: such are taken from the first lane.
+    """
+    carried = carrier(dtype)
+    own = carried.name
+    name = f"{'warp' if team == WARP else 'block'}_{_NAMES[mode]}_{own}" + (f"_{team}" if team > WARP else "")
+    zero = number_text(carried.type(IDENTITIES[mode](bool_ if dtype == bool_ else carried))).replace("np.", "")
+
+    def butterfly(width: int) -> list[str]:
+        lines = []
+        while width > 1:
+            width //= 2
+            other = f"cuda.shfl_xor_sync(0xFFFFFFFF, a, {width})"
+            lines += [f"    b = {own}({other})", f"    a = {own}({_COMBINE[mode]})"]
+        if mode in ("max=", "min=") and carried.kind == "f":
+            lines.append(f"    a = {own}(cuda.shfl_sync(0xFFFFFFFF, a, 0))")
+        return lines
+
+    lines = [f"def {name}(a):", *butterfly(WARP)]
+    if team > WARP:
+        warps = team // WARP
+        lines += [
+            f"    parts = cuda.shared.array({warps}, {own})",
+            "    lane = cuda.threadIdx.x & 31",
+            "    cuda.syncthreads()  # those of the call before have been read",
+            "    if lane == 0:",
+            "        parts[cuda.threadIdx.x >> 5] = a",
+            "    cuda.syncthreads()",
+            f"    a = parts[lane] if lane < {warps} else {own}({zero})",
+            *butterfly(WARP),
+        ]
+    return name, "\n".join([*lines, "    return a", ""])

@@ -1,0 +1,170 @@
+"""What the threads of a team may share out among themselves.
+
+A team (one thread, a warp, or a block) runs a list of statements together: every thread runs all of it and has the same
+values in its locals, except where a loop is *distributed*. Then each thread runs some of its iterations; what it sums
+up is added up over the team when the loop ends. Only one thread of a team stores what is outside such loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jitgrad.ir.index import IndexExpr, Sym, expr
+from jitgrad.ir.types import f32, f64, i32, i64
+from jitgrad.loopir.deps import COMMUTE, Access, accesses, distance, independent, trips, varies
+from jitgrad.loopir.nodes import (
+    Alloc,
+    Assign,
+    Block,
+    Buffer,
+    Fail,
+    If,
+    Let,
+    LibCall,
+    Local,
+    Loop,
+    Stmt,
+    While,
+    substitute_index,
+)
+from jitgrad.loopir.schedule import loop_sums
+from jitgrad.loopir.walk import statements, written
+
+#: Threads of a warp, and most threads of a block.
+WARP, MOST_THREADS = 32, 1024
+
+_U32, _U64 = np.dtype(np.uint32), np.dtype(np.uint64)
+#: What atomic updates there are.
+_ATOMIC = {mode: frozenset((f32, f64, i32, i64, _U32, _U64)) for mode in ("+=", "*=", "max=", "min=")}
+
+
+def summable(dtype: np.dtype) -> bool:
+    """Whether a team can add up numbers of a dtype: shuffles know 32 and 64 bits, and 64 bits with a sign."""
+    return dtype != _U64
+
+
+def atomics(stmts: Sequence[Stmt]) -> frozenset[Buffer]:
+    """The roots that some statements only update, all in one way for which there is an atomic operation."""
+    modes: dict[Buffer, set[str | None]] = {}
+    for a in accesses(stmts):
+        modes.setdefault(a.root, set()).add(a.mode)
+    return frozenset(
+        root
+        for root, found in modes.items()
+        if len(found) == 1 and all(root.dtype in _ATOMIC.get(mode or "", ()) for mode in found)
+    )
+
+
+def shares_nothing(s: Loop, fixed: Iterable[Sym] = (), *, atomic: bool = True) -> bool:
+    """Whether iterations of a loop can run at once, in any order, apart from sums in locals and, if allowed, from
+    atomic updates.
+
+    ``fixed`` are variables of loops inside that have the same value in both iterations that are compared.
+    """
+    inside = list(statements(s.body))
+    if any(isinstance(x, (LibCall, Alloc)) for x in inside):
+        return False
+    sums = loop_sums(s)
+    if isinstance(sums, str) or any(not summable(local.dtype) or mode not in COMMUTE for local, mode in sums):
+        return False
+    inner = {s.var} | {x.var for x in inside if isinstance(x, Loop)}
+    inner.difference_update(fixed)
+    changed = written(s.body)
+    found: dict[Buffer, list[Access]] = {}
+    for a in accesses(s.body):
+        found.setdefault(a.root, []).append(a)
+    updated = atomics(s.body) if atomic else frozenset()
+    return all(
+        root in updated or independent(those, s.var, lambda v: varies(v, inner, changed), s.step)
+        for root, those in found.items()
+    )
+
+
+def conflicting(s: Loop) -> frozenset[Buffer]:
+    """The roots that iterations of a loop that :func:`shares_nothing` update by atomic operations."""
+    inner = {s.var} | {x.var for x in statements(s.body) if isinstance(x, Loop)}
+    changed = written(s.body)
+    return frozenset(
+        root
+        for root in atomics(s.body)
+        if not independent(
+            [a for a in accesses(s.body) if a.root is root], s.var, lambda v: varies(v, inner, changed), s.step
+        )
+    )
+
+
+def distributable(s: Loop) -> bool:
+    """Whether the threads of a team can share out a loop's iterations.
+
+    One that fails in a loop inside is not: the thread could not leave that loop and still meet the others.
+    """
+    loops = (x for x in statements(s.body) if isinstance(x, (Loop, While)))
+    if any(isinstance(y, Fail) for x in loops for y in statements(x.body)):
+        return False
+    return s.step != 0 and shares_nothing(s)
+
+
+def widest(stmts: Sequence[Stmt], cache: dict[Loop, bool]) -> float:
+    """The most iterations of a loop that a team shares out in some statements; 0 where there is none."""
+    most = 0.0
+    for s in stmts:
+        if isinstance(s, Loop):
+            if s not in cache:
+                cache[s] = distributable(s)
+            most = max(most, trips(s) if cache[s] else widest(s.body, cache))
+        elif isinstance(s, (While, Block)):
+            most = max(most, widest(s.body, cache))
+        elif isinstance(s, If):
+            most = max(most, widest(s.then, cache), widest(s.orelse, cache))
+    return most
+
+
+class Touch(NamedTuple):
+    """An access by threads of a team: ``loop`` is the distributed loop that it lies in; None where all threads read,
+    and one of them writes."""
+
+    access: Access
+    loop: Loop | None
+    atomic: bool
+    inner: frozenset[Sym]  # variables of loops inside the distributed one
+
+
+def touches(s: Stmt, loop: Loop | None, atomic: frozenset[Buffer]) -> list[Touch]:
+    """What a statement accesses."""
+    inner = frozenset(x.var for x in statements((s,)) if isinstance(x, Loop) and x is not loop)
+    return [Touch(a, loop, a.root in atomic and a.mode is not None, inner) for a in accesses((s,))]
+
+
+def may_meet(first: Touch, second: Touch, changed: set[object], varying: frozenset[Sym] = frozenset()) -> bool:
+    """Whether two threads of a team may touch one element, one by the first and another one by the second access, not
+    both of them reading. ``changed`` is what is written meanwhile, and ``varying`` are the variables of loops around
+    both that may have changed."""
+    a, b = first.access, second.access
+    if a.root is not b.root or (a.mode is None and b.mode is None) or (first.atomic and second.atomic):
+        return False
+    if first.loop is None and second.loop is None:
+        return a.mode is None or b.mode is None  # one thread does all the writing
+    if a.index is None or b.index is None or first.loop is None or second.loop is None:
+        return True
+    x, y = first.loop, second.loop
+    if not isinstance(x.lo, int) or (x.lo, x.step) != (y.lo, y.step):
+        return True
+    # The same thread has the same iterations of both loops: do the accesses meet in the same iteration only?
+    index = tuple(substitute_index(k, {y.var: expr(x.var)}, {}) for k in b.index)
+    inner = {x.var, *first.inner, *second.inner, *varying}
+    return distance(a.index, index, x.var, lambda v: varies(v, inner, changed), x.step) not in (None, (0, 0))
+
+
+def assigned(stmts: Sequence[Stmt]) -> set[Local]:
+    """The locals that some statements set."""
+    return {s.local for s in statements(stmts) if isinstance(s, (Let, Assign))}
+
+
+def static_trips(s: Loop) -> int | None:
+    """How often a loop runs, where its bounds are numbers."""
+    if isinstance(s.lo, IndexExpr) or isinstance(s.hi, IndexExpr):
+        return None
+    return len(range(s.lo, s.hi, s.step))
