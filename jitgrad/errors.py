@@ -107,6 +107,31 @@ class CompilationError(JitgradError, RuntimeError):
     """Code generation failed."""
 
 
+class KernelError(JitgradError, RuntimeError):
+    """A CUDA kernel does what no kernel may. Raised by the simulator; always a bug in the kernel.
+
+    ``kernel``, ``block`` and ``thread`` say which thread of which kernel it was; ``location`` is the kernel's line.
+    """
+
+    kernel, block, thread = "", 0, 0
+
+
+class KernelBoundsError(KernelError, IndexError):
+    """A thread touched memory outside an array."""
+
+
+class KernelAlignmentError(KernelError):
+    """A vector access to an address that is no multiple of its size."""
+
+
+class KernelRaceError(KernelError):
+    """Threads touched the same element, and nothing says in which order."""
+
+
+class KernelBarrierError(KernelError):
+    """Not all threads that a barrier or a shuffle waits for came to it."""
+
+
 class JitgradWarning(UserWarning):
     """What works, but hardly as meant: random numbers drawn while a function is traced, ever new compilations."""
 

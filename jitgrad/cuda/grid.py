@@ -283,7 +283,7 @@ class _Planner:
         else:
             chunks = min(n, CHUNKS if widest(s.body, self.distributed) else THREAD_CHUNKS)
         own = summed + sum(t.nbytes for t in found.private)
-        chunks = min(chunks, max(n // 4, 2))
+        chunks = min(chunks, n // 2 if not self.least else n // 4)  # so that sums of chunks are not cut for ever
         if own:
             chunks = min(chunks, PRIVATE_BYTES // own)
         if chunks < 2:
