@@ -23,6 +23,7 @@ ALLOWED: dict[str, frozenset[str]] = {
         "loopir": "errors config ir",
         "codegen": "errors config ir loopir",
         "runtime": "errors config ir loopir codegen",
+        "cuda": "errors config ir loopir codegen runtime",
         # jitgrad.numpy and jitgrad.scipy are the frontend's public face: they are one layer.
         "frontend": "errors config ir ops numpy scipy",
         "numpy": "errors config ir ops frontend",

@@ -1,0 +1,1 @@
+"""The CUDA target: kernels for NVIDIA GPUs, and what runs them."""
