@@ -15,6 +15,7 @@ import numpy as np
 from jitgrad.config import current
 from jitgrad.cuda.array import DeviceArray, from_foreign, is_foreign
 from jitgrad.cuda.driver import Driver, count_devices, open_driver
+from jitgrad.cuda.libraries import Libraries, libraries
 from jitgrad.cuda.pool import Pool, PoolStatistics, readable
 from jitgrad.errors import ArgumentError, DeviceError, DtypeError
 
@@ -43,6 +44,11 @@ class Device:
     def arch(self) -> str:
         """Its architecture, as ``"sm_90"``."""
         return self.driver.properties.arch
+
+    @functools.cached_property
+    def libraries(self) -> Libraries:
+        """The library functions of the device: matrix products and factorizations."""
+        return libraries(self.driver)
 
     def __repr__(self) -> str:
         memory = readable(self.driver.properties.total_memory)
