@@ -223,6 +223,18 @@ class DeviceArray:
         """A contiguous copy on the device."""
         return self._copied()
 
+    def __copy__(self) -> DeviceArray:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> DeviceArray:
+        return self.copy()
+
+    def __reduce__(self) -> NoReturn:
+        raise UnsupportedError(
+            "an array on a device can't be pickled. Its memory belongs to this process. Pickle a copy on the host, "
+            "x.numpy(), and put it on a device again with jitgrad.device_put."
+        )
+
     def contiguous(self) -> DeviceArray:
         """The array itself, where it is contiguous; else a copy that is."""
         return self if self.is_contiguous else self._copied()
