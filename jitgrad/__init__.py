@@ -7,6 +7,8 @@
 ...     return np.mean((np.tanh(x @ w) - y) ** 2)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from jitgrad import config, errors, numpy, scipy, testing
 from jitgrad.api import compile, grad, hessian, jacobian, jit, jvp, stop_gradient, trace, value_and_grad, vjp
 from jitgrad.autodiff.jvp import jvp_graph
@@ -23,8 +25,14 @@ from jitgrad.runtime.cache import cache_info, clear_cache
 from jitgrad.runtime.direct import release_memory
 from jitgrad.runtime.threads import get_num_threads, set_num_threads
 
+if TYPE_CHECKING:
+    from jitgrad.cuda.array import DeviceArray
+    from jitgrad.cuda.devices import device, devices
+    from jitgrad.placement import device_put
+
 __all__ = [
     "Builder",
+    "DeviceArray",
     "Drawing",
     "Graph",
     "TensorType",
@@ -36,6 +44,9 @@ __all__ = [
     "compile",
     "cond",
     "config",
+    "device",
+    "device_put",
+    "devices",
     "draw",
     "errors",
     "f32",
@@ -68,3 +79,20 @@ __all__ = [
     "vjp_graph",
     "while_loop",
 ]
+
+#: What is imported when it is first asked for: programs for the CPU do without.
+_LATER = {
+    "DeviceArray": "jitgrad.cuda.array",
+    "device": "jitgrad.cuda.devices",
+    "devices": "jitgrad.cuda.devices",
+    "device_put": "jitgrad.placement",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'jitgrad' has no attribute {name!r}")
+    import importlib
+
+    value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
+    return value

@@ -26,6 +26,12 @@ class Config:
     cache_dir : the directory for that; empty for the one that the system has for such files, the user's own.
     pool : keep the memory of large results when they are dropped, for those of the next call. It is what
         :func:`jitgrad.release_memory` gives back.
+    target : where programs run: ``"cpu"`` (the default) or ``"cuda"``, an NVIDIA GPU.
+    strict_device : raise an error for an operation that has no kernel for the GPU. Without it, it runs on the host,
+        with a warning.
+    tf32 : let float32 matrix products on the GPU round their operands to TF32 (10 bits of mantissa), which is faster.
+    cuda_driver : ``"cuda"`` (the default), or ``"simulated"``: devices that exist only in the memory of the host, for
+        tests without a GPU.
     warn_recompiles : warn when one function has been compiled for this many different signatures; 0 never warns.
     """
 
@@ -38,10 +44,18 @@ class Config:
     cache: bool = True
     cache_dir: str = ""
     pool: bool = True
+    target: str = "cpu"
+    strict_device: bool = False
+    tf32: bool = False
+    cuda_driver: str = "cuda"
 
     def __post_init__(self) -> None:
         if self.backend not in ("llvm", "numba", "python"):
             raise ValueError(f"backend must be 'llvm', 'numba' or 'python', not {self.backend!r}")
+        if self.target not in ("cpu", "cuda"):
+            raise ValueError(f"target must be 'cpu' or 'cuda', not {self.target!r}")
+        if self.cuda_driver not in ("cuda", "simulated"):
+            raise ValueError(f"cuda_driver must be 'cuda' or 'simulated', not {self.cuda_driver!r}")
 
 
 def _from_environment() -> Config:
@@ -55,6 +69,10 @@ def _from_environment() -> Config:
         cache=env.get("JITGRAD_CACHE", "1") not in ("", "0", "false"),
         cache_dir=env.get("JITGRAD_CACHE_DIR", ""),
         pool=env.get("JITGRAD_POOL", "1") not in ("", "0", "false"),
+        target=env.get("JITGRAD_TARGET", "cpu"),
+        strict_device=env.get("JITGRAD_STRICT_DEVICE", "0") not in ("", "0", "false"),
+        tf32=env.get("JITGRAD_TF32", "0") not in ("", "0", "false"),
+        cuda_driver=env.get("JITGRAD_CUDA_DRIVER", "cuda"),
         warn_recompiles=int(env.get("JITGRAD_WARN_RECOMPILES", "64")),
     )
 

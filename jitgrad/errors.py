@@ -61,7 +61,11 @@ class AxisError(IndexBoundsError, np.exceptions.AxisError):
 
 
 class OutOfMemoryError(JitgradError, MemoryError):
-    """There is no memory for an array whose size is known only when the program runs."""
+    """There is no memory for an array whose size is known only when the program runs, or none on a device."""
+
+
+class DeviceError(JitgradError, RuntimeError):
+    """A GPU that is not there, can't be used, or reported an error; an array on another device than the others."""
 
 
 class LinAlgError(JitgradError, np.linalg.LinAlgError):

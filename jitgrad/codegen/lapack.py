@@ -77,7 +77,8 @@ def getrf_python(outs: Arrays, ins: Arrays, *, n: int, count: int) -> int:
     return 0
 
 
-def _offsets(batch: Sequence[int], strides: Sequence[int]) -> list[int]:
+def offsets(batch: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """The number of the matrix that belongs to each item of a stack of shape ``batch``."""
     index = itertools.product(*(range(e) for e in batch))
     return [sum(i * s for i, s in zip(z, strides, strict=True)) for z in index]
 
@@ -88,7 +89,7 @@ def getrs_python(
     """Solve with LU factors, in place."""
     getrs = _routine("getrs", outs[0].dtype)
     x, lu, pivots = outs[0].reshape(-1, n, k), _matrices(ins[1], n), ins[2].reshape(-1, n)
-    for z, at in enumerate(_offsets(batch, lu_batch)):
+    for z, at in enumerate(offsets(batch, lu_batch)):
         if not np.all(np.diagonal(lu[at])):
             return SINGULAR
         x[z] = getrs(lu[at].T, pivots[at] - 1, x[z], trans=int(trans))[0]
@@ -110,7 +111,7 @@ def trtrs_python(
     """Solve with a triangular matrix, in place."""
     trtrs = _routine("trtrs", outs[0].dtype)
     x, a = outs[0].reshape(-1, n, k), _matrices(ins[1], n)
-    for z, at in enumerate(_offsets(batch, a_batch)):
+    for z, at in enumerate(offsets(batch, a_batch)):
         x[z], info = trtrs(a[at], x[z], lower=int(lower), trans=int(trans), unitdiag=int(unit))
         if info:
             return SINGULAR

@@ -1,0 +1,208 @@
+"""Library calls of Loop IR on a device: those of :mod:`jitgrad.codegen.libcalls` that NVIDIA's libraries have.
+
+Operands are as there, contiguous and flat, but on the device. A call fails on the device, later: it leaves an int32 for
+each matrix at ``info``, and one that is not 0 means the status :data:`STATUS` of the call. Whoever runs a program reads
+them when it is done.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from jitgrad.codegen import libcalls
+from jitgrad.codegen.lapack import NOT_POSITIVE_DEFINITE, SINGULAR
+from jitgrad.config import current
+from jitgrad.cuda import blas, solver
+from jitgrad.cuda.driver import Driver, Stream
+from jitgrad.cuda.driver_simulated import SimulatedDriver
+
+#: What a call that left something other than 0 at ``info`` failed with. The others can't fail.
+STATUS = {"potrf": NOT_POSITIVE_DEFINITE, "getrs": SINGULAR, "trtrs": SINGULAR, "getri": SINGULAR}
+
+#: Library functions that a device has. ``adjugate`` and the sorts are left to :func:`on_host`.
+SUPPORTED = frozenset(("gemm", "potrf", "getrf", "getrs", "trtrs", "getri"))
+
+#: Those that can be captured into a graph. Of cuSOLVER's routines NVIDIA does not say so.
+CAPTURABLE = frozenset(("gemm", "trtrs"))
+
+
+class Operand(NamedTuple):
+    """A contiguous buffer on a device."""
+
+    address: int
+    dtype: np.dtype
+    size: int
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+
+def supports(name: str, dtype: np.dtype) -> bool:
+    """Whether a device has a library function for a dtype."""
+    if name == "gemm":
+        return dtype.name in ("float16", "bfloat16", "float32", "float64")
+    return name in SUPPORTED and dtype.name in ("float32", "float64")
+
+
+def statuses(name: str, static: dict[str, Any]) -> int:
+    """How many int32 a call needs at ``info``."""
+    return 0 if name == "gemm" else solver.matrices(static)
+
+
+class Libraries(Protocol):
+    """The library functions of one device."""
+
+    def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
+        """Bytes of scratch memory that a call needs; the dtype is that of the first result."""
+        ...
+
+    def call(
+        self,
+        name: str,
+        outs: Sequence[Operand],
+        ins: Sequence[Operand],
+        static: dict[str, Any],
+        info: int = 0,
+        scratch: int = 0,
+        stream: Stream | None = None,
+    ) -> None:
+        """Add a call to a stream. ``info`` is the address of :func:`statuses` int32, ``scratch`` that of
+        :meth:`scratch` bytes. Raises DeviceError where the library is missing."""
+        ...
+
+
+class CudaLibraries(Libraries):
+    """cuBLAS and cuSOLVER, each started when it is first needed."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._lock = threading.RLock()  # a handle is for one thread at a time
+        self._blas: blas.Blas | None = None
+        self._solver: solver.Solver | None = None
+
+    def _started(self) -> blas.Blas:
+        if self._blas is None:
+            self._blas = blas.Blas(self._driver)
+        return self._blas
+
+    def _started_solver(self) -> solver.Solver:
+        if self._solver is None:
+            self._solver = solver.Solver(self._driver, self._started())
+        return self._solver
+
+    def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
+        if name in ("gemm", "trtrs"):
+            return 0
+        found: list[int] = []
+        with self._lock:
+            # Libraries need their device to be current.
+            self._driver.enqueue(lambda _: found.append(self._started_solver().scratch(name, dtype, static)))
+        return found[0]
+
+    def call(
+        self,
+        name: str,
+        outs: Sequence[Operand],
+        ins: Sequence[Operand],
+        static: dict[str, Any],
+        info: int = 0,
+        scratch: int = 0,
+        stream: Stream | None = None,
+    ) -> None:
+        queue = stream or self._driver.main
+        with self._lock:
+            self._driver.enqueue(lambda _: self._call(name, outs, ins, static, info, scratch, queue), queue)
+
+    def _call(
+        self,
+        name: str,
+        outs: Sequence[Operand],
+        ins: Sequence[Operand],
+        static: dict[str, Any],
+        info: int,
+        scratch: int,
+        stream: Stream,
+    ) -> None:
+        out, dtype = outs[0].address, outs[0].dtype
+        if name == "gemm":
+            dtypes = (dtype, ins[0].dtype, ins[1].dtype)
+            tf32 = current().tf32
+            self._started().gemm(stream.handle, out, ins[0].address, ins[1].address, dtypes, static, tf32)
+            return
+        run = self._started_solver()
+        if name == "potrf":
+            run.potrf(stream, out, info, scratch, dtype, **static)
+        elif name == "getrf":
+            run.getrf(stream, out, outs[1].address, info, scratch, dtype, **static)
+        elif name == "getrs":
+            run.getrs(stream, out, ins[1].address, ins[2].address, info, scratch, dtype, **static)
+        elif name == "trtrs":
+            run.trtrs(stream, out, ins[1].address, info, dtype, **static)
+        else:
+            run.getri(stream, out, ins[1].address, info, scratch, dtype, **static)
+
+
+class SimulatedLibraries(Libraries):
+    """The functions of the CPU on the memory of a simulated device."""
+
+    def __init__(self, driver: SimulatedDriver) -> None:
+        self._driver = driver
+
+    def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
+        return 0 if name in ("gemm", "trtrs") else 256  # some, so that callers that forget it are found
+
+    def call(
+        self,
+        name: str,
+        outs: Sequence[Operand],
+        ins: Sequence[Operand],
+        static: dict[str, Any],
+        info: int = 0,
+        scratch: int = 0,
+        stream: Stream | None = None,
+    ) -> None:
+        function, count = libcalls.get(name).python, statuses(name, static)
+        needed = self.scratch(name, outs[0].dtype, static)
+
+        def work(_: int) -> None:
+            if needed:
+                self._driver.view(scratch, needed).fill(0)
+            targets = [self._view(operand) for operand in outs]
+            sources = [self._view(operand) for operand in ins]
+            if outs[0].dtype.itemsize == 2 or ins[0].dtype.itemsize == 2:
+                sources = [source.astype(np.float32) for source in sources]  # sums are float32's
+            status = function(targets, sources, **static)
+            if count:
+                self._driver.view(info, 4 * count, np.int32).fill(status != 0)
+
+        self._driver.enqueue(work, stream)
+
+    def _view(self, operand: Operand) -> np.ndarray:
+        return self._driver.view(operand.address, operand.nbytes, operand.dtype)
+
+
+def on_host(driver: Driver, name: str, outs: Sequence[Operand], ins: Sequence[Operand], static: dict[str, Any]) -> int:
+    """Run a library function on the CPU: waits, copies the operands there and the results back. Returns the status. Not
+    while the stream is captured."""
+    arrays: dict[int, np.ndarray] = {}
+    for operand in (*ins, *outs):  # one that is both is one array
+        if operand.address not in arrays:
+            arrays[operand.address] = np.empty(operand.size, operand.dtype)
+            if operand.size:
+                driver.copy_out(arrays[operand.address], operand.address)
+    targets, sources = ([arrays[o.address] for o in operands] for operands in (outs, ins))
+    status = libcalls.get(name).python(targets, sources, **static)
+    for operand, array in zip(outs, targets, strict=True):
+        if operand.size:
+            driver.copy_in(operand.address, array)
+    return status
+
+
+def libraries(driver: Driver) -> Libraries:
+    """The library functions of a device."""
+    return SimulatedLibraries(driver) if isinstance(driver, SimulatedDriver) else CudaLibraries(driver)

@@ -1,0 +1,220 @@
+"""cuSOLVER, by ctypes: Cholesky and LU factorization, and solves with the factors, on device pointers.
+
+cuSOLVER has no stacks for these, so there is a call for each matrix. Statuses go to int32 on the device, one a matrix;
+none is waited for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Any
+
+import numpy as np
+
+from jitgrad.codegen.lapack import offsets
+from jitgrad.cuda.blas import NO, TRANSPOSED, UPPER, Blas, check, load_library
+from jitgrad.cuda.driver import ALIGNMENT, Code, Driver, Stream
+
+_P, _I = ctypes.c_void_p, ctypes.c_int
+_FUNCTIONS: dict[str, tuple[Any, ...]] = {
+    "cusolverDnCreate": (_P,),
+    "cusolverDnSetStream": (_P, _P),
+    "cusolverDnSpotrf_bufferSize": (_P, _I, _I, _P, _I, _P),
+    "cusolverDnSpotrf": (_P, _I, _I, _P, _I, _P, _I, _P),
+    "cusolverDnSgetrf_bufferSize": (_P, _I, _I, _P, _I, _P),
+    "cusolverDnSgetrf": (_P, _I, _I, _P, _I, _P, _P, _P),
+    "cusolverDnSgetrs": (_P, _I, _I, _I, _P, _I, _P, _P, _I, _P),
+}
+for _name in [name for name in _FUNCTIONS if name.startswith("cusolverDnS") and name != "cusolverDnSetStream"]:
+    _FUNCTIONS[_name.replace("cusolverDnS", "cusolverDnD")] = _FUNCTIONS[_name]
+
+#: Threads of a block of the kernels below.
+_BLOCK = 256
+
+
+def _kernels(dtype: np.dtype) -> Code:
+    """What the libraries lack: marking matrices that have a zero on the diagonal, and unit matrices. There is a block
+    for each matrix."""
+    name = dtype.name
+    source = f"""
+def zero_diagonal(a, info, n):
+    z = int64(cuda.blockIdx.x)
+    i = int64(cuda.threadIdx.x)
+    while i < n:
+        if a[z * n * n + i * (n + int64(1))] == {name}(0.0):
+            atomic_max(info, z, int32(1))
+        i = i + int64(cuda.blockDim.x)
+
+
+def identity(a, n):
+    z = int64(cuda.blockIdx.x)
+    i = int64(cuda.threadIdx.x)
+    while i < n * n:
+        a[z * n * n + i] = {name}(1.0) if i % (n + int64(1)) == int64(0) else {name}(0.0)
+        i = i + int64(cuda.blockDim.x)
+"""
+    count = ("scalar", np.dtype(np.int64))
+    signatures = {"zero_diagonal": (dtype, np.dtype(np.int32), count), "identity": (dtype, count)}
+    return Code(source, signatures)
+
+
+class Solver:
+    """cuSOLVER on one device. ``a``, ``x``, ``info``, ``scratch`` and the rest are addresses; ``info`` has an int32
+    for each matrix of the stack, and :meth:`scratch` says how many bytes of scratch memory a call needs."""
+
+    def __init__(self, driver: Driver, blas: Blas, library: Any = None) -> None:
+        self._driver, self._blas = driver, blas
+        self._library = library or load_library("cusolver", _FUNCTIONS)
+        self._handle = _P()
+        check(self._library.cusolverDnCreate(ctypes.byref(self._handle)), "starting cuSOLVER")
+        self._loaded: dict[str, Any] = {}
+
+    def _function(self, name: str, dtype: np.dtype) -> Any:
+        return getattr(self._library, f"cusolverDn{'D' if dtype == np.float64 else 'S'}{name}")
+
+    def _enter(self, stream: Stream) -> None:
+        check(self._library.cusolverDnSetStream(self._handle, stream.handle), "choosing a stream for cuSOLVER")
+
+    def _launch(self, name: str, dtype: np.dtype, count: int, args: list[Any], stream: Stream) -> None:
+        if dtype.name not in self._loaded:
+            code = _kernels(dtype)
+            if self._driver.needs_cubin:
+                from jitgrad.cuda.compiler import compile_kernels  # pyright: ignore[reportMissingImports]
+
+                arch = self._driver.properties.arch
+                code = code._replace(cubin=compile_kernels(code.source, code.signatures, arch))
+            self._loaded[dtype.name] = self._driver.load(code)
+        self._driver.launch(self._loaded[dtype.name].kernels[name], count, _BLOCK, args, stream=stream)
+
+    def _work(self, name: str, dtype: np.dtype, n: int) -> int:
+        """Elements of workspace for a factorization."""
+        elements = _I()
+        sizes = (UPPER, n) if name == "potrf" else (n, n)
+        ask = self._function(f"{name}_bufferSize", dtype)
+        check(ask(self._handle, *sizes, None, n, ctypes.byref(elements)), "asking cuSOLVER for its needs")
+        return elements.value
+
+    def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
+        """Bytes of scratch memory for a call of the library function of that name."""
+        n = static["n"]
+        if name in ("potrf", "getrf"):
+            return _aligned(self._work(name, dtype, n) * dtype.itemsize) + ALIGNMENT
+        if name == "getrs":
+            return _aligned(n * static["k"] * dtype.itemsize) + ALIGNMENT
+        if name == "getri":
+            return _aligned(n * n * dtype.itemsize) + ALIGNMENT
+        return 0
+
+    def potrf(self, stream: Stream, a: int, info: int, scratch: int, dtype: np.dtype, *, n: int, count: int) -> None:
+        """Replace lower triangles, by rows, by Cholesky factors. A status that is not 0: not positive definite."""
+        self._enter(stream)
+        work, size = self._work("potrf", dtype, n), n * n * dtype.itemsize
+        for z in range(count):
+            # The lower triangle by rows is the upper one by columns; U^T U = A there is L L^T = A here.
+            operands = (UPPER, n, a + z * size, n, scratch, work, info + 4 * z)
+            check(self._function("potrf", dtype)(self._handle, *operands), "a Cholesky factorization")
+
+    def getrf(
+        self, stream: Stream, a: int, pivots: int, info: int, scratch: int, dtype: np.dtype, *, n: int, count: int
+    ) -> None:
+        """Replace matrices, by columns, by their LU factors. ``info`` is 0 after it: a zero pivot is no error here."""
+        self._enter(stream)
+        work, size = self._work("getrf", dtype, n) * dtype.itemsize, n * n * dtype.itemsize
+        for z in range(count):
+            operands = (n, n, a + z * size, n, scratch, pivots + 4 * n * z, scratch + _aligned(work))
+            check(self._function("getrf", dtype)(self._handle, *operands), "an LU factorization")
+        self._driver.fill(info, 0, 4 * count, stream)
+
+    def getrs(
+        self,
+        stream: Stream,
+        x: int,
+        lu: int,
+        pivots: int,
+        info: int,
+        scratch: int,
+        dtype: np.dtype,
+        *,
+        n: int,
+        k: int,
+        batch: tuple[int, ...],
+        lu_batch: tuple[int, ...],
+        trans: bool,
+    ) -> None:
+        """Solve with LU factors in place: x (..., n, k) by rows, the factors by columns. A status that is not 0: a zero
+        pivot. There is one for each of the matrices ``lu``."""
+        places = offsets(batch, lu_batch)
+        self._check_diagonals(stream, lu, info, dtype, n, max(places, default=-1) + 1)
+        self._enter(stream)
+        size, right = n * n * dtype.itemsize, n * k * dtype.itemsize
+        flag = scratch + _aligned(right)
+        for z, at in enumerate(places):
+            one = x + z * right
+            by_columns = one if k == 1 else scratch
+            if k > 1:
+                self._blas.transpose(stream.handle, scratch, one, dtype, n, k)
+            factors = (lu + at * size, n, pivots + 4 * n * at)
+            operands = (TRANSPOSED if trans else NO, n, k, *factors, by_columns, n, flag)
+            check(self._function("getrs", dtype)(self._handle, *operands), "a solve")
+            if k > 1:
+                self._blas.transpose(stream.handle, one, scratch, dtype, k, n)
+
+    def trtrs(
+        self,
+        stream: Stream,
+        x: int,
+        a: int,
+        info: int,
+        dtype: np.dtype,
+        *,
+        n: int,
+        k: int,
+        batch: tuple[int, ...],
+        a_batch: tuple[int, ...],
+        lower: bool,
+        trans: bool,
+        unit: bool,
+    ) -> None:
+        """Solve with triangular matrices in place, everything by rows. A status that is not 0: a zero on the diagonal.
+        There is one for each of the matrices ``a``."""
+        places = offsets(batch, a_batch)
+        matrices = max(places, default=-1) + 1
+        if unit:
+            self._driver.fill(info, 0, 4 * matrices, stream)
+        else:
+            self._check_diagonals(stream, a, info, dtype, n, matrices)
+        size, right = n * n * dtype.itemsize, n * k * dtype.itemsize
+        for z, at in enumerate(places):
+            self._blas.solve_triangular(stream.handle, x + z * right, a + at * size, dtype, n, k, lower, trans, unit)
+
+    def getri(
+        self, stream: Stream, a: int, pivots: int, info: int, scratch: int, dtype: np.dtype, *, n: int, count: int
+    ) -> None:
+        """Replace LU factors by the inverse, both by columns. A status that is not 0: a zero pivot."""
+        self._check_diagonals(stream, a, info, dtype, n, count)
+        self._enter(stream)
+        size = n * n * dtype.itemsize
+        flag = scratch + _aligned(size)
+        for z in range(count):
+            one = a + z * size
+            self._driver.copy(scratch, one, size, stream)
+            self._launch("identity", dtype, 1, [one, n], stream)
+            operands = (NO, n, n, scratch, n, pivots + 4 * n * z, one, n, flag)
+            check(self._function("getrs", dtype)(self._handle, *operands), "an inverse")
+
+    def _check_diagonals(self, stream: Stream, a: int, info: int, dtype: np.dtype, n: int, count: int) -> None:
+        if count and n:
+            self._driver.fill(info, 0, 4 * count, stream)
+            self._launch("zero_diagonal", dtype, count, [a, info, n], stream)
+
+
+def matrices(static: dict[str, Any]) -> int:
+    """How many int32 a call of a library function needs at ``info``."""
+    if "count" in static:
+        return static["count"]
+    return max(offsets(static["batch"], static.get("lu_batch", static.get("a_batch", ()))), default=-1) + 1
+
+
+def _aligned(nbytes: int) -> int:
+    return math.ceil(nbytes / ALIGNMENT) * ALIGNMENT
