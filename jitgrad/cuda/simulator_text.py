@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import itertools
-import linecache
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitgrad.cuda.simulator_scalars import CONVERSIONS, OPERATORS
+from jitgrad.cuda.text import register
 from jitgrad.errors import ArgumentError
 
 #: Calls that wait for other threads.
@@ -34,8 +34,6 @@ WAITS = {
 #: What a call that waits takes.
 _ARITY = {"syncthreads": 0, "grid_sync": 0, "syncwarp": 0}
 
-_serial = itertools.count()
-
 
 class Kernel(NamedTuple):
     """A function of the text. ``waits`` where it is a generator."""
@@ -47,8 +45,7 @@ class Kernel(NamedTuple):
 
 def load(source: str, namespace: dict[str, Any]) -> tuple[str, dict[str, Kernel]]:
     """The file name that the text has in tracebacks, and its kernels, which see ``namespace``."""
-    filename = f"<kernels {next(_serial)}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    filename = register(source)
     tree = ast.parse(source, filename)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     waiting = _waiting(functions)

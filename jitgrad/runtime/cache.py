@@ -49,7 +49,7 @@ _SUFFIX, _TEMPORARY = ".jitgrad", ".tmp"
 _ABANDONED = 3600
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: What turns a graph into machine code. Of what makes graphs, only the graph counts.
-_COMPILER = ("compiler.py", "config.py", "codegen", "ir", "loopir", "ops", "passes", "runtime")
+_COMPILER = ("compiler.py", "config.py", "codegen", "cuda", "ir", "loopir", "ops", "passes", "runtime")
 #: What Numba's compiler depends on beside its version.
 _NUMBA_SETTINGS = (
     "OPT",
