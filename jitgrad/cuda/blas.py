@@ -55,7 +55,10 @@ def load_library(name: str, functions: dict[str, tuple[Any, ...]]) -> Any:
     package = f"nvidia-{name}"
     try:
         pathfinder = importlib.import_module("cuda.pathfinder")
-        library = ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib(name).abs_path)
+        path = pathfinder.load_nvidia_dynamic_lib(name).abs_path
+        if path is None:
+            raise OSError("it has no file")
+        library = ctypes.CDLL(path)
         for function, arguments in functions.items():
             getattr(library, function).argtypes = arguments
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
