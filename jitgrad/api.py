@@ -42,6 +42,7 @@ def jit(
     static_argnames: str | Sequence[str] = (),
     loops: str = "auto",
     memory_budget: int | None = None,
+    target: str | None = None,
 ) -> Any:
     """Compile a function to native code.
 
@@ -60,6 +61,10 @@ def jit(
     number of bytes that gradients inside may use for values saved in loops; beyond it loops save less, and run parts
     again. Arguments that the function assigns into change, as in NumPy. All of that is listed by ``explain()``.
 
+    ``target`` is where the program runs: ``"cpu"``, or ``"cuda"`` for an NVIDIA GPU; None is ``config.target``. On a
+    GPU, arguments are NumPy arrays (copied there), arrays that are there already (``jg.device_put``; those of CuPy,
+    torch and JAX too), or numbers; results are :class:`jitgrad.DeviceArray`, and a call returns before they are there.
+
     >>> @jg.jit
     ... def f(x):
     ...     return np.sum(np.tanh(x) ** 2)
@@ -67,17 +72,25 @@ def jit(
     numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
     names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
     if fun is None:
-        return lambda f: jit(f, static_argnums=numbers, static_argnames=names, loops=loops, memory_budget=memory_budget)
+        options = {"loops": loops, "memory_budget": memory_budget, "target": target}
+        return lambda f: jit(f, static_argnums=numbers, static_argnames=names, **options)
     options = Options(loops, memory_budget).check()
-    return Transformed(_callable(fun, "jit"), Jit(None if options == Options() else options), numbers, names)
+    transform = Jit(None if options == Options() else options)
+    return Transformed(_callable(fun, "jit"), transform, numbers, names, target=_target(target))
 
 
-def grad(fun: Function | None = None, argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Any:
+def grad(
+    fun: Function | None = None,
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+    target: str | None = None,
+) -> Any:
     """The gradient of a function that returns one float scalar.
 
     ``argnums`` says with respect to which positional arguments; a tuple gives a tuple of gradients. A gradient has
     the structure and the dtypes of its argument. With ``has_aux``, the function returns ``(loss, aux)``, and its
-    gradient function ``(gradient, aux)``.
+    gradient function ``(gradient, aux)``. ``target`` as in :func:`jit`.
 
     Raises DifferentiationError, when called, for a result that is no float scalar, and for arguments to
     differentiate that hold integers or bools.
@@ -86,24 +99,32 @@ def grad(fun: Function | None = None, argnums: int | Sequence[int] = 0, *, has_a
     np.float64(1.0)
     """
     if fun is None:
-        return lambda f: grad(f, argnums, has_aux=has_aux)
-    return _gradient(fun, argnums, has_aux=has_aux, with_value=False)
+        return lambda f: grad(f, argnums, has_aux=has_aux, target=target)
+    return _gradient(fun, argnums, has_aux=has_aux, with_value=False, target=target)
 
 
-def value_and_grad(fun: Function | None = None, argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Any:
+def value_and_grad(
+    fun: Function | None = None,
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+    target: str | None = None,
+) -> Any:
     """As :func:`grad`, but the function returned gives ``(value, gradient)``, from one native program.
 
     With ``has_aux`` it gives ``((value, aux), gradient)``.
     """
     if fun is None:
-        return lambda f: value_and_grad(f, argnums, has_aux=has_aux)
-    return _gradient(fun, argnums, has_aux=has_aux, with_value=True)
+        return lambda f: value_and_grad(f, argnums, has_aux=has_aux, target=target)
+    return _gradient(fun, argnums, has_aux=has_aux, with_value=True, target=target)
 
 
-def _gradient(fun: Function, argnums: int | Sequence[int], *, has_aux: bool, with_value: bool) -> Transformed:
+def _gradient(
+    fun: Function, argnums: int | Sequence[int], *, has_aux: bool, with_value: bool, target: str | None
+) -> Transformed:
     numbers, single = _argnums(argnums)
     transform = Grad(numbers, single=single, has_aux=has_aux, with_value=with_value)
-    return Transformed(_callable(fun, transform.name), transform)
+    return Transformed(_callable(fun, transform.name), transform, target=_target(target))
 
 
 def vjp(fun: Function, *primals: Any) -> tuple[Any, Pullback]:
@@ -192,6 +213,15 @@ def _argnums(argnums: int | Sequence[int]) -> tuple[tuple[int, ...], bool]:
             user_location(),
         )
     return tuple(numbers), single  # pyright: ignore[reportReturnType]
+
+
+def _target(target: str | None) -> str | None:
+    if target in (None, "cpu", "cuda"):
+        return target
+    raise ArgumentError(
+        f"target is {target!r}. It says where programs run. Give 'cpu' or 'cuda', or None for that of the settings.",
+        user_location(),
+    )
 
 
 def _callable(fun: Any, what: str) -> Function:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from jitgrad.runtime import cache
 from jitgrad.runtime.compiled import Executable
 from jitgrad.runtime.native import compiling
 
+if TYPE_CHECKING:
+    from jitgrad.cuda.program import CudaExecutable
+
 
 def optimise(graph: Graph, notes: list[str] | None = None) -> Graph:
     """Fold, simplify, share and drop ops, to a fixpoint."""
@@ -36,9 +39,10 @@ class Stages:
     """What a graph becomes on the way to machine code. Made when it is first asked for: machine code that comes from
     the cache needs none of it. ``donated`` as in :func:`compile_graph`."""
 
-    def __init__(self, source: Graph, donated: Mapping[int, int] | None) -> None:
-        self.source, self.donated = source, dict(donated or {})
-        self.parallel = current().parallel
+    def __init__(self, source: Graph, donated: Mapping[int, int] | None, target: str) -> None:
+        self.source, self.target = source, target
+        self.donated = dict(donated or {}) if target == "cpu" else {}
+        self.parallel = current().parallel and target == "cpu"
         self._made: tuple[Graph, Program, list[str]] | None = None
 
     @property
@@ -62,7 +66,7 @@ class Stages:
                 notes: list[str] = []
                 graph = optimise(self.source, notes)
                 program = _checked(_lowered(graph, notes, self.donated), "lowered")
-                program = _checked(fuse(program, notes), "fused")
+                program = _checked(fuse(program, notes, wide=self.target == "cuda"), "fused")
                 if self.parallel:
                     program = _checked(schedule(program, notes), "scheduled")
                 self._made = graph, program, notes
@@ -93,14 +97,24 @@ class Compiled:
     """
 
     def __init__(
-        self, graph: Graph, scalar_params: tuple[bool, ...] | None = None, donated: Mapping[int, int] | None = None
+        self,
+        graph: Graph,
+        scalar_params: tuple[bool, ...] | None = None,
+        donated: Mapping[int, int] | None = None,
+        target: str = "cpu",
     ) -> None:
-        self._stages = Stages(graph, donated)
-        self.executable = _executable(self._stages, scalar_params)
+        self._stages = Stages(graph, donated, target)
+        self.executable: Executable | CudaExecutable
+        if target == "cuda":
+            from jitgrad.cuda.program import CudaExecutable
+
+            self.executable = CudaExecutable(self._stages.program)
+        else:
+            self.executable = _executable(self._stages, scalar_params)
         self.call: Callable[[tuple[Any, ...]], Sequence[Any]] = self.executable.call
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
-        return self.executable(*arrays)
+        return tuple(self.executable(*arrays))
 
     @property
     def graph(self) -> Graph:
@@ -125,7 +139,7 @@ class Compiled:
     def source(self) -> str:
         """The kernels as readable Python."""
         with compiling:
-            return python.render(self.program)
+            return python.render(self.program) if isinstance(self.executable, Executable) else self.executable.source()
 
     def llvm(self) -> str:
         """The optimised LLVM text."""
@@ -133,12 +147,14 @@ class Compiled:
             return self.executable.llvm()
 
     def asm(self) -> str:
-        """The machine code as assembly text."""
+        """The machine code as assembly text: PTX for CUDA."""
         with compiling:
             return self.executable.asm()
 
     def explain(self) -> str:
         """What was rewritten, fused, kept, copied and placed, one line each."""
+        if not isinstance(self.executable, Executable):
+            return "\n".join(self.executable.explain() + self.notes)
         with compiling:
             place = self.executable.placement
         nests = sum(1 for _ in self.program.body)
@@ -204,9 +220,12 @@ def _constants(block: Block) -> list[np.ndarray]:
 
 
 def compile_graph(
-    graph: Graph, scalar_params: tuple[bool, ...] | None = None, donated: Mapping[int, int] | None = None
+    graph: Graph,
+    scalar_params: tuple[bool, ...] | None = None,
+    donated: Mapping[int, int] | None = None,
+    target: str | None = None,
 ) -> Compiled:
-    """Compile a graph.
+    """Compile a graph for a target, that of ``config`` unless it is given.
 
     ``scalar_params`` tells for each parameter whether it comes as a scalar object (a float or NumPy scalar, for 0-d
     parameters) rather than as an array. ``donated`` gives, by parameter, the result that is its new value: that is
@@ -215,4 +234,4 @@ def compile_graph(
     with compiling:
         if current().verify:
             verify(graph, "source")
-        return Compiled(graph, scalar_params, donated)
+        return Compiled(graph, scalar_params, donated, target or current().target)

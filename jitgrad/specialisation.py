@@ -49,12 +49,13 @@ class Specialisation:
         guards: tuple[Guard, ...],
         extra: Any = None,
         written: tuple[int, ...] = (),
+        target: str | None = None,
     ) -> None:
         self.stages: list[tuple[str, Any]] = list(stages)
         graph = stages[-1][1]
         first = len(graph.results) - len(written)
         donated = {k: first + n for n, k in enumerate(written) if not specs[k].scalar}
-        self.compiled: Compiled = compile_graph(graph, tuple(s.scalar for s in specs), donated)
+        self.compiled: Compiled = compile_graph(graph, tuple(s.scalar for s in specs), donated, target)
         self.written = written
         self.call: Callable[[tuple[Any, ...]], Sequence[Any]] = self._call_and_write if written else self.compiled.call
         self.tree, self.guards, self.extra = tree, guards, extra
@@ -77,7 +78,7 @@ class Specialisation:
         count = len(results) - len(self.written)
         for k, new in zip(self.written, results[count:], strict=True):
             if new is not leaves[k]:
-                leaves[k][...] = new
+                write(leaves[k], new)
         return results[:count]
 
     def holds(self) -> bool:
@@ -90,11 +91,21 @@ class Specialisation:
         return results[0] if self.single else self.build(results)
 
 
+def write(target: Any, new: Any) -> None:
+    """Give an array new contents: one of the host, or one on a device (by its own method)."""
+    if isinstance(target, np.ndarray):
+        target[...] = new if isinstance(new, np.ndarray | np.generic) else new.numpy()
+    else:
+        target.assign(new)
+
+
 def check_written(leaves: Sequence[Any], written: Sequence[int]) -> None:
     """Raise MutationError unless the leaves that a program assigns into are arrays that can be written, and share no
     memory with others: the program was traced as if they did not."""
     for k in written:
         target = leaves[k]
+        if hasattr(target, "__cuda_array_interface__"):
+            continue
         if not isinstance(target, np.ndarray):
             raise MutationError(
                 f"the function assigns into an argument that is a {type(target).__name__} (number {k} of its leaves). "
@@ -149,4 +160,5 @@ def _expected(key: Any) -> tuple[type, np.dtype | None, tuple[int, ...]]:
 def backend_key() -> Hashable:
     """The settings that a compiled program depends on."""
     settings = _config.current()
-    return settings.backend, settings.check_bounds, settings.parallel, settings.unroll_limit, settings.pool
+    own = settings.backend, settings.check_bounds, settings.parallel, settings.unroll_limit, settings.pool
+    return (*own, settings.target, settings.cuda_driver, settings.strict_device, settings.tf32)

@@ -43,7 +43,7 @@ from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace
 from jitgrad.ir.core import Graph
 from jitgrad.reading import Readable
-from jitgrad.specialisation import Route, Specialisation, backend_key, check_written, route_to
+from jitgrad.specialisation import Route, Specialisation, backend_key, check_written, route_to, write
 from jitgrad.tracing import (
     ACTIVITY,
     current_recorder,
@@ -100,10 +100,11 @@ class Transformed(Readable):
         static_argnames: Sequence[str] = (),
         *,
         method: bool = False,
+        target: str | None = None,
     ) -> None:
         functools.update_wrapper(self, fun, updated=())
         self.__wrapped__ = fun
-        self._fun, self._transform = fun, transform
+        self._fun, self._transform, self._target = fun, transform, target
         if isinstance(fun, Transformed):  # what is static inside is static outside
             static_argnames = (*static_argnames, *fun._signature.static_names)
         self._static = tuple(static_argnums), tuple(static_argnames)
@@ -165,7 +166,9 @@ class Transformed(Readable):
             return self
         if self._method is None:
             numbers = tuple(k + 1 if k >= 0 else k for k in self._static[0])
-            self._method = type(self)(self._fun, self._transform, numbers, self._static[1], method=True)
+            self._method = type(self)(
+                self._fun, self._transform, numbers, self._static[1], method=True, target=self._target
+            )
         return BoundTransformed(self._method, obj)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Transformed:
@@ -177,7 +180,10 @@ class Transformed(Readable):
         name: str = getattr(self, "__qualname__", "")
         for part in name.split("."):
             found = getattr(found, part, None)
-        return name if found is self else (type(self), (self._fun, self._transform, *self._static))
+        if found is self:
+            return name
+        made = functools.partial(type(self), target=self._target) if self._target else type(self)
+        return made, (self._fun, self._transform, *self._static)
 
     def __repr__(self) -> str:
         return f"<jitgrad.{self._transform.name} of {self._function.name}>"
@@ -191,6 +197,7 @@ class Transformed(Readable):
     def _prepare(self, call: Call, leaves: list[Any], tree: optree.PyTreeSpec) -> Arguments:
         keys: list[Hashable] = []
         prepared: list[Any] = []
+        on_device = self._where() == "cuda"
 
         def path() -> str:  # of the leaf that is prepared now
             return f"argument {self._signature.leaf_paths(tree, call)[len(keys)]} of {self._function.name}"
@@ -198,7 +205,7 @@ class Transformed(Readable):
         for leaf in leaves:
             if isinstance(leaf, complex) or getattr(getattr(leaf, "dtype", None), "kind", "") == "c":
                 self._refuse_complex(path())
-            key, value = prepare_leaf(leaf, path)
+            key, value = prepare_leaf(leaf, path, on_device)
             keys.append(key)
             prepared.append(value)
         return Arguments(call, tree, tuple(keys), tuple(prepared))
@@ -213,7 +220,11 @@ class Transformed(Readable):
 
     def _key(self, arguments: Arguments) -> Hashable:
         static = tuple((where, static_key(value)) for where, value in arguments.call.static)
-        return (backend_key(), arguments.tree, arguments.keys, static)
+        return (backend_key(), self._where(), arguments.tree, arguments.keys, static)
+
+    def _where(self) -> str:
+        """The target: that which was given, else that of the settings."""
+        return self._target or _config.current().target
 
     def _find(self, arguments: Arguments) -> Specialisation | None:
         for program in self._programs.get(self._key(arguments), ()):
@@ -250,7 +261,9 @@ class Transformed(Readable):
         stages = traced.stages
         if derived.graph is not traced.graph:
             stages.append(("differentiated", derived.graph))
-        program = Specialisation(stages, specs, arguments.keys, derived.result, recorder.guards, written=traced.written)
+        program = Specialisation(
+            stages, specs, arguments.keys, derived.result, recorder.guards, written=traced.written, target=self._where()
+        )
         program.notes += (*traced.notes, *derived.notes)
         return program
 
@@ -441,7 +454,7 @@ def _run_and_write(program: Specialisation, leaves: Sequence[Any], used: tuple[A
     result = program.run(used)
     for k in program.written:
         if used[k] is not leaves[k]:
-            leaves[k][...] = used[k]
+            write(leaves[k], used[k])
     return result
 
 

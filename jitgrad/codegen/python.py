@@ -337,7 +337,7 @@ class Renderer:
     def symbol(self, s: Sym) -> Text:
         if s.payload is None:
             return Text(self.variables[s])
-        return Text(f"int({self.expr(s.payload).text})")
+        return self.spelling.integer(self.expr(s.payload).text)
 
     def expr(self, root: Expr) -> Text:
         """The text of an expression, after naming the parts of it that are used again."""
@@ -381,7 +381,7 @@ class Renderer:
             return texts[formula] if formula is not None else self.spelling.scalar(e, [texts[a] for a in e.args])
 
         def symbol(s: Sym) -> Text:
-            return Text(self.variables[s] if s.payload is None else f"int({texts[s.payload].text})")
+            return Text(self.variables[s]) if s.payload is None else self.spelling.integer(texts[s.payload].text)
 
         if isinstance(e, Load):
             return Text(self.element(e.buffer, e.index, symbol))

@@ -59,6 +59,10 @@ class Spelling:
         """What converts a number to a dtype."""
         return "np.bool_" if dtype == bool_ else f"np.{dtype.name}"
 
+    def integer(self, text: str) -> Text:
+        """An int64 value as an index."""
+        return Text(f"int({text})")
+
     def literal(self, c: Const) -> Text:
         """A constant in its own dtype."""
         return literal(c)

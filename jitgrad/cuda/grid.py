@@ -189,17 +189,36 @@ class _Planner:
         around = frozenset(outside) - _own(body)
         outside = self.kept(body, outside)
         parts: list[_Part | Repeat] = []
+        held: list[Let] = []  # first values of locals wait for the kernel that uses them
+
+        def narrow(stmts: list[Stmt]) -> None:
+            """One team runs this, together with what is before."""
+            if stmts and parts and isinstance(parts[-1], _Part) and not parts[-1].rows:
+                parts[-1].body.extend(stmts)
+            elif stmts:
+                parts.append(_Part((), stmts))
+
+        def used(by: Sequence[Stmt] | None) -> list[Stmt]:
+            """What is held and used by some statements, or all of it; it is held no longer."""
+            mentioned = None if by is None else set(_locals(by))
+            found = [x for x in held if mentioned is None or x.local in mentioned]
+            held[:] = [x for x in held if x not in found]
+            return [*found]
+
         queue = list(body)
         while queue:
             s = queue.pop(0)
+            if isinstance(s, Let) and isinstance(s.value, Const):
+                held.append(s)
+                continue
             found = self.wide(s, outside) if isinstance(s, Loop) else None
-            if found is not None:
-                parts.append(found[0])
-                queue[:0] = found[1]
-            elif parts and isinstance(parts[-1], _Part) and not parts[-1].rows:
-                parts[-1].body.append(s)
-            else:
-                parts.append(_Part((), [s]))
+            if found is None:
+                narrow([*used([s]), s])
+                continue
+            first, rest = found
+            narrow(used(None if isinstance(first, Repeat) else first.body))
+            parts.append(first)
+            queue[:0] = rest
         steps: list[Step] = []
         for k, part in enumerate(parts):
             if isinstance(part, Repeat):

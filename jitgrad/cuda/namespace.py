@@ -64,6 +64,7 @@ def _namespace() -> dict[str, Any]:
     names: dict[str, Any] = {name: getattr(cuda.types, name) for name in DTYPES}
     names |= {"bool_": cuda.types.boolean, "cuda": cuda, "libdevice": cuda.libdevice}
     names |= {f"atomic_{name}": _atomic(name) for name in ("add", "mul", "max", "min", "or", "and")}
+    names |= {"inf": float("inf"), "nan": float("nan")}
     names |= {"load2": _load(2), "load4": _load(4), "store2": _store2(), "store4": _store4()}
     return names
 

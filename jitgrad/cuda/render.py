@@ -159,9 +159,10 @@ class _KernelRenderer(Renderer):
             if key not in found:
                 found[key] = self.names.fresh(t.root.name, "buffer")
             self.buffers[t] = found[key]
+            self.buffers.setdefault(t.root, found[key])
         names = list(found.values())
         if self.slot is not None:
-            names.append(self.names.fresh("status", "status"))
+            names.append("status")  # a reserved name
         for v in self.around:
             self.variables[v] = self.names.fresh(v.name, "loop")
             names.append(self.variables[v])

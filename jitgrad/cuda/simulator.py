@@ -109,6 +109,8 @@ class Simulator:
             "range": kernel_range,
             "cuda": self._cuda,
             "libdevice": SimpleNamespace(**LIBDEVICE),
+            "inf": np.float64("inf"),
+            "nan": np.float64("nan"),
             "<shared>": self._shared_array,
             **CONVERSIONS,
             **_MEMORY,

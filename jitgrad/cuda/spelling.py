@@ -123,6 +123,9 @@ class CudaSpelling(Spelling):
     def dtype(self, dtype: np.dtype) -> str:
         return dtype.name if dtype != bool_ else "bool_"
 
+    def integer(self, text: str) -> Text:
+        return Text(text if text.isidentifier() else f"int64({text})")
+
     def literal(self, c: Const) -> Text:
         if c.dtype == bool_:
             return Text("True" if c.value else "False")

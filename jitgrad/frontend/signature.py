@@ -130,9 +130,10 @@ def python_converter(key: Hashable) -> Callable[[Any], Any]:
     return np.bool_ if key is bool else lambda leaf: _int64(leaf, lambda: "an argument")
 
 
-def prepare_leaf(leaf: Any, path: Callable[[], str]) -> tuple[Hashable, Any]:
+def prepare_leaf(leaf: Any, path: Callable[[], str], on_device: bool = False) -> tuple[Hashable, Any]:
     """The cache key of a leaf, and the leaf as native code takes it: a NumPy scalar, a float, or a C-contiguous aligned
-    array in native byte order (a copy, if the caller's isn't one).
+    array in native byte order (a copy, if the caller's isn't one). For a program ``on_device``, arrays that are on a
+    device are left as they are.
 
     Raises ArgumentError or DtypeError for anything else; ``path()`` names the leaf.
     """
@@ -149,6 +150,12 @@ def prepare_leaf(leaf: Any, path: Callable[[], str]) -> tuple[Hashable, Any]:
         return bool, np.bool_(leaf)
     if cls is int:
         return int, _int64(leaf, path)
+    if on_device:
+        found = getattr(leaf, "__cuda_array_interface__", None)
+        if found is not None:
+            dtype = np.dtype(found["typestr"])
+            _check_dtype(dtype, path)
+            return (dtype, tuple(found["shape"])), leaf
     return _prepare_other(leaf, path)
 
 

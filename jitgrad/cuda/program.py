@@ -1,0 +1,357 @@
+"""Compiled programs for CUDA, and how they run.
+
+A program is a list of steps (``grid``): launches of its kernels, library calls, sequences of those. Its temporaries lie
+in one arena on the device, which it keeps; results are new arrays from the device's pool. All of it goes to the main
+stream of the device, and a call returns before it is done, unless the program may fail: then the call waits, to raise
+the error.
+
+Calls with the same arguments' and results' memory, as in a training loop, are captured into a graph the second time
+and replayed from then on.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jitgrad.config import current
+from jitgrad.cuda.array import DeviceArray
+from jitgrad.cuda.compiler import compile_kernels, ptx
+from jitgrad.cuda.devices import Device, device, put_leaf
+from jitgrad.cuda.driver import Code, Span, Stream
+from jitgrad.cuda.grid import LEAST, Launch, Repeat, Step, plan
+from jitgrad.cuda.libraries import CAPTURABLE, STATUS, Operand, on_host, statuses, supports
+from jitgrad.cuda.render import Module, render
+from jitgrad.cuda.teams import static_trips
+from jitgrad.errors import ArgumentError, CompilationError, DeviceError, JitgradWarning, describe_location
+from jitgrad.ir.index import Sym
+from jitgrad.loopir.buffers import Placement, place
+from jitgrad.loopir.build import FAILURES
+from jitgrad.loopir.lower import with_body
+from jitgrad.loopir.nodes import Block, Buffer, LibCall, Program, Stmt
+
+#: Graphs kept for one program: sets of addresses that it is called with.
+_GRAPHS = 8
+
+
+class CudaExecutable:
+    """A compiled program for CUDA, with the interface of ``jitgrad.runtime.compiled.Executable``."""
+
+    backend = "cuda"
+    is_loaded = False
+    shared_kernels = 0
+
+    def __init__(self, program: Program, least: int = LEAST) -> None:
+        self.program = program
+        self.plans = plan(program, least)
+        self.module = render(self.plans)
+        self._lock = threading.RLock()
+        self._loaded: dict[Device, _Loaded] = {}
+        for s in _calls(self.plans.steps):
+            _check_library(s)
+
+    @functools.cached_property
+    def placement(self) -> Placement:
+        """Where the temporaries lie in the arena."""
+        return place(with_body(self.program, map(_as_statement, self.plans.steps)))
+
+    @property
+    def signatures(self) -> dict[str, tuple[Any, ...]]:
+        """The parameters of each kernel, as the kernel compiler takes them."""
+        return {k.name: k.signature for k in self.module.kernels.values()}
+
+    def on(self, where: Device) -> _Loaded:
+        """The program on a device, compiled and loaded when it is first asked for."""
+        with self._lock:
+            if where not in self._loaded:
+                self._loaded[where] = _Loaded(self, where)
+            return self._loaded[where]
+
+    def call(self, leaves: Sequence[Any]) -> list[DeviceArray]:
+        """Run on arrays and numbers; those of the host are copied to the device. Returns arrays on the device.
+
+        Raises DeviceError for arrays on different devices, and what ``FAILURES`` says.
+        """
+        where = _common_device(leaves)
+        arrays = []
+        for leaf, t in zip(leaves, self.program.params, strict=True):
+            if not isinstance(leaf, DeviceArray):
+                leaf = np.asarray(leaf, t.dtype)  # a number takes the parameter's dtype
+            arrays.append(put_leaf(leaf, where).contiguous())
+        return self.on(where).run(arrays)
+
+    def __call__(self, *arrays: Any) -> list[DeviceArray]:
+        """As :meth:`call`, with the arrays as arguments."""
+        params = self.program.params
+        if len(arrays) != len(params):
+            raise ArgumentError(
+                f"{self.program.name} takes {len(params)} arrays, not {len(arrays)}. Compiled graphs take one array "
+                "for each parameter. Pass them in the order of the parameters."
+            )
+        return self.call(arrays)
+
+    def source(self) -> str:
+        """The kernels."""
+        return self.module.text
+
+    def asm(self, arch: str | None = None) -> str:
+        """The kernels as PTX, for the default device or another architecture."""
+        found = ptx(self.module.text, self.signatures, arch or device().arch)
+        return "\n".join(found.values())
+
+    def llvm(self) -> str:
+        """Raises CompilationError: there is no such text."""
+        raise CompilationError(
+            f"there is no LLVM text of {self.program.name}: its kernels are compiled by NVIDIA's compiler. "
+            "source() gives their Python, asm() their PTX."
+        )
+
+    def explain(self) -> list[str]:
+        """What runs on the device, one line each."""
+        place = self.placement
+        lines = [
+            f"launches and library calls: {len(self.plans.steps)}",
+            f"arena {place.nbytes} bytes for {len(place.offsets)} temporaries ({place.total} bytes without reuse)",
+            f"results {sum(r.nbytes for r in self.program.results)} bytes, "
+            f"constants {sum(np.asarray(c.data).nbytes for c in self.program.constants)} bytes",
+        ]
+        for s in self.plans.steps:
+            lines += _described(s)
+        if self.module.slots or any(_statuses(s) for s in _calls(self.plans.steps)):
+            lines.append("a call waits until the program is done, because it may fail")
+        return lines
+
+
+def _described(s: Step, indent: str = "") -> list[str]:
+    if isinstance(s, Launch):
+        return [f"{indent}{s.name}: {s.grid} blocks of {s.block} threads, {s.count} rows, teams of {s.team}"]
+    if isinstance(s, LibCall):
+        where = "" if supports(s.fn, s.outs[0].dtype) else ", on the host"
+        return [f"{indent}call {s.fn}{where}"]
+    lines = [f"{indent}{static_trips(s.loop)} times:"]
+    for x in s.steps:
+        lines += _described(x, indent + "  ")
+    return lines
+
+
+def _calls(steps: Sequence[Step]) -> list[LibCall]:
+    found: list[LibCall] = []
+    for s in steps:
+        if isinstance(s, LibCall):
+            found.append(s)
+        elif isinstance(s, Repeat):
+            found += _calls(s.steps)
+    return found
+
+
+def _as_statement(s: Step) -> Stmt:
+    """What a step does, as one statement: temporaries live for whole steps."""
+    if isinstance(s, Launch):
+        return Block(s.body)
+    return s if isinstance(s, LibCall) else Block(tuple(map(_as_statement, s.steps)))
+
+
+def _statuses(s: LibCall) -> int:
+    """How many words a library call may leave a failure in."""
+    return statuses(s.fn, dict(s.static)) if supports(s.fn, s.outs[0].dtype) else 0
+
+
+def _check_library(s: LibCall) -> None:
+    """Say that a call runs on the host. Raises DeviceError under ``config.strict_device``."""
+    if supports(s.fn, s.outs[0].dtype):
+        return
+    text = (
+        f"{s.fn} of {s.outs[0].dtype} has no implementation on the device. It runs on the host, and the device waits "
+        f"for it{describe_location(s.loc) if s.loc else ''}."
+    )
+    if current().strict_device:
+        raise DeviceError(
+            f"{text} config.strict_device forbids that. Leave it off, or compute it in another way.", s.loc
+        )
+    warnings.warn(text, JitgradWarning, stacklevel=2)
+
+
+def _common_device(leaves: Sequence[Any]) -> Device:
+    """The device of the arrays; the default device where they are all on the host."""
+    found = {x.device: k for k, x in reversed(list(enumerate(leaves))) if isinstance(x, DeviceArray)}
+    if len(found) > 1:
+        (first, j), (second, k), *_ = sorted(found.items(), key=lambda pair: pair[1])
+        raise DeviceError(
+            f"array {j} of the arguments is on {first}, array {k} on {second}. A program runs on one device. Move one "
+            "with jitgrad.device_put(x, device)."
+        )
+    return next(iter(found), None) or device()
+
+
+class _Check(NamedTuple):
+    """Words of the status area that say whether a step failed. ``call`` is the library call, None for a kernel."""
+
+    first: int
+    count: int
+    call: LibCall | None
+
+
+class _Loaded:
+    """A program on one device."""
+
+    def __init__(self, executable: CudaExecutable, where: Device) -> None:
+        self.program, self.plans, self.module = executable.program, executable.plans, executable.module
+        self.device, self.driver = where, where.driver
+        signatures = executable.signatures
+        cubin = compile_kernels(self.module.text, signatures, where.arch) if self.driver.needs_cubin else None
+        self.kernels = self.driver.load(Code(self.module.text, signatures, cubin)).kernels
+        self.constants = {t: where.put(np.ascontiguousarray(t.data)) for t in executable.program.constants}
+        self.lock = threading.Lock()  # the arena is one call's at a time
+        self.graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self.checks: list[_Check] = []
+        self.words: dict[LibCall, int] = {}
+        count = self.module.slots
+        for s, times in _with_times(self.plans.steps):
+            if isinstance(s, LibCall) and _statuses(s):
+                self.words[s] = count
+                self.checks.append(_Check(count, _statuses(s) * times, s))
+                count += _statuses(s) * times
+            elif isinstance(s, Launch) and _fails(self.module, s):
+                self.checks.append(_Check(self.module.kernels[s].status or 0, 1, None))
+        self.count = count
+        self.waits = bool(count)
+        calls = [s for s, _ in _with_times(self.plans.steps) if isinstance(s, LibCall)]
+        self.captured = all(s.fn in CAPTURABLE and supports(s.fn, s.outs[0].dtype) for s in calls)
+        place = executable.placement
+        self.offsets = place.offsets
+        self.status_at = -(-place.nbytes // 256) * 256
+        scratch = [where.libraries.scratch(s.fn, s.outs[0].dtype, dict(s.static)) for s in calls if _supported(s)]
+        self.scratch_at = self.status_at + -(-4 * count // 256) * 256
+        nbytes = self.scratch_at + max(scratch, default=0)
+        self.arena = where.pool.allocate(nbytes, f"the temporaries of {self.program.name}") if nbytes else None
+
+    def run(self, arrays: Sequence[DeviceArray]) -> list[DeviceArray]:
+        """Run on contiguous arrays of this device."""
+        results = [self.device.empty(t.static_shape, t.dtype, f"result {t.name}") for t in self.program.results]
+        memory = {t: a.address for t, a in zip(self.program.params, arrays, strict=True)}
+        memory |= {t.root: a.address for t, a in zip(self.program.results, results, strict=True)}
+        memory |= {t: a.address for t, a in self.constants.items()}
+        if self.arena is not None:
+            memory |= {t: self.arena.address + offset for t, offset in self.offsets.items()}
+        with self.lock:
+            self._enqueue(memory, tuple(a.address for a in (*arrays, *results)))
+            if self.waits:
+                self._check()
+        return results
+
+    def _enqueue(self, memory: Mapping[Buffer, int], addresses: tuple[int, ...]) -> None:
+        if not self.captured:
+            self._start(memory, None)
+            return
+        if addresses not in self.graphs:
+            self.graphs[addresses] = None
+            self._start(memory, None)
+        elif self.graphs[addresses] is None:
+            self.graphs[addresses] = self.driver.capture(lambda stream: self._start(memory, stream))
+            self.driver.replay(self.graphs[addresses])
+        else:
+            self.driver.replay(self.graphs[addresses])
+        self.graphs.move_to_end(addresses)
+        while len(self.graphs) > _GRAPHS:
+            self.graphs.popitem(last=False)
+
+    def _start(self, memory: Mapping[Buffer, int], stream: Stream | None) -> None:
+        """All steps of a call."""
+        if self.count:
+            assert self.arena is not None
+            self.driver.fill(self.arena.address + self.status_at, 0, 4 * self.count, stream)
+        self._times: dict[LibCall, int] = {}
+        self._steps(self.plans.steps, memory, {}, stream)
+
+    def _steps(
+        self, steps: Sequence[Step], memory: Mapping[Buffer, int], values: dict[Sym, int], stream: Stream | None
+    ) -> None:
+        for s in steps:
+            if isinstance(s, Launch):
+                self._launch(s, memory, values, stream)
+            elif isinstance(s, LibCall):
+                self._call(s, memory, stream)
+            else:
+                assert isinstance(s.loop.lo, int) and isinstance(s.loop.hi, int)
+                for value in range(s.loop.lo, s.loop.hi, s.loop.step):
+                    self._steps(s.steps, memory, {**values, s.loop.var: value}, stream)
+
+    def _launch(
+        self, s: Launch, memory: Mapping[Buffer, int], values: Mapping[Sym, int], stream: Stream | None
+    ) -> None:
+        if not s.grid:
+            return
+        kernel = self.module.kernels[s]
+        args: list[Any] = [
+            Span(memory[root], (root.capacity or 0) * root.dtype.itemsize) for root, _ in kernel.pointers
+        ]
+        if kernel.status is not None:
+            assert self.arena is not None
+            args.append(Span(self.arena.address + self.status_at, 4 * self.count))
+        args += [values[v] for v in kernel.variables]
+        self.driver.launch(self.kernels[s.name], s.grid, s.block, args, stream=stream)
+
+    def _call(self, s: LibCall, memory: Mapping[Buffer, int], stream: Stream | None) -> None:
+        outs, ins = (
+            [Operand(memory[t.root], t.dtype, math.prod(t.static_shape)) for t in ts] for ts in (s.outs, s.ins)
+        )
+        static = dict(s.static)
+        if not _supported(s):
+            status = on_host(self.driver, s.fn, outs, ins, static)
+            if status:
+                raise _error(status, s)
+            return
+        base = self.arena.address if self.arena is not None else 0
+        info = 0
+        if s in self.words:
+            done = self._times.get(s, 0)
+            self._times[s] = done + 1
+            info = base + self.status_at + 4 * (self.words[s] + done * _statuses(s))
+        self.device.libraries.call(s.fn, outs, ins, static, info, base + self.scratch_at, stream)
+
+    def _check(self) -> None:
+        """Wait for the status, and raise what it says: the failure that comes first in the program."""
+        assert self.arena is not None
+        found = np.empty(self.count, np.int32)
+        self.driver.copy_out(found, self.arena.address + self.status_at)
+        for first, count, call in self.checks:
+            words = found[first : first + count]
+            if not words.any():
+                continue
+            if call is not None:
+                raise _error(STATUS[call.fn], call)
+            failure = self.module.failures[len(self.module.failures) - int(words.max())]
+            error, text = FAILURES[failure.code]
+            raise error(text, failure.loc)
+
+
+def _error(status: int, s: LibCall) -> Exception:
+    error, text = FAILURES.get(status, (CompilationError, f"{s.fn} ended with status {status}"))
+    return error(text, s.loc)
+
+
+def _supported(s: LibCall) -> bool:
+    return supports(s.fn, s.outs[0].dtype)
+
+
+def _fails(module: Module, s: Launch) -> bool:
+    status = module.kernels[s].status
+    return status is not None and status >= 0
+
+
+def _with_times(steps: Sequence[Step], times: int = 1) -> list[tuple[Launch | LibCall, int]]:
+    """Launches and library calls, with how often each runs."""
+    found: list[tuple[Launch | LibCall, int]] = []
+    for s in steps:
+        if isinstance(s, Repeat):
+            found += _with_times(s.steps, times * (static_trips(s.loop) or 0))
+        else:
+            found.append((s, times))
+    return found
