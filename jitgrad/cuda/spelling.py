@@ -83,6 +83,17 @@ def maximum(x, y):
 def minimum(x, y):
     return x if x <= y or x != x else y
 """,
+    "integer_absolute": """\
+def integer_absolute(x):
+    return x if x >= 0 else -x
+""",
+    "integer_fmod": """\
+def integer_fmod(x, y):
+    if y == 0:
+        return y
+    r = x % y
+    return r - y if r != 0 and (x < 0) != (y < 0) else r
+""",
     "floor_quotient": """\
 def floor_quotient(x, y):
     return x // y if y != 0 else y
@@ -197,9 +208,11 @@ def _of_integers(op: str, own: str, bits: int, wide: bool) -> str | None:
     elif op == "invert":
         form = "(~{0})"
     elif op == "absolute":
-        form = "abs({0})"
+        form = "{0}" if own.startswith("u") else "integer_absolute({0})"
     elif op == "floor_divide":
         form = "floor_quotient({0}, {1})"
+    elif op == "fmod":
+        form = "integer_fmod({0}, {1})"
     elif op == "remainder":
         form = "floor_remainder({0}, {1})"
     elif op in ("left_shift", "right_shift"):

@@ -153,9 +153,13 @@ def may_meet(first: Touch, second: Touch, changed: set[object], varying: frozens
     if not isinstance(x.lo, int) or (x.lo, x.step) != (y.lo, y.step):
         return True
     # The same thread has the same iterations of both loops: do the accesses meet in the same iteration only?
-    index = tuple(substitute_index(k, {y.var: expr(x.var)}, {}) for k in b.index)
-    inner = {x.var, *first.inner, *second.inner, *varying}
-    return distance(a.index, index, x.var, lambda v: varies(v, inner, changed), x.step) not in (None, (0, 0))
+    (lo, hi), (low, high) = x.var.bounds, y.var.bounds
+    least = None if lo is None or low is None else min(lo, low)
+    most = None if hi is None or high is None else max(hi, high)
+    same = Sym("iteration", least, most)
+    i, j = (tuple(substitute_index(k, {s.var: expr(same)}, {}) for k in t) for s, t in ((x, a.index), (y, b.index)))
+    inner = {same, *first.inner, *second.inner, *varying}
+    return distance(i, j, same, lambda v: varies(v, inner, changed), x.step) not in (None, (0, 0))
 
 
 def assigned(stmts: Sequence[Stmt]) -> set[Local]:
