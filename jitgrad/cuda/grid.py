@@ -180,13 +180,13 @@ class _Planner:
     def kept(self, body: Sequence[Stmt], outside: dict[Local, Buffer]) -> dict[Local, Buffer]:
         """A place in memory for every local that some statements declare themselves."""
         own = {s.local: Buffer(s.local.name, s.local.dtype, ()) for s in body if isinstance(s, Let)}
-        return {**outside, **own}
+        return {**own, **outside}
 
     # Kernels
 
     def kernels(self, body: tuple[Stmt, ...], outside: dict[Local, Buffer]) -> list[Step]:
         """The steps of statements without library calls, with the locals that they share."""
-        around = frozenset(outside) - _own(body)
+        around = frozenset(outside)  # other lists of statements use these
         outside = self.kept(body, outside)
         parts: list[_Part | Repeat] = []
         held: list[Let] = []  # first values of locals wait for the kernel that uses them
@@ -219,6 +219,7 @@ class _Planner:
             narrow(used(None if isinstance(first, Repeat) else first.body))
             parts.append(first)
             queue[:0] = rest
+        narrow([x for x in held if x.local in around])
         steps: list[Step] = []
         for k, part in enumerate(parts):
             if isinstance(part, Repeat):
