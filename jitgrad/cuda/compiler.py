@@ -44,7 +44,8 @@ _lock = threading.RLock()
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """One kernel of a cubin: its name there, and what a thread (registers, stack, spills) and a block (shared memory)
-    take. A number is -1 where the linker does not tell."""
+    take, as the linker counts it: on sm_90, 1024 bytes of shared memory are the system's. A number is -1 where the
+    linker does not tell."""
 
     name: str
     symbol: str
@@ -104,12 +105,10 @@ def _described(signatures: Mapping[str, tuple[Parameter, ...]]) -> Iterator[str]
 def _versions() -> tuple[str, ...]:
     """The versions of all that makes cubins."""
     found = [*_installed(_COMPILERS), *_installed(_NVVM), *_installed(_LINKER)]
-    if not _installed(_COMPILERS[:1]):
-        numba_cuda()  # says what to install
-    if not _installed(_NVVM) or not _installed(_LINKER):  # they belong to a CUDA toolkit
+    if not all(map(_installed, (_COMPILERS[:1], _NVVM, _LINKER))):  # some belong to a CUDA toolkit, or are missing
+        numba_cuda()
         from cuda.bindings import nvjitlink, nvvm  # pyright: ignore
 
-        numba_cuda()
         found.append(f"NVVM {nvvm.version()} nvJitLink {nvjitlink.version()}")
     return tuple(found)
 

@@ -35,15 +35,23 @@ def numba_cuda() -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import numba_cuda  # noqa: F401  # pyright: ignore
-            from cuda.bindings import nvjitlink, nvvm  # noqa: F401  # pyright: ignore
+            from cuda.bindings import nvjitlink, nvvm  # pyright: ignore
             from numba import cuda
             from numba.cuda import extending, libdevice, types  # noqa: F401  # pyright: ignore
-    except ImportError as error:
+
+            for library in (nvvm, nvjitlink):
+                library.version()  # loads it
+    except (ImportError, OSError, RuntimeError) as error:
         raise CompilationError(
-            f"kernels can't be compiled for CUDA ({error}). Numba's CUDA compiler is a package of its own, and it or a "
-            'part of it is not installed. Install it with: pip install "jitgrad[cuda]".'
+            f"kernels can't be compiled for CUDA ({_first_line(error)}). Numba's CUDA compiler is a package of its "
+            'own, and it or a part of it is not installed. Install it with: pip install "jitgrad[cuda]", or '
+            '"jitgrad[cuda12]" for a driver of CUDA 12.'
         ) from error
     return cuda
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
 
 
 def numba_module(name: str) -> Any:
