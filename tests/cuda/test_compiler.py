@@ -186,8 +186,21 @@ def test_the_simulators_types_are_the_compilers(text: str) -> None:
     exec(source, namespace | {"look": look}, namespace)
     namespace["look"] = look
     kinds = [("scalar", np.dtype(t)) for t in ("u4", "i4", "f4", "?", "u1")]
-    compiler._lowered(namespace["k"], "k", (f64, *kinds), (8, 0))
+    compiler._lowered(namespace["k"], "k", (f64, *kinds), (8, 0), None)
     assert type(seen[0]).__name__.rstrip("_") == inferred[0]
+
+
+def test_a_kernel_takes_no_more_registers_than_its_threads_can_have() -> None:
+    loads = [f"v{k} = x[i + uint64({k})]" for k in range(70)]
+    steps = [f"    v{k} = v{k} * v{(k + 1) % 70} + y[j]" for k in range(70)]  # all are alive in the loop
+    stores = [f"y[i + uint64({k})] = v{k}" for k in range(70)]
+    body = ["i = uint64(cuda.threadIdx.x)", *loads, "for j in range(uint64(cuda.blockDim.x)):", *steps, *stores]
+    source = "def k(x, y):\n" + "".join(f"    {line}\n" for line in body)
+    free = compiler.compile_kernels(source, {"k": (f32, f32)}, "sm_90").kernels["k"]
+    bound = compiler.compile_kernels(source, {"k": (f32, f32)}, "sm_90", threads={"k": 1024}).kernels["k"]
+    assert free.registers > 64
+    assert bound.registers <= 64
+    assert bound.spill_bytes > 0  # which the linker tells
 
 
 # The cache on disk.
