@@ -44,7 +44,8 @@ _lock = threading.RLock()
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """One kernel of a cubin: its name there, and what a thread (registers, stack, spills) and a block (shared memory)
-    take. A number is -1 where the linker does not tell."""
+    take, as the linker counts it: on sm_90, 1024 bytes of shared memory are the system's. A number is -1 where the
+    linker does not tell."""
 
     name: str
     symbol: str
@@ -64,17 +65,28 @@ class Cubin:
     kernels: dict[str, Kernel]
 
 
-def compile_kernels(source: str, signatures: Mapping[str, tuple[Parameter, ...]], arch: str = "sm_90") -> Cubin:
-    """The kernels of a text that have signatures, as machine code for an architecture."""
+def compile_kernels(
+    source: str,
+    signatures: Mapping[str, tuple[Parameter, ...]],
+    arch: str = "sm_90",
+    *,
+    threads: Mapping[str, int] | None = None,
+) -> Cubin:
+    """The kernels of a text that have signatures, as machine code for an architecture.
+
+    ``threads`` has the most threads that blocks of a kernel are launched with: it then takes no more registers than
+    so many threads can have.
+    """
+    threads = threads or {}
     capability = _capability(arch)
-    key = cache.key_of(["cubin", source, *_described(signatures), arch, repr(_versions())]) if current().cache else None
+    key = _key(source, signatures, arch, threads) if current().cache else None
     entry = cache.find(key) if key else None
     if key and entry is not None:
         try:
             return _loaded(entry, signatures, arch)
         except (LookupError, TypeError):
             cache.reject(key)
-    cubin = _link(_nvvm(_front(source, signatures, capability), capability), signatures, arch)
+    cubin = _link(_nvvm(_front(source, signatures, capability, threads), capability), signatures, arch)
     if key:
         cache.keep(key, _stored(cubin))
     return cubin
@@ -83,7 +95,7 @@ def compile_kernels(source: str, signatures: Mapping[str, tuple[Parameter, ...]]
 def ptx(source: str, signatures: Mapping[str, tuple[Parameter, ...]], arch: str = "sm_90") -> dict[str, str]:
     """The PTX of each kernel, for reading."""
     capability = _capability(arch)
-    found = _front(source, signatures, capability)
+    found = _front(source, signatures, capability, {})
     return {name: _nvvm({name: modules}, capability) for name, modules in found.items()}
 
 
@@ -95,6 +107,13 @@ def symbol_of(name: str) -> str:
 # What is kept on disk.
 
 
+def _key(
+    source: str, signatures: Mapping[str, tuple[Parameter, ...]], arch: str, threads: Mapping[str, int]
+) -> str | None:
+    bounds = repr(sorted(threads.items()))
+    return cache.key_of(["cubin", source, *_described(signatures), arch, bounds, *_versions()])
+
+
 def _described(signatures: Mapping[str, tuple[Parameter, ...]]) -> Iterator[str]:
     for name, parameters in signatures.items():
         yield json.dumps([name, *[(p[0], p[1].name) if isinstance(p, tuple) else p.name for p in parameters]])
@@ -104,12 +123,10 @@ def _described(signatures: Mapping[str, tuple[Parameter, ...]]) -> Iterator[str]
 def _versions() -> tuple[str, ...]:
     """The versions of all that makes cubins."""
     found = [*_installed(_COMPILERS), *_installed(_NVVM), *_installed(_LINKER)]
-    if not _installed(_COMPILERS[:1]):
-        numba_cuda()  # says what to install
-    if not _installed(_NVVM) or not _installed(_LINKER):  # they belong to a CUDA toolkit
+    if not all(map(_installed, (_COMPILERS[:1], _NVVM, _LINKER))):  # some belong to a CUDA toolkit, or are missing
+        numba_cuda()
         from cuda.bindings import nvjitlink, nvvm  # pyright: ignore
 
-        numba_cuda()
         found.append(f"NVVM {nvvm.version()} nvJitLink {nvjitlink.version()}")
     return tuple(found)
 
@@ -168,7 +185,10 @@ def _compiling_for(capability: tuple[Any, ...]) -> Iterator[None]:
 
 
 def _front(
-    source: str, signatures: Mapping[str, tuple[Parameter, ...]], capability: tuple[Any, ...]
+    source: str,
+    signatures: Mapping[str, tuple[Parameter, ...]],
+    capability: tuple[Any, ...],
+    threads: Mapping[str, int],
 ) -> dict[str, list[str]]:
     """The LLVM modules of each kernel."""
     found: dict[str, list[str]] = {}
@@ -179,14 +199,16 @@ def _front(
         try:
             text.execute(source, file, names)
             for name, signature in signatures.items():
-                found[name] = _lowered(names[name], name, signature, capability)
+                found[name] = _lowered(names[name], name, signature, capability, threads.get(name))
         except Exception as error:  # whatever a compiler raises
             raise _refused(error, file, name) from error
     text.forget(file)
     return found
 
 
-def _lowered(function: Any, name: str, signature: tuple[Parameter, ...], capability: tuple[Any, ...]) -> list[str]:
+def _lowered(
+    function: Any, name: str, signature: tuple[Parameter, ...], capability: tuple[Any, ...], threads: int | None
+) -> list[str]:
     compiler = numba_module("compiler")
     types = tuple(_numba_type(parameter) for parameter in signature)
     compiled = compiler.compile_cuda(
@@ -197,6 +219,7 @@ def _lowered(function: Any, name: str, signature: tuple[Parameter, ...], capabil
     mangled = compiled.fndesc.llvm_func_name
     kernel = compiled.library.get_function(mangled)
     compiler.kernel_fixup(kernel, False)
+    numba_module("cudadrv.nvvm").set_launch_bounds(kernel, threads)
     return [module.replace(mangled, symbol_of(name)) for module in compiled.library.llvm_strs]
 
 

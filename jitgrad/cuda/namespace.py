@@ -35,15 +35,23 @@ def numba_cuda() -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import numba_cuda  # noqa: F401  # pyright: ignore
-            from cuda.bindings import nvjitlink, nvvm  # noqa: F401  # pyright: ignore
+            from cuda.bindings import nvjitlink, nvvm  # pyright: ignore
             from numba import cuda
             from numba.cuda import extending, libdevice, types  # noqa: F401  # pyright: ignore
-    except ImportError as error:
+
+            for library in (nvvm, nvjitlink):
+                library.version()  # loads it
+    except (ImportError, OSError, RuntimeError) as error:
         raise CompilationError(
-            f"kernels can't be compiled for CUDA ({error}). Numba's CUDA compiler is a package of its own, and it or a "
-            'part of it is not installed. Install it with: pip install "jitgrad[cuda]".'
+            f"kernels can't be compiled for CUDA ({_first_line(error)}). Numba's CUDA compiler is a package of its "
+            'own, and it or a part of it is not installed. Install it with: pip install "jitgrad[cuda]", or '
+            '"jitgrad[cuda12]" for a driver of CUDA 12.'
         ) from error
     return cuda
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
 
 
 def numba_module(name: str) -> Any:
@@ -168,7 +176,7 @@ def _atomic(name: str) -> Any:
                 sign = "" if kind.signed or name not in ("max", "min") else "u"
                 builder.atomic_rmw(sign + name, address, args[2], "monotonic")
             elif name == "add":
-                _add_float(builder, address, args[2])
+                _add_float(builder, address, args[2], isinstance(pointer, cuda.types.Array))
             else:
                 _replace(builder, address, args[2], _COMBINATIONS[name])
             return context.get_dummy_value()
@@ -178,13 +186,12 @@ def _atomic(name: str) -> Any:
     return _named(atomic, f"atomic_{name}")
 
 
-def _add_float(builder: Any, address: Any, value: Any) -> None:
-    kind, bits = value.type, 32 if isinstance(value.type, ir.FloatType) else 64
-    name = f"llvm.nvvm.atomic.load.add.f{bits}.p0f{bits}"
-    function = builder.module.globals.get(name)
-    if function is None:
-        function = ir.Function(builder.module, ir.FunctionType(kind, [kind.as_pointer(), kind]), name)
-    builder.call(function, [address, value])
+def _add_float(builder: Any, address: Any, value: Any, shared: bool) -> None:
+    """In assembly: of LLVM's two ways to say it, no version of NVVM takes the same one for all architectures."""
+    space, where = (3, "shared") if shared else (1, "global")
+    letter, bits = ("f", 32) if isinstance(value.type, ir.FloatType) else ("d", 64)
+    place = builder.addrspacecast(address, address.type.pointee.as_pointer(space))
+    _assembly(builder, ir.VoidType(), f"red.{where}.add.f{bits} [$0], $1;", f"l,{letter},~{{memory}}", [place, value])
 
 
 def _largest(builder: Any, old: Any, value: Any) -> tuple[Any, Any]:
