@@ -26,7 +26,7 @@ _LIBRARIES = {
     "cublas": ("nvidia-cublas", "matrix products"),
     "cusolver": ("nvidia-cusolver", "factorizations and solves"),
 }
-_PACKAGES = {"numba-cuda": "compiles kernels", "cuda-core": "finds compilers", "cuda-bindings": "runs kernels"}
+_PACKAGES = {"numba-cuda": "compiles kernels", "cuda-core": "belongs to numba-cuda", "cuda-bindings": "runs kernels"}
 #: Numbers of attributes of devices in the driver's interface.
 _MAJOR, _MINOR = 75, 76
 
