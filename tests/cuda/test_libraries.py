@@ -9,7 +9,7 @@ import pytest
 
 from jitgrad import config
 from jitgrad.codegen import libcalls
-from jitgrad.cuda import blas
+from jitgrad.cuda import blas, solver
 from jitgrad.cuda.blas import Blas, plan
 from jitgrad.cuda.driver import Driver, Stream
 from jitgrad.cuda.driver_simulated import SimulatedDriver
@@ -26,7 +26,7 @@ from jitgrad.cuda.libraries import (
 )
 from jitgrad.cuda.solver import Solver
 from jitgrad.errors import DeviceError, DtypeError, JitgradError
-from tests.cuda.column_major import FakeBlas, FakeSolver
+from tests.cuda.column_major import FakeBlas, FakeSolver, Through
 from tests.cuda.conftest import REAL, real_driver
 
 
@@ -52,8 +52,8 @@ def on(request: pytest.FixtureRequest) -> tuple[Driver, Libraries]:
 
 def stood_in(driver: SimulatedDriver) -> CudaLibraries:
     library = CudaLibraries(driver)
-    library._blas = Blas(driver, FakeBlas(driver))
-    library._solver = Solver(driver, library._blas, FakeSolver(driver))
+    library._blas = Blas(driver, Through(FakeBlas(driver), blas._FUNCTIONS))
+    library._solver = Solver(driver, library._blas, Through(FakeSolver(driver), solver._FUNCTIONS))
     return library
 
 
@@ -232,7 +232,7 @@ def test_tf32_is_an_option(driver: SimulatedDriver) -> None:
         with config.using(tf32=allowed):
             x = np.ones(4, dtype)
             run(driver, library, "gemm", [x.copy()], [x, x.copy()], static)
-        assert library._blas and library._blas._library.calls[-1] == kind
+        assert library._blas and library._blas._library.library.calls[-1] == kind
 
 
 def test_dtypes_without_a_product(driver: SimulatedDriver) -> None:
