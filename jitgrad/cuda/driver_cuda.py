@@ -159,8 +159,7 @@ class CudaDriver(Driver):
         return int(address)
 
     def free(self, address: int) -> None:
-        self._enter()
-        _call("waiting for the device", self._cu.cuCtxSynchronize)
+        self.synchronise()  # not the whole context: another stream of it may be captured
         _call("freeing memory", self._cu.cuMemFree, address)
 
     def discard(self, address: int, nbytes: int) -> None:

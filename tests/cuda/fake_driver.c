@@ -87,7 +87,6 @@ Result f_cuDeviceGetAttribute(int *v, int key, int d) {
 Result f_cuDeviceTotalMem(size_t *v, int d) { *v = total; return OK; }
 Result f_cuDevicePrimaryCtxRetain(void **c, int d) { *c = (void *)(uintptr_t)(d + 1); return OK; }
 Result f_cuCtxSetCurrent(void *c) { context = (uintptr_t)c; return OK; }
-Result f_cuCtxSynchronize(void) { return context ? OK : NO_CONTEXT; }
 Result f_cuMemAlloc(Pointer *p, size_t n) {
     if (!context) return NO_CONTEXT;
     if (used[device()] + n > total || n > total || count_blocks == BLOCKS) return NO_MEMORY;
