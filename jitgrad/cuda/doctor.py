@@ -26,7 +26,7 @@ _LIBRARIES = {
     "cublas": ("nvidia-cublas", "matrix products"),
     "cusolver": ("nvidia-cusolver", "factorizations and solves"),
 }
-_PACKAGES = {"numba-cuda": "compiles kernels", "cuda-core": "finds compilers", "cuda-bindings": "runs kernels"}
+_PACKAGES = {"numba-cuda": "compiles kernels", "cuda-core": "belongs to numba-cuda", "cuda-bindings": "runs kernels"}
 #: Numbers of attributes of devices in the driver's interface.
 _MAJOR, _MINOR = 75, 76
 
@@ -67,10 +67,11 @@ def _llvm() -> Line:
 def _blas() -> Line:
     import numpy as np
     import scipy
-    from scipy.linalg import blas
+    from scipy.linalg import get_blas_funcs
 
-    if blas.dgemm(1.0, np.eye(2), np.full((2, 2), 3.0))[0, 0] != 3:
-        raise ArithmeticError("dgemm computes wrong numbers")
+    gemm: Any = get_blas_funcs("gemm", dtype=np.float64)
+    if gemm(1.0, np.eye(2), np.full((2, 2), 3.0))[0, 0] != 3:
+        raise ArithmeticError("gemm computes wrong numbers")
     built = scipy.show_config(mode="dicts")["Build Dependencies"]["blas"]  # pyright: ignore[reportOptionalSubscript]
     return Line("BLAS", f"{built.get('name', 'unknown')} {built.get('version', '')} (scipy {scipy.__version__})")
 

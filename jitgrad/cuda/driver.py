@@ -91,7 +91,7 @@ class Driver(Protocol):
         ...
 
     def free(self, address: int) -> None:
-        """Give memory back that :meth:`allocate` returned, after waiting for all work."""
+        """Give memory back that :meth:`allocate` returned, after waiting for the work of the main stream."""
         ...
 
     def discard(self, address: int, nbytes: int) -> None:

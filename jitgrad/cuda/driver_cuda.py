@@ -122,7 +122,7 @@ class CudaDriver(Driver):
             key = getattr(cu.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
             return _call("asking for properties", cu.cuDeviceGetAttribute, key, device)
 
-        name = _text(_call("asking for the name", cu.cuDeviceGetName, 256, device)).rstrip("\0")
+        name = _call("asking for the name", cu.cuDeviceGetName, 256, device).split(b"\0")[0].decode()
         major, minor = attribute("COMPUTE_CAPABILITY_MAJOR"), attribute("COMPUTE_CAPABILITY_MINOR")
         return Properties(
             name,
@@ -159,8 +159,7 @@ class CudaDriver(Driver):
         return int(address)
 
     def free(self, address: int) -> None:
-        self._enter()
-        _call("waiting for the device", self._cu.cuCtxSynchronize)
+        self.synchronise()  # not the whole context: another stream of it may be captured
         _call("freeing memory", self._cu.cuMemFree, address)
 
     def discard(self, address: int, nbytes: int) -> None:

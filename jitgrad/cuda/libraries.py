@@ -58,7 +58,8 @@ class Libraries(Protocol):
     """The library functions of one device."""
 
     def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
-        """Bytes of scratch memory that a call needs; the dtype is that of the first result."""
+        """Bytes of scratch memory that a call needs; the dtype is that of the first result. This starts the library,
+        which can't be done while a stream is captured."""
         ...
 
     def call(
@@ -96,12 +97,17 @@ class CudaLibraries(Libraries):
         return self._solver
 
     def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
-        if name in ("gemm", "trtrs"):
-            return 0
         found: list[int] = []
+
+        def ask(_: int) -> None:
+            if name == "gemm":
+                self._started()
+                found.append(0)
+            else:
+                found.append(self._started_solver().scratch(name, dtype, static))
+
         with self._lock:
-            # Libraries need their device to be current.
-            self._driver.enqueue(lambda _: found.append(self._started_solver().scratch(name, dtype, static)))
+            self._driver.enqueue(ask)  # libraries need their device to be current
         return found[0]
 
     def call(

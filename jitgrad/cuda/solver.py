@@ -76,7 +76,8 @@ class Solver:
     def _enter(self, stream: Stream) -> None:
         check(self._library.cusolverDnSetStream(self._handle, stream.handle), "choosing a stream for cuSOLVER")
 
-    def _launch(self, name: str, dtype: np.dtype, count: int, args: list[Any], stream: Stream) -> None:
+    def _kernels_of(self, dtype: np.dtype) -> Any:
+        """The kernels of :func:`_kernels`, loaded."""
         if dtype.name not in self._loaded:
             code = _kernels(dtype)
             if self._driver.needs_cubin:
@@ -85,7 +86,10 @@ class Solver:
                 arch = self._driver.properties.arch
                 code = code._replace(cubin=compile_kernels(code.source, code.signatures, arch))
             self._loaded[dtype.name] = self._driver.load(code)
-        self._driver.launch(self._loaded[dtype.name].kernels[name], count, _BLOCK, args, stream=stream)
+        return self._loaded[dtype.name].kernels
+
+    def _launch(self, name: str, dtype: np.dtype, count: int, args: list[Any], stream: Stream) -> None:
+        self._driver.launch(self._kernels_of(dtype)[name], count, _BLOCK, args, stream=stream)
 
     def _work(self, name: str, dtype: np.dtype, n: int) -> int:
         """Elements of workspace for a factorization."""
@@ -96,8 +100,10 @@ class Solver:
         return elements.value
 
     def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
-        """Bytes of scratch memory for a call of the library function of that name."""
+        """Bytes of scratch memory for a call of the library function of that name. Loads what the call will need."""
         n = static["n"]
+        if name in ("getrs", "trtrs", "getri"):
+            self._kernels_of(dtype)
         if name in ("potrf", "getrf"):
             return _aligned(self._work(name, dtype, n) * dtype.itemsize) + ALIGNMENT
         if name == "getrs":

@@ -15,9 +15,37 @@ from jitgrad.cuda.driver_simulated import SimulatedDriver
 _TYPES = {0: np.dtype(np.float32), 1: np.dtype(np.float64), 2: np.dtype(np.float16)}
 
 
-def _value(reference: Any) -> float:
-    """What a pointer to a number of the host points to."""
-    return reference._obj.value
+class Through:
+    """A library whose functions are called through ctypes, as those of a file are: numbers and pointers are
+    converted as declared."""
+
+    def __init__(self, library: Any, functions: dict[str, tuple[Any, ...]]) -> None:
+        self.library, self._functions = library, functions
+
+    def __getattr__(self, name: str) -> Any:
+        raised: list[BaseException] = []
+
+        def guarded(*args: Any) -> int:
+            try:
+                return getattr(self.library, name)(*args)
+            except BaseException as error:  # noqa: BLE001  (raised again, on the other side of ctypes)
+                raised.append(error)
+                return 99
+
+        through = ctypes.CFUNCTYPE(ctypes.c_int, *self._functions[name])(guarded)
+
+        def call(*args: Any) -> int:
+            status = through(*args)
+            if raised:
+                raise raised[0]
+            return status
+
+        return call
+
+
+def _value(address: int, dtype: Any) -> float:
+    """The number of the host that a pointer points to."""
+    return (ctypes.c_double if dtype == np.float64 else ctypes.c_float).from_address(address).value
 
 
 class Columns:
@@ -44,7 +72,7 @@ class FakeBlas(Columns):
     workspace = stream = None
 
     def cublasCreate_v2(self, handle: Any) -> int:
-        handle._obj.value = 7
+        ctypes.c_void_p.from_address(handle).value = 7
         return 0
 
     def cublasSetStream_v2(self, handle: Any, stream: int) -> int:
@@ -61,10 +89,9 @@ class FakeBlas(Columns):
         a_step: int, b: int, b_type: int, ldb: int, b_step: int, beta: Any, c: int, c_type: int, ldc: int,
         c_step: int, count: int, compute: int, algorithm: int,
     ) -> int:  # fmt: skip
-        assert handle.value == 7 and self.workspace and {ta, tb} <= {0, 1} and algorithm == -1
+        assert handle == 7 and self.workspace and {ta, tb} <= {0, 1} and algorithm == -1
         a_dtype, b_dtype, c_dtype = _TYPES[a_type], _TYPES[b_type], _TYPES[c_type]
         assert a_dtype == b_dtype and (compute == 70) == (a_dtype == np.float64)
-        assert isinstance(alpha._obj, ctypes.c_double if compute == 70 else ctypes.c_float)
         assert count == 1 or c_step, "results overlap"
         self._log("tf32" if compute == 77 else "gemm")
         for z in range(count):
@@ -73,13 +100,13 @@ class FakeBlas(Columns):
             result = self.matrix(c + z * c_step * c_dtype.itemsize, c_dtype, m, n, ldc)
             wide = np.float64 if compute == 70 else np.float32
             product = (first.T if ta else first).astype(wide) @ (second.T if tb else second).astype(wide)
-            old = _value(beta) * result.astype(wide) if _value(beta) else 0  # with 0, C is not read
-            result[...] = _value(alpha) * product + old
+            old = _value(beta, wide) * result.astype(wide) if _value(beta, wide) else 0  # with 0, C is not read
+            result[...] = _value(alpha, wide) * product + old
         return 0
 
     def _trsm(self, dtype: Any, side: int, uplo: int, trans: int, diag: int, m: int, n: int, alpha: Any, a: int,
               lda: int, b: int, ldb: int) -> int:  # fmt: skip
-        assert side in (0, 1) and uplo in (0, 1) and trans in (0, 1) and diag in (0, 1) and _value(alpha) == 1
+        assert side in (0, 1) and uplo in (0, 1) and trans in (0, 1) and diag in (0, 1) and _value(alpha, dtype) == 1
         self._log("trsm")
         order = n if side else m
         factor, x = self.matrix(a, dtype, order, order, lda), self.matrix(b, dtype, m, n, ldb)
@@ -100,9 +127,9 @@ class FakeBlas(Columns):
 
     def _geam(self, dtype: Any, ta: int, tb: int, m: int, n: int, alpha: Any, a: int, lda: int, beta: Any, b: int,
               ldb: int, c: int, ldc: int) -> int:  # fmt: skip
-        assert _value(beta) == 0 and (b != c or (ldb == ldc and tb == 0))
+        assert _value(beta, dtype) == 0 and (b != c or (ldb == ldc and tb == 0))
         source = self.matrix(a, dtype, *((n, m) if ta else (m, n)), lda).copy()
-        self.matrix(c, dtype, m, n, ldc)[...] = _value(alpha) * (source.T if ta else source)
+        self.matrix(c, dtype, m, n, ldc)[...] = _value(alpha, dtype) * (source.T if ta else source)
         return 0
 
     def cublasSgeam(self, handle: Any, *args: Any) -> int:
@@ -114,7 +141,7 @@ class FakeBlas(Columns):
 
 class FakeSolver(Columns):
     def cusolverDnCreate(self, handle: Any) -> int:
-        handle._obj.value = 9
+        ctypes.c_void_p.from_address(handle).value = 9
         return 0
 
     def cusolverDnSetStream(self, handle: Any, stream: int) -> int:
@@ -129,7 +156,7 @@ class FakeSolver(Columns):
         self.driver.view(work, elements * np.dtype(dtype).itemsize, dtype).fill(np.nan)
 
     def _size(self, handle: Any, *args: Any) -> int:
-        args[-1]._obj.value = 3 * args[1] + 5
+        ctypes.c_int.from_address(args[-1]).value = 3 * args[1] + 5
         return 0
 
     cusolverDnSpotrf_bufferSize = cusolverDnDpotrf_bufferSize = _size

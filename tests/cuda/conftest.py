@@ -1,4 +1,4 @@
-"""Simulated devices for the tests of the CUDA target."""
+"""Devices for the tests of the CUDA target: simulated ones, and with ``-m cuda`` a real one too."""
 
 import importlib.util
 import sys
@@ -8,7 +8,9 @@ import pytest
 
 from jitgrad import config
 from jitgrad.cuda.devices import Device
+from jitgrad.cuda.driver import Driver
 from jitgrad.cuda.driver_simulated import SimulatedDriver
+from jitgrad.errors import DeviceError
 from tests.cuda import threads
 
 
@@ -30,6 +32,31 @@ def driver(request: pytest.FixtureRequest) -> SimulatedDriver:
     return SimulatedDriver(total_memory=1 << 24, lazy=request.param == "lazy")
 
 
-@pytest.fixture
-def gpu(driver: SimulatedDriver) -> Device:
-    return Device(driver)
+REAL = pytest.param("cuda", marks=pytest.mark.cuda)
+
+
+def real_driver() -> Driver:
+    """A driver of a real GPU."""
+    from jitgrad.cuda.driver_cuda import CudaDriver
+
+    return CudaDriver(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need a GPU are skipped where there is none."""
+    needing = [item for item in items if item.get_closest_marker("cuda")]
+    if not needing:
+        return
+    try:
+        real_driver()
+    except DeviceError as error:
+        for item in needing:
+            item.add_marker(pytest.mark.skip(reason=error.message.split(". ")[0]))
+
+
+@pytest.fixture(params=["at once", "lazy", REAL])
+def gpu(request: pytest.FixtureRequest) -> Device:
+    """A device with a pool of its own."""
+    if request.param == "cuda":
+        return Device(real_driver())
+    return Device(SimulatedDriver(total_memory=1 << 24, lazy=request.param == "lazy"))

@@ -9,9 +9,9 @@ import pytest
 
 from jitgrad import config
 from jitgrad.codegen import libcalls
-from jitgrad.cuda import blas
+from jitgrad.cuda import blas, solver
 from jitgrad.cuda.blas import Blas, plan
-from jitgrad.cuda.driver import Stream
+from jitgrad.cuda.driver import Driver, Stream
 from jitgrad.cuda.driver_simulated import SimulatedDriver
 from jitgrad.cuda.libraries import (
     STATUS,
@@ -26,7 +26,8 @@ from jitgrad.cuda.libraries import (
 )
 from jitgrad.cuda.solver import Solver
 from jitgrad.errors import DeviceError, DtypeError, JitgradError
-from tests.cuda.column_major import FakeBlas, FakeSolver
+from tests.cuda.column_major import FakeBlas, FakeSolver, Through
+from tests.cuda.conftest import REAL, real_driver
 
 
 @pytest.fixture
@@ -34,33 +35,45 @@ def driver() -> SimulatedDriver:
     return SimulatedDriver()
 
 
-@pytest.fixture(params=["simulated", "cuBLAS"])
-def library(request: pytest.FixtureRequest, driver: SimulatedDriver) -> Libraries:
-    return SimulatedLibraries(driver) if request.param == "simulated" else stood_in(driver)
+@pytest.fixture(scope="module")
+def real() -> tuple[Driver, Libraries]:
+    driver = real_driver()
+    return driver, CudaLibraries(driver)
+
+
+@pytest.fixture(params=["simulated", "stand-in", REAL])
+def on(request: pytest.FixtureRequest) -> tuple[Driver, Libraries]:
+    """A driver with its libraries."""
+    if request.param == "cuda":
+        return request.getfixturevalue("real")
+    driver = SimulatedDriver()
+    return driver, SimulatedLibraries(driver) if request.param == "simulated" else stood_in(driver)
 
 
 def stood_in(driver: SimulatedDriver) -> CudaLibraries:
     library = CudaLibraries(driver)
-    library._blas = Blas(driver, FakeBlas(driver))
-    library._solver = Solver(driver, library._blas, FakeSolver(driver))
+    library._blas = Blas(driver, Through(FakeBlas(driver), blas._FUNCTIONS))
+    library._solver = Solver(driver, library._blas, Through(FakeSolver(driver), solver._FUNCTIONS))
     return library
 
 
-def operand(driver: SimulatedDriver, array: np.ndarray) -> Operand:
+def operand(driver: Driver, array: np.ndarray) -> Operand:
     address = driver.allocate(max(array.nbytes, 1))
     assert address
-    driver.copy_in(address, array)
+    if array.size:
+        driver.copy_in(address, array)
     return Operand(address, array.dtype, array.size)
 
 
-def read(driver: SimulatedDriver, o: Operand) -> np.ndarray:
+def read(driver: Driver, o: Operand) -> np.ndarray:
     out = np.empty(o.size, o.dtype)
-    driver.copy_out(out, o.address)
+    if o.size:
+        driver.copy_out(out, o.address)
     return out
 
 
 def run(
-    driver: SimulatedDriver,
+    driver: Driver,
     library: Libraries,
     name: str,
     outs: list[np.ndarray],
@@ -70,13 +83,13 @@ def run(
     """The results and the status of a call, where an array that is in both is one buffer."""
     buffers = {id(a): operand(driver, np.ascontiguousarray(a)) for a in (*outs, *ins)}
     targets, sources = ([buffers[id(a)] for a in arrays] for arrays in (outs, ins))
-    count = statuses(name, static)
-    info = driver.allocate(max(4 * count, 1)) or 0
-    scratch = library.scratch(name, outs[0].dtype, static)
-    library.call(name, targets, sources, static, info, (driver.allocate(scratch) or 0) if scratch else 0)
-    flags = driver.view(info, 4 * count, np.int32)
-    status = STATUS[name] if name in STATUS and np.any(flags) else 0
+    info = operand(driver, np.full(statuses(name, static), 77, np.int32))
+    scratch = operand(driver, np.zeros(library.scratch(name, outs[0].dtype, static), np.uint8))
+    library.call(name, targets, sources, static, info.address, scratch.address)
+    status = STATUS[name] if name in STATUS and np.any(read(driver, info)) else 0
     results = [read(driver, t).reshape(o.shape) for t, o in zip(targets, outs, strict=True)]
+    for buffer in (*buffers.values(), info, scratch):
+        driver.free(buffer.address)
     return results, status
 
 
@@ -123,15 +136,15 @@ LAYOUTS = ["r", "c", "r+", "c+"]
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("a", "b", "c"), itertools.product(LAYOUTS, repeat=3))
-def test_products(driver: SimulatedDriver, library: Libraries, dtype: Any, a: str, b: str, c: str) -> None:
+def test_products(on: tuple[Driver, Libraries], dtype: Any, a: str, b: str, c: str) -> None:
     for m, n, k in [(3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 5), (1, 1, 1)]:
         static = {"m": m, "n": n, "k": k, "a": layout(m, k, a), "b": layout(k, n, b), "c": layout(m, n, c)}
-        check_product(driver, library, dtype, {**static, "add": m == 3})
+        check_product(on, dtype, {**static, "add": m == 3})
 
 
-def check_product(driver: SimulatedDriver, library: Libraries, dtype: Any, static: dict[str, Any]) -> None:
+def check_product(on: tuple[Driver, Libraries], dtype: Any, static: dict[str, Any]) -> None:
     outs, ins = product_of(1, dtype, static)
-    (got,), status = run(driver, library, "gemm", outs, ins, static)
+    (got,), status = run(*on, "gemm", outs, ins, static)
     (want,), _ = expect("gemm", outs, ins, static)
     assert status == 0
     np.testing.assert_allclose(got, want, rtol=1e-4 if dtype == np.float32 else 1e-12, atol=1e-5)
@@ -154,13 +167,13 @@ def check_product(driver: SimulatedDriver, library: Libraries, dtype: Any, stati
      "b_batch": (12, 0, 0), "c_batch": (12, 0, 6)},
 ], ids=range(8))  # fmt: skip
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_strides_and_batches(driver: SimulatedDriver, library: Libraries, dtype: Any, case: dict[str, Any]) -> None:
+def test_strides_and_batches(on: tuple[Driver, Libraries], dtype: Any, case: dict[str, Any]) -> None:
     for add in (False, True):
-        check_product(driver, library, dtype, {**case, "add": add})
+        check_product(on, dtype, {**case, "add": add})
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_random_batches(driver: SimulatedDriver, library: Libraries, seed: int) -> None:
+def test_random_batches(on: tuple[Driver, Libraries], seed: int) -> None:
     rng = np.random.default_rng(seed)
     m, n, k = (int(e) for e in rng.integers(1, 5, 3))
     batch = tuple(int(e) for e in rng.integers(1, 4, rng.integers(0, 4)))
@@ -174,7 +187,7 @@ def test_random_batches(driver: SimulatedDriver, library: Libraries, seed: int) 
             steps.append((axis, 0 if repeated[axis] else size))
             size *= 1 if repeated[axis] else batch[axis]
         static[f"{name}_batch"] = tuple(step for _, step in sorted(steps))
-    check_product(driver, library, np.float64, static)
+    check_product(on, np.float64, static)
 
 
 def test_no_terms_and_no_results(driver: SimulatedDriver) -> None:
@@ -203,12 +216,12 @@ def test_strides_that_no_library_takes() -> None:
             list(plan(m=2, n=3, k=4, a=a, b=(3, 1), c=(3, 1)))
 
 
-def test_half_precision_adds_up_in_single(driver: SimulatedDriver, library: Libraries) -> None:
+def test_half_precision_adds_up_in_single(on: tuple[Driver, Libraries]) -> None:
     n = 4096
     a, b = np.full((1, n), 1.0, np.float16), np.full((n, 1), 1.0, np.float16)
     static = {"m": 1, "n": 1, "k": n, "a": (n, 1), "b": (1, 1), "c": (1, 1)}
     for dtype in (np.float16, np.float32):
-        (got,), _ = run(driver, library, "gemm", [np.zeros(1, dtype)], [a, b], static)
+        (got,), _ = run(*on, "gemm", [np.zeros(1, dtype)], [a, b], static)
         assert got[0] == n and got.dtype == dtype
 
 
@@ -219,7 +232,7 @@ def test_tf32_is_an_option(driver: SimulatedDriver) -> None:
         with config.using(tf32=allowed):
             x = np.ones(4, dtype)
             run(driver, library, "gemm", [x.copy()], [x, x.copy()], static)
-        assert library._blas and library._blas._library.calls[-1] == kind
+        assert library._blas and library._blas._library.library.calls[-1] == kind
 
 
 def test_dtypes_without_a_product(driver: SimulatedDriver) -> None:
@@ -234,9 +247,9 @@ def test_dtypes_without_a_product(driver: SimulatedDriver) -> None:
 # Factorizations and solves
 
 
-def check(driver: SimulatedDriver, library: Libraries, name: str, outs: Any, ins: Any, static: Any) -> Any:
+def check(on: tuple[Driver, Libraries], name: str, outs: Any, ins: Any, static: Any) -> Any:
     """Compare with the CPU; returns the results."""
-    got, status = run(driver, library, name, outs, ins, static)
+    got, status = run(*on, name, outs, ins, static)
     want, expected = expect(name, outs, ins, static)
     assert status == expected
     if not status:
@@ -255,24 +268,22 @@ def factors(count: int, n: int, dtype: Any, seed: int = 0) -> tuple[np.ndarray, 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("n", [1, 4])
-def test_factorizations(driver: SimulatedDriver, library: Libraries, dtype: Any, count: int, n: int) -> None:
+def test_factorizations(on: tuple[Driver, Libraries], dtype: Any, count: int, n: int) -> None:
     a = numbers((count, n, n), dtype)
     spd = a @ a.transpose(0, 2, 1) + np.eye(n, dtype=dtype)
     spd[:, 0, 1:] = 99  # not read, and left alone
-    got, _ = check(driver, library, "potrf", [spd], [spd], {"n": n, "count": count})
+    got, _ = check(on, "potrf", [spd], [spd], {"n": n, "count": count})
     assert np.all(got[0][:, 0, 1:] == 99)
     pivots = np.zeros((count, n), np.int32)
-    check(driver, library, "getrf", [a, pivots], [a], {"n": n, "count": count})
+    check(on, "getrf", [a, pivots], [a], {"n": n, "count": count})
 
 
-def test_failed_factorizations(driver: SimulatedDriver, library: Libraries) -> None:
+def test_failed_factorizations(on: tuple[Driver, Libraries]) -> None:
     pair = np.stack([np.eye(3), np.diag([1.0, -1.0, 1.0])])
-    _, status = check(driver, library, "potrf", [pair], [pair], {"n": 3, "count": 2})
+    _, status = check(on, "potrf", [pair], [pair], {"n": 3, "count": 2})
     assert status == 3
     singular = np.zeros((1, 3, 3))
-    _, status = check(
-        driver, library, "getrf", [singular, np.zeros((1, 3), np.int32)], [singular], {"n": 3, "count": 1}
-    )
+    _, status = check(on, "getrf", [singular, np.zeros((1, 3), np.int32)], [singular], {"n": 3, "count": 1})
     assert status == 0
 
 
@@ -280,50 +291,48 @@ def test_failed_factorizations(driver: SimulatedDriver, library: Libraries) -> N
 @pytest.mark.parametrize("trans", [False, True])
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize(("batch", "lu_batch"), [((), ()), ((3,), (1,)), ((2, 3), (0, 1)), ((2, 3), (1, 0))])
-def test_solves(
-    driver: SimulatedDriver, library: Libraries, dtype: Any, trans: bool, k: int, batch: Any, lu_batch: Any
-) -> None:
+def test_solves(on: tuple[Driver, Libraries], dtype: Any, trans: bool, k: int, batch: Any, lu_batch: Any) -> None:
     n, count = 4, 3
     lu, pivots = factors(count, n, dtype)
     x = numbers((*batch, n, k), dtype, 5)
     static = {"n": n, "k": k, "batch": batch, "lu_batch": lu_batch, "trans": trans}
-    check(driver, library, "getrs", [x], [x, lu, pivots], static)
+    check(on, "getrs", [x], [x, lu, pivots], static)
 
 
-def test_singular_solves(driver: SimulatedDriver, library: Libraries) -> None:
+def test_singular_solves(on: tuple[Driver, Libraries]) -> None:
     lu, pivots = factors(2, 3, np.float64)
     lu[1, 2, 2] = 0
     x = np.ones((2, 3, 2))
     static = {"n": 3, "k": 2, "batch": (2,), "lu_batch": (1,), "trans": False}
-    assert check(driver, library, "getrs", [x], [x, lu, pivots], static)[1] == 2
+    assert check(on, "getrs", [x], [x, lu, pivots], static)[1] == 2
     work = np.zeros(3 * 64)
-    assert check(driver, library, "getri", [lu, work], [lu, pivots], {"n": 3, "count": 2})[1] == 2
+    assert check(on, "getri", [lu, work], [lu, pivots], {"n": 3, "count": 2})[1] == 2
     lower = np.tril(np.ones((3, 3)))
     lower[0, 0] = 0
     static = {"n": 3, "k": 2, "batch": (), "a_batch": (), "lower": True, "trans": False}
     y = np.ones((3, 2))
-    assert check(driver, library, "trtrs", [y], [y, lower], {**static, "unit": False})[1] == 2
-    assert check(driver, library, "trtrs", [y], [y, lower], {**static, "unit": True})[1] == 0
+    assert check(on, "trtrs", [y], [y, lower], {**static, "unit": False})[1] == 2
+    assert check(on, "trtrs", [y], [y, lower], {**static, "unit": True})[1] == 0
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("lower", "trans", "unit"), itertools.product([False, True], repeat=3))
 @pytest.mark.parametrize(("batch", "a_batch", "k"), [((), (), 1), ((2,), (1,), 3), ((2, 2), (0, 1), 2)])
 def test_triangular_solves(
-    driver: SimulatedDriver, library: Libraries, dtype: Any, lower: bool, trans: bool, unit: bool, batch: Any,
+    on: tuple[Driver, Libraries], dtype: Any, lower: bool, trans: bool, unit: bool, batch: Any,
     a_batch: Any, k: int,
 ) -> None:  # fmt: skip
     a = numbers((2, 4, 4), dtype) + 4 * np.eye(4, dtype=dtype)
     x = numbers((*batch, 4, k), dtype, 5)
     flags = {"lower": lower, "trans": trans, "unit": unit}
-    check(driver, library, "trtrs", [x], [x, a], {"n": 4, "k": k, "batch": batch, "a_batch": a_batch, **flags})
+    check(on, "trtrs", [x], [x, a], {"n": 4, "k": k, "batch": batch, "a_batch": a_batch, **flags})
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_inverses(driver: SimulatedDriver, library: Libraries, dtype: Any) -> None:
+def test_inverses(on: tuple[Driver, Libraries], dtype: Any) -> None:
     lu, pivots = factors(2, 4, dtype)
     work = np.zeros(4 * 64, dtype)
-    check(driver, library, "getri", [lu, work], [lu, pivots], {"n": 4, "count": 2})
+    check(on, "getri", [lu, work], [lu, pivots], {"n": 4, "count": 2})
 
 
 # Streams and failures

@@ -1,20 +1,13 @@
-"""The simulated driver: what it reports, and that capture, laziness and streams mean what they do on a GPU."""
+"""The simulated driver: what it reports, and when lazy work runs."""
 
 import numpy as np
 import pytest
 
-from jitgrad.cuda.driver import Code, Driver, Span, Stream
+from jitgrad.cuda.driver import Driver, Span
 from jitgrad.cuda.driver_simulated import SimulatedDriver
 from jitgrad.errors import DeviceError
+from tests.cuda.test_drivers import CODE
 
-AXPY = """
-def axpy(y, x, alpha, n):
-    i = int64(cuda.blockIdx.x) * int64(cuda.blockDim.x) + int64(cuda.threadIdx.x)
-    if i < n:
-        y[i] = y[i] + alpha * x[i]
-"""
-F32 = np.dtype(np.float32)
-CODE = Code(AXPY, {"axpy": (F32, F32, ("scalar", F32), ("scalar", np.dtype(np.int64)))})
 X = np.arange(10, dtype=np.float32)
 
 
@@ -35,30 +28,6 @@ def test_memory_is_garbage_until_it_is_written(driver: SimulatedDriver) -> None:
     address = driver.allocate(40)
     assert address and address % 256 == 0
     assert np.all(np.isnan(get(driver, address, X)))
-
-
-def test_copies(driver: SimulatedDriver) -> None:
-    a, b = put(driver, X), driver.allocate(40)
-    assert b
-    driver.copy(b, a, 40)
-    driver.fill(a, 0, 20)
-    assert np.array_equal(get(driver, b, X), X)
-    assert np.array_equal(get(driver, a, X), np.where(X < 5, 0, X))
-
-
-def test_the_host_may_change_an_array_after_its_copy(driver: SimulatedDriver) -> None:
-    array = X.copy()
-    address = put(driver, array)
-    array[:] = -1
-    assert np.array_equal(get(driver, address, X), X)
-
-
-def test_rows(driver: SimulatedDriver) -> None:
-    matrix = np.arange(24, dtype=np.float32).reshape(4, 6)
-    source, target = put(driver, matrix), driver.allocate(32)
-    assert target
-    driver.copy_rows(target, 8, source + 4, 24, 8, 4)
-    assert np.array_equal(get(driver, target, np.empty((4, 2), np.float32)), matrix[:, 1:3])
 
 
 def test_rows_that_overlap_are_refused(driver: SimulatedDriver) -> None:
@@ -131,34 +100,6 @@ def test_misaligned_pointers(driver: SimulatedDriver) -> None:
     with pytest.raises(DeviceError, match="multiples of their size, 4"):
         driver.launch(kernel, 1, 8, [x + 2, x, 2.0, 1])
         driver.synchronise()
-
-
-def test_a_graph_replays_what_was_captured(driver: SimulatedDriver) -> None:
-    kernel = driver.load(CODE).kernels["axpy"]
-    x, y = put(driver, X), put(driver, X)
-
-    def record(stream: Stream) -> None:
-        driver.fill(y, 0, 40, stream)
-        driver.launch(kernel, 2, 8, [y, x, 2.0, 10], stream=stream)
-        driver.enqueue(lambda _: driver.view(y, 4, np.float32).fill(-7), stream)
-
-    graph = driver.capture(record)
-    assert np.array_equal(get(driver, y, X), X)
-    for scale in (1, 5):
-        driver.copy_in(x, scale * X)
-        driver.replay(graph)
-        assert np.array_equal(get(driver, y, X), np.where(X == 0, -7, 2 * scale * X))
-
-
-def test_the_host_is_not_captured(driver: SimulatedDriver) -> None:
-    x = put(driver, X)
-    with pytest.raises(DeviceError, match="a copy from the host is not possible while work is captured"):
-        driver.capture(lambda stream: driver.copy_in(x, X, stream))
-    with pytest.raises(DeviceError, match="a copy to the host is not possible"):
-        driver.capture(lambda stream: driver.copy_out(X.copy(), x, stream))
-    with pytest.raises(DeviceError, match="waiting for a stream is not possible"):
-        driver.capture(driver.synchronise)
-    assert np.array_equal(get(driver, x, X), X)
 
 
 def test_lazy_work_waits() -> None:
