@@ -96,7 +96,9 @@ def write(target: Any, new: Any) -> None:
     if isinstance(target, np.ndarray):
         target[...] = new if isinstance(new, np.ndarray | np.generic) else new.numpy()
     else:
-        target.assign(new)
+        from jitgrad.cuda.devices import put_leaf
+
+        put_leaf(target, None).assign(new)
 
 
 def check_written(leaves: Sequence[Any], written: Sequence[int]) -> None:

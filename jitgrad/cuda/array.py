@@ -11,7 +11,14 @@ import numpy as np
 
 from jitgrad.cuda import dlpack
 from jitgrad.cuda.pool import Memory
-from jitgrad.errors import DeviceError, DtypeError, ShapeError, UnsupportedAttributeError, UnsupportedError
+from jitgrad.errors import (
+    DeviceError,
+    DtypeError,
+    MutationError,
+    ShapeError,
+    UnsupportedAttributeError,
+    UnsupportedError,
+)
 
 if TYPE_CHECKING:
     from jitgrad.cuda.devices import Device
@@ -184,6 +191,17 @@ class DeviceArray:
             "elements of an array on a device can't be assigned outside of a jitted function. Device arrays have no "
             f"operations of their own. {_JITTED}"
         )
+
+    def assign(self, new: DeviceArray) -> None:
+        """Overwrite the values by those of another array of this device, shape and dtype: for jitted functions that
+        assign into their arguments. Raises MutationError where the memory can't be written in one piece."""
+        if self.read_only or not self.is_contiguous:
+            raise MutationError(
+                "the function assigns into an array on a device that is "
+                f"{'read-only' if self.read_only else 'not contiguous'}. It is written as one piece. Pass a copy."
+            )
+        if self.nbytes:
+            self.device.driver.copy(self.address, new.address, self.nbytes)
 
     def __iter__(self) -> Iterator[DeviceArray]:
         if not self.shape:

@@ -205,7 +205,10 @@ class _Loaded:
         self.program, self.plans, self.module = executable.program, executable.plans, executable.module
         self.device, self.driver = where, where.driver
         signatures = executable.signatures
-        cubin = compile_kernels(self.module.text, signatures, where.arch) if self.driver.needs_cubin else None
+        threads = {k.name: k.launch.block for k in self.module.kernels.values()}
+        cubin = None
+        if self.driver.needs_cubin:
+            cubin = compile_kernels(self.module.text, signatures, where.arch, threads=threads)
         self.kernels = self.driver.load(Code(self.module.text, signatures, cubin)).kernels
         self.constants = {t: where.put(np.ascontiguousarray(t.data)) for t in executable.program.constants}
         self.lock = threading.Lock()  # the arena is one call's at a time

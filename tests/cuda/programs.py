@@ -1,0 +1,117 @@
+"""Programs for the tests of the CUDA target, and how they are run on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jitgrad.cuda.grid import LEAST
+from jitgrad.cuda.program import CudaExecutable
+from jitgrad.ir.core import Graph
+from jitgrad.ir.interpret import interpret
+from jitgrad.loopir.fuse import fuse
+from jitgrad.loopir.lower import lower
+from jitgrad.passes.pipeline import optimise
+
+
+def executable(graph: Graph, least: int = LEAST) -> CudaExecutable:
+    """A graph compiled for CUDA; with ``least`` 0 every nest that can run on many teams does."""
+    return CudaExecutable(fuse(lower(optimise(graph)), wide=True), least)
+
+
+def check(graph: Graph, arrays: Sequence[np.ndarray], rtol: float | None = None) -> None:
+    """On a device, a graph gives what the interpreter gives: by one team where that is enough, and by many."""
+    expected = interpret(graph, *arrays)
+    for least in (LEAST, 0):
+        for want, found in zip(expected, executable(graph, least).call(arrays), strict=True):
+            close(found.numpy(), want, rtol)
+
+
+def close(found: np.ndarray, want: np.ndarray, rtol: float | None = None) -> None:
+    """Equal up to rounding: relative to the greatest element, as sums have another order."""
+    assert (found.dtype, found.shape) == (want.dtype, want.shape)
+    if want.dtype.kind != "f":
+        np.testing.assert_array_equal(found, want)
+        return
+    rtol = rtol or (2e-5 if want.dtype == np.float32 else 1e-10)
+    scale = float(np.max(np.abs(want), initial=0.0, where=np.isfinite(want)))
+    np.testing.assert_allclose(found, want, rtol=rtol, atol=rtol * scale)
+
+
+def layer_norm(x: Any, scale: Any, shift: Any, weight: Any) -> Any:
+    mean = x.mean(1, keepdims=True)
+    centred = x - mean
+    variance = (centred**2).mean(1, keepdims=True)
+    return ((centred / np.sqrt(variance + 1e-5) * scale + shift) * weight).mean()
+
+
+def cross_entropy(z: Any, labels: Any) -> Any:
+    z = z - z.max(1, keepdims=True)
+    return -np.mean(z[np.arange(len(labels)), labels] - np.log(np.exp(z).sum(1)))
+
+
+def mlp(w1: Any, b1: Any, w2: Any, x: Any, y: Any) -> Any:
+    return ((np.tanh(x @ w1 + b1) @ w2 - y) ** 2).mean()
+
+
+def attention(q: Any, k: Any, v: Any) -> Any:
+    s = q @ k.T * 0.5
+    p = np.exp(s - s.max(1, keepdims=True))
+    return ((p / p.sum(1, keepdims=True) @ v) ** 2).sum()
+
+
+def scan(x: Any) -> Any:
+    return (np.cumsum(x, axis=1) ** 2).sum()
+
+
+def embedding(table: Any, index: Any) -> Any:
+    return (table[index] ** 2).sum()
+
+
+def recurrence(w: Any, x: Any) -> Any:
+    h = np.zeros(w.shape[0])
+    for t in range(x.shape[0]):
+        h = np.tanh(w @ h + x[t])
+    return (h**2).sum()
+
+
+def columns(x: Any) -> Any:
+    return (x.sum(0) ** 3).sum()
+
+
+def log_likelihood(a: Any, y: Any) -> Any:
+    k = a @ a.T + 3.0 * np.eye(a.shape[0])
+    c = np.linalg.cholesky(k)
+    return np.sum(y * np.linalg.solve(k, y)) + np.sum(np.log(np.diag(c)))
+
+
+def heat(u: Any) -> Any:
+    for _ in range(12):
+        u = u + 0.1 * (np.roll(u, 1) - 2 * u + np.roll(u, -1))
+    return np.sum(u**2)
+
+
+def normal(*shape: int, dtype: Any = np.float32) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(dtype)
+
+
+#: Functions with their arguments.
+PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "layer_norm": (layer_norm, (normal(8, 33), normal(33), normal(1, 33)[0], normal(8, 33))),
+    "cross_entropy": (cross_entropy, (normal(7, 10), np.arange(7) * 3 % 10)),
+    "mlp": (mlp, (normal(5, 8), normal(8), normal(8, 3), normal(6, 5), normal(6, 3))),
+    "attention": (attention, (normal(9, 4), normal(9, 4), normal(9, 4))),
+    "scan": (scan, (normal(5, 37),)),
+    "embedding": (embedding, (normal(10, 3), np.array([1, 1, 5, 9, 0, 1]))),
+    "recurrence": (recurrence, (normal(4, 4, dtype=np.float64), normal(20, 4, dtype=np.float64))),
+    "columns": (columns, (normal(40, 7),)),
+    "log_likelihood": (log_likelihood, (normal(5, 5, dtype=np.float64), normal(5, dtype=np.float64))),
+    "heat": (heat, (normal(50),)),
+}
+
+
+def floats(args: Sequence[Any]) -> tuple[int, ...]:
+    """The arguments that are differentiated."""
+    return tuple(k for k, a in enumerate(args) if a.dtype.kind == "f")

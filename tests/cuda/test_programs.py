@@ -1,0 +1,193 @@
+"""Programs for CUDA against the CPU: every op with its gradient, random loops, whole functions, errors."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jitgrad as jg
+from jitgrad import config, testing
+from jitgrad.autodiff.vjp import vjp_graph
+from jitgrad.cuda import program as programs
+from jitgrad.cuda.array import DeviceArray
+from jitgrad.cuda.grid import LEAST, Launch, NotOnDevice, Repeat
+from jitgrad.errors import ArgumentError, DeviceError, IndexBoundsError, JitgradWarning, LinAlgError
+from jitgrad.ir.types import is_float
+from jitgrad.passes.pipeline import prepare
+from tests.cuda.programs import PROGRAMS, check, close, executable, floats
+from tests.fuzz.random_loops import random_loops
+
+
+@pytest.mark.parametrize("name", testing.op_names())
+@pytest.mark.filterwarnings("ignore:.*runs on the host")
+def test_every_op(name: str) -> None:
+    rng = np.random.default_rng(0)
+    for sample in testing.op_samples(name):
+        graph, arrays = testing.op_graph(name, sample), [np.asarray(a) for a in sample.args]
+        with np.errstate(all="ignore"):
+            check(graph, arrays)
+            wrt = floats(arrays)
+            if not sample.grad or not wrt:
+                continue
+            gradient = vjp_graph(prepare(graph), wrt, seed="param")
+            seeds = [r.type for r in graph.results if is_float(r.type.dtype)]
+            check(gradient, [*arrays, *(rng.normal(size=t.shape).astype(t.dtype) for t in seeds)])  # pyright: ignore
+
+
+def _random(first: int, count: int) -> int:
+    """Run random nests; returns how many a device can run."""
+    done = 0
+    for seed in range(first, first + count):
+        graph, arrays = random_loops(seed)
+        try:
+            with np.errstate(all="ignore"):
+                check(graph, arrays)
+        except NotOnDevice:
+            continue
+        done += 1
+    return done
+
+
+@pytest.mark.filterwarnings("ignore:.*runs on the host")
+def test_random_loops() -> None:
+    assert _random(0, 30) >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*runs on the host")
+def test_many_random_loops() -> None:
+    assert _random(30, 500) >= 200
+
+
+@pytest.mark.parametrize("least", [LEAST, 0])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_gradients(name: str, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs.CudaExecutable.__init__, "__defaults__", (least,))
+    function, args = PROGRAMS[name]
+    on_device = jg.value_and_grad(function, floats(args), target="cuda")
+    value, gradients = jg.value_and_grad(function, floats(args))(*args)
+    for _ in range(3):  # at first, captured, replayed
+        found, cotangents = on_device(*args)
+        close(found.numpy(), np.asarray(value))
+        for x, y in zip(cotangents, gradients, strict=True):
+            close(x.numpy(), y, 5e-5 if y.dtype == np.float32 else 1e-9)
+
+
+@jg.jit(target="cuda")
+def _scaled(x: Any, y: Any) -> Any:
+    return {"sum": x + 2.0 * y, "big": np.sum(x) > 3}
+
+
+def test_arrays_stay_on_the_device() -> None:
+    x = np.arange(6.0)
+    out = _scaled(jg.device_put(x), 1.5)
+    assert isinstance(out["sum"], DeviceArray) and out["sum"].dtype == np.float64
+    np.testing.assert_array_equal(out["sum"].numpy(), x + 3.0)
+    assert bool(out["big"]) and out["big"].dtype == np.bool_
+    again = _scaled(out["sum"][::-1], out["sum"])  # a view that is not contiguous
+    np.testing.assert_array_equal(again["sum"].numpy(), (x + 3.0)[::-1] + 2.0 * (x + 3.0))
+    assert _scaled.cache_info().programs >= 2
+
+
+def test_the_target_of_the_settings() -> None:
+    f = jg.jit(lambda x: x * 3)
+    assert isinstance(f(np.ones(3)), np.ndarray)
+    with config.using(target="cuda"):
+        assert isinstance(f(np.ones(3)), DeviceArray)
+    assert isinstance(f(np.ones(3)), np.ndarray)
+    with pytest.raises(ArgumentError, match="'cpu' or 'cuda'"):
+        jg.jit(lambda x: x, target="tpu")
+
+
+def test_arguments_that_are_assigned_into() -> None:
+    @jg.jit(target="cuda")
+    def clip(x: Any) -> None:
+        x[x < 0] = 0
+
+    on_host = np.array([1.0, -2.0, 3.0])
+    clip(on_host)
+    np.testing.assert_array_equal(on_host, [1, 0, 3])
+    on_device = jg.device_put(np.array([-1.0, 2.0]))
+    clip(on_device)
+    np.testing.assert_array_equal(on_device.numpy(), [0, 2])
+
+
+def test_a_loop_of_calls_replays_one_graph() -> None:
+    step = jg.jit(lambda w, g: w - 0.1 * g, target="cuda")
+    w, g = jg.device_put(np.ones(1000)), jg.device_put(np.ones(1000))
+    for _ in range(12):
+        w = step(w, g)
+    np.testing.assert_allclose(w.numpy(), 1 - 1.2, atol=1e-12)
+    (loaded,) = step._specialise((w, g), {}).compiled.executable._loaded.values()  # pyright: ignore
+    assert sum(graph is not None for graph in loaded.graphs.values()) >= 1
+
+
+def test_failures_say_where() -> None:
+    def pick(x: Any, k: Any) -> Any:
+        return np.sum(x[k] ** 2)
+
+    g = jg.grad(pick, target="cuda")
+    np.testing.assert_array_equal(g(np.ones(4), np.array([1, 3])).numpy(), [0, 2, 0, 2])
+    with pytest.raises(IndexBoundsError, match=r"out of bounds(.|\n)*test_programs\.py"):
+        g(np.ones(4), np.array([1, 4]))
+    with pytest.raises(IndexBoundsError):
+        g(np.ones(4), np.array([-5, 1]))
+    np.testing.assert_array_equal(g(np.ones(4), np.array([0, 0])).numpy(), [4, 0, 0, 0])
+    solve = jg.jit(np.linalg.cholesky, target="cuda")
+    with pytest.raises(LinAlgError, match="not positive definite"):
+        solve(-np.eye(3))
+
+
+def test_what_has_no_kernel_runs_on_the_host() -> None:
+    sort = jg.jit(lambda x: np.sort(x)[::-1] * 2, target="cuda")
+    with pytest.warns(JitgradWarning, match=r"sort_rows of float64(.|\n)*test_programs\.py"):
+        found = sort(np.array([2.0, 3.0, 1.0]))
+    np.testing.assert_array_equal(found.numpy(), [6, 4, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sort(np.array([2.0, 3.0, 1.0]))  # said once
+    with config.using(strict_device=True), pytest.raises(DeviceError, match=r"strict_device(.|\n)*test_programs\.py"):
+        jg.jit(np.sort, target="cuda")(np.ones(4))
+
+
+def test_arrays_on_two_devices() -> None:
+    x, y = jg.device_put(np.ones(3), jg.device(0)), jg.device_put(np.ones(3), jg.device(1))
+    f = jg.jit(lambda x, y: x + y, target="cuda")
+    with pytest.raises(DeviceError, match=r"array 0 of the arguments is on .*, array 1 on "):
+        f(x, y)
+    found = f(y, np.ones(3))
+    assert found.device is jg.device(1)
+    np.testing.assert_array_equal(found.numpy(), [2, 2, 2])
+
+
+def test_arrays_whose_size_depends_on_values() -> None:
+    for seed in range(40):
+        graph, _ = random_loops(seed)
+        try:
+            executable(graph)
+        except NotOnDevice as error:
+            assert "size depends on values" in str(error) and "on the CPU" in str(error)
+            return
+    pytest.fail("no random program has such an array")
+
+
+def test_what_is_printed() -> None:
+    function, args = PROGRAMS["layer_norm"]
+    g = jg.grad(function, target="cuda")
+    source = g.source(*args)
+    assert source.count("\ndef ") >= 1 and "libdevice.sqrtf" in source and "programs.py" in source
+    assert re.search(r"launches and library calls: \d", g.explain(*args))
+
+
+def test_rows_with_all_that_is_summed_over_them_are_one_launch() -> None:
+    function, _ = PROGRAMS["layer_norm"]
+    graph = jg.trace(jg.value_and_grad(function, (0, 1, 2)), *(np.ones((64, 768), np.float32),
+        np.ones(768, np.float32), np.ones(768, np.float32), np.ones((64, 768), np.float32)))  # fmt: skip
+    steps = executable(graph).plans.steps
+    wide = [s for s in steps if isinstance(s, Launch) and s.count > 1]
+    assert len(wide) == 3, "one for the rows, and one each for the sums of scale and shift"
+    assert all(not isinstance(s, Repeat) for s in steps)
