@@ -4,6 +4,18 @@ It has atomic operations for arrays but not for pointers, no accesses of several
 grid only in a library. They are written here as LLVM instructions.
 
 numba-cuda is an optional dependency, and imported when it is first needed.
+
+The text imports nothing. Besides plain control flow, arithmetic and tuples it has these names:
+
+* ``cuda.threadIdx.x``, ``blockIdx``, ``blockDim``, ``gridDim``, ``cuda.laneid``, all int32; grids have one dimension
+* ``cuda.syncthreads()``, ``cuda.syncwarp()``, ``grid_sync()`` in cooperative launches, ``cuda.shfl_*_sync``
+* ``cuda.shared.array(32, float32)`` of a literal length, garbage at first
+* dtypes as conversions, ``libdevice.expf`` and the like, ``@device`` before a function that kernels call
+* ``atomic_add(p, i, v)``, ``mul``, ``max``, ``min``, ``or``, ``and``; ``load4(p, i)``, ``store4(p, i, a, b, c, d)`` for
+  dtypes of 4 bytes, ``load2`` and ``store2`` for those of 8
+
+Numba's types hold: integers are computed in 64 bits, signed if an operand is, so what is to wrap around at 32 bits is
+converted (``uint32(a * b)``); a literal that is not converted is an int64 or a float64.
 """
 
 from __future__ import annotations
