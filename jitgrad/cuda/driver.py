@@ -58,20 +58,21 @@ class Stream:
     def __init__(self, handle: int) -> None:
         self.handle = handle
         self.capturing = False
+        self.captured_owners: set[Any] = set()  # of the kernels that are captured
 
 
 class Kernel:
-    """A kernel that has been loaded on a device. ``function`` is what the driver knows it by."""
+    """A kernel that has been loaded on a device. ``function`` is what the driver knows it by; ``owner`` keeps the code
+    loaded that it belongs to."""
 
-    def __init__(self, name: str, signature: tuple[Any, ...], function: Any) -> None:
-        self.name, self.signature, self.function = name, signature, function
+    def __init__(self, name: str, signature: tuple[Any, ...], function: Any, owner: Any) -> None:
+        self.name, self.signature, self.function, self.owner = name, signature, function, owner
 
 
 class Module(NamedTuple):
-    """Loaded code: its kernels by name. ``owner`` keeps the code loaded."""
+    """Loaded code: its kernels by name. It stays loaded as long as one of them, or a graph that launches one, lives."""
 
     kernels: Mapping[str, Kernel]
-    owner: Any
 
 
 class Driver(Protocol):

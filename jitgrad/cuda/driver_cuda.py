@@ -253,8 +253,9 @@ class CudaDriver(Driver):
         kernels = {}
         for name, signature in code.signatures.items():
             symbol = code.cubin.kernels[name].symbol.encode()
-            kernels[name] = Kernel(name, signature, _call(f"loading {name}", cu.cuModuleGetFunction, module, symbol))
-        return Module(kernels, owner)
+            function = _call(f"loading {name}", cu.cuModuleGetFunction, module, symbol)
+            kernels[name] = Kernel(name, signature, function, owner)
+        return Module(kernels)
 
     def launch(
         self,
@@ -267,6 +268,8 @@ class CudaDriver(Driver):
         stream: Stream | None = None,
     ) -> None:
         self._enter()
+        if stream is not None and stream.capturing:
+            stream.captured_owners.add(kernel.owner)
         if shared > _SHARED:
             key = self._cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             _call("asking for shared memory", self._cu.cuFuncSetAttribute, kernel.function, key, shared)
@@ -311,7 +314,7 @@ class CudaDriver(Driver):
                 _call("dropping a graph", cu.cuGraphDestroy, graph)
         finally:
             _call("dropping a stream", cu.cuStreamDestroy, stream.handle)
-        return _Owner(self, cu.cuGraphExecDestroy, executable)
+        return _Owner(self, cu.cuGraphExecDestroy, executable, stream.captured_owners)
 
     def replay(self, graph: Any, stream: Stream | None = None) -> None:
         self._enter()
@@ -360,12 +363,13 @@ class CudaDriver(Driver):
 class _Owner:
     """Something of the driver that is destroyed when this is dropped; a process that ends destroys it anyhow."""
 
-    def __init__(self, driver: CudaDriver, destroy: Any, handle: Any) -> None:
+    def __init__(self, driver: CudaDriver, destroy: Any, handle: Any, needs: Any = ()) -> None:
         self.handle = handle
-        weakref.finalize(self, _drop, driver, destroy, handle).atexit = False
+        # The arguments live until the call is made: what this needs goes after it.
+        weakref.finalize(self, _drop, driver, destroy, handle, needs).atexit = False
 
 
-def _drop(driver: CudaDriver, destroy: Any, handle: Any) -> None:
+def _drop(driver: CudaDriver, destroy: Any, handle: Any, needs: Any = ()) -> None:
     if os.getpid() == driver._process:  # a forked child has nothing to destroy
         driver._enter()
         driver.synchronise()  # work that uses it may be under way

@@ -218,8 +218,8 @@ class SimulatedDriver(Driver):
         from jitgrad.cuda.simulator import Simulator  # pyright: ignore[reportMissingImports]
 
         simulator = Simulator(code.source, self.seed)
-        kernels = {name: Kernel(name, signature, simulator) for name, signature in code.signatures.items()}
-        return Module(kernels, simulator)
+        kernels = {name: Kernel(name, signature, simulator, simulator) for name, signature in code.signatures.items()}
+        return Module(kernels)
 
     def launch(
         self,

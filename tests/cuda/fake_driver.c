@@ -10,11 +10,13 @@
 
 typedef int Result;
 typedef uint64_t Pointer;
-enum { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_IMAGE = 200, NO_CONTEXT = 201, NOT_FOUND = 500, ILLEGAL = 700,
+enum { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_IMAGE = 200, NO_CONTEXT = 201, HANDLE = 400, NOT_FOUND = 500, ILLEGAL = 700,
        CAPTURED = 900, UNSAFE = 901, NOT_CAPTURED = 903 };
 enum { DEVICES = 2, NODES = 64, BLOCKS = 65536 };
 
-typedef struct { enum { COPY, FILL, ROWS, AXPY, ROTATE } kind; Pointer to, from; size_t n, to_pitch, from_pitch, height;
+typedef struct { int loaded; } Module;
+typedef struct { int kind; Module *module; } Function;
+typedef struct { enum { COPY, FILL, ROWS, AXPY, ROTATE } kind; Module *module; Pointer to, from; size_t n, to_pitch, from_pitch, height;
                  int byte; float alpha; int64_t count; } Node;
 typedef struct { int count; Node nodes[NODES]; } Graph;
 typedef struct { unsigned flags; int captured; Graph graph; } Stream;
@@ -39,6 +41,7 @@ static Block *block_of(Pointer p, size_t n) {
 static Result run(Node *d) {
     float *to = (float *)d->to, *from = (float *)d->from;
     size_t height = d->kind == ROWS ? d->height : 1;
+    if (d->module && !d->module->loaded) return HANDLE;
     for (size_t i = 0; i < height; i++) {
         if (!block_of(d->to + i * d->to_pitch, d->n)) return ILLEGAL;
         if (d->kind != FILL && !block_of(d->from + i * d->from_pitch, d->n)) return ILLEGAL;
@@ -160,36 +163,40 @@ Result f_cuEventSynchronize(void *event) { return event ? OK : INVALID; }
 Result f_cuEventElapsedTime(float *ms, void *a, void *b) { *ms = 2.5f; return a && b ? OK : INVALID; }
 Result f_cuEventDestroy(void *event) { free(event); return OK; }
 Result f_cuModuleLoadData(void **m, const char *image) {
-    *m = malloc(1);
+    Module *module = malloc(sizeof(Module)); /* never freed, so that a later use is noticed */
+    module->loaded = 1;
+    *m = module;
     return memcmp(image, "\177ELF", 4) ? NO_IMAGE : OK;
 }
-Result f_cuModuleUnload(void *m) { free(m); return OK; }
-Result f_cuModuleGetFunction(void **f, void *m, const char *name) {
-    *f = (void *)(uintptr_t)(strstr(name, "axpy") ? AXPY : strstr(name, "rotate") ? ROTATE : 0);
-    return *f ? OK : NOT_FOUND;
+Result f_cuModuleUnload(Module *m) { m->loaded = 0; return OK; }
+Result f_cuModuleGetFunction(void **f, Module *m, const char *name) {
+    Function *function = malloc(sizeof(Function));
+    function->kind = strstr(name, "axpy") ? AXPY : strstr(name, "rotate") ? ROTATE : 0;
+    function->module = m;
+    *f = function;
+    return function->kind ? OK : NOT_FOUND;
 }
 Result f_cuFuncSetAttribute(void *f, int key, int value) { return key == 8 && value > 49152 ? OK : INVALID; }
 Result f_cuOccupancyMaxActiveBlocksPerMultiprocessor(int *n, void *f, int block, size_t shared) {
     *n = 2048 / block;
     return OK;
 }
-static Result launch(uintptr_t f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+static Result launch(Function *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                      void *q, void **p) {
-    Node d = {.kind = (int)f, .to = *(Pointer *)p[0], .from = *(Pointer *)p[1]};
+    Node d = {.kind = f->kind, .module = f->module, .to = *(Pointer *)p[0], .from = *(Pointer *)p[1]};
     if (!gx || gy != 1 || gz != 1 || !bx || bx > 1024 || by != 1 || bz != 1) return INVALID;
-    if (f == AXPY) d.alpha = *(float *)p[2];
-    d.count = *(int64_t *)p[f == AXPY ? 3 : 2];
+    if (f->kind == AXPY) d.alpha = *(float *)p[2];
+    d.count = *(int64_t *)p[f->kind == AXPY ? 3 : 2];
     d.n = sizeof(float) * d.count;
     return (int64_t)gx * bx < d.count ? INVALID : add(d, q);
 }
-Result f_cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+Result f_cuLaunchKernel(Function *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                         unsigned shared, void *q, void **p, void **extra) {
-    if ((uintptr_t)f != AXPY || extra) return INVALID;
-    return launch((uintptr_t)f, gx, gy, gz, bx, by, bz, q, p);
+    return f->kind != AXPY || extra ? INVALID : launch(f, gx, gy, gz, bx, by, bz, q, p);
 }
-Result f_cuLaunchCooperativeKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+Result f_cuLaunchCooperativeKernel(Function *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                                    unsigned bz, unsigned shared, void *q, void **p) {
-    return launch((uintptr_t)f, gx, gy, gz, bx, by, bz, q, p);
+    return launch(f, gx, gy, gz, bx, by, bz, q, p);
 }
 Result f_cuStreamBeginCapture(void *s, int mode) {
     Stream *stream = stream_of(s);

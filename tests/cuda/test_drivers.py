@@ -1,5 +1,6 @@
 """What every driver does, on the simulated device and on a real one."""
 
+import gc
 import importlib.util
 
 import numpy as np
@@ -36,10 +37,7 @@ def load(gpu: Device, code: Code, name: str) -> Kernel:
     if gpu.driver.needs_cubin:
         compiler = pytest.importorskip("jitgrad.cuda.compiler")
         code = code._replace(cubin=compiler.compile_kernels(code.source, code.signatures, gpu.arch))
-    module = gpu.driver.load(code)
-    kernel = module.kernels[name]
-    kernel.owner = module  # pyright: ignore[reportAttributeAccessIssue]
-    return kernel
+    return gpu.driver.load(code).kernels[name]
 
 
 def test_properties(gpu: Device) -> None:
@@ -117,6 +115,15 @@ def test_a_graph_replays_what_was_captured(gpu: Device) -> None:
         driver.copy_in(x.address, scale * X)
         driver.replay(graph)
         assert np.array_equal(y.numpy(), np.where(X == 0, scale, 2 * scale * X))
+
+
+def test_a_graph_keeps_its_kernels(gpu: Device) -> None:
+    driver, x, y = gpu.driver, gpu.put(X), gpu.put(X)
+    arguments = [y.address, x.address, 2.0, 10]
+    graph = driver.capture(lambda s: driver.launch(load(gpu, CODE, "axpy"), 2, 8, arguments, stream=s))
+    gc.collect()
+    driver.replay(graph)
+    assert np.array_equal(y.numpy(), 3 * X)
 
 
 def test_a_capture_that_fails_leaves_the_device_usable(gpu: Device) -> None:
