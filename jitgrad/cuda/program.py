@@ -23,7 +23,7 @@ import numpy as np
 
 from jitgrad.config import current
 from jitgrad.cuda.array import DeviceArray
-from jitgrad.cuda.compiler import compile_kernels, ptx
+from jitgrad.cuda.compiler import Cubin, compile_kernels, ptx
 from jitgrad.cuda.devices import Device, device, put_leaf
 from jitgrad.cuda.driver import Code, Span, Stream
 from jitgrad.cuda.grid import LEAST, Launch, Repeat, Step, plan
@@ -39,6 +39,8 @@ from jitgrad.loopir.nodes import Block, Buffer, LibCall, Program, Stmt
 
 #: Graphs kept for one program: sets of addresses that it is called with.
 _GRAPHS = 8
+#: Threads of a block that the registers must be enough for: 128 registers each, or 255.
+THREADS = (512, 1)
 
 
 class CudaExecutable:
@@ -66,6 +68,18 @@ class CudaExecutable:
     def signatures(self) -> dict[str, tuple[Any, ...]]:
         """The parameters of each kernel, as the kernel compiler takes them."""
         return {k.name: k.signature for k in self.module.kernels.values()}
+
+    def cubin(self, arch: str) -> Cubin:
+        """The machine code of the kernels. Registers are bounded as if blocks had more threads, so that many threads
+        fit on a multiprocessor; less so where registers would go to memory otherwise."""
+        cubin = None
+        for least in THREADS:
+            threads = {k.name: max(k.launch.block, least) for k in self.module.kernels.values()}
+            cubin = compile_kernels(self.module.text, self.signatures, arch, threads=threads)
+            if not any(k.spill_bytes for k in cubin.kernels.values()):
+                break
+        assert cubin is not None
+        return cubin
 
     def on(self, where: Device) -> _Loaded:
         """The program on a device, compiled and loaded when it is first asked for."""
@@ -205,10 +219,7 @@ class _Loaded:
         self.program, self.plans, self.module = executable.program, executable.plans, executable.module
         self.device, self.driver = where, where.driver
         signatures = executable.signatures
-        threads = {k.name: k.launch.block for k in self.module.kernels.values()}
-        cubin = None
-        if self.driver.needs_cubin:
-            cubin = compile_kernels(self.module.text, signatures, where.arch, threads=threads)
+        cubin = executable.cubin(where.arch) if self.driver.needs_cubin else None
         self.kernels = self.driver.load(Code(self.module.text, signatures, cubin)).kernels
         self.constants = {t: where.put(np.ascontiguousarray(t.data)) for t in executable.program.constants}
         self.lock = threading.Lock()  # the arena is one call's at a time

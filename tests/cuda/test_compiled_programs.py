@@ -1,0 +1,56 @@
+"""Whole programs compiled offline: registers, spills, and no double precision in single precision programs."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+import jitgrad as jg
+from jitgrad.cuda.compiler import Cubin, ptx
+from jitgrad.cuda.grid import LEAST
+from jitgrad.cuda.program import CudaExecutable
+from tests.cuda.programs import PROGRAMS, executable, floats
+
+pytest.importorskip("numba_cuda", reason="kernels are compiled by numba-cuda, which is not installed")
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
+#: In single precision throughout.
+SINGLE = ("layer_norm", "cross_entropy", "mlp", "scan", "columns", "embedding", "heat")
+
+
+@functools.cache
+def made(name: str, least: int) -> CudaExecutable:
+    function, args = PROGRAMS[name]
+    return executable(jg.trace(jg.value_and_grad(function, floats(args)), *args), least)
+
+
+def frugal(cubin: Cubin, most: int = 128) -> None:
+    """No kernel puts registers into memory, or needs so many that few threads fit."""
+    for kernel in cubin.kernels.values():
+        assert kernel.spill_bytes == 0 and kernel.stack_bytes == 0, kernel.name
+        assert 0 < kernel.registers <= most, kernel.name
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("name", ["layer_norm", "cross_entropy", "columns"])
+def test_kernels_for_every_architecture(name: str, arch: str) -> None:
+    frugal(made(name, LEAST).cubin(arch))
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_single_precision_stays_single(name: str) -> None:
+    program = made(name, 0)
+    frugal(program.cubin("sm_80"), 255 if name == "mlp" else 128)  # all of its small loops are unrolled
+    for kernel, text in ptx(program.module.text, program.signatures, "sm_80").items():
+        assert ".f64" not in text, kernel
+
+
+def test_integers_and_bools_compile() -> None:
+    def f(x: np.ndarray, k: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+        return np.where(b, x, 1), (k * 3) // 5 % 7, b & (k > 2), k.astype(np.int8) << 2, np.max(k), np.any(b)
+
+    arrays = np.ones(9, np.float32), np.arange(9), np.arange(9) > 3
+    for least in (LEAST, 0):
+        frugal(executable(jg.trace(f, *arrays), least).cubin("sm_80"))
