@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jitgrad.cuda.teams import MOST_THREADS, WARP, shares_nothing, static_trips, summable, widest
+from jitgrad.cuda.vectors import width
 from jitgrad.errors import CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Sym, interval, mul
 from jitgrad.loopir.build import IDENTITIES, flatten_index
@@ -63,18 +64,20 @@ REPEATS = 1 << 12
 @dataclasses.dataclass(frozen=True, eq=False)
 class Launch:
     """One kernel and its grid. The rows are the iterations of ``rows``, a perfect nest of independent loops whose
-    bounds are numbers (none: there is one row). ``team`` threads run ``body`` for each; a block has ``block``."""
+    bounds are numbers (none: there is one row). ``team`` threads run ``body`` for each; a block has ``block``. With
+    ``lanes`` above 1 a thread runs that many neighbouring rows (see ``vectors``)."""
 
     name: str
     rows: tuple[Loop, ...]
     body: tuple[Stmt, ...]
     team: int
     block: int
+    lanes: int = 1
 
     @property
     def count(self) -> int:
-        """The number of rows."""
-        return _count(self.rows)
+        """The number of rows; with lanes, of groups of rows."""
+        return _count(self.rows) // self.lanes
 
     @property
     def grid(self) -> int:
@@ -323,8 +326,8 @@ class _Planner:
     def launch(self, rows: tuple[Loop, ...], body: tuple[Stmt, ...]) -> Launch:
         """A kernel with the threads that fit it."""
         team, block = self.threads(rows, body)
-        name = self.name(body)
-        return Launch(name, rows, body, team, block)
+        lanes = width(rows, body) if team == 1 and (_count(rows) >= MANY_ROWS or not self.least) else 1
+        return Launch(self.name(body), rows, body, team, block, lanes)
 
     def threads(self, rows: tuple[Loop, ...], body: tuple[Stmt, ...]) -> tuple[int, int]:
         """Threads of a team and of a block."""

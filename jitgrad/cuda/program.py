@@ -30,6 +30,7 @@ from jitgrad.cuda.grid import LEAST, Launch, Repeat, Step, plan
 from jitgrad.cuda.libraries import CAPTURABLE, STATUS, Operand, on_host, statuses, supports
 from jitgrad.cuda.render import Module, render
 from jitgrad.cuda.teams import static_trips
+from jitgrad.cuda.vectors import BYTES
 from jitgrad.errors import ArgumentError, CompilationError, DeviceError, JitgradWarning, describe_location
 from jitgrad.ir.index import Sym
 from jitgrad.loopir.buffers import Placement, place
@@ -98,7 +99,8 @@ class CudaExecutable:
         for leaf, t in zip(leaves, self.program.params, strict=True):
             if not isinstance(leaf, DeviceArray):
                 leaf = np.asarray(leaf, t.dtype)  # a number takes the parameter's dtype
-            arrays.append(put_leaf(leaf, where).contiguous())
+            array = put_leaf(leaf, where).contiguous()
+            arrays.append(array.copy() if array.address % BYTES else array)  # a slice may start anywhere
         return self.on(where).run(arrays)
 
     def __call__(self, *arrays: Any) -> list[DeviceArray]:

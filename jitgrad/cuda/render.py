@@ -12,15 +12,17 @@ was checked once need not be checked again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from jitgrad.codegen.python import Renderer
+from jitgrad.codegen.python_expr import count_uses
 from jitgrad.cuda.grid import Launch, Plans, Repeat, Step
 from jitgrad.cuda.spelling import FUNCTIONS, CudaSpelling, called, carrier, team_function
 from jitgrad.cuda.teams import WARP, Touch, conflicting, distributable, may_meet, static_trips, touches
-from jitgrad.ir.index import Dim, IndexExpr, Sym
+from jitgrad.cuda.vectors import is_wide, wide_loads
+from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr
 from jitgrad.ir.types import SHORT_NAMES, bool_, i64
 from jitgrad.loopir.build import IDENTITIES, flatten_index
 from jitgrad.loopir.nodes import (
@@ -40,6 +42,8 @@ from jitgrad.loopir.nodes import (
     Store,
     While,
     loop_syms,
+    rewrite,
+    substitute_index,
 )
 from jitgrad.loopir.printer import COMPARE, PRODUCT, Text, index_text
 from jitgrad.loopir.schedule import loop_sums
@@ -176,7 +180,10 @@ class _KernelRenderer(Renderer):
             self.line(f"if {' or '.join(f'status[{k}] != 0' for k in range(self.slots))}:")
             self.line("    return")
         self.find_row()
-        self.block(self.launch.body)
+        if self.launch.lanes > 1:
+            self.several_rows()
+        else:
+            self.block(self.launch.body)
         return "\n".join([*self.lines, ""]), Kernel(self.launch, tuple(found), self.slot, self.around)
 
     def touched(self) -> list[Buffer]:
@@ -219,17 +226,48 @@ class _KernelRenderer(Renderer):
         inner = count
         word = "uint32" if count < 1 << 32 else "uint64"
         for k, s in enumerate(self.launch.rows):
-            inner //= static_trips(s) or 1
+            last = k + 1 == len(self.launch.rows)
+            inner //= (static_trips(s) or 1) // (self.launch.lanes if last else 1)
             name = self.names.first("ijklmnpqr", "loop")
             self.variables[s.var] = name
-            last = k + 1 == len(self.launch.rows)
             text = rest if last else f"int64({word}({rest}) // {word}({inner}))"
-            if (s.lo, s.step) != (0, 1):
+            if last and self.launch.lanes > 1:
+                text = f"{self.launch.lanes} * ({text})"
+            elif (s.lo, s.step) != (0, 1):
                 scaled = text if s.step == 1 else f"{s.step} * ({text})"
                 text = f"{s.lo} + {scaled}" if s.lo != 0 else scaled
             self.line(f"{name} = {text}")
             if not last:
                 rest = f"int64({word}({rest}) % {word}({inner}))"
+
+    def several_rows(self) -> None:
+        """The rows of one thread, side by side: what is loaded first, then statement by statement for all of them."""
+        var, lanes, body = self.launch.rows[-1].var, self.launch.lanes, self.launch.body
+        steps = [{var: add(expr(var), k)} for k in range(lanes)]
+        for e in wide_loads(body, var, lanes):
+            names = [self.names.fresh(f"{self.buffers[e.buffer]}_{k}", e.dtype) for k in range(lanes)]
+            for name, step in zip(names, steps, strict=True):
+                one = rewrite(e, step, {})
+                self.bound[one, self.versions.of(one)] = name
+            self.line(f"{', '.join(names)} = load{lanes}({self.buffers[e.buffer]}, {self.offset(e.buffer, e.index)})")
+        made = [[_moved(s, step) for step in steps] for s in body]
+        self.uses = count_uses([s for group in made for s in group], self.expressions, self.versions)
+        for first, *others in made:
+            t = first.buffer
+            if not is_wide(t, first.index, var, lanes):
+                for s in (first, *others):
+                    self.statement(s)
+                continue
+            values: list[str] = []
+            for s in (first, *others):
+                text = self.expr(s.value).text
+                values.append(self.names.fresh("value", t.dtype))
+                self.line(f"{values[-1]} = {text}")
+            self.line(f"store{lanes}({self.buffers[t]}, {self.offset(t, first.index)}, {', '.join(values)})")
+
+    def offset(self, t: Buffer, index: Sequence[Dim]) -> str:
+        """The place of an element in memory."""
+        return self.index(flatten_index(t.shape, index), self.symbol).text
 
     # Statements of a team
 
@@ -243,7 +281,7 @@ class _KernelRenderer(Renderer):
         elif isinstance(s, _End):
             self.end(s)
         elif isinstance(s, Store) and self.alone() and s.buffer.root in self.updating and s.mode in _UPDATES:
-            at = self.index(flatten_index(s.buffer.shape, s.index), self.symbol).text
+            at = self.offset(s.buffer, s.index)
             self.line(f"atomic_{_UPDATES[s.mode]}({self.buffers[s.buffer]}, {at}, {self.expr(s.value).text})")
             self.versions.after(s)
         elif self.alone() or isinstance(s, (Comment, Block)):
@@ -425,6 +463,12 @@ def _divided(base: IndexExpr, text: Text, operator: str, divisor: int) -> Text:
     return Text(f"int64({word}({text.text}) {operator} {word}({divisor}))")
 
 
+def _moved(s: Stmt, step: Mapping[Sym, Dim]) -> Store:
+    """A store in another iteration."""
+    assert isinstance(s, Store)
+    return Store(s.buffer, tuple(substitute_index(i, step, {}) for i in s.index), rewrite(s.value, step, {}))
+
+
 def _mentioned(stmts: Sequence[Stmt]) -> set[Sym]:
     """The variables of loops that some statements depend on, those of their own loops included."""
     found: set[Sym] = set()
@@ -452,4 +496,6 @@ def _shape(launch: Launch) -> str:
     """What the threads of a kernel do, in words."""
     names = " x ".join(str(static_trips(s)) for s in launch.rows) or "1"
     team = {1: "a thread", WARP: "a warp"}.get(launch.team, "a block")
+    if launch.lanes > 1:
+        return f"{names} rows, a thread for {launch.lanes}"
     return f"{names} rows, {team} each" if launch.rows else f"{team} in all" if launch.team > 1 else "one thread"
