@@ -106,3 +106,11 @@ def test_drivers_that_do_not_do(library: Path, settings: dict[str, str], text: s
     code = "import jitgrad as jg\ntry: jg.device()\nexcept jg.errors.DeviceError as e: print(e)\nprint(jg.devices())"
     done = run(library, "-c", code, JITGRAD_CUDA_DRIVER="cuda", **settings)
     assert done.stdout.startswith(text) and done.stdout.endswith("()\n"), done.stderr
+
+
+def test_the_doctor(library: Path) -> None:
+    done = run(library, "-W", "error", "-m", "jitgrad", "doctor", FAKE_VERSION="99010")
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert {"ok driver for CUDA 99.1", "ok GPU 1 Fake GPU, sm_90, 64.0 MiB"} <= set(lines), done.stdout
+    done = run(library, "-m", "jitgrad", "doctor", FAKE_INIT="803")
+    assert "but it does not start: CUDA_ERROR_OF_THE_FAKE" in done.stdout
