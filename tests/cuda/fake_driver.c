@@ -89,6 +89,7 @@ Result f_cuDeviceGetAttribute(int *v, int key, int d) {
 }
 Result f_cuDeviceTotalMem(size_t *v, int d) { *v = total; return OK; }
 Result f_cuDevicePrimaryCtxRetain(void **c, int d) { *c = (void *)(uintptr_t)(d + 1); return OK; }
+Result f_cuCtxGetCurrent(void **c) { *c = (void *)context; return OK; }
 Result f_cuCtxSetCurrent(void *c) { context = (uintptr_t)c; return OK; }
 Result f_cuMemAlloc(Pointer *p, size_t n) {
     if (!context) return NO_CONTEXT;

@@ -73,7 +73,13 @@ try:
 except jg.errors.DeviceError as error:
     print(error)
 del a, b, taken, other
+from cuda.bindings import driver as cu
+graph = jg.device(1).driver.capture(lambda stream: None)
+jg.device(0).driver.synchronise()
+before = int(cu.cuCtxGetCurrent()[1])
+del graph
 gc.collect()
+assert int(cu.cuCtxGetCurrent()[1]) == before == 1
 assert jg.device(1).release_memory() and jg.device(1).memory().in_use == 0
 sys.stdout.flush()
 if os.fork() == 0:
