@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 from jitgrad import config
 from jitgrad.cuda.pool import readable
 
-#: The package that has each library, by the name that cuda.pathfinder knows it by; and what it is for.
+#: The packages that may have each library, for CUDA 13 and 12, by the name that cuda.pathfinder knows it by; and what
+#: it is for.
 _LIBRARIES = {
-    "nvvm": ("nvidia-nvvm", "compiles kernels"),
-    "nvJitLink": ("nvidia-nvjitlink", "links kernels"),
-    "cublas": ("nvidia-cublas", "matrix products"),
-    "cusolver": ("nvidia-cusolver", "factorizations and solves"),
+    "nvvm": ("nvidia-nvvm", "nvidia-cuda-nvcc-cu12", "compiles kernels"),
+    "nvJitLink": ("nvidia-nvjitlink", "nvidia-nvjitlink-cu12", "links kernels"),
+    "cublas": ("nvidia-cublas", "nvidia-cublas-cu12", "matrix products"),
+    "cusolver": ("nvidia-cusolver", "nvidia-cusolver-cu12", "factorizations and solves"),
 }
 _PACKAGES = {"numba-cuda": "compiles kernels", "cuda-core": "belongs to numba-cuda", "cuda-bindings": "runs kernels"}
 #: Numbers of attributes of devices in the driver's interface.
@@ -193,7 +194,7 @@ def _package(package: str, purpose: str) -> Line:
 
 
 def _library(name: str) -> Line:
-    package, purpose = _LIBRARIES[name]
+    package, older, purpose = _LIBRARIES[name]
     with contextlib.suppress(ImportError):
         pathfinder = importlib.import_module("cuda.pathfinder")
         try:
@@ -201,8 +202,7 @@ def _library(name: str) -> Line:
         except RuntimeError:
             pass
         else:
-            # The packages for CUDA 12 have its number in their names.
-            version = _version(package) or _version(f"{package}-cu12") or "of unknown version"
+            version = _version(package) or _version(older) or "of unknown version"
             return Line(name.lower(), f"{version} ({purpose}), {found.abs_path}")
     return Line(name.lower(), f"not found ({purpose})", _ADVICE)
 

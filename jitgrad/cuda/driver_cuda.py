@@ -300,12 +300,17 @@ class CudaDriver(Driver):
             # Relaxed: memory may be allocated, and freed by the garbage collector, during the capture.
             mode = cu.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
             _call("capturing", cu.cuStreamBeginCapture, stream.handle, mode)
-            stream.capturing = True
+            stream.capturing = recorded = True
             try:
                 record(stream)
+            except BaseException:
+                recorded = False
+                raise
             finally:
                 stream.capturing = False
                 status, graph = cu.cuStreamEndCapture(stream.handle)  # also after an error: it ends the capture
+                if not recorded and not int(status):
+                    cu.cuGraphDestroy(graph)
             if int(status):
                 _raise("capturing", status)
             try:
@@ -370,10 +375,14 @@ class _Owner:
 
 
 def _drop(driver: CudaDriver, destroy: Any, handle: Any, needs: Any = ()) -> None:
-    if os.getpid() == driver._process:  # a forked child has nothing to destroy
-        driver._enter()
-        driver.synchronise()  # work that uses it may be under way
-        destroy(handle)
+    if os.getpid() != driver._process:  # a forked child has nothing to destroy
+        return
+    cu = driver._cu
+    _, before = cu.cuCtxGetCurrent()  # the garbage collector may run this between two calls for another device
+    driver._enter()
+    cu.cuStreamSynchronize(driver.main.handle)  # work that uses it may be under way
+    destroy(handle)
+    cu.cuCtxSetCurrent(before)
 
 
 def _data(array: np.ndarray) -> int:

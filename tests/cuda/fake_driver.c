@@ -89,6 +89,7 @@ Result f_cuDeviceGetAttribute(int *v, int key, int d) {
 }
 Result f_cuDeviceTotalMem(size_t *v, int d) { *v = total; return OK; }
 Result f_cuDevicePrimaryCtxRetain(void **c, int d) { *c = (void *)(uintptr_t)(d + 1); return OK; }
+Result f_cuCtxGetCurrent(void **c) { *c = (void *)context; return OK; }
 Result f_cuCtxSetCurrent(void *c) { context = (uintptr_t)c; return OK; }
 Result f_cuMemAlloc(Pointer *p, size_t n) {
     if (!context) return NO_CONTEXT;
@@ -235,3 +236,13 @@ Result cuGetProcAddress_v2(const char *symbol, void **function, int version, uin
     if (status) *status = !*function;
     return *function ? OK : NOT_FOUND;
 }
+
+/* The same by their own names, for those who ask the library itself. */
+Result cuInit(unsigned flags) { return f_cuInit(flags); }
+Result cuDriverGetVersion(int *v) { return f_cuDriverGetVersion(v); }
+Result cuDeviceGetCount(int *v) { return f_cuDeviceGetCount(v); }
+Result cuDeviceGet(int *d, int ordinal) { return f_cuDeviceGet(d, ordinal); }
+Result cuDeviceGetName(char *name, int n, int d) { return f_cuDeviceGetName(name, n, d); }
+Result cuDeviceTotalMem_v2(size_t *v, int d) { return f_cuDeviceTotalMem(v, d); }
+Result cuDeviceGetAttribute(int *v, int key, int d) { return f_cuDeviceGetAttribute(v, key, d); }
+Result cuGetErrorName(int e, const char **s) { return f_cuGetErrorName(e, s); }

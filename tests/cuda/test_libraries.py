@@ -135,7 +135,7 @@ LAYOUTS = ["r", "c", "r+", "c+"]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("a", "b", "c"), itertools.product(LAYOUTS, repeat=3))
+@pytest.mark.parametrize(("a", "b", "c"), list(itertools.product(LAYOUTS, repeat=3)))
 def test_products(on: tuple[Driver, Libraries], dtype: Any, a: str, b: str, c: str) -> None:
     for m, n, k in [(3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 5), (1, 1, 1)]:
         static = {"m": m, "n": n, "k": k, "a": layout(m, k, a), "b": layout(k, n, b), "c": layout(m, n, c)}
@@ -165,7 +165,7 @@ def check_product(on: tuple[Driver, Libraries], dtype: Any, static: dict[str, An
      "b_batch": (0, 12, 0), "c_batch": (90, 30, 3)},
     {"m": 2, "n": 3, "k": 4, "a": (4, 1), "b": (1, 4), "c": (3, 1), "batch": (3, 1, 2), "a_batch": (0, 0, 8),
      "b_batch": (12, 0, 0), "c_batch": (12, 0, 6)},
-], ids=range(8))  # fmt: skip
+], ids=list(range(8)))  # fmt: skip
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_strides_and_batches(on: tuple[Driver, Libraries], dtype: Any, case: dict[str, Any]) -> None:
     for add in (False, True):
@@ -316,7 +316,7 @@ def test_singular_solves(on: tuple[Driver, Libraries]) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("lower", "trans", "unit"), itertools.product([False, True], repeat=3))
+@pytest.mark.parametrize(("lower", "trans", "unit"), list(itertools.product([False, True], repeat=3)))
 @pytest.mark.parametrize(("batch", "a_batch", "k"), [((), (), 1), ((2,), (1,), 3), ((2, 2), (0, 1), 2)])
 def test_triangular_solves(
     on: tuple[Driver, Libraries], dtype: Any, lower: bool, trans: bool, unit: bool, batch: Any,

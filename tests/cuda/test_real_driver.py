@@ -73,7 +73,13 @@ try:
 except jg.errors.DeviceError as error:
     print(error)
 del a, b, taken, other
+from cuda.bindings import driver as cu
+graph = jg.device(1).driver.capture(lambda stream: None)
+jg.device(0).driver.synchronise()
+before = int(cu.cuCtxGetCurrent()[1])
+del graph
 gc.collect()
+assert int(cu.cuCtxGetCurrent()[1]) == before == 1
 assert jg.device(1).release_memory() and jg.device(1).memory().in_use == 0
 sys.stdout.flush()
 if os.fork() == 0:
@@ -106,3 +112,11 @@ def test_drivers_that_do_not_do(library: Path, settings: dict[str, str], text: s
     code = "import jitgrad as jg\ntry: jg.device()\nexcept jg.errors.DeviceError as e: print(e)\nprint(jg.devices())"
     done = run(library, "-c", code, JITGRAD_CUDA_DRIVER="cuda", **settings)
     assert done.stdout.startswith(text) and done.stdout.endswith("()\n"), done.stderr
+
+
+def test_the_doctor(library: Path) -> None:
+    done = run(library, "-W", "error", "-m", "jitgrad", "doctor", FAKE_VERSION="99010")
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert {"ok driver for CUDA 99.1", "ok GPU 1 Fake GPU, sm_90, 64.0 MiB"} <= set(lines), done.stdout
+    done = run(library, "-m", "jitgrad", "doctor", FAKE_INIT="803")
+    assert "but it does not start: CUDA_ERROR_OF_THE_FAKE" in done.stdout
