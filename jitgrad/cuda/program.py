@@ -257,12 +257,13 @@ class _Loaded:
         if self.arena is not None:
             memory |= {t: self.arena.address + offset for t, offset in self.offsets.items()}
         with self.lock:
-            self._enqueue(memory, tuple(a.address for a in (*arrays, *results)))
+            self._enqueue(memory, (current().tf32, *(a.address for a in (*arrays, *results))))
             if self.waits:
                 self._check()
         return results
 
     def _enqueue(self, memory: Mapping[Buffer, int], addresses: tuple[int, ...]) -> None:
+        """Give a call to the device. What is in ``addresses`` is fixed in its graph."""
         if not self.captured:
             self._start(memory, None)
             return
