@@ -19,6 +19,7 @@ from jitgrad.loopir.lower import lower
 from jitgrad.loopir.nodes import Fail, LibCall, Program
 from jitgrad.loopir.printer import print_program
 from jitgrad.loopir.schedule import schedule
+from jitgrad.loopir.share import share
 from jitgrad.loopir.verify import verify as verify_program
 from jitgrad.loopir.walk import statements
 from jitgrad.passes import pipeline
@@ -63,6 +64,7 @@ class Stages:
                 graph = optimise(self.source, notes)
                 program = _checked(_lowered(graph, notes, self.donated), "lowered")
                 program = _checked(fuse(program, notes), "fused")
+                program = _checked(share(program, notes), "shared")
                 if self.parallel:
                     program = _checked(schedule(program, notes), "scheduled")
                 self._made = graph, program, notes
