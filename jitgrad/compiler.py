@@ -146,7 +146,7 @@ class Compiled:
         nests = sum(1 for _ in self.program.body)
         head = [
             f"kernels and library calls: {nests}",
-            f"arena {place.nbytes} bytes for {len(place.offsets)} temporaries ({place.total} bytes without reuse)",
+            f"arena {place.nbytes} bytes for {len(place.places)} temporaries ({place.total} bytes without reuse)",
             f"results {sum(r.nbytes for r in self.program.results)} bytes, "
             f"constants {sum(np.asarray(c.data).nbytes for c in self.program.constants)} bytes",
         ]
