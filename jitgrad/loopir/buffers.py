@@ -1,4 +1,4 @@
-"""Buffer placement: where every temporary lies in the arena."""
+"""Buffer placement: where every temporary lies, in the arena or in the memory of a result."""
 
 from __future__ import annotations
 
