@@ -1,8 +1,8 @@
 """Measuring: results are compared first, then peers are timed in turn, sample by sample.
 
 Times are wall-clock seconds of one call, everything included. A sample is as many calls as take about
-``SAMPLE_SECONDS``; the garbage collector is off in it, and a short sleep before it lets the threads of the peer before
-it come to rest.
+``SAMPLE_SECONDS``; the garbage collector is off in it, and it starts when the threads of the peer before it have come
+to rest.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -21,7 +20,6 @@ from benchmarks.process import FAILURES, first_line
 from benchmarks.program import DTYPES, Case, leaves
 
 SAMPLE_SECONDS = 2e-3
-REST_SECONDS = 4e-3
 FEWEST_SAMPLES = 3
 #: A shorter call is made once before each sample, to wake threads and fill caches.
 WAKE_SECONDS = 20e-3
@@ -176,8 +174,8 @@ def measure(
 ) -> Row:
     """Time some contestants on one case, in turn, their results being compared before.
 
-    Each gets ``repeat`` samples, or as many as ``seconds`` allow. With ``growth`` and ``warm``, memory and a warm start
-    are measured as well. What fails is noted in the row and not timed.
+    Each gets ``repeat`` samples, or as many as ``seconds`` allow, rests not counted. With ``growth`` and ``warm``,
+    memory and a warm start are measured as well. What fails is noted in the row and not timed.
     """
     row = Row(flops=case.flops, least_traffic=case.least_traffic())
     try:
@@ -221,14 +219,13 @@ def interleave(running: dict[str, tuple[Contestant, float]], row: Row, repeat: i
             continue
         counts[name] = max(1, min(2000, round(SAMPLE_SECONDS / once)))
         wakes[name] = once < WAKE_SECONDS
-        each = (counts[name] + wakes[name]) * once + REST_SECONDS
+        each = (counts[name] + wakes[name]) * once
         wanted[name] = max(min(FEWEST_SAMPLES, repeat), min(repeat, round(seconds / each)))
         times[name] = []
     for turn in range(max(wanted.values(), default=0)):
         order = [name for name in times if len(times[name]) < wanted[name]]
         start = turn % max(1, len(order))
         for name in order[start:] + order[:start]:
-            time.sleep(REST_SECONDS)
             found = take(name, counts[name], wakes[name])
             if found is not None:
                 times[name].append(found)

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks import hand, harness, peers
 from benchmarks.corpus.kernel import Kernel, with_value_and_gradients
 from benchmarks.process import FAILURES, first_line
-from benchmarks.session import sample
+from benchmarks.session import come_to_rest, sample
 
 Call = Callable[[], Any]
 
@@ -142,9 +142,9 @@ def interleaved(calls: dict[str, Call], repeat: int, first: dict[str, float]) ->
         order = list(calls)
         order = order[turn % len(order) :] + order[: turn % len(order)] if order else order
         for name in order:
-            time.sleep(harness.REST_SECONDS)
             calls[name]()
             times[name].append(sample(calls[name], counts[name]))
+            come_to_rest()
     return {
         name: harness.Timing(min(seconds), statistics.median(seconds), repeat, counts[name], first[name])
         for name, seconds in times.items()

@@ -16,6 +16,26 @@ import numpy as np
 from benchmarks.peers import Peer
 from benchmarks.program import Case
 
+#: A process is at rest when it has used no more than this part of a core for so many seconds.
+AT_REST = 0.05
+QUIET_SECONDS = 5e-3
+#: But it is waited for no longer than this.
+LONGEST_REST = 0.5
+
+
+def come_to_rest() -> None:
+    """Wait until this process uses no processor any more.
+
+    The threads of a library wait for its next call in a loop for a while, and take a core from whoever is measured
+    next: those of OpenBLAS for a tenth of a second, those of torch for 10 ms.
+    """
+    end = time.perf_counter() + LONGEST_REST
+    quiet = False
+    while not quiet and time.perf_counter() < end:
+        start, used = time.perf_counter(), time.process_time()
+        time.sleep(QUIET_SECONDS)
+        quiet = time.process_time() - used <= AT_REST * (time.perf_counter() - start)
+
 
 def sample(call: Callable[[], Any], count: int) -> float:
     """Seconds a call, over ``count`` calls; the garbage collector is off."""
@@ -50,11 +70,14 @@ class Session:
         return seconds, self.peer.flat(result)
 
     def sample(self, count: int, wake: bool = True) -> float:
-        """Seconds a call, over ``count`` calls; with ``wake`` after one that is not counted."""
+        """Seconds a call, over ``count`` calls; with ``wake`` after one that is not counted. Returns when all threads
+        have come to rest."""
         assert self.call is not None
         if wake:
             self.call()
-        return sample(self.call, count)
+        seconds = sample(self.call, count)
+        come_to_rest()
+        return seconds
 
     def growth(self) -> int | None:
         """The most bytes by which this process grows during a call, over what it holds before."""

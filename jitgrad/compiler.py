@@ -19,6 +19,7 @@ from jitgrad.loopir.lower import lower
 from jitgrad.loopir.nodes import Fail, LibCall, Program
 from jitgrad.loopir.printer import print_program
 from jitgrad.loopir.schedule import schedule
+from jitgrad.loopir.share import share
 from jitgrad.loopir.verify import verify as verify_program
 from jitgrad.loopir.walk import statements
 from jitgrad.passes import pipeline
@@ -67,6 +68,8 @@ class Stages:
                 graph = optimise(self.source, notes)
                 program = _checked(_lowered(graph, notes, self.donated), "lowered")
                 program = _checked(fuse(program, notes, wide=self.target == "cuda"), "fused")
+                if self.target == "cpu":
+                    program = _checked(share(program, notes), "shared")
                 if self.parallel:
                     program = _checked(schedule(program, notes), "scheduled")
                 self._made = graph, program, notes
@@ -160,7 +163,7 @@ class Compiled:
         nests = sum(1 for _ in self.program.body)
         head = [
             f"kernels and library calls: {nests}",
-            f"arena {place.nbytes} bytes for {len(place.offsets)} temporaries ({place.total} bytes without reuse)",
+            f"arena {place.nbytes} bytes for {len(place.places)} temporaries ({place.total} bytes without reuse)",
             f"results {sum(r.nbytes for r in self.program.results)} bytes, "
             f"constants {sum(np.asarray(c.data).nbytes for c in self.program.constants)} bytes",
         ]

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,22 @@ def test_measure_counts_and_orders_times():
     few = measured(Fake(), seconds=0.0, warm=True).timings["fake"]
     assert few.samples == harness.FEWEST_SAMPLES
     assert few.warm_call > 0
+
+
+def test_a_process_is_at_rest_when_its_threads_are():
+    def busy():
+        end = time.perf_counter() + 0.1
+        while time.perf_counter() < end:
+            pass
+
+    thread = threading.Thread(target=busy)
+    start = time.perf_counter()
+    thread.start()
+    session.come_to_rest()
+    assert time.perf_counter() - start >= 0.1
+    thread.join()
+    session.come_to_rest()
+    assert time.perf_counter() - start < 0.1 + session.LONGEST_REST
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak of the resident set")

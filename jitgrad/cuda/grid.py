@@ -42,7 +42,8 @@ from jitgrad.loopir.nodes import (
     Store,
     payloads,
 )
-from jitgrad.loopir.schedule import Plan, chunked, loop_sums, needs, uses, work
+from jitgrad.loopir.private import uses_of
+from jitgrad.loopir.schedule import Plan, chunked, loop_sums, needs, work
 from jitgrad.loopir.walk import expressions, loads, statements, subexpressions
 
 #: Work (as in ``schedule``: operations on bytes) of a nest that pays for a launch with more than one team.
@@ -137,7 +138,7 @@ class _Part(NamedTuple):
 class _Planner:
     def __init__(self, program: Program, least: int) -> None:
         self.least = least
-        self.uses = uses(program.body)
+        self.uses = uses_of(program.body)
         self.names: dict[str, int] = {}
         self.distributed: dict[Loop, bool] = {}
 

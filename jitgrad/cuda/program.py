@@ -134,7 +134,7 @@ class CudaExecutable:
         place = self.placement
         lines = [
             f"launches and library calls: {len(self.plans.steps)}",
-            f"arena {place.nbytes} bytes for {len(place.offsets)} temporaries ({place.total} bytes without reuse)",
+            f"arena {place.nbytes} bytes for {len(place.places)} temporaries ({place.total} bytes without reuse)",
             f"results {sum(r.nbytes for r in self.program.results)} bytes, "
             f"constants {sum(np.asarray(c.data).nbytes for c in self.program.constants)} bytes",
         ]
@@ -241,7 +241,7 @@ class _Loaded:
         calls = [s for s, _ in _with_times(self.plans.steps) if isinstance(s, LibCall)]
         self.captured = all(s.fn in CAPTURABLE and supports(s.fn, s.outs[0].dtype) for s in calls)
         place = executable.placement
-        self.offsets = place.offsets
+        self.places = place.places
         self.status_at = -(-place.nbytes // 256) * 256
         scratch = [where.libraries.scratch(s.fn, s.outs[0].dtype, dict(s.static)) for s in calls if _supported(s)]
         self.scratch_at = self.status_at + -(-4 * count // 256) * 256
@@ -254,8 +254,9 @@ class _Loaded:
         memory = {t: a.address for t, a in zip(self.program.params, arrays, strict=True)}
         memory |= {t.root: a.address for t, a in zip(self.program.results, results, strict=True)}
         memory |= {t: a.address for t, a in self.constants.items()}
-        if self.arena is not None:
-            memory |= {t: self.arena.address + offset for t, offset in self.offsets.items()}
+        arena = 0 if self.arena is None else self.arena.address
+        hosts: dict[Buffer | None, int] = {None: arena, **memory}
+        memory |= {t: hosts[result] + offset for t, (result, offset) in self.places.items()}
         with self.lock:
             self._enqueue(memory, (current().tf32, *(a.address for a in (*arrays, *results))))
             if self.waits:

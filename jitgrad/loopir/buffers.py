@@ -1,4 +1,4 @@
-"""Buffer placement: where every temporary lies in the arena."""
+"""Buffer placement: where every temporary lies, in the arena or in the memory of a result."""
 
 from __future__ import annotations
 
@@ -12,45 +12,69 @@ from jitgrad.loopir.walk import buffers_of
 _ALIGNMENT = 64
 
 
-class Placement(NamedTuple):
-    """Byte offsets of the temporaries in the arena, the arena's size, and the size without reuse."""
+#: Smaller temporaries always lie in the arena, which is in the cache from the last call.
+LARGE = 1 << 16
 
-    offsets: dict[Buffer, int]
+
+class Place(NamedTuple):
+    """Bytes behind the start of a result's memory, or of the arena (None)."""
+
+    result: Buffer | None
+    offset: int
+
+
+class Placement(NamedTuple):
+    """Where the temporaries lie, the arena's size, and the size without reuse."""
+
+    places: dict[Buffer, Place]
     nbytes: int
     total: int
 
 
 def place(program: Program) -> Placement:
-    """Give every temporary a place in one arena.
+    """Give every temporary a place: in the memory of a result that is written later, or in one arena.
 
     Two temporaries share bytes only if their lifetimes, counted in top-level statements, do not meet: what a loop's
-    body uses lives for the whole loop. Buffers in the heap have no place. Larger ones are
-    placed first, each at the lowest offset that is free for its whole lifetime.
+    body uses lives for the whole loop. One lies in a result only if its lifetime ends before that of the result begins.
+    Buffers in the heap have no place. Larger ones are placed first, each at the lowest offset that is free for its
+    whole lifetime; in the first result that has room.
     """
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
     for k, s in enumerate(program.body):
         for t in buffers_of(s):
-            if t.kind == "temp" and t.capacity is not None:
+            if t.kind == "out" or (t.kind == "temp" and t.capacity is not None):
                 first.setdefault(t, k)
                 last[t] = k
-    offsets: dict[Buffer, int] = {}
-    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last; sorted by offset
+    hosts = [r for r in first if r.kind == "out" and r.nbytes >= LARGE]
+    temporaries = [t for t in first if t.kind == "temp"]
+    places: dict[Buffer, Place] = {}
+    taken: dict[Buffer | None, list[tuple[int, int, int, int]]] = {}  # offset, end, first, last; sorted by offset
     nbytes = 0
-    for t in sorted(first, key=lambda t: (-t.nbytes, first[t])):
+    for t in sorted(temporaries, key=lambda t: (-t.nbytes, first[t])):
         size = -(-max(t.nbytes, 1) // _ALIGNMENT) * _ALIGNMENT
-        offset = 0
-        for start, end, a, z in placed:
-            if z < first[t] or last[t] < a:
-                continue
-            if offset + size <= start:
+        for host in (*(r for r in hosts if t.nbytes >= LARGE and last[t] < first[r]), None):
+            offset = _free(taken.setdefault(host, []), size, first[t], last[t])
+            if host is None or offset + t.nbytes <= host.nbytes:
                 break
-            offset = max(offset, end)
-        offsets[t] = offset
-        nbytes = max(nbytes, offset + size)
-        placed.append((offset, offset + size, first[t], last[t]))
-        placed.sort()
-    return Placement(offsets, nbytes, sum(t.nbytes for t in first))
+        places[t] = Place(host, offset)
+        if host is None:
+            nbytes = max(nbytes, offset + size)
+        taken[host].append((offset, offset + size, first[t], last[t]))
+        taken[host].sort()
+    return Placement(places, nbytes, sum(t.nbytes for t in temporaries))
+
+
+def _free(taken: Sequence[tuple[int, int, int, int]], size: int, first: int, last: int) -> int:
+    """The lowest offset where so many bytes are free from one statement to another."""
+    offset = 0
+    for start, end, a, z in taken:
+        if z < first or last < a:
+            continue
+        if offset + size <= start:
+            break
+        offset = max(offset, end)
+    return offset
 
 
 def whole_store(stmt: Stmt, modes: Sequence[str] = ("=",)) -> tuple[Store, tuple[Sym | None, ...]] | None:

@@ -160,16 +160,26 @@ class Access(NamedTuple):
     mode: str | None  # that of a store; None for a load
 
 
-def accesses(stmts: Sequence[Stmt], around: tuple[tuple[int, Stmt], ...] = (), first: int = 0) -> Iterator[Access]:
+def offset(buffer: Buffer, index: Sequence[Dim]) -> tuple[Dim, ...]:
+    """An access as one of the storage, element by element; for aliases too."""
+    return (flatten_index(buffer.shape, index),)
+
+
+def accesses(
+    stmts: Sequence[Stmt],
+    around: tuple[tuple[int, Stmt], ...] = (),
+    first: int = 0,
+    place: Callable[[Buffer, Sequence[Dim]], tuple[Dim, ...] | None] = root_index,
+) -> Iterator[Access]:
     """Every access in a list of statements, in order; the loads of a statement before its store. ``first`` is the place
-    of the first statement in its list."""
+    of the first statement in its list, and ``place`` gives the index."""
     for k, s in enumerate(stmts, first):
         path = (*around, (k, s))
         for e in subexpressions(expressions(s)):
             if isinstance(e, Load):
-                yield Access(path, e.buffer.root, root_index(e.buffer, e.index), None)
+                yield Access(path, e.buffer.root, place(e.buffer, e.index), None)
         if isinstance(s, Store):
-            yield Access(path, s.buffer.root, root_index(s.buffer, s.index), s.mode)
+            yield Access(path, s.buffer.root, place(s.buffer, s.index), s.mode)
         elif isinstance(s, LibCall):
             for t in s.ins:
                 yield Access(path, t.root, None, None)
@@ -179,7 +189,7 @@ def accesses(stmts: Sequence[Stmt], around: tuple[tuple[int, Stmt], ...] = (), f
             yield Access(path, s.buffer.root, None, "=")
         lists = lists_of(s)
         for n, body in enumerate(lists):
-            yield from accesses(body, path if len(lists) == 1 else (*path, (n, s)))
+            yield from accesses(body, path if len(lists) == 1 else (*path, (n, s)), place=place)
 
 
 def may_come_later(first: Access, second: Access, changed: Set[object]) -> bool:
@@ -202,7 +212,7 @@ def may_come_later(first: Access, second: Access, changed: Set[object]) -> bool:
         if isinstance(s, While):
             return True
         if isinstance(s, Loop):
-            found = distance(first.index, second.index, s.var, may_vary)
+            found = distance(first.index, second.index, s.var, may_vary, s.step)
             if found is None:
                 return False
             lo, hi = found

@@ -8,6 +8,10 @@
 
 What the iterations share is loaded, and stored, once for all of them. See Allen and Kennedy, Optimizing Compilers for
 Modern Architectures, section 8.4.
+
+An inner loop in which each iteration waits for the number that the one before has computed, as in a cumulative sum,
+leaves the processor idle: several such loops at once take hardly longer than one. A temporary array that every
+iteration of the outer loop fills for itself, one row of the sums, is then one for each of those that run at once.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from jitgrad.loopir.deps import trips, upwards, varies
 from jitgrad.loopir.lower import with_loops
 from jitgrad.loopir.nodes import (
     Assign,
+    Buffer,
     Expr,
     Let,
     Load,
@@ -33,8 +38,9 @@ from jitgrad.loopir.nodes import (
     Store,
     scalar,
 )
+from jitgrad.loopir.private import own, uses_of
 from jitgrad.loopir.reductions import any_order
-from jitgrad.loopir.substitute import shapes_depend, substituted
+from jitgrad.loopir.substitute import shapes_depend, substituted, with_accesses
 from jitgrad.loopir.walk import expressions, statements, subexpressions, written
 
 #: How many iterations run at once: many, or few where they need many registers.
@@ -45,15 +51,19 @@ REGISTERS = 24
 WORTH = 0.1
 #: Loops that run less often are left.
 SHORT = 8.0
+#: Bytes of the arrays that iterations which run at once may have for themselves: they should stay in the cache.
+OWN_BYTES = 1 << 17
 
 
 def jam(program: Program, notes: list[str]) -> Program:
     """Tile all loops where it pays and where their iterations may run in any order."""
-    return with_loops(program, _tiled, notes, "loops that run several iterations at once in their inner loop")
+    tiled = functools.partial(_tiled, uses=uses_of(program.body))
+    return with_loops(program, tiled, notes, "loops that run several iterations at once in their inner loop")
 
 
-def _tiled(s: Stmt) -> list[Stmt] | None:
-    """A loop as one over tiles and one over the rest; None where it should or may not be."""
+def _tiled(s: Stmt, uses: Mapping[Buffer, int]) -> list[Stmt] | None:
+    """A loop as one over tiles and one over the rest; None where it should or may not be. ``uses`` counts the
+    statements of the whole program that touch a root."""
     if not isinstance(s, Loop) or abs(s.step) != 1 or trips(s) < SHORT:
         return None
     inner = [x for x in s.body if isinstance(x, Loop)]
@@ -65,10 +75,17 @@ def _tiled(s: Stmt) -> list[Stmt] | None:
     if least is None or least < 0:
         return None
     factor = _factor(s, inner)
-    if factor == 1 or shapes_depend(s, s.var) or not any_order(s, nested=True):
+    if factor == 1 or shapes_depend(s, s.var):
+        return None
+    # What is inside is as it was: a loop that was tiled itself is none of simple statements.
+    inside = uses_of(s.body)
+    private = [t for t, n in inside.items() if t.kind == "temp" and t.size != 1 and n == uses[t] and own(t, s.body)]
+    if sum(t.nbytes for t in private) * factor > OWN_BYTES:
+        private = []
+    if not any_order(s, nested=True, private=frozenset(private)):
         return None
     tile = Sym(s.var.name, lo, add(hi, -factor))
-    main = Loop(tile, lo, add(hi, 1 - factor), tuple(_jammed(s, tile, factor)), factor)
+    main = Loop(tile, lo, add(hi, 1 - factor), tuple(_jammed(s, tile, factor, private)), factor)
     if isinstance(count, int) and count % factor == 0:
         return [main]
     return [main, Loop(s.var, add(lo, mul(floordiv(count, factor), factor)), hi, s.body)]
@@ -91,6 +108,8 @@ def _factor(loop: Loop, inner: Sequence[Loop]) -> int:
     """How many iterations to run at once; 1 where it does not pay."""
     saved = work = 0.0
     streams = 0
+    if any(_waits(nest) for nest in inner if trips(nest) >= SHORT):
+        return MANY if all(price(e.op) <= 1 for x in inner for e in _evaluated(x) if isinstance(e, Scalar)) else 1
     for nest in inner:
         if trips(nest) < SHORT:
             continue
@@ -116,24 +135,38 @@ def _factor(loop: Loop, inner: Sequence[Loop]) -> int:
     return factor if saved and saved * (1 - 1 / factor) >= WORTH * work else 1
 
 
+def _waits(nest: Loop) -> bool:
+    """Whether an iteration of an innermost loop needs a number that the one before has computed."""
+    declared = {x.local for x in nest.body if isinstance(x, Let)}
+    carried = (x for x in nest.body if isinstance(x, Assign) and x.mode == "=" and x.local not in declared)
+    return any(e is x.local for x in carried for e in subexpressions(expressions(x)))
+
+
 def _evaluated(nest: Loop) -> Iterator[Expr]:
     return subexpressions(e for s in nest.body for e in expressions(s))
 
 
-def _jammed(loop: Loop, tile: Sym, factor: int) -> Iterator[Stmt]:
+def _jammed(loop: Loop, tile: Sym, factor: int, private: Sequence[Buffer]) -> Iterator[Stmt]:
     """The body of the loop over tiles: each statement for all iterations of a tile, before the next statement."""
-    yield from copies(loop.body, [{loop.var: add(expr(tile), k)} for k in range(factor)])
+    yield from copies(loop.body, [{loop.var: add(expr(tile), k)} for k in range(factor)], private)
 
 
-def copies(body: Sequence[Stmt], places: Sequence[Mapping[Sym, Dim]]) -> Iterator[Stmt]:
-    """Statements, and those of innermost loops, each once for every one of ``places`` of loop variables."""
+def copies(body: Sequence[Stmt], places: Sequence[Mapping[Sym, Dim]], arrays: Sequence[Buffer] = ()) -> Iterator[Stmt]:
+    """Statements, and those of innermost loops, each once for every one of ``places`` of loop variables, and with
+    ``arrays`` of its own."""
     private = [s.local for s in statements(body) if isinstance(s, Let)]
     memos: list[dict[Expr, Expr]] = [
         {t: Local(f"{t.name}_{k}", t.dtype) for t in private} if k else {} for k in range(len(places))
     ]
 
+    mine = [{t: Buffer(f"{t.name}_{k}", t.dtype, t.shape, loc=t.loc) for t in arrays} for k in range(len(places))]
+
+    def copy(s: Stmt, k: int) -> Stmt:
+        new = substituted(s, places[k], memos[k])
+        return with_accesses(new, lambda t, index: (mine[k][t], index) if t in mine[k] else None) if arrays else new
+
     def each(s: Stmt) -> Iterable[Stmt]:
-        return _combined([substituted(s, env, memo) for env, memo in zip(places, memos, strict=True)])
+        return _combined([copy(s, k) for k in range(len(places))])
 
     for s in body:
         if isinstance(s, Loop):

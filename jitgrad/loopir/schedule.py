@@ -19,11 +19,10 @@ The number of chunks does not depend on the number of threads, and neither do th
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, floordiv, interval, mul, substitute
+from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, floordiv, interval, mul, substitute
 from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.costs import price
 from jitgrad.loopir.deps import COMMUTE, USUAL_TRIPS, Access, accesses, independent, span, trips, varies
@@ -47,9 +46,10 @@ from jitgrad.loopir.nodes import (
     Store,
     While,
 )
+from jitgrad.loopir.private import own, uses_of
 from jitgrad.loopir.strips import strips
 from jitgrad.loopir.substitute import with_accesses
-from jitgrad.loopir.walk import expressions, lists_of, loads, statements, subexpressions, with_lists, written
+from jitgrad.loopir.walk import expressions, statements, subexpressions, with_lists, written
 
 #: The greatest and the least number of chunks of a loop whose iterations are not independent as they stand.
 CHUNKS = 32
@@ -90,7 +90,7 @@ class _Scheduler:
     def __init__(self, program: Program, least: int, notes: list[str]) -> None:
         self.least, self.notes = least, notes
         self.small = 0
-        self.uses = uses(program.body)
+        self.uses = uses_of(program.body)
 
     def list(self, body: tuple[Stmt, ...], top: bool = False) -> tuple[Stmt, ...]:
         """The statements of one list with the loops in it scheduled. A kernel stays one statement."""
@@ -162,7 +162,7 @@ class _Scheduler:
 
 def needs(s: Loop, around: Mapping[Buffer, int]) -> Plan | str:
     """What each chunk of a loop needs for itself, so that chunks are independent (nothing: so are the iterations); or
-    why that does not help. ``around`` is how many statements of the program touch a root, see :func:`uses`."""
+    why that does not help. ``around`` is how many statements of the program touch a root, see ``private.uses_of``."""
     inside = list(statements(s.body))
     for x in inside:
         if isinstance(x, LibCall):
@@ -179,32 +179,19 @@ def needs(s: Loop, around: Mapping[Buffer, int]) -> Plan | str:
     changed = written(s.body)
     totals: list[tuple[Buffer, str]] = []
     private: list[Buffer] = []
-    own = uses(s.body)
+    within = uses_of(s.body)
     for root, those in found.items():
         if independent(those, s.var, lambda v: varies(v, inner, changed), s.step):
             continue
         modes = {a.mode for a in those}
         (mode,) = modes if len(modes) == 1 else (None,)
-        if root.kind == "temp" and own[root] == around[root] and _own(root, s.body):
+        if root.kind == "temp" and within[root] == around[root] and own(root, s.body):
             private.append(root)
         elif mode is not None and mode in COMMUTE and _summed(root, s.body):
             totals.append((root, mode))
         else:
             return f"an iteration may need what another one writes into {root.name}"
     return Plan(0, tuple(sums), tuple(totals), tuple(private))
-
-
-def uses(body: Sequence[Stmt]) -> Counter[Buffer]:
-    """How many statements touch a root."""
-    found: Counter[Buffer] = Counter()
-    for s in statements(body):
-        roots = {e.buffer.root for e in subexpressions(expressions(s)) if isinstance(e, Load)}
-        if isinstance(s, (Store, Alloc)):
-            roots.add(s.buffer.root)
-        elif isinstance(s, LibCall):
-            roots.update(t.root for t in s.ins + s.outs)
-        found.update(roots)
-    return found
 
 
 def _shared(s: Stmt) -> bool:
@@ -284,57 +271,6 @@ def loop_sums(s: Loop) -> list[tuple[Local, str]] | str:
         if local in read or len(found) > 1 or not found <= set(COMMUTE):
             return f"each iteration needs {local.name} of the one before"
     return [(local, mode) for local, (mode,) in modes.items()]
-
-
-def _own(root: Buffer, body: Sequence[Stmt]) -> bool:
-    """Whether an array can be one for each run of a list of statements: its shape is known, and each run fills it
-    before it does anything else with it."""
-    used = [e.buffer for e in loads(body)] + [x.buffer for x in statements(body) if isinstance(x, Store)]
-    return root.is_static and all(t is root for t in used if t.root is root) and _filled_first(root, body)
-
-
-def _filled_first(root: Buffer, body: Sequence[Stmt]) -> bool:
-    touching = [s for s in body if uses((s,))[root]]
-    if not touching or _fills(touching[0], root):
-        return True
-    header = {e.buffer.root for e in subexpressions(expressions(touching[0])) if isinstance(e, Load)}
-    lists = lists_of(touching[0])
-    return bool(lists) and len(touching) == 1 and root not in header and all(_filled_first(root, x) for x in lists)
-
-
-def _fills(s: Stmt, root: Buffer) -> bool:
-    """Whether a nest writes every element of an array, and does nothing else with it."""
-    extents: dict[Sym, Dim] = {}
-    while isinstance(s, Loop):
-        touching = [x for x in s.body if uses((x,))[root]]
-        if s.lo != 0 or s.step < 1 or not touching or not isinstance(s.hi, int) or s.hi < 1:
-            return False
-        extents[s.var] = s.hi + s.step - 1
-        if extents[s.var] % s.step or not _side_by_side(touching, s.var, s.step):
-            return False
-        s = touching[0]
-    if not isinstance(s, Store) or s.mode != "=" or any(e.buffer.root is root for e in loads((s,))):
-        return False
-    variables = [as_sym(i) for i, n in zip(s.index, root.shape, strict=True) if n != 1]
-    wanted = [n for n in root.shape if n != 1]
-    return len(set(variables)) == len(variables) and all(
-        v is not None and extents.get(v) == n for v, n in zip(variables, wanted, strict=True)
-    )
-
-
-def _side_by_side(touching: Sequence[Stmt], var: Sym, step: int) -> bool:
-    """Whether the iterations of a loop of that step are those of several iterations of a loop of step 1: one statement
-    for each, which stores what the first one does, so many places on."""
-    first = touching[0]
-    if step == 1 or len(touching) != step or not isinstance(first, Store):
-        return len(touching) == step == 1
-    root = first.buffer.root
-    for k, x in enumerate(touching):
-        if not isinstance(x, Store) or x.mode != "=" or any(e.buffer.root is root for e in loads((x,))):
-            return False
-        if x.index != tuple(substitute(i, {var: add(expr(var), k)}) for i in first.index):
-            return False
-    return True
 
 
 def _summed(root: Buffer, body: Sequence[Stmt]) -> bool:

@@ -11,6 +11,7 @@ from jitgrad.passes.cse import cse
 from jitgrad.passes.dce import dce
 from jitgrad.passes.erase import erase
 from jitgrad.passes.fold import fold
+from jitgrad.passes.invariant import invariant
 from jitgrad.passes.licm import licm
 from jitgrad.passes.pieces import pieces
 from jitgrad.passes.rotate import rotate
@@ -24,9 +25,10 @@ ROUNDS = 4
 
 
 def prepare(graph: Graph, notes: list[str] | None = None, *, verify: bool | None = None) -> Graph:
-    """What is done to a traced graph before it is differentiated: clean up lightly, then stable rewrites.
+    """What is done to a traced graph before it is differentiated: clean up lightly, then stable rewrites, and
+    derivatives that are known to be zero.
 
-    notes : a line for each stable rewrite is appended.
+    notes : a line for each of the latter two is appended.
     verify : check the graph after every pass; by default as ``config.verify`` says.
     """
     graph = _run("fold", fold, graph, verify)
@@ -39,6 +41,7 @@ def prepare(graph: Graph, notes: list[str] | None = None, *, verify: bool | None
     graph = _run("simplify", lambda g: simplify(g, final=False), graph, verify)
     graph = _run("cse", cse, graph, verify)
     graph = _run("stable", lambda g: stable(g, notes), graph, verify)
+    graph = _run("invariant", lambda g: invariant(g, notes), graph, verify)
     graph = _run("licm", licm, graph, verify)  # what does not change in a loop need not be saved in it
     return _run("dce", dce, graph, verify)
 

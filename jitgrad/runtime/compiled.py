@@ -121,7 +121,7 @@ class Executable:
 
     @functools.cached_property
     def _native(self) -> NativeCode:
-        return compile_native(self._decomposed, self._scalar_params, self.placement.offsets)
+        return compile_native(self._decomposed, self._scalar_params, self.placement.places)
 
     @property
     def _scalar_params(self) -> tuple[bool, ...]:
@@ -220,7 +220,7 @@ class Executable:
             "arena": arena,
             "symbols": unit[1:],
             "shared": native.shared,
-            "program": program_digest(self._decomposed, self._scalar_params, self.placement.offsets),
+            "program": program_digest(self._decomposed, self._scalar_params, self.placement.places),
             "consts": consts,
         }
         written = [c for c, found in zip(self._consts, consts, strict=True) if not isinstance(found, int)]
@@ -257,7 +257,7 @@ class Executable:
     def _has_code_of_program(self) -> bool:
         """Whether the machine code is that of ``program``, which is made anew for code from the cache."""
         return self._digest is None or self._digest == program_digest(
-            self._decomposed, self._scalar_params, self.placement.offsets
+            self._decomposed, self._scalar_params, self.placement.places
         )
 
     def llvm(self) -> str:

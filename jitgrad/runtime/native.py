@@ -29,6 +29,7 @@ from numba.extending import NativeValue, intrinsic, models, register_model, unbo
 from jitgrad.codegen.llvm import ProgramEmitter, called
 from jitgrad.codegen.llvm_scalar import I8, I64
 from jitgrad.errors import CompilationError
+from jitgrad.loopir.buffers import Place
 from jitgrad.loopir.nodes import Buffer, Program
 from jitgrad.loopir.walk import buffers_of, statement_key
 from jitgrad.runtime.objects import ObjectCode
@@ -117,49 +118,52 @@ def _check_layouts() -> None:
         )
 
 
-def compile_native(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]) -> NativeCode:
-    """Compile a program whose temporaries lie at ``offsets`` (bytes) in the arena.
+def compile_native(program: Program, scalar_params: tuple[bool, ...], places: Mapping[Buffer, Place]) -> NativeCode:
+    """Compile a program whose temporaries lie at ``places``.
 
     ``scalar_params`` tells for each parameter whether it comes as a scalar object or as an array. A program equal to
     one of the last ones compiled gets the code of that one. The caller holds ``compiling``.
     """
-    key = program_key(program, scalar_params, offsets)
+    key = program_key(program, scalar_params, places)
     found = _compiled.get(key)
     if found is None:
-        found = _compiled[key] = _compile(program, scalar_params, offsets)
+        found = _compiled[key] = _compile(program, scalar_params, places)
         if len(_compiled) > _KEPT:
             _compiled.popitem(last=False)
     _compiled.move_to_end(key)
     return found
 
 
-def program_key(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]) -> Hashable:
+def program_key(program: Program, scalar_params: tuple[bool, ...], places: Mapping[Buffer, Place]) -> Hashable:
     """Equal for programs that have the same machine code: the same statements over the same places, and one name."""
-    places: dict[Buffer, Hashable] = {t: ("temporary", offset) for t, offset in offsets.items()}
+    numbers = {r.root: k for k, r in enumerate(program.results)}
+    keys: dict[Buffer, Hashable] = {
+        t: ("temporary", -1 if at.result is None else numbers[at.result], at.offset) for t, at in places.items()
+    }
     heap = tuple(t for t in program.temporaries if t.capacity is None)
     kinds = {"argument": program.params, "result": program.results, "constant": program.constants, "heap": heap}
     for kind, found in kinds.items():
-        places.update({t.root: (kind, k) for k, t in enumerate(found)})
+        keys.update({t.root: (kind, k) for k, t in enumerate(found)})
     return (
         program.name,
         scalar_params,
-        tuple((statement_key(s), *(places[t] for t in buffers_of(s))) for s in called(program)),
+        tuple((statement_key(s), *(keys[t] for t in buffers_of(s))) for s in called(program)),
     )
 
 
-def program_digest(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]) -> str:
+def program_digest(program: Program, scalar_params: tuple[bool, ...], places: Mapping[Buffer, Place]) -> str:
     """A hash of :func:`program_key` that is the same in every process."""
-    return hashlib.sha256(repr(program_key(program, scalar_params, offsets)).encode()).hexdigest()
+    return hashlib.sha256(repr(program_key(program, scalar_params, places)).encode()).hexdigest()
 
 
-def _compile(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]) -> NativeCode:
+def _compile(program: Program, scalar_params: tuple[bool, ...], places: Mapping[Buffer, Place]) -> NativeCode:
     _check_layouts()
     shared = 0
     externals: tuple[str, ...] = ()
 
     def emit(builder: ir.IRBuilder, args: Any) -> Any:
         nonlocal shared, externals
-        pointers = _pointers(builder, program, scalar_params, offsets, args)
+        pointers = _pointers(builder, program, scalar_params, places, args)
         emitter = ProgramEmitter(builder.module, program)
         status = emitter.emit(builder, pointers.__getitem__)
         shared, externals = emitter.shared, _externals(builder.module)
@@ -204,7 +208,7 @@ def _pointers(
     b: ir.IRBuilder,
     program: Program,
     scalar_params: tuple[bool, ...],
-    offsets: Mapping[Buffer, int],
+    places: Mapping[Buffer, Place],
     args: Any,
 ) -> dict[Buffer, Any]:
     """The address of every root buffer, as an ``i8*``."""
@@ -226,6 +230,6 @@ def _pointers(
     for k, c in enumerate(program.constants):
         pointers[c] = data(item(consts, k))
     base = b.inttoptr(arena, _I8P)
-    for buffer, offset in offsets.items():
-        pointers[buffer] = b.gep(base, [I64(offset)])
+    for buffer, at in places.items():
+        pointers[buffer] = b.gep(base if at.result is None else pointers[at.result], [I64(at.offset)])
     return pointers

@@ -1,5 +1,5 @@
-"""Random loop nests with loops exchanged, turned, distributed, jammed, skewed and tiled, and arrays laid out anew,
-wherever that is legal, whether it pays or not."""
+"""Random loop nests with loops exchanged, turned, distributed, jammed, skewed and tiled, and arrays laid out anew
+and put where others were, wherever that is legal, whether it pays or not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jitgrad.codegen.python import compile_python
 from jitgrad.ir.core import Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.types import is_float
-from jitgrad.loopir import distribute, interchange, jam, layout, skew, tile
+from jitgrad.loopir import distribute, interchange, jam, layout, share, skew, tile
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
 from jitgrad.passes.pipeline import optimise, prepare
@@ -27,6 +27,7 @@ NOTES = (
     "apart: loops walk",
     "rows run together",
     "over tiles of cache lines",
+    "takes the place of",
 )
 
 
@@ -46,6 +47,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> random.Random:
     monkeypatch.setattr(distribute, "LEAST", 2)
     monkeypatch.setattr(distribute, "TRANSCENDENTAL", 1)
     monkeypatch.setattr(distribute, "_pays", lambda *_: lot.random() < 0.5)
+    monkeypatch.setattr(share, "LEAST_BYTES", 0)
     monkeypatch.setattr(skew, "OUTSIDE", 1.0)
     monkeypatch.setattr(skew, "ROWS", 2)
     monkeypatch.setattr(skew, "LANES", 3)
@@ -60,7 +62,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> random.Random:
 def transformed(graph: Graph, arrays: list[np.ndarray]) -> set[str]:
     """Check a graph; which of the transformations were made."""
     notes: list[str] = []
-    program = fuse(lower(graph), notes)
+    program = share.share(fuse(lower(graph), notes), notes)
     with np.errstate(all="ignore"):
         found = compile_python(program)(*arrays)
         for x, y in zip(found, interpret(graph, *arrays), strict=True):

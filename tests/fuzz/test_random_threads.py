@@ -1,4 +1,5 @@
-"""Random programs with every loop on threads that can be: the bits of a serial run, and the interpreter's numbers."""
+"""Random programs with every loop on threads that can be, and temporaries in results wherever they may lie: the bits of
+a serial run, and the interpreter's numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from jitgrad.compiler import compile_graph
 from jitgrad.ir.core import Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.types import is_float
-from jitgrad.loopir import schedule, strips
+from jitgrad.loopir import buffers, schedule, share, strips
 from jitgrad.passes.pipeline import prepare
 from jitgrad.runtime import threads
 from tests.fuzz.random_loops import Features, Loops
@@ -26,6 +27,8 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All loops that can be are parallel, and all launches pay."""
     for name, value in {"FEW": 1, "CHUNKED": 0, "COMBINED": 1e-9, "LEAST_CHUNKS": 1}.items():
         monkeypatch.setattr(schedule, name, value)
+    monkeypatch.setattr(share, "LEAST_BYTES", 0)
+    monkeypatch.setattr(buffers, "LARGE", 1)
     monkeypatch.setattr(strips, "WIDTH", 1)
     monkeypatch.setattr(compiler, "schedule", lambda program, notes: schedule.schedule(program, notes, least=1))
     monkeypatch.setattr(threads, "LEAST", 0)

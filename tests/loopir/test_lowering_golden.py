@@ -1,7 +1,8 @@
 """Golden tests of the way from graphs to loops: a graph, a line ``// ----``, and the program that it becomes.
 
 ``lower`` is the lowering alone, ``fuse`` is followed by fusion; ``place`` is the same, and about what is in place;
-``schedule`` is followed by the choice of parallel loops, with a low threshold.
+``share`` is fusion and what takes over storage; ``schedule`` is fusion and the choice of parallel loops, with a low
+threshold.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from jitgrad.loopir.lower import lower
 from jitgrad.loopir.nodes import Program
 from jitgrad.loopir.printer import print_program
 from jitgrad.loopir.schedule import schedule
+from jitgrad.loopir.share import share
 from jitgrad.loopir.verify import verify
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -30,6 +32,7 @@ STAGES: dict[str, Callable[[Graph], Program]] = {
     "lower": lower,
     "fuse": lambda g: fuse(lower(g)),
     "place": lambda g: fuse(lower(g)),
+    "share": lambda g: share(fuse(lower(g)), []),
     "schedule": lambda g: schedule(fuse(lower(g)), least=4096),
 }
 FILES = sorted(path.relative_to(GOLDEN).as_posix() for name in STAGES for path in (GOLDEN / name).glob("*.ir"))

@@ -20,6 +20,7 @@ from jitgrad.passes.cse import cse
 from jitgrad.passes.dce import dce
 from jitgrad.passes.erase import erase
 from jitgrad.passes.fold import fold
+from jitgrad.passes.invariant import invariant
 from jitgrad.passes.licm import licm
 from jitgrad.passes.pieces import pieces
 from jitgrad.passes.pipeline import optimise, prepare
@@ -35,6 +36,7 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {
     "dce": dce,
     "erase": erase,
     "fold": fold,
+    "invariant": invariant,
     "licm": licm,
     "optimise": optimise,
     "pieces": pieces,
