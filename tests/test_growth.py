@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import sys
 from types import FrameType
 from typing import Any
@@ -58,3 +59,20 @@ def test_calls_grow_with_the_program(program: Any) -> None:
     assert sum(long.values()) > 2 * sum(short.values())
     faster = {name: (short[name], n) for name, n in long.items() if n > 3.5 * max(short[name], 1000)}
     assert not faster
+
+
+def test_the_garbage_collector_is_left_as_it_was() -> None:
+    def fails(x):
+        raise KeyError("while it is traced")
+
+    seen = []
+    before = gc.get_threshold()
+    with pytest.raises(KeyError):
+        jg.jit(fails)(1.0)
+    assert gc.get_threshold() == before
+    gc.set_threshold(0)
+    try:
+        jg.jit(lambda x: seen.append(gc.get_threshold()[0]) or x)(1.0)
+        assert gc.get_threshold()[0] == seen[0] == 0
+    finally:
+        gc.set_threshold(*before)
