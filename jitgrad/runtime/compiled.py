@@ -21,7 +21,7 @@ from jitgrad.loopir.schedule import uses_threads
 from jitgrad.runtime import threads
 from jitgrad.runtime.cache import Entry
 from jitgrad.runtime.direct import allocator
-from jitgrad.runtime.native import NativeCode, compile_native, compiling, program_digest
+from jitgrad.runtime.native import NativeCode, compile_native, compiling, digest, program_key
 from jitgrad.runtime.objects import ObjectCode, load
 from jitgrad.runtime.workspace import arena_address
 
@@ -219,7 +219,7 @@ class Executable:
             "arena": arena,
             "externals": native.unit.externals,
             "shared": native.shared,
-            "program": program_digest(self._decomposed, self._scalar_params, self.placement.offsets),
+            "program": digest(native.key),
             "consts": consts,
         }
         written = [c for c, found in zip(self._consts, consts, strict=True) if not isinstance(found, int)]
@@ -254,8 +254,8 @@ class Executable:
 
     def _has_code_of_program(self) -> bool:
         """Whether the machine code is that of ``program``, which is made anew for code from the cache."""
-        return self._digest is None or self._digest == program_digest(
-            self._decomposed, self._scalar_params, self.placement.offsets
+        return self._digest is None or self._digest == digest(
+            program_key(self._decomposed, self._scalar_params, self.placement.offsets)
         )
 
     def llvm(self) -> str:

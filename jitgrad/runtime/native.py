@@ -47,8 +47,9 @@ Entry = Callable[[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...], int], int]
 
 class NativeCode(NamedTuple):
     """``entry(leaves, outs, consts, arena_address) -> status``; ``unit`` is what another process can load, ``module``
-    the optimised LLVM, and ``shared`` statements were found equal to another one."""
+    the optimised LLVM, ``key`` that of the program, and ``shared`` statements were found equal to another one."""
 
+    key: Hashable
     entry: Entry
     unit: ObjectCode
     module: binding.ModuleRef
@@ -96,7 +97,7 @@ def compile_native(program: Program, scalar_params: tuple[bool, ...], offsets: M
     key = program_key(program, scalar_params, offsets)
     found = _compiled.get(key)
     if found is None:
-        found = _compiled[key] = _compile(program, scalar_params, offsets)
+        found = _compiled[key] = _compile(key, program, scalar_params, offsets)
         if len(_compiled) > _KEPT:
             _compiled.popitem(last=False)
     _compiled.move_to_end(key)
@@ -117,12 +118,14 @@ def program_key(program: Program, scalar_params: tuple[bool, ...], offsets: Mapp
     )
 
 
-def program_digest(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]) -> str:
-    """A hash of :func:`program_key` that is the same in every process."""
-    return hashlib.sha256(repr(program_key(program, scalar_params, offsets)).encode()).hexdigest()
+def digest(key: Hashable) -> str:
+    """A hash of what :func:`program_key` gives that is the same in every process."""
+    return hashlib.sha256(repr(key).encode()).hexdigest()
 
 
-def _compile(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]) -> NativeCode:
+def _compile(
+    key: Hashable, program: Program, scalar_params: tuple[bool, ...], offsets: Mapping[Buffer, int]
+) -> NativeCode:
     _check_layouts()
     module = target.new_module(program.name)
     function = ir.Function(module, ir.FunctionType(_I8P, [_I8P, _I8P.as_pointer(), I64]), ENTRY)
@@ -139,7 +142,7 @@ def _compile(program: Program, scalar_params: tuple[bool, ...], offsets: Mapping
     optimised = target.optimise(module)
     # What makes machine code changes the module a little, which is kept as it is for readers.
     unit = ObjectCode(target.machine().emit_object(optimised.clone()), _externals(module))
-    return NativeCode(load(unit), unit, optimised, emitter.shared)
+    return NativeCode(key, load(unit), unit, optimised, emitter.shared)
 
 
 def _externals(module: ir.Module) -> tuple[str, ...]:
