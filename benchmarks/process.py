@@ -58,10 +58,12 @@ class Remote:
         if self.process is not None:
             return 0.0
         command = [self.python, "-m", "benchmarks.process", self.name, str(self.directory), str(self.threads)]
+        # What is installed has its bytecode: no peer is to be compiled by Python at each start.
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         with open(self.directory / "log.txt", "w") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                start_new_session=True,
+                env=env, start_new_session=True,
             )  # fmt: skip
         self.replies = queue.Queue()
         assert self.process.stdout is not None

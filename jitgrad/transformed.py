@@ -11,12 +11,14 @@ values only, it computes plain values.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import optree
@@ -60,6 +62,8 @@ _VERSIONS = 4
 #: Programs that the fast path looks through, of those for arguments of the same types.
 _RECENT = 16
 _compiling = threading.RLock()
+#: Objects that the compiler makes before the garbage collector runs.
+_COLLECTED = 100_000
 
 
 class CacheInfo(NamedTuple):
@@ -234,7 +238,7 @@ class Transformed(Readable):
 
     def _compile(self, arguments: Arguments) -> Specialisation:
         """Trace, transform and compile, unless another thread just did."""
-        with _compiling:
+        with _compiling, _collecting_seldom():
             found = self._find(arguments)
             if found is not None:
                 return found
@@ -456,6 +460,18 @@ def _run_and_write(program: Specialisation, leaves: Sequence[Any], used: tuple[A
         if used[k] is not leaves[k]:
             write(leaves[k], used[k])
     return result
+
+
+@contextlib.contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    """Let the garbage collector run when many objects have been made, not every few hundred: most of those that the
+    compiler makes live until it is done, and each time it would look through them and all modules."""
+    before = gc.get_threshold()
+    gc.set_threshold(max(before[0], _COLLECTED) if before[0] else 0, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def enclosing_trace() -> Trace:

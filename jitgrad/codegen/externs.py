@@ -20,7 +20,7 @@ import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils
 
-from jitgrad.codegen import blas_threads, threads
+from jitgrad.codegen import blas_threads, python_api, threads
 from jitgrad.errors import CompilationError
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -93,13 +93,15 @@ def _bind(name: str) -> str:
 
 
 def register_symbols(names: Iterable[str]) -> None:
-    """Bind those of the symbols that are jitgrad's own. Call it before machine code that was made in another process
-    is loaded, with the symbols that it refers to."""
+    """Bind those of the symbols that are jitgrad's own. Call it before machine code is loaded, with the symbols that
+    it refers to: the code may have been made in another process."""
     for name in names:
         if name.startswith("jitgrad_blas_"):
             blas_threads.available()
         elif name == threads.CONTROL:
             threads.bind()
+        elif name.startswith(python_api.PREFIX):
+            python_api.bind(name)
         elif name.startswith(_PREFIX):
             _bind(name.removeprefix(_PREFIX))
 

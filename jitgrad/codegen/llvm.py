@@ -90,30 +90,19 @@ class KernelEmitter:
         self.locals: dict[Local, Any] = {}
         self.slots: dict[Buffer, Any] = {}  # of the buffers in the heap that this kernel makes
         self.scopes: list[_Scope] = [_Scope()]
-        self._reads: dict[Expr, frozenset[Any]] = {}
+        #: The known values that are computed from a root buffer, a local, or the value of an expression.
+        self._users: dict[Buffer | Expr, list[Expr]] = {}
 
     # Expressions
 
-    def reads(self, e: Expr) -> frozenset[Any]:
-        """The root buffers and locals that the value of an expression depends on."""
-        for part in postorder(e, self._reads.__contains__):
-            found = frozenset().union(*(self._reads[c] for c in part.children()))
-            if isinstance(part, Load):
-                found |= {part.buffer.root}
-            elif isinstance(part, Local):
-                found |= {part}
-            self._reads[part] = found
-        return self._reads[e]
-
     def forget(self, changed: Iterable[Any]) -> None:
-        """Drop every known value that was computed from something in ``changed``."""
-        changed = frozenset(changed)
-        if not changed:
-            return
-        for scope in self.scopes:
-            stale = [e for e in scope.values if self.reads(e) & changed]
-            for e in stale:
-                del scope.values[e]
+        """Drop every known value that was computed from the root buffers and locals in ``changed``."""
+        stale = [e for x in changed for e in self._users.pop(x, ())]
+        while stale:
+            e = stale.pop()
+            stale += self._users.pop(e, ())
+            for scope in self.scopes:
+                scope.values.pop(e, None)
 
     def _known(self, e: Expr) -> bool:
         return any(e in scope.values for scope in self.scopes)
@@ -121,6 +110,12 @@ class KernelEmitter:
     def expr(self, e: Expr) -> Any:
         for part in postorder(e, self._known):
             self.scopes[-1].values[part] = self._compute(part)
+            for used in part.children():
+                self._users.setdefault(used, []).append(part)
+            if isinstance(part, Load):
+                self._users.setdefault(part.buffer.root, []).append(part)
+            elif isinstance(part, Local):
+                self._users.setdefault(part, []).append(part)
         return next(scope.values[e] for scope in self.scopes if e in scope.values)
 
     def _compute(self, e: Expr) -> Any:
@@ -263,7 +258,6 @@ class KernelEmitter:
 
     def conditional(self, s: If) -> None:
         cond = self.expr(s.cond)
-        self.forget(())
         then = self.function.append_basic_block("then")
         orelse = self.function.append_basic_block("else")
         done = self.function.append_basic_block("endif")

@@ -299,7 +299,8 @@ class Recorder:
             return self._container(value)
         if type(value) is np.ndarray:
             return self._array(value)
-        return substitutes().get(id(value), value)
+        found = replacement(value)
+        return value if found is None else found
 
     def _array(self, array: np.ndarray) -> Any:
         """A captured array can be read at traced indices, and its copies can be assigned into."""
@@ -329,7 +330,7 @@ class Recorder:
         return dict(zip(value, new, strict=True)) if isinstance(value, dict) else type(value)(new)
 
     def _module(self, module: types.ModuleType) -> Any:
-        found = substitutes().get(id(module))
+        found = replacement(module)
         if found is not None:
             return found
         if is_user_module(module):
@@ -468,9 +469,8 @@ def _lineage(obj: Any) -> tuple[type, ...]:
     return tuple(c for c in classes if c is not object and (is_user_class(c) or c.__module__ != "builtins"))
 
 
-@functools.lru_cache(maxsize=1)
-def substitutes() -> dict[int, Any]:
-    """Our module or function for a NumPy or SciPy one, by its id."""
+def replacement(value: Any) -> Any:
+    """Our module or function for a NumPy or SciPy one; None for anything else."""
     from jitgrad.frontend import substitute_table
 
-    return {id(original): ours for original, ours in substitute_table.TABLE.items()}
+    return substitute_table.replacement(value)

@@ -23,7 +23,8 @@ from jitgrad.frontend.python_math import MATH, MATH_FUNCTIONS
 from jitgrad.frontend.randomness import FUNCTIONS as RANDOM
 from jitgrad.frontend.registry import ADVICE, FUNCTIONS
 
-#: Module or function -> its replacement in traced functions.
+#: Module or function -> its replacement in traced functions. Those with handlers are not listed: they are wrapped when
+#: they are met.
 TABLE: dict[Any, Any] = {
     np: jnp,
     np.linalg: jnp.linalg,
@@ -36,6 +37,14 @@ TABLE: dict[Any, Any] = {
     scipy: jsp,
     scipy.linalg: jsp.linalg,
     scipy.special: jsp.special,
-    **{function: stand_in(function) for function in (*FUNCTIONS, *ADVICE)},
     **{getattr(np.random, name): function for name, function in RANDOM.items()},
 }
+
+_BY_ID = {id(original): ours for original, ours in TABLE.items()}
+_WITH_HANDLERS = frozenset(map(id, (*FUNCTIONS, *ADVICE)))
+
+
+def replacement(value: Any) -> Any:
+    """Our module or function for a NumPy or SciPy one; None for anything else."""
+    found = _BY_ID.get(id(value))
+    return stand_in(value) if found is None and id(value) in _WITH_HANDLERS else found

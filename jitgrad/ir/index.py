@@ -158,17 +158,20 @@ class IndexExpr:
     bounds: Bounds
 
     def __new__(cls, constant: int, terms: tuple[tuple[Term, int], ...]) -> IndexExpr:
-        def build(self: IndexExpr) -> None:
-            self.constant, self.terms, self._syms = constant, terms, None
-            lo: int | None = constant
-            hi: int | None = constant
-            for term, c in terms:
-                a, b = term.bounds if c > 0 else term.bounds[::-1]
-                lo = None if lo is None or a is None else lo + c * a
-                hi = None if hi is None or b is None else hi + c * b
-            self.bounds = (lo, hi)
-
-        return _intern(cls, (constant, frozenset(terms)), build)
+        key = (cls, constant, frozenset(terms))
+        found = _interned.get(key)
+        if found is not None:
+            return found
+        self = object.__new__(cls)
+        self.constant, self.terms, self._syms = constant, terms, None
+        lo: int | None = constant
+        hi: int | None = constant
+        for term, c in terms:
+            a, b = term.bounds if c > 0 else term.bounds[::-1]
+            lo = None if lo is None or a is None else lo + c * a
+            hi = None if hi is None or b is None else hi + c * b
+        self.bounds = (lo, hi)
+        return _interned.setdefault(key, self)
 
     def syms(self) -> frozenset[Sym]:
         if self._syms is None:
@@ -270,7 +273,7 @@ def mul(a: Dim, b: Dim) -> Dim:
     assert not isinstance(b, IndexExpr)
     if b == 1:
         return a
-    return _make(a.constant * b, {t: c * b for t, c in a.terms})
+    return IndexExpr(a.constant * b, tuple([(t, c * b) for t, c in a.terms])) if b else 0
 
 
 def _split(a: IndexExpr, d: int) -> tuple[Dim, Dim]:

@@ -241,18 +241,20 @@ def renamed_dim(d: Dim, env: Mapping[Value, Value]) -> Dim:
 
 def renamed_attribute(item: Any, env: Mapping[Value, Value]) -> Any:
     """An attribute with the values that its index expressions name replaced; the same object where there are none."""
-    if isinstance(item, IndexExpr):
-        return renamed_dim(item, env)
     if isinstance(item, tuple):
-        new = tuple(renamed_attribute(part, env) for part in item)
-        return item if all(a is b for a, b in zip(item, new, strict=True)) else new
-    return item
+        for part in item:  # most name no values
+            if isinstance(part, (tuple, IndexExpr)) and renamed_attribute(part, env) is not part:
+                return tuple([renamed_attribute(part, env) for part in item])
+        return item
+    return renamed_dim(item, env) if isinstance(item, IndexExpr) else item
 
 
 def renamed_attributes(attrs: Mapping[str, Any], env: Mapping[Value, Value]) -> Mapping[str, Any]:
     """All attributes of an op, renamed."""
-    new = {k: renamed_attribute(v, env) for k, v in attrs.items()}
-    return attrs if all(new[k] is v for k, v in attrs.items()) else new
+    for v in attrs.values():
+        if renamed_attribute(v, env) is not v:
+            return {k: renamed_attribute(v, env) for k, v in attrs.items()}
+    return attrs
 
 
 def renamed_type(t: TensorType, env: Mapping[Value, Value]) -> TensorType:
@@ -294,22 +296,27 @@ def copied_block(block: Block, outer: Mapping[Value, Value]) -> Block:
 
 def named_values(item: Any) -> set[Value]:
     """The values that an attribute, a shape or an extent names."""
+    found: set[Value] = set()
     if isinstance(item, tuple):
-        return set().union(*map(named_values, item))
-    if isinstance(item, IndexExpr):
-        return {s.payload for s in item.syms() if isinstance(s.payload, Value)}
-    return set()
+        for part in item:
+            if isinstance(part, (tuple, IndexExpr)):  # most name no values
+                found |= named_values(part)
+    elif isinstance(item, IndexExpr):
+        found.update(s.payload for s in item.syms() if isinstance(s.payload, Value))
+    return found
 
 
 def used_values(op: Op) -> Iterator[Value]:
     """Every value that an op uses: its operands, those that its attributes name, and those used in its regions."""
     yield from op.operands
     for attr in op.attrs.values():
-        yield from named_values(attr)
+        if isinstance(attr, (tuple, IndexExpr)):
+            yield from named_values(attr)
     for region in op.regions:
         yield from block_uses(region)
     for r in op.results:
-        yield from named_values(r.type.shape)
+        if r.type.shape:
+            yield from named_values(r.type.shape)
 
 
 def block_uses(block: Block) -> Iterator[Value]:

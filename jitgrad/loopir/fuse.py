@@ -321,8 +321,8 @@ class _Inliner:
             if d is None:
                 continue
             prices[k] = cost(d.value, self.costs)
-            for t in {e.buffer.root for e in subexpressions((d.value,)) if isinstance(e, Load)} & set(places):
-                if t.kind == "temp" and all(u.statement == k for u in uses[t]):
+            for t in {e.buffer.root for e in subexpressions((d.value,)) if isinstance(e, Load)}:
+                if t in places and t.kind == "temp" and all(u.statement == k for u in uses[t]):
                     prices[k] += prices[places[t]] - 1
             places[d.buffer] = k
         return prices

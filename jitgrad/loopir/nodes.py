@@ -103,8 +103,9 @@ MAX_DEPTH = 32
 class Expr:
     """A scalar expression of type ``dtype``. Operators build :class:`Scalar` nodes; numbers become constants."""
 
-    __slots__ = ("__weakref__", "_syms", "depth", "dtype")
+    __slots__ = ("__weakref__", "_children", "_syms", "depth", "dtype")
     dtype: np.dtype
+    _children: tuple[Expr, ...]
     depth: int  # operations on the longest path to a leaf
 
     @classmethod
@@ -116,12 +117,16 @@ class Expr:
             found._syms = None
             for name, value in fields.items():
                 setattr(found, name, value)
-            found.depth = 1 + max((c.depth for c in found.children()), default=0)
+            found._children = found._own_children()
+            found.depth = 1 + max((c.depth for c in found._children), default=0)
             _interned[full] = found
         return found
 
     def children(self) -> tuple[Expr, ...]:
         """Direct subexpressions, those inside dynamic indices included."""
+        return self._children
+
+    def _own_children(self) -> tuple[Expr, ...]:
         return ()
 
     def _own_syms(self) -> frozenset[Sym]:
@@ -218,7 +223,7 @@ class Load(Expr):
         assert len(index) == len(buffer.shape), (buffer, index)
         return cls._make((buffer, index), dtype=buffer.dtype, buffer=buffer, index=index)
 
-    def children(self) -> tuple[Expr, ...]:
+    def _own_children(self) -> tuple[Expr, ...]:
         return tuple(p for e in (*self.index, *self.buffer.shape[1:]) for p in payloads(e))
 
     def _own_syms(self) -> frozenset[Sym]:
@@ -238,7 +243,7 @@ class Scalar(Expr):
     def __new__(cls, op: str, args: tuple[Expr, ...], dtype: np.dtype) -> Scalar:
         return cls._make((op, args, dtype), dtype=dtype, op=op, args=args)
 
-    def children(self) -> tuple[Expr, ...]:
+    def _own_children(self) -> tuple[Expr, ...]:
         return self.args
 
     def __repr__(self) -> str:
@@ -259,7 +264,7 @@ class Index(Expr):
             return s.payload
         return cls._make((index,), dtype=i64, index=index)
 
-    def children(self) -> tuple[Expr, ...]:
+    def _own_children(self) -> tuple[Expr, ...]:
         return tuple(payloads(self.index))
 
     def _own_syms(self) -> frozenset[Sym]:
@@ -275,7 +280,7 @@ class Local(Expr):
     __slots__ = ("name",)
 
     def __init__(self, name: str, dtype: np.dtype) -> None:
-        self.name, self.dtype, self._syms, self.depth = name, dtype, frozenset(), 1
+        self.name, self.dtype, self._syms, self._children, self.depth = name, dtype, frozenset(), (), 1
 
     def __repr__(self) -> str:
         return self.name

@@ -50,16 +50,8 @@ _ABANDONED = 3600
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: What turns a graph into machine code. Of what makes graphs, only the graph counts.
 _COMPILER = ("compiler.py", "config.py", "codegen", "cuda", "ir", "loopir", "ops", "passes", "runtime")
-#: What Numba's compiler depends on beside its version.
-_NUMBA_SETTINGS = (
-    "OPT",
-    "LOOP_VECTORIZE",
-    "SLP_VECTORIZE",
-    "LLVM_REFPRUNE_PASS",
-    "LLVM_REFPRUNE_FLAGS",
-    "DEBUGINFO_DEFAULT",
-    "BOUNDSCHECK",
-)
+#: What Numba's code generator depends on beside its version.
+_NUMBA_SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE")
 
 
 class DiskCacheInfo(NamedTuple):

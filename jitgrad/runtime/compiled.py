@@ -21,7 +21,7 @@ from jitgrad.loopir.schedule import uses_threads
 from jitgrad.runtime import threads
 from jitgrad.runtime.cache import Entry
 from jitgrad.runtime.direct import allocator
-from jitgrad.runtime.native import NativeCode, compile_native, compiling, program_digest
+from jitgrad.runtime.native import NativeCode, compile_native, compiling, digest, program_key
 from jitgrad.runtime.objects import ObjectCode, load
 from jitgrad.runtime.workspace import arena_address
 
@@ -209,7 +209,6 @@ class Executable:
         """What another process needs to have this executable by :meth:`loaded`, for the cache. Constants that are
         among the ``known`` arrays are written as their numbers."""
         native = self._native
-        unit = native.object_code()
         numbers = {_identity(array): k for k, array in reversed(list(enumerate(known)))}
         consts = [numbers.get(_identity(c), [c.dtype.str, c.shape]) for c in self._consts]
         name, params, results, arena = self.interface
@@ -218,13 +217,13 @@ class Executable:
             "params": [(p.name, p.dtype.str, p.shape, p.scalar, p.changes) for p in params],
             "results": [(dtype.str, shape, p) for dtype, shape, p in results],
             "arena": arena,
-            "symbols": unit[1:],
+            "externals": native.unit.externals,
             "shared": native.shared,
-            "program": program_digest(self._decomposed, self._scalar_params, self.placement.places),
+            "program": digest(native.key),
             "consts": consts,
         }
         written = [c for c, found in zip(self._consts, consts, strict=True) if not isinstance(found, int)]
-        return Entry(header, [unit.code, *(np.ascontiguousarray(c).tobytes() for c in written)])
+        return Entry(header, [native.unit.code, *(np.ascontiguousarray(c).tobytes() for c in written)])
 
     @classmethod
     def loaded(cls, entry: Entry, known: Sequence[np.ndarray], program: Callable[[], Program]) -> Executable:
@@ -245,8 +244,7 @@ class Executable:
             known[c] if isinstance(c, int) else np.frombuffer(next(parts), np.dtype(c[0])).reshape(c[1]).copy()
             for c in header["consts"]
         )
-        symbol, environment, externals = header["symbols"]
-        self._entry = load(ObjectCode(bytes(code), symbol, environment, tuple(externals)))
+        self._entry = load(ObjectCode(bytes(code), tuple(header["externals"])))
         return self
 
     @property
@@ -256,20 +254,20 @@ class Executable:
 
     def _has_code_of_program(self) -> bool:
         """Whether the machine code is that of ``program``, which is made anew for code from the cache."""
-        return self._digest is None or self._digest == program_digest(
-            self._decomposed, self._scalar_params, self.placement.places
+        return self._digest is None or self._digest == digest(
+            program_key(self._decomposed, self._scalar_params, self.placement.places)
         )
 
     def llvm(self) -> str:
         """The optimised LLVM text of the program."""
-        return self._readable().library.get_llvm_str()
+        return self._readable().llvm()
 
     def asm(self) -> str:
         """The machine code as assembly text."""
-        return self._readable().library.get_asm_str()
+        return self._readable().asm()
 
     def _readable(self) -> NativeCode:
-        """The code as Numba has it; where it was loaded, it is compiled now. The caller holds ``compiling``."""
+        """The code with its LLVM; where it was loaded, it is compiled now. The caller holds ``compiling``."""
         if self.backend != "llvm":
             raise CompilationError(
                 f"there is no machine code under the backend {self.backend!r}. That backend runs the Python source. "

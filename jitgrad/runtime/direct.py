@@ -21,7 +21,7 @@ from llvmlite import binding
 from jitgrad.config import current
 from jitgrad.errors import CompilationError
 from jitgrad.runtime import cache, pool
-from jitgrad.runtime.objects import Linked, link
+from jitgrad.runtime.objects import NONE, ONE, Linked, MethodDef, builtin, link
 from jitgrad.runtime.pool import LARGE, Pool
 from jitgrad.runtime.workspace import arena_size, release_arena
 
@@ -191,23 +191,12 @@ declare ptr @jitgrad_PyDataMem_SetHandler(ptr)
 """
 
 
-class _MethodDef(ctypes.Structure):
-    """PyMethodDef."""
-
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    )
-
-
 class _Code(NamedTuple):
     """``linked`` owns the machine code of the two methods."""
 
     linked: Linked
-    matches: _MethodDef
-    allocate: _MethodDef
+    matches: MethodDef
+    allocate: MethodDef
     pool: Pool | None
 
 
@@ -255,10 +244,8 @@ def _numbers(dtype: np.dtype) -> int:
     )
 
 
-def _builtin(method: _MethodDef, words: list[int]) -> Any:
-    prototype = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
-    new = prototype(("PyCFunction_NewEx", ctypes.pythonapi))
-    return new(ctypes.addressof(method), np.array(words, np.int64).tobytes(), None)
+def _builtin(method: MethodDef, words: list[int]) -> Any:
+    return builtin(method, np.array(words, np.int64).tobytes())
 
 
 @functools.cache
@@ -280,9 +267,8 @@ def _code() -> _Code:
     for name, value in known.items():
         binding.add_symbol(name, value)
     linked = link(_object_code(pooled), exports, known)
-    with_one, without = 0x8, 0x4  # METH_O, METH_NOARGS
-    matches = _MethodDef(b"matches", linked.addresses["matches"], with_one, None)
-    allocate = _MethodDef(b"allocate", linked.addresses["allocate"], without, None)
+    matches = MethodDef(b"matches", linked.addresses["matches"], ONE, None)
+    allocate = MethodDef(b"allocate", linked.addresses["allocate"], NONE, None)
     if pooled:  # arrays call it when they are dropped, after all modules perhaps
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(linked))
     return _Code(linked, matches, allocate, pool.Pool(linked.addresses) if pooled else None)

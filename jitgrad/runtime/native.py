@@ -1,4 +1,4 @@
-"""Machine code for a program: LLVM built inside a Numba intrinsic, linked and loaded by Numba.
+"""Machine code for a program: LLVM built with llvmlite, optimised and made an object file by Numba's code generator.
 
 The compiled entry takes four arguments: the argument leaves, the result arrays and the constants, each a tuple, and
 the address of the arena. It reads the data pointers out of the objects itself, so one call costs the same for one
@@ -20,78 +20,49 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from llvmlite.binding import newpassmanagers as passes
-from llvmlite.binding.ffi import ObjectRef
-from numba.core import types
-from numba.extending import NativeValue, intrinsic, models, register_model, unbox
+from llvmlite import binding, ir
 
+from jitgrad.codegen import python_api
 from jitgrad.codegen.llvm import ProgramEmitter, called
 from jitgrad.codegen.llvm_scalar import I8, I64
 from jitgrad.errors import CompilationError
 from jitgrad.loopir.buffers import Place
 from jitgrad.loopir.nodes import Buffer, Program
 from jitgrad.loopir.walk import buffers_of, statement_key
-from jitgrad.runtime.objects import ObjectCode
-from jitgrad.runtime.target import compile_intrinsic
+from jitgrad.runtime import target
+from jitgrad.runtime.objects import ENTRY, ObjectCode, load
 
 _TUPLE_ITEMS = tuple.__basicsize__
 _PAYLOAD = object.__basicsize__
 _I8P = I8.as_pointer()
 
-
-class _Reference(types.Opaque):
-    """A Python object, passed as its address."""
-
-    def __init__(self) -> None:
-        super().__init__("jitgrad_reference")
-
-
-@unbox(_Reference)
-def _unbox_reference(typ: Any, obj: Any, c: Any) -> NativeValue:
-    return NativeValue(obj)
-
-
-# A pass manager of llvmlite is never freed, 0.65 MB for every function that Numba compiles: among its bases
-# the one whose `_dispose` does nothing comes first.
-for manager in (passes.ModulePassManager, passes.FunctionPassManager):
-    if manager._dispose is ObjectRef._dispose:
-        manager._dispose = passes.NewPassManager._dispose
-
-register_model(_Reference)(models.OpaqueModel)
-_REFERENCE = _Reference()
-
 #: Machine code by :func:`program_key`, the most recently used last.
 _compiled: collections.OrderedDict[Hashable, NativeCode] = collections.OrderedDict()
 _KEPT = 256
-#: Held while a program is made or compiled: expressions are shared by all programs, and so is Numba's compiler.
+#: Held while a program is made or compiled: expressions are shared by all programs, and so is LLVM's linker.
 compiling = threading.RLock()
-_SIGNATURE = types.int64(_REFERENCE, _REFERENCE, _REFERENCE, types.intp)
 
 
 Entry = Callable[[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...], int], int]
 
 
 class NativeCode(NamedTuple):
-    """``entry(leaves, outs, consts, arena_address) -> status``; ``compiled`` is what Numba made, ``externals`` are the
-    symbols that the program refers to, and ``shared`` statements were found equal to another one."""
+    """``entry(leaves, outs, consts, arena_address) -> status``; ``unit`` is what another process can load, ``module``
+    the optimised LLVM, ``key`` that of the program, and ``shared`` statements were found equal to another one."""
 
+    key: Hashable
     entry: Entry
-    compiled: Any
-    externals: tuple[str, ...]
+    unit: ObjectCode
+    module: binding.ModuleRef
     shared: int
 
-    @property
-    def library(self) -> Any:
-        """Numba's, for reading the code."""
-        return self.compiled.library
+    def llvm(self) -> str:
+        """The optimised LLVM text."""
+        return str(self.module)
 
-    def object_code(self) -> ObjectCode:
-        """The code in a form that another process can load."""
-        descriptor = self.compiled.fndesc
-        environment = self.compiled.target_context.get_env_name(descriptor)
-        code = self.library._get_compiled_object()
-        return ObjectCode(code, descriptor.llvm_cpython_wrapper_name, environment, self.externals)
+    def asm(self) -> str:
+        """The machine code as assembly text."""
+        return target.machine().emit_assembly(self.module.clone())
 
 
 @functools.cache
@@ -127,7 +98,7 @@ def compile_native(program: Program, scalar_params: tuple[bool, ...], places: Ma
     key = program_key(program, scalar_params, places)
     found = _compiled.get(key)
     if found is None:
-        found = _compiled[key] = _compile(program, scalar_params, places)
+        found = _compiled[key] = _compile(key, program, scalar_params, places)
         if len(_compiled) > _KEPT:
             _compiled.popitem(last=False)
     _compiled.move_to_end(key)
@@ -151,34 +122,31 @@ def program_key(program: Program, scalar_params: tuple[bool, ...], places: Mappi
     )
 
 
-def program_digest(program: Program, scalar_params: tuple[bool, ...], places: Mapping[Buffer, Place]) -> str:
-    """A hash of :func:`program_key` that is the same in every process."""
-    return hashlib.sha256(repr(program_key(program, scalar_params, places)).encode()).hexdigest()
+def digest(key: Hashable) -> str:
+    """A hash of what :func:`program_key` gives that is the same in every process."""
+    return hashlib.sha256(repr(key).encode()).hexdigest()
 
 
-def _compile(program: Program, scalar_params: tuple[bool, ...], places: Mapping[Buffer, Place]) -> NativeCode:
+def _compile(
+    key: Hashable, program: Program, scalar_params: tuple[bool, ...], places: Mapping[Buffer, Place]
+) -> NativeCode:
     _check_layouts()
-    shared = 0
-    externals: tuple[str, ...] = ()
-
-    def emit(builder: ir.IRBuilder, args: Any) -> Any:
-        nonlocal shared, externals
-        pointers = _pointers(builder, program, scalar_params, places, args)
-        emitter = ProgramEmitter(builder.module, program)
-        status = emitter.emit(builder, pointers.__getitem__)
-        shared, externals = emitter.shared, _externals(builder.module)
-        return status
-
-    def entry(leaves: Any, outs: Any, consts: Any, arena: Any) -> Any:
-        return _run(leaves, outs, consts, arena)  # pyright: ignore[reportCallIssue]
-
-    entry.__name__ = entry.__qualname__ = program.name if program.name.isidentifier() else "program"
-    _emitting.append(emit)
-    try:
-        compiled = compile_intrinsic(entry, _SIGNATURE)
-    finally:
-        _emitting.pop()
-    return NativeCode(compiled.entry_point, compiled, externals, shared)
+    module = target.new_module(program.name)
+    function = ir.Function(module, ir.FunctionType(_I8P, [_I8P, _I8P.as_pointer(), I64]), ENTRY)
+    function.attributes.add("nounwind")
+    b: Any = ir.IRBuilder(function.append_basic_block("entry"))
+    *objects, address = (b.load(b.gep(function.args[1], [I64(k)])) for k in range(4))
+    arena = python_api.call(b, "PyLong_AsVoidPtr", _I8P, address)
+    pointers = _pointers(b, program, scalar_params, places, (*objects, arena))
+    state = python_api.call(b, "PyEval_SaveThread", _I8P)
+    emitter = ProgramEmitter(module, program)
+    status = emitter.emit(b, pointers.__getitem__)
+    python_api.call(b, "PyEval_RestoreThread", ir.VoidType(), state)
+    b.ret(python_api.call(b, "PyLong_FromLongLong", _I8P, status))
+    optimised = target.optimise(module)
+    # What makes machine code changes the module a little, which is kept as it is for readers.
+    unit = ObjectCode(target.machine().emit_object(optimised.clone()), _externals(module))
+    return NativeCode(key, load(unit), unit, optimised, emitter.shared)
 
 
 def _externals(module: ir.Module) -> tuple[str, ...]:
@@ -190,20 +158,6 @@ def _externals(module: ir.Module) -> tuple[str, ...]:
     )
 
 
-#: What :func:`_run` is to emit: the program that is compiled now.
-_emitting: list[Callable[[ir.IRBuilder, Any], Any]] = []
-
-
-@intrinsic
-def _run(typingctx: Any, leaves: Any, outs: Any, consts: Any, arena: Any) -> Any:
-    """The program. One intrinsic for all, as Numba keeps every intrinsic for good."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        return _emitting[-1](builder, args)
-
-    return types.int64(leaves, outs, consts, arena), codegen
-
-
 def _pointers(
     b: ir.IRBuilder,
     program: Program,
@@ -212,7 +166,7 @@ def _pointers(
     args: Any,
 ) -> dict[Buffer, Any]:
     """The address of every root buffer, as an ``i8*``."""
-    leaves, outs, consts, arena = args
+    leaves, outs, consts, base = args
 
     def item(items: Any, k: int) -> Any:
         slot = b.gep(b.bitcast(items, _I8P), [I64(_TUPLE_ITEMS + 8 * k)])
@@ -229,7 +183,6 @@ def _pointers(
         pointers[r.root] = data(item(outs, k))
     for k, c in enumerate(program.constants):
         pointers[c] = data(item(consts, k))
-    base = b.inttoptr(arena, _I8P)
     for buffer, at in places.items():
         pointers[buffer] = b.gep(base if at.result is None else pointers[at.result], [I64(at.offset)])
     return pointers

@@ -1,37 +1,52 @@
-"""Machine code of an earlier process: object files, linked and loaded by LLVM alone.
+"""Object files, linked and loaded by LLVM: programs that this process has compiled, or an earlier one.
 
-Numba's compiler is not needed for that, nor what it sets up when it compiles for the first time. Unlike code that Numba
-compiles, code that is loaded here is given back to the system when nothing refers to it any more.
+The code is given back to the system when nothing refers to it any more.
 """
 
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import binding
 from llvmlite.binding import orcjit
-from numba import _dynfunc  # pyright: ignore[reportAttributeAccessIssue]
 
 from jitgrad.codegen.externs import register_symbols
 from jitgrad.codegen.threads import LAYER
 from jitgrad.runtime import threads
 
+#: The symbol of a program's entry: a C function that Python calls with its arguments in an array (METH_FASTCALL).
+ENTRY = "jitgrad.entry"
+
 
 class ObjectCode(NamedTuple):
-    """An object file, and what must be known to load it.
-
-    entry : the symbol of the function that Python calls, which Numba made.
-    environment : the symbol of a variable that this function wants set: Numba keeps a function's globals there.
-    externals : the functions and variables that the program refers to.
-    """
+    """An object file that exports :data:`ENTRY`; ``externals`` are the functions and variables that it refers to."""
 
     code: bytes
-    entry: str
-    environment: str
     externals: tuple[str, ...]
+
+
+class MethodDef(ctypes.Structure):
+    """PyMethodDef."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+#: How Python calls a C function: with an array of arguments, with one, with none.
+FASTCALL, ONE, NONE = 0x80, 0x8, 0x4
+
+
+def builtin(method: MethodDef, owner: Any) -> Any:
+    """A C function as one of Python's. It is passed ``owner`` and keeps that alive, which must keep ``method``."""
+    prototype = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
+    new = prototype(("PyCFunction_NewEx", ctypes.pythonapi))
+    return new(ctypes.addressof(method), owner, None)
 
 
 #: Object files that one linker takes: it keeps a little of each, until it and all of them are dropped.
@@ -90,8 +105,6 @@ def load(unit: ObjectCode) -> Callable[..., int]:
     if LAYER in unit.externals:
         threads.start()
     register_symbols(unit.externals)
-    linked = link(unit.code, (unit.entry, unit.environment), unit.externals)
-    environment = _dynfunc.Environment({})
-    ctypes.c_void_p.from_address(linked.addresses[unit.environment]).value = id(environment)
-    this, entry = sys.modules[__name__], linked.addresses[unit.entry]
-    return _dynfunc.make_function(this, "program", "A compiled program.", entry, environment, linked.owners)
+    linked = link(unit.code, (ENTRY,), unit.externals)
+    method = MethodDef(b"program", linked.addresses[ENTRY], FASTCALL, b"A compiled program.")
+    return builtin(method, (method, linked))
