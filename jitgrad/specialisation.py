@@ -149,9 +149,30 @@ def route_to(
 ) -> Route | None:
     """The route for arguments of that structure; None if there is no native code. ``order`` are the positions of the
     program's leaves among those of the tree, ``keys`` theirs by :func:`~jitgrad.frontend.signature.prepare_leaf`."""
-    if program.compiled.executable.backend != "llvm":
+    backend = program.compiled.executable.backend
+    if backend == "cuda":
+        return Route(unpacker(tree, order), _on_device(keys), program)
+    if backend != "llvm":
         return None
     return Route(unpacker(tree, order), matcher(map(_expected, keys)), program)
+
+
+def _on_device(keys: Sequence[Hashable]) -> Callable[[tuple[Any, ...]], bool]:
+    """Whether leaves are numbers and arrays on a device, of the right types, dtypes and shapes. Arrays of the host are
+    not: they take the general way."""
+    from jitgrad.cuda.array import DeviceArray
+
+    expected = [(DeviceArray, *key) if isinstance(key, tuple) else (key, None, None) for key in keys]
+
+    def accepts(leaves: tuple[Any, ...]) -> bool:
+        for leaf, (kind, dtype, shape) in zip(leaves, expected, strict=True):
+            if type(leaf) is not kind:
+                return False
+            if kind is DeviceArray and (leaf.dtype != dtype or leaf.shape != shape):
+                return False
+        return True
+
+    return accepts
 
 
 def _expected(key: Any) -> tuple[type, np.dtype | None, tuple[int, ...]]:

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitgrad.config import current
-from jitgrad.cuda.array import DeviceArray
+from jitgrad.cuda.array import DeviceArray, contiguous_strides, is_foreign
 from jitgrad.cuda.compiler import Cubin, compile_kernels, ptx
 from jitgrad.cuda.devices import Device, device, put_leaf
-from jitgrad.cuda.driver import Code, Span, Stream
+from jitgrad.cuda.driver import ALIGNMENT, Code, Span, Stream
 from jitgrad.cuda.grid import LEAST, Launch, Repeat, Step, plan
 from jitgrad.cuda.libraries import CAPTURABLE, STATUS, Operand, on_host, statuses, supports
 from jitgrad.cuda.render import Module, render
@@ -55,6 +55,7 @@ class CudaExecutable:
         self.program = program
         self.plans = plan(program, least)
         self.module = render(self.plans)
+        self._strides = [contiguous_strides(t.static_shape, t.dtype.itemsize) for t in program.params]
         self._lock = threading.RLock()
         self._loaded: dict[Device, _Loaded] = {}
         for s in _calls(self.plans.steps):
@@ -96,12 +97,14 @@ class CudaExecutable:
         """
         where = _common_device(leaves)
         arrays = []
-        for leaf, t in zip(leaves, self.program.params, strict=True):
-            if not isinstance(leaf, DeviceArray):
-                leaf = np.asarray(leaf, t.dtype)  # a number takes the parameter's dtype
-            array = put_leaf(leaf, where).contiguous()
-            arrays.append(array.copy() if array.address % BYTES else array)  # a slice may start anywhere
-        return self.on(where).run(arrays)
+        for leaf, t, strides in zip(leaves, self.program.params, self._strides, strict=True):
+            if type(leaf) is not DeviceArray:
+                leaf = put_leaf(np.asarray(leaf, t.dtype) if not is_foreign(leaf) else leaf, where)
+            if leaf.strides != strides:
+                leaf = leaf.contiguous()
+            arrays.append(leaf.copy() if leaf.address % BYTES else leaf)  # a slice may start anywhere
+        loaded = self._loaded.get(where)
+        return (loaded or self.on(where)).run(arrays)
 
     def __call__(self, *arrays: Any) -> list[DeviceArray]:
         """As :meth:`call`, with the arrays as arguments."""
@@ -247,35 +250,45 @@ class _Loaded:
         self.scratch_at = self.status_at + -(-4 * count // 256) * 256
         nbytes = self.scratch_at + max(scratch, default=0)
         self.arena = where.pool.allocate(nbytes, f"the temporaries of {self.program.name}") if nbytes else None
+        self.blocks, self.results = _result_blocks(self.program)
 
     def run(self, arrays: Sequence[DeviceArray]) -> list[DeviceArray]:
         """Run on contiguous arrays of this device."""
-        results = [self.device.empty(t.static_shape, t.dtype, f"result {t.name}") for t in self.program.results]
-        memory = {t: a.address for t, a in zip(self.program.params, arrays, strict=True)}
-        memory |= {t.root: a.address for t, a in zip(self.program.results, results, strict=True)}
-        memory |= {t: a.address for t, a in self.constants.items()}
-        arena = 0 if self.arena is None else self.arena.address
-        hosts: dict[Buffer | None, int] = {None: arena, **memory}
-        memory |= {t: hosts[result] + offset for t, (result, offset) in self.places.items()}
+        results = []
+        memories = [self.device.pool.allocate(nbytes, what) for nbytes, what in self.blocks]
+        for shape, dtype, strides, block, offset in self.results:
+            results.append(DeviceArray(self.device, memories[block], shape, dtype, strides, offset))
+        addresses = (current().tf32, *[a.address for a in arrays], *[a.address for a in results])
         with self.lock:
-            self._enqueue(memory, (current().tf32, *(a.address for a in (*arrays, *results))))
+            graph = self.graphs.get(addresses)
+            if graph is None:
+                self._enqueue(self._memory(arrays, results), addresses)
+            else:
+                self.graphs.move_to_end(addresses)
+                self.driver.replay(graph)
             if self.waits:
                 self._check()
         return results
 
+    def _memory(self, arrays: Sequence[DeviceArray], results: Sequence[DeviceArray]) -> dict[Buffer, int]:
+        """The address of every root buffer."""
+        memory = {t: a.address for t, a in zip(self.program.params, arrays, strict=True)}
+        memory |= {t.root: a.address for t, a in zip(self.program.results, results, strict=True)}
+        memory |= {t: a.address for t, a in self.constants.items()}
+        hosts: dict[Buffer | None, int] = {None: 0 if self.arena is None else self.arena.address, **memory}
+        return memory | {t: hosts[result] + offset for t, (result, offset) in self.places.items()}
+
     def _enqueue(self, memory: Mapping[Buffer, int], addresses: tuple[int, ...]) -> None:
-        """Give a call to the device. What is in ``addresses`` is fixed in its graph."""
+        """Give a call to the device that is no replay. What is in ``addresses`` is fixed in its graph."""
         if not self.captured:
             self._start(memory, None)
             return
-        if addresses not in self.graphs:
-            self.graphs[addresses] = None
-            self._start(memory, None)
-        elif self.graphs[addresses] is None:
+        if addresses in self.graphs:
             self.graphs[addresses] = self.driver.capture(lambda stream: self._start(memory, stream))
             self.driver.replay(self.graphs[addresses])
         else:
-            self.driver.replay(self.graphs[addresses])
+            self.graphs[addresses] = None
+            self._start(memory, None)
         self.graphs.move_to_end(addresses)
         while len(self.graphs) > _GRAPHS:
             self.graphs.popitem(last=False)
@@ -348,6 +361,40 @@ class _Loaded:
             failure = self.module.failures[len(self.module.failures) - int(words.max())]
             error, text = FAILURES[failure.code]
             raise error(text, failure.loc)
+
+
+#: Results up to so many bytes share one block of memory.
+_SMALL = 1 << 16
+
+
+class _Result(NamedTuple):
+    """What a result is, and where: at which offset of which of the blocks."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    strides: tuple[int, ...]
+    block: int
+    offset: int
+
+
+def _result_blocks(program: Program) -> tuple[list[tuple[int, str]], list[_Result]]:
+    """The blocks of memory for the results of a call: bytes, and what for; and the results."""
+    blocks: list[tuple[int, str]] = []
+    results: list[_Result] = []
+    shared, used = None, 0
+    for t in program.results:
+        strides = contiguous_strides(t.static_shape, t.dtype.itemsize)
+        if t.nbytes > _SMALL:
+            results.append(_Result(t.static_shape, t.dtype, strides, len(blocks), 0))
+            blocks.append((t.nbytes, f"result {t.name} of {program.name}"))
+            continue
+        if shared is None or used + t.nbytes > 4 * _SMALL:
+            shared, used = len(blocks), 0
+            blocks.append((0, f"results of {program.name}"))
+        results.append(_Result(t.static_shape, t.dtype, strides, shared, used))
+        used += -(-t.nbytes // ALIGNMENT) * ALIGNMENT
+        blocks[shared] = used, blocks[shared][1]
+    return blocks, results
 
 
 def _error(status: int, s: LibCall) -> Exception:

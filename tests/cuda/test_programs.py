@@ -126,6 +126,26 @@ def test_a_loop_of_calls_replays_one_graph() -> None:
     assert sum(graph is not None for graph in loaded.graphs.values()) >= 1
 
 
+def test_results_are_arrays_of_their_own() -> None:
+    f = jg.jit(lambda x: (x + 1, np.sum(x), x[:0] * 2, np.tile(x, 50000), x * 2), target="cuda")
+    x = jg.device_put(np.arange(4.0))
+    first, second = f(x), f(x)
+    y = np.arange(4.0)
+    for found, want in zip(first, (y + 1, 6.0, np.zeros(0), np.tile(y, 50000), y * 2), strict=True):
+        np.testing.assert_array_equal(found.numpy(), want)
+    kept = second[0]
+    del first, second
+    f(jg.device_put(np.full(4, 9.0)))
+    np.testing.assert_array_equal(kept.numpy(), np.arange(4.0) + 1)  # its memory is not given to others
+
+
+def test_slices_that_start_anywhere() -> None:
+    f = jg.jit(lambda x: x * 2, target="cuda")
+    x = np.arange(64, dtype=np.float32)
+    for start in range(1, 5):
+        np.testing.assert_array_equal(f(jg.device_put(x)[start : start + 32]).numpy(), 2 * x[start : start + 32])
+
+
 def test_failures_say_where() -> None:
     def pick(x: Any, k: Any) -> Any:
         return np.sum(x[k] ** 2)
