@@ -12,10 +12,19 @@ import pytest
 import jitgrad as jg
 from jitgrad import config, testing
 from jitgrad.autodiff.vjp import vjp_graph
+from jitgrad.cuda import grid, render
 from jitgrad.cuda import program as programs
 from jitgrad.cuda.array import DeviceArray
 from jitgrad.cuda.grid import LEAST, Launch, NotOnDevice, Repeat
-from jitgrad.errors import ArgumentError, DeviceError, IndexBoundsError, JitgradWarning, LinAlgError
+from jitgrad.errors import (
+    ArgumentError,
+    DeviceError,
+    IndexBoundsError,
+    JitgradWarning,
+    KernelBoundsError,
+    KernelRaceError,
+    LinAlgError,
+)
 from jitgrad.ir.types import is_float
 from jitgrad.passes.pipeline import prepare
 from tests.cuda.programs import PROGRAMS, check, close, executable, floats
@@ -193,6 +202,25 @@ def test_arrays_whose_size_depends_on_values() -> None:
             assert "size depends on values" in str(error) and "on the CPU" in str(error)
             return
     pytest.fail("no random program has such an array")
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "what", "planted"),
+    [
+        ("recurrence", render, "may_meet", lambda *_: False),  # no barriers
+        ("embedding", render, "conflicting", lambda _: frozenset()),  # plain updates for atomic ones
+        ("heat", grid, "_independent", lambda *_: True),  # rows that need each other
+    ],
+)
+def test_planted_bugs_are_caught(
+    name: str, where: Any, what: str, planted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, args = PROGRAMS[name]
+    graph = jg.trace(jg.grad(function, floats(args)), *args)
+    executable(graph, 0).call(args)
+    monkeypatch.setattr(where, what, planted)
+    with pytest.raises((KernelRaceError, KernelBoundsError)):
+        executable(graph, 0).call(args)
 
 
 def test_what_is_printed() -> None:
