@@ -1,9 +1,10 @@
-"""``python -m benchmarks``: time jitgrad against JAX, torch, autograd, PyTensor and NumPy.
+"""``python -m benchmarks``: time jitgrad against JAX, torch, autograd, PyTensor and NumPy, or CuPy on a GPU.
 
     python -m benchmarks                                  the default cases against what is installed
     python -m benchmarks --sizes small cache memory       all of them
     python -m benchmarks --cases mlp attention-f32 --peers jitgrad jax --json out.json --plot out.png
     python -m benchmarks --python pytensor=path/to/python --peers jitgrad pytensor
+    python -m benchmarks --target cuda                    on an NVIDIA GPU, arrays being there already
 
 A case is a program in one dtype at one size: ``layer_norm-f32-memory``. Every peer runs in processes of its own, with
 the same number of threads: 2, unless ``--threads`` says otherwise. Results are compared before anything is timed.
@@ -42,7 +43,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--dtypes", nargs="+", metavar="DTYPE", help="of f32 and f64 (default: all, if sizes are given)"
     )
-    parser.add_argument("--peers", nargs="+", metavar="NAME", help="default: jitgrad jax torch torch.compile numpy")
+    parser.add_argument("--target", choices=["cpu", "cuda"], default="cpu", help="where programs run (default: cpu)")
+    parser.add_argument(
+        "--peers", nargs="+", metavar="NAME", help="default: jitgrad jax torch torch.compile, and numpy or cupy"
+    )
     parser.add_argument("--python", nargs="+", default=[], metavar="PEER=PATH", help="a peer's own interpreter")
     parser.add_argument("--repeat", type=int, default=30, help="most samples a case and peer (default 30)")
     parser.add_argument("--seconds", type=float, default=0.5, help="time for the samples of a case and peer")
@@ -61,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     pin_threads(args.threads)
     # Only now: the libraries read the environment when they are imported.
     from benchmarks import harness, machine, peers, plot, process, program, report, suite
+    from jitgrad import errors
 
     def wrong(message: str) -> int:
         print(f"{message}; see --list", file=sys.stderr)
@@ -80,19 +85,28 @@ def main(argv: list[str] | None = None) -> int:
     if not cases:
         return wrong(f"no such case: {args.cases}")
     pythons = dict(item.partition("=")[::2] for item in args.python)
-    names = args.peers or list(peers.DEFAULT_PEERS) + [n for n in pythons if n not in peers.DEFAULT_PEERS]
+    gpu = None
+    if args.target == "cuda":
+        try:
+            gpu = machine.gpu()
+        except errors.DeviceError as error:
+            print(f"nothing is measured: {error}", file=sys.stderr)
+            return 1
+        print(f"on {gpu}")
+    default = list(peers.DEFAULT_PEERS[args.target])
+    names = args.peers or default + [n for n in pythons if n not in default]
     for name in list(names):
-        missing = None if name in pythons else peers.PEERS[name].missing()
+        missing = None if name in pythons else peers.PEERS[name].missing(args.target)
         if missing:
-            print(f"{name} is left out: {missing}; pip install '.[bench]'")
+            print(f"{name} is left out: {missing}")
             names.remove(name)
     load = report.load()
     if load is not None and load > 0.5:
         print(f"other processes are running (load {load}): times will be too long, those of threaded calls most")
-    limits = {} if args.no_machine else machine.measure(args.threads)
+    limits = {} if args.no_machine else machine.measure(args.threads, args.target)
     results: report.Results = {}
     with tempfile.TemporaryDirectory() as directory:
-        remotes = [process.Remote(name, args.threads, Path(directory), pythons.get(name)) for name in names]
+        remotes = [process.Remote(n, args.threads, Path(directory), pythons.get(n), args.target) for n in names]
         options = {"repeat": args.repeat, "seconds": args.seconds, "extras": not args.no_extras}
         try:
             results.update(harness.run(cases, remotes, **options, say=lambda text: print(text, flush=True)))
@@ -103,10 +117,10 @@ def main(argv: list[str] | None = None) -> int:
                 remote.close()
     if not results:
         return 1
-    print("\n" + report.tables(results, limits))
+    print("\n" + report.tables(results, limits, gpu))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report.as_json(results, args.threads, load, limits), indent=1) + "\n")
+        args.json.write_text(json.dumps(report.as_json(results, args.threads, load, limits, gpu), indent=1) + "\n")
         print(f"\nwritten: {args.json}")
     if args.plot:
         plot.draw(results, args.plot)

@@ -1,16 +1,20 @@
 """The libraries that are compared. Each runs a case in the form that suits it best.
 
 A peer turns a case into a function of converted inputs that does all the work of one call, waiting for asynchronous
-results included. Inputs are device arrays for JAX, tensors for torch, NumPy arrays otherwise.
+results included. Inputs are device arrays for JAX, tensors for torch, NumPy arrays otherwise. For the target "cuda"
+they are on the GPU, and so are the results; float32 products are computed in float32 by all, not in TF32.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import os
 import shutil
+import subprocess
+import sys
 import types
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -25,21 +29,26 @@ class UnsupportedError(Exception):
 
 
 class Peer:
-    """Base. ``directory``: a folder, empty at the start of a run, for what the library keeps on disk."""
+    """Base. ``directory``: a folder, empty at the start of a run, for what the library keeps on disk.
+
+    ``target`` is "cpu" or "cuda". ``probe`` is a program that fails where the library has no GPU.
+    """
 
     name: ClassVar[str]
     module: ClassVar[str]
     keeps_dtypes: ClassVar[bool] = True  # is a gradient of its argument's dtype?
     gradients: ClassVar[bool] = True  # or the value alone
     on_disk: ClassVar[bool] = True  # does it keep what it compiles?
+    targets: ClassVar[tuple[str, ...]] = ("cpu",)
+    probe: ClassVar[str] = ""
 
-    def __init__(self, threads: int, directory: str | None = None) -> None:
-        self.threads = threads
-        self.directory = directory
+    def __init__(self, threads: int, directory: str | None = None, target: str = "cpu") -> None:
+        self.threads, self.directory, self.target = threads, directory, target
         self.load()
 
     def load(self) -> None:
-        """Import the library, set its number of threads and its cache. It must not start threads, or compile."""
+        """Import the library, set its number of threads and its cache. It must not start threads, compile, or use the
+        GPU: none of that survives a fork."""
         raise NotImplementedError
 
     def arrays(self, case: Case, inputs: tuple) -> tuple:
@@ -58,14 +67,40 @@ class Peer:
         """Give back to the system what the library keeps from call to call, as far as it can be told to."""
 
     @classmethod
-    def missing(cls) -> str | None:
+    def missing(cls, target: str = "cpu") -> str | None:
         """What is needed for this peer and not there."""
-        return None if importlib.util.find_spec(cls.module) else f"{cls.module} is not installed"
+        if target not in cls.targets:
+            return f"it does not run on the target {target}"
+        if not importlib.util.find_spec(cls.module):
+            return f"{cls.module} is not installed"
+        return failure(cls.probe) if target == "cuda" else None
+
+
+def failure(code: str) -> str | None:
+    """The error that ends a program, run in a process of its own; None where it ends well."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
 
 
 def available(peer: type[Peer]) -> bool:
     """Is all there that a peer needs?"""
     return peer.missing() is None
+
+
+def waiting(fun: Callable[..., Any], wait: Callable[[], Any]) -> Callable[..., Any]:
+    """``fun``, and then ``wait``: a call ends when its results are there."""
+
+    def call(*args: Any) -> Any:
+        result = fun(*args)
+        wait()
+        return result
+
+    return call
+
+
+def on_gpu(inputs: tuple, put: Callable[[np.ndarray], Any]) -> tuple:
+    """The inputs with NumPy's arrays moved by ``put``."""
+    return tuple(tree_map(lambda x: put(x) if isinstance(x, np.ndarray) else x, tree) for tree in inputs)
 
 
 def rebound(fun: Callable, **names: Any) -> Callable:
@@ -100,23 +135,33 @@ class NumPy(Peer):
 
 
 class Jitgrad(Peer):
-    """This library, on NumPy arrays."""
+    """This library, on NumPy arrays or arrays on the GPU."""
 
     name, module = "jitgrad", "jitgrad"
+    targets, probe = ("cpu", "cuda"), "import jitgrad; jitgrad.device()"
 
     def load(self) -> None:
         """Threads come from the environment, as does the place of the cache."""
         if self.directory:
             os.environ["JITGRAD_CACHE_DIR"] = self.directory
         self.jg = importlib.import_module("jitgrad")
+        if self.target == "cuda":
+            with contextlib.suppress(self.jg.errors.CompilationError):  # said when something is compiled
+                importlib.import_module("jitgrad.cuda.namespace").numba_cuda()
+
+    def arrays(self, case: Case, inputs: tuple) -> tuple:
+        """The inputs, with arrays on the device; numbers stay Python's."""
+        return inputs if self.target == "cpu" else on_gpu(inputs, self.jg.device_put)
 
     def transform(self, case: Case) -> Callable[..., Any]:
         """``jg.value_and_grad`` of the function as it is written."""
         program = case.program
         fun = rebound(program.fun) if program.jitgrad == SAME else self._own(program.jitgrad)
         if program.step:
-            return self.jg.jit(fun)
-        return self.jg.value_and_grad(fun, argnums=only_or_tuple(program.argnums))
+            call = self.jg.jit(fun, target=self.target)
+        else:
+            call = self.jg.value_and_grad(fun, argnums=only_or_tuple(program.argnums), target=self.target)
+        return call if self.target == "cpu" else waiting(call, self.jg.device().synchronise)
 
     def release(self) -> None:
         """The memory of results, and this thread's of temporaries."""
@@ -131,13 +176,17 @@ class Jax(Peer):
     """``jax.jit`` of ``jax.value_and_grad``, on device arrays, waiting for every result."""
 
     name, module = "jax", "jax"
+    targets, probe = ("cpu", "cuda"), "import jax; jax.devices('cuda')"
 
     def load(self) -> None:
-        """float64 is switched on, so that float64 cases compute in float64."""
+        """float64 is switched on, so that float64 cases compute in float64. A GPU's memory is shared."""
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
         self.jax = importlib.import_module("jax")
         update = self.jax.config.update
         update("jax_enable_x64", True)
-        update("jax_platforms", "cpu")
+        update("jax_platforms", self.target)
+        if self.target == "cuda":
+            update("jax_default_matmul_precision", "highest")
         if self.directory:
             update("jax_compilation_cache_dir", self.directory)
             update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -168,17 +217,20 @@ class Torch(Peer):
 
     name, module = "torch", "torch"
     on_disk = False
+    targets, probe = ("cpu", "cuda"), "import torch; torch.zeros(1, device='cuda')"
 
     def load(self) -> None:
-        """Sets torch's number of threads."""
+        """Sets torch's number of threads. Products of matrices are in float32 anyway, convolutions because it is
+        said."""
         self.torch = importlib.import_module("torch")
         self.torch.set_num_threads(self.threads)
+        self.torch.backends.cudnn.allow_tf32 = False
 
     def arrays(self, case: Case, inputs: tuple) -> tuple:
         """Tensors; leaves that need a gradient where it is asked for."""
 
         def tensor(x: Any) -> Any:
-            return self.torch.from_numpy(np.array(x)) if isinstance(x, (np.ndarray, float)) else x
+            return self.torch.from_numpy(np.array(x)).to(self.target) if isinstance(x, (np.ndarray, float)) else x
 
         tensors = tuple(tree_map(tensor, x) for x in inputs)
         wanted = self.differentiated(case)
@@ -198,22 +250,21 @@ class Torch(Peer):
     def transform(self, case: Case) -> Callable[..., Any]:
         """Forward pass, then ``torch.autograd.grad``."""
         fun, grad, argnums = self.forward(case), self.torch.autograd.grad, case.program.argnums
-        if case.program.step:
-            return fun
 
         def value_and_grad(*tensors):
             value = fun(*tensors)
             return value, grad(value, [tensors[k] for k in argnums])
 
-        return value_and_grad
+        call = fun if case.program.step else value_and_grad
+        return call if self.target == "cpu" else waiting(call, self.torch.cuda.synchronize)
 
     def flat(self, result: Any) -> list[np.ndarray]:
         """As NumPy arrays."""
-        return [t.detach().numpy() for t in leaves(result)]
+        return [t.detach().cpu().numpy() for t in leaves(result)]
 
 
 class TorchCompile(Torch):
-    """torch with ``torch.compile``; needs a C++ compiler."""
+    """torch with ``torch.compile``; needs a C++ compiler, for a GPU too."""
 
     name = "torch.compile"
     on_disk = True
@@ -224,7 +275,8 @@ class TorchCompile(Torch):
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = self.directory
         os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
         super().load()
-        for module in ("torch._dynamo", "torch._inductor.compile_fx", "torch._inductor.codegen.cpp"):
+        language = "triton" if self.target == "cuda" else "cpp"
+        for module in ("torch._dynamo", "torch._inductor.compile_fx", f"torch._inductor.codegen.{language}"):
             importlib.import_module(module)
 
     def forward(self, case: Case) -> Callable[..., Any]:
@@ -238,10 +290,10 @@ class TorchCompile(Torch):
         return () if case.program.step else case.program.argnums
 
     @classmethod
-    def missing(cls) -> str | None:
-        """torch, or a C++ compiler."""
+    def missing(cls, target: str = "cpu") -> str | None:
+        """torch, its GPU, or a C++ compiler."""
         compilers = (os.environ.get("CXX"), "g++", "clang++", "cl")
-        return super().missing() or (None if any(c and shutil.which(c) for c in compilers) else "no C++ compiler")
+        return super().missing(target) or (None if any(c and shutil.which(c) for c in compilers) else "no C++ compiler")
 
 
 class Autograd(Peer):
@@ -299,6 +351,38 @@ class PyTensor(Peer):
         return self.pytensor.function(inputs, [value, *grads], mode="NUMBA", on_unused_input="ignore")
 
 
-_ALL = (Jitgrad, Jax, Torch, TorchCompile, Autograd, PyTensor, NumPy)
+class CuPy(Peer):
+    """CuPy, which gives the value alone."""
+
+    name, module = "cupy", "cupy"
+    gradients, on_disk = False, False
+    targets, probe = ("cuda",), "import cupy; cupy.zeros(1)"
+
+    def load(self) -> None:
+        """Its kernels are kept in the run's folder."""
+        if self.directory:
+            os.environ["CUPY_CACHE_DIR"] = self.directory
+        self.cupy = importlib.import_module("cupy")
+        modules = {"np": "cupy", "special": "cupyx.scipy.special", "linalg": "cupyx.scipy.linalg"}
+        self.modules = {name: importlib.import_module(module) for name, module in modules.items()}
+
+    def arrays(self, case: Case, inputs: tuple) -> tuple:
+        """CuPy's arrays."""
+        return on_gpu(inputs, self.cupy.asarray)
+
+    def transform(self, case: Case) -> Callable[..., Any]:
+        """The function itself."""
+        return waiting(rebound(case.program.fun, **self.modules), self.cupy.cuda.Device().synchronize)
+
+    def flat(self, result: Any) -> list[np.ndarray]:
+        """As NumPy arrays."""
+        return [self.cupy.asnumpy(leaf) for leaf in leaves(result)]
+
+
+_ALL = (Jitgrad, Jax, Torch, TorchCompile, Autograd, PyTensor, NumPy, CuPy)
 PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in _ALL}
-DEFAULT_PEERS = ("jitgrad", "jax", "torch", "torch.compile", "numpy")
+#: Those that are asked for by default, by target.
+DEFAULT_PEERS = {
+    "cpu": ("jitgrad", "jax", "torch", "torch.compile", "numpy"),
+    "cuda": ("jitgrad", "jax", "torch", "torch.compile", "cupy"),
+}

@@ -17,7 +17,7 @@ def draw(results: Results, path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     markers = "osD^vPX"
-    for k, name in enumerate(n for n in peers(results) if n not in ("jitgrad", VALUES_ALONE)):
+    for k, name in enumerate(n for n in peers(results) if n not in ("jitgrad", *VALUES_ALONE)):
         points = []
         for y, row in enumerate(results.values()):
             over = ratio(row, name, lambda t: t.minimum)

@@ -46,8 +46,11 @@ class Remote:
     ``directory`` holds its results on their way, and what it keeps on disk. ``python`` is its interpreter.
     """
 
-    def __init__(self, name: str, threads: int, directory: Path, python: str | None = None) -> None:
-        self.name, self.threads, self.python = name, threads, python or sys.executable
+    def __init__(
+        self, name: str, threads: int, directory: Path, python: str | None = None, target: str = "cpu"
+    ) -> None:
+        self.name, self.python = name, python or sys.executable
+        self.arguments = [name, str(directory / name), str(threads), target]
         self.directory = directory / name
         self.directory.mkdir(parents=True, exist_ok=True)
         self.process: subprocess.Popen | None = None
@@ -57,7 +60,7 @@ class Remote:
         """Start the main process, if it is not running; the seconds that the import took."""
         if self.process is not None:
             return 0.0
-        command = [self.python, "-m", "benchmarks.process", self.name, str(self.directory), str(self.threads)]
+        command = [self.python, "-m", "benchmarks.process", *self.arguments]
         # What is installed has its bytecode: no peer is to be compiled by Python at each start.
         env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         with open(self.directory / "log.txt", "w") as log:
@@ -193,7 +196,7 @@ def _one_case(session: Session, request: dict[str, Any], directory: Path, out: I
         request = json.loads(line)
 
 
-def main(name: str, directory: Path, threads: int) -> None:
+def main(name: str, directory: Path, threads: int, target: str) -> None:
     """Import a peer and serve requests from standard input."""
     # What libraries print goes to the log, not between the replies.
     out = os.fdopen(os.dup(1), "w")
@@ -201,7 +204,7 @@ def main(name: str, directory: Path, threads: int) -> None:
     start = time.perf_counter()
     kept = directory / "kept"
     kept.mkdir(exist_ok=True)
-    session = Session(PEERS[name](threads, str(kept)))
+    session = Session(PEERS[name](threads, str(kept), target))
     _tell(out, {"seconds": time.perf_counter() - start})
     while line := sys.stdin.readline():
         request = json.loads(line)
@@ -231,5 +234,5 @@ if __name__ == "__main__":
     parser.add_argument("name")
     parser.add_argument("directory", type=Path)
     parser.add_argument("threads", type=int)
-    arguments = parser.parse_args()
-    main(arguments.name, arguments.directory, arguments.threads)
+    parser.add_argument("target")
+    main(**vars(parser.parse_args()))

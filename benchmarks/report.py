@@ -14,9 +14,11 @@ from typing import Any
 
 from benchmarks.harness import Row, Timing
 
-PACKAGES = ("jitgrad", "numpy", "scipy", "numba", "llvmlite", "jax", "jaxlib", "torch", "autograd", "pytensor")
-#: It gives values alone, and compiles nothing.
-VALUES_ALONE = "numpy"
+PACKAGES = (
+    "jitgrad", "numpy", "scipy", "numba", "numba-cuda", "llvmlite", "jax", "jaxlib", "torch", "autograd", "pytensor",
+)  # fmt: skip
+#: They give values alone.
+VALUES_ALONE = ("numpy", "cupy")
 #: The peers whose faster one is to be beaten.
 COMPILERS = ("jax", "torch.compile")
 
@@ -109,9 +111,11 @@ def behind(results: Results) -> list[tuple[float, str, str]]:
     return sorted((item for item in found if item[0] > 1), reverse=True)
 
 
-def as_json(results: Results, threads: int, load_before: float | None, machine: dict[str, float]) -> dict[str, Any]:
-    """Everything measured, with what is needed to judge it. Times are seconds."""
-    about = {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform(), "threads": threads}
+def as_json(
+    results: Results, threads: int, load_before: float | None, machine: dict[str, float], gpu: str | None = None
+) -> dict[str, Any]:
+    """Everything measured, with what is needed to judge it. Times are seconds. ``gpu`` is what programs ran on."""
+    about = {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform(), "threads": threads, "gpu": gpu}
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": {**about, "load_before": load_before, "load_after": load(), **machine},
@@ -159,7 +163,7 @@ def extra_table(title: str, results: Results, get: Callable[[Timing], float | No
     """One number a peer, and jitgrad's over each peer's, for the cases where it was measured; with gradients only."""
     chosen = {case: row for case, row in results.items() if any(get(t) is not None for t in row.timings.values())}
     names = [n for n in peers(chosen) if any(n in r.timings and get(r.timings[n]) is not None for r in chosen.values())]
-    names = [n for n in names if n != VALUES_ALONE]
+    names = [n for n in names if n not in VALUES_ALONE]
     others = [name for name in names if name != "jitgrad"]
     lines = [[title, *names, *(f"/{n}" for n in others)]]
     for case, row in chosen.items():
@@ -171,15 +175,19 @@ def extra_table(title: str, results: Results, get: Callable[[Timing], float | No
     return aligned(lines)
 
 
-def tables(results: Results, machine: dict[str, float]) -> str:
-    """All tables. Ratios are below 1 where jitgrad is faster or takes less."""
+def tables(results: Results, machine: dict[str, float], gpu: str | None = None) -> str:
+    """All tables. Ratios are below 1 where jitgrad is faster or takes less. ``gpu`` is what programs ran on."""
     parts = []
     if machine:
         rates = ", ".join(f"{machine[d] / 1e9:.0f} GFlop/s in {d}" for d in ("f32", "f64"))
-        parts.append(f"the machine: triad {machine['bandwidth'] / 1e9:.1f} GB/s, products {rates}")
+        what = "the GPU: copy on the device" if gpu else "the machine: triad"
+        parts.append(f"{what} {machine['bandwidth'] / 1e9:.1f} GB/s, products {rates}")
     parts.append(time_table(results, machine))
-    if VALUES_ALONE in peers(results):
-        parts.append(f"{VALUES_ALONE} computes the value alone, all others the value and the gradient")
+    parts += [
+        f"{name} computes the value alone, all others the value and the gradient"
+        for name in VALUES_ALONE
+        if name in peers(results)
+    ]
     parts.append(extra_table("us a call, median", results, lambda t: t.median, 1e-6))
     parts.append(extra_table("first call, ms", results, lambda t: t.first_call, 1e-3))
     if any(t.warm_call for row in results.values() for t in row.timings.values()):

@@ -80,8 +80,11 @@ class Session:
         return seconds
 
     def growth(self) -> int | None:
-        """The most bytes by which this process grows during a call, over what it holds before."""
+        """The most bytes by which this process grows during a call, over what it holds before. None for a GPU, whose
+        memory is not the process's."""
         assert self.call is not None
+        if self.peer.target == "cuda":
+            return None
         self.peer.release()
         return resident_growth(self.call)
 

@@ -1,9 +1,10 @@
 """A two-layer network on scikit-learn's handwritten digits, trained with mini-batches and Adam.
 
-    python examples/train_digits.py [--epochs 40] [--seed 0] [--no-plot]
+    python examples/train_digits.py [--epochs 40] [--seed 0] [--no-plot] [--target cuda]
 
 The network, the loss and Adam are plain NumPy. ``step`` is compiled as one native function: forward pass, gradient and
-update. Prints loss and accuracy, and the time of a step; saves the learning curve where matplotlib is installed.
+update. With ``--target cuda`` it runs on an NVIDIA GPU: parameters and the state of Adam stay there, and batches are
+copied to it. Prints loss and accuracy, and the time of a step; saves the learning curve where matplotlib is installed.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ def load_data(seed):
 
 def accuracy(params, x, y):
     """The fraction of the images that the network puts in the right class."""
+    params = {name: np.asarray(w) for name, w in params.items()}  # a copy, where they are on a GPU
     return float(np.mean(np.argmax(logits(params, x), axis=1) == y))
 
 
@@ -101,23 +103,35 @@ def save_curve(path, history):
 
 
 def main(argv=None):
-    """Train, print, plot; returns the test accuracy."""
+    """Train, print, plot; returns the test accuracy. Exits with status 1 for ``--target cuda`` without a GPU."""
     parser = argparse.ArgumentParser(description="A two-layer network on the digits, trained with Adam.")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-plot", action="store_true", help="save no learning curve")
     parser.add_argument("--output", default="train_digits.png", help="where the learning curve goes")
+    parser.add_argument("--target", choices=["cpu", "cuda"], default="cpu", help="where to train (default: cpu)")
     args = parser.parse_args(argv)
+    if args.target == "cuda":
+        try:
+            jg.device()
+        except jg.errors.DeviceError as error:
+            parser.exit(1, f"{parser.prog}: {error}\n")
+    with jg.config.using(target=args.target):
+        return train(args)
 
+
+def train(args):
+    """Train, print and plot as the command line says; returns the test accuracy."""
+    put = jg.device_put if args.target == "cuda" else lambda tree: tree
     rng = np.random.default_rng(args.seed)
     x_train, x_test, y_train, y_test = load_data(args.seed)
     params = initial_params(rng)
     zeros = {name: np.zeros_like(w) for name, w in params.items()}
-    adam = Adam(np.float32(0), zeros, zeros)
+    params, adam = put((params, Adam(np.float32(0), zeros, zeros)))
 
     start = time.perf_counter()
-    step(params, adam, x_train[: args.batch], y_train[: args.batch])  # compiles; the result is not used
+    step(params, adam, put(x_train[: args.batch]), put(y_train[: args.batch]))  # compiles; the result is not used
     print(f"first step (compiles): {time.perf_counter() - start:.2f} s")
 
     history, times = [], []
@@ -127,11 +141,11 @@ def main(argv=None):
         order = rng.permutation(len(x_train))
         for first in range(0, len(order) - args.batch + 1, args.batch):
             batch = order[first : first + args.batch]
-            x, y = x_train[batch], y_train[batch]
+            x, y = put((x_train[batch], y_train[batch]))
             start = time.perf_counter()
             params, adam, value = step(params, adam, x, y)
+            losses.append(float(value))  # waits for a GPU
             times.append(time.perf_counter() - start)
-            losses.append(value)
         history.append((float(np.mean(losses)), accuracy(params, x_test, y_test)))
         progress.set_postfix(loss=f"{history[-1][0]:.4f}", test=f"{history[-1][1]:.1%}")
 

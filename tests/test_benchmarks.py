@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from benchmarks import (  # noqa: E402
     accuracy,
     dispatch,
     harness,
+    machine,
     minimax,
     peers,
     plot,
@@ -28,6 +30,7 @@ from benchmarks import (  # noqa: E402
     session,
     suite,
 )
+from jitgrad import config  # noqa: E402
 
 
 def tiny(name, dtype="f64"):
@@ -43,6 +46,18 @@ def jitgrad():
 def test_jitgrad_is_right_on_every_program(name, jitgrad):
     case = tiny(name)
     _, results = jitgrad.start(case)
+    harness.check_result(harness.Reference(case), results, peers.Jitgrad)
+
+
+@pytest.mark.parametrize("case", program.select(suite.PROGRAMS.values(), sizes=("tiny",)), ids=lambda case: case.name)
+@pytest.mark.filterwarnings("ignore:.*runs on the host")
+def test_jitgrad_is_right_on_a_gpu(case):
+    """The values, on the simulated device."""
+    with config.using(cuda_driver="simulated"):
+        one = session.Session(peers.Jitgrad(threads=1, target="cuda"))
+        _, results = one.start(case)
+        assert one.sample(1) > 0
+        assert one.growth() is None
     harness.check_result(harness.Reference(case), results, peers.Jitgrad)
 
 
@@ -229,10 +244,11 @@ def test_what_a_peer_says_of_a_failure_is_reported(tmp_path):
         remote.open()
 
 
-def command(*args):
+def command(*args, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *args], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-m", "benchmarks", *args],
+        cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
 
 
 def test_command_line(tmp_path):
@@ -256,6 +272,70 @@ def test_command_line_refuses_unknown_names():
     assert "no_such_case" in done.stderr
     assert command("--peers", "no_such_peer").returncode == 2
     assert command("--sizes", "huge").returncode == 2
+
+
+def test_without_a_gpu_one_message_says_so():
+    done = command("--target", "cuda", JITGRAD_CUDA_DRIVER="cuda", CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (message,) = done.stderr.splitlines()
+    assert message.startswith("nothing is measured: ")
+    assert "doctor" in message or 'target="cpu"' in message
+
+
+def test_command_line_for_a_gpu(tmp_path):
+    """On the simulated device, in a process of the peer's own."""
+    path = tmp_path / "out.json"
+    done = command(
+        *("--target", "cuda", "--peers", "jitgrad", "numpy", "--cases", "scalar", "--repeat", "1"),
+        *("--no-machine", "--no-extras", "--json", str(path)),
+        JITGRAD_CUDA_DRIVER="simulated",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "which is simulated: its times mean nothing" in done.stdout
+    assert "numpy is left out: it does not run on the target cuda" in done.stdout
+    data = json.loads(path.read_text())
+    assert set(data["cases"]["scalar-f64-small"]["timings"]) == {"jitgrad"}
+    assert "simulated" in data["machine"]["gpu"]
+
+
+def test_what_a_gpu_can_do_is_measured(monkeypatch):
+    monkeypatch.setattr(machine, "COPY_BYTES", 1 << 12)
+    monkeypatch.setattr(machine, "PRODUCT_SIZE", 8)
+    with config.using(cuda_driver="simulated"):
+        limits = machine.measure(1, "cuda")
+        assert "simulated" in machine.gpu()
+    assert set(limits) == {"bandwidth", "f32", "f64"} and min(limits.values()) > 0
+    assert "the GPU: copy on the device" in report.tables({"scalar-f64-small": harness.Row()}, limits, "a GPU")
+
+
+def test_peers_without_a_gpu_say_why(monkeypatch):
+    assert peers.failure("pass") is None
+    assert peers.failure("raise ValueError('no\\nGPU')") == "GPU"
+    assert peers.failure("raise SystemExit(1)") == "it said nothing"
+    monkeypatch.setattr(peers.NumPy, "targets", ("cpu", "cuda"))
+    monkeypatch.setattr(peers.NumPy, "probe", "raise RuntimeError('there is no GPU')")
+    assert peers.NumPy.missing() is None
+    assert peers.NumPy.missing("cuda") == "RuntimeError: there is no GPU"
+    assert peers.CuPy.missing() == "it does not run on the target cpu"
+
+
+def test_cupy_gives_values_and_waits(monkeypatch):
+    """On a stand-in that is NumPy."""
+    waits = []
+    cupy = types.ModuleType("cupy")
+    vars(cupy).update({name: value for name, value in vars(np).items() if not name.startswith("__")})
+    device = types.SimpleNamespace(synchronize=lambda: waits.append(1))
+    vars(cupy).update(asnumpy=np.asarray, cuda=types.SimpleNamespace(Device=lambda: device))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    for part in ("special", "linalg"):
+        monkeypatch.setitem(sys.modules, f"cupyx.scipy.{part}", types.ModuleType(part))
+    one = session.Session(peers.CuPy(threads=1, target="cuda"))
+    case = tiny("layer_norm")
+    _, results = one.start(case)
+    harness.check_result(harness.Reference(case), results, peers.CuPy)
+    one.sample(3, wake=False)
+    assert len(waits) == 4
 
 
 def test_accuracy_finds_a_wrong_digit(monkeypatch, capsys):

@@ -46,6 +46,49 @@ def test_train_digits_keeps_float32():
     assert np.asarray(value).dtype == np.float32
 
 
+def test_train_digits_on_a_gpu_has_the_losses_of_the_cpu(monkeypatch, capsys):
+    """Two epochs of two batches, on the simulated device."""
+    pytest.importorskip("sklearn")
+    from jitgrad import config
+    from jitgrad.cuda.array import DeviceArray
+
+    losses, on_device = {}, []
+    for target in ("cpu", "cuda"):
+        example = load("train_digits")
+        x, x_test, y, y_test = example.load_data(0)
+        monkeypatch.setattr(example, "load_data", lambda seed, part=(x[:96], x_test, y[:96], y_test): part)
+        step, found = example.step, losses.setdefault(target, [])
+
+        def recorded(*args, step=step, found=found):
+            result = step(*args)
+            found.append(float(result[2]))
+            on_device.append({isinstance(a, DeviceArray) for a in (*args[0].values(), *args[2:], result[2])})
+            return result
+
+        monkeypatch.setattr(example, "step", recorded)
+        with config.using(cuda_driver="simulated"):
+            example.main(["--target", target, "--epochs", "2", "--batch", "48", "--no-plot"])
+        assert "on 360 test digits" in capsys.readouterr().out
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=1e-5)
+    assert len(losses["cpu"]) == 5 and losses["cpu"][0] > losses["cpu"][-1]
+    assert on_device == 5 * [{False}] + 5 * [{True}]
+
+
+def test_train_digits_without_a_gpu_says_so(monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    from jitgrad.cuda import driver_cuda
+    from jitgrad.errors import DeviceError
+
+    def none():
+        raise DeviceError("there is no CUDA driver on this machine")
+
+    monkeypatch.setattr(driver_cuda, "count", none)
+    with pytest.raises(SystemExit) as end:
+        load("train_digits").main(["--target", "cuda", "--epochs", "1"])
+    assert end.value.code == 1
+    assert "there is no CUDA driver on this machine" in capsys.readouterr().err
+
+
 def test_chain_rule_agrees_and_draws(tmp_path, capsys):
     count = load("chain_rule").main(["--output", str(tmp_path)])
     assert count >= 45

@@ -3,7 +3,8 @@
 All ``python`` blocks share one namespace, in order. A ``text`` block right after a ``python`` block is what that block
 prints; ``...`` in it stands for any text. An expression followed by ``# -> result`` has that repr.
 
-``python tests/test_readme.py`` puts what the blocks print now into the README.
+Blocks for a GPU run on the simulated device. ``python tests/test_readme.py`` puts what the blocks print now into the
+README.
 """
 
 import ast
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from jitgrad import config
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -87,7 +90,8 @@ def updated(markdown: str) -> list[tuple[Block, str]]:
     for block, following in zip(all_blocks, [*all_blocks[1:], None], strict=True):
         if block.language != "python":
             continue
-        text, printed = run(block, namespace)
+        with config.using(cuda_driver="simulated"):
+            text, printed = run(block, namespace)
         found.append((block, text))
         if following is not None and following.follows and following.language == "text":
             found.append((following, printed))

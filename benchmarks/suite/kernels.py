@@ -56,7 +56,7 @@ def gaussian_process_torch(torch, log_scale, log_length, log_noise, x, y):
     norms = torch.sum(x * x, 1)
     squares = norms[:, None] + norms - 2 * x @ x.T
     k = torch.exp(2 * log_scale - 0.5 * torch.exp(-2 * log_length) * squares)
-    factor = torch.linalg.cholesky(k + torch.exp(2 * log_noise) * torch.eye(len(y), dtype=y.dtype))
+    factor = torch.linalg.cholesky(k + torch.exp(2 * log_noise) * torch.eye(len(y), dtype=y.dtype, device=y.device))
     z = torch.linalg.solve_triangular(factor, y[:, None], upper=False)[:, 0]
     return 0.5 * z @ z + torch.sum(torch.log(torch.diag(factor)))
 

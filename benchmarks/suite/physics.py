@@ -18,7 +18,7 @@ def lennard_jones(x):
 def lennard_jones_torch(torch, x):
     """``lennard_jones`` for torch."""
     offsets = x[:, None, :] - x
-    squares = torch.sum(offsets * offsets, 2) + torch.eye(len(x), dtype=x.dtype)
+    squares = torch.sum(offsets * offsets, 2) + torch.eye(len(x), dtype=x.dtype, device=x.device)
     inverse = 1 / squares**3
     return 2 * torch.sum(inverse * inverse - inverse)
 

@@ -67,10 +67,11 @@ def adam_torch(torch, params, mean, squares, step, x, y):
     value = torch.nn.functional.mse_loss(torch.addmm(params["b2"], hidden, params["w2"]), y)
     grads = list(torch.autograd.grad(value, [params[k] for k in names]))
     state = [[tree[k] for k in names] for tree in (params, mean, squares)]
+    steps = [torch.full((), float(step), device=x.device)] * len(names)
     with torch.no_grad():
         torch._fused_adam_(
-            state[0], grads, state[1], state[2], [], [torch.tensor(float(step))] * len(names), lr=RATE, beta1=DECAY,
-            beta2=DECAY_SQUARES, weight_decay=0.0, eps=SMALL, amsgrad=False, maximize=False,
+            state[0], grads, state[1], state[2], [], steps, lr=RATE, beta1=DECAY, beta2=DECAY_SQUARES,
+            weight_decay=0.0, eps=SMALL, amsgrad=False, maximize=False,
         )  # fmt: skip
     return value, params, mean, squares
 

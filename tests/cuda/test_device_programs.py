@@ -161,7 +161,7 @@ def test_failures_say_where() -> None:
 
     g = jg.grad(pick, target="cuda")
     np.testing.assert_array_equal(g(np.ones(4), np.array([1, 3])).numpy(), [0, 2, 0, 2])
-    with pytest.raises(IndexBoundsError, match=r"out of bounds(.|\n)*test_programs\.py"):
+    with pytest.raises(IndexBoundsError, match=r"out of bounds(.|\n)*test_device_programs\.py"):
         g(np.ones(4), np.array([1, 4]))
     with pytest.raises(IndexBoundsError):
         g(np.ones(4), np.array([-5, 1]))
@@ -173,13 +173,16 @@ def test_failures_say_where() -> None:
 
 def test_what_has_no_kernel_runs_on_the_host() -> None:
     sort = jg.jit(lambda x: np.sort(x)[::-1] * 2, target="cuda")
-    with pytest.warns(JitgradWarning, match=r"sort_rows of float64(.|\n)*test_programs\.py"):
+    with pytest.warns(JitgradWarning, match=r"sort_rows of float64(.|\n)*test_device_programs\.py"):
         found = sort(np.array([2.0, 3.0, 1.0]))
     np.testing.assert_array_equal(found.numpy(), [6, 4, 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sort(np.array([2.0, 3.0, 1.0]))  # said once
-    with config.using(strict_device=True), pytest.raises(DeviceError, match=r"strict_device(.|\n)*test_programs\.py"):
+    with (
+        config.using(strict_device=True),
+        pytest.raises(DeviceError, match=r"strict_device(.|\n)*programs\.py"),
+    ):
         jg.jit(np.sort, target="cuda")(np.ones(4))
 
 
