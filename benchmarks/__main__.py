@@ -96,7 +96,8 @@ def main(argv: list[str] | None = None) -> int:
     default = list(peers.DEFAULT_PEERS[args.target])
     names = args.peers or default + [n for n in pythons if n not in default]
     for name in list(names):
-        missing = None if name in pythons else peers.PEERS[name].missing(args.target)
+        peer = peers.PEERS[name]
+        missing = None if name in pythons and args.target in peer.targets else peer.missing(args.target)
         if missing:
             print(f"{name} is left out: {missing}")
             names.remove(name)

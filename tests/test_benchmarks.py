@@ -288,7 +288,7 @@ def test_command_line_for_a_gpu(tmp_path):
     path = tmp_path / "out.json"
     done = command(
         *("--target", "cuda", "--peers", "jitgrad", "numpy", "--cases", "scalar", "--repeat", "1"),
-        *("--no-machine", "--no-extras", "--json", str(path)),
+        *("--no-machine", "--no-extras", "--json", str(path), "--python", f"numpy={sys.executable}"),
         JITGRAD_CUDA_DRIVER="simulated",
     )
     assert done.returncode == 0, done.stderr
