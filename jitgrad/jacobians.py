@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import optree
 
+from jitgrad import config as _config
 from jitgrad.errors import DifferentiationError
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Tracer, has_traced
@@ -15,8 +17,9 @@ from jitgrad.ir.types import is_float
 from jitgrad.pullbacks import jvp_function, vjp_function
 from jitgrad.reading import Readable
 from jitgrad.specialisation import Specialisation
-from jitgrad.tracing import describe_function
-from jitgrad.transformed import CapturesTracer
+from jitgrad.tracing import current_trace, describe_function
+from jitgrad.transformed import CapturesTracer, Transformed
+from jitgrad.transforms import Jit
 
 
 class Jacobian(Readable):
@@ -40,7 +43,14 @@ class Jacobian(Readable):
     def _history(self) -> list[str]:
         return self._forward._history + self._reverse._history
 
+    @functools.cached_property
+    def _whole(self) -> Transformed:
+        """All of it as one program: arrays on a device are not put together by NumPy."""
+        return Transformed(self, Jit())
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _config.current().target == "cuda" and current_trace() is None:
+            return self._whole(*args, **kwargs)
         call = self._forward._signature.split(args, kwargs)
         trees = [call.args[k] for k in self._forward._argument_positions(call)]
         inputs, tree = flatten(trees[0] if self._single else tuple(trees))

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import optree
 
+from jitgrad import config as _config
 from jitgrad.autodiff import residuals
 from jitgrad.autodiff.jvp import jvp_graph
 from jitgrad.autodiff.vjp import vjp_graph
@@ -50,10 +51,12 @@ class Backward:
         self.graph, self.function, self.result = split.backward, traced.function, traced.result
         self.outputs = tuple(r.type for r in traced.graph.results)
         self.trees = traced.wrt_trees
+        self.target = _config.current().target
 
     @functools.cached_property
     def compiled(self) -> Compiled:
-        return compile_graph(self.graph, tuple(not p.type.shape for p in self.graph.params))
+        scalars = tuple(not p.type.shape for p in self.graph.params)
+        return compile_graph(self.graph, scalars, target=self.target)
 
 
 class Pullback(Readable):

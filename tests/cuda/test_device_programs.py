@@ -112,6 +112,24 @@ def test_the_target_of_the_settings() -> None:
         jg.jit(lambda x: x, target="tpu")
 
 
+def test_all_transformations_on_a_device() -> None:
+    def f(x: Any) -> Any:
+        return np.sum(np.sin(x) * x[::-1])
+
+    x, t = np.arange(4.0), np.ones(4)
+    value, pullback = jg.vjp(np.sin, x)
+    out, tangent = jg.jvp(f, (x,), (t,))
+    with config.using(target="cuda"):
+        close(jg.hessian(f)(x).numpy(), jg.jit(jg.hessian(f), target="cpu")(x))
+        close(jg.jacobian(np.sin)(x).numpy(), np.diag(np.cos(x)))
+        found, back = jg.vjp(np.sin, x)
+        close(found.numpy(), value)
+        close(back(t)[0].numpy(), pullback(t)[0])
+        y, along = jg.jvp(f, (x,), (t,))
+        close(y.numpy(), np.asarray(out))
+        close(along.numpy(), np.asarray(tangent))
+
+
 def test_arguments_that_are_assigned_into() -> None:
     @jg.jit(target="cuda")
     def clip(x: Any) -> None:
