@@ -85,6 +85,17 @@ class Launch:
         """The number of blocks."""
         return -(-self.count // (self.block // self.team))
 
+    def describe(self) -> str:
+        """The grid, and what its threads do, in words."""
+        if self.grid == self.block == 1:
+            return "one thread"
+        threads = f"{self.grid} {'block' if self.grid == 1 else 'blocks'} of {self.block} threads"
+        if not self.rows:
+            return f"{threads}, all together"
+        rows = " x ".join(str(static_trips(s)) for s in self.rows)
+        team = {1: "a thread", WARP: "a warp"}.get(self.team, "a block")
+        return f"{threads}: {rows} rows, {f'a thread for {self.lanes}' if self.lanes > 1 else f'{team} each'}"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Repeat:

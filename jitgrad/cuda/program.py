@@ -150,7 +150,7 @@ class CudaExecutable:
 
 def _described(s: Step, indent: str = "") -> list[str]:
     if isinstance(s, Launch):
-        return [f"{indent}{s.name}: {s.grid} blocks of {s.block} threads, {s.count} rows, teams of {s.team}"]
+        return [f"{indent}{s.name}: {s.describe()}"]
     if isinstance(s, LibCall):
         where = "" if supports(s.fn, s.outs[0].dtype) else ", on the host"
         return [f"{indent}call {s.fn}{where}"]

@@ -172,7 +172,7 @@ class _KernelRenderer(Renderer):
             names.append(self.variables[v])
         listed = [f"{name}: {SHORT_NAMES[dtype]}[{root.capacity}]" for (root, dtype), name in found.items()]
         self.lines.append(f"def {self.launch.name}({', '.join(names)}):")
-        self.line(f"# {_shape(self.launch)}")
+        self.line(f"# {self.launch.describe()}")
         for k in range(0, len(listed), 6):
             self.line(f"# {', '.join(listed[k : k + 6])}")
         self.origin(Block(self.launch.body))
@@ -490,17 +490,3 @@ def _atomic_roots(launch: Launch) -> frozenset[Buffer]:
         found |= conflicting(nest)
         body = (nest,)
     return found
-
-
-def _shape(launch: Launch) -> str:
-    """The grid of a kernel, and what its threads do, in words."""
-    threads = f"{launch.grid} {'block' if launch.grid == 1 else 'blocks'} of {launch.block} threads"
-    if launch.grid == launch.block == 1:
-        return "one thread"
-    if not launch.rows:
-        return f"{threads}, all together"
-    names = " x ".join(str(static_trips(s)) for s in launch.rows)
-    if launch.lanes > 1:
-        return f"{threads}: {names} rows, a thread for {launch.lanes}"
-    team = {1: "a thread", WARP: "a warp"}.get(launch.team, "a block")
-    return f"{threads}: {names} rows, {team} each"
