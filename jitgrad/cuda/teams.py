@@ -7,6 +7,7 @@ up is added up over the team when the loop ends. Only one thread of a team store
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ from jitgrad.loopir.nodes import (
     substitute_index,
 )
 from jitgrad.loopir.schedule import loop_sums
-from jitgrad.loopir.walk import statements, written
+from jitgrad.loopir.walk import loads, statements, written
 
 #: Threads of a warp, and most threads of a block.
 WARP, MOST_THREADS = 32, 1024
@@ -104,6 +105,9 @@ def distributable(s: Loop) -> bool:
     loops = (x for x in statements(s.body) if isinstance(x, (Loop, While)))
     if any(isinstance(y, Fail) for x in loops for y in statements(x.body)):
         return False
+    bounds = {e.buffer.root for e in loads((dataclasses.replace(s, body=()),))}
+    if bounds & written(s.body):
+        return False  # a thread that is ahead would move the end for the others
     return s.step != 0 and shares_nothing(s)
 
 
@@ -143,7 +147,9 @@ def may_meet(first: Touch, second: Touch, changed: set[object], varying: frozens
     both of them reading. ``changed`` is what is written meanwhile, and ``varying`` are the variables of loops around
     both that may have changed."""
     a, b = first.access, second.access
-    if a.root is not b.root or (a.mode is None and b.mode is None) or (first.atomic and second.atomic):
+    if a.root is not b.root or (a.mode is None and b.mode is None):
+        return False
+    if first.atomic and second.atomic and a.mode == b.mode:
         return False
     if first.loop is None and second.loop is None:
         return a.mode is None or b.mode is None  # one thread does all the writing

@@ -18,7 +18,7 @@ from jitgrad.cuda.grid import LEAST, Launch, NotOnDevice, Repeat
 from jitgrad.errors import ArgumentError, DeviceError, IndexBoundsError, JitgradWarning, LinAlgError
 from jitgrad.ir.types import is_float
 from jitgrad.passes.pipeline import prepare
-from tests.cuda.programs import PROGRAMS, check, close, executable, floats
+from tests.cuda.programs import PROGRAMS, check, close, executable, floats, normal
 from tests.fuzz.random_loops import random_loops
 
 
@@ -140,6 +140,28 @@ def test_failures_say_where() -> None:
     solve = jg.jit(np.linalg.cholesky, target="cuda")
     with pytest.raises(LinAlgError, match="not positive definite"):
         solve(-np.eye(3))
+
+
+@pytest.mark.parametrize("least", [LEAST, 0])
+def test_what_follows_a_failed_check_does_not_run(least: int) -> None:
+    def pick(x: Any, k: Any) -> Any:
+        y, z = x.copy(), x.copy()
+        y[k] += 1.0
+        z[k] = 3.0
+        return y, z, np.cumsum(x[k])
+
+    k = np.arange(80) % 5
+    k[17] = 99
+    with pytest.raises(IndexBoundsError):  # one thread of a team finds out
+        executable(jg.trace(pick, np.ones(5), k), least).call([np.ones(5), k])
+
+
+def test_names_of_the_kernel_language() -> None:
+    def f(maximum: Any, float32: Any, int64: Any) -> Any:
+        return np.maximum(maximum, float32) + np.float32(0.5), int64 * 2
+
+    x = normal(40)
+    check(jg.trace(f, x, x, np.arange(40)), [x, -x, np.arange(40)])
 
 
 def test_what_has_no_kernel_runs_on_the_host() -> None:
