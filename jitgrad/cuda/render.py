@@ -20,7 +20,7 @@ from jitgrad.codegen.python import Renderer
 from jitgrad.codegen.python_expr import count_uses
 from jitgrad.cuda.grid import Launch, Plans, Repeat, Step
 from jitgrad.cuda.spelling import FUNCTIONS, CudaSpelling, called, carrier, team_function
-from jitgrad.cuda.teams import WARP, Touch, conflicting, distributable, may_meet, static_trips, touches
+from jitgrad.cuda.teams import WARP, Touch, conflicting, may_meet, shared_out, static_trips, touches
 from jitgrad.cuda.vectors import is_wide, wide_loads
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr
 from jitgrad.ir.types import SHORT_NAMES, bool_, i64
@@ -147,6 +147,7 @@ class _KernelRenderer(Renderer):
         self.launch, self.failures, self.slot, self.slots = launch, failures, slot, slots
         self.helpers: dict[str, str] = {}
         self.distributing: Loop | None = None
+        self.known: dict[Loop, bool] = {}  # see ``shared_out``
         self.pending: list[Touch] = []
         self.frames: list[_Frame] = []
         self.closed: frozenset[Sym] = frozenset()
@@ -289,7 +290,7 @@ class _KernelRenderer(Renderer):
             self.versions.after(s)
         elif self.alone() or isinstance(s, (Comment, Block)):
             super().statement(s)
-        elif isinstance(s, Loop) and distributable(s):
+        elif isinstance(s, Loop) and shared_out(s, self.known):
             self.meet(touches(s, s, self.atomic | conflicting(s)))
             self.distributed(s)
         elif isinstance(s, (Loop, While)):

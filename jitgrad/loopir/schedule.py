@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, floordiv, interval, mul, substitute
-from jitgrad.loopir.build import IDENTITIES
+from jitgrad.loopir.build import IDENTITIES, flatten_index
 from jitgrad.loopir.costs import price
 from jitgrad.loopir.deps import COMMUTE, USUAL_TRIPS, Access, accesses, independent, span, trips, varies
 from jitgrad.loopir.lower import with_body
@@ -290,12 +290,13 @@ def _own(root: Buffer, body: Sequence[Stmt]) -> bool:
     """Whether an array can be one for each run of a list of statements: its shape is known, and each run fills it
     before it does anything else with it."""
     used = [e.buffer for e in loads(body)] + [x.buffer for x in statements(body) if isinstance(x, Store)]
-    return root.is_static and all(t is root for t in used if t.root is root) and _filled_first(root, body)
+    whole = all(t.is_static and (t.dtype, t.nbytes) == (root.dtype, root.nbytes) for t in used if t.root is root)
+    return root.is_static and whole and _filled_first(root, body)
 
 
 def _filled_first(root: Buffer, body: Sequence[Stmt]) -> bool:
     touching = [s for s in body if uses((s,))[root]]
-    if not touching or _fills(touching[0], root):
+    if not touching or _fills(touching[0], root) or _fill_in_pieces(touching, root):
         return True
     header = {e.buffer.root for e in subexpressions(expressions(touching[0])) if isinstance(e, Load)}
     lists = lists_of(touching[0])
@@ -315,11 +316,35 @@ def _fills(s: Stmt, root: Buffer) -> bool:
         s = touching[0]
     if not isinstance(s, Store) or s.mode != "=" or any(e.buffer.root is root for e in loads((s,))):
         return False
-    variables = [as_sym(i) for i, n in zip(s.index, root.shape, strict=True) if n != 1]
-    wanted = [n for n in root.shape if n != 1]
+    variables = [as_sym(i) for i, n in zip(s.index, s.buffer.shape, strict=True) if n != 1]
+    wanted = [n for n in s.buffer.shape if n != 1]
     return len(set(variables)) == len(variables) and all(
         v is not None and extents.get(v) == n for v, n in zip(variables, wanted, strict=True)
     )
+
+
+def _fill_in_pieces(touching: Sequence[Stmt], root: Buffer) -> bool:
+    """Whether the first of some statements write every element of an array, one stretch after the other, as a running
+    sum does: a first element, and a loop for the others."""
+    end = 0
+    for s in touching:
+        stretch = range(1)
+        at: Dim = 0
+        if isinstance(s, Loop) and s.step == 1 and isinstance(s.lo, int) and isinstance(s.hi, int):
+            stretch, at = range(s.lo, s.hi), expr(s.var)
+            inside = [x for x in s.body if uses((x,))[root]]
+            if len(inside) != 1:
+                return False
+            (s,) = inside
+        if not isinstance(s, Store) or s.mode != "=" or any(e.buffer.root is root for e in loads((s,))):
+            return False
+        first = add(flatten_index(s.buffer.shape, s.index), mul(at, -1))
+        if not isinstance(first, int) or first + stretch.start != end:
+            return False
+        end = first + max(stretch.stop, stretch.start)
+        if end == root.size:
+            return True
+    return False
 
 
 def _side_by_side(touching: Sequence[Stmt], var: Sym, step: int) -> bool:
@@ -370,7 +395,15 @@ def chunked(s: Loop, plan: Plan, each: Dim) -> list[Stmt]:
         after.append(Loop(part, 0, chunks, (Loop(m, 0, size, (total,)),)))
     first, last = (add(lo, mul(floordiv(mul(k, n), chunks), step)) for k in (at, add(at, 1)))
     inner: Stmt = dataclasses.replace(s, lo=first, hi=add(last, 1 - step), step=step)
-    inner = with_accesses(inner, lambda t, index: (own[t], (at, *index)) if t in own else None)
+
+    def place(t: Buffer, index: tuple[Dim, ...]) -> tuple[Buffer, tuple[Dim, ...]] | None:
+        if t.root not in own:
+            return None
+        if t not in own:
+            own[t] = Buffer(t.name, t.dtype, (chunks, *t.shape), base=own[t.root])
+        return own[t], (at, *index)
+
+    inner = with_accesses(inner, place)
     body.append(inner)
     loop = Loop(chunk, 0, chunks, tuple(body), 1, "parallel", mul(each, -(-n // chunks)))
     return [*_own_sums(loop, plan.sums), *after]

@@ -213,3 +213,26 @@ def test_rows_with_all_that_is_summed_over_them_are_one_launch() -> None:
     wide = [s for s in steps if isinstance(s, Launch) and s.count > 1]
     assert len(wide) == 3, "one for the rows, and one each for the sums of scale and shift"
     assert all(not isinstance(s, Repeat) for s in steps)
+
+
+def _wide(name: str, *args: np.ndarray) -> tuple[list[Launch], str]:
+    """The launches of value and gradient of a program with more than one row, and the source."""
+    function, _ = PROGRAMS[name]
+    program = executable(jg.trace(jg.value_and_grad(function, floats(args)), *args))
+    return [s for s in program.plans.steps if isinstance(s, Launch) and s.count > 1], program.source()
+
+
+def test_teams_share_out_the_loops_along_rows() -> None:
+    wide, source = _wide("rms_norm", normal(64, 768), normal(768), normal(64, 768))
+    assert any(s.count == 64 and s.team > 32 for s in wide), "a team for each row"
+    assert "atomic" not in source and "range(lane, 768, 128)" in source
+
+
+def test_temporaries_of_rows() -> None:
+    wide, _ = _wide("scan", normal(256, 512))
+    assert max(s.count for s in wide) >= 128, "each chunk of rows has a running sum of its own"
+
+
+def test_large_sums_are_updated_while_small_ones_are_not() -> None:
+    wide, source = _wide("bags", normal(1000, 32), np.arange(2048).reshape(128, 16) % 1000, normal(128, 32))
+    assert any(s.team > 1 and s.count == 128 for s in wide) and source.count("atomic_add") == 1
