@@ -69,6 +69,8 @@ TOTALS = 1 << 14
 BLOCK = 256
 #: Rows that are enough for teams of single threads.
 MANY_ROWS = 1 << 14
+#: Work of a row that one thread may do where there are fewer.
+SHORT_ROW = 1 << 12
 #: Most iterations of a loop that is a sequence of launches.
 REPEATS = 1 << 12
 
@@ -261,7 +263,7 @@ class _Planner:
 
     def wide(self, s: Loop, outside: dict[Local, Buffer]) -> tuple[_Part | Repeat, list[Stmt]] | None:
         """What a loop becomes if more than one team runs it, and the statements to run after it."""
-        total = mul(static_trips(s) or int(trips(s)), _at_most(work(s.body), s))
+        total = mul(static_trips(s) or int(trips(s)), _at_most(work(s.body)))
         if isinstance(total, int) and total < self.least:
             return None
         sums = loop_sums(s)
@@ -318,7 +320,7 @@ class _Planner:
         summed = sum(t.nbytes for t, _ in found.totals)
         shared = widest(s.body, self.distributed) > 0
         if found.sums and not found.totals and not found.private and not shared:
-            each = 1 << 12  # iterations that keep a block busy
+            each = 1 << 10  # iterations that keep a block busy
             chunks = min(CHUNKS, -(-n // each)) if self.least else min(3, n)
         else:
             chunks = min(n, CHUNKS if shared else THREAD_CHUNKS)
@@ -355,7 +357,8 @@ class _Planner:
         count = _count(rows)
         if width < 2:
             return 1, (BLOCK if rows else 1)
-        if rows and (count >= MANY_ROWS or (width <= 2 * WARP <= count)):
+        short = width <= 2 * WARP <= count and _at_most(work(body)) <= SHORT_ROW
+        if rows and (count >= MANY_ROWS or short):
             across, along = streams(body, rows[-1].var), streams_inside(body, self.distributed)
             if across > along or (across == along and count >= MANY_ROWS):
                 return 1, BLOCK
@@ -445,7 +448,7 @@ def _independent(nest: Loop, x: Loop, fixed: Sequence[Sym], atomic: bool) -> boo
     return shares_nothing(outermost, fixed, atomic=atomic)
 
 
-def _at_most(e: Dim, s: Loop) -> int:
+def _at_most(e: Dim) -> int:
     """The greatest value of the work of an iteration."""
     if isinstance(e, IndexExpr):
         hi = interval(e)[1]
