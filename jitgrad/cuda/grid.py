@@ -18,11 +18,21 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jitgrad.cuda.teams import MOST_THREADS, WARP, shares_nothing, static_trips, summable, widest
+from jitgrad.cuda.teams import (
+    MOST_THREADS,
+    WARP,
+    atomics,
+    shares_nothing,
+    static_trips,
+    streams,
+    streams_inside,
+    summable,
+    widest,
+)
 from jitgrad.cuda.vectors import width
 from jitgrad.errors import CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Sym, interval, mul
-from jitgrad.loopir.build import IDENTITIES, flatten_index
+from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.deps import trips
 from jitgrad.loopir.nodes import (
     Alloc,
@@ -50,6 +60,8 @@ from jitgrad.loopir.walk import expressions, loads, statements, subexpressions
 LEAST = 1 << 16
 #: Most chunks of a loop with sums: of teams of many threads, and of single threads.
 CHUNKS, THREAD_CHUNKS = 1024, 1 << 15
+#: Chunks that there are at least, if there are as many iterations, where teams share out what is in those.
+BLOCKS = 128
 #: Bytes that the chunks of one loop may have for themselves.
 PRIVATE_BYTES = 1 << 26
 #: Arrays that chunks add up for themselves have at most this many elements; larger ones are updated atomically.
@@ -58,6 +70,8 @@ TOTALS = 1 << 14
 BLOCK = 256
 #: Rows that are enough for teams of single threads.
 MANY_ROWS = 1 << 14
+#: Work of a row that one thread may do where there are fewer.
+SHORT_ROW = 1 << 12
 #: Most iterations of a loop that is a sequence of launches.
 REPEATS = 1 << 12
 
@@ -261,7 +275,7 @@ class _Planner:
 
     def wide(self, s: Loop, outside: dict[Local, Buffer]) -> tuple[_Part | Repeat, list[Stmt]] | None:
         """What a loop becomes if more than one team runs it, and the statements to run after it."""
-        total = mul(static_trips(s) or int(trips(s)), _at_most(work(s.body), s))
+        total = mul(static_trips(s) or int(trips(s)), _at_most(work(s.body)))
         if isinstance(total, int) and total < self.least:
             return None
         sums = loop_sums(s)
@@ -282,7 +296,7 @@ class _Planner:
         """Whether a kernel has too few rows for single threads, and teams would not read memory in order."""
         if _count(rows) >= MANY_ROWS or widest(body, self.distributed) <= 4 * CHUNKS:
             return False  # never so for the sums of chunks
-        return _streams(body, rows[-1].var) > _streams_inside(body, self.distributed)
+        return streams(body, rows[-1].var) > streams_inside(body, self.distributed)
 
     def rows(self, s: Loop, *, atomic: bool) -> tuple[tuple[Loop, ...], tuple[Stmt, ...]]:
         """The loops of a perfect nest whose iterations are independent, and what is left when they are outermost."""
@@ -307,18 +321,26 @@ class _Planner:
     def cut(self, s: Loop) -> tuple[_Part, list[Stmt]] | None:
         """A loop in chunks with sums and arrays of their own."""
         n, found = static_trips(s), needs(s, self.uses)
-        if n is None or s.step < -1 or isinstance(found, str) or found == Plan():
+        if n is None or s.step < -1 or isinstance(found, str):
+            return None
+        large = {t for t, _ in found.totals if (t.capacity or 0) > TOTALS}
+        if not large <= atomics(s.body):
+            return None
+        found = found._replace(totals=tuple(x for x in found.totals if x[0] not in large))
+        if found == Plan():
             return None
         summed = sum(t.nbytes for t, _ in found.totals)
-        if any((t.capacity or 0) > TOTALS for t, _ in found.totals):
-            return None
-        if found.sums and not found.totals and not found.private and widest(s.body, self.distributed) == 0:
-            each = 1 << 12  # iterations that keep a block busy
+        shared = widest(s.body, self.distributed) > 0
+        if found.sums and not found.totals and not found.private and not shared:
+            each = 1 << 10  # iterations that keep a block busy
             chunks = min(CHUNKS, -(-n // each)) if self.least else min(3, n)
         else:
-            chunks = min(n, CHUNKS if widest(s.body, self.distributed) else THREAD_CHUNKS)
+            chunks = min(n, CHUNKS if shared else THREAD_CHUNKS)
         own = summed + sum(t.nbytes for t in found.private)
-        chunks = min(chunks, n // 2 if not self.least else n // 4)  # so that sums of chunks are not cut for ever
+        # Several iterations each, so that there is less to add up after them than they compute, and the sums of chunks
+        # are not cut for ever: nothing in those is shared out. A few blocks are worth more than that.
+        most = n // 4 if self.least else n // 2
+        chunks = min(chunks, max(most, min(n, BLOCKS)) if shared else most)
         if own:
             chunks = min(chunks, PRIVATE_BYTES // own)
         if chunks < 2:
@@ -347,8 +369,9 @@ class _Planner:
         count = _count(rows)
         if width < 2:
             return 1, (BLOCK if rows else 1)
-        if rows and (count >= MANY_ROWS or (width <= 2 * WARP <= count)):
-            across, along = _streams(body, rows[-1].var), _streams_inside(body, self.distributed)
+        short = width <= 2 * WARP <= count and _at_most(work(body)) <= SHORT_ROW
+        if rows and (count >= MANY_ROWS or short):
+            across, along = streams(body, rows[-1].var), streams_inside(body, self.distributed)
             if across > along or (across == along and count >= MANY_ROWS):
                 return 1, BLOCK
         if width <= 8 * WARP:
@@ -437,38 +460,9 @@ def _independent(nest: Loop, x: Loop, fixed: Sequence[Sym], atomic: bool) -> boo
     return shares_nothing(outermost, fixed, atomic=atomic)
 
 
-def _at_most(e: Dim, s: Loop) -> int:
+def _at_most(e: Dim) -> int:
     """The greatest value of the work of an iteration."""
     if isinstance(e, IndexExpr):
         hi = interval(e)[1]
         return 1 << 20 if hi is None else hi
     return e
-
-
-def _streams(body: Sequence[Stmt], var: Sym) -> int:
-    """How many of the accesses go to neighbouring elements, or the same, as a variable goes up."""
-    return sum(_near(index, var) for index in _offsets(body))
-
-
-def _streams_inside(body: Sequence[Stmt], distributed: dict[Loop, bool]) -> int:
-    """As :func:`_streams`, for the variables of the loops that a team shares out."""
-    found = 0
-    for s in statements(body):
-        if isinstance(s, Loop) and distributed.get(s):
-            found += sum(_near(index, s.var) for index in _offsets(s.body))
-    return found
-
-
-def _offsets(body: Sequence[Stmt]) -> list[Dim]:
-    found = []
-    for s in statements(body):
-        if isinstance(s, Store):
-            found.append(flatten_index(s.buffer.shape, s.index))
-        found += [flatten_index(e.buffer.shape, e.index) for e in subexpressions(expressions(s)) if isinstance(e, Load)]
-    return found
-
-
-def _near(offset: Dim, var: Sym) -> bool:
-    if not isinstance(offset, IndexExpr) or var not in offset.syms():
-        return False
-    return abs(dict(offset.terms).get(var, 0)) == 1

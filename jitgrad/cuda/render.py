@@ -20,7 +20,7 @@ from jitgrad.codegen.python import Renderer
 from jitgrad.codegen.python_expr import count_uses
 from jitgrad.cuda.grid import Launch, Plans, Repeat, Step
 from jitgrad.cuda.spelling import FUNCTIONS, CudaSpelling, called, carrier, team_function
-from jitgrad.cuda.teams import WARP, Touch, conflicting, distributable, may_meet, static_trips, touches
+from jitgrad.cuda.teams import WARP, Touch, conflicting, may_meet, shared_out, static_trips, touches
 from jitgrad.cuda.vectors import is_wide, wide_loads
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr
 from jitgrad.ir.types import SHORT_NAMES, bool_, i64
@@ -56,6 +56,8 @@ _UPDATES = {"+=": "add", "*=": "mul", "max=": "max", "min=": "min"}
 _TAKEN = (
     *("cuda", "libdevice", "inf", "nan", "device", "lane", "row", "uint8", "bool_", "grid_sync"),
     *("atomic_add", "atomic_max", "atomic_min", "atomic_mul", "load2", "load4", "store2", "store4"),
+    *(dtype.name for dtype in SHORT_NAMES),
+    *FUNCTIONS,
 )
 
 
@@ -145,9 +147,11 @@ class _KernelRenderer(Renderer):
         self.launch, self.failures, self.slot, self.slots = launch, failures, slot, slots
         self.helpers: dict[str, str] = {}
         self.distributing: Loop | None = None
+        self.known: dict[Loop, bool] = {}  # see ``shared_out``
         self.pending: list[Touch] = []
         self.frames: list[_Frame] = []
         self.closed: frozenset[Sym] = frozenset()
+        self.failed = ""  # the flag of a thread in the loop that is shared out
         self.changed = written(launch.body)
         self.atomic = self.updating = _atomic_roots(launch)
         used = _mentioned((*launch.rows, *launch.body))
@@ -286,7 +290,7 @@ class _KernelRenderer(Renderer):
             self.versions.after(s)
         elif self.alone() or isinstance(s, (Comment, Block)):
             super().statement(s)
-        elif isinstance(s, Loop) and distributable(s):
+        elif isinstance(s, Loop) and shared_out(s, self.known):
             self.meet(touches(s, s, self.atomic | conflicting(s)))
             self.distributed(s)
         elif isinstance(s, (Loop, While)):
@@ -316,7 +320,11 @@ class _KernelRenderer(Renderer):
             self.line(f"    {text}")
         else:
             self.line(text)
-        self.line("return" if self.distributing is None else "continue")
+        if self.distributing is None:
+            self.line("return")
+        else:
+            self.line(f"{self.failed} = int32(1)")
+            self.line("continue")
 
     def distributed(self, s: Loop) -> None:
         """A loop whose iterations the team shares out, and the sums of it."""
@@ -327,6 +335,10 @@ class _KernelRenderer(Renderer):
             self.locals[local] = self.names.fresh(f"{whole[local]}_part", local.dtype)
             zero = Const(IDENTITIES[mode](local.dtype), local.dtype)
             self.line(f"{self.locals[local]} = {self.spelling.literal(zero).text}")
+        fails = any(isinstance(x, Fail) for x in statements(s.body))
+        if fails:
+            self.failed = self.names.fresh("failed", _I32)
+            self.line(f"{self.failed} = int32(0)")
         lo, hi = self.dim(s.lo), self.dim(s.hi)
         name = self.names.first("ijklmnpqr", "loop")
         self.variables[s.var] = name
@@ -339,6 +351,10 @@ class _KernelRenderer(Renderer):
         self.nested(s.body)
         self.distributing, self.updating = None, self.atomic
         self.names.release((name,))
+        if fails:  # what comes next relies on the checks of all threads
+            self.line(f"if {self.over_team(self.failed, _I32, 'or=')} != 0:")
+            self.line("    return")
+            self.names.release((self.failed,))
         for local, mode in sums:
             part = self.locals[local]
             self.locals[local] = whole[local]
@@ -473,7 +489,9 @@ def _mentioned(stmts: Sequence[Stmt]) -> set[Sym]:
     """The variables of loops that some statements depend on, those of their own loops included."""
     found: set[Sym] = set()
     for s in statements(stmts):
-        dims: list[Dim] = list(s.index) if isinstance(s, Store) else [s.lo, s.hi] if isinstance(s, Loop) else []
+        dims: list[Dim] = [s.lo, s.hi] if isinstance(s, Loop) else []
+        if isinstance(s, Store):
+            dims = [*s.index, *s.buffer.shape[1:]]
         for e in expressions(s):
             found |= e.syms()
         for k in dims:

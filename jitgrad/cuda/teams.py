@@ -7,31 +7,34 @@ up is added up over the team when the loop ends. Only one thread of a team store
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from jitgrad.ir.index import IndexExpr, Sym, expr
+from jitgrad.ir.index import Dim, IndexExpr, Sym, expr, substitute
 from jitgrad.ir.types import f32, f64, i32, i64
-from jitgrad.loopir.deps import COMMUTE, Access, accesses, distance, independent, trips, varies
+from jitgrad.loopir.build import flatten_index
+from jitgrad.loopir.deps import COMMUTE, Access, accesses, distance, independent, span, trips, varies
 from jitgrad.loopir.nodes import (
     Alloc,
     Assign,
-    Block,
     Buffer,
     Fail,
-    If,
     Let,
     LibCall,
+    Load,
     Local,
     Loop,
     Stmt,
+    Store,
     While,
     substitute_index,
 )
 from jitgrad.loopir.schedule import loop_sums
-from jitgrad.loopir.walk import statements, written
+from jitgrad.loopir.walk import expressions, lists_of, loads, statements, subexpressions, written
 
 #: Threads of a warp, and most threads of a block.
 WARP, MOST_THREADS = 32, 1024
@@ -104,22 +107,85 @@ def distributable(s: Loop) -> bool:
     loops = (x for x in statements(s.body) if isinstance(x, (Loop, While)))
     if any(isinstance(y, Fail) for x in loops for y in statements(x.body)):
         return False
+    bounds = {e.buffer.root for e in loads((dataclasses.replace(s, body=()),))}
+    if bounds & written(s.body):
+        return False  # a thread that is ahead would move the end for the others
     return s.step != 0 and shares_nothing(s)
 
 
-def widest(stmts: Sequence[Stmt], cache: dict[Loop, bool]) -> float:
+def usual_trips(s: Loop) -> float:
+    """About how often a loop runs: in the middle of the loops around it, where its bounds depend on those."""
+    n = span(s)
+    if isinstance(n, IndexExpr):
+        middle: dict[Sym, Dim] = {}
+        for v in n.syms():
+            lo, hi = v.bounds
+            if v.payload is not None or lo is None or hi is None:
+                return trips(s)
+            middle[v] = (lo + hi) // 2
+        n = substitute(n, middle)
+    assert isinstance(n, int)
+    return float(max(-(-n // abs(s.step)), 0))
+
+
+def shared_out(s: Loop, known: dict[Loop, bool]) -> bool:
+    """Whether the threads of a team share out this loop: not, if it is better to share out one inside, which has more
+    iterations, or in which neighbours read and write neighbouring elements. ``known`` keeps the answers."""
+    if s not in known:
+        known[s] = distributable(s) and not _better_inside(s, known)
+    return known[s]
+
+
+def _better_inside(s: Loop, known: dict[Loop, bool]) -> bool:
+    own, inside = usual_trips(s), widest(s.body, known)
+    if own < WARP:
+        return inside >= 2 * own
+    return inside >= 4 * WARP and streams_inside(s.body, known) > streams(s.body, s.var)
+
+
+def widest(stmts: Sequence[Stmt], known: dict[Loop, bool]) -> float:
     """The most iterations of a loop that a team shares out in some statements; 0 where there is none."""
     most = 0.0
     for s in stmts:
         if isinstance(s, Loop):
-            if s not in cache:
-                cache[s] = distributable(s)
-            most = max(most, trips(s) if cache[s] else widest(s.body, cache))
-        elif isinstance(s, (While, Block)):
-            most = max(most, widest(s.body, cache))
-        elif isinstance(s, If):
-            most = max(most, widest(s.then, cache), widest(s.orelse, cache))
+            most = max(most, usual_trips(s) if shared_out(s, known) else widest(s.body, known))
+        else:
+            most = max([most, *(widest(x, known) for x in lists_of(s))])
     return most
+
+
+def streams(body: Sequence[Stmt], var: Sym) -> float:
+    """How many accesses go to neighbouring elements as a variable goes up."""
+    return sum(times for offset, times, _ in _offsets(body) if _near(offset, var))
+
+
+def streams_inside(body: Sequence[Stmt], known: dict[Loop, bool]) -> float:
+    """As :func:`streams`, for the variables of the loops that a team shares out."""
+    found = 0.0
+    for offset, times, around in _offsets(body):
+        shared = next((s for s in around if shared_out(s, known)), None)
+        found += times if shared is not None and _near(offset, shared.var) else 0
+    return found
+
+
+def _offsets(
+    stmts: Sequence[Stmt], around: tuple[Loop, ...] = ()
+) -> Iterator[tuple[IndexExpr, float, tuple[Loop, ...]]]:
+    """The places of all accesses that move, how often each is made in iterations of loops that it depends on, and the
+    loops around it."""
+    for s in stmts:
+        found = [e for e in subexpressions(expressions(s)) if isinstance(e, Load)]
+        for x in (*found, s) if isinstance(s, Store) else found:
+            offset = flatten_index(x.buffer.shape, x.index)
+            if isinstance(offset, IndexExpr):
+                moving = offset.syms()
+                yield offset, math.prod(usual_trips(k) for k in around if k.var in moving), around
+        for body in lists_of(s):
+            yield from _offsets(body, (*around, s) if isinstance(s, Loop) else around)
+
+
+def _near(offset: IndexExpr, var: Sym) -> bool:
+    return abs(dict(offset.terms).get(var, 0)) == 1
 
 
 class Touch(NamedTuple):
@@ -143,7 +209,9 @@ def may_meet(first: Touch, second: Touch, changed: set[object], varying: frozens
     both of them reading. ``changed`` is what is written meanwhile, and ``varying`` are the variables of loops around
     both that may have changed."""
     a, b = first.access, second.access
-    if a.root is not b.root or (a.mode is None and b.mode is None) or (first.atomic and second.atomic):
+    if a.root is not b.root or (a.mode is None and b.mode is None):
+        return False
+    if first.atomic and second.atomic and a.mode == b.mode:
         return False
     if first.loop is None and second.loop is None:
         return a.mode is None or b.mode is None  # one thread does all the writing

@@ -306,7 +306,15 @@ def chunked(s: Loop, plan: Plan, each: Dim) -> list[Stmt]:
         after.append(Loop(part, 0, chunks, (Loop(m, 0, size, (total,)),)))
     first, last = (add(lo, mul(floordiv(mul(k, n), chunks), step)) for k in (at, add(at, 1)))
     inner: Stmt = dataclasses.replace(s, lo=first, hi=add(last, 1 - step), step=step)
-    inner = with_accesses(inner, lambda t, index: (own[t], (at, *index)) if t in own else None)
+
+    def place(t: Buffer, index: tuple[Dim, ...]) -> tuple[Buffer, tuple[Dim, ...]] | None:
+        if t.root not in own:
+            return None
+        if t not in own:
+            own[t] = Buffer(t.name, t.dtype, (chunks, *t.shape), base=own[t.root])
+        return own[t], (at, *index)
+
+    inner = with_accesses(inner, place)
     body.append(inner)
     loop = Loop(chunk, 0, chunks, tuple(body), 1, "parallel", mul(each, -(-n // chunks)))
     return [*_own_sums(loop, plan.sums), *after]

@@ -47,6 +47,14 @@ def layer_norm(x: Any, scale: Any, shift: Any, weight: Any) -> Any:
     return ((centred / np.sqrt(variance + 1e-5) * scale + shift) * weight).mean()
 
 
+def rms_norm(x: Any, scale: Any, weight: Any) -> Any:
+    return (x / np.sqrt((x**2).mean(1, keepdims=True) + 1e-5) * scale * weight).mean()
+
+
+def bags(table: Any, index: Any, weight: Any) -> Any:
+    return (table[index].sum(1) * weight).mean()
+
+
 def cross_entropy(z: Any, labels: Any) -> Any:
     z = z - z.max(1, keepdims=True)
     return -np.mean(z[np.arange(len(labels)), labels] - np.log(np.exp(z).sum(1)))
@@ -100,6 +108,8 @@ def normal(*shape: int, dtype: Any = np.float32) -> np.ndarray:
 #: Functions with their arguments.
 PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "layer_norm": (layer_norm, (normal(8, 33), normal(33), normal(1, 33)[0], normal(8, 33))),
+    "rms_norm": (rms_norm, (normal(9, 70), normal(70), normal(9, 70))),
+    "bags": (bags, (normal(11, 5), np.arange(24).reshape(8, 3) % 11, normal(8, 5))),
     "cross_entropy": (cross_entropy, (normal(7, 10), np.arange(7) * 3 % 10)),
     "mlp": (mlp, (normal(5, 8), normal(8), normal(8, 3), normal(6, 5), normal(6, 3))),
     "attention": (attention, (normal(9, 4), normal(9, 4), normal(9, 4))),

@@ -27,7 +27,7 @@ from jitgrad.errors import (
 )
 from jitgrad.ir.types import is_float
 from jitgrad.passes.pipeline import prepare
-from tests.cuda.programs import PROGRAMS, check, close, executable, floats
+from tests.cuda.programs import PROGRAMS, check, close, executable, floats, normal
 from tests.fuzz.random_loops import random_loops
 
 
@@ -189,6 +189,28 @@ def test_failures_say_where() -> None:
         solve(-np.eye(3))
 
 
+@pytest.mark.parametrize("least", [LEAST, 0])
+def test_what_follows_a_failed_check_does_not_run(least: int) -> None:
+    def pick(x: Any, k: Any) -> Any:
+        y, z = x.copy(), x.copy()
+        y[k] += 1.0
+        z[k] = 3.0
+        return y, z, np.cumsum(x[k])
+
+    k = np.arange(80) % 5
+    k[17] = 99
+    with pytest.raises(IndexBoundsError):  # one thread of a team finds out
+        executable(jg.trace(pick, np.ones(5), k), least).call([np.ones(5), k])
+
+
+def test_names_of_the_kernel_language() -> None:
+    def f(maximum: Any, float32: Any, int64: Any) -> Any:
+        return np.maximum(maximum, float32) + np.float32(0.5), int64 * 2
+
+    x = normal(40)
+    check(jg.trace(f, x, x, np.arange(40)), [x, -x, np.arange(40)])
+
+
 def test_what_has_no_kernel_runs_on_the_host() -> None:
     sort = jg.jit(lambda x: np.sort(x)[::-1] * 2, target="cuda")
     with pytest.warns(JitgradWarning, match=r"sort_rows of float64(.|\n)*test_device_programs\.py"):
@@ -228,8 +250,8 @@ def test_arrays_whose_size_depends_on_values() -> None:
 @pytest.mark.parametrize(
     ("name", "where", "what", "planted"),
     [
-        ("recurrence", render, "may_meet", lambda *_: False),  # no barriers
-        ("embedding", render, "conflicting", lambda _: frozenset()),  # plain updates for atomic ones
+        ("cross_entropy", render, "may_meet", lambda *_: False),  # no barriers
+        ("bags", render, "conflicting", lambda _: frozenset()),  # plain updates for atomic ones
         ("heat", grid, "_independent", lambda *_: True),  # rows that need each other
     ],
 )
@@ -260,3 +282,26 @@ def test_rows_with_all_that_is_summed_over_them_are_one_launch() -> None:
     wide = [s for s in steps if isinstance(s, Launch) and s.count > 1]
     assert len(wide) == 3, "one for the rows, and one each for the sums of scale and shift"
     assert all(not isinstance(s, Repeat) for s in steps)
+
+
+def _wide(name: str, *args: np.ndarray) -> tuple[list[Launch], str]:
+    """The launches of value and gradient of a program with more than one row, and the source."""
+    function, _ = PROGRAMS[name]
+    program = executable(jg.trace(jg.value_and_grad(function, floats(args)), *args))
+    return [s for s in program.plans.steps if isinstance(s, Launch) and s.count > 1], program.source()
+
+
+def test_teams_share_out_the_loops_along_rows() -> None:
+    wide, source = _wide("rms_norm", normal(64, 768), normal(768), normal(64, 768))
+    assert any(s.count == 64 and s.team > 32 for s in wide), "a team for each row"
+    assert "atomic" not in source and "range(lane, 768, 128)" in source
+
+
+def test_temporaries_of_rows() -> None:
+    wide, _ = _wide("scan", normal(256, 512))
+    assert max(s.count for s in wide) >= 128, "each chunk of rows has a running sum of its own"
+
+
+def test_large_sums_are_updated_while_small_ones_are_not() -> None:
+    wide, source = _wide("bags", normal(1000, 32), np.arange(2048).reshape(128, 16) % 1000, normal(128, 32))
+    assert any(s.team > 1 and s.count == 128 for s in wide) and source.count("atomic_add") == 1

@@ -196,6 +196,13 @@ def pairs(x):
     return f
 
 
+def running(x):
+    total = 0.0
+    for i in range(len(x)):
+        total += np.sum(np.cumsum(x[i]) ** 2)
+    return total
+
+
 def program_of(fun: Callable, *args: np.ndarray, least: int = 1 << 12) -> tuple[Program, list[str]]:
     notes: list[str] = []
     program = scheduled(jg.trace(fun, *args), least, notes)
@@ -215,6 +222,15 @@ def program_of(fun: Callable, *args: np.ndarray, least: int = 1 << 12) -> tuple[
 def test_the_outermost_loop_that_can_be_is_parallel(fun: Callable, shape: tuple[int, ...], expected: object) -> None:
     x = np.random.default_rng(0).normal(size=shape)
     assert kinds(program_of(fun, x, least=1 << 16)[0]) == expected  # copies of arguments take less
+
+
+def test_a_temporary_that_is_filled_in_pieces_is_one_for_each_chunk() -> None:
+    x = np.random.default_rng(0).normal(size=(64, 300))
+    graph = jg.trace(jg.value_and_grad(running), x)
+    program, notes = program_of(jg.value_and_grad(running), x)
+    assert any("has its own" in note for note in notes), notes
+    for found, expected in zip(compile_python(program)(x), interpret(graph, x), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 def test_work_that_depends_on_loops_around_is_an_expression() -> None:
