@@ -14,10 +14,11 @@ The mapping depends on the program only, so results do not depend on the device.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jitgrad.cuda.joins import joined
+from jitgrad.cuda.steps import Launch, Repeat, Step, row_count
 from jitgrad.cuda.teams import (
     MOST_THREADS,
     WARP,
@@ -74,52 +75,6 @@ MANY_ROWS = 1 << 14
 SHORT_ROW = 1 << 12
 #: Most iterations of a loop that is a sequence of launches.
 REPEATS = 1 << 12
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Launch:
-    """One kernel and its grid. The rows are the iterations of ``rows``, a perfect nest of independent loops whose
-    bounds are numbers (none: there is one row). ``team`` threads run ``body`` for each; a block has ``block``. With
-    ``lanes`` above 1 a thread runs that many neighbouring rows (see ``vectors``)."""
-
-    name: str
-    rows: tuple[Loop, ...]
-    body: tuple[Stmt, ...]
-    team: int
-    block: int
-    lanes: int = 1
-
-    @property
-    def count(self) -> int:
-        """The number of rows; with lanes, of groups of rows."""
-        return _count(self.rows) // self.lanes
-
-    @property
-    def grid(self) -> int:
-        """The number of blocks."""
-        return -(-self.count // (self.block // self.team))
-
-    def describe(self) -> str:
-        """The grid, and what its threads do, in words."""
-        if self.grid == self.block == 1:
-            return "one thread"
-        threads = f"{self.grid} {'block' if self.grid == 1 else 'blocks'} of {self.block} threads"
-        if not self.rows:
-            return f"{threads}, all together"
-        rows = " x ".join(str(static_trips(s)) for s in self.rows)
-        team = {1: "a thread", WARP: "a warp"}.get(self.team, "a block")
-        return f"{threads}: {rows} rows, {f'a thread for {self.lanes}' if self.lanes > 1 else f'{team} each'}"
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Repeat:
-    """Steps that run once for each value of the variable of a loop; kernels take it as a parameter."""
-
-    loop: Loop
-    steps: tuple[Step, ...]
-
-
-Step = Launch | LibCall | Repeat
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -190,7 +145,7 @@ class _Planner:
             elif not isinstance(s, Comment):
                 pending.append(s)
         flush()
-        return _joined(steps)
+        return joined(steps)
 
     def around_calls(self, s: Stmt, outside: dict[Local, Buffer]) -> list[Step]:
         """The steps of a statement with library calls in it."""
@@ -294,7 +249,7 @@ class _Planner:
 
     def few(self, rows: tuple[Loop, ...], body: tuple[Stmt, ...]) -> bool:
         """Whether a kernel has too few rows for single threads, and teams would not read memory in order."""
-        if _count(rows) >= MANY_ROWS or widest(body, self.distributed) <= 4 * CHUNKS:
+        if row_count(rows) >= MANY_ROWS or widest(body, self.distributed) <= 4 * CHUNKS:
             return False  # never so for the sums of chunks
         return streams(body, rows[-1].var) > streams_inside(body, self.distributed)
 
@@ -360,13 +315,13 @@ class _Planner:
     def launch(self, rows: tuple[Loop, ...], body: tuple[Stmt, ...]) -> Launch:
         """A kernel with the threads that fit it."""
         team, block = self.threads(rows, body)
-        lanes = width(rows, body) if team == 1 and (_count(rows) >= MANY_ROWS or not self.least) else 1
+        lanes = width(rows, body) if team == 1 and (row_count(rows) >= MANY_ROWS or not self.least) else 1
         return Launch(self.name(body), rows, body, team, block, lanes)
 
     def threads(self, rows: tuple[Loop, ...], body: tuple[Stmt, ...]) -> tuple[int, int]:
         """Threads of a team and of a block."""
         width = widest(body, self.distributed)
-        count = _count(rows)
+        count = row_count(rows)
         if width < 2:
             return 1, (BLOCK if rows else 1)
         short = width <= 2 * WARP <= count and _at_most(work(body)) <= SHORT_ROW
@@ -390,19 +345,6 @@ class _Planner:
         return f"{stem}_kernel" if self.names[stem] == 1 else f"{stem}_kernel{self.names[stem]}"
 
 
-def _joined(steps: list[Step]) -> list[Step]:
-    """Neighbouring launches of one team each are one launch."""
-    result: list[Step] = []
-    for s in steps:
-        last = result[-1] if result else None
-        if isinstance(s, Launch) and isinstance(last, Launch) and not s.rows and not last.rows:
-            team = max(s.team, last.team)
-            result[-1] = Launch(s.name, (), (*last.body, *s.body), team, team)
-        else:
-            result.append(s)
-    return result
-
-
 def _calls(s: Stmt) -> bool:
     return any(isinstance(x, LibCall) for x in statements((s,)))
 
@@ -420,10 +362,6 @@ def _locals(body: Sequence[Stmt]) -> list[Local]:
             found.setdefault(s.local)
         found.update((e, None) for e in subexpressions(expressions(s)) if isinstance(e, Local))
     return list(found)
-
-
-def _count(rows: Sequence[Loop]) -> int:
-    return math.prod(static_trips(s) or 0 for s in rows)
 
 
 def _in_register(body: tuple[Stmt, ...], loops: Sequence[Loop]) -> tuple[Stmt, ...]:

@@ -337,6 +337,8 @@ class _Loaded:
         if not _supported(s):
             status = on_host(self.driver, s.fn, outs, ins, static)
             if status:
+                if self.count:
+                    self._check()  # a kernel before may have failed, and left garbage
                 raise _error(status, s)
             return
         base = self.arena.address if self.arena is not None else 0

@@ -280,7 +280,8 @@ def test_rows_with_all_that_is_summed_over_them_are_one_launch() -> None:
         np.ones(768, np.float32), np.ones(768, np.float32), np.ones((64, 768), np.float32)))  # fmt: skip
     steps = executable(graph).plans.steps
     wide = [s for s in steps if isinstance(s, Launch) and s.count > 1]
-    assert len(wide) == 3, "one for the rows, and one each for the sums of scale and shift"
+    assert len(wide) == 2, "one for the rows, and one for the sums of scale and shift"
+    assert len(steps) == 4, "and what is before and after, by one team"
     assert all(not isinstance(s, Repeat) for s in steps)
 
 

@@ -1,0 +1,61 @@
+"""The steps of a program on a device."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from jitgrad.cuda.teams import WARP, static_trips
+from jitgrad.loopir.nodes import LibCall, Loop, Stmt
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Launch:
+    """One kernel and its grid. The rows are the iterations of ``rows``, a perfect nest of independent loops whose
+    bounds are numbers (none: there is one row). ``team`` threads run ``body`` for each; a block has ``block``. With
+    ``lanes`` above 1 a thread runs that many neighbouring rows (see ``vectors``)."""
+
+    name: str
+    rows: tuple[Loop, ...]
+    body: tuple[Stmt, ...]
+    team: int
+    block: int
+    lanes: int = 1
+
+    @property
+    def count(self) -> int:
+        """The number of rows; with lanes, of groups of rows."""
+        return row_count(self.rows) // self.lanes
+
+    @property
+    def grid(self) -> int:
+        """The number of blocks."""
+        return -(-self.count // (self.block // self.team))
+
+    def describe(self) -> str:
+        """The grid, and what its threads do, in words."""
+        if self.grid == self.block == 1:
+            return "one thread"
+        threads = f"{self.grid} {'block' if self.grid == 1 else 'blocks'} of {self.block} threads"
+        if not self.rows:
+            return f"{threads}, all together"
+        rows = " x ".join(str(static_trips(s)) for s in self.rows)
+        team = {1: "a thread", WARP: "a warp"}.get(self.team, "a block")
+        return f"{threads}: {rows} rows, {f'a thread for {self.lanes}' if self.lanes > 1 else f'{team} each'}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Repeat:
+    """Steps that run once for each value of the variable of a loop; kernels take it as a parameter."""
+
+    loop: Loop
+    steps: tuple[Step, ...]
+
+
+Step = Launch | LibCall | Repeat
+
+
+def row_count(rows: Sequence[Loop]) -> int:
+    """The number of rows of a perfect nest."""
+    return math.prod(static_trips(s) or 0 for s in rows)
