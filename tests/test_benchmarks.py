@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jitgrad import config
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # after site-packages: an installed jitgrad stays the one that is tested
 
@@ -30,7 +32,6 @@ from benchmarks import (  # noqa: E402
     session,
     suite,
 )
-from jitgrad import config  # noqa: E402
 
 
 def tiny(name, dtype="f64"):

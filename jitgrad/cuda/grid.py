@@ -42,7 +42,6 @@ from jitgrad.loopir.nodes import (
     Buffer,
     Comment,
     Const,
-    Fail,
     Let,
     LibCall,
     Load,
@@ -79,11 +78,11 @@ REPEATS = 1 << 12
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plans:
-    """A program as steps. ``failures`` are the ways in which it can end early, in the order of their numbers."""
+    """A program as steps. ``distributed`` has what is known of loops that teams share out or not."""
 
     program: Program
     steps: tuple[Step, ...]
-    failures: tuple[Fail, ...]
+    distributed: dict[Loop, bool]
 
 
 class NotOnDevice(CompilationError):
@@ -104,8 +103,7 @@ def plan(program: Program, least: int = LEAST) -> Plans:
             )
     planner = _Planner(program, least)
     steps = planner.list(program.body, {})
-    failures = tuple(s for s in statements(program.body) if isinstance(s, Fail))
-    return Plans(program, tuple(steps), failures)
+    return Plans(program, tuple(steps), planner.distributed)
 
 
 class _Part(NamedTuple):

@@ -26,9 +26,10 @@ from jitgrad.cuda.array import DeviceArray, contiguous_strides, is_foreign
 from jitgrad.cuda.compiler import Cubin, compile_kernels, ptx
 from jitgrad.cuda.devices import Device, device, put_leaf
 from jitgrad.cuda.driver import ALIGNMENT, Code, Span, Stream
-from jitgrad.cuda.grid import LEAST, Launch, Repeat, Step, plan
+from jitgrad.cuda.grid import LEAST, plan
 from jitgrad.cuda.libraries import CAPTURABLE, STATUS, Operand, on_host, statuses, supports
 from jitgrad.cuda.render import Module, render
+from jitgrad.cuda.steps import Launch, Repeat, Step
 from jitgrad.cuda.teams import static_trips
 from jitgrad.cuda.vectors import BYTES
 from jitgrad.errors import ArgumentError, CompilationError, DeviceError, JitgradWarning, describe_location
@@ -152,7 +153,7 @@ def _described(s: Step, indent: str = "") -> list[str]:
     if isinstance(s, Launch):
         return [f"{indent}{s.name}: {s.describe()}"]
     if isinstance(s, LibCall):
-        where = "" if supports(s.fn, s.outs[0].dtype) else ", on the host"
+        where = "" if _supported(s) else ", on the host"
         return [f"{indent}call {s.fn}{where}"]
     lines = [f"{indent}{static_trips(s.loop)} times:"]
     for x in s.steps:
@@ -161,13 +162,7 @@ def _described(s: Step, indent: str = "") -> list[str]:
 
 
 def _calls(steps: Sequence[Step]) -> list[LibCall]:
-    found: list[LibCall] = []
-    for s in steps:
-        if isinstance(s, LibCall):
-            found.append(s)
-        elif isinstance(s, Repeat):
-            found += _calls(s.steps)
-    return found
+    return [s for s, _ in _with_times(steps) if isinstance(s, LibCall)]
 
 
 def _as_statement(s: Step) -> Stmt:
@@ -179,12 +174,12 @@ def _as_statement(s: Step) -> Stmt:
 
 def _statuses(s: LibCall) -> int:
     """How many words a library call may leave a failure in."""
-    return statuses(s.fn, dict(s.static)) if supports(s.fn, s.outs[0].dtype) else 0
+    return statuses(s.fn, dict(s.static)) if _supported(s) else 0
 
 
 def _check_library(s: LibCall) -> None:
     """Say that a call runs on the host. Raises DeviceError under ``config.strict_device``."""
-    if supports(s.fn, s.outs[0].dtype):
+    if _supported(s):
         return
     text = (
         f"{s.fn} of {s.outs[0].dtype} has no implementation on the device. It runs on the host, and the device waits "
@@ -240,9 +235,8 @@ class _Loaded:
             elif isinstance(s, Launch) and _fails(self.module, s):
                 self.checks.append(_Check(self.module.kernels[s].status or 0, 1, None))
         self.count = count
-        self.waits = bool(count)
-        calls = [s for s, _ in _with_times(self.plans.steps) if isinstance(s, LibCall)]
-        self.captured = all(s.fn in CAPTURABLE and supports(s.fn, s.outs[0].dtype) for s in calls)
+        calls = _calls(self.plans.steps)
+        self.captured = all(s.fn in CAPTURABLE and _supported(s) for s in calls)
         place = executable.placement
         self.places = place.places
         self.status_at = -(-place.nbytes // 256) * 256
@@ -266,7 +260,7 @@ class _Loaded:
             else:
                 self.graphs.move_to_end(addresses)
                 self.driver.replay(graph)
-            if self.waits:
+            if self.count:
                 self._check()
         return results
 
@@ -320,9 +314,7 @@ class _Loaded:
         if not s.grid:
             return
         kernel = self.module.kernels[s]
-        args: list[Any] = [
-            Span(memory[root], (root.capacity or 0) * root.dtype.itemsize) for root, _ in kernel.pointers
-        ]
+        args: list[Any] = [Span(memory[root], root.nbytes) for root, _ in kernel.pointers]
         if kernel.status is not None:
             assert self.arena is not None
             args.append(Span(self.arena.address + self.status_at, 4 * self.count))

@@ -18,8 +18,9 @@ import numpy as np
 
 from jitgrad.codegen.python import Renderer
 from jitgrad.codegen.python_expr import count_uses
-from jitgrad.cuda.grid import Launch, Plans, Repeat, Step
+from jitgrad.cuda.grid import Plans
 from jitgrad.cuda.spelling import FUNCTIONS, CudaSpelling, called, carrier, team_function
+from jitgrad.cuda.steps import Launch, Repeat, Step
 from jitgrad.cuda.teams import WARP, Touch, conflicting, may_meet, shared_out, static_trips, touches
 from jitgrad.cuda.vectors import is_wide, wide_loads
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr
@@ -147,7 +148,7 @@ class _KernelRenderer(Renderer):
         self.launch, self.failures, self.slot, self.slots = launch, failures, slot, slots
         self.helpers: dict[str, str] = {}
         self.distributing: Loop | None = None
-        self.known: dict[Loop, bool] = {}  # see ``shared_out``
+        self.known = plans.distributed  # see ``shared_out``
         self.pending: list[Touch] = []
         self.frames: list[_Frame] = []
         self.closed: frozenset[Sym] = frozenset()
@@ -291,8 +292,9 @@ class _KernelRenderer(Renderer):
         elif self.alone() or isinstance(s, (Comment, Block)):
             super().statement(s)
         elif isinstance(s, Loop) and shared_out(s, self.known):
-            self.meet(touches(s, s, self.atomic | conflicting(s)))
-            self.distributed(s)
+            updating = self.atomic | conflicting(s)
+            self.meet(touches(s, s, updating))
+            self.distributed(s, updating)
         elif isinstance(s, (Loop, While)):
             self.together(s)
         elif isinstance(s, If):
@@ -326,8 +328,8 @@ class _KernelRenderer(Renderer):
             self.line(f"{self.failed} = int32(1)")
             self.line("continue")
 
-    def distributed(self, s: Loop) -> None:
-        """A loop whose iterations the team shares out, and the sums of it."""
+    def distributed(self, s: Loop, updating: frozenset[Buffer]) -> None:
+        """A loop whose iterations the team shares out, updating some arrays by atomic operations, and its sums."""
         sums = loop_sums(s)
         assert not isinstance(sums, str)
         whole = {local: self.locals[local] for local, _ in sums}
@@ -347,7 +349,7 @@ class _KernelRenderer(Renderer):
         step = "lane" if s.step == 1 else f"{s.step} * lane"
         first = step if lo.text == "0" else f"{lo.text} + {step}"
         self.line(f"for {name} in range({first}, {hi.text}, {self.launch.team * s.step}):")
-        self.distributing, self.updating = s, self.atomic | conflicting(s)
+        self.distributing, self.updating = s, updating
         self.nested(s.body)
         self.distributing, self.updating = None, self.atomic
         self.names.release((name,))

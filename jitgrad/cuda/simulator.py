@@ -170,7 +170,7 @@ class Simulator:
                 cuda.threadIdx.x, cuda.laneid = np.int32(thread), _LANES[thread % WARP]
                 try:
                     function(*arguments)
-                except Exception as error:  # noqa: BLE001
+                except Exception as error:  # noqa: BLE001  (raised again, as a fault of the kernel)
                     raise self._fault(error) from _cause(error)
 
     def _start(self, function: Callable[..., Any], arguments: list[Any], number: int, size: int) -> _Block:
@@ -235,7 +235,7 @@ class Simulator:
             thread.request = thread.generator.send(reply)
         except StopIteration:
             thread.request = None
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  (raised again, as a fault of the kernel)
             raise self._fault(error) from _cause(error)
 
     def _meet(self, threads: Iterable[_Thread], who: str) -> str:

@@ -19,43 +19,8 @@ from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.nodes import Const, Scalar
 from jitgrad.loopir.printer import Text
 
-#: Functions of one or more floats, with their names in libdevice.
-LIBDEVICE = {
-    "sqrt": "sqrt",
-    "floor": "floor",
-    "ceil": "ceil",
-    "rint": "rint",
-    "trunc": "trunc",
-    "copysign": "copysign",
-    "fmod": "fmod",
-    "power": "pow",
-    "exp": "exp",
-    "exp2": "exp2",
-    "expm1": "expm1",
-    "log": "log",
-    "log2": "log2",
-    "log10": "log10",
-    "log1p": "log1p",
-    "log1p_unit": "log1p",
-    "cbrt": "cbrt",
-    "sin": "sin",
-    "cos": "cos",
-    "tan": "tan",
-    "arcsin": "asin",
-    "arccos": "acos",
-    "arctan": "atan",
-    "arctan2": "atan2",
-    "sinh": "sinh",
-    "cosh": "cosh",
-    "tanh": "tanh",
-    "arcsinh": "asinh",
-    "arccosh": "acosh",
-    "arctanh": "atanh",
-    "hypot": "hypot",
-    "erf": "erf",
-    "erfc": "erfc",
-    "gammaln": "lgamma",
-}
+#: Functions of floats that libdevice has under NumPy's names; the others have those of C.
+_SAME = frozenset(("sqrt", "floor", "ceil", "rint", "trunc", "copysign"))
 _INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 _BITS = {"bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^"}
 _COMPARE = {
@@ -192,9 +157,10 @@ def _of_floats(op: str, operand: np.dtype) -> str | None:
     suffix = "f" if operand == f32 else ""
     if op == "absolute":
         return f"libdevice.fabs{suffix}({{0}})"
-    if op in LIBDEVICE:
-        arity = scalars.SCALARS[op].arity
-        return f"libdevice.{LIBDEVICE[op]}{suffix}({', '.join(f'{{{k}}}' for k in range(arity))})"
+    function = scalars.SCALARS[op]
+    name = op if op in _SAME else function.libm
+    if name is not None:
+        return f"libdevice.{name}{suffix}({', '.join(f'{{{k}}}' for k in range(function.arity))})"
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,16 +17,13 @@ import numpy as np
 from jitgrad.ir.index import Dim, IndexExpr, Sym, expr, substitute
 from jitgrad.ir.types import f32, f64, i32, i64
 from jitgrad.loopir.build import flatten_index
-from jitgrad.loopir.deps import COMMUTE, Access, accesses, distance, independent, span, trips, varies
+from jitgrad.loopir.deps import COMMUTE, Access, accesses, by_root, distance, independent, span, trips, varies
 from jitgrad.loopir.nodes import (
     Alloc,
-    Assign,
     Buffer,
     Fail,
-    Let,
     LibCall,
     Load,
-    Local,
     Loop,
     Stmt,
     Store,
@@ -51,13 +48,16 @@ def summable(dtype: np.dtype) -> bool:
 
 def atomics(stmts: Sequence[Stmt]) -> frozenset[Buffer]:
     """The roots that some statements only update, all in one way for which there is an atomic operation."""
-    modes: dict[Buffer, set[str | None]] = {}
-    for a in accesses(stmts):
-        modes.setdefault(a.root, set()).add(a.mode)
+    return _updated(by_root(stmts))
+
+
+def _updated(found: Mapping[Buffer, Sequence[Access]]) -> frozenset[Buffer]:
+    """As :func:`atomics`, of accesses."""
+    modes = {root: {a.mode for a in those} for root, those in found.items()}
     return frozenset(
         root
-        for root, found in modes.items()
-        if len(found) == 1 and all(root.dtype in _ATOMIC.get(mode or "", ()) for mode in found)
+        for root, own in modes.items()
+        if len(own) == 1 and all(root.dtype in _ATOMIC.get(mode or "", ()) for mode in own)
     )
 
 
@@ -76,10 +76,8 @@ def shares_nothing(s: Loop, fixed: Iterable[Sym] = (), *, atomic: bool = True) -
     inner = {s.var} | {x.var for x in inside if isinstance(x, Loop)}
     inner.difference_update(fixed)
     changed = written(s.body)
-    found: dict[Buffer, list[Access]] = {}
-    for a in accesses(s.body):
-        found.setdefault(a.root, []).append(a)
-    updated = atomics(s.body) if atomic else frozenset()
+    found = by_root(s.body)
+    updated = _updated(found) if atomic else frozenset()
     return all(
         root in updated or independent(those, s.var, lambda v: varies(v, inner, changed), s.step)
         for root, those in found.items()
@@ -90,12 +88,11 @@ def conflicting(s: Loop) -> frozenset[Buffer]:
     """The roots that iterations of a loop that :func:`shares_nothing` update by atomic operations."""
     inner = {s.var} | {x.var for x in statements(s.body) if isinstance(x, Loop)}
     changed = written(s.body)
+    found = by_root(s.body)
     return frozenset(
         root
-        for root in atomics(s.body)
-        if not independent(
-            [a for a in accesses(s.body) if a.root is root], s.var, lambda v: varies(v, inner, changed), s.step
-        )
+        for root in _updated(found)
+        if not independent(found[root], s.var, lambda v: varies(v, inner, changed), s.step)
     )
 
 
@@ -228,11 +225,6 @@ def may_meet(first: Touch, second: Touch, changed: set[object], varying: frozens
     i, j = (tuple(substitute_index(k, {s.var: expr(same)}, {}) for k in t) for s, t in ((x, a.index), (y, b.index)))
     inner = {same, *first.inner, *second.inner, *varying}
     return distance(i, j, same, lambda v: varies(v, inner, changed), x.step) not in (None, (0, 0))
-
-
-def assigned(stmts: Sequence[Stmt]) -> set[Local]:
-    """The locals that some statements set."""
-    return {s.local for s in statements(stmts) if isinstance(s, (Let, Assign))}
 
 
 def static_trips(s: Loop) -> int | None:

@@ -192,6 +192,14 @@ def accesses(
             yield from accesses(body, path if len(lists) == 1 else (*path, (n, s)), place=place)
 
 
+def by_root(stmts: Sequence[Stmt]) -> dict[Buffer, list[Access]]:
+    """As :func:`accesses`, those of each root together."""
+    found: dict[Buffer, list[Access]] = {}
+    for a in accesses(stmts):
+        found.setdefault(a.root, []).append(a)
+    return found
+
+
 def may_come_later(first: Access, second: Access, changed: Set[object]) -> bool:
     """Whether the second access may happen after the first, and be of the same element; both lie in one statement.
 

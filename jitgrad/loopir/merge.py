@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jitgrad.ir.index import Dim, IndexExpr, Sym
 from jitgrad.loopir.buffers import whole_store
 from jitgrad.loopir.costs import LARGEST, price
-from jitgrad.loopir.deps import COMMUTE, MANY, Access, accesses, distance, independent, root_index, varies
+from jitgrad.loopir.deps import COMMUTE, MANY, accesses, by_root, distance, independent, root_index, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     Alloc,
@@ -261,9 +261,7 @@ class _Merger:
         }
         if not found:
             return False
-        those: dict[Buffer, list[Access]] = {}
-        for a in accesses(s.body):
-            those.setdefault(a.root, []).append(a)
+        those = by_root(s.body)
         changed = written((s,))
         return not all(independent(those[t], s.var, lambda v: varies(v, facts.variables, changed)) for t in found)
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, floordiv, interval, mul, substitute
 from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.costs import price
-from jitgrad.loopir.deps import COMMUTE, USUAL_TRIPS, Access, accesses, independent, span, trips, varies
+from jitgrad.loopir.deps import COMMUTE, USUAL_TRIPS, by_root, independent, span, trips, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     Alloc,
@@ -172,15 +172,12 @@ def needs(s: Loop, around: Mapping[Buffer, int]) -> Plan | str:
     sums = loop_sums(s)
     if isinstance(sums, str):
         return sums
-    found: dict[Buffer, list[Access]] = {}
-    for a in accesses(s.body):
-        found.setdefault(a.root, []).append(a)
     inner = {s.var} | {x.var for x in inside if isinstance(x, Loop)}
     changed = written(s.body)
     totals: list[tuple[Buffer, str]] = []
     private: list[Buffer] = []
     within = uses_of(s.body)
-    for root, those in found.items():
+    for root, those in by_root(s.body).items():
         if independent(those, s.var, lambda v: varies(v, inner, changed), s.step):
             continue
         modes = {a.mode for a in those}

@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from jitgrad.ir.index import Sym, add, expr, floordiv, mul
-from jitgrad.loopir.deps import Access, accesses, independent, varies
+from jitgrad.loopir.deps import by_root, independent, varies
 from jitgrad.loopir.nodes import Assign, Const, If, Let, Loop, Store
 from jitgrad.loopir.substitute import with_variable
 from jitgrad.loopir.walk import expressions, statements, subexpressions, written
@@ -77,9 +77,7 @@ def _columns_apart(s: Loop, column: Sym) -> bool:
     renamed = [with_variable(x, column) if isinstance(x, Loop) else x for x in s.body]
     if any(x is None for x in renamed):
         return False
-    found: dict[object, list[Access]] = {}
-    for a in accesses((dataclasses.replace(s, body=tuple(x for x in renamed if x is not None)),)):
-        found.setdefault(a.root, []).append(a)
+    found = by_root((dataclasses.replace(s, body=tuple(x for x in renamed if x is not None)),))
     changed = written(s.body)
     inner = frozenset((s.var, column))
     return all(independent(those, column, lambda v: varies(v, inner, changed)) for those in found.values())
