@@ -321,6 +321,10 @@ class LoopBuilder:
         for t in (stmt.buffer,) if isinstance(stmt, Store) else stmt.outs if isinstance(stmt, LibCall) else ():
             self._writes[t.root] = self._writes.get(t.root, 0) + 1
 
+    def indices_of(self, t: Tensor, extent: Dim) -> None:
+        """Note that all elements are in bounds as indices on an axis of that extent, and not negative."""
+        self.known[self.state(t), extent] = t
+
     def state(self, t: Tensor) -> Hashable:
         """Equal for a tensor at two places of one block where it has the same contents."""
         return t.buffer, self._writes.get(t.buffer.root, 0), self._blocks[-1]

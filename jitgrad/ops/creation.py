@@ -80,7 +80,9 @@ class Iota(OpRule):
         return np.array(np.broadcast_to(along, shape))
 
     def lower(self, b: Any, *tensors: Any, shape: tuple[int, ...], axis: int, dtype: np.dtype) -> Any:
-        return b.pointwise(shape, dtype, lambda *index: b.cast(b.index(index[axis]), dtype))
+        out = b.pointwise(shape, dtype, lambda *index: b.cast(b.index(index[axis]), dtype))
+        b.indices_of(out, shape[axis])
+        return out
 
 
 @register

@@ -89,7 +89,7 @@ def _lower_indices(b: Any, extents: Sequence[int], idx: Sequence[Any]) -> list[A
             ready.append(t)
         else:
             ready.append(b.constant(np.where(data < 0, data + n, data).reshape(t.shape)))
-    keys = [(b.state(t), n) for t, n in zip(idx, extents, strict=True)]
+    keys = [(b.state(t), n) for t, n in zip(idx, extents, strict=True)]  # see ``indices_of``
     ready = [b.known.get(key) if t is None else t for t, key in zip(ready, keys, strict=True)]
     todo = [k for k, t in enumerate(ready) if t is None]
     if not todo:

@@ -13,6 +13,7 @@ from jitgrad.passes.erase import erase
 from jitgrad.passes.fold import fold
 from jitgrad.passes.invariant import invariant
 from jitgrad.passes.licm import licm
+from jitgrad.passes.order import order
 from jitgrad.passes.pieces import pieces
 from jitgrad.passes.rotate import rotate
 from jitgrad.passes.simplify import simplify
@@ -55,6 +56,7 @@ def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | Non
     before = len(graph.ops)
     graph = _run("dce", dce, graph, verify)
     graph = _run("erase", erase, graph, verify)
+    graph = _run("order", order, graph, verify)
     for _ in range(ROUNDS):
         start = graph
         graph = _run("fold", fold, graph, verify)
