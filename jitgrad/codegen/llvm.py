@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from llvmlite import ir
 
 from jitgrad.codegen.blas_threads import threads_for
 from jitgrad.codegen.libcalls import LIBRARY
-from jitgrad.codegen.llvm_metadata import keep_rolled, mark_parallel
+from jitgrad.codegen.llvm_metadata import Hint, describe, interleaved, keep_rolled, parallel_accesses
 from jitgrad.codegen.llvm_scalar import I8, I32, I64, ScalarEmitter, memory_type
 from jitgrad.codegen.outline import emit_parallel
 from jitgrad.errors import CompilationError
@@ -56,8 +57,10 @@ from jitgrad.loopir.walk import buffers_of, statement_key, statements, written
 #: The low bits of a status are the failure's code; the rest is the position of the statement that failed.
 _CODE_BITS = 8
 
-#: Iterations of a loop with loops in it that may be unrolled.
-UNROLLED = 8
+#: Iterations of a loop with loops in it that may be unrolled, and of one without.
+UNROLLED, UNROLLED_INNERMOST = 8, 64
+#: Vectors of iterations that are computed at once; of each sum, if there are several, so many together.
+AT_ONCE = 4
 
 _UPDATE = {
     "+=": "add",
@@ -250,10 +253,10 @@ class KernelEmitter:
         following = self.b.add(var, step, flags=("nsw",))
         var.add_incoming(following, self.b.block)
         branch = self.b.cbranch(self.b.icmp_signed(test, following, hi), body, done)
+        hints = _unrolling(s)
         if carries_nothing(s):
-            mark_parallel(branch, [body, *self.function.blocks[first:]])
-        elif _outer(s):
-            keep_rolled(branch)
+            hints.append(parallel_accesses([body, *self.function.blocks[first:]]))
+        describe(branch, hints)
         self.b.position_at_end(done)
 
     def conditional(self, s: If) -> None:
@@ -320,12 +323,21 @@ class KernelEmitter:
         self.pointers[t] = b.bitcast(b.load(start), memory_type(t.dtype).as_pointer())
 
 
-def _outer(s: Loop) -> bool:
-    """Whether a loop has loops in it and runs often. LLVM would unroll all of it where it knows how often all run, to
-    thousands of instructions."""
-    if isinstance(s.lo, int) and isinstance(s.hi, int) and len(range(s.lo, s.hi, s.step)) <= UNROLLED:
-        return False
-    return any(isinstance(x, (Loop, While)) for x in statements(s.body))
+def _unrolling(s: Loop) -> list[Hint]:
+    """What LLVM is told of unrolling a loop.
+
+    Where it knows how often loops in each other run, it would unroll all of them, to thousands of instructions. It
+    would unroll long innermost loops too, and then compute many vectors at once. A few at once are as fast, and are
+    compiled in three quarters of the time (layer_norm: in half).
+    """
+    known = isinstance(s.lo, int) and isinstance(s.hi, int)
+    trips = len(range(s.lo, s.hi, s.step)) if known else math.inf  # pyright: ignore[reportArgumentType]
+    if any(isinstance(x, (Loop, While)) for x in statements(s.body)):
+        return [keep_rolled] if trips > UNROLLED else []
+    if not UNROLLED_INNERMOST < trips < math.inf:
+        return []
+    sums = {x.local for x in s.body if isinstance(x, Assign)}
+    return [keep_rolled, interleaved(max(AT_ONCE // max(len(sums), 1), 1))]
 
 
 #: The address of a buffer in the heap, and its size in bytes.

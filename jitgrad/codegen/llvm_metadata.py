@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from llvmlite import ir
 from llvmlite.ir.values import MDValue
+
+from jitgrad.codegen.llvm_scalar import I32
 
 
 class _Distinct(MDValue):
@@ -28,25 +30,39 @@ class _Distinct(MDValue):
         return id(self)
 
 
-def mark_parallel(branch: Any, blocks: Iterable[ir.Block]) -> None:
-    """Say of a loop, given the branch back to its start and its blocks, that no iteration depends on another one
-    through memory (``llvm.loop.parallel_accesses``, LLVM Language Reference)."""
-    module = branch.function.module
-    group = _Distinct(module)
-    for block in blocks:
-        for instruction in block.instructions:
-            if instruction.opname in ("load", "store"):
-                instruction.set_metadata("llvm.access.group", group)
-    _describe(branch, "llvm.loop.parallel_accesses", group)
+#: What is said of a loop: makes the parts of a metadata node in a module (LLVM Language Reference, ``llvm.loop``).
+Hint = Callable[[ir.Module], Sequence[Any]]
 
 
-def keep_rolled(branch: Any) -> None:
-    """Say of a loop, given the branch back to its start, that it is not unrolled (``llvm.loop.unroll.disable``)."""
-    _describe(branch, "llvm.loop.unroll.disable")
+def parallel_accesses(blocks: Iterable[ir.Block]) -> Hint:
+    """No iteration depends on another one through memory. ``blocks`` are those of the loop."""
+
+    def parts(module: ir.Module) -> Sequence[Any]:
+        group = _Distinct(module)
+        for block in blocks:
+            for instruction in block.instructions:
+                if instruction.opname in ("load", "store"):
+                    instruction.set_metadata("llvm.access.group", group)
+        return ir.MetaDataString(module, "llvm.loop.parallel_accesses"), group
+
+    return parts
 
 
-def _describe(branch: Any, what: str, *more: Any) -> None:
+def keep_rolled(module: ir.Module) -> Sequence[Any]:
+    """The loop is not unrolled."""
+    return (ir.MetaDataString(module, "llvm.loop.unroll.disable"),)
+
+
+def interleaved(count: int) -> Hint:
+    """So many vectors of iterations are computed at once."""
+    return lambda module: (ir.MetaDataString(module, "llvm.loop.interleave.count"), I32(count))
+
+
+def describe(branch: Any, hints: Sequence[Hint]) -> None:
+    """Tell LLVM of a loop, given the branch back to its start."""
+    if not hints:
+        return
     module = branch.function.module
     loop = _Distinct(module)
-    loop.operands = (loop, module.add_metadata([ir.MetaDataString(module, what), *more]))
+    loop.operands = (loop, *(module.add_metadata(list(hint(module))) for hint in hints))
     branch.set_metadata("llvm.loop", loop)
