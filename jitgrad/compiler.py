@@ -108,15 +108,32 @@ class Compiled:
     ) -> None:
         self._stages = Stages(graph, donated, target)
         self.executable: Executable | CudaExecutable
+        self.call: Callable[[tuple[Any, ...]], Sequence[Any]]
+        self._why: list[str] = []  # it is where it is
         if target == "cuda":
-            from jitgrad.cuda.program import CudaExecutable
-
-            self.executable = CudaExecutable(self._stages.program)
+            self._for_device(scalar_params)
         else:
             self.executable = _executable(self._stages, scalar_params)
-        self.call: Callable[[tuple[Any, ...]], Sequence[Any]] = self.executable.call
+            self.call = self.executable.call
+
+    def _for_device(self, scalar_params: tuple[bool, ...] | None) -> None:
+        from jitgrad.cuda.grid import NotOnDevice
+        from jitgrad.cuda.host import on_host
+        from jitgrad.cuda.program import CudaExecutable
+
+        graph = self._stages.source
+        try:
+            self.executable = CudaExecutable(self._stages.program)
+            self.call = self.executable.call
+        except NotOnDevice as reason:
+            self._stages = Stages(graph, None, "cpu")
+            self._why = [f"runs on the host: {reason.message}"]
+            self.call = on_host(graph.name, reason, lambda *arrays: self.executable(*arrays))
+            self.executable = _executable(self._stages, scalar_params)
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
+        if self._why:
+            return tuple(self.call(arrays))
         return tuple(self.executable(*arrays))
 
     @property
@@ -171,7 +188,7 @@ class Compiled:
             head.append(f"{self.executable.shared_kernels} nests share the code of an equal one")
         if self.executable.is_loaded:
             head.append("the machine code is from the cache on disk")
-        return "\n".join(head + self.notes)
+        return "\n".join(self._why + head + self.notes)
 
 
 def _executable(stages: Stages, scalar_params: tuple[bool, ...] | None) -> Executable:

@@ -97,8 +97,7 @@ def plan(program: Program, least: int = LEAST) -> Plans:
     for s in statements(program.body):
         if isinstance(s, Alloc):
             raise NotOnDevice(
-                f"{s.buffer.name} is an array whose size depends on values. Kernels can't allocate memory. "
-                "Give it a fixed size and a mask, or run the function on the CPU.",
+                f"{s.buffer.name} is an array whose size depends on values. Kernels can't allocate memory.",
                 s.buffer.loc,
             )
     planner = _Planner(program, least)
@@ -154,7 +153,7 @@ class _Planner:
             call = next(x for x in statements((s,)) if isinstance(x, LibCall))
             raise NotOnDevice(
                 f"{call.fn} is called in a loop or branch that depends on values. The host would have to wait for the "
-                "device to know which kernels to launch. Run the function on the CPU.",
+                "device to know which kernels to launch.",
                 call.loc,
             )
         return [Repeat(s, tuple(self.list(s.body, self.kept(s.body, outside))))] if n else []

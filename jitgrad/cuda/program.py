@@ -96,7 +96,7 @@ class CudaExecutable:
 
         Raises DeviceError for arrays on different devices, and what ``FAILURES`` says.
         """
-        where = _common_device(leaves)
+        where = common_device(leaves)
         arrays = []
         for leaf, t, strides in zip(leaves, self.program.params, self._strides, strict=True):
             if type(leaf) is not DeviceArray:
@@ -192,7 +192,7 @@ def _check_library(s: LibCall) -> None:
     warnings.warn(text, JitgradWarning, stacklevel=2)
 
 
-def _common_device(leaves: Sequence[Any]) -> Device:
+def common_device(leaves: Sequence[Any]) -> Device:
     """The device of the arrays; the default device where they are all on the host."""
     found = {x.device: k for k, x in reversed(list(enumerate(leaves))) if isinstance(x, DeviceArray)}
     if len(found) > 1:
