@@ -29,6 +29,7 @@ from jitgrad.cuda.driver import ALIGNMENT, Code, Span, Stream
 from jitgrad.cuda.grid import LEAST, plan
 from jitgrad.cuda.libraries import CAPTURABLE, STATUS, Operand, on_host, statuses, supports
 from jitgrad.cuda.render import Module, render
+from jitgrad.cuda.sorting import SORTS, describe, kernels
 from jitgrad.cuda.steps import Launch, Repeat, Step
 from jitgrad.cuda.teams import static_trips
 from jitgrad.cuda.vectors import BYTES
@@ -66,6 +67,12 @@ class CudaExecutable:
     def placement(self) -> Placement:
         """Where the temporaries lie in the arena."""
         return place(with_body(self.program, map(_as_statement, self.plans.steps)))
+
+    @functools.cached_property
+    def sorts(self) -> dict[tuple[str, np.dtype], Code]:
+        """The kernels of the sorts that are called, by the library function and the dtype of the keys."""
+        found = dict.fromkeys((s.fn, s.ins[0].dtype) for s in _calls(self.plans.steps) if s.fn in SORTS)
+        return {key: kernels(*key) for key in found}
 
     @property
     def signatures(self) -> dict[str, tuple[Any, ...]]:
@@ -118,13 +125,15 @@ class CudaExecutable:
         return self.call(arrays)
 
     def source(self) -> str:
-        """The kernels."""
-        return self.module.text
+        """The kernels, and those of library calls that are jitgrad's own."""
+        texts = [f"# {name} of {dtype}\n{code.source}" for (name, dtype), code in self.sorts.items()]
+        return "\n\n".join([self.module.text, *texts] if self.module.text else texts)
 
     def asm(self, arch: str | None = None) -> str:
         """The kernels as PTX, for the default device or another architecture."""
-        found = ptx(self.module.text, self.signatures, arch or device().arch)
-        return "\n".join(found.values())
+        own = Code(self.module.text, self.signatures)
+        found = [ptx(code.source, code.signatures, arch or device().arch) for code in (own, *self.sorts.values())]
+        return "\n".join(text for kernels in found for text in kernels.values())
 
     def llvm(self) -> str:
         """Raises CompilationError: there is no such text."""
@@ -153,6 +162,8 @@ def _described(s: Step, indent: str = "") -> list[str]:
     if isinstance(s, Launch):
         return [f"{indent}{s.name}: {s.describe()}"]
     if isinstance(s, LibCall):
+        if s.fn in SORTS:
+            return [f"{indent}call {s.fn}: {describe(dict(s.static))}"]
         where = "" if _supported(s) else ", on the host"
         return [f"{indent}call {s.fn}{where}"]
     lines = [f"{indent}{static_trips(s.loop)} times:"]
@@ -182,7 +193,7 @@ def _check_library(s: LibCall) -> None:
     if _supported(s):
         return
     text = (
-        f"{s.fn} of {s.outs[0].dtype} has no implementation on the device. It runs on the host, and the device waits "
+        f"{s.fn} of {s.ins[0].dtype} has no implementation on the device. It runs on the host, and the device waits "
         f"for it{describe_location(s.loc) if s.loc else ''}."
     )
     if current().strict_device:
@@ -240,7 +251,7 @@ class _Loaded:
         place = executable.placement
         self.places = place.places
         self.status_at = -(-place.nbytes // 256) * 256
-        scratch = [where.libraries.scratch(s.fn, s.outs[0].dtype, dict(s.static)) for s in calls if _supported(s)]
+        scratch = [where.libraries.scratch(s.fn, s.ins[0].dtype, dict(s.static)) for s in calls if _supported(s)]
         self.scratch_at = self.status_at + -(-4 * count // 256) * 256
         nbytes = self.scratch_at + max(scratch, default=0)
         self.arena = where.pool.allocate(nbytes, f"the temporaries of {self.program.name}") if nbytes else None
@@ -397,7 +408,7 @@ def _error(status: int, s: LibCall) -> Exception:
 
 
 def _supported(s: LibCall) -> bool:
-    return supports(s.fn, s.outs[0].dtype)
+    return supports(s.fn, s.ins[0].dtype)
 
 
 def _fails(module: Module, s: Launch) -> bool:

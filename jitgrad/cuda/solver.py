@@ -14,6 +14,7 @@ import numpy as np
 
 from jitgrad.codegen.lapack import offsets
 from jitgrad.cuda.blas import NO, TRANSPOSED, UPPER, Blas, check, load_library
+from jitgrad.cuda.compiler import load
 from jitgrad.cuda.driver import ALIGNMENT, Code, Driver, Stream
 
 _P, _I = ctypes.c_void_p, ctypes.c_int
@@ -79,13 +80,7 @@ class Solver:
     def _kernels_of(self, dtype: np.dtype) -> Any:
         """The kernels of :func:`_kernels`, loaded."""
         if dtype.name not in self._loaded:
-            code = _kernels(dtype)
-            if self._driver.needs_cubin:
-                from jitgrad.cuda.compiler import compile_kernels  # pyright: ignore[reportMissingImports]
-
-                arch = self._driver.properties.arch
-                code = code._replace(cubin=compile_kernels(code.source, code.signatures, arch))
-            self._loaded[dtype.name] = self._driver.load(code)
+            self._loaded[dtype.name] = load(self._driver, _kernels(dtype))
         return self._loaded[dtype.name].kernels
 
     def _launch(self, name: str, dtype: np.dtype, count: int, args: list[Any], stream: Stream) -> None:
