@@ -186,8 +186,9 @@ class SimulatedLibraries(Libraries):
         scratch: int = 0,
         stream: Stream | None = None,
     ) -> None:
+        queue = stream or self._driver.main
         if name in SORTS:
-            self.sorter.call(name, ins[0].dtype, [o.address for o in outs], static, scratch, stream or self._driver.main)
+            self.sorter.call(name, ins[0].dtype, [o.address for o in outs], static, scratch, queue)
             return
         function, count = libcalls.get(name).python, statuses(name, static)
         needed = self.scratch(name, ins[0].dtype, static)
@@ -203,7 +204,7 @@ class SimulatedLibraries(Libraries):
             if count:
                 self._driver.view(info, 4 * count, np.int32).fill(status != 0)
 
-        self._driver.enqueue(work, stream)
+        self._driver.enqueue(work, queue)
 
     def _view(self, operand: Operand) -> np.ndarray:
         return self._driver.view(operand.address, operand.nbytes, operand.dtype)

@@ -1,11 +1,11 @@
 """Library calls ``sort_rows`` and ``argsort_rows`` on a device: a stable merge sort by kernels of its own, NaN last.
 
 ``sort_tiles`` sorts in shared memory: whole rows where they are short, several in a block if they are very short, and
-otherwise tiles of rows. ``merge_runs`` merges neighbouring sorted runs of a row from one array into another; each launch
-doubles their length. A tile of its result is merged by one block, which reads only what belongs there: where that
-starts and ends in the two runs is found by binary search along a diagonal of the "merge path" (Green, McColl and Bader,
-"GPU merge path", ICS 2012, https://doi.org/10.1145/2304576.2304621). In both kernels the threads of a block share out a
-merge in the same way.
+tiles of rows otherwise. ``merge_runs`` merges neighbouring sorted runs of a row from one array into another; each
+launch doubles their length. A tile of its result is merged by one block, which reads only what belongs there: where
+that starts and ends in the two runs is found by binary search along a diagonal of the "merge path" (Green, McColl and
+Bader, "GPU merge path", ICS 2012, https://doi.org/10.1145/2304576.2304621). The threads of a block share out a merge in
+the same way.
 
 Elements of the left run come before equal ones of the right run: that makes the sort stable. An element is a key, or a
 key and its index in the row.
