@@ -26,7 +26,7 @@ from jitgrad.ir.types import bool_, i64
 
 #: The library functions of this module.
 SORTS = frozenset(("sort_rows", "argsort_rows"))
-#: Threads of a block, a power of two.
+#: Threads of a block: a power of two, and at least two.
 THREADS = 256
 #: Elements of a thread. With an odd number threads that go through theirs side by side use different banks of shared
 #: memory; more take more shared memory, so that fewer blocks fit.
@@ -165,7 +165,7 @@ def _source(dtype: np.dtype, indexed: bool, threads: int) -> str:
 
 
 def kernels(name: str, dtype: np.dtype, threads: int = THREADS) -> Code:
-    """The kernels of a library function for keys of a dtype, in blocks of ``threads`` threads: a power of two.
+    """The kernels of a library function for keys of a dtype, in blocks of ``threads`` threads, as :data:`THREADS`.
 
     ``sort_tiles`` takes keys and where to put them, with ``argsort_rows`` also where to put the indices, the numbers of
     rows and of their elements, and how many threads sort a tile together, a power of two. ``merge_runs`` takes keys
@@ -228,7 +228,7 @@ def _blocks(s: _Launch) -> str:
 
 
 class Sorter:
-    """The sorts of one device. ``threads`` is the number of threads of a block."""
+    """The sorts of one device. ``threads`` are those of a block, as :data:`THREADS`."""
 
     def __init__(self, driver: Driver, threads: int = THREADS) -> None:
         self.threads = threads
