@@ -26,8 +26,8 @@ from jitgrad.ir.types import SHORT_NAMES
 #: What a call that left something other than 0 at ``info`` failed with. The others can't fail.
 STATUS = {"potrf": NOT_POSITIVE_DEFINITE, "getrs": SINGULAR, "trtrs": SINGULAR, "getri": SINGULAR}
 
-#: Library functions that a device has. ``adjugate`` is left to :func:`on_host`.
-SUPPORTED = frozenset(("gemm", "potrf", "getrf", "getrs", "trtrs", "getri")) | SORTS
+#: Library functions that a device has.
+SUPPORTED = frozenset(("gemm", "potrf", "getrf", "getrs", "trtrs", "getri", "adjugate")) | SORTS
 
 #: Those that can be captured into a graph. Of cuSOLVER's routines NVIDIA does not say so.
 CAPTURABLE = frozenset(("gemm", "trtrs")) | SORTS
@@ -56,7 +56,7 @@ def supports(name: str, dtype: np.dtype) -> bool:
 
 def statuses(name: str, static: dict[str, Any]) -> int:
     """How many int32 a call needs at ``info``."""
-    return 0 if name == "gemm" or name in SORTS else solver.matrices(static)
+    return 0 if name in ("gemm", "adjugate", *SORTS) else solver.matrices(static)
 
 
 class Libraries(Protocol):
@@ -160,8 +160,10 @@ class CudaLibraries(Libraries):
             run.getrs(stream, out, ins[1].address, ins[2].address, info, scratch, dtype, **static)
         elif name == "trtrs":
             run.trtrs(stream, out, ins[1].address, info, dtype, **static)
-        else:
+        elif name == "getri":
             run.getri(stream, out, ins[1].address, info, scratch, dtype, **static)
+        else:
+            run.adjugate(stream, out, ins[0].address, ins[1].address, ins[2].address, scratch, dtype, **static)
 
 
 class SimulatedLibraries(Libraries):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
+from jitgrad.cuda import adjugates
 from jitgrad.cuda.compiler import Cubin, compile_kernels, ptx
 from jitgrad.cuda.grid import LEAST
 from jitgrad.cuda.program import CudaExecutable
@@ -75,3 +76,11 @@ def test_sorts_of_other_dtypes() -> None:
 def test_the_assembly_of_a_program_has_its_sorts() -> None:
     text = executable(jg.trace(lambda x: np.sort(x), np.ones(9, np.float32))).asm("sm_80")
     assert ".entry jitgrad_merge_runs" in text and ".f64" not in text
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_adjugates(arch: str) -> None:
+    for dtype in (np.float32, np.float64):
+        code = adjugates.kernels(np.dtype(dtype), 256)
+        frugal(compile_kernels(code.source, code.signatures, arch))
+        assert dtype == np.float64 or ".f64" not in "".join(ptx(code.source, code.signatures, arch).values())
