@@ -27,8 +27,6 @@ class Config:
     pool : keep the memory of large results when they are dropped, for those of the next call. It is what
         :func:`jitgrad.release_memory` gives back.
     target : where programs run: ``"cpu"`` (the default) or ``"cuda"``, an NVIDIA GPU.
-    strict_device : raise an error for an operation that has no kernel for the GPU. Without it, it runs on the host,
-        with a warning.
     tf32 : let float32 matrix products on the GPU round their operands to TF32 (10 bits of mantissa), which is faster.
     cuda_driver : ``"cuda"`` (the default), or ``"simulated"``: devices that exist only in the memory of the host, for
         tests without a GPU.
@@ -45,7 +43,6 @@ class Config:
     cache_dir: str = ""
     pool: bool = True
     target: str = "cpu"
-    strict_device: bool = False
     tf32: bool = False
     cuda_driver: str = "cuda"
 
@@ -70,7 +67,6 @@ def _from_environment() -> Config:
         cache_dir=env.get("JITGRAD_CACHE_DIR", ""),
         pool=env.get("JITGRAD_POOL", "1") not in ("", "0", "false"),
         target=env.get("JITGRAD_TARGET", "cpu"),
-        strict_device=env.get("JITGRAD_STRICT_DEVICE", "0") not in ("", "0", "false"),
         tf32=env.get("JITGRAD_TF32", "0") not in ("", "0", "false"),
         cuda_driver=env.get("JITGRAD_CUDA_DRIVER", "cuda"),
         warn_recompiles=int(env.get("JITGRAD_WARN_RECOMPILES", "64")),

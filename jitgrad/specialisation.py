@@ -184,4 +184,4 @@ def backend_key() -> Hashable:
     """The settings that a compiled program depends on."""
     settings = _config.current()
     own = settings.backend, settings.check_bounds, settings.parallel, settings.unroll_limit, settings.pool
-    return (*own, settings.target, settings.cuda_driver, settings.strict_device, settings.tf32)
+    return (*own, settings.target, settings.cuda_driver, settings.tf32)

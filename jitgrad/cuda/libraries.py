@@ -21,15 +21,11 @@ from jitgrad.cuda import blas, solver
 from jitgrad.cuda.driver import Driver, Stream
 from jitgrad.cuda.driver_simulated import SimulatedDriver
 from jitgrad.cuda.sorting import SORTS, Sorter
-from jitgrad.ir.types import SHORT_NAMES
 
 #: What a call that left something other than 0 at ``info`` failed with. The others can't fail.
 STATUS = {"potrf": NOT_POSITIVE_DEFINITE, "getrs": SINGULAR, "trtrs": SINGULAR, "getri": SINGULAR}
 
-#: Library functions that a device has.
-SUPPORTED = frozenset(("gemm", "potrf", "getrf", "getrs", "trtrs", "getri", "adjugate")) | SORTS
-
-#: Those that can be captured into a graph. Of cuSOLVER's routines NVIDIA does not say so.
+#: Functions that can be captured into a graph. Of cuSOLVER's routines NVIDIA does not say so.
 CAPTURABLE = frozenset(("gemm", "trtrs")) | SORTS
 
 
@@ -43,15 +39,6 @@ class Operand(NamedTuple):
     @property
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
-
-
-def supports(name: str, dtype: np.dtype) -> bool:
-    """Whether a device has a library function for the dtype of its first operand."""
-    if name == "gemm":
-        return dtype.name in ("float16", "bfloat16", "float32", "float64")
-    if name in SORTS:
-        return dtype in SHORT_NAMES
-    return name in SUPPORTED and dtype.name in ("float32", "float64")
 
 
 def statuses(name: str, static: dict[str, Any]) -> int:
@@ -210,23 +197,6 @@ class SimulatedLibraries(Libraries):
 
     def _view(self, operand: Operand) -> np.ndarray:
         return self._driver.view(operand.address, operand.nbytes, operand.dtype)
-
-
-def on_host(driver: Driver, name: str, outs: Sequence[Operand], ins: Sequence[Operand], static: dict[str, Any]) -> int:
-    """Run a library function on the CPU: waits, copies the operands there and the results back. Returns the status. Not
-    while the stream is captured."""
-    arrays: dict[int, np.ndarray] = {}
-    for operand in (*ins, *outs):  # one that is both is one array
-        if operand.address not in arrays:
-            arrays[operand.address] = np.empty(operand.size, operand.dtype)
-            if operand.size:
-                driver.copy_out(arrays[operand.address], operand.address)
-    targets, sources = ([arrays[o.address] for o in operands] for operands in (outs, ins))
-    status = libcalls.get(name).python(targets, sources, **static)
-    for operand, array in zip(outs, targets, strict=True):
-        if operand.size:
-            driver.copy_in(operand.address, array)
-    return status
 
 
 def libraries(driver: Driver) -> Libraries:

@@ -94,12 +94,12 @@ def test_settings_are_checked(name: str) -> None:
 
 
 def test_settings_come_from_the_environment() -> None:
-    code = "from jitgrad.config import current as c; print(c().target, c().cuda_driver, c().strict_device, c().tf32)"
+    code = "from jitgrad.config import current as c; print(c().target, c().cuda_driver, c().tf32)"
     environment = {f"JITGRAD_{k}": v for k, v in {"TARGET": "cuda", "CUDA_DRIVER": "simulated", "TF32": "1"}.items()}
     out = subprocess.run(
         [sys.executable, "-c", code], env={**_environment(), **environment}, check=True, capture_output=True, text=True
     )
-    assert out.stdout.split() == ["cuda", "simulated", "False", "True"]
+    assert out.stdout.split() == ["cuda", "simulated", "True"]
 
 
 def _environment() -> dict[str, str]:
