@@ -80,7 +80,10 @@ class Iota(OpRule):
         return np.array(np.broadcast_to(along, shape))
 
     def lower(self, b: Any, *tensors: Any, shape: tuple[int, ...], axis: int, dtype: np.dtype) -> Any:
-        return b.pointwise(shape, dtype, lambda *index: b.cast(b.index(index[axis]), dtype))
+        out = b.pointwise(shape, dtype, lambda *index: b.cast(b.index(index[axis]), dtype))
+        if dtype == i64:
+            b.known[b.state(out), shape[axis]] = out  # in bounds of an axis of that extent, so reads need no check
+        return out
 
 
 @register
