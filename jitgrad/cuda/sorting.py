@@ -219,7 +219,8 @@ def describe(static: dict[str, Any], threads: int = THREADS) -> str:
         return "nothing to sort"
     text = f"sort_tiles, {_blocks(found[0])}"
     if len(found) > 1:
-        text += f", then {len(found) - 1} times merge_runs, {_blocks(found[1])}"
+        times = len(found) - 1
+        text += f"; {'once' if times == 1 else f'{times} times'} merge_runs, {_blocks(found[1])}"
     return text
 
 
@@ -250,12 +251,10 @@ class Sorter:
         """Sort rows of keys of a dtype. ``outs`` are addresses, as in :mod:`jitgrad.codegen.rowsort`."""
         rows, n = static["rows"], static["n"]
         sizes = (rows * n * dtype.itemsize, rows * n * i64.itemsize)
-        given, work = (outs[:1], outs[1:]) if name == "sort_rows" else (outs[1::-1], outs[:1:-1])
+        given, work = ([outs[0]], [outs[1]]) if name == "sort_rows" else ([outs[1], outs[0]], [outs[3], outs[2]])
         if static.get("slots", 1) < rows:
-            work = (scratch, scratch + _aligned(sizes[0]))
-        result, other = ([Span(*x) for x in zip(pair, sizes, strict=False)] for pair in (given, work))
-        if name == "sort_rows":
-            other = other[:1]
+            work = [scratch, scratch + _aligned(sizes[0])][: len(given)]
+        result, other = ([Span(*x) for x in zip(p, sizes[: len(given)], strict=True)] for p in (given, work))
         steps = _launches(rows, n, self.threads)
         keys = result[:1]
         if len(steps) % 2 == 0:  # the last one is to write the result

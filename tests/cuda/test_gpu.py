@@ -1,6 +1,5 @@
-"""What only a real GPU can show: other libraries' arrays, two devices, the speed of a replay, large sorts,
-errors of the device.
-Run with ``pytest -m cuda``."""
+"""What only a real GPU can show: other libraries' arrays, two devices, the speed of a replay, large sorts, errors of
+the device. Run with ``pytest -m cuda``."""
 
 import os
 import subprocess

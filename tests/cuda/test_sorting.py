@@ -137,7 +137,7 @@ def test_what_is_launched() -> None:
     assert describe({"rows": 1, "n": 7}) == "sort_tiles, 1 block of 1 threads"
     assert describe({"rows": 1000, "n": 20}) == "sort_tiles, 16 blocks of 256 threads"
     assert describe({"rows": 3, "n": 1792}) == "sort_tiles, 3 blocks of 256 threads"
-    merged = "sort_tiles, 6 blocks of 256 threads, then 1 times merge_runs, 6 blocks of 256 threads"
+    merged = "sort_tiles, 6 blocks of 256 threads; once merge_runs, 6 blocks of 256 threads"
     assert describe({"rows": 3, "n": 1793}) == merged
     assert describe({"rows": 0, "n": 5}) == "nothing to sort"
 
@@ -312,6 +312,6 @@ def test_what_is_printed() -> None:
     source = f.source(x)
     assert source.count("\n# sort_rows of float32\n") == source.count("\n# argsort_rows of float32\n") == 1
     assert source.count("def sort_tiles(") == source.count("def merge_runs(") == 2
-    sort = "sort_tiles, 6 blocks of 256 threads, then 1 times merge_runs, 6 blocks of 256 threads"
+    sort = "sort_tiles, 6 blocks of 256 threads; once merge_runs, 6 blocks of 256 threads"
     assert f.explain(x).count(f"call sort_rows: {sort}") == 2
     assert f.explain(x).count(f"call argsort_rows: {sort}") == 1
