@@ -127,7 +127,7 @@ class Compiled:
             self.call = self.executable.call
         except NotOnDevice as reason:
             self._stages = Stages(graph, None, "cpu")
-            self._why = [f"runs on the host: {reason.message}"]
+            self._why = [f"{graph.name} runs on the host: {reason.message}"]
             self.call = on_host(graph.name, reason, lambda *arrays: self.executable(*arrays))
             self.executable = _executable(self._stages, scalar_params)
 

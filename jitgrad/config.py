@@ -27,8 +27,8 @@ class Config:
     pool : keep the memory of large results when they are dropped, for those of the next call. It is what
         :func:`jitgrad.release_memory` gives back.
     target : where programs run: ``"cpu"`` (the default) or ``"cuda"``, an NVIDIA GPU.
-    strict_device : raise an error for an operation that has no kernel for the GPU. Without it, it runs on the host,
-        with a warning.
+    strict_device : raise an error for a program that has no form for the GPU. Without it, it runs on the host, with a
+        warning.
     tf32 : let float32 matrix products on the GPU round their operands to TF32 (10 bits of mantissa), which is faster.
     cuda_driver : ``"cuda"`` (the default), or ``"simulated"``: devices that exist only in the memory of the host, for
         tests without a GPU.

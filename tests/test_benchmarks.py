@@ -51,7 +51,6 @@ def test_jitgrad_is_right_on_every_program(name, jitgrad):
 
 
 @pytest.mark.parametrize("case", program.select(suite.PROGRAMS.values(), sizes=("tiny",)), ids=lambda case: case.name)
-@pytest.mark.filterwarnings("ignore:.*runs on the host")
 def test_jitgrad_is_right_on_a_gpu(case):
     """The values, on the simulated device."""
     with config.using(cuda_driver="simulated"):

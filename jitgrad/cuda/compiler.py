@@ -23,6 +23,7 @@ import numpy as np
 
 from jitgrad.config import current
 from jitgrad.cuda import text
+from jitgrad.cuda.driver import Code, Driver, Module
 from jitgrad.cuda.namespace import kernel_globals, numba_cuda, numba_module, pointer_type
 from jitgrad.errors import ArgumentError, CompilationError
 from jitgrad.ir.location import Location
@@ -90,6 +91,13 @@ def compile_kernels(
     if key:
         cache.keep(key, _stored(cubin))
     return cubin
+
+
+def load(driver: Driver, code: Code) -> Module:
+    """Load kernels on a device, compiled for its architecture where its driver needs that."""
+    if driver.needs_cubin:
+        code = code._replace(cubin=compile_kernels(code.source, code.signatures, driver.properties.arch))
+    return driver.load(code)
 
 
 def ptx(source: str, signatures: Mapping[str, tuple[Parameter, ...]], arch: str = "sm_90") -> dict[str, str]:

@@ -47,7 +47,7 @@ class Device:
 
     @functools.cached_property
     def libraries(self) -> Libraries:
-        """The library functions of the device: matrix products and factorizations."""
+        """The library functions of the device: matrix products, factorizations, sorts."""
         return libraries(self.driver)
 
     def __repr__(self) -> str:

@@ -1,4 +1,5 @@
-"""Library calls of Loop IR on a device: those of :mod:`jitgrad.codegen.libcalls` that NVIDIA's libraries have.
+"""Library calls of Loop IR on a device: those of :mod:`jitgrad.codegen.libcalls` that NVIDIA's libraries have, and the
+sorts of :mod:`jitgrad.cuda.sorting`.
 
 Operands are as there, contiguous and flat, but on the device. A call fails on the device, later: it leaves an int32 for
 each matrix at ``info``, and one that is not 0 means the status :data:`STATUS` of the call. Whoever runs a program reads
@@ -19,15 +20,13 @@ from jitgrad.config import current
 from jitgrad.cuda import blas, solver
 from jitgrad.cuda.driver import Driver, Stream
 from jitgrad.cuda.driver_simulated import SimulatedDriver
+from jitgrad.cuda.sorting import SORTS, Sorter
 
 #: What a call that left something other than 0 at ``info`` failed with. The others can't fail.
 STATUS = {"potrf": NOT_POSITIVE_DEFINITE, "getrs": SINGULAR, "trtrs": SINGULAR, "getri": SINGULAR}
 
-#: Library functions that a device has. ``adjugate`` and the sorts are left to :func:`on_host`.
-SUPPORTED = frozenset(("gemm", "potrf", "getrf", "getrs", "trtrs", "getri"))
-
-#: Those that can be captured into a graph. Of cuSOLVER's routines NVIDIA does not say so.
-CAPTURABLE = frozenset(("gemm", "trtrs"))
+#: Functions that can be captured into a graph. Of cuSOLVER's routines NVIDIA does not say so.
+CAPTURABLE = frozenset(("gemm", "trtrs")) | SORTS
 
 
 class Operand(NamedTuple):
@@ -42,23 +41,16 @@ class Operand(NamedTuple):
         return self.size * self.dtype.itemsize
 
 
-def supports(name: str, dtype: np.dtype) -> bool:
-    """Whether a device has a library function for a dtype."""
-    if name == "gemm":
-        return dtype.name in ("float16", "bfloat16", "float32", "float64")
-    return name in SUPPORTED and dtype.name in ("float32", "float64")
-
-
 def statuses(name: str, static: dict[str, Any]) -> int:
     """How many int32 a call needs at ``info``."""
-    return 0 if name == "gemm" else solver.matrices(static)
+    return 0 if name in ("gemm", "adjugate", *SORTS) else solver.matrices(static)
 
 
 class Libraries(Protocol):
     """The library functions of one device."""
 
     def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
-        """Bytes of scratch memory that a call needs; the dtype is that of the first result. This starts the library,
+        """Bytes of scratch memory that a call needs; the dtype is that of the first operand. This starts the library,
         which can't be done while a stream is captured."""
         ...
 
@@ -78,10 +70,11 @@ class Libraries(Protocol):
 
 
 class CudaLibraries(Libraries):
-    """cuBLAS and cuSOLVER, each started when it is first needed."""
+    """cuBLAS and cuSOLVER, each started when it is first needed, and kernels that sort."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self.sorter = Sorter(driver)
         self._lock = threading.RLock()  # a handle is for one thread at a time
         self._blas: blas.Blas | None = None
         self._solver: solver.Solver | None = None
@@ -97,6 +90,8 @@ class CudaLibraries(Libraries):
         return self._solver
 
     def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
+        if name in SORTS:
+            return self.sorter.scratch(name, dtype, static)
         found: list[int] = []
 
         def ask(_: int) -> None:
@@ -121,6 +116,9 @@ class CudaLibraries(Libraries):
         stream: Stream | None = None,
     ) -> None:
         queue = stream or self._driver.main
+        if name in SORTS:
+            self.sorter.call(name, ins[0].dtype, [o.address for o in outs], static, scratch, queue)
+            return
         with self._lock:
             self._driver.enqueue(lambda _: self._call(name, outs, ins, static, info, scratch, queue), queue)
 
@@ -149,17 +147,22 @@ class CudaLibraries(Libraries):
             run.getrs(stream, out, ins[1].address, ins[2].address, info, scratch, dtype, **static)
         elif name == "trtrs":
             run.trtrs(stream, out, ins[1].address, info, dtype, **static)
-        else:
+        elif name == "getri":
             run.getri(stream, out, ins[1].address, info, scratch, dtype, **static)
+        else:
+            run.adjugate(stream, out, ins[0].address, ins[1].address, ins[2].address, scratch, dtype, **static)
 
 
 class SimulatedLibraries(Libraries):
-    """The functions of the CPU on the memory of a simulated device."""
+    """The functions of the CPU on the memory of a simulated device, and kernels that sort."""
 
     def __init__(self, driver: SimulatedDriver) -> None:
         self._driver = driver
+        self.sorter = Sorter(driver)
 
     def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
+        if name in SORTS:
+            return self.sorter.scratch(name, dtype, static)
         return 0 if name in ("gemm", "trtrs") else 256  # some, so that callers that forget it are found
 
     def call(
@@ -172,8 +175,12 @@ class SimulatedLibraries(Libraries):
         scratch: int = 0,
         stream: Stream | None = None,
     ) -> None:
+        queue = stream or self._driver.main
+        if name in SORTS:
+            self.sorter.call(name, ins[0].dtype, [o.address for o in outs], static, scratch, queue)
+            return
         function, count = libcalls.get(name).python, statuses(name, static)
-        needed = self.scratch(name, outs[0].dtype, static)
+        needed = self.scratch(name, ins[0].dtype, static)
 
         def work(_: int) -> None:
             if needed:
@@ -186,27 +193,10 @@ class SimulatedLibraries(Libraries):
             if count:
                 self._driver.view(info, 4 * count, np.int32).fill(status != 0)
 
-        self._driver.enqueue(work, stream)
+        self._driver.enqueue(work, queue)
 
     def _view(self, operand: Operand) -> np.ndarray:
         return self._driver.view(operand.address, operand.nbytes, operand.dtype)
-
-
-def on_host(driver: Driver, name: str, outs: Sequence[Operand], ins: Sequence[Operand], static: dict[str, Any]) -> int:
-    """Run a library function on the CPU: waits, copies the operands there and the results back. Returns the status. Not
-    while the stream is captured."""
-    arrays: dict[int, np.ndarray] = {}
-    for operand in (*ins, *outs):  # one that is both is one array
-        if operand.address not in arrays:
-            arrays[operand.address] = np.empty(operand.size, operand.dtype)
-            if operand.size:
-                driver.copy_out(arrays[operand.address], operand.address)
-    targets, sources = ([arrays[o.address] for o in operands] for operands in (outs, ins))
-    status = libcalls.get(name).python(targets, sources, **static)
-    for operand, array in zip(outs, targets, strict=True):
-        if operand.size:
-            driver.copy_in(operand.address, array)
-    return status
 
 
 def libraries(driver: Driver) -> Libraries:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import math
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,12 +26,13 @@ from jitgrad.cuda.compiler import Cubin, compile_kernels, ptx
 from jitgrad.cuda.devices import Device, device, put_leaf
 from jitgrad.cuda.driver import ALIGNMENT, Code, Span, Stream
 from jitgrad.cuda.grid import LEAST, plan
-from jitgrad.cuda.libraries import CAPTURABLE, STATUS, Operand, on_host, statuses, supports
+from jitgrad.cuda.libraries import CAPTURABLE, STATUS, Operand, statuses
 from jitgrad.cuda.render import Module, render
+from jitgrad.cuda.sorting import SORTS, describe, kernels
 from jitgrad.cuda.steps import Launch, Repeat, Step
 from jitgrad.cuda.teams import static_trips
 from jitgrad.cuda.vectors import BYTES
-from jitgrad.errors import ArgumentError, CompilationError, DeviceError, JitgradWarning, describe_location
+from jitgrad.errors import ArgumentError, CompilationError, DeviceError
 from jitgrad.ir.index import Sym
 from jitgrad.loopir.buffers import Placement, place
 from jitgrad.loopir.build import FAILURES
@@ -59,13 +59,17 @@ class CudaExecutable:
         self._strides = [contiguous_strides(t.static_shape, t.dtype.itemsize) for t in program.params]
         self._lock = threading.RLock()
         self._loaded: dict[Device, _Loaded] = {}
-        for s in _calls(self.plans.steps):
-            _check_library(s)
 
     @functools.cached_property
     def placement(self) -> Placement:
         """Where the temporaries lie in the arena."""
         return place(with_body(self.program, map(_as_statement, self.plans.steps)))
+
+    @functools.cached_property
+    def sorts(self) -> dict[tuple[str, np.dtype], Code]:
+        """The kernels of the sorts that are called, by the library function and the dtype of the keys."""
+        found = dict.fromkeys((s.fn, s.ins[0].dtype) for s in _calls(self.plans.steps) if s.fn in SORTS)
+        return {key: kernels(*key) for key in found}
 
     @property
     def signatures(self) -> dict[str, tuple[Any, ...]]:
@@ -118,13 +122,15 @@ class CudaExecutable:
         return self.call(arrays)
 
     def source(self) -> str:
-        """The kernels."""
-        return self.module.text
+        """The kernels, and those of library calls that are jitgrad's own."""
+        texts = [f"# {name} of {dtype}\n{code.source}" for (name, dtype), code in self.sorts.items()]
+        return "\n\n".join([self.module.text, *texts] if self.module.text else texts)
 
     def asm(self, arch: str | None = None) -> str:
         """The kernels as PTX, for the default device or another architecture."""
-        found = ptx(self.module.text, self.signatures, arch or device().arch)
-        return "\n".join(found.values())
+        own = Code(self.module.text, self.signatures)
+        found = [ptx(code.source, code.signatures, arch or device().arch) for code in (own, *self.sorts.values())]
+        return "\n".join(text for kernels in found for text in kernels.values())
 
     def llvm(self) -> str:
         """Raises CompilationError: there is no such text."""
@@ -153,8 +159,9 @@ def _described(s: Step, indent: str = "") -> list[str]:
     if isinstance(s, Launch):
         return [f"{indent}{s.name}: {s.describe()}"]
     if isinstance(s, LibCall):
-        where = "" if _supported(s) else ", on the host"
-        return [f"{indent}call {s.fn}{where}"]
+        if s.fn in SORTS:
+            return [f"{indent}call {s.fn}: {describe(dict(s.static))}"]
+        return [f"{indent}call {s.fn}"]
     lines = [f"{indent}{static_trips(s.loop)} times:"]
     for x in s.steps:
         lines += _described(x, indent + "  ")
@@ -174,22 +181,7 @@ def _as_statement(s: Step) -> Stmt:
 
 def _statuses(s: LibCall) -> int:
     """How many words a library call may leave a failure in."""
-    return statuses(s.fn, dict(s.static)) if _supported(s) else 0
-
-
-def _check_library(s: LibCall) -> None:
-    """Say that a call runs on the host. Raises DeviceError under ``config.strict_device``."""
-    if _supported(s):
-        return
-    text = (
-        f"{s.fn} of {s.outs[0].dtype} has no implementation on the device. It runs on the host, and the device waits "
-        f"for it{describe_location(s.loc) if s.loc else ''}."
-    )
-    if current().strict_device:
-        raise DeviceError(
-            f"{text} config.strict_device forbids that. Leave it off, or compute it in another way.", s.loc
-        )
-    warnings.warn(text, JitgradWarning, stacklevel=2)
+    return statuses(s.fn, dict(s.static))
 
 
 def common_device(leaves: Sequence[Any]) -> Device:
@@ -236,11 +228,11 @@ class _Loaded:
                 self.checks.append(_Check(self.module.kernels[s].status or 0, 1, None))
         self.count = count
         calls = _calls(self.plans.steps)
-        self.captured = all(s.fn in CAPTURABLE and _supported(s) for s in calls)
+        self.captured = all(s.fn in CAPTURABLE for s in calls)
         place = executable.placement
         self.places = place.places
         self.status_at = -(-place.nbytes // 256) * 256
-        scratch = [where.libraries.scratch(s.fn, s.outs[0].dtype, dict(s.static)) for s in calls if _supported(s)]
+        scratch = [where.libraries.scratch(s.fn, s.ins[0].dtype, dict(s.static)) for s in calls]
         self.scratch_at = self.status_at + -(-4 * count // 256) * 256
         nbytes = self.scratch_at + max(scratch, default=0)
         self.arena = where.pool.allocate(nbytes, f"the temporaries of {self.program.name}") if nbytes else None
@@ -326,13 +318,6 @@ class _Loaded:
             [Operand(memory[t.root], t.dtype, math.prod(t.static_shape)) for t in ts] for ts in (s.outs, s.ins)
         )
         static = dict(s.static)
-        if not _supported(s):
-            status = on_host(self.driver, s.fn, outs, ins, static)
-            if status:
-                if self.count:
-                    self._check()  # a kernel before may have failed, and left garbage
-                raise _error(status, s)
-            return
         base = self.arena.address if self.arena is not None else 0
         info = 0
         if s in self.words:
@@ -394,10 +379,6 @@ def _result_blocks(program: Program) -> tuple[list[tuple[int, str]], list[_Resul
 def _error(status: int, s: LibCall) -> Exception:
     error, text = FAILURES.get(status, (CompilationError, f"{s.fn} ended with status {status}"))
     return error(text, s.loc)
-
-
-def _supported(s: LibCall) -> bool:
-    return supports(s.fn, s.outs[0].dtype)
 
 
 def _fails(module: Module, s: Launch) -> bool:

@@ -1,4 +1,5 @@
-"""cuSOLVER, by ctypes: Cholesky and LU factorization, and solves with the factors, on device pointers.
+"""cuSOLVER, by ctypes: Cholesky and LU factorization, and solves, inverses and adjugates with the factors, on device
+pointers.
 
 cuSOLVER has no stacks for these, so there is a call for each matrix. Statuses go to int32 on the device, one a matrix;
 none is waited for.
@@ -8,12 +9,15 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from jitgrad.codegen.lapack import offsets
+from jitgrad.cuda import adjugates
 from jitgrad.cuda.blas import NO, TRANSPOSED, UPPER, Blas, check, load_library
+from jitgrad.cuda.compiler import load
 from jitgrad.cuda.driver import ALIGNMENT, Code, Driver, Stream
 
 _P, _I = ctypes.c_void_p, ctypes.c_int
@@ -59,6 +63,10 @@ def identity(a, n):
     return Code(source, signatures)
 
 
+def _adjugate_kernels(dtype: np.dtype) -> Code:
+    return adjugates.kernels(dtype, _BLOCK)
+
+
 class Solver:
     """cuSOLVER on one device. ``a``, ``x``, ``info``, ``scratch`` and the rest are addresses; ``info`` has an int32
     for each matrix of the stack, and :meth:`scratch` says how many bytes of scratch memory a call needs."""
@@ -68,7 +76,7 @@ class Solver:
         self._library = library or load_library("cusolver", _FUNCTIONS)
         self._handle = _P()
         check(self._library.cusolverDnCreate(ctypes.byref(self._handle)), "starting cuSOLVER")
-        self._loaded: dict[str, Any] = {}
+        self._loaded: dict[tuple[Callable[[np.dtype], Code], np.dtype], Any] = {}
 
     def _function(self, name: str, dtype: np.dtype) -> Any:
         return getattr(self._library, f"cusolverDn{'D' if dtype == np.float64 else 'S'}{name}")
@@ -76,20 +84,22 @@ class Solver:
     def _enter(self, stream: Stream) -> None:
         check(self._library.cusolverDnSetStream(self._handle, stream.handle), "choosing a stream for cuSOLVER")
 
-    def _kernels_of(self, dtype: np.dtype) -> Any:
-        """The kernels of :func:`_kernels`, loaded."""
-        if dtype.name not in self._loaded:
-            code = _kernels(dtype)
-            if self._driver.needs_cubin:
-                from jitgrad.cuda.compiler import compile_kernels  # pyright: ignore[reportMissingImports]
+    def _kernels_of(self, dtype: np.dtype, make: Callable[[np.dtype], Code]) -> Any:
+        """Kernels for a dtype, loaded."""
+        if (make, dtype) not in self._loaded:
+            self._loaded[make, dtype] = load(self._driver, make(dtype))
+        return self._loaded[make, dtype].kernels
 
-                arch = self._driver.properties.arch
-                code = code._replace(cubin=compile_kernels(code.source, code.signatures, arch))
-            self._loaded[dtype.name] = self._driver.load(code)
-        return self._loaded[dtype.name].kernels
-
-    def _launch(self, name: str, dtype: np.dtype, count: int, args: list[Any], stream: Stream) -> None:
-        self._driver.launch(self._kernels_of(dtype)[name], count, _BLOCK, args, stream=stream)
+    def _launch(
+        self,
+        name: str,
+        dtype: np.dtype,
+        count: int,
+        args: list[Any],
+        stream: Stream,
+        make: Callable[[np.dtype], Code] = _kernels,
+    ) -> None:
+        self._driver.launch(self._kernels_of(dtype, make)[name], count, _BLOCK, args, stream=stream)
 
     def _work(self, name: str, dtype: np.dtype, n: int) -> int:
         """Elements of workspace for a factorization."""
@@ -102,8 +112,11 @@ class Solver:
     def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
         """Bytes of scratch memory for a call of the library function of that name. Loads what the call will need."""
         n = static["n"]
-        if name in ("getrs", "trtrs", "getri"):
-            self._kernels_of(dtype)
+        if name in ("getrs", "trtrs", "getri", "adjugate"):
+            self._kernels_of(dtype, _kernels)
+        if name == "adjugate":
+            self._kernels_of(dtype, _adjugate_kernels)
+            return sum(map(_aligned, _adjugate_parts(dtype, n, static["count"])))
         if name in ("potrf", "getrf"):
             return _aligned(self._work(name, dtype, n) * dtype.itemsize) + ALIGNMENT
         if name == "getrs":
@@ -209,6 +222,33 @@ class Solver:
             operands = (NO, n, n, scratch, n, pivots + 4 * n * z, one, n, flag)
             check(self._function("getrs", dtype)(self._handle, *operands), "an inverse")
 
+    def adjugate(
+        self,
+        stream: Stream,
+        adj: int,
+        a: int,
+        lu: int,
+        pivots: int,
+        scratch: int,
+        dtype: np.dtype,
+        *,
+        n: int,
+        count: int,
+    ) -> None:
+        """The adjugates of matrices with the given LU factors, everything by columns. It can't fail."""
+        parts = [_aligned(nbytes) for nbytes in _adjugate_parts(dtype, n, count)]
+        flag, singular, factors, vectors, order = (scratch + sum(parts[:k]) for k in range(len(parts)))
+        self._check_diagonals(stream, lu, singular, dtype, n, count)
+        self._launch("identity", dtype, count, [adj, n], stream)
+        self._enter(stream)
+        size = n * n * dtype.itemsize
+        for z in range(count):
+            operands = (NO, n, n, lu + z * size, n, pivots + 4 * n * z, adj + z * size, n, flag)
+            check(self._function("getrs", dtype)(self._handle, *operands), "an inverse")
+        self._launch("scale_by_determinant", dtype, count, [adj, lu, pivots, n], stream, _adjugate_kernels)
+        args = [adj, a, singular, factors, vectors, order, n]
+        self._launch("adjugate_of_singular", dtype, count, args, stream, _adjugate_kernels)
+
     def _check_diagonals(self, stream: Stream, a: int, info: int, dtype: np.dtype, n: int, count: int) -> None:
         if count and n:
             self._driver.fill(info, 0, 4 * count, stream)
@@ -220,6 +260,12 @@ def matrices(static: dict[str, Any]) -> int:
     if "count" in static:
         return static["count"]
     return max(offsets(static["batch"], static.get("lu_batch", static.get("a_batch", ()))), default=-1) + 1
+
+
+def _adjugate_parts(dtype: np.dtype, n: int, count: int) -> Sequence[int]:
+    """Bytes of the parts of the scratch memory of adjugates: a flag of the library, flags of singular matrices, their
+    factors, vectors, and the order of rows and columns."""
+    return 4, 4 * count, count * n * n * dtype.itemsize, 2 * count * n * dtype.itemsize, 8 * count * n
 
 
 def _aligned(nbytes: int) -> int:

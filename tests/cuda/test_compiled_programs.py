@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
-from jitgrad.cuda.compiler import Cubin, ptx
+from jitgrad.cuda import adjugates
+from jitgrad.cuda.compiler import Cubin, compile_kernels, ptx
 from jitgrad.cuda.grid import LEAST
 from jitgrad.cuda.program import CudaExecutable
+from jitgrad.cuda.sorting import kernels
 from tests.cuda.programs import PROGRAMS, executable, floats
 
 pytest.importorskip("numba_cuda", reason="kernels are compiled by numba-cuda, which is not installed")
@@ -54,3 +56,31 @@ def test_integers_and_bools_compile() -> None:
     arrays = np.ones(9, np.float32), np.arange(9), np.arange(9) > 3
     for least in (LEAST, 0):
         frugal(executable(jg.trace(f, *arrays), least).cubin("sm_80"))
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize(("name", "dtype"), [("sort_rows", "float32"), ("argsort_rows", "float64")])
+def test_sorts(name: str, dtype: str, arch: str) -> None:
+    code = kernels(name, np.dtype(dtype))
+    cubin = compile_kernels(code.source, code.signatures, arch)
+    frugal(cubin)
+    assert all(k.shared_bytes <= 48 * 1024 for k in cubin.kernels.values())
+
+
+def test_sorts_of_other_dtypes() -> None:
+    for name, dtype in (("sort_rows", "uint64"), ("argsort_rows", "int8"), ("argsort_rows", "bool")):
+        code = kernels(name, np.dtype(dtype))
+        frugal(compile_kernels(code.source, code.signatures, "sm_80"))
+
+
+def test_the_assembly_of_a_program_has_its_sorts() -> None:
+    text = executable(jg.trace(lambda x: np.sort(x), np.ones(9, np.float32))).asm("sm_80")
+    assert ".entry jitgrad_merge_runs" in text and ".f64" not in text
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_adjugates(arch: str) -> None:
+    for dtype in (np.float32, np.float64):
+        code = adjugates.kernels(np.dtype(dtype), 256)
+        frugal(compile_kernels(code.source, code.signatures, arch))
+        assert dtype == np.float64 or ".f64" not in "".join(ptx(code.source, code.signatures, arch).values())

@@ -1,5 +1,5 @@
-"""What only a real GPU can show: other libraries' arrays, two devices, the speed of a replay, errors of the device.
-Run with ``pytest -m cuda``."""
+"""What only a real GPU can show: other libraries' arrays, two devices, the speed of a replay, large sorts, errors of
+the device. Run with ``pytest -m cuda``."""
 
 import os
 import subprocess
@@ -92,6 +92,25 @@ def test_tf32_rounds_and_float32_does_not() -> None:
             gpu.libraries.call("gemm", operands[:1], operands[1:], static)
         errors.append(np.abs(out.numpy() - exact).max())
     assert errors[0] < 1e-3 and (gpu.driver.properties.capability < (8, 0) or errors[1] > 2 * errors[0])
+
+
+def test_large_sorts() -> None:
+    """Many blocks and merges, in blocks of the usual size."""
+    f = jg.jit(lambda x: (np.sort(x), np.argsort(x)), target="cuda")
+    rng = np.random.default_rng(0)
+    for x in (rng.standard_normal((2, 1 << 20)).astype(np.float32), rng.integers(0, 1 << 16, (1, 1_000_003))):
+        for _ in range(3):  # at first, captured, replayed
+            keys, order = f(jg.device_put(x))
+        np.testing.assert_array_equal(keys.numpy(), np.sort(x))
+        np.testing.assert_array_equal(order.numpy(), np.argsort(x, kind="stable"))
+
+
+def test_gradients_of_singular_determinants() -> None:
+    a = np.random.default_rng(0).standard_normal((4, 40, 40))
+    a[1, :, 7] = a[2, 3] = a[3, :2] = 0
+    want = jg.grad(lambda a: np.sum(np.linalg.det(a)))(a)
+    found = jg.grad(lambda a: np.sum(np.linalg.det(a)), target="cuda")(a).numpy()
+    np.testing.assert_allclose(found, want, rtol=1e-8, atol=1e-10 * np.abs(want).max())
 
 
 def test_torch() -> None:

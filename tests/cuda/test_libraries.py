@@ -9,6 +9,7 @@ import pytest
 
 from jitgrad import config
 from jitgrad.codegen import libcalls
+from jitgrad.codegen.lapack import adjugate_matrix
 from jitgrad.cuda import blas, solver
 from jitgrad.cuda.blas import Blas, plan
 from jitgrad.cuda.driver import Driver, Stream
@@ -20,9 +21,7 @@ from jitgrad.cuda.libraries import (
     Operand,
     SimulatedLibraries,
     libraries,
-    on_host,
     statuses,
-    supports,
 )
 from jitgrad.cuda.solver import Solver
 from jitgrad.errors import DeviceError, DtypeError, JitgradError
@@ -235,10 +234,7 @@ def test_tf32_is_an_option(driver: SimulatedDriver) -> None:
         assert library._blas and library._blas._library.library.calls[-1] == kind
 
 
-def test_dtypes_without_a_product(driver: SimulatedDriver) -> None:
-    assert supports("gemm", np.dtype(np.float16)) and not supports("gemm", np.dtype(np.int32))
-    assert supports("potrf", np.dtype(np.float32)) and not supports("potrf", np.dtype(np.float16))
-    assert not supports("adjugate", np.dtype(np.float64)) and not supports("sort_rows", np.dtype(np.float64))
+def test_a_dtype_without_a_product(driver: SimulatedDriver) -> None:
     x, static = np.ones(1, np.int32), {"m": 1, "n": 1, "k": 1, "a": (1, 1), "b": (1, 1), "c": (1, 1)}
     with pytest.raises(DtypeError, match="no matrix product for int32"):
         run(driver, stood_in(driver), "gemm", [x], [x, x], static)
@@ -335,6 +331,38 @@ def test_inverses(on: tuple[Driver, Libraries], dtype: Any) -> None:
     check(on, "getri", [lu, work], [lu, pivots], {"n": 4, "count": 2})
 
 
+def singular_matrices(rng: np.random.Generator, n: int) -> list[np.ndarray]:
+    """Some that lack one rank, some that lack more."""
+    column, row, equal, integers, last = (rng.standard_normal((n, n)) for _ in range(5))
+    column[:, n // 2] = 0
+    row[n // 3] = 0
+    equal[-1] = equal[0]
+    integers = np.round(2 * integers)
+    integers[:, 0] = integers[:, -1]
+    last[0] = last[:, 0] = 0
+    none = np.outer(row[0], column[0])
+    none[0] = 0
+    return [column, row, equal, integers, none, np.zeros((n, n)), np.ones((n, n)), np.diag(np.arange(n) * 1.0), last]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 3, 6])
+def test_adjugates(on: tuple[Driver, Libraries], n: int, dtype: Any) -> None:
+    rng = np.random.default_rng(n)
+    regular = [rng.standard_normal((n, n)), np.eye(n), -np.eye(n)[::-1], 3 * np.eye(n) + rng.standard_normal((n, n))]
+    a = np.stack([*regular, *singular_matrices(rng, n)]).astype(dtype)
+    columns = np.ascontiguousarray(a.transpose(0, 2, 1))
+    lu, pivots = columns.copy(), np.zeros((len(a), n), np.int32)
+    libcalls.get("getrf").python([lu, pivots], [lu], n=n, count=len(a))
+    outs = [np.zeros_like(a), np.zeros(64 * n, dtype), np.zeros((n, n), dtype), np.zeros(2 * n, np.int32)]
+    (got, *_), status = run(*on, "adjugate", outs, [columns, lu, pivots], {"n": n, "count": len(a)})
+    assert status == 0
+    for matrix, found in zip(a, got, strict=True):
+        want = adjugate_matrix(matrix.astype(np.float64)).T
+        scale = max(float(np.abs(matrix).max()) ** (n - 1), 1.0)
+        np.testing.assert_allclose(found, want, rtol=0, atol=200 * np.finfo(dtype).eps * scale)
+
+
 # Streams and failures
 
 
@@ -358,13 +386,6 @@ def test_forgotten_memory_is_found(driver: SimulatedDriver) -> None:
     a = operand(driver, np.eye(2).reshape(-1))
     with pytest.raises(DeviceError, match="is no address"):
         SimulatedLibraries(driver).call("potrf", [a], [a], {"n": 2, "count": 1})
-
-
-def test_functions_that_only_the_host_has(driver: SimulatedDriver) -> None:
-    keys = operand(driver, np.array([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]))
-    work = operand(driver, np.zeros(3))
-    assert on_host(driver, "sort_rows", [keys, work], [keys], {"rows": 2, "n": 3}) == 0
-    assert read(driver, keys).tolist() == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
