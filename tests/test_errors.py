@@ -11,7 +11,15 @@ import pytest
 import scipy.integrate
 
 import jitgrad as jg
-from jitgrad.errors import ArgumentError, DifferentiationError, DtypeError, JitgradError, LeakedTracerError
+from jitgrad.errors import (
+    ArgumentError,
+    DifferentiationError,
+    DtypeError,
+    JitgradError,
+    LeakedTracerError,
+    ShapeError,
+    UnsupportedError,
+)
 
 X = np.ones(3)
 
@@ -107,6 +115,20 @@ def test_arguments_that_do_not_fit(name):
     call, text = ARGUMENTS[name]
     with pytest.raises(ArgumentError, match=text):
         call()
+
+
+def test_shapes_that_depend_on_values():
+    def trapezoids(n):
+        return np.zeros((n, 2)) + 1.0
+
+    with pytest.raises(UnsupportedError, match=r"f64\[n,2\] has an extent \(n\) that is traced.*room for all") as error:
+        jg.jit(trapezoids)(3)
+    assert error.value.location is not None and error.value.location.function == "trapezoids"
+    assert jg.jit(trapezoids, static_argnums=0)(3).shape == (3, 2)
+    with pytest.raises(ShapeError, match=r"Some extents are traced.*static_argnames"):
+        jg.jit(lambda x, n: np.sum(x.reshape(n, -1)))(X, 1)
+    with pytest.raises(UnsupportedError, match=r"np\.bincount .* Use np\.add\.at"):
+        jg.jit(np.bincount)(np.array([1, 0, 1]))
 
 
 def test_missing_arguments_are_reported_by_python():

@@ -21,6 +21,7 @@ from jitgrad.errors import (
     LeakedTracerError,
     MutationError,
     RollError,
+    ShapeError,
     UnsupportedError,
 )
 from jitgrad.frontend import assign, iteration, python_functions
@@ -49,8 +50,12 @@ _STREAMED = 4
 _LARGE, _FEW_OPS = 1 << 13, 8
 #: Ops that take a number out of an array.
 _SCALARS = frozenset(("constant", "index", "wrap_index", "slice", "reshape", "broadcast_to"))
-#: What says that a body can't be recorded, or needs numbers that only an unrolled loop has.
-_UNROLLABLE = (RollError, CarryError, ConcretizationError, LeakedTracerError, UnsupportedError, MutationError)
+#: What says that a body can't be recorded, or needs numbers that only an unrolled loop has. Shapes do not fit where a
+#: variable has another shape in each iteration.
+_UNROLLABLE = (
+    *(RollError, CarryError, ConcretizationError, LeakedTracerError, UnsupportedError, MutationError),
+    ShapeError,
+)
 #: Ops that a recorded operand of ``and`` may have for both operands to be evaluated.
 _EAGER_OPS = 8
 

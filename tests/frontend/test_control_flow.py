@@ -21,12 +21,13 @@ from jitgrad.errors import (
     ConcretizationError,
     IndexBoundsError,
     RollError,
+    ShapeError,
     UnsupportedError,
 )
 from jitgrad.ir.core import Block, Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.passes.pipeline import prepare
-from jitgrad.testing import differences
+from jitgrad.testing import check_grads, differences
 
 #: Loops up to this length are unrolled, in each mode.
 MODES = {"rolled": 0, "unrolled": 10_000}
@@ -120,6 +121,19 @@ def test_a_loop_that_can_not_be_recorded_is_unrolled_unless_it_must_be() -> None
     np.testing.assert_allclose(jg.jit(grow)(X), grow(X))
     with pytest.raises(RollError, match="list"):
         jg.jit(grow, loops="roll")(X)
+
+
+def test_a_loop_whose_arrays_shrink_is_unrolled() -> None:
+    def average(x):
+        for k in reversed(range(len(x) - 1)):
+            x = np.maximum(0.5 * (x[:-1] + x[1:]), 0.1 * np.arange(k + 1))
+        return x[0]
+
+    x = np.sin(np.arange(12.0))
+    np.testing.assert_allclose(jg.jit(average)(x), average(x), rtol=1e-12)
+    check_grads(average, (x,))
+    with pytest.raises(ShapeError, match="can't be broadcast"):
+        jg.jit(average, loops="roll")(x)
 
 
 def jacobi(x, steps):
