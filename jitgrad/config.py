@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from jitgrad.errors import ArgumentError
 
@@ -50,31 +51,46 @@ class Config:
     cuda_driver: str = "cuda"
 
     def __post_init__(self) -> None:
-        if self.backend not in ("llvm", "numba", "python"):
-            raise ValueError(f"backend must be 'llvm', 'numba' or 'python', not {self.backend!r}")
-        if self.target not in ("cpu", "cuda"):
-            raise ValueError(f"target must be 'cpu' or 'cuda', not {self.target!r}")
-        if self.cuda_driver not in ("cuda", "simulated"):
-            raise ValueError(f"cuda_driver must be 'cuda' or 'simulated', not {self.cuda_driver!r}")
+        if isinstance(self.cache_dir, os.PathLike):
+            object.__setattr__(self, "cache_dir", os.fspath(self.cache_dir))
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            if type(value) is not kind:
+                raise ArgumentError(f"{field.name} can't be {value!r}. The setting is {_KINDS[kind]}. Pass that.")
+            if kind is int and value < 0:
+                raise ArgumentError(f"{field.name} can't be {value}. It is a number of things. Pass 0 or more.")
+            if field.name in _CHOICES and value not in _CHOICES[field.name]:
+                choices = " or ".join(map(repr, _CHOICES[field.name]))
+                raise ArgumentError(f"{field.name} can't be {value!r}. There is no such {field.name}. Use {choices}.")
+
+
+_KINDS = {bool: "True or False", int: "an integer", str: "a string"}
+_CHOICES = {
+    "backend": ("llvm", "numba", "python"),
+    "target": ("cpu", "cuda"),
+    "cuda_driver": ("cuda", "simulated"),
+}
 
 
 def _from_environment() -> Config:
-    env = os.environ
-    return Config(
-        verify=env.get("JITGRAD_VERIFY", "0") not in ("", "0", "false"),
-        backend=env.get("JITGRAD_BACKEND", "llvm"),
-        check_bounds=env.get("JITGRAD_CHECK_BOUNDS", "1") not in ("", "0", "false"),
-        parallel=env.get("JITGRAD_PARALLEL", "1") not in ("", "0", "false"),
-        unroll_limit=int(env.get("JITGRAD_UNROLL_LIMIT", "8")),
-        cache=env.get("JITGRAD_CACHE", "1") not in ("", "0", "false"),
-        cache_dir=env.get("JITGRAD_CACHE_DIR", ""),
-        pool=env.get("JITGRAD_POOL", "1") not in ("", "0", "false"),
-        target=env.get("JITGRAD_TARGET", "cpu"),
-        strict_device=env.get("JITGRAD_STRICT_DEVICE", "0") not in ("", "0", "false"),
-        tf32=env.get("JITGRAD_TF32", "0") not in ("", "0", "false"),
-        cuda_driver=env.get("JITGRAD_CUDA_DRIVER", "cuda"),
-        warn_recompiles=int(env.get("JITGRAD_WARN_RECOMPILES", "64")),
-    )
+    """Each setting from the variable of its name, or as it is by default."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(Config):
+        text = os.environ.get(f"JITGRAD_{field.name.upper()}")
+        if text is None:
+            continue
+        if isinstance(field.default, bool):
+            found[field.name] = text not in ("", "0", "false")
+        elif isinstance(field.default, int):
+            if not text.isdecimal():
+                raise ArgumentError(
+                    f"the environment variable JITGRAD_{field.name.upper()} can't be {text!r}. It is an integer of at "
+                    "least 0. Set it to one, or unset it."
+                )
+            found[field.name] = int(text)
+        else:
+            found[field.name] = text
+    return Config(**found)
 
 
 _current = _from_environment()

@@ -11,7 +11,15 @@ import pytest
 import scipy.integrate
 
 import jitgrad as jg
-from jitgrad.errors import ArgumentError, DifferentiationError, DtypeError, JitgradError, LeakedTracerError
+from jitgrad.errors import (
+    ArgumentError,
+    DifferentiationError,
+    DtypeError,
+    JitgradError,
+    LeakedTracerError,
+    ShapeError,
+    UnsupportedError,
+)
 
 X = np.ones(3)
 
@@ -107,6 +115,85 @@ def test_arguments_that_do_not_fit(name):
     call, text = ARGUMENTS[name]
     with pytest.raises(ArgumentError, match=text):
         call()
+
+
+def test_shapes_that_depend_on_values():
+    def trapezoids(n):
+        return np.zeros((n, 2)) + 1.0
+
+    with pytest.raises(UnsupportedError, match=r"f64\[n,2\] has an extent \(n\) that is traced.*room for all") as error:
+        jg.jit(trapezoids)(3)
+    assert error.value.location is not None and error.value.location.function == "trapezoids"
+    assert jg.jit(trapezoids, static_argnums=0)(3).shape == (3, 2)
+    with pytest.raises(ShapeError, match=r"Some extents are traced.*static_argnames"):
+        jg.jit(lambda x, n: np.sum(x.reshape(n, -1)))(X, 1)
+    with pytest.raises(UnsupportedError, match=r"np\.bincount .* Use np\.add\.at"):
+        jg.jit(np.bincount)(np.array([1, 0, 1]))
+
+
+class NoConvergence(Exception):
+    pass
+
+
+def root(a):
+    x, steps = a, 0
+    while abs(x * x - a) > 1e-12:
+        x, steps = 0.5 * (x + a / x), steps + 1
+        if steps > 50:
+            raise NoConvergence
+    return x
+
+
+def root_of_a_positive_number(a):
+    try:
+        if a < 0:
+            raise ValueError("negative")
+    except ValueError:
+        return 0.0
+    return np.sqrt(a)
+
+
+def root_after(a):
+    x = a
+    for _ in range(50):
+        x = 0.5 * (x + a / x)
+        if abs(x * x - a) < 1e-12:
+            return x
+    raise NoConvergence("50 steps")
+
+
+@pytest.mark.parametrize(
+    ("fun", "error"),
+    [
+        (root, "NoConvergence is raised in a branch"),
+        (root_after, r"NoConvergence \(50 steps\) is raised in a branch"),
+        (root_of_a_positive_number, r"ValueError \(negative\) is raised in a branch"),
+        (jg.grad(root), "NoConvergence is raised in a branch"),
+        (lambda a: jg.grad(root)(a), "NoConvergence is raised in a branch"),
+    ],
+)
+def test_an_exception_that_depends_on_values(fun, error):
+    assert root(2.0) == pytest.approx(root_after(2.0))
+    with pytest.raises(UnsupportedError, match=error) as caught:
+        jg.jit(fun)(2.0)
+    assert "    raise " in str(caught.value)
+
+
+def test_an_exception_that_depends_on_what_is_known():
+    def total(x, last):
+        s = 0.0
+        for i in range(20):
+            if i == last:
+                raise ValueError("the last one")
+            try:
+                raise KeyError
+            except KeyError:
+                s = s + x[i % 3]
+        return s
+
+    assert jg.jit(total, static_argnums=1)(X, 20) == 20
+    with pytest.raises(ValueError, match="the last one"):
+        jg.jit(total, static_argnums=1)(X, 10)
 
 
 def test_missing_arguments_are_reported_by_python():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import itertools
 import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from jitgrad.errors import (
     LeakedTracerError,
     MutationError,
     RollError,
+    ShapeError,
     UnsupportedError,
 )
 from jitgrad.frontend import assign, iteration, python_functions
@@ -31,7 +33,7 @@ from jitgrad.frontend.randomness import check_draw
 from jitgrad.frontend.recording import condition, record_branches, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
-from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.trace import RAISED_AT, Trace
 from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
 from jitgrad.frontend.usercode import is_user_class, is_user_function
 from jitgrad.ir.core import Block, Value
@@ -43,14 +45,20 @@ State = tuple[Any, ...]
 
 #: A loop that can't be recorded is unrolled up to this length.
 _LONGEST = 10_000
+#: A ``while`` whose condition is known is recorded from this iteration on.
+_LONG_WHILE = 64
 #: A loop that does little to large arrays is unrolled up to so many times the usual length.
 _STREAMED = 4
 #: Elements of a large array, which leaves a core's first cache; and how many operations on arrays are little.
 _LARGE, _FEW_OPS = 1 << 13, 8
 #: Ops that take a number out of an array.
 _SCALARS = frozenset(("constant", "index", "wrap_index", "slice", "reshape", "broadcast_to"))
-#: What says that a body can't be recorded, or needs numbers that only an unrolled loop has.
-_UNROLLABLE = (RollError, CarryError, ConcretizationError, LeakedTracerError, UnsupportedError, MutationError)
+#: What says that a body can't be recorded, or needs numbers that only an unrolled loop has. Shapes do not fit where a
+#: variable has another shape in each iteration.
+_UNROLLABLE = (
+    *(RollError, CarryError, ConcretizationError, LeakedTracerError, UnsupportedError, MutationError),
+    ShapeError,
+)
 #: Ops that a recorded operand of ``and`` may have for both operands to be evaluated.
 _EAGER_OPS = 8
 
@@ -249,7 +257,7 @@ def while_(
     line: int,
 ) -> State:
     """``while test(*state): state = body(*state)``; ``flag`` names the variable that ends it. Python runs it until its
-    condition is traced."""
+    condition is traced, or until it has run for long: then what is left of it is recorded, if it can be."""
     place = None if flag is None else names.index(flag)
 
     def decision(*values: Any) -> Any:
@@ -257,13 +265,26 @@ def while_(
             return test(*values)
         return and_(not_(values[place]), lambda: test(*values))
 
-    while True:
+    longest = _LONG_WHILE
+    for done in itertools.count():
         go_on = decision(*state)
         if is_traced(go_on):
             break
         if not go_on:
             return state
+        trace = current_trace()
+        before = 0 if trace is None else len(trace.builder.ops)
         state = body(*state)
+        if done < longest or trace is None or trace.options.loops == "unroll":
+            continue
+        if len(trace.builder.ops) > before and any(is_traced(leaf) for leaf in flatten(state)[0]):
+            try:
+                result = record_while(trace, decision, body, state, names, tuple(writes()))
+            except _UNROLLABLE:
+                longest *= 16
+                continue
+            _note(trace, line, "while", f"rolled after {done + 1} iterations, as it is long")
+            return result
     trace = current_trace() or innermost_trace(go_on)
     result = record_while(trace, decision, body, state, names, tuple(writes()))
     _note(trace, line, "while", "rolled")
@@ -362,7 +383,18 @@ def assert_(test: Any, message: Callable[[], Any] | None, line: int) -> None:
             _note(trace, line, "assert", "not checked, as its condition is traced")
         return
     if not test:
-        raise AssertionError(*([] if message is None else [message()]))
+        raise thrown(AssertionError(*([] if message is None else [message()])))
+
+
+def thrown(error: Any) -> Any:
+    """What ``raise error`` raises. Inside a region it remembers its place, which :meth:`Trace.region` tells."""
+    trace = current_trace()
+    if trace is None or not isinstance(error, (type, Exception)):
+        return error
+    raised = error() if isinstance(error, type) and issubclass(error, Exception) else error
+    if isinstance(raised, Exception):
+        raised.__dict__[RAISED_AT] = user_location()
+    return raised
 
 
 # -- what stays Python -------------------------------------------------------------------------------------------------

@@ -135,11 +135,11 @@ def sliding_window_view(
     return t
 
 
-def _shape_unknown(function: Any) -> UnsupportedError:
+def _shape_unknown(function: Any, instead: str = "np.where(mask, x, 0)") -> UnsupportedError:
     """The error for a traced first argument, where it decides the shape of the result."""
     return UnsupportedError(
         f"{qualified_name(function)} of a traced first argument. The shape of its result depends on the data. Use "
-        "np.where(mask, x, 0), or make that argument a constant.",
+        f"{instead}, or make that argument a constant.",
         user_location(),
     )
 
@@ -167,7 +167,7 @@ def extract(condition: Any, arr: ArrayLike) -> Tracer:
 def bincount(x: Any, /, weights: ArrayLike = None, minlength: int = 0) -> Tracer:
     """The numbers to count must be known while tracing, as they decide the shape; the weights may be traced."""
     if contains_tracer(x):
-        raise _shape_unknown(np.bincount)
+        raise _shape_unknown(np.bincount, "np.add.at(np.zeros(n), x, 1)")
     counts = np.bincount(x, minlength=static_int(minlength, "minlength"))
     w = lift_one(weights)
     if w.dims != np.shape(x):

@@ -92,6 +92,12 @@ def resolve_shape(x: Tracer, shape: Sequence[Dim]) -> tuple[Dim, ...]:
         rest = _quotient(x.dims, [d for d in shape if d != -1])
         if rest is not None:
             return tuple(rest if d == -1 else d for d in shape)
+    if not all(isinstance(d, int) for d in (*x.dims, *shape)):
+        raise ShapeError(
+            f"can't reshape an array of shape {x.dims} into {tuple(shape)}. Some extents are traced, so that nothing "
+            "says whether the elements fill that shape. Make what they depend on static with jit(static_argnames=...).",
+            user_location(),
+        )
     raise ShapeError(
         f"can't reshape an array of shape {x.dims} into {tuple(shape)}. The number of elements ({size}) differs. Use "
         "-1 for at most one extent, and let the others divide the size.",

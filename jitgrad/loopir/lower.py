@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jitgrad.errors import CompilationError
-from jitgrad.ir.core import Graph
+from jitgrad.errors import CompilationError, UnsupportedError
+from jitgrad.ir.core import Graph, Value
 from jitgrad.ir.types import TensorType
 from jitgrad.loopir.build import LoopBuilder, Tensor
 from jitgrad.loopir.nodes import Block, Buffer, Program, Stmt
@@ -37,7 +37,7 @@ def lower(graph: Graph, notes: list[str] | None = None, donated: Mapping[int, in
     results = [t.buffer for t in tensors]
     returned = {r: params[p] for p, r in donated.items()}
     for k, (value, t) in enumerate(zip(graph.results, tensors, strict=True)):
-        static_shape(value.type)
+        _check_result(value)
         if k in returned:
             continue
         b.loc, b.hint = None, f"out{k}"
@@ -62,6 +62,18 @@ def static_shape(t: TensorType) -> tuple[int, ...]:
     if not all(isinstance(d, int) for d in t.shape):
         raise CompilationError(f"a value of type {t} has an extent that is not known at compile time")
     return t.shape  # pyright: ignore[reportReturnType]
+
+
+def _check_result(value: Value) -> None:
+    """Raise UnsupportedError for a result whose shape is known only when the program runs."""
+    unknown = [str(d) for d in value.type.shape if not isinstance(d, int)]
+    if unknown:
+        raise UnsupportedError(
+            f"a result of type {value.type} has an extent ({', '.join(unknown)}) that is traced. The arrays that a "
+            "compiled program returns have one shape for all values of its arguments. Return an array with room for "
+            "all, or make what the extent depends on static with jit(static_argnames=...).",
+            None if value.op is None else value.op.loc,
+        )
 
 
 def with_body(program: Program, body: Any) -> Program:

@@ -21,12 +21,13 @@ from jitgrad.errors import (
     ConcretizationError,
     IndexBoundsError,
     RollError,
+    ShapeError,
     UnsupportedError,
 )
 from jitgrad.ir.core import Block, Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.passes.pipeline import prepare
-from jitgrad.testing import differences
+from jitgrad.testing import check_grads, differences
 
 #: Loops up to this length are unrolled, in each mode.
 MODES = {"rolled": 0, "unrolled": 10_000}
@@ -120,6 +121,70 @@ def test_a_loop_that_can_not_be_recorded_is_unrolled_unless_it_must_be() -> None
     np.testing.assert_allclose(jg.jit(grow)(X), grow(X))
     with pytest.raises(RollError, match="list"):
         jg.jit(grow, loops="roll")(X)
+
+
+def test_a_loop_whose_arrays_shrink_is_unrolled() -> None:
+    def average(x):
+        for k in reversed(range(len(x) - 1)):
+            x = np.maximum(0.5 * (x[:-1] + x[1:]), 0.1 * np.arange(k + 1))
+        return x[0]
+
+    x = np.sin(np.arange(12.0))
+    np.testing.assert_allclose(jg.jit(average)(x), average(x), rtol=1e-12)
+    check_grads(average, (x,))
+    with pytest.raises(ShapeError, match="can't be broadcast"):
+        jg.jit(average, loops="roll")(x)
+
+
+def euler(x):
+    t, n = 0.0, 0
+    while t < 1.0:
+        x = x + 0.01 * np.sin(x)
+        t, n = t + 0.01, n + 1
+    return np.sum(x), n
+
+
+def until_break(x):
+    a, b, k = x.copy(), np.zeros_like(x), 0
+    while True:
+        b[1:], b[0] = 0.9 * a[:-1] + 0.001 * k, a[-1]
+        a, b, k = b, a, k + 1
+        if k >= 90:
+            break
+    return np.sum(np.sin(a - b)), k
+
+
+def trajectory(x):
+    points, n = [], 0
+    while n < 70:
+        x, n = x + 0.01 * np.cos(x), n + 1
+        points.append(x[0])
+    return np.sum(np.array(points)), n
+
+
+@pytest.mark.parametrize(("fun", "rolled"), [(euler, True), (until_break, True), (trajectory, False)])
+def test_a_long_while_whose_condition_is_known(fun, rolled) -> None:
+    """Python could run it; but compile time would grow with its length."""
+    value, count = jg.jit(fun)(X)
+    want, n = fun(X)
+    np.testing.assert_allclose(value, want, rtol=1e-12)
+    assert count == n
+    check_grads(lambda x: fun(x)[0], (X,), order=1, modes=("rev",))
+    loops = [op.name for op in jg.trace(fun, X).ops if op.regions]
+    assert loops == (["while"] if rolled else [])
+    assert not [op for op in jg.trace(jg.jit(fun, loops="unroll"), X).ops if op.regions]
+
+
+def test_a_long_while_over_numbers_stays_python() -> None:
+    def primes_beside(x):
+        n, found = 2, []
+        while n < 200:
+            if all(n % p for p in found):
+                found.append(n)
+            n += 1
+        return np.zeros(len(found)) + x[0], np.zeros(n)
+
+    assert [a.shape for a in jg.jit(primes_beside)(X)] == [(46,), (200,)]
 
 
 def jacobi(x, steps):

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import linecache
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -141,9 +142,10 @@ class SourceGenerator:
     def run(self, text: str, scope: dict[str, Any]) -> Any:
         """The value of an expression, or None if it does not run or is out of bounds."""
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("error")  # as of the mean of nothing
                 value = eval(text, dict(GLOBALS), dict(scope))
-        except (ValueError, IndexError, TypeError, np.linalg.LinAlgError):
+        except (ValueError, IndexError, TypeError, np.linalg.LinAlgError, RuntimeWarning):
             return None
         array = np.asarray(value)
         if array.dtype.kind != "f" or array.size > MAX_SIZE or not np.all(abs(array) < LARGEST):
