@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jitgrad.cuda.joins import joined
-from jitgrad.cuda.steps import Launch, Repeat, Step, row_count
+from jitgrad.cuda.steps import Launch, Repeat, Step, mapped, row_count
 from jitgrad.cuda.teams import (
     MOST_THREADS,
     WARP,
@@ -30,6 +30,7 @@ from jitgrad.cuda.teams import (
     summable,
     widest,
 )
+from jitgrad.cuda.tiles import tiled
 from jitgrad.cuda.vectors import width
 from jitgrad.errors import CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Sym, interval, mul
@@ -102,8 +103,9 @@ def plan(program: Program, least: int = LEAST) -> Plans:
                 s.buffer.loc,
             )
     planner = _Planner(program, least)
-    steps = planner.list(program.body, {})
-    return Plans(program, tuple(steps), planner.distributed)
+    known = planner.distributed
+    steps = mapped(planner.list(program.body, {}), lambda s: tiled(s, known))
+    return Plans(program, steps, known)
 
 
 class _Part(NamedTuple):

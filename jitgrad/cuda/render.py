@@ -164,6 +164,9 @@ class _KernelRenderer(Renderer):
         """The text of the kernel, and what it takes."""
         found: dict[tuple[Buffer, np.dtype], str] = {}
         for t in self.touched():
+            if t.kind == "shared":
+                self.buffers[t] = self.names.fresh(t.name, "buffer")
+                continue
             key = (t.root, t.dtype)
             if key not in found:
                 found[key] = self.names.fresh(t.root.name, "buffer")
@@ -184,6 +187,9 @@ class _KernelRenderer(Renderer):
         if self.slots:
             self.line(f"if {' or '.join(f'status[{k}] != 0' for k in range(self.slots))}:")
             self.line("    return")
+        for t in self.launch.shared:
+            dtype = "uint8" if t.dtype == bool_ else t.dtype.name
+            self.line(f"{self.buffers[t]} = cuda.shared.array({t.capacity}, {dtype})")
         self.find_row()
         if self.launch.lanes > 1:
             self.several_rows()
@@ -348,9 +354,13 @@ class _KernelRenderer(Renderer):
         self.versions.touch(changed)
         step = "lane" if s.step == 1 else f"{s.step} * lane"
         first = step if lo.text == "0" else f"{lo.text} + {step}"
-        self.line(f"for {name} in range({first}, {hi.text}, {self.launch.team * s.step}):")
         self.distributing, self.updating = s, updating
-        self.nested(s.body)
+        if static_trips(s) == self.launch.team and not fails:  # an iteration for each thread
+            self.line(f"{name} = {first}")
+            self.block(s.body)
+        else:
+            self.line(f"for {name} in range({first}, {hi.text}, {self.launch.team * s.step}):")
+            self.nested(s.body)
         self.distributing, self.updating = None, self.atomic
         self.names.release((name,))
         if fails:  # what comes next relies on the checks of all threads
@@ -509,4 +519,4 @@ def _atomic_roots(launch: Launch) -> frozenset[Buffer]:
         nest = dataclasses.replace(s, body=body)
         found |= conflicting(nest)
         body = (nest,)
-    return found
+    return frozenset(t for t in found if t.kind != "shared")

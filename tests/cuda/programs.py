@@ -74,6 +74,11 @@ def scan(x: Any) -> Any:
     return (np.cumsum(x, axis=1) ** 2).sum()
 
 
+def transposes(x: Any, y: Any) -> Any:
+    z = np.tanh(x).T * y
+    return (z**2).sum() + (z * x.T).mean()
+
+
 def embedding(table: Any, index: Any) -> Any:
     return (table[index] ** 2).sum()
 
@@ -114,6 +119,7 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "mlp": (mlp, (normal(5, 8), normal(8), normal(8, 3), normal(6, 5), normal(6, 3))),
     "attention": (attention, (normal(9, 4), normal(9, 4), normal(9, 4))),
     "scan": (scan, (normal(5, 37),)),
+    "transposes": (transposes, (normal(40, 33), normal(33, 40))),
     "embedding": (embedding, (normal(10, 3), np.array([1, 1, 5, 9, 0, 1]))),
     "recurrence": (recurrence, (normal(4, 4, dtype=np.float64), normal(20, 4, dtype=np.float64))),
     "columns": (columns, (normal(40, 7),)),

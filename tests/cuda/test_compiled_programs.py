@@ -17,7 +17,7 @@ pytest.importorskip("numba_cuda", reason="kernels are compiled by numba-cuda, wh
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
 #: In single precision throughout.
-SINGLE = ("layer_norm", "cross_entropy", "mlp", "scan", "columns", "embedding", "heat")
+SINGLE = ("layer_norm", "cross_entropy", "mlp", "scan", "transposes", "columns", "embedding", "heat")
 
 
 @functools.cache
@@ -34,9 +34,10 @@ def frugal(cubin: Cubin, most: int = 128) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("name", ["layer_norm", "cross_entropy", "columns"])
+@pytest.mark.parametrize("name", ["layer_norm", "cross_entropy", "columns", "transposes"])
 def test_kernels_for_every_architecture(name: str, arch: str) -> None:
-    frugal(made(name, LEAST).cubin(arch))
+    for least in (LEAST, 0):
+        frugal(made(name, least).cubin(arch))
 
 
 @pytest.mark.parametrize("name", SINGLE)
