@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jitgrad.cuda.joins import joined
+from jitgrad.cuda.shared import with_shared
 from jitgrad.cuda.steps import Launch, Repeat, Step, mapped, row_count
 from jitgrad.cuda.teams import (
     MOST_THREADS,
@@ -35,7 +36,7 @@ from jitgrad.cuda.vectors import width
 from jitgrad.errors import CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Sym, interval, mul
 from jitgrad.loopir.build import IDENTITIES
-from jitgrad.loopir.deps import trips
+from jitgrad.loopir.deps import span, trips
 from jitgrad.loopir.nodes import (
     Alloc,
     Assign,
@@ -43,6 +44,7 @@ from jitgrad.loopir.nodes import (
     Buffer,
     Comment,
     Const,
+    Expr,
     Let,
     LibCall,
     Load,
@@ -55,6 +57,7 @@ from jitgrad.loopir.nodes import (
 )
 from jitgrad.loopir.private import uses_of
 from jitgrad.loopir.schedule import Plan, chunked, loop_sums, needs, work
+from jitgrad.loopir.substitute import shapes_depend, substituted
 from jitgrad.loopir.walk import expressions, loads, statements, subexpressions
 
 #: Work (as in ``schedule``: operations on bytes) of a nest that pays for a launch with more than one team.
@@ -105,7 +108,7 @@ def plan(program: Program, least: int = LEAST) -> Plans:
     planner = _Planner(program, least)
     known = planner.distributed
     steps = mapped(planner.list(program.body, {}), lambda s: tiled(s, known))
-    return Plans(program, steps, known)
+    return Plans(program, with_shared(steps), known)
 
 
 class _Part(NamedTuple):
@@ -302,7 +305,7 @@ class _Planner:
             return None
         first, *after = chunked(s, found._replace(chunks=chunks), 0)
         assert isinstance(first, Loop)
-        return _Part((first,), [self.turned(x) for x in first.body]), after
+        return _Part((first,), [y for x in first.body for y in _once(self.turned(x))]), after
 
     def repeated(self, s: Loop, outside: dict[Local, Buffer], total: Dim) -> Repeat | None:
         """A loop as a sequence of launches, where an iteration is worth at least one."""
@@ -343,6 +346,14 @@ class _Planner:
         stem = outs[-1].name if outs else "check"
         self.names[stem] = self.names.get(stem, 0) + 1
         return f"{stem}_kernel" if self.names[stem] == 1 else f"{stem}_kernel{self.names[stem]}"
+
+
+def _once(s: Stmt) -> Sequence[Stmt]:
+    """A statement; of a loop that runs once, its body."""
+    if not isinstance(s, Loop) or span(s) != 1 or s.step < 1 or shapes_depend(s, s.var):
+        return (s,)
+    memo: dict[Expr, Expr] = {}
+    return [substituted(x, {s.var: s.lo}, memo) for x in s.body]
 
 
 def _calls(s: Stmt) -> bool:

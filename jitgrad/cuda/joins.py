@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jitgrad.cuda.steps import Launch, Repeat, Step
+from jitgrad.cuda.steps import Launch, Step, body_of
 from jitgrad.cuda.teams import static_trips
 from jitgrad.ir.index import Dim, Sym, expr
-from jitgrad.loopir.nodes import Buffer, Expr, Fail, LibCall, Loop, Stmt
+from jitgrad.loopir.nodes import Buffer, Expr, Fail, Stmt
 from jitgrad.loopir.substitute import shapes_depend, substituted
 from jitgrad.loopir.walk import read_roots, statements, written_roots
 
@@ -91,16 +91,7 @@ def _one(x: Launch, s: Launch) -> Launch:
 
 
 def _effects(s: Step) -> _Effects:
-    body = _body(s)
+    body = body_of(s)
     found = list(statements(body))
     fails = any(isinstance(x, Fail) for x in found)
     return _Effects(frozenset(read_roots(body)), frozenset(written_roots(body)), fails, len(found))
-
-
-def _body(s: Step) -> tuple[Stmt, ...]:
-    if isinstance(s, Launch):
-        return s.body
-    if isinstance(s, LibCall):
-        return (s,)
-    assert isinstance(s, Repeat)
-    return (Loop(s.loop.var, s.loop.lo, s.loop.hi, tuple(x for step in s.steps for x in _body(step)), s.loop.step),)

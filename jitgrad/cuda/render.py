@@ -20,7 +20,7 @@ from jitgrad.codegen.python import Renderer
 from jitgrad.codegen.python_expr import count_uses
 from jitgrad.cuda.grid import Plans
 from jitgrad.cuda.spelling import FUNCTIONS, CudaSpelling, called, carrier, team_function
-from jitgrad.cuda.steps import Launch, Repeat, Step
+from jitgrad.cuda.steps import TEAM, Launch, Repeat, Step
 from jitgrad.cuda.teams import WARP, Touch, conflicting, may_meet, shared_out, static_trips, touches
 from jitgrad.cuda.vectors import is_wide, wide_loads
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr
@@ -55,7 +55,7 @@ _I32 = np.dtype(np.int32)
 _UPDATES = {"+=": "add", "*=": "mul", "max=": "max", "min=": "min"}
 #: What rendered names must not hide.
 _TAKEN = (
-    *("cuda", "libdevice", "inf", "nan", "device", "lane", "row", "uint8", "bool_", "grid_sync"),
+    *("cuda", "libdevice", "inf", "nan", "device", "lane", "row", "warp", "uint8", "bool_", "grid_sync"),
     *("atomic_add", "atomic_max", "atomic_min", "atomic_mul", "load2", "load4", "store2", "store4"),
     *(dtype.name for dtype in SHORT_NAMES),
     *FUNCTIONS,
@@ -165,7 +165,8 @@ class _KernelRenderer(Renderer):
         found: dict[tuple[Buffer, np.dtype], str] = {}
         for t in self.touched():
             if t.kind == "shared":
-                self.buffers[t] = self.names.fresh(t.name, "buffer")
+                self.buffers[t] = self.buffers.get(t.root) or self.names.fresh(t.root.name, "buffer")
+                self.buffers[t.root] = self.buffers[t]
                 continue
             key = (t.root, t.dtype)
             if key not in found:
@@ -223,6 +224,9 @@ class _KernelRenderer(Renderer):
         teams = block // team
         if teams > 1:
             own = index if team == 1 else f"({index} >> 5)"
+            if team > 1 and self.launch.shared:
+                self.line(f"warp = {own[1:-1]}")
+                self.variables[TEAM] = own = "warp"
             self.line(f"row = {first} * {teams} + {own}")
             if count % teams:
                 self.line(f"if row >= {count}:")
@@ -382,6 +386,8 @@ class _KernelRenderer(Renderer):
             mode = {"+=": "or=", "max=": "or=", "*=": "and=", "min=": "and="}.get(mode, mode)
         name, source = team_function(mode, dtype, self.launch.team)
         self.helpers[name] = source
+        if self.launch.team > WARP:  # the threads meet there
+            self.ordered()
         if dtype == bool_:
             return f"({name}(int32(1) if {part} else int32(0)) != 0)"
         own = carrier(dtype)
@@ -442,6 +448,10 @@ class _KernelRenderer(Renderer):
 
     def sync(self) -> None:
         self.line("cuda.syncwarp()" if self.launch.team == WARP else "cuda.syncthreads()")
+        self.ordered()
+
+    def ordered(self) -> None:
+        """All threads of the team have been here."""
         self.pending = []
         for f in self.frames:
             f.met = True

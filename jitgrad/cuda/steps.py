@@ -6,9 +6,13 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
-from jitgrad.cuda.teams import WARP, static_trips
+from jitgrad.cuda.teams import MOST_THREADS, WARP, static_trips
+from jitgrad.ir.index import Sym
 from jitgrad.loopir.nodes import Block, Buffer, LibCall, Loop, Stmt
 from jitgrad.loopir.walk import buffers_of
+
+#: The number of a team in its block.
+TEAM = Sym("warp", 0, MOST_THREADS // WARP - 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -17,7 +21,7 @@ class Launch:
     bounds are numbers (none: there is one row). ``team`` threads run ``body`` for each; a block has ``block``. With
     ``lanes`` above 1 a thread runs that many neighbouring rows (see ``vectors``). ``unit`` is what rows are called.
 
-    Arrays of kind ``"shared"`` are a team's own."""
+    Arrays of kind ``"shared"`` are a team's own. Where a block has several teams, :data:`TEAM` indexes their parts."""
 
     name: str
     rows: tuple[Loop, ...]
@@ -63,6 +67,15 @@ class Repeat:
 
 
 Step = Launch | LibCall | Repeat
+
+
+def body_of(s: Step) -> tuple[Stmt, ...]:
+    """What a step does, as statements."""
+    if isinstance(s, Launch):
+        return s.body
+    if isinstance(s, LibCall):
+        return (s,)
+    return (Loop(s.loop.var, s.loop.lo, s.loop.hi, tuple(x for step in s.steps for x in body_of(step)), s.loop.step),)
 
 
 def mapped(steps: Sequence[Step], change: Callable[[Launch], Launch]) -> tuple[Step, ...]:
