@@ -24,6 +24,7 @@ from jitgrad.cuda.teams import (
     MOST_THREADS,
     WARP,
     atomics,
+    scanned,
     shares_nothing,
     static_trips,
     streams,
@@ -56,7 +57,8 @@ from jitgrad.loopir.nodes import (
     payloads,
 )
 from jitgrad.loopir.private import uses_of
-from jitgrad.loopir.schedule import Plan, chunked, loop_sums, needs, work
+from jitgrad.loopir.scans import in_chunks
+from jitgrad.loopir.schedule import Plan, chunked, loop_sums, needs, own_sums, work
 from jitgrad.loopir.substitute import shapes_depend, substituted
 from jitgrad.loopir.walk import expressions, loads, statements, subexpressions
 
@@ -66,6 +68,8 @@ LEAST = 1 << 16
 CHUNKS, THREAD_CHUNKS = 1024, 1 << 15
 #: Chunks that there are at least, if there are as many iterations, where teams share out what is in those.
 BLOCKS = 128
+#: Iterations of a chunk of a scan: each is run twice, by more blocks.
+SCANNED = 1 << 10
 #: Bytes that the chunks of one loop may have for themselves.
 PRIVATE_BYTES = 1 << 26
 #: Arrays that chunks add up for themselves have at most this many elements; larger ones are updated atomically.
@@ -192,9 +196,12 @@ class _Planner:
             held[:] = [x for x in held if x not in found]
             return [*found]
 
-        queue = list(body)
+        queue: list[Stmt | _Part] = list(body)
         while queue:
             s = queue.pop(0)
+            if isinstance(s, _Part):
+                parts.append(s)
+                continue
             if isinstance(s, Let) and isinstance(s.value, Const):
                 held.append(s)
                 continue
@@ -231,7 +238,7 @@ class _Planner:
         after = [Store(outside[local], (), local) for local in used if local in changed and local in needed]
         return (*before, *stmts, *after)
 
-    def wide(self, s: Loop, outside: dict[Local, Buffer]) -> tuple[_Part | Repeat, list[Stmt]] | None:
+    def wide(self, s: Loop, outside: dict[Local, Buffer]) -> tuple[_Part | Repeat, list[Stmt | _Part]] | None:
         """What a loop becomes if more than one team runs it, and the statements to run after it."""
         total = mul(static_trips(s) or int(trips(s)), _at_most(work(s.body)))
         if isinstance(total, int) and total < self.least:
@@ -243,7 +250,10 @@ class _Planner:
             return _Part(rows, list(body)), []
         cut = self.cut(s)
         if cut is not None:
-            return cut
+            return cut[0], [*cut[1]]
+        scan = self.scan(s)
+        if scan is not None:
+            return scan
         rows, body = self.rows(s, atomic=True) if plain else ((), ())
         if rows:
             return _Part(rows, list(body)), []
@@ -306,6 +316,22 @@ class _Planner:
         first, *after = chunked(s, found._replace(chunks=chunks), 0)
         assert isinstance(first, Loop)
         return _Part((first,), [y for x in first.body for y in _once(self.turned(x))]), after
+
+    def scan(self, s: Loop) -> tuple[_Part, list[Stmt | _Part]] | None:
+        """A loop that carries sums, in chunks that start with the sums of those before."""
+        n, scan = static_trips(s), scanned(s)
+        if n is None or scan is None:
+            return None
+        chunks = min(CHUNKS, n // SCANNED) if self.least else min(3, n // 2)
+        if chunks < 2:
+            return None
+        totals, starts, run = in_chunks(s, scan, chunks)
+        sums = loop_sums(scan.apart)
+        assert not isinstance(sums, str)
+        parts = {c.part for c in scan.carried}
+        last, *after = own_sums(run, [x for x in sums if x[0] not in parts])
+        assert isinstance(last, Loop)
+        return _Part((totals,), [*totals.body]), [starts, _Part((last,), [*last.body]), *after]
 
     def repeated(self, s: Loop, outside: dict[Local, Buffer], total: Dim) -> Repeat | None:
         """A loop as a sequence of launches, where an iteration is worth at least one."""

@@ -1,7 +1,8 @@
 """Fewer launches: a launch becomes part of an earlier one where one kernel can do both.
 
-Launches that are one team follow each other in one kernel. Launches with the same rows stand side by side, if neither
-writes what the other one touches. What lies in between must not mind the order either.
+Launches that are one team follow each other in one kernel, in the place of the first or of the last. Launches with the
+same rows stand side by side, if neither writes what the other one touches. What lies in between must not mind the order
+either.
 """
 
 from __future__ import annotations
@@ -36,6 +37,13 @@ def joined(steps: Sequence[Step]) -> list[Step]:
         own = _effects(s)
         k = _place(result, effects, s, own)
         if k is None:
+            k = _waiting(result, effects, s)
+            if k is not None:
+                first = result.pop(k)
+                del effects[k]
+                assert isinstance(first, Launch) and isinstance(s, Launch)
+                s = _one(first, s)
+                own = _effects(s)
             result.append(s)
             effects.append(own)
             continue
@@ -58,6 +66,16 @@ def _place(steps: Sequence[Step], effects: Sequence[_Effects], s: Step, own: _Ef
             return k
         if not apart:
             return None
+    return None
+
+
+def _waiting(steps: Sequence[Step], effects: Sequence[_Effects], s: Step) -> int | None:
+    """The place of a launch of one team that can wait for another one, which comes last."""
+    if not isinstance(s, Launch) or s.rows:
+        return None
+    for k, x in enumerate(steps):
+        if isinstance(x, Launch) and not x.rows and all(_commute(effects[k], e) for e in effects[k + 1 :]):
+            return k
     return None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
-from jitgrad.cuda import render, shared
+from jitgrad.cuda import bodies, shared
 from jitgrad.cuda.grid import LEAST
 from jitgrad.cuda.program import CudaExecutable
 from jitgrad.cuda.shared import with_shared
@@ -169,6 +169,6 @@ def test_barriers_are_where_threads_meet(monkeypatch: pytest.MonkeyPatch) -> Non
     x = normal(3, 40)
     assert compiled(sums_of_rows, x).source().count("cuda.syncwarp()") == 1
     assert "syncthreads" not in compiled(sums_of_rows, normal(3, 300)).source().split("def t")[-1], "sums are barriers"
-    monkeypatch.setattr(render, "may_meet", lambda *_: False)
+    monkeypatch.setattr(bodies, "may_meet", lambda *_: False)
     with pytest.raises(KernelRaceError):
         compiled(sums_of_rows, x)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
-from jitgrad.cuda import render
+from jitgrad.cuda import bodies
 from jitgrad.cuda.program import CudaExecutable
 from jitgrad.cuda.steps import Launch
 from jitgrad.errors import IndexBoundsError, KernelError, KernelRaceError
@@ -134,6 +134,6 @@ def test_planted_bugs_are_caught(right: str, wrong: str) -> None:
 
 def test_the_barrier_is_where_elements_meet(monkeypatch: pytest.MonkeyPatch) -> None:
     x = array(40, 33)
-    monkeypatch.setattr(render, "may_meet", lambda *_: False)
+    monkeypatch.setattr(bodies, "may_meet", lambda *_: False)
     with pytest.raises(KernelRaceError):
         compiled(lambda x: x.T + 1, x).call([x])

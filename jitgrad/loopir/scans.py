@@ -1,0 +1,203 @@
+"""Scans: loops in which each iteration adds something to a number, and uses what all before it have added up.
+
+What the iterations add does not depend on the sums, and sums can be added up in any grouping. So such a loop is three:
+what is added, the sums of that, and the rest of the iterations, each given its sum (Blelloch, *Prefix Sums and Their
+Applications*, 1990). The three run in chunks: first the totals of all, then a scan of those, then all chunks at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jitgrad.ir.index import Dim, Sym, add, expr, floordiv, mul
+from jitgrad.ir.types import f32, f64, i32, i64
+from jitgrad.loopir.build import IDENTITIES
+from jitgrad.loopir.deps import span
+from jitgrad.loopir.nodes import (
+    Assign,
+    Buffer,
+    Const,
+    Expr,
+    Fail,
+    Let,
+    Load,
+    Local,
+    Loop,
+    Scalar,
+    Stmt,
+    Store,
+    scalar,
+)
+from jitgrad.loopir.substitute import substituted
+from jitgrad.loopir.walk import expressions, loads, statements, subexpressions, written_roots
+
+#: Ways to add up, and the operations that they are.
+OPERATIONS = {"+=": "add", "*=": "multiply", "max=": "maximum", "min=": "minimum"}
+_DTYPES = (f32, f64, i32, i64)
+
+
+class Carried(NamedTuple):
+    """A local that a loop carries, how it is added up, and what an iteration adds, for which there is a local too."""
+
+    local: Local
+    mode: str
+    value: Expr
+    part: Local
+
+
+class Scan(NamedTuple):
+    """A loop that carries sums.
+
+    needed : statements of an iteration that what it adds depends on. They store nothing and read no sums.
+    rest : the iteration, given what is added and the sums of the iterations before.
+    apart : the loop as if nobody used the sums. Only where its iterations are independent is the loop a scan.
+    """
+
+    carried: tuple[Carried, ...]
+    needed: tuple[Stmt, ...]
+    rest: tuple[Stmt, ...]
+    apart: Loop
+
+
+def scan_of(s: Loop) -> Scan | None:
+    """A loop as a scan, if its iterations are those of one, but for what they share in memory."""
+    inside = list(statements(s.body))
+    own = {x.local for x in inside if isinstance(x, Let)}
+    read = {e for x in inside for e in subexpressions(expressions(x)) if isinstance(e, Local)}
+    assigned = [x for x in inside if isinstance(x, Assign) and x.local not in own and x.local in read]
+    carried: dict[Stmt, Carried] = {}
+    for x in assigned:
+        found = _carried(x)
+        if found is None or x not in s.body or x.local in {c.local for c in carried.values()}:
+            return None
+        carried[x] = found
+    if not carried or any(isinstance(x, Fail) for x in inside):
+        return None
+    last = max(k for k, x in enumerate(s.body) if x in carried)
+    sums = {c.local for c in carried.values()}
+    needed = _needed([x for x in s.body[:last] if x not in carried], [c.value for c in carried.values()])
+    parts = [Assign(c.part, c.value, c.mode) for c in carried.values()]
+    if sums & _locals((*needed, *parts)) or written_roots(needed):
+        return None
+    earlier = written_roots(s.body[:last])
+    if any(e.buffer.root in earlier for e in loads((*needed, *parts))):
+        return None
+    rest = _without(
+        [Assign(carried[x].local, carried[x].part, carried[x].mode) if x in carried else x for x in s.body], needed
+    )
+    apart = dataclasses.replace(
+        s, body=tuple(Assign(carried[x].part, carried[x].value, carried[x].mode) if x in carried else x for x in s.body)
+    )
+    return Scan(tuple(carried.values()), tuple(needed), tuple(rest), apart)
+
+
+def _carried(s: Assign) -> Carried | None:
+    """An assignment as an addition to a local, with a new local for what is added."""
+    if s.local.dtype not in _DTYPES:
+        return None
+    part = Local("part", s.local.dtype)
+    if s.mode in OPERATIONS:
+        return None if s.local in subexpressions((s.value,)) else Carried(s.local, s.mode, s.value, part)
+    for mode, op in OPERATIONS.items():
+        value = _added(s.value, s.local, op) if s.mode == "=" else None
+        if value is not None:
+            return Carried(s.local, mode, value, part)
+    return None
+
+
+def _added(e: Expr, local: Local, op: str) -> Expr | None:
+    """What ``e`` adds to a local: it is ``op(local, x)`` for the returned ``x``, in which the local is not."""
+    if not isinstance(e, Scalar) or e.op != op:
+        return None
+    for x, y in (e.args, e.args[::-1]):
+        if local in subexpressions((y,)):
+            continue
+        if x is local:
+            return y
+        inner = _added(x, local, op)
+        if inner is not None:
+            return scalar(op, inner, y)
+    return None
+
+
+def _locals(stmts: Sequence[Stmt]) -> set[Local]:
+    """The locals that some statements mention."""
+    found = {x.local for x in statements(stmts) if isinstance(x, (Let, Assign))}
+    for x in statements(stmts):
+        found.update(e for e in subexpressions(expressions(x)) if isinstance(e, Local))
+    return found
+
+
+def _set(s: Stmt) -> set[Local]:
+    return {x.local for x in statements((s,)) if isinstance(x, (Let, Assign))}
+
+
+def _needed(before: Sequence[Stmt], values: Sequence[Expr]) -> list[Stmt]:
+    """Those of some statements that set locals which values depend on."""
+    wanted = {e for e in subexpressions(values) if isinstance(e, Local)}
+    found: list[Stmt] = []
+    for s in reversed(before):
+        if _set(s) & wanted:
+            found.insert(0, s)
+            wanted |= _locals((s,))
+    return found
+
+
+def _without(stmts: Sequence[Stmt], needed: Sequence[Stmt]) -> list[Stmt]:
+    """Statements without those of the needed ones that only served to know what is added."""
+    kept: list[Stmt] = []
+    for s in reversed(stmts):
+        if s not in needed or _set(s) & _locals(kept):
+            kept.insert(0, s)
+    return kept
+
+
+# Chunks
+
+
+class Chunks(NamedTuple):
+    """A scan in chunks: a loop over them that stores their totals, one that makes of these the sums of all before each
+    chunk, and one that runs the chunks. The first and the last have independent iterations."""
+
+    totals: Loop
+    starts: Loop
+    run: Loop
+
+
+def in_chunks(s: Loop, scan: Scan, chunks: int) -> Chunks:
+    """A loop that runs a known number of times, as a scan in chunks."""
+    n = span(s)
+    assert isinstance(n, int)
+    trips = -(-n // abs(s.step))
+
+    def chunk(at: Dim, body: Sequence[Stmt]) -> Loop:
+        lo, hi = (add(s.lo, mul(floordiv(mul(k, trips), chunks), s.step)) for k in (at, add(at, 1)))
+        return dataclasses.replace(s, lo=lo, hi=hi, body=tuple(body))
+
+    def over_chunks() -> tuple[Sym, Dim]:
+        var = Sym("chunk", 0, chunks - 1)
+        return var, expr(var)
+
+    totals = {c: Buffer(f"{c.local.name}_parts", c.local.dtype, (chunks,)) for c in scan.carried}
+    starts = {c: Buffer(f"{c.local.name}_starts", c.local.dtype, (chunks,)) for c in scan.carried}
+
+    var, at = over_chunks()
+    mine: dict[Carried, Local] = {c: Local(c.local.name, c.local.dtype) for c in scan.carried}
+    zeros = [Let(x, Const(IDENTITIES[c.mode](x.dtype), x.dtype)) for c, x in mine.items()]
+    parts = [Assign(x, c.value, c.mode) for c, x in mine.items()]
+    ends = [Store(totals[c], (at,), x) for c, x in mine.items()]
+    first = Loop(var, 0, chunks, (*zeros, chunk(at, (*scan.needed, *parts)), *ends))
+
+    var, at = over_chunks()
+    before = [Store(starts[c], (at,), c.local) for c in scan.carried]
+    more = [Assign(c.local, Load(totals[c], (at,)), c.mode) for c in scan.carried]
+    middle = Loop(var, 0, chunks, (*before, *more))
+
+    var, at = over_chunks()
+    mine = {c: Local(c.local.name, c.local.dtype) for c in scan.carried}
+    renamed: dict[Expr, Expr] = {c.local: x for c, x in mine.items()}
+    begin = [Let(x, Load(starts[c], (at,))) for c, x in mine.items()]
+    body = [substituted(x, {}, renamed) for x in s.body]
+    return Chunks(first, middle, Loop(var, 0, chunks, (*begin, chunk(at, body))))
