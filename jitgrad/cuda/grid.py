@@ -57,10 +57,10 @@ from jitgrad.loopir.nodes import (
     payloads,
 )
 from jitgrad.loopir.private import uses_of
-from jitgrad.loopir.scans import in_chunks
+from jitgrad.loopir.scans import carried_in_locals, in_chunks
 from jitgrad.loopir.schedule import Plan, chunked, loop_sums, needs, own_sums, work
 from jitgrad.loopir.substitute import shapes_depend, substituted
-from jitgrad.loopir.walk import expressions, loads, statements, subexpressions
+from jitgrad.loopir.walk import expressions, loads, statements, subexpressions, with_lists
 
 #: Work (as in ``schedule``: operations on bytes) of a nest that pays for a launch with more than one team.
 LEAST = 1 << 16
@@ -205,6 +205,12 @@ class _Planner:
             if isinstance(s, Let) and isinstance(s.value, Const):
                 held.append(s)
                 continue
+            if isinstance(s, Loop):
+                first, *rest = carried_in_locals(s)
+                if rest:
+                    queue[:0] = rest
+                    outside |= self.kept((first,), {})
+                    s = first
             found = self.wide(s, outside) if isinstance(s, Loop) else None
             if found is None:
                 narrow([*used([s]), s])
@@ -343,6 +349,7 @@ class _Planner:
 
     def launch(self, rows: tuple[Loop, ...], body: tuple[Stmt, ...]) -> Launch:
         """A kernel with the threads that fit it."""
+        body = _carrying(body)
         team, block = self.threads(rows, body)
         lanes = width(rows, body) if team == 1 and (row_count(rows) >= MANY_ROWS or not self.least) else 1
         return Launch(self.name(body), rows, body, team, block, lanes)
@@ -372,6 +379,15 @@ class _Planner:
         stem = outs[-1].name if outs else "check"
         self.names[stem] = self.names.get(stem, 0) + 1
         return f"{stem}_kernel" if self.names[stem] == 1 else f"{stem}_kernel{self.names[stem]}"
+
+
+def _carrying(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+    """Statements with what loops carry in locals, not in memory."""
+    found: list[Stmt] = []
+    for x in body:
+        x = with_lists(x, _carrying)
+        found += carried_in_locals(x) if isinstance(x, Loop) else [x]
+    return tuple(found)
 
 
 def _once(s: Stmt) -> Sequence[Stmt]:

@@ -8,10 +8,10 @@ Applications*, 1990). The three run in chunks: first the totals of all, then a s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from jitgrad.ir.index import Dim, Sym, add, expr, floordiv, mul
+from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, floordiv, mul, substitute
 from jitgrad.ir.types import f32, f64, i32, i64
 from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.deps import span
@@ -28,6 +28,7 @@ from jitgrad.loopir.nodes import (
     Scalar,
     Stmt,
     Store,
+    rewrite,
     scalar,
 )
 from jitgrad.loopir.substitute import substituted
@@ -67,9 +68,11 @@ def scan_of(s: Loop) -> Scan | None:
     own = {x.local for x in inside if isinstance(x, Let)}
     read = {e for x in inside for e in subexpressions(expressions(x)) if isinstance(e, Local)}
     assigned = [x for x in inside if isinstance(x, Assign) and x.local not in own and x.local in read]
+    changed = {x.local for x in inside if isinstance(x, Assign)}
+    lets = {x.local: x.value for x in s.body if isinstance(x, Let) and x.local not in changed}
     carried: dict[Stmt, Carried] = {}
     for x in assigned:
-        found = _carried(x)
+        found = _carried(x, _named(x, lets, changed))
         if found is None or x not in s.body or x.local in {c.local for c in carried.values()}:
             return None
         carried[x] = found
@@ -93,27 +96,36 @@ def scan_of(s: Loop) -> Scan | None:
     return Scan(tuple(carried.values()), tuple(needed), tuple(rest), apart)
 
 
-def _carried(s: Assign) -> Carried | None:
+def _named(x: Assign, lets: Mapping[Local, Expr], changed: set[Local]) -> Expr:
+    """What is assigned; of a local that has a name only, what that is, if it is still the same."""
+    value = lets.get(x.value, x.value) if isinstance(x.value, Local) else x.value
+    stale = (changed - {x.local}) & {e for e in subexpressions((value,)) if isinstance(e, Local)}
+    return x.value if stale else value
+
+
+def _carried(x: Assign, value: Expr) -> Carried | None:
     """An assignment as an addition to a local, with a new local for what is added."""
-    if s.local.dtype not in _DTYPES:
+    if x.local.dtype not in _DTYPES:
         return None
-    part = Local("part", s.local.dtype)
-    if s.mode in OPERATIONS:
-        return None if s.local in subexpressions((s.value,)) else Carried(s.local, s.mode, s.value, part)
+    part = Local("part", x.local.dtype)
+    if x.mode in OPERATIONS:
+        return None if x.local in subexpressions((value,)) else Carried(x.local, x.mode, value, part)
     for mode, op in OPERATIONS.items():
-        value = _added(s.value, s.local, op) if s.mode == "=" else None
-        if value is not None:
-            return Carried(s.local, mode, value, part)
+        added = _added(value, x.local, op) if x.mode == "=" else None
+        if added is not None:
+            return Carried(x.local, mode, added, part)
     return None
 
 
 def _added(e: Expr, local: Local, op: str) -> Expr | None:
     """What ``e`` adds to a local: it is ``op(local, x)`` for the returned ``x``, in which the local is not."""
-    if not isinstance(e, Scalar) or e.op != op:
+    if not isinstance(e, Scalar) or e.op not in (op, "subtract" if op == "add" else op):
         return None
-    for x, y in (e.args, e.args[::-1]):
+    for x, y in (e.args, e.args[::-1])[: 2 if e.op == op else 1]:
         if local in subexpressions((y,)):
             continue
+        if e.op != op:
+            y = -y
         if x is local:
             return y
         inner = _added(x, local, op)
@@ -152,6 +164,53 @@ def _without(stmts: Sequence[Stmt], needed: Sequence[Stmt]) -> list[Stmt]:
         if s not in needed or _set(s) & _locals(kept):
             kept.insert(0, s)
     return kept
+
+
+# What is carried in memory
+
+
+def carried_in_locals(s: Loop) -> list[Stmt]:
+    """A loop that stores elements, and in the next iteration reads them to compute the next ones, with those numbers in
+    locals, which are declared before it."""
+    n = span(s)
+    if not isinstance(n, int) or n <= 0:
+        return [s]  # it may not run, and then nothing is read
+    before: list[Stmt] = []
+    for store in s.body:
+        new = _with_local(s, store) if isinstance(store, Store) and store.mode in ("=", "+=") else None
+        if new is not None:
+            before.append(new[0])
+            s = new[1]
+    return [*before, s]
+
+
+def _with_local(s: Loop, store: Store) -> tuple[Let, Loop] | None:
+    """A loop with what one statement stores in a local, if that is the only one to write the array, and apart from it
+    only its last element is read, no later than that."""
+    t = store.buffer
+    k = next((k for k, x in enumerate(s.body) if isinstance(x, Store) and x.buffer.root is t.root), 0)
+    store = s.body[k]  # pyright: ignore[reportAssignmentType]  (others may be in locals by now, and it reads those)
+    index = tuple(substitute(i, {s.var: add(expr(s.var), -s.step)}) for i in store.index)
+    last, here = Load(t, index), Load(t, store.index)
+    stores = [x for x in statements(s.body) if isinstance(x, Store) and x.buffer.root is t.root]
+    read = {e for e in loads(s.body) if e.buffer.root is t.root}
+    if len(stores) > 1 or last is here or last not in read or read - {last, here} or last in loads(s.body[k + 1 :]):
+        return None
+    if any(v.payload is not None for i in index for v in _symbols(i)):
+        return None
+    local = Local(t.name, t.dtype)
+    memo: dict[Expr, Expr] = {last: local}
+    value = rewrite(store.value, {}, memo)
+    if store.mode == "+=":
+        value = here + value
+    new = Assign(local, value), Store(t, store.index, local)
+    body = (*(substituted(x, {}, memo) for x in s.body[:k]), *new, *s.body[k + 1 :])
+    first = tuple(substitute(i, {s.var: s.lo}) for i in index)
+    return Let(local, Load(t, first)), dataclasses.replace(s, body=body)
+
+
+def _symbols(i: Dim) -> frozenset[Sym]:
+    return i.syms() if isinstance(i, IndexExpr) else frozenset()
 
 
 # Chunks

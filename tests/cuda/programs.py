@@ -99,6 +99,10 @@ def scan(x: Any) -> Any:
     return (np.cumsum(x, axis=1) ** 2).sum()
 
 
+def totals(x: Any) -> Any:
+    return (np.cumsum(x) ** 2).sum() + (np.cumsum(x[::-1]) * x).sum()
+
+
 def transposes(x: Any, y: Any) -> Any:
     z = np.tanh(x).T * y
     return (z**2).sum() + (z * x.T).mean()
@@ -145,6 +149,7 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "mlp": (mlp, (normal(5, 8), normal(8), normal(8, 3), normal(6, 5), normal(6, 3))),
     "attention": (attention, (normal(9, 4), normal(9, 4), normal(9, 4))),
     "scan": (scan, (normal(5, 37),)),
+    "totals": (totals, (normal(70),)),
     "transposes": (transposes, (normal(40, 33), normal(33, 40))),
     "embedding": (embedding, (normal(10, 3), np.array([1, 1, 5, 9, 0, 1]))),
     "recurrence": (recurrence, (normal(4, 4, dtype=np.float64), normal(20, 4, dtype=np.float64))),

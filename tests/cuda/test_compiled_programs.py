@@ -17,7 +17,18 @@ pytest.importorskip("numba_cuda", reason="kernels are compiled by numba-cuda, wh
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
 #: In single precision throughout.
-SINGLE = ("layer_norm", "attended", "cross_entropy", "mlp", "scan", "transposes", "columns", "embedding", "heat")
+SINGLE = (
+    "layer_norm",
+    "attended",
+    "cross_entropy",
+    "mlp",
+    "scan",
+    "totals",
+    "transposes",
+    "columns",
+    "embedding",
+    "heat",
+)
 
 
 @functools.cache
@@ -34,7 +45,7 @@ def frugal(cubin: Cubin, most: int = 128) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("name", ["layer_norm", "cross_entropy", "columns", "transposes", "attended"])
+@pytest.mark.parametrize("name", ["layer_norm", "cross_entropy", "columns", "transposes", "attended", "scan", "totals"])
 def test_kernels_for_every_architecture(name: str, arch: str) -> None:
     for least in (LEAST, 0):
         frugal(made(name, least).cubin(arch))
