@@ -196,7 +196,7 @@ class BodyRenderer(Renderer):
             self.locals[c.part] = self.names.fresh(f"{self.locals[c.local]}_part", c.part.dtype)
             self.line(f"{self.locals[c.part]} = {self.zero(c.mode, c.part.dtype)}")
         self.distributing, self.updating = s, updating
-        self.where(inside, [*scan.needed, *(Assign(c.part, c.value) for c in scan.carried)])
+        self.where(inside, scan.first)
         carried = [(c, self.locals[c.local], self.so_far(c)) for c in scan.carried]
         self.where(inside, scan.rest)
         self.distributing, self.updating = None, self.atomic

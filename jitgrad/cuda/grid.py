@@ -3,8 +3,12 @@
 Every statement of the program becomes one or more :class:`Launch`. Loops whose iterations are independent are its
 *rows*: each team of threads runs the body for one of them. In the body the threads of a team share out the loops that
 allow it (``teams``). A loop over rows that also sums something up for all of them is cut into chunks with sums of their
-own, as on the CPU; a second launch adds those up. What has too little work for many teams runs in one team, and
-neighbours of that kind in one launch.
+own, as on the CPU; a second launch adds those up. A loop that carries sums is cut likewise, with the sums of the chunks
+before each as a launch in between. What has too little work for many teams runs in one team, and neighbours of that
+kind in one launch.
+
+At last rows that single threads have are put into tiles where that makes them read memory in order (``tiles``), and
+temporaries of one team into shared memory (``shared``).
 
 Loops whose iterations need each other, but have enough work in them, become a :class:`Repeat`: a sequence of launches.
 
@@ -178,6 +182,7 @@ class _Planner:
     def kernels(self, body: tuple[Stmt, ...], outside: dict[Local, Buffer]) -> list[Step]:
         """The steps of statements without library calls, with the locals that they share."""
         around = frozenset(outside)  # other lists of statements use these
+        body = tuple(x for s in body for x in _as_scan(s))
         outside = self.kept(body, outside)
         parts: list[_Part | Repeat] = []
         held: list[Let] = []  # first values of locals wait for the kernel that uses them
@@ -205,12 +210,6 @@ class _Planner:
             if isinstance(s, Let) and isinstance(s.value, Const):
                 held.append(s)
                 continue
-            if isinstance(s, Loop):
-                first, *rest = carried_in_locals(s)
-                if rest:
-                    queue[:0] = rest
-                    outside |= self.kept((first,), {})
-                    s = first
             found = self.wide(s, outside) if isinstance(s, Loop) else None
             if found is None:
                 narrow([*used([s]), s])
@@ -349,7 +348,7 @@ class _Planner:
 
     def launch(self, rows: tuple[Loop, ...], body: tuple[Stmt, ...]) -> Launch:
         """A kernel with the threads that fit it."""
-        body = _carrying(body)
+        body = _with_scans(body)
         team, block = self.threads(rows, body)
         lanes = width(rows, body) if team == 1 and (row_count(rows) >= MANY_ROWS or not self.least) else 1
         return Launch(self.name(body), rows, body, team, block, lanes)
@@ -381,13 +380,18 @@ class _Planner:
         return f"{stem}_kernel" if self.names[stem] == 1 else f"{stem}_kernel{self.names[stem]}"
 
 
-def _carrying(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
-    """Statements with what loops carry in locals, not in memory."""
-    found: list[Stmt] = []
-    for x in body:
-        x = with_lists(x, _carrying)
-        found += carried_in_locals(x) if isinstance(x, Loop) else [x]
-    return tuple(found)
+def _as_scan(s: Stmt) -> Sequence[Stmt]:
+    """A statement; of a loop that carries sums in memory, the loop with those in locals, and what declares them."""
+    if not isinstance(s, Loop):
+        return (s,)
+    new = carried_in_locals(s)
+    last = new[-1]
+    return new if len(new) > 1 and isinstance(last, Loop) and scanned(last) is not None else (s,)
+
+
+def _with_scans(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+    """Statements with all loops in them as in :func:`_as_scan`."""
+    return tuple(y for x in body for y in _as_scan(with_lists(x, _with_scans)))
 
 
 def _once(s: Stmt) -> Sequence[Stmt]:

@@ -32,7 +32,7 @@ from jitgrad.loopir.nodes import (
     scalar,
 )
 from jitgrad.loopir.substitute import substituted
-from jitgrad.loopir.walk import expressions, loads, statements, subexpressions, written_roots
+from jitgrad.loopir.walk import expressions, loads, read_roots, statements, subexpressions, written_roots
 
 #: Ways to add up, and the operations that they are.
 OPERATIONS = {"+=": "add", "*=": "multiply", "max=": "maximum", "min=": "minimum"}
@@ -40,24 +40,23 @@ _DTYPES = (f32, f64, i32, i64)
 
 
 class Carried(NamedTuple):
-    """A local that a loop carries, how it is added up, and what an iteration adds, for which there is a local too."""
+    """A local that a loop carries, how it is added up, and the local that is what an iteration adds."""
 
     local: Local
     mode: str
-    value: Expr
     part: Local
 
 
 class Scan(NamedTuple):
     """A loop that carries sums.
 
-    needed : statements of an iteration that what it adds depends on. They store nothing and read no sums.
-    rest : the iteration, given what is added and the sums of the iterations before.
+    first : what an iteration adds. The statements set all parts, store nothing and read no sums.
+    rest : the iteration, given the parts, and the sums of the iterations before.
     apart : the loop as if nobody used the sums. Only where its iterations are independent is the loop a scan.
     """
 
     carried: tuple[Carried, ...]
-    needed: tuple[Stmt, ...]
+    first: tuple[Stmt, ...]
     rest: tuple[Stmt, ...]
     apart: Loop
 
@@ -71,29 +70,27 @@ def scan_of(s: Loop) -> Scan | None:
     changed = {x.local for x in inside if isinstance(x, Assign)}
     lets = {x.local: x.value for x in s.body if isinstance(x, Let) and x.local not in changed}
     carried: dict[Stmt, Carried] = {}
+    adding: dict[Stmt, Assign] = {}
     for x in assigned:
-        found = _carried(x, _named(x, lets, changed))
+        found = _addition(x, _named(x, lets, changed))
         if found is None or x not in s.body or x.local in {c.local for c in carried.values()}:
             return None
-        carried[x] = found
+        mode, value = found
+        carried[x] = Carried(x.local, mode, Local("part", x.local.dtype))
+        adding[x] = Assign(carried[x].part, value)
     if not carried or any(isinstance(x, Fail) for x in inside):
         return None
-    last = max(k for k, x in enumerate(s.body) if x in carried)
-    sums = {c.local for c in carried.values()}
-    needed = _needed([x for x in s.body[:last] if x not in carried], [c.value for c in carried.values()])
-    parts = [Assign(c.part, c.value, c.mode) for c in carried.values()]
-    if sums & _locals((*needed, *parts)) or written_roots(needed):
+    needed = _needed(s.body, adding)
+    first = [adding.get(x, x) for x in s.body if x in adding or x in needed]
+    if written_roots(first) or _locals(first) & {c.local for c in carried.values()}:
         return None
-    earlier = written_roots(s.body[:last])
-    if any(e.buffer.root in earlier for e in loads((*needed, *parts))):
-        return None
-    rest = _without(
-        [Assign(carried[x].local, carried[x].part, carried[x].mode) if x in carried else x for x in s.body], needed
-    )
-    apart = dataclasses.replace(
-        s, body=tuple(Assign(carried[x].part, carried[x].value, carried[x].mode) if x in carried else x for x in s.body)
-    )
-    return Scan(tuple(carried.values()), tuple(needed), tuple(rest), apart)
+    for k, x in enumerate(s.body):  # all this comes before anything is stored
+        if (x in adding or x in needed) and read_roots((adding.get(x, x),)) & written_roots(s.body[:k]):
+            return None
+    body = [Assign(c.local, c.part, c.mode) if (c := carried.get(x)) else x for x in s.body]
+    apart = [dataclasses.replace(adding[x], mode=c.mode) if (c := carried.get(x)) else x for x in s.body]
+    rest = _without(body, needed)
+    return Scan(tuple(carried.values()), tuple(first), tuple(rest), dataclasses.replace(s, body=tuple(apart)))
 
 
 def _named(x: Assign, lets: Mapping[Local, Expr], changed: set[Local]) -> Expr:
@@ -103,17 +100,16 @@ def _named(x: Assign, lets: Mapping[Local, Expr], changed: set[Local]) -> Expr:
     return x.value if stale else value
 
 
-def _carried(x: Assign, value: Expr) -> Carried | None:
-    """An assignment as an addition to a local, with a new local for what is added."""
+def _addition(x: Assign, value: Expr) -> tuple[str, Expr] | None:
+    """An assignment as an addition to a local: how, and of what."""
     if x.local.dtype not in _DTYPES:
         return None
-    part = Local("part", x.local.dtype)
     if x.mode in OPERATIONS:
-        return None if x.local in subexpressions((value,)) else Carried(x.local, x.mode, value, part)
+        return None if x.local in subexpressions((value,)) else (x.mode, value)
     for mode, op in OPERATIONS.items():
         added = _added(value, x.local, op) if x.mode == "=" else None
         if added is not None:
-            return Carried(x.local, mode, added, part)
+            return mode, added
     return None
 
 
@@ -146,12 +142,14 @@ def _set(s: Stmt) -> set[Local]:
     return {x.local for x in statements((s,)) if isinstance(x, (Let, Assign))}
 
 
-def _needed(before: Sequence[Stmt], values: Sequence[Expr]) -> list[Stmt]:
-    """Those of some statements that set locals which values depend on."""
-    wanted = {e for e in subexpressions(values) if isinstance(e, Local)}
+def _needed(body: Sequence[Stmt], adding: Mapping[Stmt, Assign]) -> list[Stmt]:
+    """The statements of a body that set locals which what is added depends on, before it is."""
+    wanted: set[Local] = set()
     found: list[Stmt] = []
-    for s in reversed(before):
-        if _set(s) & wanted:
+    for s in reversed(body):
+        if s in adding:
+            wanted |= _locals((adding[s],))
+        elif _set(s) & wanted:
             found.insert(0, s)
             wanted |= _locals((s,))
     return found
@@ -245,9 +243,15 @@ def in_chunks(s: Loop, scan: Scan, chunks: int) -> Chunks:
     var, at = over_chunks()
     mine: dict[Carried, Local] = {c: Local(c.local.name, c.local.dtype) for c in scan.carried}
     zeros = [Let(x, Const(IDENTITIES[c.mode](x.dtype), x.dtype)) for c, x in mine.items()]
-    parts = [Assign(x, c.value, c.mode) for c, x in mine.items()]
+    sums = {c.part: (x, c.mode) for c, x in mine.items()}
+    added: list[Stmt] = []
+    for x in scan.first:
+        if isinstance(x, Assign) and x.local in sums:
+            local, mode = sums[x.local]
+            x = Assign(local, x.value, mode)
+        added.append(x)
     ends = [Store(totals[c], (at,), x) for c, x in mine.items()]
-    first = Loop(var, 0, chunks, (*zeros, chunk(at, (*scan.needed, *parts)), *ends))
+    first = Loop(var, 0, chunks, (*zeros, chunk(at, added), *ends))
 
     var, at = over_chunks()
     before = [Store(starts[c], (at,), c.local) for c in scan.carried]

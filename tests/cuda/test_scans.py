@@ -12,6 +12,9 @@ import jitgrad as jg
 from jitgrad.cuda.grid import LEAST
 from jitgrad.cuda.program import CudaExecutable
 from jitgrad.errors import KernelError
+from jitgrad.ir.index import Sym, expr
+from jitgrad.ir.types import f64
+from jitgrad.loopir.nodes import Assign, Block, Buffer, Const, Let, Load, Local, Loop, Program, Store
 from tests.cuda.programs import check, close, executable, normal, ran
 
 
@@ -136,6 +139,17 @@ def in_place(x: Any) -> Any:
     return y
 
 
+def two_in_place(x: Any) -> Any:
+    y, z = x * 2, np.abs(x) / 50 + 1
+    for i in range(1, y.shape[0]):
+        y[i] = y[i] + y[i - 1]
+        z[i] = y[i] + z[i] * z[i - 1]
+    for i in range(y.shape[0] - 2, -1, -1):
+        z[i] += z[i + 1]
+        y[i] = y[i + 1] - y[i] * 3
+    return y, z
+
+
 def until(x: Any, k: Any) -> Any:
     """As many iterations as a value says, which lie in each other."""
     y = np.zeros(x.shape)
@@ -161,6 +175,7 @@ def test_written_as_loops(length: int) -> None:
         (two_sums, (x, y)),
         (sums_of_sums, (x,)),
         (in_place, (x,)),
+        (two_in_place, (x,)),
         (until, (x, np.array(length - 3))),
         (downwards, (x,)),
         (columns, (y,)),
@@ -175,7 +190,7 @@ def columns(x: Any) -> Any:
 
 def test_which_loops_are_scans() -> None:
     x, y = normal(150, dtype=np.float64), normal(150, 40, dtype=np.float64)
-    for function, args in ((two_sums, (x, y)), (in_place, (x,)), (downwards, (x,))):
+    for function, args in ((two_sums, (x, y)), (in_place, (x,)), (two_in_place, (x,)), (downwards, (x,))):
         assert "_scan_" in compiled(function, *args, least=LEAST).source(), function.__name__
 
 
@@ -242,3 +257,28 @@ def test_planted_bugs_in_chunks_are_caught(right: str, wrong: str) -> None:
     close(ran(program, text, x)[0], np.cumsum(x))
     with pytest.raises((AssertionError, KernelError)):
         close(ran(program, text.replace(right, wrong), x)[0], np.cumsum(x))
+
+
+def test_what_is_added_is_computed_where_it_was() -> None:
+    """A local that changes between two sums, as no program above has one."""
+    x, y, z = (Buffer(name, f64, (70,), kind) for name, kind in (("x", "arg"), ("y", "out"), ("z", "out")))
+    i, j = Sym("i", 0, 69), Sym("j", 0, 4)
+    v, s, t = (Local(name, f64) for name in "vst")
+    body = (
+        Let(v, Load(x, (expr(i),))),
+        Assign(s, s + v),
+        Store(y, (expr(i),), s),
+        Loop(j, 0, 5, (Assign(v, v * 0.5 + 1.0),)),
+        Assign(t, t - v),
+        Store(z, (expr(i),), t * v),
+    )
+    zero = Const(0.0, f64)
+    program = Program("f", (x,), (y, z), (Block((Let(s, zero), Let(t, zero), Loop(i, 0, 70, body))),))
+    given = normal(70, dtype=np.float64)
+    w = given / 32 + (1 - 1 / 32) * 2
+    for least in (LEAST, 0):
+        compiled = CudaExecutable(program, least)
+        assert "_scan_" in compiled.source()
+        found = compiled.call([given])
+        close(found[0].numpy(), np.cumsum(given))
+        close(found[1].numpy(), -np.cumsum(w) * w)
