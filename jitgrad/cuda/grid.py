@@ -3,8 +3,12 @@
 Every statement of the program becomes one or more :class:`Launch`. Loops whose iterations are independent are its
 *rows*: each team of threads runs the body for one of them. In the body the threads of a team share out the loops that
 allow it (``teams``). A loop over rows that also sums something up for all of them is cut into chunks with sums of their
-own, as on the CPU; a second launch adds those up. What has too little work for many teams runs in one team, and
-neighbours of that kind in one launch.
+own, as on the CPU; a second launch adds those up. A loop that carries sums is cut likewise, with the sums of the chunks
+before each as a launch in between. What has too little work for many teams runs in one team, and neighbours of that
+kind in one launch.
+
+At last rows that single threads have are put into tiles where that makes them read memory in order (``tiles``), and
+temporaries of one team into shared memory (``shared``).
 
 Loops whose iterations need each other, but have enough work in them, become a :class:`Repeat`: a sequence of launches.
 
@@ -18,11 +22,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jitgrad.cuda.joins import joined
-from jitgrad.cuda.steps import Launch, Repeat, Step, row_count
+from jitgrad.cuda.shared import with_shared
+from jitgrad.cuda.steps import Launch, Repeat, Step, mapped, row_count
 from jitgrad.cuda.teams import (
     MOST_THREADS,
     WARP,
     atomics,
+    scanned,
     shares_nothing,
     static_trips,
     streams,
@@ -30,11 +36,12 @@ from jitgrad.cuda.teams import (
     summable,
     widest,
 )
+from jitgrad.cuda.tiles import tiled
 from jitgrad.cuda.vectors import width
 from jitgrad.errors import CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Sym, interval, mul
 from jitgrad.loopir.build import IDENTITIES
-from jitgrad.loopir.deps import trips
+from jitgrad.loopir.deps import span, trips
 from jitgrad.loopir.nodes import (
     Alloc,
     Assign,
@@ -42,6 +49,7 @@ from jitgrad.loopir.nodes import (
     Buffer,
     Comment,
     Const,
+    Expr,
     Let,
     LibCall,
     Load,
@@ -53,8 +61,10 @@ from jitgrad.loopir.nodes import (
     payloads,
 )
 from jitgrad.loopir.private import uses_of
-from jitgrad.loopir.schedule import Plan, chunked, loop_sums, needs, work
-from jitgrad.loopir.walk import expressions, loads, statements, subexpressions
+from jitgrad.loopir.scans import carried_in_locals, in_chunks
+from jitgrad.loopir.schedule import Plan, chunked, loop_sums, needs, own_sums, work
+from jitgrad.loopir.substitute import shapes_depend, substituted
+from jitgrad.loopir.walk import expressions, loads, statements, subexpressions, with_lists
 
 #: Work (as in ``schedule``: operations on bytes) of a nest that pays for a launch with more than one team.
 LEAST = 1 << 16
@@ -62,6 +72,8 @@ LEAST = 1 << 16
 CHUNKS, THREAD_CHUNKS = 1024, 1 << 15
 #: Chunks that there are at least, if there are as many iterations, where teams share out what is in those.
 BLOCKS = 128
+#: Iterations of a chunk of a scan: each is run twice, by more blocks.
+SCANNED = 1 << 10
 #: Bytes that the chunks of one loop may have for themselves.
 PRIVATE_BYTES = 1 << 26
 #: Arrays that chunks add up for themselves have at most this many elements; larger ones are updated atomically.
@@ -101,8 +113,9 @@ def plan(program: Program, least: int = LEAST) -> Plans:
                 s.buffer.loc,
             )
     planner = _Planner(program, least)
-    steps = planner.list(program.body, {})
-    return Plans(program, tuple(steps), planner.distributed)
+    known = planner.distributed
+    steps = mapped(planner.list(program.body, {}), lambda s: tiled(s, known))
+    return Plans(program, with_shared(steps), known)
 
 
 class _Part(NamedTuple):
@@ -168,6 +181,7 @@ class _Planner:
     def kernels(self, body: tuple[Stmt, ...], outside: dict[Local, Buffer]) -> list[Step]:
         """The steps of statements without library calls, with the locals that they share."""
         around = frozenset(outside)  # other lists of statements use these
+        body = tuple(x for s in body for x in _as_scan(s))
         outside = self.kept(body, outside)
         parts: list[_Part | Repeat] = []
         held: list[Let] = []  # first values of locals wait for the kernel that uses them
@@ -186,9 +200,12 @@ class _Planner:
             held[:] = [x for x in held if x not in found]
             return [*found]
 
-        queue = list(body)
+        queue: list[Stmt | _Part] = list(body)
         while queue:
             s = queue.pop(0)
+            if isinstance(s, _Part):
+                parts.append(s)
+                continue
             if isinstance(s, Let) and isinstance(s.value, Const):
                 held.append(s)
                 continue
@@ -225,7 +242,7 @@ class _Planner:
         after = [Store(outside[local], (), local) for local in used if local in changed and local in needed]
         return (*before, *stmts, *after)
 
-    def wide(self, s: Loop, outside: dict[Local, Buffer]) -> tuple[_Part | Repeat, list[Stmt]] | None:
+    def wide(self, s: Loop, outside: dict[Local, Buffer]) -> tuple[_Part | Repeat, list[Stmt | _Part]] | None:
         """What a loop becomes if more than one team runs it, and the statements to run after it."""
         total = mul(static_trips(s) or int(trips(s)), _at_most(work(s.body)))
         if isinstance(total, int) and total < self.least:
@@ -237,7 +254,10 @@ class _Planner:
             return _Part(rows, list(body)), []
         cut = self.cut(s)
         if cut is not None:
-            return cut
+            return cut[0], [*cut[1]]
+        scan = self.scan(s)
+        if scan is not None:
+            return scan
         rows, body = self.rows(s, atomic=True) if plain else ((), ())
         if rows:
             return _Part(rows, list(body)), []
@@ -299,7 +319,23 @@ class _Planner:
             return None
         first, *after = chunked(s, found._replace(chunks=chunks), 0)
         assert isinstance(first, Loop)
-        return _Part((first,), [self.turned(x) for x in first.body]), after
+        return _Part((first,), [y for x in first.body for y in _once(self.turned(x))]), after
+
+    def scan(self, s: Loop) -> tuple[_Part, list[Stmt | _Part]] | None:
+        """A loop that carries sums, in chunks that start with the sums of those before."""
+        n, scan = static_trips(s), scanned(s)
+        if n is None or scan is None:
+            return None
+        chunks = min(CHUNKS, n // SCANNED) if self.least else min(3, n // 2)
+        if chunks < 2:
+            return None
+        totals, starts, run = in_chunks(s, scan, chunks)
+        sums = loop_sums(scan.apart)
+        assert not isinstance(sums, str)
+        parts = {c.part for c in scan.carried}
+        last, *after = own_sums(run, [x for x in sums if x[0] not in parts])
+        assert isinstance(last, Loop)
+        return _Part((totals,), [*totals.body]), [starts, _Part((last,), [*last.body]), *after]
 
     def repeated(self, s: Loop, outside: dict[Local, Buffer], total: Dim) -> Repeat | None:
         """A loop as a sequence of launches, where an iteration is worth at least one."""
@@ -311,6 +347,7 @@ class _Planner:
 
     def launch(self, rows: tuple[Loop, ...], body: tuple[Stmt, ...]) -> Launch:
         """A kernel with the threads that fit it."""
+        body = _with_scans(body)
         team, block = self.threads(rows, body)
         lanes = width(rows, body) if team == 1 and (row_count(rows) >= MANY_ROWS or not self.least) else 1
         return Launch(self.name(body), rows, body, team, block, lanes)
@@ -340,6 +377,28 @@ class _Planner:
         stem = outs[-1].name if outs else "check"
         self.names[stem] = self.names.get(stem, 0) + 1
         return f"{stem}_kernel" if self.names[stem] == 1 else f"{stem}_kernel{self.names[stem]}"
+
+
+def _as_scan(s: Stmt) -> Sequence[Stmt]:
+    """A statement; of a loop that carries sums in memory, the loop with those in locals, and what declares them."""
+    if not isinstance(s, Loop):
+        return (s,)
+    new = carried_in_locals(s)
+    last = new[-1]
+    return new if len(new) > 1 and isinstance(last, Loop) and scanned(last) is not None else (s,)
+
+
+def _with_scans(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+    """Statements with all loops in them as in :func:`_as_scan`."""
+    return tuple(y for x in body for y in _as_scan(with_lists(x, _with_scans)))
+
+
+def _once(s: Stmt) -> Sequence[Stmt]:
+    """A statement; of a loop that runs once, its body."""
+    if not isinstance(s, Loop) or span(s) != 1 or s.step < 1 or shapes_depend(s, s.var):
+        return (s,)
+    memo: dict[Expr, Expr] = {}
+    return [substituted(x, {s.var: s.lo}, memo) for x in s.body]
 
 
 def _calls(s: Stmt) -> bool:

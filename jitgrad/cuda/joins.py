@@ -1,7 +1,8 @@
 """Fewer launches: a launch becomes part of an earlier one where one kernel can do both.
 
-Launches that are one team follow each other in one kernel. Launches with the same rows stand side by side, if neither
-writes what the other one touches. What lies in between must not mind the order either.
+Launches that are one team follow each other in one kernel, in the place of the first or of the last. Launches with the
+same rows stand side by side, if neither writes what the other one touches. What lies in between must not mind the order
+either.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jitgrad.cuda.steps import Launch, Repeat, Step
+from jitgrad.cuda.steps import Launch, Step, body_of
 from jitgrad.cuda.teams import static_trips
 from jitgrad.ir.index import Dim, Sym, expr
-from jitgrad.loopir.nodes import Buffer, Expr, Fail, LibCall, Loop, Stmt
+from jitgrad.loopir.nodes import Buffer, Expr, Fail, Stmt
 from jitgrad.loopir.substitute import shapes_depend, substituted
 from jitgrad.loopir.walk import read_roots, statements, written_roots
 
@@ -36,6 +37,13 @@ def joined(steps: Sequence[Step]) -> list[Step]:
         own = _effects(s)
         k = _place(result, effects, s, own)
         if k is None:
+            k = _waiting(result, effects, s)
+            if k is not None:
+                first = result.pop(k)
+                del effects[k]
+                assert isinstance(first, Launch) and isinstance(s, Launch)
+                s = _one(first, s)
+                own = _effects(s)
             result.append(s)
             effects.append(own)
             continue
@@ -58,6 +66,16 @@ def _place(steps: Sequence[Step], effects: Sequence[_Effects], s: Step, own: _Ef
             return k
         if not apart:
             return None
+    return None
+
+
+def _waiting(steps: Sequence[Step], effects: Sequence[_Effects], s: Step) -> int | None:
+    """The place of a launch of one team that can wait for another one, which comes last."""
+    if not isinstance(s, Launch) or s.rows:
+        return None
+    for k, x in enumerate(steps):
+        if isinstance(x, Launch) and not x.rows and all(_commute(effects[k], e) for e in effects[k + 1 :]):
+            return k
     return None
 
 
@@ -91,16 +109,7 @@ def _one(x: Launch, s: Launch) -> Launch:
 
 
 def _effects(s: Step) -> _Effects:
-    body = _body(s)
+    body = body_of(s)
     found = list(statements(body))
     fails = any(isinstance(x, Fail) for x in found)
     return _Effects(frozenset(read_roots(body)), frozenset(written_roots(body)), fails, len(found))
-
-
-def _body(s: Step) -> tuple[Stmt, ...]:
-    if isinstance(s, Launch):
-        return s.body
-    if isinstance(s, LibCall):
-        return (s,)
-    assert isinstance(s, Repeat)
-    return (Loop(s.loop.var, s.loop.lo, s.loop.hi, tuple(x for step in s.steps for x in _body(step)), s.loop.step),)

@@ -264,3 +264,45 @@ def team_function(mode: str, dtype: np.dtype, team: int) -> tuple[str, str]:
             *butterfly(WARP),
         ]
     return name, "\n".join([*lines, "    return a", ""])
+
+
+def scan_functions(mode: str, dtype: np.dtype, team: int) -> tuple[str, dict[str, str]]:
+    """Name of the device function that takes one number a thread, and returns those of the threads before it combined,
+    in their order, and those of the whole team; and the source of that function and of what it calls, by name.
+
+    In a warp each lane combines its number with that of the lane 1, 2, 4, 8 and 16 below; the warps of a block meet in
+    shared memory.
+    """
+    own, combined = dtype.name, _COMBINE[mode]
+    zero = f"{own}({number_text(dtype.type(IDENTITIES[mode](dtype))).replace('np.', '')})"
+    name = f"warp_scan_{_NAMES[mode]}_{own}"
+    lines = [f"def {name}(b):", "    lane = cuda.threadIdx.x & 31"]
+    for step in (1, 2, 4, 8, 16):
+        lines += [
+            f"    a = {own}(cuda.shfl_up_sync(0xFFFFFFFF, b, {step}))",
+            f"    b = {own}({combined}) if lane >= {step} else b",
+        ]
+    lines += [
+        f"    total = {own}(cuda.shfl_sync(0xFFFFFFFF, b, 31))",
+        f"    a = {own}(cuda.shfl_up_sync(0xFFFFFFFF, b, 1))",
+        f"    return (a if lane >= 1 else {zero}), total",
+    ]
+    functions = {name: "\n".join([*lines, ""])}
+    if team == WARP:
+        return name, functions
+    whole, warps = f"block_scan_{_NAMES[mode]}_{own}_{team}", team // WARP
+    functions[whole] = f"""\
+def {whole}(a):
+    b, total = {name}(a)
+    parts = cuda.shared.array({warps}, {own})
+    lane = cuda.threadIdx.x & 31
+    warp = cuda.threadIdx.x >> 5
+    cuda.syncthreads()  # those of the call before have been read
+    if lane == 0:
+        parts[warp] = total
+    cuda.syncthreads()
+    a, total = {name}(parts[lane] if lane < {warps} else {zero})
+    a = {own}(cuda.shfl_sync(0xFFFFFFFF, a, warp))
+    return {own}({combined}), total
+"""
+    return whole, functions

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from jitgrad.cuda.teams import WARP, static_trips
-from jitgrad.loopir.nodes import LibCall, Loop, Stmt
+from jitgrad.cuda.teams import MOST_THREADS, WARP, static_trips
+from jitgrad.ir.index import Sym
+from jitgrad.loopir.nodes import Block, Buffer, LibCall, Loop, Stmt
+from jitgrad.loopir.walk import buffers_of
+
+#: The number of a team in its block.
+TEAM = Sym("warp", 0, MOST_THREADS // WARP - 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Launch:
     """One kernel and its grid. The rows are the iterations of ``rows``, a perfect nest of independent loops whose
     bounds are numbers (none: there is one row). ``team`` threads run ``body`` for each; a block has ``block``. With
-    ``lanes`` above 1 a thread runs that many neighbouring rows (see ``vectors``)."""
+    ``lanes`` above 1 a thread runs that many neighbouring rows (see ``vectors``). ``unit`` is what rows are called.
+
+    Arrays of kind ``"shared"`` are a team's own. Where a block has several teams, :data:`TEAM` indexes their parts."""
 
     name: str
     rows: tuple[Loop, ...]
@@ -22,6 +29,12 @@ class Launch:
     team: int
     block: int
     lanes: int = 1
+    unit: str = "rows"
+
+    @property
+    def shared(self) -> list[Buffer]:
+        """The arrays in shared memory."""
+        return [t for t in buffers_of(Block(self.body)) if t.kind == "shared"]
 
     @property
     def count(self) -> int:
@@ -42,7 +55,7 @@ class Launch:
             return f"{threads}, all together"
         rows = " x ".join(str(static_trips(s)) for s in self.rows)
         team = {1: "a thread", WARP: "a warp"}.get(self.team, "a block")
-        return f"{threads}: {rows} rows, {f'a thread for {self.lanes}' if self.lanes > 1 else f'{team} each'}"
+        return f"{threads}: {rows} {self.unit}, {f'a thread for {self.lanes}' if self.lanes > 1 else f'{team} each'}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,6 +67,26 @@ class Repeat:
 
 
 Step = Launch | LibCall | Repeat
+
+
+def body_of(s: Step) -> tuple[Stmt, ...]:
+    """What a step does, as statements."""
+    if isinstance(s, Launch):
+        return s.body
+    if isinstance(s, LibCall):
+        return (s,)
+    return (Loop(s.loop.var, s.loop.lo, s.loop.hi, tuple(x for step in s.steps for x in body_of(step)), s.loop.step),)
+
+
+def mapped(steps: Sequence[Step], change: Callable[[Launch], Launch]) -> tuple[Step, ...]:
+    """The steps with each launch changed."""
+
+    def one(s: Step) -> Step:
+        if isinstance(s, Repeat):
+            return Repeat(s.loop, mapped(s.steps, change))
+        return change(s) if isinstance(s, Launch) else s
+
+    return tuple(map(one, steps))
 
 
 def row_count(rows: Sequence[Loop]) -> int:

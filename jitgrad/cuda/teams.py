@@ -2,7 +2,8 @@
 
 A team (one thread, a warp, or a block) runs a list of statements together: every thread runs all of it and has the same
 values in its locals, except where a loop is *distributed*. Then each thread runs some of its iterations; what it sums
-up is added up over the team when the loop ends. Only one thread of a team stores what is outside such loops.
+up is added up over the team when the loop ends. Only one thread of a team stores what is outside such loops. A loop
+that carries sums is distributed too, where it is a scan: what the threads add is added up at each step.
 """
 
 from __future__ import annotations
@@ -17,7 +18,18 @@ import numpy as np
 from jitgrad.ir.index import Dim, IndexExpr, Sym, expr, substitute
 from jitgrad.ir.types import f32, f64, i32, i64
 from jitgrad.loopir.build import flatten_index
-from jitgrad.loopir.deps import COMMUTE, Access, accesses, by_root, distance, independent, span, trips, varies
+from jitgrad.loopir.deps import (
+    COMMUTE,
+    Access,
+    accesses,
+    by_root,
+    distance,
+    independent,
+    never_at_any_time,
+    span,
+    trips,
+    varies,
+)
 from jitgrad.loopir.nodes import (
     Alloc,
     Buffer,
@@ -30,6 +42,7 @@ from jitgrad.loopir.nodes import (
     While,
     substitute_index,
 )
+from jitgrad.loopir.scans import Scan, scan_of
 from jitgrad.loopir.schedule import loop_sums
 from jitgrad.loopir.walk import expressions, lists_of, loads, statements, subexpressions, written
 
@@ -110,6 +123,12 @@ def distributable(s: Loop) -> bool:
     return s.step != 0 and shares_nothing(s)
 
 
+def scanned(s: Loop) -> Scan | None:
+    """A loop as a scan that the threads of a team can run together."""
+    scan = scan_of(s)
+    return scan if scan is not None and distributable(scan.apart) else None
+
+
 def usual_trips(s: Loop) -> float:
     """About how often a loop runs: in the middle of the loops around it, where its bounds depend on those."""
     n = span(s)
@@ -129,7 +148,7 @@ def shared_out(s: Loop, known: dict[Loop, bool]) -> bool:
     """Whether the threads of a team share out this loop: not, if it is better to share out one inside, which has more
     iterations, or in which neighbours read and write neighbouring elements. ``known`` keeps the answers."""
     if s not in known:
-        known[s] = distributable(s) and not _better_inside(s, known)
+        known[s] = (distributable(s) or scanned(s) is not None) and not _better_inside(s, known)
     return known[s]
 
 
@@ -212,9 +231,12 @@ def may_meet(first: Touch, second: Touch, changed: set[object], varying: frozens
         return False
     if first.loop is None and second.loop is None:
         return a.mode is None or b.mode is None  # one thread does all the writing
-    if a.index is None or b.index is None or first.loop is None or second.loop is None:
+    if a.index is None or b.index is None:
         return True
     x, y = first.loop, second.loop
+    if x is None or y is None:
+        inner = {*first.inner, *second.inner, *varying, *(s.var for s in (x, y) if s is not None)}
+        return not never_at_any_time(a.index, b.index, inner, changed)
     if not isinstance(x.lo, int) or (x.lo, x.step) != (y.lo, y.step):
         return True
     # The same thread has the same iterations of both loops: do the accesses meet in the same iteration only?

@@ -24,7 +24,8 @@ class Buffer:
     """Contiguous row-major storage for one array. Equal only to itself.
 
     kind : ``"arg"`` (read only), ``"inout"`` (an argument that becomes a result), ``"const"`` (read only, ``data``
-        holds the values), ``"out"`` (a result, written before it is read) or ``"temp"`` (lives in the arena).
+        holds the values), ``"out"`` (a result, written before it is read), ``"temp"`` (lives in the arena) or
+        ``"shared"`` (in a GPU, one for each team of threads that runs the statements).
     base : for an alias (a reshape of contiguous storage), the buffer that owns the storage.
 
     An extent may be an index expression in what is known where the buffer is used: loop variables around it, locals,

@@ -132,7 +132,7 @@ class _Scheduler:
             self.small = before[1]
             self.notes.append(f"{_named(s)} runs on threads, in {cut.hi} strips of the loops in it")
             assert isinstance(cut.hi, int)
-            return _own_sums(dataclasses.replace(cut, work=floordiv(mul(_trips(s), each), cut.hi)), sums)
+            return own_sums(dataclasses.replace(cut, work=floordiv(mul(_trips(s), each), cut.hi)), sums)
         if not plan.chunks:
             self.notes.append(f"{_named(s)} runs on threads")
             return [dataclasses.replace(s, kind="parallel", work=each)]
@@ -314,10 +314,10 @@ def chunked(s: Loop, plan: Plan, each: Dim) -> list[Stmt]:
     inner = with_accesses(inner, place)
     body.append(inner)
     loop = Loop(chunk, 0, chunks, tuple(body), 1, "parallel", mul(each, -(-n // chunks)))
-    return [*_own_sums(loop, plan.sums), *after]
+    return [*own_sums(loop, plan.sums), *after]
 
 
-def _own_sums(s: Loop, sums: Sequence[tuple[Local, str]]) -> list[Stmt]:
+def own_sums(s: Loop, sums: Sequence[tuple[Local, str]]) -> list[Stmt]:
     """A parallel loop whose iterations add up locals for themselves, and after it the loops that add those up."""
     n = s.hi
     before: list[Stmt] = []

@@ -9,6 +9,7 @@ import numpy as np
 
 from jitgrad.cuda.grid import LEAST
 from jitgrad.cuda.program import CudaExecutable
+from jitgrad.cuda.simulator import Simulator
 from jitgrad.ir.core import Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.loopir.fuse import fuse
@@ -40,11 +41,35 @@ def close(found: np.ndarray, want: np.ndarray, rtol: float | None = None) -> Non
     np.testing.assert_allclose(found, want, rtol=rtol, atol=rtol * scale)
 
 
+def ran(program: CudaExecutable, text: str, *args: np.ndarray) -> list[np.ndarray]:
+    """The results of a program that launches kernels only, which cannot fail, if their text is that. Temporaries are
+    garbage at first."""
+    memory = {t: a.reshape(-1) for t, a in zip(program.program.params, args, strict=True)}
+    results = [np.zeros(t.static_shape, t.dtype) for t in program.program.results]
+    memory |= {t.root: a.reshape(-1) for t, a in zip(program.program.results, results, strict=True)}
+    simulator = Simulator(text)
+    for launch, kernel in program.module.kernels.items():
+        for t, dtype in kernel.pointers:
+            memory.setdefault(t, np.full(t.capacity or 0, np.nan if dtype.kind == "f" else 99, dtype))
+        arrays = [memory[t] for t, _ in kernel.pointers]
+        simulator.launch(launch.name, launch.grid, launch.block, arrays)
+    return results
+
+
 def layer_norm(x: Any, scale: Any, shift: Any, weight: Any) -> Any:
     mean = x.mean(1, keepdims=True)
     centred = x - mean
     variance = (centred**2).mean(1, keepdims=True)
     return ((centred / np.sqrt(variance + 1e-5) * scale + shift) * weight).mean()
+
+
+def softmax(x: Any) -> Any:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def attended(x: Any) -> Any:
+    return (softmax(x)[:, ::-1] * x).sum()
 
 
 def rms_norm(x: Any, scale: Any, weight: Any) -> Any:
@@ -72,6 +97,15 @@ def attention(q: Any, k: Any, v: Any) -> Any:
 
 def scan(x: Any) -> Any:
     return (np.cumsum(x, axis=1) ** 2).sum()
+
+
+def totals(x: Any) -> Any:
+    return (np.cumsum(x) ** 2).sum() + (np.cumsum(x[::-1]) * x).sum()
+
+
+def transposes(x: Any, y: Any) -> Any:
+    z = np.tanh(x).T * y
+    return (z**2).sum() + (z * x.T).mean()
 
 
 def embedding(table: Any, index: Any) -> Any:
@@ -109,11 +143,14 @@ def normal(*shape: int, dtype: Any = np.float32) -> np.ndarray:
 PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "layer_norm": (layer_norm, (normal(8, 33), normal(33), normal(1, 33)[0], normal(8, 33))),
     "rms_norm": (rms_norm, (normal(9, 70), normal(70), normal(9, 70))),
+    "attended": (attended, (normal(9, 40),)),
     "bags": (bags, (normal(11, 5), np.arange(24).reshape(8, 3) % 11, normal(8, 5))),
     "cross_entropy": (cross_entropy, (normal(7, 10), np.arange(7) * 3 % 10)),
     "mlp": (mlp, (normal(5, 8), normal(8), normal(8, 3), normal(6, 5), normal(6, 3))),
     "attention": (attention, (normal(9, 4), normal(9, 4), normal(9, 4))),
     "scan": (scan, (normal(5, 37),)),
+    "totals": (totals, (normal(70),)),
+    "transposes": (transposes, (normal(40, 33), normal(33, 40))),
     "embedding": (embedding, (normal(10, 3), np.array([1, 1, 5, 9, 0, 1]))),
     "recurrence": (recurrence, (normal(4, 4, dtype=np.float64), normal(20, 4, dtype=np.float64))),
     "columns": (columns, (normal(40, 7),)),

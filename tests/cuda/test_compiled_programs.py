@@ -19,7 +19,18 @@ pytest.importorskip("numba_cuda", reason="kernels are compiled by numba-cuda, wh
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
 #: In single precision throughout.
-SINGLE = ("layer_norm", "cross_entropy", "mlp", "scan", "columns", "embedding", "heat")
+SINGLE = (
+    "layer_norm",
+    "attended",
+    "cross_entropy",
+    "mlp",
+    "scan",
+    "totals",
+    "transposes",
+    "columns",
+    "embedding",
+    "heat",
+)
 
 
 @functools.cache
@@ -36,9 +47,10 @@ def frugal(cubin: Cubin, most: int = 128) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("name", ["layer_norm", "cross_entropy", "columns"])
+@pytest.mark.parametrize("name", ["layer_norm", "cross_entropy", "columns", "transposes", "attended", "scan", "totals"])
 def test_kernels_for_every_architecture(name: str, arch: str) -> None:
-    frugal(made(name, LEAST).cubin(arch))
+    for least in (LEAST, 0):
+        frugal(made(name, least).cubin(arch))
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -47,6 +59,13 @@ def test_single_precision_stays_single(name: str) -> None:
     frugal(program.cubin("sm_80"), 255 if name == "mlp" else 128)  # all of its small loops are unrolled
     for kernel, text in ptx(program.module.text, program.signatures, "sm_80").items():
         assert ".f64" not in text, kernel
+
+
+def test_shared_arrays_are_in_shared_memory() -> None:
+    program = made("attended", 0)
+    (kernel,) = (k for k in program.module.kernels.values() if k.launch.shared)
+    most = program.cubin("sm_80").kernels[kernel.name].shared_bytes
+    assert most == sum(t.nbytes for t in kernel.launch.shared) > 0
 
 
 def test_integers_and_bools_compile() -> None:

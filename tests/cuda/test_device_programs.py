@@ -12,7 +12,7 @@ import pytest
 import jitgrad as jg
 from jitgrad import config, testing
 from jitgrad.autodiff.vjp import vjp_graph
-from jitgrad.cuda import grid, render
+from jitgrad.cuda import bodies, grid
 from jitgrad.cuda import program as programs
 from jitgrad.cuda.array import DeviceArray
 from jitgrad.cuda.grid import LEAST, Launch, NotOnDevice, Repeat
@@ -285,8 +285,8 @@ def test_strict_devices() -> None:
 @pytest.mark.parametrize(
     ("name", "where", "what", "planted"),
     [
-        ("cross_entropy", render, "may_meet", lambda *_: False),  # no barriers
-        ("bags", render, "conflicting", lambda _: frozenset()),  # plain updates for atomic ones
+        ("cross_entropy", bodies, "may_meet", lambda *_: False),  # no barriers
+        ("bags", bodies, "conflicting", lambda _: frozenset()),  # plain updates for atomic ones
         ("heat", grid, "_independent", lambda *_: True),  # rows that need each other
     ],
 )
@@ -316,7 +316,7 @@ def test_rows_with_all_that_is_summed_over_them_are_one_launch() -> None:
     steps = executable(graph).plans.steps
     wide = [s for s in steps if isinstance(s, Launch) and s.count > 1]
     assert len(wide) == 2, "one for the rows, and one for the sums of scale and shift"
-    assert len(steps) == 4, "and what is before and after, by one team"
+    assert len(steps) == 3, "and what is before and after, by one team"
     assert all(not isinstance(s, Repeat) for s in steps)
 
 
