@@ -1,7 +1,5 @@
 """Devices for the tests of the CUDA target: simulated ones, and with ``-m cuda`` a real one too."""
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,20 +9,12 @@ from jitgrad.cuda.devices import Device
 from jitgrad.cuda.driver import Driver
 from jitgrad.cuda.driver_simulated import SimulatedDriver
 from jitgrad.errors import DeviceError
-from tests.cuda import threads
 
 
 @pytest.fixture(autouse=True)
 def simulated() -> Iterator[None]:
     with config.using(cuda_driver="simulated"):
         yield
-
-
-@pytest.fixture(autouse=True)
-def kernels_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kernels without barriers run also where there is no simulator."""
-    if importlib.util.find_spec("jitgrad.cuda.simulator") is None:
-        monkeypatch.setitem(sys.modules, "jitgrad.cuda.simulator", threads)
 
 
 @pytest.fixture(params=["at once", "lazy"])

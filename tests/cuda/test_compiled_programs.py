@@ -13,7 +13,7 @@ from jitgrad.cuda.compiler import Cubin, compile_kernels, ptx
 from jitgrad.cuda.grid import LEAST
 from jitgrad.cuda.program import CudaExecutable
 from jitgrad.cuda.sorting import kernels
-from tests.cuda.programs import PROGRAMS, executable, floats
+from tests.cuda.device_programs import PROGRAMS, executable, floats
 
 pytest.importorskip("numba_cuda", reason="kernels are compiled by numba-cuda, which is not installed")
 

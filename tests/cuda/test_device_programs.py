@@ -27,7 +27,7 @@ from jitgrad.errors import (
 )
 from jitgrad.ir.types import is_float
 from jitgrad.passes.pipeline import prepare
-from tests.cuda.programs import PROGRAMS, check, close, executable, floats, normal
+from tests.cuda.device_programs import PROGRAMS, check, close, executable, floats, normal
 from tests.fuzz.random_loops import random_loops
 
 

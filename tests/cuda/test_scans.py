@@ -15,7 +15,7 @@ from jitgrad.errors import KernelError
 from jitgrad.ir.index import Sym, expr
 from jitgrad.ir.types import f64
 from jitgrad.loopir.nodes import Assign, Block, Buffer, Const, Let, Load, Local, Loop, Program, Store
-from tests.cuda.programs import check, close, executable, normal, ran
+from tests.cuda.device_programs import check, close, executable, normal, ran
 
 
 def compiled(function: Callable[..., Any], *args: np.ndarray, least: int = 0) -> CudaExecutable:

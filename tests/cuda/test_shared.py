@@ -18,7 +18,7 @@ from jitgrad.errors import KernelError, KernelRaceError
 from jitgrad.ir.index import Sym, expr
 from jitgrad.ir.types import f32
 from jitgrad.loopir.nodes import Buffer, Load, Loop, Store
-from tests.cuda.programs import PROGRAMS, close, executable, floats, normal, ran, softmax
+from tests.cuda.device_programs import PROGRAMS, close, executable, floats, normal, ran, softmax
 
 
 def compiled(function: Callable[..., Any], *args: np.ndarray, least: int = 0) -> CudaExecutable:

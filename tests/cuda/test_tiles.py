@@ -13,7 +13,7 @@ from jitgrad.cuda import bodies
 from jitgrad.cuda.program import CudaExecutable
 from jitgrad.cuda.steps import Launch
 from jitgrad.errors import IndexBoundsError, KernelError, KernelRaceError
-from tests.cuda.programs import close, executable, ran
+from tests.cuda.device_programs import close, executable, ran
 
 
 def array(*shape: int, dtype: Any = np.float32) -> np.ndarray:

@@ -18,7 +18,7 @@ from jitgrad.cuda.sorting import EACH, SORTS, THREADS, Sorter, describe
 from jitgrad.errors import JitgradError, KernelBarrierError, KernelBoundsError, KernelRaceError
 from jitgrad.ir.types import DTYPES, i64
 from tests.cuda.conftest import REAL, real_driver
-from tests.cuda.programs import close
+from tests.cuda.device_programs import close
 
 FLOATS = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 5e-324, 1e300, 0.5]
 
