@@ -4,8 +4,8 @@ Every top-level statement becomes one internal function whose parameters are the
 ``noalias``: two parameters never share storage that either writes (buffer placement gives one parameter to buffers
 that share). Statements that are equal after renaming buffers, loop variables and locals become one function.
 
-Floating point: ``contract`` on every sum and product, so that multiply-adds fuse; ``reassoc`` only on the update of a
-reduction, so that it vectorises. Nothing else is relaxed: NaN, infinities and signed zeros are kept.
+Floating point: ``contract`` on every sum and product but ``product``, so that multiply-adds fuse; ``reassoc`` only on
+the update of a reduction, so that it vectorises. Nothing else is relaxed: NaN, infinities and signed zeros are kept.
 """
 
 from __future__ import annotations

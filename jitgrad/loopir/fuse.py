@@ -241,7 +241,7 @@ class _Inliner:
             while more := _better_stored(definitions, inlined, blocked) - stored:
                 stored |= more
                 inlined, blocked = self.decide(body, definitions, top, stored)
-            body = tuple(_substitute(body, definitions, inlined))
+            body = tuple(_substitute(body, _rounded(body, definitions, inlined), inlined))
         new = tuple(with_lists(s, self.list) for s in body)
         return body if all(a is b for a, b in zip(new, body, strict=True)) else new
 
@@ -425,6 +425,33 @@ def _usual(size: Dim) -> float:
         return size
     hi = interval(size)[1]
     return USUAL_TRIPS if hi is None else hi / 2
+
+
+def _rounded(
+    body: Sequence[Stmt], definitions: Sequence[Definition | None], inlined: set[Buffer]
+) -> list[Definition | None]:
+    """The definitions; a product that is inlined at several places is rounded at each, and not fused with a sum there:
+    the array has one value, and x * x - min(x * x) is 0 at its least element."""
+    places: dict[Buffer, set[tuple[int, tuple[Dim, ...] | None]]] = {}
+    for k, s in enumerate(body):
+        for e in subexpressions(e for x in statements((s,)) for e in expressions(x)):
+            if isinstance(e, Load) and e.buffer.root in inlined:
+                places.setdefault(e.buffer.root, set()).add((k, root_index(e.buffer, e.index)))
+    return [
+        d._replace(value=_product(d.value)) if d is not None and len(places.get(d.buffer, ())) > 1 else d
+        for d in definitions
+    ]
+
+
+def _product(e: Expr) -> Expr:
+    """The expression; a product of floats rounded, whatever is done with it."""
+    if not isinstance(e, Scalar) or e.dtype.kind != "f":
+        return e
+    if e.op == "negative":
+        return Scalar(e.op, (_product(e.args[0]),), e.dtype)
+    if e.op == "square":
+        return Scalar("product", (e.args[0], e.args[0]), e.dtype)
+    return Scalar("product", e.args, e.dtype) if e.op == "multiply" else e
 
 
 def _substitute(body: Sequence[Stmt], definitions: Sequence[Definition | None], inlined: set[Buffer]) -> Iterable[Stmt]:

@@ -49,6 +49,7 @@ _INFIX = {
     "add": ("+", SUM),
     "subtract": ("-", SUM),
     "multiply": ("*", PRODUCT),
+    "product": ("*", PRODUCT),
     "divide": ("/", PRODUCT),
     "less": ("<", COMPARE),
     "less_equal": ("<=", COMPARE),

@@ -67,6 +67,7 @@ for _name, _operator in {
 }.items():
     _define(_name, 2, python=f"({{0}} {_operator} {{1}})")
 
+_define("product", 2, np.multiply, infix="({0} * {1})")  # rounded, whatever is done with it: no multiply-add
 _define("negative", 1, infix="(-{0})")
 _define("absolute", 1, infix="abs({0})")
 _define("sign", 1, compose=formulas.sign)

@@ -215,3 +215,19 @@ def test_fills_stay_apart_from_nests_that_carry_values_from_row_to_row():
     x = np.random.default_rng(0).standard_normal((60, 70))
     np.testing.assert_allclose(table(x), table.__wrapped__(x), rtol=1e-14)
     assert "rows run together" in table.explain(x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x, y: x * y - np.max(x * y),
+        lambda x, y: -(x * y) - np.min(-(x * y)),
+        lambda x, y: x**2 - np.min(x**2),
+        lambda x, y: x[:, None] * y - np.max(x[:, None] * y, axis=1, keepdims=True),
+    ],
+)
+def test_a_product_that_is_computed_again_is_the_same_number(fun, dtype):
+    """Fused with the difference, its rounding error would be left where NumPy's result is 0."""
+    x, y = np.random.default_rng(3).normal(size=(2, 50)).astype(dtype)
+    np.testing.assert_array_equal(jg.jit(fun)(x, y), fun(x, y))
