@@ -131,6 +131,71 @@ def test_shapes_that_depend_on_values():
         jg.jit(np.bincount)(np.array([1, 0, 1]))
 
 
+class NoConvergence(Exception):
+    pass
+
+
+def root(a):
+    x, steps = a, 0
+    while abs(x * x - a) > 1e-12:
+        x, steps = 0.5 * (x + a / x), steps + 1
+        if steps > 50:
+            raise NoConvergence
+    return x
+
+
+def root_of_a_positive_number(a):
+    try:
+        if a < 0:
+            raise ValueError("negative")
+    except ValueError:
+        return 0.0
+    return np.sqrt(a)
+
+
+def root_after(a):
+    x = a
+    for _ in range(50):
+        x = 0.5 * (x + a / x)
+        if abs(x * x - a) < 1e-12:
+            return x
+    raise NoConvergence("50 steps")
+
+
+@pytest.mark.parametrize(
+    ("fun", "error"),
+    [
+        (root, "NoConvergence is raised in a branch"),
+        (root_after, r"NoConvergence \(50 steps\) is raised in a branch"),
+        (root_of_a_positive_number, r"ValueError \(negative\) is raised in a branch"),
+        (jg.grad(root), "NoConvergence is raised in a branch"),
+        (lambda a: jg.grad(root)(a), "NoConvergence is raised in a branch"),
+    ],
+)
+def test_an_exception_that_depends_on_values(fun, error):
+    assert root(2.0) == pytest.approx(root_after(2.0))
+    with pytest.raises(UnsupportedError, match=error) as caught:
+        jg.jit(fun)(2.0)
+    assert "    raise " in str(caught.value)
+
+
+def test_an_exception_that_depends_on_what_is_known():
+    def total(x, last):
+        s = 0.0
+        for i in range(20):
+            if i == last:
+                raise ValueError("the last one")
+            try:
+                raise KeyError
+            except KeyError:
+                s = s + x[i % 3]
+        return s
+
+    assert jg.jit(total, static_argnums=1)(X, 20) == 20
+    with pytest.raises(ValueError, match="the last one"):
+        jg.jit(total, static_argnums=1)(X, 10)
+
+
 def test_missing_arguments_are_reported_by_python():
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
         jg.jit(lambda x, y: x)(1.0)

@@ -32,7 +32,7 @@ from jitgrad.frontend.randomness import check_draw
 from jitgrad.frontend.recording import condition, record_branches, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
-from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.trace import RAISED_AT, Trace
 from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
 from jitgrad.frontend.usercode import is_user_class, is_user_function
 from jitgrad.ir.core import Block, Value
@@ -367,7 +367,18 @@ def assert_(test: Any, message: Callable[[], Any] | None, line: int) -> None:
             _note(trace, line, "assert", "not checked, as its condition is traced")
         return
     if not test:
-        raise AssertionError(*([] if message is None else [message()]))
+        raise thrown(AssertionError(*([] if message is None else [message()])))
+
+
+def thrown(error: Any) -> Any:
+    """What ``raise error`` raises. Inside a region it remembers its place, which :meth:`Trace.region` tells."""
+    trace = current_trace()
+    if trace is None or not isinstance(error, (type, Exception)):
+        return error
+    raised = error() if isinstance(error, type) and issubclass(error, Exception) else error
+    if isinstance(raised, Exception):
+        raised.__dict__[RAISED_AT] = user_location()
+    return raised
 
 
 # -- what stays Python -------------------------------------------------------------------------------------------------

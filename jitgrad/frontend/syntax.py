@@ -22,6 +22,7 @@ line)``
 ``and_(a, thunk)``, ``or_(a, thunk)``, ``not_(a)``,    thunks are functions without arguments
 ``ifexp(test, thunk, thunk, line)``
 ``assert_(test, thunk or None, line)``                 the thunk gives the message
+``thrown(error)``                                      what ``raise error`` raises
 ``getitem(a, index)``, ``setitem(a, index, value)``,   ``op`` is "+", "-", ... ``augitem`` gets its value before the
 ``augitem(a, index, op, value)``, ``s_[...]``           element is read; ``s_[...]`` gives back what is in the brackets
 ``contains(a, container)``                             ``a in container``
@@ -82,6 +83,7 @@ _CALLS = frozenset(
     {"if_", "if_return", "for_", "while_", "range_", "enumerate_", "zip_", "reversed_", "and_", "or_", "not_", "ifexp"}
     | {
         "assert_",
+        "thrown",
         "getitem",
         "setitem",
         "augitem",

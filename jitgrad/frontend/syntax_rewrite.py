@@ -173,6 +173,10 @@ class _Function:
                     return [place(ast.Expr(made), node)]
                 node.test, node.msg = self._visit(node.test), None if node.msg is None else message
                 return [node]
+            case ast.Raise(exc=error) if error is not None:
+                node.exc = call("thrown", [self._visit(error)], node)
+                node.cause = None if node.cause is None else self._visit(node.cause)
+                return [node]
             case ast.Global() | ast.Nonlocal():
                 return []
             case ast.Try() | ast.TryStar() | ast.With() | ast.Match():

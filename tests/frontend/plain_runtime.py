@@ -142,6 +142,9 @@ class PlainRuntime:
         if not test:
             raise AssertionError if message is None else AssertionError(message())
 
+    def thrown(self, error: Any) -> Any:
+        return error
+
     def getitem(self, value: Any, index: Any) -> Any:
         return value[index]
 
