@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import itertools
 import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -44,6 +45,8 @@ State = tuple[Any, ...]
 
 #: A loop that can't be recorded is unrolled up to this length.
 _LONGEST = 10_000
+#: A ``while`` whose condition is known is recorded from this iteration on.
+_LONG_WHILE = 64
 #: A loop that does little to large arrays is unrolled up to so many times the usual length.
 _STREAMED = 4
 #: Elements of a large array, which leaves a core's first cache; and how many operations on arrays are little.
@@ -254,7 +257,7 @@ def while_(
     line: int,
 ) -> State:
     """``while test(*state): state = body(*state)``; ``flag`` names the variable that ends it. Python runs it until its
-    condition is traced."""
+    condition is traced, or until it has run for long: then what is left of it is recorded, if it can be."""
     place = None if flag is None else names.index(flag)
 
     def decision(*values: Any) -> Any:
@@ -262,13 +265,26 @@ def while_(
             return test(*values)
         return and_(not_(values[place]), lambda: test(*values))
 
-    while True:
+    longest = _LONG_WHILE
+    for done in itertools.count():
         go_on = decision(*state)
         if is_traced(go_on):
             break
         if not go_on:
             return state
+        trace = current_trace()
+        before = 0 if trace is None else len(trace.builder.ops)
         state = body(*state)
+        if done < longest or trace is None or trace.options.loops == "unroll":
+            continue
+        if len(trace.builder.ops) > before and any(is_traced(leaf) for leaf in flatten(state)[0]):
+            try:
+                result = record_while(trace, decision, body, state, names, tuple(writes()))
+            except _UNROLLABLE:
+                longest *= 16
+                continue
+            _note(trace, line, "while", f"rolled after {done + 1} iterations, as it is long")
+            return result
     trace = current_trace() or innermost_trace(go_on)
     result = record_while(trace, decision, body, state, names, tuple(writes()))
     _note(trace, line, "while", "rolled")

@@ -136,6 +136,58 @@ def test_a_loop_whose_arrays_shrink_is_unrolled() -> None:
         jg.jit(average, loops="roll")(x)
 
 
+def euler(x):
+    t, n = 0.0, 0
+    while t < 1.0:
+        x = x + 0.001 * np.sin(x)
+        t, n = t + 0.001, n + 1
+    return np.sum(x), n
+
+
+def until_break(x):
+    a, b, k = x.copy(), np.zeros_like(x), 0
+    while True:
+        b[1:], b[0] = 0.9 * a[:-1] + 0.001 * k, a[-1]
+        a, b, k = b, a, k + 1
+        if k >= 300:
+            break
+    return np.sum(np.sin(a - b)), k
+
+
+def trajectory(x):
+    points, n = [], 0
+    while n < 150:
+        x, n = x + 0.01 * np.cos(x), n + 1
+        points.append(x[0])
+    return np.sum(np.array(points)), n
+
+
+@pytest.mark.parametrize(("fun", "rolled"), [(euler, True), (until_break, True), (trajectory, False)])
+def test_a_long_while_whose_condition_is_known(fun, rolled) -> None:
+    """Python could run it; but compile time would grow with its length."""
+    value, count = jg.jit(fun)(X)
+    want, n = fun(X)
+    np.testing.assert_allclose(value, want, rtol=1e-12)
+    assert count == n
+    check_grads(lambda x: fun(x)[0], (X,), order=1)
+    graph = jg.trace(fun, X)
+    assert ([op.name for op in graph.ops].count("while") == 1) is rolled
+    assert not rolled or len(graph.ops) < 700
+    assert not [op for op in jg.trace(jg.jit(fun, loops="unroll"), X).ops if op.regions]
+
+
+def test_a_long_while_over_numbers_stays_python() -> None:
+    def primes_beside(x):
+        n, found = 2, []
+        while n < 200:
+            if all(n % p for p in found):
+                found.append(n)
+            n += 1
+        return np.zeros(len(found)) + x[0], np.zeros(n)
+
+    assert [a.shape for a in jg.jit(primes_beside)(X)] == [(46,), (200,)]
+
+
 def jacobi(x, steps):
     a, b = x.copy(), np.zeros_like(x)
     for _ in range(steps):
