@@ -139,8 +139,8 @@ def test_a_loop_whose_arrays_shrink_is_unrolled() -> None:
 def euler(x):
     t, n = 0.0, 0
     while t < 1.0:
-        x = x + 0.001 * np.sin(x)
-        t, n = t + 0.001, n + 1
+        x = x + 0.01 * np.sin(x)
+        t, n = t + 0.01, n + 1
     return np.sum(x), n
 
 
@@ -149,14 +149,14 @@ def until_break(x):
     while True:
         b[1:], b[0] = 0.9 * a[:-1] + 0.001 * k, a[-1]
         a, b, k = b, a, k + 1
-        if k >= 300:
+        if k >= 90:
             break
     return np.sum(np.sin(a - b)), k
 
 
 def trajectory(x):
     points, n = [], 0
-    while n < 150:
+    while n < 70:
         x, n = x + 0.01 * np.cos(x), n + 1
         points.append(x[0])
     return np.sum(np.array(points)), n
@@ -169,10 +169,9 @@ def test_a_long_while_whose_condition_is_known(fun, rolled) -> None:
     want, n = fun(X)
     np.testing.assert_allclose(value, want, rtol=1e-12)
     assert count == n
-    check_grads(lambda x: fun(x)[0], (X,), order=1)
-    graph = jg.trace(fun, X)
-    assert ([op.name for op in graph.ops].count("while") == 1) is rolled
-    assert not rolled or len(graph.ops) < 700
+    check_grads(lambda x: fun(x)[0], (X,), order=1, modes=("rev",))
+    loops = [op.name for op in jg.trace(fun, X).ops if op.regions]
+    assert loops == (["while"] if rolled else [])
     assert not [op for op in jg.trace(jg.jit(fun, loops="unroll"), X).ops if op.regions]
 
 
