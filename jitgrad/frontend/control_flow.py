@@ -266,7 +266,7 @@ def while_(
         return and_(not_(values[place]), lambda: test(*values))
 
     longest = _LONG_WHILE
-    for done in itertools.count():
+    for done in itertools.count(1):
         go_on = decision(*state)
         if is_traced(go_on):
             break
@@ -283,7 +283,7 @@ def while_(
             except _UNROLLABLE:
                 longest *= 16
                 continue
-            _note(trace, line, "while", f"rolled after {done + 1} iterations, as it is long")
+            _note(trace, line, "while", f"rolled after {done} iterations, as it is long")
             return result
     trace = current_trace() or innermost_trace(go_on)
     result = record_while(trace, decision, body, state, names, tuple(writes()))
