@@ -307,7 +307,7 @@ def test_axes_and_dtypes_of_programs() -> None:
 
 
 def test_what_is_printed() -> None:
-    f = jg.jit(lambda x: (np.sort(x), np.argsort(x), np.sort(2 * x)), target="cuda")
+    f = jg.jit(lambda x: (np.sort(x), np.argsort(3 * x), np.sort(2 * x)), target="cuda")
     x = np.ones((3, 2000), np.float32)
     source = f.source(x)
     assert source.count("\n# sort_rows of float32\n") == source.count("\n# argsort_rows of float32\n") == 1
