@@ -109,7 +109,7 @@ class Compiled:
         self._stages = Stages(graph, donated, target)
         self.executable: Executable | CudaExecutable
         self.call: Callable[[tuple[Any, ...]], Sequence[Any]]
-        self._why: list[str] = []  # it is where it is
+        self._why: list[str] = []  # a line, of a program for a device that runs on the host
         if target == "cuda":
             self._for_device(scalar_params)
         else:

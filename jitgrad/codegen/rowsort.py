@@ -215,11 +215,20 @@ class _Emitter:
                         mid = self.minimum(b.add(start, w), n)
                         self.merge(s, t, start, mid, self.minimum(b.add(mid, w), n))
                 self.bump(lo, b.add(w, w))
-            for cells, pointers in ((source, t), (target, s)):
-                for cell, p in zip(cells, pointers, strict=True):
-                    b.store(p, cell)
+            self.exchange(source, target)
             b.store(b.add(w, w), width)
-        last = [b.load(c) for c in source]
+        self.bring_home(source, arrays, n)
+
+    def exchange(self, source: Sequence[Any], target: Sequence[Any]) -> None:
+        """Let cells with the addresses of arrays change places."""
+        for x, y in zip(source, target, strict=True):
+            s, t = self.b.load(x), self.b.load(y)
+            self.b.store(t, x)
+            self.b.store(s, y)
+
+    def bring_home(self, source: Sequence[Any], arrays: Sequence[Any], n: Any) -> None:
+        """Copy the sorted elements to ``arrays[:n]``, unless they are there: ``source`` are cells with addresses."""
+        b, last = self.b, [self.b.load(c) for c in source]
         with b.if_then(b.icmp_unsigned("!=", b.ptrtoint(last[0], I64), b.ptrtoint(arrays[0], I64))):
             self.move(last, arrays, I64(0), n, I64(0))
 
@@ -261,12 +270,8 @@ class _Emitter:
             first = load_element(b, own, self.digit(self.digits(b.load(s[0])), place))
             with b.if_then(b.icmp_unsigned("!=", first, n)):
                 self._pass(s, t, n, own, place)
-                for cells, pointers in ((source, t), (target, s)):
-                    for cell, p in zip(cells, pointers, strict=True):
-                        b.store(p, cell)
-        last = [b.load(c) for c in source]
-        with b.if_then(b.icmp_unsigned("!=", b.ptrtoint(last[0], I64), b.ptrtoint(arrays[0], I64))):
-            self.move(last, arrays, I64(0), n, I64(0))
+                self.exchange(source, target)
+        self.bring_home(source, arrays, n)
 
     def _pass(self, source: Sequence[Any], target: Sequence[Any], n: Any, counts: Any, place: int) -> None:
         """Write ``source[:n]`` to ``target`` in the order of a byte. ``counts`` become the places of the next ones."""

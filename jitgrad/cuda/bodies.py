@@ -48,7 +48,7 @@ from jitgrad.loopir.nodes import (
     scalar,
 )
 from jitgrad.loopir.printer import COMPARE, PRODUCT, Text, index_text
-from jitgrad.loopir.scans import OPERATIONS, Carried, Scan
+from jitgrad.loopir.scans import OPERATIONS, Carried, Scan, sums_beside
 from jitgrad.loopir.schedule import loop_sums
 from jitgrad.loopir.walk import statements, written
 
@@ -177,21 +177,20 @@ class BodyRenderer(Renderer):
     def scan(self, s: Loop, scan: Scan, updating: frozenset[Buffer]) -> None:
         """A loop that carries sums: as many iterations at once as the team has threads. Each thread computes what its
         iteration adds, is told what those before it have added, and runs the rest of the iteration."""
-        found = loop_sums(scan.apart)
-        assert not isinstance(found, str)
-        parts = {c.part for c in scan.carried}
-        sums = [(local, mode) for local, mode in found if local not in parts]
+        sums = sums_beside(scan)
         whole = self.begin_sums(sums)
         lo, hi = self.dim(s.lo), self.dim(s.hi)
         first, name = (self.names.first("ijklmnpqr", "loop") for _ in range(2))
         self.variables[s.var] = name
-        changed = written(s.body) | parts
+        changed = written(s.body) | {c.part for c in scan.carried}
         self.versions.touch(changed)
         self.line(f"for {first} in range({lo.text}, {hi.text}, {self.launch.team * s.step}):")
         self.depth += 1
         self.line(f"{name} = {first} + {'' if s.step == 1 else f'{s.step} * '}lane")
-        all_in = static_trips(s) is not None and (static_trips(s) or 0) % self.launch.team == 0
-        inside = "" if all_in else f"if {name} {'<' if s.step > 0 else '>'} {hi.text}:"
+        n = static_trips(s)
+        inside = (
+            "" if n is not None and n % self.launch.team == 0 else f"if {name} {'<' if s.step > 0 else '>'} {hi.text}:"
+        )
         for c in scan.carried:
             self.locals[c.part] = self.names.fresh(f"{self.locals[c.local]}_part", c.part.dtype)
             self.line(f"{self.locals[c.part]} = {self.zero(c.mode, c.part.dtype)}")

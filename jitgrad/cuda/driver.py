@@ -20,6 +20,11 @@ from jitgrad.errors import DeviceError
 ALIGNMENT = 256
 
 
+def aligned(nbytes: int) -> int:
+    """The least multiple of :data:`ALIGNMENT` that is not less."""
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
 class Properties(NamedTuple):
     """What a device is. ``arch`` is as compilers have it (``"sm_90"``), ``capability`` the same as two numbers;
     ``total_memory`` and ``shared_memory`` (the most that a block can have) are bytes."""

@@ -20,7 +20,18 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.cuda.driver import ALIGNMENT, Code, Driver, Kernel, Module, Properties, Span, Stream, refuse_capture
+from jitgrad.cuda.driver import (
+    ALIGNMENT,
+    Code,
+    Driver,
+    Kernel,
+    Module,
+    Properties,
+    Span,
+    Stream,
+    aligned,
+    refuse_capture,
+)
 from jitgrad.errors import DeviceError
 
 #: How many simulated devices there are.
@@ -95,7 +106,7 @@ class SimulatedDriver(Driver):
         if self._used + nbytes > self.properties.total_memory:
             return None
         address = self._next
-        self._next += -(-nbytes // ALIGNMENT) * ALIGNMENT + _GAP
+        self._next += aligned(nbytes) + _GAP
         self._addresses.append(address)
         self._allocations[address] = _Allocation(len(self._addresses), address, nbytes)
         self._used += nbytes

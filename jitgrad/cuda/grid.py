@@ -61,7 +61,7 @@ from jitgrad.loopir.nodes import (
     payloads,
 )
 from jitgrad.loopir.private import uses_of
-from jitgrad.loopir.scans import carried_in_locals, in_chunks
+from jitgrad.loopir.scans import carried_in_locals, in_chunks, sums_beside
 from jitgrad.loopir.schedule import Plan, chunked, loop_sums, needs, own_sums, work
 from jitgrad.loopir.substitute import shapes_depend, substituted
 from jitgrad.loopir.walk import expressions, loads, statements, subexpressions, with_lists
@@ -330,10 +330,7 @@ class _Planner:
         if chunks < 2:
             return None
         totals, starts, run = in_chunks(s, scan, chunks)
-        sums = loop_sums(scan.apart)
-        assert not isinstance(sums, str)
-        parts = {c.part for c in scan.carried}
-        last, *after = own_sums(run, [x for x in sums if x[0] not in parts])
+        last, *after = own_sums(run, sums_beside(scan))
         assert isinstance(last, Loop)
         return _Part((totals,), [*totals.body]), [starts, _Part((last,), [*last.body]), *after]
 

@@ -8,9 +8,10 @@ them when it is done.
 
 from __future__ import annotations
 
+import abc
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,13 +47,17 @@ def statuses(name: str, static: dict[str, Any]) -> int:
     return 0 if name in ("gemm", "adjugate", *SORTS) else solver.matrices(static)
 
 
-class Libraries(Protocol):
-    """The library functions of one device."""
+class Libraries(abc.ABC):
+    """The library functions of one device: kernels that sort, and what ``_scratch`` and ``_call`` give."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.sorter = Sorter(driver)
 
     def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
         """Bytes of scratch memory that a call needs; the dtype is that of the first operand. This starts the library,
         which can't be done while a stream is captured."""
-        ...
+        return (self.sorter.scratch if name in SORTS else self._scratch)(name, dtype, static)
 
     def call(
         self,
@@ -66,15 +71,33 @@ class Libraries(Protocol):
     ) -> None:
         """Add a call to a stream. ``info`` is the address of :func:`statuses` int32, ``scratch`` that of
         :meth:`scratch` bytes. Raises DeviceError where the library is missing."""
-        ...
+        queue = stream or self._driver.main
+        if name in SORTS:
+            self.sorter.call(name, ins[0].dtype, [o.address for o in outs], static, scratch, queue)
+        else:
+            self._call(name, outs, ins, static, info, scratch, queue)
+
+    @abc.abstractmethod
+    def _scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int: ...
+
+    @abc.abstractmethod
+    def _call(
+        self,
+        name: str,
+        outs: Sequence[Operand],
+        ins: Sequence[Operand],
+        static: dict[str, Any],
+        info: int,
+        scratch: int,
+        stream: Stream,
+    ) -> None: ...
 
 
 class CudaLibraries(Libraries):
-    """cuBLAS and cuSOLVER, each started when it is first needed, and kernels that sort."""
+    """cuBLAS and cuSOLVER, each started when it is first needed."""
 
     def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-        self.sorter = Sorter(driver)
+        super().__init__(driver)
         self._lock = threading.RLock()  # a handle is for one thread at a time
         self._blas: blas.Blas | None = None
         self._solver: solver.Solver | None = None
@@ -89,9 +112,7 @@ class CudaLibraries(Libraries):
             self._solver = solver.Solver(self._driver, self._started())
         return self._solver
 
-    def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
-        if name in SORTS:
-            return self.sorter.scratch(name, dtype, static)
+    def _scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
         found: list[int] = []
 
         def ask(_: int) -> None:
@@ -105,24 +126,20 @@ class CudaLibraries(Libraries):
             self._driver.enqueue(ask)  # libraries need their device to be current
         return found[0]
 
-    def call(
+    def _call(
         self,
         name: str,
         outs: Sequence[Operand],
         ins: Sequence[Operand],
         static: dict[str, Any],
-        info: int = 0,
-        scratch: int = 0,
-        stream: Stream | None = None,
+        info: int,
+        scratch: int,
+        stream: Stream,
     ) -> None:
-        queue = stream or self._driver.main
-        if name in SORTS:
-            self.sorter.call(name, ins[0].dtype, [o.address for o in outs], static, scratch, queue)
-            return
         with self._lock:
-            self._driver.enqueue(lambda _: self._call(name, outs, ins, static, info, scratch, queue), queue)
+            self._driver.enqueue(lambda _: self._run(name, outs, ins, static, info, scratch, stream), stream)
 
-    def _call(
+    def _run(
         self,
         name: str,
         outs: Sequence[Operand],
@@ -154,33 +171,25 @@ class CudaLibraries(Libraries):
 
 
 class SimulatedLibraries(Libraries):
-    """The functions of the CPU on the memory of a simulated device, and kernels that sort."""
+    """The functions of the CPU on the memory of a simulated device."""
 
-    def __init__(self, driver: SimulatedDriver) -> None:
-        self._driver = driver
-        self.sorter = Sorter(driver)
+    _driver: SimulatedDriver
 
-    def scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
-        if name in SORTS:
-            return self.sorter.scratch(name, dtype, static)
+    def _scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
         return 0 if name in ("gemm", "trtrs") else 256  # some, so that callers that forget it are found
 
-    def call(
+    def _call(
         self,
         name: str,
         outs: Sequence[Operand],
         ins: Sequence[Operand],
         static: dict[str, Any],
-        info: int = 0,
-        scratch: int = 0,
-        stream: Stream | None = None,
+        info: int,
+        scratch: int,
+        stream: Stream,
     ) -> None:
-        queue = stream or self._driver.main
-        if name in SORTS:
-            self.sorter.call(name, ins[0].dtype, [o.address for o in outs], static, scratch, queue)
-            return
         function, count = libcalls.get(name).python, statuses(name, static)
-        needed = self.scratch(name, ins[0].dtype, static)
+        needed = self._scratch(name, ins[0].dtype, static)
 
         def work(_: int) -> None:
             if needed:
@@ -193,7 +202,7 @@ class SimulatedLibraries(Libraries):
             if count:
                 self._driver.view(info, 4 * count, np.int32).fill(status != 0)
 
-        self._driver.enqueue(work, queue)
+        self._driver.enqueue(work, stream)
 
     def _view(self, operand: Operand) -> np.ndarray:
         return self._driver.view(operand.address, operand.nbytes, operand.dtype)

@@ -24,7 +24,7 @@ from jitgrad.config import current
 from jitgrad.cuda.array import DeviceArray, contiguous_strides, is_foreign
 from jitgrad.cuda.compiler import Cubin, compile_kernels, ptx
 from jitgrad.cuda.devices import Device, device, put_leaf
-from jitgrad.cuda.driver import ALIGNMENT, Code, Span, Stream
+from jitgrad.cuda.driver import Code, Span, Stream, aligned
 from jitgrad.cuda.grid import LEAST, plan
 from jitgrad.cuda.libraries import CAPTURABLE, STATUS, Operand, statuses
 from jitgrad.cuda.render import Module, render
@@ -231,9 +231,9 @@ class _Loaded:
         self.captured = all(s.fn in CAPTURABLE for s in calls)
         place = executable.placement
         self.places = place.places
-        self.status_at = -(-place.nbytes // 256) * 256
+        self.status_at = aligned(place.nbytes)
         scratch = [where.libraries.scratch(s.fn, s.ins[0].dtype, dict(s.static)) for s in calls]
-        self.scratch_at = self.status_at + -(-4 * count // 256) * 256
+        self.scratch_at = self.status_at + aligned(4 * count)
         nbytes = self.scratch_at + max(scratch, default=0)
         self.arena = where.pool.allocate(nbytes, f"the temporaries of {self.program.name}") if nbytes else None
         self.blocks, self.results = _result_blocks(self.program)
@@ -371,7 +371,7 @@ def _result_blocks(program: Program) -> tuple[list[tuple[int, str]], list[_Resul
             shared, used = len(blocks), 0
             blocks.append((0, f"results of {program.name}"))
         results.append(_Result(t.static_shape, t.dtype, strides, shared, used))
-        used += -(-t.nbytes // ALIGNMENT) * ALIGNMENT
+        used += aligned(t.nbytes)
         blocks[shared] = used, blocks[shared][1]
     return blocks, results
 

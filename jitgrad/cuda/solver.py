@@ -8,7 +8,6 @@ none is waited for.
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from jitgrad.codegen.lapack import offsets
 from jitgrad.cuda import adjugates
 from jitgrad.cuda.blas import NO, TRANSPOSED, UPPER, Blas, check, load_library
 from jitgrad.cuda.compiler import load
-from jitgrad.cuda.driver import ALIGNMENT, Code, Driver, Stream
+from jitgrad.cuda.driver import ALIGNMENT, Code, Driver, Stream, aligned
 
 _P, _I = ctypes.c_void_p, ctypes.c_int
 _FUNCTIONS: dict[str, tuple[Any, ...]] = {
@@ -116,13 +115,13 @@ class Solver:
             self._kernels_of(dtype, _kernels)
         if name == "adjugate":
             self._kernels_of(dtype, _adjugate_kernels)
-            return sum(map(_aligned, _adjugate_parts(dtype, n, static["count"])))
+            return sum(map(aligned, _adjugate_parts(dtype, n, static["count"])))
         if name in ("potrf", "getrf"):
-            return _aligned(self._work(name, dtype, n) * dtype.itemsize) + ALIGNMENT
+            return aligned(self._work(name, dtype, n) * dtype.itemsize) + ALIGNMENT
         if name == "getrs":
-            return _aligned(n * static["k"] * dtype.itemsize) + ALIGNMENT
+            return aligned(n * static["k"] * dtype.itemsize) + ALIGNMENT
         if name == "getri":
-            return _aligned(n * n * dtype.itemsize) + ALIGNMENT
+            return aligned(n * n * dtype.itemsize) + ALIGNMENT
         return 0
 
     def potrf(self, stream: Stream, a: int, info: int, scratch: int, dtype: np.dtype, *, n: int, count: int) -> None:
@@ -141,7 +140,7 @@ class Solver:
         self._enter(stream)
         work, size = self._work("getrf", dtype, n) * dtype.itemsize, n * n * dtype.itemsize
         for z in range(count):
-            operands = (n, n, a + z * size, n, scratch, pivots + 4 * n * z, scratch + _aligned(work))
+            operands = (n, n, a + z * size, n, scratch, pivots + 4 * n * z, scratch + aligned(work))
             check(self._function("getrf", dtype)(self._handle, *operands), "an LU factorization")
         self._driver.fill(info, 0, 4 * count, stream)
 
@@ -167,7 +166,7 @@ class Solver:
         self._check_diagonals(stream, lu, info, dtype, n, max(places, default=-1) + 1)
         self._enter(stream)
         size, right = n * n * dtype.itemsize, n * k * dtype.itemsize
-        flag = scratch + _aligned(right)
+        flag = scratch + aligned(right)
         for z, at in enumerate(places):
             one = x + z * right
             by_columns = one if k == 1 else scratch
@@ -214,13 +213,17 @@ class Solver:
         self._check_diagonals(stream, a, info, dtype, n, count)
         self._enter(stream)
         size = n * n * dtype.itemsize
-        flag = scratch + _aligned(size)
+        flag = scratch + aligned(size)
         for z in range(count):
             one = a + z * size
             self._driver.copy(scratch, one, size, stream)
             self._launch("identity", dtype, 1, [one, n], stream)
-            operands = (NO, n, n, scratch, n, pivots + 4 * n * z, one, n, flag)
-            check(self._function("getrs", dtype)(self._handle, *operands), "an inverse")
+            self._inverse(one, scratch, pivots + 4 * n * z, flag, dtype, n)
+
+    def _inverse(self, unit: int, lu: int, pivots: int, flag: int, dtype: np.dtype, n: int) -> None:
+        """Replace a unit matrix by the inverse of the matrix with some LU factors."""
+        operands = (NO, n, n, lu, n, pivots, unit, n, flag)
+        check(self._function("getrs", dtype)(self._handle, *operands), "an inverse")
 
     def adjugate(
         self,
@@ -236,15 +239,14 @@ class Solver:
         count: int,
     ) -> None:
         """The adjugates of matrices with the given LU factors, everything by columns. It can't fail."""
-        parts = [_aligned(nbytes) for nbytes in _adjugate_parts(dtype, n, count)]
+        parts = [aligned(nbytes) for nbytes in _adjugate_parts(dtype, n, count)]
         flag, singular, factors, vectors, order = (scratch + sum(parts[:k]) for k in range(len(parts)))
         self._check_diagonals(stream, lu, singular, dtype, n, count)
         self._launch("identity", dtype, count, [adj, n], stream)
         self._enter(stream)
         size = n * n * dtype.itemsize
         for z in range(count):
-            operands = (NO, n, n, lu + z * size, n, pivots + 4 * n * z, adj + z * size, n, flag)
-            check(self._function("getrs", dtype)(self._handle, *operands), "an inverse")
+            self._inverse(adj + z * size, lu + z * size, pivots + 4 * n * z, flag, dtype, n)
         self._launch("scale_by_determinant", dtype, count, [adj, lu, pivots, n], stream, _adjugate_kernels)
         args = [adj, a, singular, factors, vectors, order, n]
         self._launch("adjugate_of_singular", dtype, count, args, stream, _adjugate_kernels)
@@ -266,7 +268,3 @@ def _adjugate_parts(dtype: np.dtype, n: int, count: int) -> Sequence[int]:
     """Bytes of the parts of the scratch memory of adjugates: a flag of the library, flags of singular matrices, their
     factors, vectors, and the order of rows and columns."""
     return 4, 4 * count, count * n * n * dtype.itemsize, 2 * count * n * dtype.itemsize, 8 * count * n
-
-
-def _aligned(nbytes: int) -> int:
-    return math.ceil(nbytes / ALIGNMENT) * ALIGNMENT

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitgrad.cuda.compiler import load
-from jitgrad.cuda.driver import ALIGNMENT, Code, Driver, Kernel, Span, Stream
+from jitgrad.cuda.driver import Code, Driver, Kernel, Span, Stream, aligned
 from jitgrad.cuda.spelling import FUNCTIONS
 from jitgrad.ir.types import bool_, i64
 
@@ -243,7 +243,7 @@ class Sorter:
         rows, n = static["rows"], static["n"]
         if n <= self.threads * EACH or static.get("slots", 1) >= rows:
             return 0  # nothing to merge, or there is room in the workspaces of the call
-        return _aligned(rows * n * dtype.itemsize) + (rows * n * i64.itemsize if name == "argsort_rows" else 0)
+        return aligned(rows * n * dtype.itemsize) + (rows * n * i64.itemsize if name == "argsort_rows" else 0)
 
     def call(
         self, name: str, dtype: np.dtype, outs: Sequence[int], static: dict[str, Any], scratch: int, stream: Stream
@@ -253,7 +253,7 @@ class Sorter:
         sizes = (rows * n * dtype.itemsize, rows * n * i64.itemsize)
         given, work = ([outs[0]], [outs[1]]) if name == "sort_rows" else ([outs[1], outs[0]], [outs[3], outs[2]])
         if static.get("slots", 1) < rows:
-            work = [scratch, scratch + _aligned(sizes[0])][: len(given)]
+            work = [scratch, scratch + aligned(sizes[0])][: len(given)]
         result, other = ([Span(*x) for x in zip(p, sizes[: len(given)], strict=True)] for p in (given, work))
         steps = _launches(rows, n, self.threads)
         keys = result[:1]
@@ -270,7 +270,3 @@ class Sorter:
         if key not in self._loaded:
             self._loaded[key] = load(self._driver, kernels(name, dtype, self.threads)).kernels
         return self._loaded[key]
-
-
-def _aligned(nbytes: int) -> int:
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT

@@ -56,7 +56,12 @@ _SCALARS = frozenset(("constant", "index", "wrap_index", "slice", "reshape", "br
 #: What says that a body can't be recorded, or needs numbers that only an unrolled loop has. Shapes do not fit where a
 #: variable has another shape in each iteration.
 _UNROLLABLE = (
-    *(RollError, CarryError, ConcretizationError, LeakedTracerError, UnsupportedError, MutationError),
+    RollError,
+    CarryError,
+    ConcretizationError,
+    LeakedTracerError,
+    UnsupportedError,
+    MutationError,
     ShapeError,
 )
 #: Ops that a recorded operand of ``and`` may have for both operands to be evaluated.

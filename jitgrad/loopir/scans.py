@@ -31,6 +31,7 @@ from jitgrad.loopir.nodes import (
     rewrite,
     scalar,
 )
+from jitgrad.loopir.schedule import loop_sums
 from jitgrad.loopir.substitute import substituted
 from jitgrad.loopir.walk import expressions, loads, read_roots, statements, subexpressions, written_roots
 
@@ -59,6 +60,14 @@ class Scan(NamedTuple):
     first: tuple[Stmt, ...]
     rest: tuple[Stmt, ...]
     apart: Loop
+
+
+def sums_beside(scan: Scan) -> list[tuple[Local, str]]:
+    """The locals that a scan only updates, beside those that it carries, with the mode."""
+    found = loop_sums(scan.apart)
+    assert not isinstance(found, str), found
+    parts = {c.part for c in scan.carried}
+    return [(local, mode) for local, mode in found if local not in parts]
 
 
 def scan_of(s: Loop) -> Scan | None:
