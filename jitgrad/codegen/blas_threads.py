@@ -21,6 +21,8 @@ from typing import Any
 import scipy.linalg._fblas as fblas
 from llvmlite import binding, ir
 
+from jitgrad.codegen.threads import internal
+
 I32 = ir.IntType(32)
 
 #: Multiply-adds from which a call may use all threads. About 0.1 ms on one core.
@@ -60,9 +62,7 @@ def _transition(module: ir.Module, *, enter: bool) -> Any:
     known = module.globals.get(name)
     if known is not None:
         return known
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), []), name)
-    function.linkage = "internal"
-    function.attributes.add("noinline")
+    function = internal(module, name, ir.FunctionType(ir.VoidType(), []))
     gate = module.globals.get("jitgrad_blas_gate") or ir.GlobalVariable(
         module, ir.ArrayType(I32, 3), "jitgrad_blas_gate"
     )

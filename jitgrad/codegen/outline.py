@@ -110,8 +110,7 @@ def _body(
 def _task(body: ir.Function, env_type: ir.Type) -> ir.Function:
     """The function that calls the body with what is in the struct."""
     module = body.module
-    function = ir.Function(module, threads.TASK, module.get_unique_name(f"{body.name}.task"))
-    function.linkage = "internal"
+    function = threads.internal(module, module.get_unique_name(f"{body.name}.task"), threads.TASK)
     b = ir.IRBuilder(function.append_basic_block("entry"))
     env, first, last = function.args
     env = b.bitcast(env, env_type.as_pointer())

@@ -80,10 +80,12 @@ def _declare(module: ir.Module, name: str, result: ir.Type, *args: ir.Type) -> A
     return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, args), name)
 
 
-def _internal(module: ir.Module, name: str, type: ir.FunctionType) -> ir.Function:
+def internal(module: ir.Module, name: str, type: ir.FunctionType) -> ir.Function:
+    """A function of the module that is compiled quickly: it runs once a chunk of work or a call of a library."""
     function = ir.Function(module, type, name)
     function.linkage = "internal"
     function.attributes.add("noinline")
+    function.attributes.add("optnone")
     return function
 
 
@@ -93,7 +95,7 @@ def _launcher(module: ir.Module) -> Any:
     if known is not None:
         return known
     type = ir.FunctionType(ir.VoidType(), [TASK.as_pointer(), I8P, I64, I64, I64, I64])
-    function = _internal(module, "jitgrad.launch", type)
+    function = internal(module, "jitgrad.launch", type)
     task, env, iterations, work, grain, per_thread = function.args
     control = module.globals.get(CONTROL) or ir.GlobalVariable(module, _CONTROL, CONTROL)
     entry, ready, free, held, serial = (
@@ -154,7 +156,7 @@ def _launcher(module: ir.Module) -> Any:
 def _worker(module: ir.Module) -> ir.Function:
     """What a thread runs, in the form that Numba calls: it takes chunks until there are none."""
     pointers = [I8P.as_pointer(), I64.as_pointer(), I64.as_pointer(), I8P]
-    function = _internal(module, "jitgrad.worker", ir.FunctionType(ir.VoidType(), pointers))
+    function = internal(module, "jitgrad.worker", ir.FunctionType(ir.VoidType(), pointers))
     entry, again, chunk, done = (function.append_basic_block(name) for name in ("entry", "again", "chunk", "done"))
     b: Any = ir.IRBuilder(entry)
     job = b.bitcast(function.args[3], _JOB.as_pointer())

@@ -220,10 +220,11 @@ class Executable:
             "externals": native.unit.externals,
             "shared": native.shared,
             "program": digest(native.key),
+            "parts": len(native.unit.code),
             "consts": consts,
         }
         written = [c for c, found in zip(self._consts, consts, strict=True) if not isinstance(found, int)]
-        return Entry(header, [native.unit.code, *(np.ascontiguousarray(c).tobytes() for c in written)])
+        return Entry(header, [*native.unit.code, *(np.ascontiguousarray(c).tobytes() for c in written)])
 
     @classmethod
     def loaded(cls, entry: Entry, known: Sequence[np.ndarray], program: Callable[[], Program]) -> Executable:
@@ -232,19 +233,19 @@ class Executable:
         Raises RuntimeError where the code can't be linked, and KeyError, TypeError, ValueError or IndexError for what
         :meth:`stored` would not have made.
         """
-        header, (code, *written) = entry
+        header, parts = entry
         self = cls.__new__(cls)
         self._program, self._digest, self.backend = program, header["program"], "llvm"
         params = tuple(Parameter(n, np.dtype(d), tuple(s), *flags) for n, d, s, *flags in header["params"])
         results = tuple((np.dtype(d), tuple(s), p) for d, s, p in header["results"])
         self._set_interface(Interface(header["name"], params, results, header["arena"]))
         self.shared_kernels = header["shared"]
-        parts = iter(written)
+        code, written = parts[: header["parts"]], iter(parts[header["parts"] :])
         self._consts = tuple(
-            known[c] if isinstance(c, int) else np.frombuffer(next(parts), np.dtype(c[0])).reshape(c[1]).copy()
+            known[c] if isinstance(c, int) else np.frombuffer(next(written), np.dtype(c[0])).reshape(c[1]).copy()
             for c in header["consts"]
         )
-        self._entry = load(ObjectCode(bytes(code), tuple(header["externals"])))
+        self._entry = load(ObjectCode(tuple(map(bytes, code)), tuple(header["externals"])))
         return self
 
     @property

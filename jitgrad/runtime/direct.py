@@ -266,7 +266,7 @@ def _code() -> _Code:
         exports += pool.EXPORTS
     for name, value in known.items():
         binding.add_symbol(name, value)
-    linked = link(_object_code(pooled), exports, known)
+    linked = link([_object_code(pooled)], exports, known)
     matches = MethodDef(b"matches", linked.addresses["matches"], ONE, None)
     allocate = MethodDef(b"allocate", linked.addresses["allocate"], NONE, None)
     if pooled:  # arrays call it when they are dropped, after all modules perhaps

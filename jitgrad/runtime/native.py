@@ -20,16 +20,17 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 
 from jitgrad.codegen import python_api
 from jitgrad.codegen.llvm import ProgramEmitter, called
 from jitgrad.codegen.llvm_scalar import I8, I64
+from jitgrad.codegen.parts import split
 from jitgrad.errors import CompilationError
 from jitgrad.loopir.buffers import Place
 from jitgrad.loopir.nodes import Buffer, Program
 from jitgrad.loopir.walk import buffers_of, statement_key
-from jitgrad.runtime import target
+from jitgrad.runtime import target, threads
 from jitgrad.runtime.objects import ENTRY, ObjectCode, load
 
 _TUPLE_ITEMS = tuple.__basicsize__
@@ -47,22 +48,22 @@ Entry = Callable[[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...], int], int]
 
 
 class NativeCode(NamedTuple):
-    """``entry(leaves, outs, consts, arena_address) -> status``; ``unit`` is what another process can load, ``module``
-    the optimised LLVM, ``key`` that of the program, and ``shared`` statements were found equal to another one."""
+    """``entry(leaves, outs, consts, arena_address) -> status``; ``unit`` is what another process can load, ``parts``
+    what it was made of, ``key`` that of the program, and ``shared`` statements were found equal to another one."""
 
     key: Hashable
     entry: Entry
     unit: ObjectCode
-    module: binding.ModuleRef
+    parts: tuple[target.Part, ...]
     shared: int
 
     def llvm(self) -> str:
         """The optimised LLVM text."""
-        return str(self.module)
+        return "\n".join(part.llvm() for part in self.parts)
 
     def asm(self) -> str:
         """The machine code as assembly text."""
-        return target.machine().emit_assembly(self.module.clone())
+        return "\n".join(part.asm() for part in self.parts)
 
 
 @functools.cache
@@ -143,10 +144,9 @@ def _compile(
     status = emitter.emit(b, pointers.__getitem__)
     python_api.call(b, "PyEval_RestoreThread", ir.VoidType(), state)
     b.ret(python_api.call(b, "PyLong_FromLongLong", _I8P, status))
-    optimised = target.optimise(module)
-    # What makes machine code changes the module a little, which is kept as it is for readers.
-    unit = ObjectCode(target.machine().emit_object(optimised.clone()), _externals(module))
-    return NativeCode(key, load(unit), unit, optimised, emitter.shared)
+    parts = target.compile_parts(split(module, function, threads.get_num_threads()))
+    unit = ObjectCode(tuple(part.code for part in parts), _externals(module))
+    return NativeCode(key, load(unit), unit, tuple(parts), emitter.shared)
 
 
 def _externals(module: ir.Module) -> tuple[str, ...]:

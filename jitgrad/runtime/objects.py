@@ -21,9 +21,10 @@ ENTRY = "jitgrad.entry"
 
 
 class ObjectCode(NamedTuple):
-    """An object file that exports :data:`ENTRY`; ``externals`` are the functions and variables that it refers to."""
+    """Object files of which one exports :data:`ENTRY`; ``externals`` are the functions and variables that they refer
+    to outside."""
 
-    code: bytes
+    code: tuple[bytes, ...]
     externals: tuple[str, ...]
 
 
@@ -78,13 +79,15 @@ class Linked(NamedTuple):
     owners: tuple[Any, ...]
 
 
-def link(code: bytes, exports: Sequence[str], externals: Iterable[str]) -> Linked:
-    """Link an object file. ``externals`` are symbols that are known to LLVM.
+def link(code: Sequence[bytes], exports: Sequence[str], externals: Iterable[str]) -> Linked:
+    """Link object files. ``externals`` are symbols that are known to LLVM.
 
     Raises RuntimeError where LLVM can't link it. Not for use by two threads at once.
     """
     global _linker
-    library = orcjit.JITLibraryBuilder().add_object_img(code).add_current_process()
+    library = orcjit.JITLibraryBuilder().add_current_process()
+    for file in code:
+        library.add_object_img(file)
     for name in externals:
         address = binding.address_of_symbol(name)
         if address is not None:
@@ -98,7 +101,7 @@ def link(code: bytes, exports: Sequence[str], externals: Iterable[str]) -> Linke
 
 
 def load(unit: ObjectCode) -> Callable[..., int]:
-    """The entry of an object file, ready to be called. The code lives as long as that.
+    """The entry of object files, ready to be called. The code lives as long as that.
 
     Raises RuntimeError where LLVM can't link it. Not for use by two threads at once.
     """

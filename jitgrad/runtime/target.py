@@ -7,14 +7,21 @@ Numba optimises every program twice.
 
 from __future__ import annotations
 
+import ctypes
 import functools
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 from llvmlite import binding, ir
+from llvmlite.binding import ffi
 from llvmlite.binding.ffi import ObjectRef
 from llvmlite.binding.newpassmanagers import ModulePassManager, NewPassManager
 from numba.core import config
 from numba.core.codegen import JITCPUCodegen
+from numba.core.llvm_bindings import create_pass_builder
+
+from jitgrad.errors import CompilationError
 
 # A pass manager of llvmlite is never freed, 0.65 MB for every program: among its bases the one whose `_dispose` does
 # nothing comes first.
@@ -31,9 +38,14 @@ def _codegen() -> Any:
     return JITCPUCodegen("jitgrad")
 
 
-def machine() -> binding.TargetMachine:
-    """What makes machine code of LLVM."""
-    return _codegen()._tm
+@functools.cache
+def machine(number: int = 0) -> binding.TargetMachine:
+    """What makes machine code of LLVM: Numba's, and others like it, as two threads can't use one."""
+    if number == 0:
+        return _codegen()._tm
+    options = {"opt": config.OPT}
+    _codegen()._customize_tm_options(options)
+    return binding.Target.from_triple(binding.get_process_triple()).create_target_machine(**options)
 
 
 def new_module(name: str) -> ir.Module:
@@ -41,15 +53,74 @@ def new_module(name: str) -> ir.Module:
     return _codegen()._create_empty_module(name)
 
 
-def optimise(module: ir.Module) -> binding.ModuleRef:
-    """The module after LLVM's passes."""
-    text = str(module).encode().decode("latin-1")  # in which llvmlite writes it
-    parsed = binding.parse_assembly(text)
-    parsed.verify()
-    before = binding.create_new_module_pass_manager()
-    before.add_loop_rotate_pass()  # more loops are vectorised when they have this form early
-    before.add_instruction_combine_pass()
-    before.run(parsed, _codegen()._pass_builder(opt=0))
-    builder = _codegen()._pass_builder(opt=min(LEVEL, int(config.OPT)))  # pyright: ignore
-    builder.getModulePassManager().run(parsed, builder)
-    return parsed
+class Part(NamedTuple):
+    """A module after LLVM's passes as bitcode, and its object file."""
+
+    bitcode: bytes
+    code: bytes
+
+    def llvm(self) -> str:
+        """The LLVM text."""
+        return self._read(str)
+
+    def asm(self) -> str:
+        """The machine code as assembly text."""
+        return self._read(machine().emit_assembly)
+
+    def _read(self, read: Callable[[binding.ModuleRef], str]) -> str:
+        with binding.create_context() as context, binding.parse_bitcode(self.bitcode, context) as module:
+            return read(module)
+
+
+def compile_parts(texts: Sequence[str]) -> list[Part]:
+    """Compile modules, each in a thread of its own. Not for use by two threads at once."""
+    if len(texts) == 1:
+        return [_compile(texts[0], machine())]
+    with ThreadPoolExecutor(len(texts) - 1, "jitgrad-compiler") as pool:
+        try:
+            others = [pool.submit(_compile, text, machine(k)) for k, text in enumerate(texts) if k > 0]
+        except RuntimeError:  # Python starts no threads any more, as it is about to end
+            return [_compile(text, machine()) for text in texts]
+        return [_compile(texts[0], machine()), *(made.result() for made in others)]
+
+
+def _compile(text: str, machine: binding.TargetMachine) -> Part:
+    encoded = text.encode().decode("latin-1")  # in which llvmlite writes it
+    # Closed in this order: a collection of garbage could end the context first.
+    with binding.create_context() as context, binding.parse_assembly(encoded, context) as module:
+        module.verify()
+        before = binding.create_new_module_pass_manager()
+        before.add_loop_rotate_pass()  # more loops are vectorised when they have this form early
+        before.add_instruction_combine_pass()
+        _run_passes(before, module, _passes(machine, 0))
+        builder = _passes(machine, min(LEVEL, int(config.OPT)))  # pyright: ignore
+        _run_passes(builder.getModulePassManager(), module, builder)
+        bitcode = module.as_bitcode()  # what makes machine code changes the module a little
+        return Part(bitcode, _object_code(module, machine))
+
+
+def _passes(machine: binding.TargetMachine, level: int) -> Any:
+    return create_pass_builder(
+        machine, opt=level, loop_vectorize=config.LOOP_VECTORIZE, slp_vectorize=config.SLP_VECTORIZE
+    )
+
+
+def _unlocked(function: Any) -> Any:
+    """A function of llvmlite without its lock, which lets one thread at a time into LLVM. Threads whose modules have
+    contexts of their own don't need that."""
+    return getattr(function, "_cfn", function)
+
+
+_run_passes = _unlocked(ffi.lib.LLVMPY_RunNewModulePassManager)
+_emit = _unlocked(ffi.lib.LLVMPY_TargetMachineEmitToMemory)
+
+
+def _object_code(module: binding.ModuleRef, machine: binding.TargetMachine) -> bytes:
+    with ffi.OutputString() as error:
+        memory = _emit(machine, module, 1, error)
+        if not memory:
+            raise CompilationError(f"LLVM can't make machine code: {error}")
+    try:
+        return ctypes.string_at(ffi.lib.LLVMPY_GetBufferStart(memory), ffi.lib.LLVMPY_GetBufferSize(memory))
+    finally:
+        ffi.lib.LLVMPY_DisposeMemoryBuffer(memory)
