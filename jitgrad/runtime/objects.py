@@ -15,6 +15,7 @@ from llvmlite.binding import orcjit
 from jitgrad.codegen.externs import register_symbols
 from jitgrad.codegen.threads import LAYER
 from jitgrad.runtime import threads
+from jitgrad.runtime.target import NEAR
 
 #: The symbol of a program's entry: a C function that Python calls with its arguments in an array (METH_FASTCALL).
 ENTRY = "jitgrad.entry"
@@ -60,7 +61,7 @@ class _Linker:
     def __init__(self) -> None:
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
-        self.jit = orcjit.create_lljit_compiler(suppress_errors=True)
+        self.jit = orcjit.create_lljit_compiler(suppress_errors=True, use_jit_link=NEAR)
         self.units = 0
 
     def link(self, builder: Any) -> Any:
