@@ -83,6 +83,9 @@ class Spelling:
         """A scalar operation on operands whose texts are given; literals among them are put in the form that fits."""
         form = self.template(e)
         assert form is not None
+        if form == _MULTIPLY_ADD:
+            a, b, c = args
+            return Text(f"{a.within(PRODUCT)} * {b.within(PRODUCT + 1)} + {c.within(SUM + 1)}", SUM)
         infix, prefix = _INFIX.fullmatch(form), _PREFIX.fullmatch(form)
         if infix and infix[1] in PRECEDENCE:
             operator, p = infix[1], PRECEDENCE[infix[1]]
@@ -175,6 +178,7 @@ def template(e: Scalar) -> str | None:
 _INFIX = re.compile(r"\(\{0\} (\S+) (.+)\)")
 _PREFIX = re.compile(r"\((-|~|not )\{0\}\)")
 _CHOICE = "({1} if {0} else {2})"
+_MULTIPLY_ADD = "({0} * {1} + {2})"
 
 
 # What is computed once

@@ -157,6 +157,8 @@ def _of_floats(op: str, operand: np.dtype) -> str | None:
     suffix = "f" if operand == f32 else ""
     if op == "product":
         return f"libdevice.{'f' if operand == f32 else 'd'}mul_rn({{0}}, {{1}})"
+    if op == "fma":
+        return f"libdevice.fma{suffix}({{0}}, {{1}}, {{2}})"
     if op == "absolute":
         return f"libdevice.fabs{suffix}({{0}})"
     function = scalars.SCALARS[op]

@@ -7,7 +7,8 @@ The steps, each a function:
    the first before the next step, the second after it.
 1. ``inline``: a buffer that one pure nest fills element by element is dropped where recomputing its elements at their
    uses costs less than storing and loading them.
-2. ``merge`` (in ``jitgrad.loopir.merge``): nests of equal extents become one where no iteration of the later one needs
+2. ``outward`` (in ``jitgrad.loopir.outward``): loops over axes that sums along the others keep go outside; then
+   ``merge`` (in ``jitgrad.loopir.merge``): nests of equal extents become one where no iteration of the later one needs
    what another iteration of the earlier one writes.
 3. ``forward`` and ``contract`` (in ``jitgrad.loopir.forward``): values stored and loaded again in the same iteration
    stay in registers, stores that nobody reads go, and temporaries that live within one iteration lose that axis.
@@ -70,9 +71,11 @@ from jitgrad.loopir.nodes import (
     rewrite,
     substitute_index,
 )
+from jitgrad.loopir.outward import outward
 from jitgrad.loopir.products import add_products
 from jitgrad.loopir.reductions import accumulate, forwards, recognise
 from jitgrad.loopir.registers import promote
+from jitgrad.loopir.rounding import rounded
 from jitgrad.loopir.skew import skew
 from jitgrad.loopir.tile import tile
 from jitgrad.loopir.views import unview
@@ -92,12 +95,14 @@ MEMORY_COST = 4
 
 
 def fuse(program: Program, notes: list[str] | None = None, *, wide: bool = False) -> Program:
-    """Run all steps; without those that arrange loops for caches and vectors (4, 8, 9) for a ``wide`` target, whose
-    threads take an iteration each."""
+    """Run all steps; for a ``wide`` target, whose threads take an iteration each, without those that arrange loops for
+    caches and vectors: 4, 8, 9 and ``outward``."""
     notes = [] if notes is None else notes
     program = unview(program)
     program = inline(sink(program), notes)
     program = gather(program, notes)
+    if not wide:
+        program = outward(program, notes)
     program = merge(program, notes)
     program = merge(program, notes)  # updates of one buffer may now share a nest
     program = forward(program)
@@ -241,7 +246,7 @@ class _Inliner:
             while more := _better_stored(definitions, inlined, blocked) - stored:
                 stored |= more
                 inlined, blocked = self.decide(body, definitions, top, stored)
-            body = tuple(_substitute(body, _rounded(body, definitions, inlined), inlined))
+            body = tuple(_substitute(body, definitions, inlined))
         new = tuple(with_lists(s, self.list) for s in body)
         return body if all(a is b for a, b in zip(new, body, strict=True)) else new
 
@@ -427,35 +432,20 @@ def _usual(size: Dim) -> float:
     return USUAL_TRIPS if hi is None else hi / 2
 
 
-def _rounded(
-    body: Sequence[Stmt], definitions: Sequence[Definition | None], inlined: set[Buffer]
-) -> list[Definition | None]:
-    """The definitions; a product that is inlined at several places is rounded at each, and not fused with a sum there:
-    the array has one value, and x * x - min(x * x) is 0 at its least element."""
+def _several(body: Sequence[Stmt], inlined: set[Buffer]) -> set[Buffer]:
+    """The buffers that are inlined at several places."""
     places: dict[Buffer, set[tuple[int, tuple[Dim, ...] | None]]] = {}
     for k, s in enumerate(body):
         for e in subexpressions(e for x in statements((s,)) for e in expressions(x)):
             if isinstance(e, Load) and e.buffer.root in inlined:
                 places.setdefault(e.buffer.root, set()).add((k, root_index(e.buffer, e.index)))
-    return [
-        d._replace(value=_product(d.value)) if d is not None and len(places.get(d.buffer, ())) > 1 else d
-        for d in definitions
-    ]
-
-
-def _product(e: Expr) -> Expr:
-    """The expression; a product of floats rounded, whatever is done with it."""
-    if not isinstance(e, Scalar) or e.dtype.kind != "f":
-        return e
-    if e.op == "negative":
-        return Scalar(e.op, (_product(e.args[0]),), e.dtype)
-    if e.op == "square":
-        return Scalar("product", (e.args[0], e.args[0]), e.dtype)
-    return Scalar("product", e.args, e.dtype) if e.op == "multiply" else e
+    return {t for t, found in places.items() if len(found) > 1}
 
 
 def _substitute(body: Sequence[Stmt], definitions: Sequence[Definition | None], inlined: set[Buffer]) -> Iterable[Stmt]:
-    """The statements with all loads of ``inlined`` buffers replaced, first to last."""
+    """The statements with all loads of ``inlined`` buffers replaced, first to last. What is inlined at several places
+    has one value at all of them: x * x - min(x * x) is 0 at its least element."""
+    several = _several(body, inlined)
     ready: dict[Buffer, Definition] = {}
     applied: dict[Expr, Expr] = {}
 
@@ -492,6 +482,6 @@ def _substitute(body: Sequence[Stmt], definitions: Sequence[Definition | None], 
         if d is not None and d.buffer in inlined:
             value = replace(d.value)
             if value.depth <= MAX_DEPTH:
-                ready[d.buffer] = d._replace(value=value)
+                ready[d.buffer] = d._replace(value=rounded(value) if d.buffer in several else value)
                 continue
         yield rebuild(s, replace, replace_store)

@@ -40,7 +40,7 @@ from jitgrad.loopir.walk import written_roots
 #: How many lines to show before and after the offending statement.
 CONTEXT = 4
 #: Scalar operations that only decomposed programs have, and how many operands they take.
-_DECOMPOSED = {"fma": 3, "bitcast": 1}
+_DECOMPOSED = {"bitcast": 1}
 _MODES = ("=", "+=", "*=", "max=", "min=", "or=", "and=")
 
 

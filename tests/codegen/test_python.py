@@ -272,7 +272,7 @@ NAMES = [n for n in SCALARS if n not in ("where", "cast")]
 def scalar_program(
     name: str, dtype: np.dtype, b: LoopBuilder
 ) -> tuple[list[Tensor], Tensor, list[np.ndarray], np.ndarray]:
-    """Parameters, result, arguments (all pairs of a few values) and the value by NumPy of one scalar function."""
+    """Parameters, result, arguments (all pairs or triples of a few values) and NumPy's value of a scalar function."""
     entry = SCALARS[name]
     grid = np.array([0.5, -0.5, 0.0, 1.0, 2.5, -3.0, 0.25, np.inf, np.nan, 7.0], dtype)
     if name.startswith("bitwise") or name in ("invert", "left_shift", "right_shift"):
@@ -281,9 +281,7 @@ def scalar_program(
         grid = np.array([False, True])
     elif name.startswith("polygamma"):
         grid = np.array([0.5, -0.5, 1.0, 2.5, np.inf, 7.0], dtype)  # at a pole the two sides have different limits
-    columns = [grid]
-    if entry.arity == 2:
-        columns = [np.repeat(grid, len(grid)), np.tile(grid, len(grid))]
+    columns = [np.ravel(axis) for axis in np.meshgrid(*[grid] * entry.arity, indexing="ij")]
     params = [argument(f"x{k}", c.shape, c.dtype) for k, c in enumerate(columns)]
     out = b.elementwise(name, *params)
     with np.errstate(all="ignore"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -34,7 +35,7 @@ def evaluate(e: Expr, memo: dict[Expr, Any]) -> Any:
 
 
 def pairs(values: np.ndarray, arity: int) -> list[tuple[Any, ...]]:
-    return [(v,) for v in values] if arity == 1 else [(v, w) for v in values for w in values]
+    return list(itertools.product(values, repeat=arity))
 
 
 def points(name: str, dtype: Any) -> list[tuple[Any, ...]]:
