@@ -86,15 +86,31 @@ def log_softmax(x: ArrayLike, axis: Any = None) -> Tracer:
 
 @implements(sps.polygamma)
 def polygamma(n: Any, x: ArrayLike) -> Tracer:
-    """Orders 0 and 1."""
-    if np.ndim(n) or n not in (0, 1):
+    """Orders 0 to 4."""
+    if np.ndim(n) or n not in range(5):
         raise UnsupportedError(
-            f"scipy.special.polygamma of order {n!r} is not supported on traced values. Only orders 0 and 1 are. "
+            f"scipy.special.polygamma of order {n!r} is not supported on traced values. Only orders 0 to 4 are. "
             "Compute it outside the traced function.",
             user_location(),
         )
     # SciPy computes it in float64 whatever the argument.
-    return emit("digamma" if n == 0 else "trigamma", cast(lift_one(x), np.float64))
+    op = {0: "digamma", 1: "trigamma"}.get(int(n), f"polygamma{int(n)}")
+    return emit(op, cast(lift_one(x), np.float64))
+
+
+@implements(sps.multigammaln)
+def multigammaln(a: ArrayLike, d: Any) -> Tracer:
+    """The logarithm of the gamma function of dimension ``d``."""
+    t = floating(lift_one(a))
+    total = constant_like(t, 0.25 * d * (d - 1) * np.log(np.pi))
+    for k in range(int(d)):
+        total = emit("add", total, emit("gammaln", emit("subtract", t, constant_like(t, 0.5 * k))))
+    return total
+
+
+@implements(np.i0)
+def i0(x: ArrayLike) -> Tracer:
+    return emit("i0", floating(lift_one(x)))
 
 
 if hasattr(sps, "softplus"):

@@ -14,6 +14,7 @@ from jitgrad.ops import (
     shape,
     sorting,
     special,
+    special_scipy,
     transcendental,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "shape",
     "sorting",
     "special",
+    "special_scipy",
     "transcendental",
 ]

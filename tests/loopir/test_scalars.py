@@ -34,6 +34,8 @@ def evaluate(e: Expr, memo: dict[Expr, Any]) -> Any:
 
 
 def pairs(values: np.ndarray, arity: int) -> list[tuple[Any, ...]]:
+    if arity == 3:
+        return [(v, w, x) for v, w in pairs(values, 2) for x in values[::3]]
     return [(v,) for v in values] if arity == 1 else [(v, w) for v in values for w in values]
 
 
