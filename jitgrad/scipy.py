@@ -1,8 +1,8 @@
-"""The parts of SciPy that take traced values: ``from jitgrad.scipy import special, linalg``.
+"""The parts of SciPy that take traced values: ``from jitgrad.scipy import special, linalg, stats``.
 
 ``special``: the ufuncs erf, erfc, expit, logit, xlogy, gammaln, ... (which dispatch by themselves), logsumexp, softmax,
-log_softmax. ``linalg``: solve_triangular, solve, cholesky, cho_factor, cho_solve, inv, det, norm. All other names are
-SciPy's own.
+log_softmax. ``linalg``: solve_triangular, solve, cholesky, cho_factor, cho_solve, inv, det, norm. ``stats``: densities
+and distribution functions. All other names are SciPy's own.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ _modules = (_frontend,)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "stats":  # it takes long to import
+        from jitgrad.frontend.functions_stats import stats
+
+        return stats
     return getattr(_scipy, name)
 
 

@@ -112,8 +112,7 @@ def plan(program: Program, least: int = LEAST) -> Plans:
     for s in statements(program.body):
         for e in subexpressions(expressions(s)):
             if isinstance(e, Scalar) and e.op in SCALARS and SCALARS[e.op].scipy is not None:
-                where = s.buffer.loc if isinstance(s, Store) else None
-                raise NotOnDevice(f"scipy.special.{e.op} has no form for a GPU.", where)
+                raise NotOnDevice(f"scipy.special.{e.op} has no form for a GPU.")
         if isinstance(s, Alloc):
             raise NotOnDevice(
                 f"{s.buffer.name} is an array whose size depends on values. Kernels can't allocate memory.",

@@ -8,7 +8,9 @@ Not imported by ``jitgrad.frontend`` itself: ``jitgrad.numpy`` imports that pack
 
 from __future__ import annotations
 
+import importlib
 import math
+import types
 from typing import Any
 
 import numpy as np
@@ -42,9 +44,24 @@ TABLE: dict[Any, Any] = {
 
 _BY_ID = {id(original): ours for original, ours in TABLE.items()}
 _WITH_HANDLERS = frozenset(map(id, (*FUNCTIONS, *ADVICE)))
+#: Parts of SciPy that take long to import, and what sees to them once a program uses one.
+LATER = {"scipy.stats": "jitgrad.frontend.functions_stats"}
 
 
 def replacement(value: Any) -> Any:
-    """Our module or function for a NumPy or SciPy one; None for anything else."""
+    """Our module, function or object for one of NumPy or SciPy; None for anything else."""
     found = _BY_ID.get(id(value))
-    return stand_in(value) if found is None and id(value) in _WITH_HANDLERS else found
+    if found is None and id(value) in _WITH_HANDLERS:
+        return stand_in(value)
+    if found is None and (part := _part(value)) in LATER:
+        return importlib.import_module(LATER[part]).stand_in(value)
+    return found
+
+
+def _part(value: Any) -> str:
+    """The part of a package that a module, function or object is from: ``scipy.stats``."""
+    if isinstance(value, types.ModuleType):
+        return value.__name__
+    functions = (types.FunctionType, types.MethodType)
+    module = value.__module__ if isinstance(value, functions) else type(value).__module__
+    return ".".join(str(module).split(".")[:2])

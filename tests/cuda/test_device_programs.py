@@ -266,7 +266,7 @@ def test_what_has_no_form_for_a_device_runs_on_the_host() -> None:
         warnings.simplefilter("error")
         close(program(x).numpy(), halved(x))  # said once
     assert program.explain(x).startswith("halved runs on the host: getrf")
-    with pytest.warns(JitgradWarning, match=r"scipy\.special\.jv has no form(.|\n)*test_device_programs\.py"):
+    with pytest.warns(JitgradWarning, match=r"scipy\.special\.jv has no form(.|\n)*on the host"):
         close(jg.jit(bessel, target="cuda")(x).numpy(), bessel(x))
     gradient = jg.value_and_grad(doubled, target="cuda")
     with pytest.warns(JitgradWarning, match="size depends on values"):
