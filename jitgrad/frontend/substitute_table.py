@@ -34,6 +34,8 @@ TABLE: dict[Any, Any] = {
     np.lib.stride_tricks: jnp.lib.stride_tricks,
     np.fft: jnp.fft,
     np.random: jnp.random,
+    np.r_: jnp.r_,
+    np.c_: jnp.c_,
     math: MATH,
     **MATH_FUNCTIONS,
     scipy: jsp,
