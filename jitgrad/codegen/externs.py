@@ -37,6 +37,7 @@ ROUTINES: dict[str, str] = {
     "getri": "cython_lapack",
     "getc2": "cython_lapack",
     "gesc2": "cython_lapack",
+    "syevd": "cython_lapack",
 }
 
 _PREFIX = "jitgrad_"

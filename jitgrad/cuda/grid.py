@@ -106,13 +106,14 @@ class NotOnDevice(CompilationError):
 def plan(program: Program, least: int = LEAST) -> Plans:
     """The steps of a program. ``least`` is the work that makes a nest a launch of its own.
 
-    Raises NotOnDevice for arrays whose size is known only when the program runs, and for functions that only SciPy's
-    own code computes.
+    Raises NotOnDevice for arrays whose size is known only when the program runs, and for what only the host computes.
     """
     for s in statements(program.body):
         for e in subexpressions(expressions(s)):
             if isinstance(e, Scalar) and e.op in SCALARS and SCALARS[e.op].scipy is not None:
                 raise NotOnDevice(f"scipy.special.{e.op} has no form for a GPU.")
+        if isinstance(s, LibCall) and s.fn == "syevd":
+            raise NotOnDevice("Eigenvalues have no form for a GPU.", s.loc)
         if isinstance(s, Alloc):
             raise NotOnDevice(
                 f"{s.buffer.name} is an array whose size depends on values. Kernels can't allocate memory.",

@@ -9,6 +9,7 @@ import scipy.linalg as spl
 import scipy.special as sps
 
 from jitgrad.errors import ArgumentError, UnsupportedError
+from jitgrad.frontend.functions_linalg import eigh as numpy_eigh
 from jitgrad.frontend.functions_linalg import norm as numpy_norm
 from jitgrad.frontend.functions_linalg import solve_system, square_matrix
 from jitgrad.frontend.functions_reduce import max_, sum_
@@ -196,6 +197,30 @@ def norm(a: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False
     return numpy_norm(a, ord, axis, keepdims)
 
 
-for _f in (spl.eig, spl.eigh, spl.eigvals, spl.eigvalsh, spl.svd, spl.qr, spl.lu, spl.lu_factor, spl.lu_solve,
+@implements(spl.eigvalsh)
+def eigvalsh(
+    a: ArrayLike, b: ArrayLike = None, *, lower: bool = True, overwrite_a: bool = False, overwrite_b: bool = False,
+    check_finite: bool = True, driver: Any = None,
+) -> Tracer:  # fmt: skip
+    return eigh(a, b, lower=lower)[0]
+
+
+@implements(spl.eigh)
+def eigh(
+    a: ArrayLike, b: ArrayLike = None, *, lower: bool = True, eigvals_only: bool = False, overwrite_a: bool = False,
+    overwrite_b: bool = False, check_finite: bool = True, driver: Any = None,
+) -> Any:  # fmt: skip
+    """By LAPACK's syevd, whatever ``driver`` says: eigenvectors may have the other sign."""
+    if b is not None:
+        raise UnsupportedError(
+            "scipy.linalg.eigh of two matrices is not supported on traced values. Solved for the Cholesky factor of "
+            "the second one on both sides, it is a problem of one matrix.",
+            user_location(),
+        )
+    w, v = numpy_eigh(a, "L" if lower else "U")
+    return w if eigvals_only else (w, v)
+
+
+for _f in (spl.eig, spl.eigvals, spl.svd, spl.qr, spl.lu, spl.lu_factor, spl.lu_solve,
            spl.schur, spl.expm, spl.logm, spl.sqrtm, spl.pinv, spl.lstsq, spl.block_diag, spl.toeplitz):  # fmt: skip
-    ADVICE[_f] = "It is not supported yet. Use solve, cholesky, solve_triangular, inv or det where they will do."
+    ADVICE[_f] = "It is not supported yet. Use eigh, solve, cholesky, solve_triangular, inv or det where they will do."

@@ -35,6 +35,7 @@ def test_op_has_enough_samples(name: str) -> None:
 #: Ops that can't be checked along random directions to second order, and where they are checked instead.
 NO_GRADIENT_SAMPLE = {
     "cholesky": "test_linalg: on symmetric matrices, on which alone it is defined",
+    "eigh": "test_numpy_linalg: on symmetric matrices, on which alone it is defined",
     "heaviside": "test_elementwise: at x = 0, where alone it has a derivative",
     "polygamma3": "test_elementwise: its second derivative is not there",
     **dict.fromkeys(
