@@ -7,6 +7,7 @@ and distribution functions. All other names are SciPy's own.
 
 from __future__ import annotations
 
+from types import ModuleType as _ModuleType
 from typing import Any
 
 import scipy as _scipy
@@ -23,12 +24,26 @@ __all__ = ["linalg", "special"]
 _modules = (_frontend,)
 
 
-def __getattr__(name: str) -> Any:
-    if name == "stats":  # it takes long to import
-        from jitgrad.frontend.functions_stats import stats
+class _Part(_Mirror):
+    """A part of SciPy, whose functions are replaced where there is something to replace them with."""
 
-        return stats
-    return getattr(_scipy, name)
+    def __getattr__(self, name: str) -> Any:
+        self.__dict__[name] = found = _of(getattr(self.__dict__["_original"], name))
+        return found
+
+
+def _of(value: Any) -> Any:
+    from jitgrad.frontend.substitute_table import replacement
+
+    found = replacement(value)
+    if found is None and isinstance(value, _ModuleType):
+        return _Part(value, f"jitgrad.{value.__name__}", {}, {})
+    return value if found is None else found
+
+
+def __getattr__(name: str) -> Any:
+    globals()[name] = found = _of(getattr(_scipy, name))
+    return found
 
 
 def __dir__() -> list[str]:

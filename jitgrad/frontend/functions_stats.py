@@ -561,11 +561,12 @@ class _Stats(Mirror):
     """``scipy.stats`` with stand-ins for its distributions."""
 
     def __getattr__(self, name: str) -> Any:
-        value = stand_in(getattr(scipy.stats, name))
-        if value is None:
-            return super().__getattr__(name)
-        self.__dict__[name] = value
-        return value
+        from jitgrad.frontend.substitute_table import replacement
+
+        value = getattr(scipy.stats, name)
+        found = replacement(value)
+        self.__dict__[name] = value if found is None else found
+        return self.__dict__[name]
 
 
 stats = _Stats(scipy.stats, "jitgrad.scipy.stats", {}, {})

@@ -20,7 +20,7 @@ import scipy.special
 
 import jitgrad.numpy as jnp
 import jitgrad.scipy as jsp
-from jitgrad.frontend.namespace import stand_in
+from jitgrad.frontend.namespace import stand_in, tried
 from jitgrad.frontend.python_math import MATH, MATH_FUNCTIONS
 from jitgrad.frontend.randomness import FUNCTIONS as RANDOM
 from jitgrad.frontend.registry import ADVICE, FUNCTIONS
@@ -55,8 +55,13 @@ def replacement(value: Any) -> Any:
     found = _BY_ID.get(id(value))
     if found is None and id(value) in _WITH_HANDLERS:
         return stand_in(value)
-    if found is None and (part := _part(value)) in LATER:
-        return importlib.import_module(LATER[part]).stand_in(value)
+    if found is not None:
+        return found
+    part = _part(value)
+    if part in LATER:
+        found = importlib.import_module(LATER[part]).stand_in(value)
+    if found is None and isinstance(value, types.FunctionType) and part.startswith("scipy."):
+        return tried(value)
     return found
 
 

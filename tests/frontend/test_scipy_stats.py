@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy
+import scipy.integrate
+import scipy.optimize
+import scipy.spatial.distance
 import scipy.stats
 from scipy import stats
+from scipy.integrate import odeint
 from scipy.stats import multivariate_normal as mvn
 from scipy.stats import norm
 
@@ -164,3 +168,28 @@ def test_dirichlet() -> None:
         for x in (points, points[:, 0], points[:-1]):
             np.testing.assert_allclose(jg.jit(fun)(x, alpha), fun(x, alpha), rtol=1e-12)
         check_grads(lambda x, a, fun=fun: fun(x / np.sum(x), a), (points[:, 0], alpha))
+
+
+@pytest.mark.parametrize(
+    ("fun", "name"),
+    [
+        (lambda y: odeint(lambda y, t: -y, y, np.linspace(0, 1, 3)), "scipy.integrate.odeint"),
+        (lambda y: scipy.integrate.trapezoid(y), "scipy.integrate.trapezoid"),
+        (lambda y: scipy.optimize.rosen(y), "scipy.optimize.rosen"),
+        (lambda y: scipy.spatial.distance.euclidean(y, y + 1), "scipy.spatial.distance.euclidean"),
+        (lambda y: stats.zscore(y), "scipy.stats.zscore"),
+    ],
+)
+def test_other_functions_of_scipy_say_so(fun: Any, name: str) -> None:
+    y = np.array([0.1, 0.2])
+    with pytest.raises(jg.errors.UnsupportedError, match=f"^{name.replace('.', '[.]')} is not supported"):
+        jg.jit(fun)(y)
+
+
+def test_other_functions_of_scipy_of_what_is_known() -> None:
+    def f(y: Any) -> Any:
+        nearest = scipy.optimize.minimize(lambda z: (z - 1.0) ** 2, 3.0).x
+        return y * nearest + stats.zscore(np.array([1.0, 2.0]))
+
+    y = np.array([0.1, 0.2])
+    np.testing.assert_allclose(jg.jit(f)(y), f(y))
