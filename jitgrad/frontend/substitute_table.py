@@ -47,7 +47,10 @@ TABLE: dict[Any, Any] = {
 _BY_ID = {id(original): ours for original, ours in TABLE.items()}
 _WITH_HANDLERS = frozenset(map(id, (*FUNCTIONS, *ADVICE)))
 #: Parts of SciPy that take long to import, and what sees to them once a program uses one.
-LATER = {"scipy.stats": "jitgrad.frontend.functions_stats"}
+LATER = {
+    "scipy.signal": "jitgrad.frontend.functions_signal",
+    "scipy.stats": "jitgrad.frontend.functions_stats",
+}
 
 
 def replacement(value: Any) -> Any:
