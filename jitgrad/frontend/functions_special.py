@@ -13,17 +13,22 @@ from jitgrad.frontend.functions_linalg import eigh as numpy_eigh
 from jitgrad.frontend.functions_linalg import norm as numpy_norm
 from jitgrad.frontend.functions_linalg import solve_system, square_matrix
 from jitgrad.frontend.functions_reduce import max_, sum_
+from jitgrad.frontend.functions_shape import atleast_2d
 from jitgrad.frontend.primitives import (
     axis_tuple,
     broadcast_to,
     broadcast_together,
     cast,
+    common_dtype,
+    concatenate,
     constant_like,
     emit,
     floating,
     floats,
+    lift,
     lift_one,
     reshape,
+    strong,
     transpose,
     where,
 )
@@ -221,6 +226,31 @@ def eigh(
     return w if eigvals_only else (w, v)
 
 
+@implements(spl.block_diag)
+def block_diag(*arrs: ArrayLike) -> Tracer:
+    """A vector is a row."""
+    blocks = [atleast_2d(t) for t in lift(*arrs)]
+    dtype = common_dtype(*blocks)
+    width, at = sum(t.dims[1] for t in blocks), 0
+    rows = []
+    for t in blocks:
+        after = width - at - t.dims[1]
+        rows.append(emit("pad", cast(t, dtype), low=(0, at), high=(0, after)) if at or after else cast(t, dtype))
+        at += t.dims[1]
+    return strong(concatenate(rows, 0))
+
+
+@implements(spl.toeplitz)
+def toeplitz(c: ArrayLike, r: ArrayLike = None) -> Tracer:
+    """Of vectors: ``c`` is the first column, ``r`` the first row, by default the same; ``r[0]`` is not read."""
+    column, row = lift(c, c if r is None else r)
+    column, row = reshape(column, (column.count,)), reshape(row, (row.count,))
+    dtype = common_dtype(column, row)
+    values = concatenate([cast(column[::-1], dtype), cast(row[1:], dtype)], 0)
+    n, m = column.count, row.count
+    return strong(values[np.arange(n - 1, -1, -1)[:, None] + np.arange(m)])
+
+
 for _f in (spl.eig, spl.eigvals, spl.svd, spl.qr, spl.lu, spl.lu_factor, spl.lu_solve,
-           spl.schur, spl.expm, spl.logm, spl.sqrtm, spl.pinv, spl.lstsq, spl.block_diag, spl.toeplitz):  # fmt: skip
+           spl.schur, spl.expm, spl.logm, spl.sqrtm, spl.pinv, spl.lstsq):  # fmt: skip
     ADVICE[_f] = "It is not supported yet. Use eigh, solve, cholesky, solve_triangular, inv or det where they will do."

@@ -375,3 +375,16 @@ def test_eigenvectors_of_equal_eigenvalues():
 
     a = np.diag([1.0, 1.0, 2.0])
     np.testing.assert_allclose(jg.grad(f)(a), 3 * a @ a, rtol=1e-12)
+
+
+def test_block_diag_and_toeplitz():
+    a, b, x = np.arange(6.0).reshape(2, 3), np.ones((1, 1)), np.array([1.0, 2.0, 4.0])
+    for fun in (
+        lambda a, b, x: scipy.linalg.block_diag(a, b, x, a),
+        lambda a, b, x: scipy.linalg.block_diag(a),
+        lambda a, b, x: scipy.linalg.toeplitz(x),
+        lambda a, b, x: scipy.linalg.toeplitz(x, a[0, :2]),
+        lambda a, b, x: scipy.linalg.toeplitz(x[:1], x),
+    ):
+        np.testing.assert_array_equal(jg.jit(fun)(a, b, x), fun(a, b, x))
+        jg.testing.check_grads(fun, (a, b, x), order=1)
