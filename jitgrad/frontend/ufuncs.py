@@ -499,13 +499,13 @@ def _loggamma(x: ArrayLike, dtype: Any = None) -> Tracer:
 
 @_special(sps.yn)
 def _yn(n: ArrayLike, x: ArrayLike, dtype: Any = None) -> Tracer:
-    """Of an integer order; SciPy's ufunc takes an integer and a float."""
-    return call_ufunc(sps.yv, cast(lift(n, x)[0], np.float64), x, dtype=dtype)
+    """Of an integer order; SciPy's ufunc takes an integer and a float, and cuts off what is behind the point."""
+    return call_ufunc(sps.yv, emit("trunc", cast(lift(n, x)[0], np.float64)), x, dtype=dtype)
 
 
 @_special(sps.kn)
 def _kn(n: ArrayLike, x: ArrayLike, dtype: Any = None) -> Tracer:
-    return call_ufunc(sps.kv, cast(lift(n, x)[0], np.float64), x, dtype=dtype)
+    return call_ufunc(sps.kv, emit("trunc", cast(lift(n, x)[0], np.float64)), x, dtype=dtype)
 
 
 @_special(sps.gammasgn)
