@@ -272,7 +272,7 @@ NAMES = [n for n in SCALARS if n not in ("where", "cast")]
 def scalar_program(
     name: str, dtype: np.dtype, b: LoopBuilder
 ) -> tuple[list[Tensor], Tensor, list[np.ndarray], np.ndarray]:
-    """Parameters, result, arguments (all pairs of a few values) and the value by NumPy of one scalar function."""
+    """Parameters, result, arguments (a few values, all together) and the value by NumPy of one scalar function."""
     entry = SCALARS[name]
     grid = np.array([0.5, -0.5, 0.0, 1.0, 2.5, -3.0, 0.25, np.inf, np.nan, 7.0], dtype)
     if name.startswith("bitwise") or name in ("invert", "left_shift", "right_shift"):
@@ -284,6 +284,8 @@ def scalar_program(
     columns = [grid]
     if entry.arity == 2:
         columns = [np.repeat(grid, len(grid)), np.tile(grid, len(grid))]
+    elif entry.arity == 3:
+        columns = [np.ravel(c) for c in np.meshgrid(grid, grid, grid)]
     params = [argument(f"x{k}", c.shape, c.dtype) for k, c in enumerate(columns)]
     out = b.elementwise(name, *params)
     with np.errstate(all="ignore"):
