@@ -16,6 +16,7 @@ import numpy as _numpy
 
 from jitgrad import frontend as _frontend  # fills the table of handlers
 from jitgrad.frontend.assign import add_at, set_at
+from jitgrad.frontend.joiners import c_, r_
 from jitgrad.frontend.namespace import Mirror as _Mirror
 from jitgrad.frontend.namespace import stand_in as _stand_in
 from jitgrad.frontend.randomness import FUNCTIONS as _RANDOM
@@ -26,7 +27,7 @@ lib = _Mirror(_numpy.lib, "jitgrad.numpy.lib", {"stride_tricks": _stride_tricks}
 fft = _Mirror(_numpy.fft, "jitgrad.numpy.fft", {}, {})
 random = _Mirror(_numpy.random, "jitgrad.numpy.random", {}, dict(_RANDOM))
 
-__all__ = ["add_at", "fft", "lib", "linalg", "random", "set_at"]
+__all__ = ["add_at", "c_", "fft", "lib", "linalg", "r_", "random", "set_at"]
 _modules = (_frontend,)
 
 

@@ -1,12 +1,13 @@
-"""The parts of SciPy that take traced values: ``from jitgrad.scipy import special, linalg``.
+"""The parts of SciPy that take traced values: ``from jitgrad.scipy import special, linalg, stats``.
 
 ``special``: the ufuncs erf, erfc, expit, logit, xlogy, gammaln, ... (which dispatch by themselves), logsumexp, softmax,
-log_softmax. ``linalg``: solve_triangular, solve, cholesky, cho_factor, cho_solve, inv, det, norm. All other names are
-SciPy's own.
+log_softmax. ``linalg``: solve_triangular, solve, cholesky, cho_factor, cho_solve, inv, det, norm. ``stats``: densities
+and distribution functions. All other names are SciPy's own.
 """
 
 from __future__ import annotations
 
+from types import ModuleType as _ModuleType
 from typing import Any
 
 import scipy as _scipy
@@ -23,8 +24,26 @@ __all__ = ["linalg", "special"]
 _modules = (_frontend,)
 
 
+class _Part(_Mirror):
+    """A part of SciPy, whose functions are replaced where there is something to replace them with."""
+
+    def __getattr__(self, name: str) -> Any:
+        self.__dict__[name] = found = _of(getattr(self.__dict__["_original"], name))
+        return found
+
+
+def _of(value: Any) -> Any:
+    from jitgrad.frontend.substitute_table import replacement
+
+    found = replacement(value)
+    if found is None and isinstance(value, _ModuleType):
+        return _Part(value, f"jitgrad.{value.__name__}", {}, {})
+    return value if found is None else found
+
+
 def __getattr__(name: str) -> Any:
-    return getattr(_scipy, name)
+    globals()[name] = found = _of(getattr(_scipy, name))
+    return found
 
 
 def __dir__() -> list[str]:

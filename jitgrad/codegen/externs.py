@@ -9,7 +9,6 @@ Fortran's convention: every argument is a pointer, matrices are column-major, in
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib
 import re
@@ -20,7 +19,8 @@ import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils
 
-from jitgrad.codegen import blas_threads, python_api, threads
+from jitgrad.codegen import blas_threads, python_api, scipy_special, threads
+from jitgrad.codegen.capsules import capsule_contents
 from jitgrad.errors import CompilationError
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -37,6 +37,7 @@ ROUTINES: dict[str, str] = {
     "getri": "cython_lapack",
     "getc2": "cython_lapack",
     "gesc2": "cython_lapack",
+    "syevd": "cython_lapack",
 }
 
 _PREFIX = "jitgrad_"
@@ -81,14 +82,9 @@ def parse_signature(text: str, name: str) -> str:
 @functools.cache
 def _bind(name: str) -> str:
     """Bind the symbol of a routine to its address, once a process; returns the kinds of its arguments."""
-    capsule = _capsule(name)
-    get_name = ctypes.pythonapi.PyCapsule_GetName
-    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    signature = get_name(capsule)
-    kinds = parse_signature(signature.decode(), name)
-    binding.add_symbol(_PREFIX + name, get_pointer(capsule, signature))
+    signature, address = capsule_contents(_capsule(name))
+    kinds = parse_signature(signature, name)
+    binding.add_symbol(_PREFIX + name, address)
     return kinds
 
 
@@ -102,6 +98,8 @@ def register_symbols(names: Iterable[str]) -> None:
             threads.bind()
         elif name.startswith(python_api.PREFIX):
             python_api.bind(name)
+        elif name.startswith(scipy_special.PREFIX):
+            scipy_special.bind(name)
         elif name.startswith(_PREFIX):
             _bind(name.removeprefix(_PREFIX))
 

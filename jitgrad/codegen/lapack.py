@@ -2,7 +2,8 @@
 
 All work on stacks of square matrices, by LAPACK. ``static`` has ``n``, the order, and ``count``, the number of
 matrices, except where said. "Column-major" below means that the row-major buffer holds the transpose. Every function
-returns a status (a key of ``FAILURES`` in the loop builder): 0, 2 (singular), 3 (not positive definite).
+returns a status (a key of ``FAILURES`` in the loop builder): 0, 2 (singular), 3 (not positive definite), 6 (no
+convergence).
 An array that is both in ``outs`` and ``ins`` is overwritten.
 
 * ``potrf``: outs (l,), ins (l,). The lower triangle is replaced by the Cholesky factor; the rest is left alone.
@@ -16,8 +17,11 @@ An array that is both in ``outs`` and ``ins`` is overwritten.
 * ``getri``: outs (a, work), ins (a, pivots). The column-major LU factors are replaced by the inverse, column-major.
 * ``adjugate``: outs (adj, work, scratch, swaps), ins (a, lu, pivots), all matrices column-major: ``det(A) * A^-1``,
   and its limit where ``A`` is singular. ``scratch`` has n*n elements; ``swaps`` is int32 of 2*n.
+* ``syevd``: outs (a, w, work, iwork), ins (a,). The lower triangles of symmetric matrices, column-major, are replaced
+  by the eigenvectors, column-major; ``w`` takes the eigenvalues. ``work`` has 1 + 6 n + 2 n^2 elements here, and
+  ``iwork``, of int32, 3 + 5 n.
 
-``work`` has ``n * BLOCK`` elements.
+``work`` has ``n * BLOCK`` elements elsewhere.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ from numba.core import cgutils
 
 from jitgrad.codegen.externs import I1, I32, I64, call, linear, llvm_type, load_element, offset, store_element
 
-SINGULAR, NOT_POSITIVE_DEFINITE = 2, 3
+SINGULAR, NOT_POSITIVE_DEFINITE, NO_CONVERGENCE = 2, 3, 6
 
 #: Columns of workspace for ``getri``; LAPACK's block size is at most this.
 BLOCK = 64
@@ -127,6 +131,18 @@ def getri_python(outs: Arrays, ins: Arrays, *, n: int, count: int) -> int:
         if info:
             return SINGULAR
         a[...] = inverse.T
+    return 0
+
+
+def syevd_python(outs: Arrays, ins: Arrays, *, n: int, count: int) -> int:
+    """Eigenvectors of symmetric matrices, in place, and eigenvalues."""
+    syevd = _routine("syevd", outs[0].dtype)
+    for z in range(count):
+        a = _matrices(outs[0], n)[z]
+        w, v, info = syevd(a.T, compute_v=1, lower=1)
+        if info:
+            return NO_CONVERGENCE
+        a[...], outs[1].reshape(-1, n)[z] = v.T, w
     return 0
 
 
@@ -270,6 +286,22 @@ def getri_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any,
         pivots = offset(builder, ins[1], builder.mul(loop.index, I64(n)))
         call(builder, "getri", out_buffers[0].dtype, [n, a, n, pivots, outs[1], n * BLOCK, status.info])
         status.fail_if_info(SINGULAR, loop)
+    return status.value()
+
+
+def syevd_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> Any:
+    n, status = static["n"], _Status(builder)
+    with cgutils.for_range(builder, I64(static["count"])) as loop:
+        a = offset(builder, outs[0], builder.mul(loop.index, I64(n * n)))
+        w = offset(builder, outs[1], builder.mul(loop.index, I64(n)))
+        sizes = 1 + 6 * n + 2 * n * n, 3 + 5 * n
+        call(
+            builder,
+            "syevd",
+            out_buffers[0].dtype,
+            ["V", "L", n, a, n, w, outs[2], sizes[0], outs[3], sizes[1], status.info],
+        )
+        status.fail_if_info(NO_CONVERGENCE, loop)
     return status.value()
 
 

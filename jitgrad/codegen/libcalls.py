@@ -39,6 +39,10 @@ def _factorization(*, n: int, **_: Any) -> int:
     return n**3 // 3
 
 
+def _eigenvectors(*, n: int, **_: Any) -> int:
+    return 9 * n**3
+
+
 def _substitution(*, n: int, k: int, **_: Any) -> int:
     return n * n * k
 
@@ -52,6 +56,7 @@ LIBRARY: dict[str, LibFn] = {
     "trtrs": LibFn(lapack.trtrs_python, lapack.trtrs_emit, _substitution),
     "getri": LibFn(lapack.getri_python, lapack.getri_emit, _factorization),
     "adjugate": LibFn(lapack.adjugate_python, lapack.adjugate_emit, _factorization),
+    "syevd": LibFn(lapack.syevd_python, lapack.syevd_emit, _eigenvectors),
     "sort_rows": LibFn(rowsort.sort_rows_python, rowsort.sort_rows_emit),
     "argsort_rows": LibFn(rowsort.argsort_rows_python, rowsort.argsort_rows_emit),
 }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from jitgrad.codegen import scipy_special
 from jitgrad.errors import CompilationError
 from jitgrad.loopir.nodes import Expr, Scalar
 from jitgrad.loopir.scalars import SCALARS
@@ -86,6 +87,19 @@ class ScalarEmitter:
             function.attributes.add("nounwind")
         return self.b.call(function, args)
 
+    def scipy(self, name: str, dtype: np.dtype, args: list[Any]) -> Any:
+        """A call of a function of SciPy's, which computes in double precision."""
+        name, flags = scipy_special.symbol(name, len(args))
+        type_ = ir.FunctionType(F64, [F64] * len(args) + [I32] * flags)
+        function = self.b.module.globals.get(name)
+        if function is None:
+            function = ir.Function(self.b.module, type_, name)
+            function.attributes.add("readnone")
+            function.attributes.add("nounwind")
+        wide = [a if dtype == np.float64 else self.b.fpext(a, F64) for a in args]
+        result = self.b.call(function, [*wide, *[I32(0)] * flags])
+        return result if dtype == np.float64 else self.b.fptrunc(result, F32)
+
     def update(self, op: str, old: Any, new: Any, dtype: np.dtype) -> Any:
         """One step of a reduction. Sums and products may be reassociated, so that the loop vectorises."""
         if dtype.kind == "f" and op in _FLOAT_BINARY:
@@ -101,6 +115,8 @@ class ScalarEmitter:
             return value(spec.compose(*e.args))
         if spec is not None and spec.libm is not None and e.dtype.kind == "f":
             return self.libm(spec.libm, e.dtype, [value(a) for a in e.args])
+        if spec is not None and spec.scipy is not None and e.dtype.kind == "f":
+            return self.scipy(spec.scipy, e.dtype, [value(a) for a in e.args])
         raise CompilationError(f"the scalar function {e.op} of {e.args[0].dtype} has no LLVM rendering")
 
     def _builtin(self, e: Scalar) -> bool:

@@ -2,13 +2,20 @@
 
 Each runs under CPython on NumPy scalars and under ``numba.njit``. Under CPython they return Python floats for the
 caller to convert; ``math.lgamma`` and ``math.erf`` raise or return double where NumPy would not.
+
+Functions that SciPy computes have their own names here (``h.jv``): SciPy's ufuncs under CPython, and its C functions
+under Numba.
 """
 
 from __future__ import annotations
 
 import math
 
-from numba.extending import register_jitable
+import scipy.special
+from numba.extending import overload, register_jitable
+
+from jitgrad.codegen import scipy_special
+from jitgrad.loopir.scalars import OF_SCIPY
 
 
 @register_jitable
@@ -50,3 +57,43 @@ def power(x, n, one):
         x = x * x
         n = n >> 1
     return result
+
+
+@register_jitable
+def gamma(x):
+    """The gamma function; NaN at the negative integers, where ``math.gamma`` raises, infinity where it overflows."""
+    if x == 0:
+        return math.copysign(math.inf, x)
+    if x < -1e15 or (x < 0 and x == math.floor(x)):
+        return math.nan
+    if x > 171.7:
+        return math.inf
+    return math.gamma(x)
+
+
+def _of_scipy(name, arity):
+    """A function of SciPy's that also runs under Numba."""
+
+    def function(*args):
+        return float(getattr(scipy.special, name)(*map(float, args)))
+
+    # Numba wants the number of arguments to be known.
+    def one(x):
+        call = scipy_special.pointer(name, 1)
+        return (lambda x: call(x, 0)) if len(call.argtypes) == 2 else (lambda x: call(x))
+
+    def two(x, y):
+        call = scipy_special.pointer(name, 2)
+        return (lambda x, y: call(x, y, 0)) if len(call.argtypes) == 3 else (lambda x, y: call(x, y))
+
+    def three(x, y, z):
+        call = scipy_special.pointer(name, 3)
+        return (lambda x, y, z: call(x, y, z, 0)) if len(call.argtypes) == 4 else (lambda x, y, z: call(x, y, z))
+
+    overload(function)({1: one, 2: two, 3: three}[arity])
+    return function
+
+
+for _arity, _names in OF_SCIPY.items():
+    for _name in _names.split():
+        globals()[_name] = _of_scipy(_name, _arity)

@@ -56,11 +56,13 @@ from jitgrad.loopir.nodes import (
     Local,
     Loop,
     Program,
+    Scalar,
     Stmt,
     Store,
     payloads,
 )
 from jitgrad.loopir.private import uses_of
+from jitgrad.loopir.scalars import SCALARS
 from jitgrad.loopir.scans import carried_in_locals, in_chunks, sums_beside
 from jitgrad.loopir.schedule import Plan, chunked, loop_sums, needs, own_sums, work
 from jitgrad.loopir.substitute import shapes_depend, substituted
@@ -104,9 +106,14 @@ class NotOnDevice(CompilationError):
 def plan(program: Program, least: int = LEAST) -> Plans:
     """The steps of a program. ``least`` is the work that makes a nest a launch of its own.
 
-    Raises NotOnDevice for arrays whose size is known only when the program runs.
+    Raises NotOnDevice for arrays whose size is known only when the program runs, and for what only the host computes.
     """
     for s in statements(program.body):
+        for e in subexpressions(expressions(s)):
+            if isinstance(e, Scalar) and e.op in SCALARS and SCALARS[e.op].scipy is not None:
+                raise NotOnDevice(f"scipy.special.{e.op} has no form for a GPU.")
+        if isinstance(s, LibCall) and s.fn == "syevd":
+            raise NotOnDevice("Eigenvalues have no form for a GPU.", s.loc)
         if isinstance(s, Alloc):
             raise NotOnDevice(
                 f"{s.buffer.name} is an array whose size depends on values. Kernels can't allocate memory.",

@@ -266,6 +266,9 @@ class Recorder:
         if isinstance(getattr(fun, "__globals__", None), _Globals):
             return fun  # prepared already, or made by a function that is
         if isinstance(fun, types.MethodType):
+            found = replacement(fun)
+            if found is not None:
+                return found
             copy = self.prepare(fun.__func__)
             if is_user_function(fun.__func__):
                 self.watch(fun.__func__, fun.__self__, f"{type(fun.__self__).__name__}.{fun.__name__}")
@@ -291,9 +294,10 @@ class Recorder:
             return self._module(value)
         if is_user_function(value):
             return self._copy(value)
-        if isinstance(value, (functools.partial, types.MethodType)) and is_user_function(
-            value.func if isinstance(value, functools.partial) else value.__func__
-        ):
+        if isinstance(value, functools.partial):
+            of = value.func
+            return self.prepare(value) if is_user_function(of) or replacement(of) is not None else value
+        if isinstance(value, types.MethodType) and is_user_function(value.__func__):
             return self.prepare(value)
         if type(value) in (list, tuple, dict):
             return self._container(value)
@@ -314,11 +318,11 @@ class Recorder:
         return found
 
     def _container(self, value: Any, inside: tuple[int, ...] = ()) -> Any:
-        """A container with functions of the user's in it becomes a copy with copies of them; any other one is left as
-        it is, so that the traced function can write into it."""
+        """A container with functions in it that have substitutes becomes a copy with those; any other one is left as it
+        is, so that the traced function can write into it."""
 
         def of(item: Any) -> Any:
-            if is_user_function(item):
+            if callable(item):
                 return self.substitute(item)
             nested = type(item) in (list, tuple, dict) and id(item) not in inside
             return self._container(item, (*inside, id(value))) if nested else item

@@ -408,12 +408,30 @@ def _chain(tracers: Sequence[Tracer], split: dict[tuple[int, int], int], i: int,
     return matmul(_chain(tracers, split, i, k), _chain(tracers, split, k + 1, j))
 
 
-_SPECTRAL = "It is not supported yet. Use solve, cholesky, inv, det or slogdet where they will do."
+@implements(np.linalg.eigh)
+def eigh(a: ArrayLike, UPLO: str = "L") -> Any:
+    w, v = emit_all("eigh", _half(a, UPLO))
+    kind = type(np.linalg.eigh(np.eye(1)))  # the named tuple is not public
+    return kind(w, v)
+
+
+@implements(np.linalg.eigvalsh)
+def eigvalsh(a: ArrayLike, UPLO: str = "L") -> Tracer:
+    return emit_all("eigh", _half(a, UPLO))[0]
+
+
+def _half(a: ArrayLike, uplo: str) -> Tracer:
+    """The matrix with what is read of it in the lower triangle."""
+    (m,) = square_matrix("np.linalg.eigh", a)
+    if str(uplo).upper() not in ("L", "U"):
+        raise ArgumentError(f"np.linalg.eigh got UPLO={uplo!r}. Use 'L' or 'U'.", user_location())
+    return m if str(uplo).upper() == "L" else transpose(m, (*range(m.ndim - 2), m.ndim - 1, m.ndim - 2))
+
+
+_SPECTRAL = "It is not supported yet. Use eigh, solve, cholesky, inv, det or slogdet where they will do."
 for _f in (
     np.linalg.eig,
-    np.linalg.eigh,
     np.linalg.eigvals,
-    np.linalg.eigvalsh,
     np.linalg.svd,
     np.linalg.svdvals,
     np.linalg.qr,

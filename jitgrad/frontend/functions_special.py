@@ -9,20 +9,26 @@ import scipy.linalg as spl
 import scipy.special as sps
 
 from jitgrad.errors import ArgumentError, UnsupportedError
+from jitgrad.frontend.functions_linalg import eigh as numpy_eigh
 from jitgrad.frontend.functions_linalg import norm as numpy_norm
 from jitgrad.frontend.functions_linalg import solve_system, square_matrix
 from jitgrad.frontend.functions_reduce import max_, sum_
+from jitgrad.frontend.functions_shape import atleast_2d
 from jitgrad.frontend.primitives import (
     axis_tuple,
     broadcast_to,
     broadcast_together,
     cast,
+    common_dtype,
+    concatenate,
     constant_like,
     emit,
     floating,
     floats,
+    lift,
     lift_one,
     reshape,
+    strong,
     transpose,
     where,
 )
@@ -86,15 +92,31 @@ def log_softmax(x: ArrayLike, axis: Any = None) -> Tracer:
 
 @implements(sps.polygamma)
 def polygamma(n: Any, x: ArrayLike) -> Tracer:
-    """Orders 0 and 1."""
-    if np.ndim(n) or n not in (0, 1):
+    """Orders 0 to 4."""
+    if np.ndim(n) or n not in range(5):
         raise UnsupportedError(
-            f"scipy.special.polygamma of order {n!r} is not supported on traced values. Only orders 0 and 1 are. "
+            f"scipy.special.polygamma of order {n!r} is not supported on traced values. Only orders 0 to 4 are. "
             "Compute it outside the traced function.",
             user_location(),
         )
     # SciPy computes it in float64 whatever the argument.
-    return emit("digamma" if n == 0 else "trigamma", cast(lift_one(x), np.float64))
+    op = {0: "digamma", 1: "trigamma"}.get(int(n), f"polygamma{int(n)}")
+    return emit(op, cast(lift_one(x), np.float64))
+
+
+@implements(sps.multigammaln)
+def multigammaln(a: ArrayLike, d: Any) -> Tracer:
+    """The logarithm of the gamma function of dimension ``d``."""
+    t = floating(lift_one(a))
+    total = constant_like(t, 0.25 * d * (d - 1) * np.log(np.pi))
+    for k in range(int(d)):
+        total = emit("add", total, emit("gammaln", emit("subtract", t, constant_like(t, 0.5 * k))))
+    return total
+
+
+@implements(np.i0)
+def i0(x: ArrayLike) -> Tracer:
+    return emit("i0", floating(lift_one(x)))
 
 
 if hasattr(sps, "softplus"):
@@ -180,6 +202,55 @@ def norm(a: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False
     return numpy_norm(a, ord, axis, keepdims)
 
 
-for _f in (spl.eig, spl.eigh, spl.eigvals, spl.eigvalsh, spl.svd, spl.qr, spl.lu, spl.lu_factor, spl.lu_solve,
-           spl.schur, spl.expm, spl.logm, spl.sqrtm, spl.pinv, spl.lstsq, spl.block_diag, spl.toeplitz):  # fmt: skip
-    ADVICE[_f] = "It is not supported yet. Use solve, cholesky, solve_triangular, inv or det where they will do."
+@implements(spl.eigvalsh)
+def eigvalsh(
+    a: ArrayLike, b: ArrayLike = None, *, lower: bool = True, overwrite_a: bool = False, overwrite_b: bool = False,
+    check_finite: bool = True, driver: Any = None,
+) -> Tracer:  # fmt: skip
+    return eigh(a, b, lower=lower)[0]
+
+
+@implements(spl.eigh)
+def eigh(
+    a: ArrayLike, b: ArrayLike = None, *, lower: bool = True, eigvals_only: bool = False, overwrite_a: bool = False,
+    overwrite_b: bool = False, check_finite: bool = True, driver: Any = None,
+) -> Any:  # fmt: skip
+    """By LAPACK's syevd, whatever ``driver`` says: eigenvectors may have the other sign."""
+    if b is not None:
+        raise UnsupportedError(
+            "scipy.linalg.eigh of two matrices is not supported on traced values. Solved for the Cholesky factor of "
+            "the second one on both sides, it is a problem of one matrix.",
+            user_location(),
+        )
+    w, v = numpy_eigh(a, "L" if lower else "U")
+    return w if eigvals_only else (w, v)
+
+
+@implements(spl.block_diag)
+def block_diag(*arrs: ArrayLike) -> Tracer:
+    """A vector is a row."""
+    blocks = [atleast_2d(t) for t in lift(*arrs)]
+    dtype = common_dtype(*blocks)
+    width, at = sum(t.dims[1] for t in blocks), 0
+    rows = []
+    for t in blocks:
+        after = width - at - t.dims[1]
+        rows.append(emit("pad", cast(t, dtype), low=(0, at), high=(0, after)) if at or after else cast(t, dtype))
+        at += t.dims[1]
+    return strong(concatenate(rows, 0))
+
+
+@implements(spl.toeplitz)
+def toeplitz(c: ArrayLike, r: ArrayLike = None) -> Tracer:
+    """Of vectors: ``c`` is the first column, ``r`` the first row, by default the same; ``r[0]`` is not read."""
+    column, row = lift(c, c if r is None else r)
+    column, row = reshape(column, (column.count,)), reshape(row, (row.count,))
+    dtype = common_dtype(column, row)
+    values = concatenate([cast(column[::-1], dtype), cast(row[1:], dtype)], 0)
+    n, m = column.count, row.count
+    return strong(values[np.arange(n - 1, -1, -1)[:, None] + np.arange(m)])
+
+
+for _f in (spl.eig, spl.eigvals, spl.svd, spl.qr, spl.lu, spl.lu_factor, spl.lu_solve,
+           spl.schur, spl.expm, spl.logm, spl.sqrtm, spl.pinv, spl.lstsq):  # fmt: skip
+    ADVICE[_f] = "It is not supported yet. Use eigh, solve, cholesky, solve_triangular, inv or det where they will do."

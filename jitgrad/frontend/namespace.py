@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from jitgrad.errors import ConcretizationError
 from jitgrad.frontend.concrete import adopt, adopt_made
-from jitgrad.frontend.registry import ADVICE, FUNCTIONS, WRITERS, call
+from jitgrad.frontend.registry import ADVICE, FUNCTIONS, WRITERS, call, unsupported
 from jitgrad.frontend.tracer import contains_tracer
 from jitgrad.frontend.ufuncs import array_ufunc
 
@@ -57,6 +58,23 @@ def wrap(function: Any) -> Any:
         return adopt_made(function, args, kwargs)
 
     return routed
+
+
+@functools.cache
+def tried(function: Any) -> Any:
+    """A function of SciPy without a handler. Some are made of functions that have one; of the others the error says
+    that they don't take traced values, and not what inside of them did not."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return adopt_made(function, args, kwargs)
+        except ConcretizationError:
+            if contains_tracer(args) or contains_tracer(kwargs):
+                raise unsupported(function) from None
+            raise
+
+    return run
 
 
 def stand_in(value: Any) -> Any:

@@ -8,6 +8,7 @@ the same table: ``jitgrad.numpy`` and the substitution of plain NumPy in traced 
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -88,6 +89,9 @@ def qualified_name(function: Any) -> str:
     module = getattr(function, "__module__", None) or ("scipy.special" if isinstance(function, np.ufunc) else "")
     module = ".".join(part for part in module.split(".") if not part.startswith("_"))
     name = getattr(function, "__name__", repr(function))
+    if module == "scipy.stats" and isinstance(function, types.MethodType):
+        of = function.__self__
+        name = f"{getattr(of, 'name', None) or type(of).__name__.removesuffix('_gen')}.{name}"
     if isinstance(function, np.ufunc) and getattr(np, name, None) is function:
         module = "numpy"
     return f"{module}.{name}".replace("numpy.", "np.", 1) if module else name

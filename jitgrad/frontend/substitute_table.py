@@ -8,7 +8,9 @@ Not imported by ``jitgrad.frontend`` itself: ``jitgrad.numpy`` imports that pack
 
 from __future__ import annotations
 
+import importlib
 import math
+import types
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ import scipy.special
 
 import jitgrad.numpy as jnp
 import jitgrad.scipy as jsp
-from jitgrad.frontend.namespace import stand_in
+from jitgrad.frontend.namespace import stand_in, tried
 from jitgrad.frontend.python_math import MATH, MATH_FUNCTIONS
 from jitgrad.frontend.randomness import FUNCTIONS as RANDOM
 from jitgrad.frontend.registry import ADVICE, FUNCTIONS
@@ -32,6 +34,8 @@ TABLE: dict[Any, Any] = {
     np.lib.stride_tricks: jnp.lib.stride_tricks,
     np.fft: jnp.fft,
     np.random: jnp.random,
+    np.r_: jnp.r_,
+    np.c_: jnp.c_,
     math: MATH,
     **MATH_FUNCTIONS,
     scipy: jsp,
@@ -42,9 +46,32 @@ TABLE: dict[Any, Any] = {
 
 _BY_ID = {id(original): ours for original, ours in TABLE.items()}
 _WITH_HANDLERS = frozenset(map(id, (*FUNCTIONS, *ADVICE)))
+#: Parts of SciPy that take long to import, and what sees to them once a program uses one.
+LATER = {
+    "scipy.signal": "jitgrad.frontend.functions_signal",
+    "scipy.stats": "jitgrad.frontend.functions_stats",
+}
 
 
 def replacement(value: Any) -> Any:
-    """Our module or function for a NumPy or SciPy one; None for anything else."""
+    """Our module, function or object for one of NumPy or SciPy; None for anything else."""
     found = _BY_ID.get(id(value))
-    return stand_in(value) if found is None and id(value) in _WITH_HANDLERS else found
+    if found is None and id(value) in _WITH_HANDLERS:
+        return stand_in(value)
+    if found is not None:
+        return found
+    part = _part(value)
+    if part in LATER:
+        found = importlib.import_module(LATER[part]).stand_in(value)
+    if found is None and isinstance(value, types.FunctionType) and part.startswith("scipy."):
+        return tried(value)
+    return found
+
+
+def _part(value: Any) -> str:
+    """The part of a package that a module, function or object is from: ``scipy.stats``."""
+    if isinstance(value, types.ModuleType):
+        return value.__name__
+    functions = (types.FunctionType, types.MethodType)
+    module = value.__module__ if isinstance(value, functions) else type(value).__module__
+    return ".".join(str(module).split(".")[:2])

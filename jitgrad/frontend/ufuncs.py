@@ -46,6 +46,7 @@ from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_trac
 from jitgrad.frontend.views import View, laid_out_by, laid_out_like
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_, i64
+from jitgrad.loopir.scalars import OF_SCIPY
 
 _NAMES = """add subtract multiply divide floor_divide remainder fmod power negative reciprocal absolute sign square sqrt
 cbrt exp exp2 expm1 log log2 log10 log1p sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh arctan2
@@ -73,6 +74,12 @@ for _name in [
 ]:
     UFUNC_OPS[getattr(sps, _name)] = _name
 UFUNC_OPS[sps.psi] = "digamma"
+UFUNC_OPS[sps.gamma] = "gamma"
+#: How many leading operands of a ufunc are orders or shape parameters, which have no derivative.
+PARAMETERS = {sps.gammainc: 1, sps.gammaincc: 1, sps.betainc: 2, sps.betaincc: 2, sps.stdtr: 1,
+              sps.jv: 1, sps.yv: 1, sps.iv: 1, sps.ive: 1, sps.kv: 1, sps.kve: 1}  # fmt: skip
+for _name in " ".join(OF_SCIPY.values()).split():
+    UFUNC_OPS[getattr(sps, _name)] = _name
 
 #: ufunc -> function of its arguments and dtype that computes it from other ops. Filled here and by other modules.
 SPECIAL: dict[np.ufunc, Callable[..., Any]] = {}
@@ -129,6 +136,8 @@ def call_ufunc(ufunc: np.ufunc, *args: ArrayLike, dtype: Any = None) -> Any:
         if mixed is not None:
             return mixed
     operands, dtypes = _loop_operands(ufunc, args, dtype_argument(dtype), trace)
+    for k in range(PARAMETERS.get(ufunc, 0)):
+        operands[k] = emit("no_derivative", operands[k])
     return _emit_loop(name, operands, dtypes[-1])
 
 
@@ -486,6 +495,31 @@ def _loggamma(x: ArrayLike, dtype: Any = None) -> Tracer:
     """Of a real x: gammaln, and NaN for negative x, where the complex function has an imaginary part."""
     x = _operand(sps.loggamma, x, dtype)
     return where(emit("less", x, constant_like(x, 0.0)), constant_like(x, np.nan), emit("gammaln", x))
+
+
+@_special(sps.yn)
+def _yn(n: ArrayLike, x: ArrayLike, dtype: Any = None) -> Tracer:
+    """Of an integer order; SciPy's ufunc takes an integer and a float, and cuts off what is behind the point."""
+    return call_ufunc(sps.yv, emit("trunc", cast(lift(n, x)[0], np.float64)), x, dtype=dtype)
+
+
+@_special(sps.kn)
+def _kn(n: ArrayLike, x: ArrayLike, dtype: Any = None) -> Tracer:
+    return call_ufunc(sps.kv, emit("trunc", cast(lift(n, x)[0], np.float64)), x, dtype=dtype)
+
+
+@_special(sps.gammasgn)
+def _gammasgn(x: ArrayLike, dtype: Any = None) -> Tracer:
+    """The sign of gamma: between its poles it alternates; it is NaN at them, and at 0 that of the zero."""
+    x = _operand(sps.gammasgn, x, dtype)
+    low = emit("floor", x)
+    half = emit("multiply", low, constant_like(x, 0.5))
+    even = emit("equal", emit("floor", half), half)
+    between = where(even, constant_like(x, 1.0), constant_like(x, -1.0))
+    between = where(emit("less", low, x), between, constant_like(x, np.nan))
+    at_zero = emit("copysign", constant_like(x, 1.0), x)
+    left = where(emit("equal", x, constant_like(x, 0.0)), at_zero, between)
+    return where(emit("greater", x, constant_like(x, 0.0)), constant_like(x, 1.0), left)
 
 
 @_special(sps.exp10)

@@ -48,6 +48,7 @@ FAILURES: dict[int, tuple[type[JitgradError], str]] = {
     3: (LinAlgError, "Matrix is not positive definite"),
     4: (LinAlgError, "LAPACK reported an invalid argument"),
     5: (OutOfMemoryError, "there is no memory for an array whose size depends on the arguments"),
+    6: (LinAlgError, "Eigenvalues did not converge"),
 }
 OUT_OF_MEMORY = 5
 

@@ -2,13 +2,15 @@
 
 For each: how many operands it takes, the NumPy function that defines it (``numpy``), how Python source spells it
 (``python``), the C function that computes it in double precision (``libm``; the single precision one has the suffix
-``f``), and where there is one ``compose``, its formula over simpler functions of this table.
+``f``), the function of SciPy that computes it in double precision (``scipy``), and where there is one ``compose``, its
+formula over simpler functions of this table.
 :func:`python_source` writes the Python.
 
-A formula holds for floats. Functions with neither ``libm`` nor ``compose``, and all functions of integers and bools,
-are primitives that a renderer must know. Their meaning is NumPy's: integer ``floor_divide`` and ``remainder`` round
-towards minus infinity, and are 0 where the divisor is 0; a shift by a count that is out of range gives 0 (-1 for a
-right shift of a negative number); integers wrap around, and a negative power of one is 0; ``cast`` to bool is ``!= 0``.
+A formula holds for floats. Functions with none of ``libm``, ``scipy`` and ``compose``, and all functions of integers
+and bools, are primitives that a renderer must know. Their meaning is NumPy's: integer ``floor_divide`` and
+``remainder`` round towards minus infinity, and are 0 where the divisor is 0; a shift by a count that is out of range
+gives 0 (-1 for a right shift of a negative number); integers wrap around, and a negative power of one is 0; ``cast`` to
+bool is ``!= 0``.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ class ScalarFunction:
     python: str | None
     infix: str | None = None
     libm: str | None = None
+    scipy: str | None = None
     compose: Callable[..., Expr] | None = None
 
 
@@ -159,6 +162,19 @@ for _order in (2, 3, 4):
     )
 _define("xlogy", 2, _special.xlogy, None, compose=formulas.xlogy)
 _define("xlog1py", 2, _special.xlog1py, None, compose=formulas.xlog1py)
+
+_define("gamma", 1, _special.gamma, "{T}(h.gamma({0}))", libm="tgamma")
+#: Functions that SciPy's own code computes, and how many operands they take.
+OF_SCIPY = {
+    1: """rgamma erfcx dawsn erfinv erfcinv ndtri log_ndtr exp1 expi spence j0 j1 y0 y1 i0 i0e i1 i1e k0 k0e k1
+       k1e""",
+    2: "beta betaln gammainc gammaincc jv yv iv ive kv kve stdtr",
+    3: "betainc betaincc",
+}
+for _arity, _names in OF_SCIPY.items():
+    for _name in _names.split():
+        _operands = ", ".join(f"{{{k}}}" for k in range(_arity))
+        _define(_name, _arity, getattr(_special, _name), f"{{T}}(h.{_name}({_operands}))", scipy=_name)
 
 
 def python_source(op: str, args: Sequence[str], dtype: np.dtype, operand_dtype: np.dtype | None = None) -> str | None:

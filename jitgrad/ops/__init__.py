@@ -4,6 +4,7 @@ from jitgrad.ops import (
     arithmetic,
     control,
     creation,
+    eigen,
     elementwise,
     indexing,
     linalg,
@@ -14,6 +15,7 @@ from jitgrad.ops import (
     shape,
     sorting,
     special,
+    special_scipy,
     transcendental,
 )
 
@@ -21,6 +23,7 @@ __all__ = [
     "arithmetic",
     "control",
     "creation",
+    "eigen",
     "elementwise",
     "indexing",
     "linalg",
@@ -31,5 +34,6 @@ __all__ = [
     "shape",
     "sorting",
     "special",
+    "special_scipy",
     "transcendental",
 ]

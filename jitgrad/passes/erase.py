@@ -1,4 +1,5 @@
-"""Erase what only differentiation looks at: ``stop_gradient(x)`` is x, and ``safe_sqrt(x)`` has the value of ``sqrt``.
+"""Erase what only differentiation looks at: ``stop_gradient(x)`` and ``no_derivative(x)`` are x, and ``safe_sqrt(x)``
+has the value of ``sqrt``.
 
 Run once everything has been differentiated; a graph that went through this pass must not be differentiated again.
 """
@@ -11,10 +12,12 @@ from jitgrad.passes.rewrite import Node, Rewriter
 
 def erase(graph: Graph) -> Graph:
     """The graph without its markers for differentiation."""
-    return Rewriter(graph, {"stop_gradient": [_stop_gradient], "safe_sqrt": [_safe_sqrt]}).run(graph)
+    return Rewriter(graph, {"stop_gradient": [_operand], "no_derivative": [_operand], "safe_sqrt": [_safe_sqrt]}).run(
+        graph
+    )
 
 
-def _stop_gradient(r: Rewriter, node: Node) -> Value:
+def _operand(r: Rewriter, node: Node) -> Value:
     return node.operands[0]
 
 

@@ -118,6 +118,13 @@ def test_factorizations(n: int, dtype: type, tol: float) -> None:
         scaled, rows = columns.copy(), np.empty_like(pivots)
         run_native("getrf", [scaled, rows], [scaled], n=n, count=3)
         both("adjugate", [adjugate, work, scratch, swaps], [columns, scaled, rows], 10 * tol, n=n, count=3)
+    z, w = (a + a.swapaxes(1, 2)), np.empty((3, n), dtype)
+    vectors, spare, numbers = z.copy(), np.empty(1 + 6 * n + 2 * n * n, dtype), np.empty(3 + 5 * n, np.int32)
+    assert run_native("syevd", [vectors, w, spare, numbers], [vectors], n=n, count=3) == 0
+    again, also = z.copy(), w.copy()
+    assert lapack.syevd_python([again, also, spare, numbers], [again], n=n, count=3) == 0
+    np.testing.assert_allclose(w, also, rtol=tol, atol=10 * tol)
+    np.testing.assert_allclose(z @ vectors.swapaxes(1, 2), (vectors * w[..., None]).swapaxes(1, 2), atol=100 * tol)
     inverse = lu.copy()
     assert both("getri", [inverse, work], [inverse, pivots], tol, n=n, count=3) == 0
     np.testing.assert_allclose(inverse.swapaxes(1, 2) @ a, np.broadcast_to(np.eye(n), a.shape), atol=10 * tol)

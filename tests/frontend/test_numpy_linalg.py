@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.linalg
 from traced import check, trace
 
+import jitgrad as jg
 from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
 from jitgrad.scipy import linalg as jsl
 
@@ -325,3 +327,64 @@ def test_errors(case) -> None:
     with pytest.raises(error, match=message) as info:
         trace(f, A)
     assert "test_numpy_linalg.py" in str(info.value)
+
+
+def _symmetric(a):
+    return (a + np.swapaxes(a, -1, -2)) / 2
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (1, 1), (2, 3, 3)])
+def test_eigh(shape):
+    """Squares of the eigenvectors, as their signs are arbitrary."""
+
+    def f(a):
+        w, v = np.linalg.eigh(_symmetric(a))
+        return w, v**2
+
+    a = np.random.default_rng(0).normal(size=shape)
+    for found, wanted in zip(jg.jit(f)(a), f(a), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-13)
+    jg.testing.check_grads(f, (a,))
+    jg.testing.check_grads(lambda a: np.linalg.eigvalsh(_symmetric(a)), (a,))
+
+
+def test_forms_of_eigh():
+    a = np.random.default_rng(0).normal(size=(4, 4))  # either half is read alone
+    for fun in (
+        lambda a: np.linalg.eigh(a).eigenvalues,
+        lambda a: np.linalg.eigh(a, "U")[0],
+        lambda a: np.linalg.eigvalsh(a, UPLO="U"),
+        lambda a: scipy.linalg.eigh(a)[0],
+        lambda a: scipy.linalg.eigh(a, lower=False, eigvals_only=True),
+        lambda a: scipy.linalg.eigvalsh(a, lower=False),
+    ):
+        np.testing.assert_allclose(jg.jit(fun)(a), fun(a), rtol=1e-12)
+        np.testing.assert_allclose(jg.jit(fun)(a.astype(np.float32)), fun(a), rtol=1e-4)
+    with pytest.raises(jg.errors.ArgumentError, match="UPLO"):
+        jg.jit(lambda a: np.linalg.eigvalsh(a, "X"))(a)
+    with pytest.raises(jg.errors.UnsupportedError, match="two matrices"):
+        jg.jit(lambda a: scipy.linalg.eigh(a, a))(a)
+
+
+def test_eigenvectors_of_equal_eigenvalues():
+    """What does not depend on how they are turned has its derivative: here the gradient of ``trace(a**3)``."""
+
+    def f(a):
+        w, v = np.linalg.eigh(a)
+        return np.trace((v * w**3) @ v.T)
+
+    a = np.diag([1.0, 1.0, 2.0])
+    np.testing.assert_allclose(jg.grad(f)(a), 3 * a @ a, rtol=1e-12)
+
+
+def test_block_diag_and_toeplitz():
+    a, b, x = np.arange(6.0).reshape(2, 3), np.ones((1, 1)), np.array([1.0, 2.0, 4.0])
+    for fun in (
+        lambda a, b, x: scipy.linalg.block_diag(a, b, x, a),
+        lambda a, b, x: scipy.linalg.block_diag(a),
+        lambda a, b, x: scipy.linalg.toeplitz(x),
+        lambda a, b, x: scipy.linalg.toeplitz(x, a[0, :2]),
+        lambda a, b, x: scipy.linalg.toeplitz(x[:1], x),
+    ):
+        np.testing.assert_array_equal(jg.jit(fun)(a, b, x), fun(a, b, x))
+        jg.testing.check_grads(fun, (a, b, x), order=1)

@@ -7,6 +7,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from traced import check, trace
 
+import jitgrad as jg
 from jitgrad.errors import ArgumentError, ConcretizationError, IndexBoundsError, ShapeError
 
 V = np.arange(5.0)
@@ -133,3 +134,32 @@ def test_errors(case) -> None:
     with pytest.raises(error, match=message) as info:
         trace(f, M)
     assert "test_numpy_shape.py" in str(info.value)
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x: np.r_[x],
+        lambda x: np.r_[x, 1.0, x[0], 1:4, x],
+        lambda x: np.r_[1:2:3j, x, [0, 2], np.arange(3.0)],
+        lambda x: np.c_[x, x, np.arange(4)],
+        lambda x: np.c_[x.reshape(4, 1), x.reshape(2, 2).repeat(2, axis=0)],
+        lambda x: np.c_[x.reshape(2, 1, 2), x.reshape(2, 1, 2)],
+        lambda x: np.c_[x[:1], 2.0],
+        lambda x: np.r_["1", x.reshape(2, 2), x.reshape(2, 2)],
+        lambda x: np.r_["0,2", x, x],
+        lambda x: np.r_["1,2,0", x, x],
+        lambda x: np.r_["0,3,0", x.reshape(2, 2), x.reshape(2, 2)],
+        lambda x: np.r_["0,3,1", x.reshape(2, 2), x.reshape(2, 2)],
+        lambda x: np.r_[1:4] @ x[:3] + len(np.r_),
+    ],
+)
+def test_r_and_c(fun):
+    x = np.array([0.5, -1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(jg.jit(fun)(x), fun(x))
+    jg.testing.check_grads(fun, (x,), order=1)
+
+
+def test_r_makes_no_matrix():
+    with pytest.raises(jg.errors.UnsupportedError, match="makes a matrix"):
+        jg.jit(lambda x: np.r_["r", x])(np.ones(3))

@@ -22,7 +22,7 @@ ALL = [F64, F32, I64, I32, BOOL]
 INTEGERS_ONLY = {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, np.left_shift, np.right_shift}
 ABOVE_ONE = {np.arccosh}
 #: SciPy's ufuncs with an integer and a float operand, or the two halves of a decomposition: tested by name below.
-OTHER = {np.ldexp}
+OTHER = {np.ldexp, sps.yn, sps.kn}
 UFUNCS = sorted({*UFUNC_OPS, *SPECIAL} - OTHER, key=lambda u: u.__name__)
 
 

@@ -35,8 +35,26 @@ def test_op_has_enough_samples(name: str) -> None:
 #: Ops that can't be checked along random directions to second order, and where they are checked instead.
 NO_GRADIENT_SAMPLE = {
     "cholesky": "test_linalg: on symmetric matrices, on which alone it is defined",
+    "eigh": "test_numpy_linalg: on symmetric matrices, on which alone it is defined",
     "heaviside": "test_elementwise: at x = 0, where alone it has a derivative",
     "polygamma3": "test_elementwise: its second derivative is not there",
+    **dict.fromkeys(
+        (
+            "no_derivative",
+            "jv",
+            "yv",
+            "iv",
+            "ive",
+            "kv",
+            "kve",
+            "gammainc",
+            "gammaincc",
+            "betainc",
+            "betaincc",
+            "stdtr",
+        ),
+        "test_special_scipy: with the order or parameter held, which has no derivative",
+    ),
     "polygamma4": "test_elementwise: its derivative is not there",
 }
 

@@ -1,0 +1,195 @@
+"""Distributions of ``scipy.stats``: values on the support, at its ends and outside, derivatives, forms of a call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy
+import scipy.integrate
+import scipy.optimize
+import scipy.spatial.distance
+import scipy.stats
+from scipy import stats
+from scipy.integrate import odeint
+from scipy.stats import multivariate_normal as mvn
+from scipy.stats import norm
+
+import jitgrad as jg
+from jitgrad.frontend.functions_stats import CONTINUOUS, DISCRETE
+from jitgrad.testing import check_grads
+
+#: Valid shape parameters of a distribution, by name; those of the others are 1.7 and 2.4.
+SHAPES = {"binom": (7.0, 0.3), "bernoulli": (0.3,), "nbinom": (2.5, 0.3), "geom": (0.3,), "poisson": (2.2,)}
+METHODS = ("logpdf", "pdf", "cdf", "sf", "logcdf", "logsf", "ppf")
+MASSES = ("logpmf", "pmf", "cdf", "sf", "logcdf", "logsf")
+POINTS = np.array([-3.0, -0.4, 0.0, 0.3, 0.8, 1.0, 1.5, 4.0, np.nan])
+
+
+def shapes_of(name: str) -> tuple[float, ...]:
+    given = getattr(stats, name).shapes
+    return SHAPES.get(name, (1.7, 2.4)[: len(given.split(",")) if given else 0])
+
+
+def quietly(fun: Callable[..., Any], *args: Any, **kwds: Any) -> Any:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return fun(*args, **kwds)
+
+
+def cases(table: dict[str, Any], methods: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [
+        (name, method)
+        for name, formulas in table.items()
+        for method in methods
+        if (method != "ppf" or formulas.ppf) and (formulas.cdf or method in ("pdf", "logpdf"))
+    ]
+
+
+@pytest.mark.parametrize(("name", "method"), cases(CONTINUOUS, METHODS))
+def test_continuous(name: str, method: str) -> None:
+    fun, shapes = getattr(getattr(stats, name), method), shapes_of(name)
+    wrong = [(*shapes[:k], -1.0, *shapes[k + 1 :]) for k in range(len(shapes))]
+    parameters = [shapes, *((*shapes, *p) for p in ((0.25,), (0.25, 1.5), (0.25, 0.0), (0.0, -1.0))), *wrong]
+    found = jg.jit(lambda x: [fun(x, *p) for p in parameters])(POINTS)
+    for values, p in zip(found, parameters, strict=True):
+        wanted = quietly(fun, POINTS, *p)
+        np.testing.assert_allclose(values, wanted, rtol=1e-11, atol=1e-14, err_msg=f"{p}")
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_derivatives_of_continuous(name: str) -> None:
+    methods = [getattr(getattr(stats, name), method) for of, method in cases(CONTINUOUS, METHODS[:-1]) if of == name]
+    shapes, x = shapes_of(name), np.array([0.45, 0.62, 0.81]) + (2.0 if name == "pareto" else 0.0)
+    check_grads(lambda x, loc, scale: [f(x, *shapes, loc, scale) for f in methods], (x, 0.1, 1.3), order=1)
+    if CONTINUOUS[name].ppf is not None:
+        quantile = getattr(stats, name).ppf
+        check_grads(lambda q, scale: quantile(q, *shapes, 0.1, scale), (np.array([0.2, 0.7]), 1.3), order=1)
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_discrete(name: str) -> None:
+    methods, shapes = [getattr(getattr(stats, name), method) for method in MASSES], shapes_of(name)
+    k = np.array([-2.0, 0.0, 0.5, 1.0, 2.0, 5.0, 7.0, 8.0, 9.0])
+    calls = [(fun, p) for fun in methods for p in (shapes, (*shapes, 1))]
+    calls += [(fun, (*shapes[:-1], -0.5)) for fun in methods[:2]]
+    found = jg.jit(lambda k: [fun(k, *p) for fun, p in calls])(k)
+    wanted = [quietly(fun, k, *p) for fun, p in calls]
+    for values, expected in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(values, expected, rtol=1e-11, atol=1e-14)
+    first = DISCRETE[name].support(*shapes)[0]
+    check_grads(lambda p: [fun(first, *shapes[:-1], p) for fun in methods], (shapes[-1],), order=1)
+
+
+@pytest.mark.parametrize("name", ["t", "beta", "gamma", "invgamma", "lognorm", "weibull_min", "vonmises", "chi2"])
+def test_densities_have_derivatives_in_their_shapes(name: str) -> None:
+    for method in ("logpdf", "pdf"):
+        fun = getattr(getattr(stats, name), method)
+        check_grads(lambda *s, fun=fun: fun(np.array([0.45, 0.62]), *s), shapes_of(name), order=1)
+
+
+def test_distribution_functions_have_none() -> None:
+    with pytest.raises(jg.errors.DifferentiationError, match="shape parameter"):
+        jg.grad(lambda a: stats.gamma.cdf(1.0, a))(2.0)
+
+
+def test_forms_of_a_call() -> None:
+    x, mean = np.array([[0.1], [0.7]]), np.array([0.2, 0.3, -0.4])
+    frozen, logpdf = norm(0.5, 2.0), norm.logpdf
+    for fun in (
+        lambda x: norm.logpdf(x, mean, 2.0),
+        lambda x: norm.logpdf(x, loc=mean, scale=2.0),
+        lambda x: norm.logpdf(x, scale=2.0),
+        lambda x: stats.norm.logpdf(x, mean),
+        lambda x: scipy.stats.norm.pdf(x, mean),
+        lambda x: norm(mean, 2.0).logpdf(x) + frozen.logpdf(x) + frozen.mean(),
+        lambda x: logpdf(x, mean) + stats.norm(scale=2.0).cdf(x),
+        lambda x: norm.logpdf([x[0, 0], 1.0], mean[:2]),
+    ):
+        np.testing.assert_allclose(jg.jit(fun)(x), fun(x), rtol=1e-13)
+        check_grads(fun, (x,), order=1)
+    check_grads(lambda s: norm(0.0, s).logpdf(x), (1.2,))
+    np.testing.assert_allclose(jg.jit(partial(norm.logpdf, loc=1.0))(x), norm.logpdf(x, loc=1.0))
+    assert jg.jit(norm.logpdf)(x.astype(np.float32)).dtype == np.float64  # SciPy computes in float64
+
+
+def test_what_fits_not() -> None:
+    with pytest.raises(jg.errors.UnsupportedError, match=r"scipy\.stats\.beta\.ppf is not supported"):
+        jg.jit(lambda q: stats.beta.ppf(q, 1.0, 2.0))(0.5)
+    with pytest.raises(jg.errors.UnsupportedError, match=r"scipy\.stats\.norminvgauss\.logpdf is not supported"):
+        jg.jit(lambda x: stats.norminvgauss.logpdf(x, 1.0, 0.5))(0.5)
+    for call in (lambda x: stats.t.logpdf(x), lambda x: norm.pdf(x, 0, 1, 2), lambda x: norm.pdf(x, 0, loc=1)):
+        with pytest.raises(jg.errors.ArgumentError, match="parameters that do not fit"):
+            jg.jit(call)(0.5)
+
+
+def symmetric(a: Any) -> Any:
+    return a @ a.T + np.eye(3)
+
+
+def test_multivariate_normal() -> None:
+    rng = np.random.default_rng(0)
+    x, mean, a = rng.normal(size=(2, 4, 3)), rng.normal(size=3), rng.normal(size=(3, 3))
+    for fun in (mvn.logpdf, mvn.pdf):
+        for point in (x[0, 0], x[0], x):
+            check_grads(lambda x, m, a, fun=fun: fun(x, m, symmetric(a)), (point, mean, a), order=1)
+            np.testing.assert_allclose(
+                jg.jit(lambda x, m, a, fun=fun: fun(x, m, symmetric(a)))(point, mean, a),
+                fun(point, mean, symmetric(a)),
+                rtol=1e-11,
+            )
+    check_grads(lambda m, a: mvn.entropy(m, symmetric(a)), (mean, a))
+    np.testing.assert_allclose(jg.jit(mvn.entropy)(mean, symmetric(a)), mvn.entropy(mean, symmetric(a)))
+    for fun in (
+        lambda x: mvn.logpdf(x, mean),
+        lambda x: mvn.logpdf(x, mean, 2.0),
+        lambda x: mvn.logpdf(x, mean, np.array([1.0, 2.0, 3.0])),
+        lambda x: mvn(mean, np.diag([1.0, 2.0, 3.0])).logpdf(x),
+        lambda x: mvn.logpdf(x, cov=np.eye(3)),
+        lambda x: mvn.logpdf(x[0, 0]),
+        lambda x: mvn.logpdf(x[0]),
+    ):
+        np.testing.assert_allclose(jg.jit(fun)(x[0]), fun(x[0]), rtol=1e-12)
+    with pytest.raises(jg.errors.LinAlgError):
+        jg.jit(lambda c: mvn.logpdf(x, mean, c))(-np.eye(3))
+    with pytest.raises(jg.errors.ArgumentError, match="covariance of shape"):
+        jg.jit(lambda c: mvn.logpdf(x, mean, c))(np.eye(2))
+    with pytest.raises(jg.errors.UnsupportedError, match="allow_singular"):
+        jg.jit(lambda c: mvn.logpdf(x, mean, c, allow_singular=True))(np.eye(3))
+
+
+def test_dirichlet() -> None:
+    alpha, points = np.array([0.7, 1.5, 3.0]), np.random.default_rng(0).dirichlet([2.0, 2.0, 2.0], 4).T
+    for fun in (stats.dirichlet.logpdf, stats.dirichlet.pdf):
+        for x in (points, points[:, 0], points[:-1]):
+            np.testing.assert_allclose(jg.jit(fun)(x, alpha), fun(x, alpha), rtol=1e-12)
+        check_grads(lambda x, a, fun=fun: fun(x / np.sum(x), a), (points[:, 0], alpha))
+
+
+@pytest.mark.parametrize(
+    ("fun", "name"),
+    [
+        (lambda y: odeint(lambda y, t: -y, y, np.linspace(0, 1, 3)), "scipy.integrate.odeint"),
+        (lambda y: scipy.integrate.trapezoid(y), "scipy.integrate.trapezoid"),
+        (lambda y: scipy.optimize.rosen(y), "scipy.optimize.rosen"),
+        (lambda y: scipy.spatial.distance.euclidean(y, y + 1), "scipy.spatial.distance.euclidean"),
+        (lambda y: stats.zscore(y), "scipy.stats.zscore"),
+    ],
+)
+def test_other_functions_of_scipy_say_so(fun: Any, name: str) -> None:
+    y = np.array([0.1, 0.2])
+    with pytest.raises(jg.errors.UnsupportedError, match=f"^{name.replace('.', '[.]')} is not supported"):
+        jg.jit(fun)(y)
+
+
+def test_other_functions_of_scipy_of_what_is_known() -> None:
+    def f(y: Any) -> Any:
+        nearest = scipy.optimize.minimize(lambda z: (z - 1.0) ** 2, 3.0).x
+        return y * nearest + stats.zscore(np.array([1.0, 2.0]))
+
+    y = np.array([0.1, 0.2])
+    np.testing.assert_allclose(jg.jit(f)(y), f(y))
