@@ -26,6 +26,9 @@ WEAK_DTYPES = {"bool": np.dtype(np.bool_), "int": np.dtype(np.int64), "float": n
 #: The attribute of an exception that says where a traced function raised it.
 RAISED_AT = "__jitgrad_raised_at__"
 
+#: How many ops deep two values are compared.
+_DEPTH = 8
+
 _serials = itertools.count()
 
 
@@ -115,6 +118,23 @@ class Trace:
         """A value that was computed before under the same key, if it can be used here."""
         value, scope = self._remembered.get(key, (None, None))
         return value if scope is not None and scope.open else None
+
+    def first_of(self, value: Value, depth: int = _DEPTH) -> Value:
+        """The value that was first computed in the same way as this one, and can be used here: the same element read
+        twice, the same comparison made twice. So what two of them stand for is known to be equal."""
+        op = value.op
+        if op is None or op.regions or len(op.results) != 1 or op.name == "constant" or depth == 0:
+            return value
+        found = self.remembered(("first of", value))
+        if found is None:
+            operands = tuple(self.first_of(v, depth - 1) for v in op.operands)
+            key = ("computed", op.name, operands, tuple(op.attrs.items()))
+            found = self.remembered(key)
+            if found is None:
+                found = value
+                self.remember(key, value)
+            self.remember(("first of", value), found)
+        return found
 
     @contextlib.contextmanager
     def emitting_in(self, scope: Scope) -> Iterator[None]:
