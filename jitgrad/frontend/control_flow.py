@@ -47,6 +47,8 @@ State = tuple[Any, ...]
 _LONGEST = 10_000
 #: A ``while`` whose condition is known is recorded from this iteration on.
 _LONG_WHILE = 64
+#: Loops in each other are unrolled up to so many times the usual length, all together.
+_NESTED = 4
 #: A loop that does little to large arrays is unrolled up to so many times the usual length.
 _STREAMED = 4
 #: Elements of a large array, which leaves a core's first cache; and how many operations on arrays are little.
@@ -105,9 +107,13 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     known = isinstance(steps.count, int)
     mode = trace.options.loops
-    if known and (mode == "unroll" or (mode == "auto" and len(steps) <= config.current().unroll_limit)):
+    if known and (mode == "unroll" or (mode == "auto" and _is_short(trace, len(steps)))):
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
-        return _unrolled(iterable, body, state, names, flag)
+        copies, trace.copies = trace.copies, trace.copies * max(1, len(steps))
+        try:
+            return _unrolled(iterable, body, state, names, flag)
+        finally:
+            trace.copies = copies
     hints = tuple(writes())
     if known and mode == "auto" and _is_static(trace, steps, body, state, hints):
         return _unrolled(iterable, body, state, names, flag)
@@ -132,6 +138,12 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     _note(trace, line, "for", "rolled")
     return result
+
+
+def _is_short(trace: Trace, count: int) -> bool:
+    """Is a loop unrolled? In other unrolled ones it is only as long as there are not too many copies of its body."""
+    limit = config.current().unroll_limit
+    return count <= limit and trace.copies * count <= _NESTED * limit
 
 
 def _refuse_streams(block: Block) -> None:
@@ -196,17 +208,31 @@ def _unrolled(
 
 
 def _is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: State, hints: State) -> bool:
-    """Does an iteration involve no traced value? Then the loop computes something for the tracing itself."""
+    """Does an iteration involve no traced value? Then the loop computes something for the tracing itself. In a triangle
+    of iterations the first one may do nothing at all, so the last one has to agree."""
     if any(is_traced(leaf) for part in (state, hints) for leaf in flatten(part)[0]):
         return False
     if len(steps) == 0:
         return True
+    if not _leaves_no_trace(trace, lambda: body(steps.at(0), *state)):
+        return False
+    try:
+        return _leaves_no_trace(trace, lambda: body(steps.at(len(steps) - 1), *state))
+    except Exception:  # noqa: BLE001  (it needs what the iterations before it have done)
+        return True
+
+
+def _leaves_no_trace(trace: Trace, iteration: Callable[[], State]) -> bool:
+    """Does a trial of an iteration record nothing? What it changes is put back."""
+    notes = len(trace.notes)
     with trace.region("a trial of a loop body") as scope:
         try:
-            new = body(steps.item(steps.lo), *state)
+            new = iteration()
         except JitgradError:
             scope.restore()
             return False
+        finally:
+            del trace.notes[notes:]
         scope.outer_changes()
         traced = any(is_traced(leaf) for leaf in flatten(new)[0])
     return not (scope.ops or scope.written or traced)

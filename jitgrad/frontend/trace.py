@@ -51,6 +51,7 @@ class Trace:
         self.serial = next(_serials)  # an inner trace starts later, so it has the larger serial
         self.top = self.scope = Scope(self, self.builder.ops)
         self.scopes: list[Scope] = []
+        self.copies = 1  # of what is traced now, by loops that are unrolled
         self.notes: list[str] = []  # how each loop was traced
         self._captured: dict[Value, Value] = {}
         self._remembered: dict[Hashable, tuple[Value, Scope]] = {}
