@@ -49,6 +49,8 @@ _LONGEST = 10_000
 _LONG_WHILE = 64
 #: Loops in each other are unrolled up to so many times the usual length, all together.
 _NESTED = 4
+#: Operations that all copies of a body may have, for each iteration of a loop of the usual length.
+_WRITTEN = 32
 #: A loop that does little to large arrays is unrolled up to so many times the usual length.
 _STREAMED = 4
 #: Elements of a large array, which leaves a core's first cache; and how many operations on arrays are little.
@@ -98,16 +100,18 @@ def for_(
     flag: str | None,
     writes: Callable[[], Sequence[Any]],
     line: int,
+    size: int,
 ) -> State:
-    """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it."""
+    """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it. ``size``
+    counts the operations that are written in the body."""
     if isinstance(iterable, Nest):
-        return _nested(iterable, (), body, state, names, flag, writes, line)
+        return _nested(iterable, (), body, state, names, flag, writes, line, size)
     steps, trace = steps_of(iterable), current_trace()
     if steps is None or trace is None:
         return _unrolled(iterable, body, state, names, flag)
     known = isinstance(steps.count, int)
     mode = trace.options.loops
-    if known and (mode == "unroll" or (mode == "auto" and _is_short(trace, len(steps)))):
+    if known and (mode == "unroll" or (mode == "auto" and _is_short(trace, len(steps), size))):
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
         copies, trace.copies = trace.copies, trace.copies * max(1, len(steps))
         try:
@@ -130,7 +134,7 @@ def for_(
             raise
         _note(trace, line, "for", "the first iteration apart, as it binds what later ones use")
         rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
-        return for_(rest, body, after, names, flag, writes, line)
+        return for_(rest, body, after, names, flag, writes, line, size)
     except _UNROLLABLE as error:
         if not known or mode == "roll" or len(steps) > _LONGEST:
             raise
@@ -140,10 +144,12 @@ def for_(
     return result
 
 
-def _is_short(trace: Trace, count: int) -> bool:
-    """Is a loop unrolled? In other unrolled ones it is only as long as there are not too many copies of its body."""
+def _is_short(trace: Trace, count: int, size: int) -> bool:
+    """Is a loop unrolled? Not if that makes too many copies, with the unrolled loops around it, or much code."""
     limit = config.current().unroll_limit
-    return count <= limit and trace.copies * count <= _NESTED * limit
+    return count <= min(1, limit) or (
+        count <= limit and trace.copies * count <= _NESTED * limit and count * size <= _WRITTEN * limit
+    )
 
 
 def _refuse_streams(block: Block) -> None:
@@ -167,15 +173,16 @@ def _nested(
     flag: str | None,
     writes: Callable[[], Sequence[Any]],
     line: int,
+    size: int,
 ) -> State:
     """A loop for each axis, in each other; ``outer`` are the values of the axes further out."""
     if len(outer) == len(nest.axes):
         return body(nest.item(outer), *state)
 
     def inner(value: Any, *s: Any) -> State:
-        return _nested(nest, (*outer, value), body, s, names, flag, writes, line)
+        return _nested(nest, (*outer, value), body, s, names, flag, writes, line, size)
 
-    return for_(nest.axes[len(outer)], inner, state, names, flag, writes, line)
+    return for_(nest.axes[len(outer)], inner, state, names, flag, writes, line, size)
 
 
 def _first(steps: Steps, body: Callable[..., State], state: State) -> State | None:
