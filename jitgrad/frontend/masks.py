@@ -1,8 +1,8 @@
 """Traced boolean masks as indices: ``a[mask]``, ``a[mask] = v``, ``np.nonzero(mask)``.
 
 How many elements a mask selects is known only when the program runs. The number is a value of the program, and the
-extent of what is selected is that value, as for a slice with traced bounds. The places are found by a loop, once for
-each mask; from there on they are an index array like any other.
+extent of what is selected is that value, as for a slice with traced bounds. The places are found once for each mask;
+from there on they are an index array like any other.
 """
 
 from __future__ import annotations
@@ -13,11 +13,8 @@ from typing import Any
 from jitgrad.errors import IndexBoundsError, UnsupportedError
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.primitives import cast, emit, reduce, reshape
-from jitgrad.frontend.recording import record_for
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
-from jitgrad.frontend.views import Box
-from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of
 from jitgrad.ir.types import bool_, i64
@@ -34,31 +31,12 @@ def positions(trace: Trace, mask: Tracer) -> Tracer:
     key = ("positions", value)
     found = trace.remembered(key)
     if found is None:
-        found = _found(trace, Tracer(trace, value)).value
+        mask = Tracer(trace, value)
+        total = reduce("sum", cast(mask, i64), (0,)).value
+        total.name = "count"
+        found = emit("positions", mask, count=index_of(total)).value
         trace.remember(key, found)
     return Tracer(trace, found)
-
-
-def _found(trace: Trace, mask: Tracer) -> Tracer:
-    total = reduce("sum", cast(mask, i64), (0,)).value
-    total.name = "count"
-    count = index_of(total)
-    # Every place is written behind the last one that was found, and only stays if it is one. So there is no branch,
-    # and the array has room for one more.
-    (empty,) = trace.emit("empty", (), {"shape": (add(count, 1),), "dtype": i64})
-    places = Tracer(trace, empty)
-
-    def body(i: Tracer, k: Tracer) -> tuple[Tracer]:
-        places.store(_at(k).update("set", places, cast(i, i64)))
-        return (emit("add", k, cast(_at(i).read(mask), i64)),)
-
-    start = Tracer(trace, trace.scalar(0, i64))
-    record_for(trace, 0, mask.dims[0], 1, body, (start,), ("count",), (places,), what="a loop over a mask")
-    return Box((0,), (count,), (1,), (0,)).read(places)
-
-
-def _at(k: Tracer) -> Box:
-    return Box((index_of(k.value),), (1,), (1,), ())
 
 
 def without_masks(trace: Trace, x: Tracer, parts: list[Any]) -> tuple[Tracer, list[Any]]:

@@ -143,7 +143,7 @@ def test_a_mask_is_searched_once() -> None:
         y = np.exp(x)
         return np.sum(x[y > 1] * y[y > 1])
 
-    assert str(jg.trace(fun, X)).count(" for(") == 1
+    assert str(jg.trace(fun, X)).count(" positions(") == 1
     check(fun, X)
 
 
