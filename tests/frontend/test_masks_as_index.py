@@ -132,6 +132,11 @@ def test_slices_between_numbers_that_are_read_twice(dtype: Any) -> None:
     check_grads(lambda v, x: csr(rows, columns, v, x), (X[:5], X[:4]), order=1)
 
 
+def test_reverse_mode_searches_again() -> None:
+    program = jg.grad(lambda x: np.sum(in_a_loop(np.exp(x))[0] ** 2)).explain(X)
+    assert all(f"f64[20,{len(X)}]" not in line for line in program.splitlines() if "tape of" in line)
+
+
 def test_gradients_go_through_masks() -> None:
     check_grads(lambda x: [np.sum(v) for v in selected(x)[:4]], (X,))
     check_grads(lambda a: written(a.copy()), (A,), order=1)
@@ -145,6 +150,16 @@ def test_a_mask_is_searched_once() -> None:
 
     assert str(jg.trace(fun, X)).count(" positions(") == 1
     check(fun, X)
+
+
+def test_a_sum_of_what_a_mask_selects_needs_no_places() -> None:
+    fun = jg.jit(lambda x: x[x > 0].mean())
+    assert "positions(" in fun.ir(X, stage="traced") and "positions(" not in fun.ir(X, stage="optimised")
+    np.testing.assert_allclose(fun(X), X[X > 0].mean(), rtol=1e-13)
+    holes = np.where(X > 0, X, np.nan)  # what is not selected has no influence
+    np.testing.assert_allclose(fun(holes), X[X > 0].mean(), rtol=1e-13)
+    np.testing.assert_allclose(jg.grad(lambda x: fun(x))(holes), (X > 0) / np.sum(X > 0), rtol=1e-13)
+    assert np.isnan(fun(-np.abs(X)))
 
 
 def test_a_mask_that_was_computed_of_other_contents_is_another() -> None:
