@@ -50,7 +50,7 @@ _LONG_WHILE = 64
 #: Loops in each other are unrolled up to so many times the usual length, all together.
 _NESTED = 4
 #: Operations that all copies of a body may have, for each iteration of a loop of the usual length.
-_WRITTEN = 32
+_WRITTEN = 16
 #: A loop that does little to large arrays is unrolled up to so many times the usual length.
 _STREAMED = 4
 #: Elements of a large array, which leaves a core's first cache; and how many operations on arrays are little.
