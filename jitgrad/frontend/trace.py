@@ -14,7 +14,7 @@ from jitgrad.frontend.options import Options
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, leaked
-from jitgrad.ir.core import Builder, Graph, Value
+from jitgrad.ir.core import Builder, Graph, Value, attributes_key
 from jitgrad.ir.index import interval
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of, named_values, renamed_type, symbol_of
@@ -129,7 +129,7 @@ class Trace:
         found = self.remembered(("first of", value))
         if found is None:
             operands = tuple(self.first_of(v, depth - 1) for v in op.operands)
-            key = ("computed", op.name, operands, tuple(op.attrs.items()))
+            key = ("computed", op.name, operands, attributes_key(op.attrs), value.type)
             found = self.remembered(key)
             if found is None:
                 found = value

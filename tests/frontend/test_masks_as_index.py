@@ -86,6 +86,37 @@ def in_a_loop(x: Any) -> Any:
     return means, total
 
 
+def of_a_mask(x: Any) -> Any:
+    y = x.copy()
+    v = y[y > 0]
+    u = v[v < 1]
+    v[v > 1] = 1.0
+    y[y > 0] = v
+    return y, u.sum(), len(u), v[np.argmax(v)]
+
+
+def still_moving(x: Any) -> Any:
+    """Newton's method where it has not converged."""
+    y, steps = np.ones_like(x), 0
+    while steps < 50:
+        error = y * y - np.abs(x)
+        active = np.abs(error) > 1e-13
+        if not active.any():
+            break
+        y[active] = y[active] - error[active] / (2 * y[active])
+        steps += 1
+    return y
+
+
+def in_branches(x: Any) -> Any:
+    total = x[x > x[0]].sum()
+    if x[1] > 0:
+        total += x[x > x[0]].mean()
+    else:
+        total -= len(x[x > x[1]])
+    return total
+
+
 def csr(rows: Any, columns: Any, values: Any, x: Any) -> Any:
     """The rows' bounds are read twice: both slices have one extent."""
     y = np.empty(rows.size - 1)
@@ -106,6 +137,10 @@ def csr(rows: Any, columns: Any, values: Any, x: Any) -> Any:
         (through_functions, (A,)),
         (written, (A,)),
         (in_a_loop, (X,)),
+        (of_a_mask, (X,)),
+        (still_moving, (X,)),
+        (in_branches, (X,)),
+        (in_branches, (-X,)),
     ],
     ids=lambda v: getattr(v, "__name__", None),
 )
@@ -141,6 +176,9 @@ def test_gradients_go_through_masks() -> None:
     check_grads(lambda x: [np.sum(v) for v in selected(x)[:4]], (X,))
     check_grads(lambda a: written(a.copy()), (A,), order=1)
     check_grads(lambda x: in_a_loop(x)[0], (X,), order=1)
+    check_grads(lambda x: of_a_mask(x)[0], (X,), order=1)
+    check_grads(in_branches, (X,), order=1)
+    check_grads(still_moving, (np.abs(X) + 0.5,), order=1)
 
 
 def test_a_mask_is_searched_once() -> None:
