@@ -46,7 +46,7 @@ from jitgrad.ops.op import Elementwise
 
 #: Ops besides the elementwise ones that are computed again rather than taped where that saves memory.
 _CHEAP = {"constant", "iota", "index", "wrap_index", "reshape", "transpose", "broadcast_to", "slice", "pad"}
-_CHEAP |= {"concatenate", "gather", "cast", "where", "stop_gradient"}
+_CHEAP |= {"concatenate", "gather", "cast", "where", "stop_gradient", "positions"}
 _INFINITE = 1 << 60
 #: Iterations that a loop of unknown length is taken to have, when tapes are weighed.
 _UNKNOWN = 1000

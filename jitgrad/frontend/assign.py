@@ -25,13 +25,13 @@ from jitgrad.frontend.indexing import (
     normalise,
     position,
 )
+from jitgrad.frontend.masks import is_mask, without_masks
 from jitgrad.frontend.primitives import broadcast_to, cast, common_dtype, emit, reshape, strong, where
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced, innermost_trace
 from jitgrad.frontend.views import Box, View, view_box
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_
 
 #: The operators of augmented assignment: the ufunc, and Python's function.
 OPERATORS: dict[str, tuple[np.ufunc, Callable[[Any, Any], Any]]] = {
@@ -57,6 +57,11 @@ OPERATORS: dict[str, tuple[np.ufunc, Callable[[Any, Any], Any]]] = {
 def read(x: Tracer, index: Any) -> Any:
     """``x[index]`` of a traced array: a view for slices and integers, a scalar for integers on every axis, else a new
     array. Raises IndexBoundsError where a static index is out of bounds; a traced one is checked at run time."""
+    parts = index_parts(index)
+    if any(map(is_mask, parts)):
+        trace = innermost_trace(x, *parts)
+        x, parts = without_masks(trace, x if x.owner is trace else Tracer(trace, trace.own(x)), parts)
+        index = tuple(parts)
     normal = normalise(x, index)
     box = normal.box(x.dims)
     if normal.arrays:
@@ -104,9 +109,8 @@ def _gather(x: Tracer, index: Index, box: Box) -> Tracer:
 def set_at(x: ArrayLike, index: Any, values: ArrayLike) -> Any:
     """A copy of x in which ``x[index] = values`` was done: the functional form of item assignment.
 
-    ``index`` may be whatever NumPy takes, and a traced boolean mask (then ``values`` must not depend on how many
-    elements are selected). ``values`` are broadcast and converted to x's dtype. Where index arrays name an element
-    twice, the last value stays. Works on plain arrays too. Raises IndexBoundsError, ShapeError.
+    ``index`` may be whatever NumPy takes. ``values`` are broadcast and converted to x's dtype. Where index arrays name
+    an element twice, the last value stays. Works on plain arrays too. Raises IndexBoundsError, ShapeError.
     """
     if not contains_tracer((x, values)) and not has_traced(index):
         out = np.array(x)
@@ -150,8 +154,16 @@ def write(mode: str, x: Tracer, index: Any, values: ArrayLike) -> None:
     trace = x.owner
     v = cast(trace.lift(values), x.dtype)
     parts = index_parts(index)
-    if any(isinstance(p, Tracer) and p.dtype == bool_ for p in parts):
-        x.store(_write_mask(None if mode == "set" else np.add, x, parts, v))
+    if any(map(is_mask, parts)):
+        if _is_select(x, parts, v):
+            x.store(_write_mask(None if mode == "set" else np.add, x, parts, v))
+            return
+        if innermost_trace(x, *parts) is not trace:
+            raise _enclosing()
+        merged, parts = without_masks(trace, x, parts)
+        copy = Tracer(trace, merged.value)
+        write(mode, copy, tuple(parts), v)
+        x.store(reshape(copy, x.dims))
         return
     normal = normalise(x, index)
     box = normal.box(x.dims)
@@ -195,8 +207,8 @@ def fit(v: Tracer, dims: Any) -> Tracer:
             + (
                 ""
                 if known
-                else " Extents that depend on traced integers must be known to be equal: take both from one "
-                "slice, or make the integers static."
+                else " Extents that depend on traced values must be known to be equal: take both by one slice or by "
+                "one mask."
             ),
             user_location(),
         )
@@ -222,23 +234,20 @@ def _scatter(mode: str, x: Tracer, index: Index, box: Box, v: Tracer) -> Tracer:
     return plain.write(x, written)
 
 
-def _write_mask(ufunc: np.ufunc | None, x: Tracer, parts: list[Any], v: Tracer) -> Tracer:
-    """``x`` after ``x[mask] = v``, or ``x[mask] op= v``, for a traced mask on the leading axes: a select."""
+def _is_select(x: Tracer, parts: list[Any], v: Tracer) -> bool:
+    """Is the index a mask on the leading axes alone, and do all elements that it selects get the same values?"""
     mask, rest = parts[0], parts[1:]
     plain = all(p is Ellipsis or (isinstance(p, slice) and p == slice(None)) for p in rest)
-    if not isinstance(mask, Tracer) or not plain or mask.dims != x.dims[: mask.ndim]:
-        raise UnsupportedError(
-            "a traced boolean mask beside other indices, or of another shape than the leading axes, is not supported. "
-            "Which elements it selects is not known at trace time. Use np.where with a mask of the array's shape.",
-            user_location(),
-        )
+    if not is_mask(mask) or not plain or mask.dims != x.dims[: mask.ndim]:
+        return False
+    more = v.ndim - (x.ndim - mask.ndim)
+    return more <= 0 or v.dims[:more] == (1,) * more
+
+
+def _write_mask(ufunc: np.ufunc | None, x: Tracer, parts: list[Any], v: Tracer) -> Tracer:
+    """``x`` after ``x[mask] = v``, or ``x[mask] op= v``, where that is a select."""
+    mask = parts[0]
     tail = x.dims[mask.ndim :]
-    if v.ndim > len(tail) and v.dims[: v.ndim - len(tail)] != (1,) * (v.ndim - len(tail)):
-        raise UnsupportedError(
-            f"values of shape {v.dims} for a traced boolean mask. How many elements it selects is not known at "
-            "trace time, so there can't be one value for each. Use np.where(mask, values, x) with values of x's shape.",
-            user_location(),
-        )
     if ufunc is None:
         v = fit(cast(v, x.dtype), tail)
     else:
@@ -304,6 +313,8 @@ def _scalar(trace: Trace, value: Any, x: Tracer) -> Tracer:
 def _is_same_piece(x: Tracer, index: Any, value: View) -> bool:
     """Is ``value`` a view of ``x[index]``?"""
     if value.root is not x.root or (has_traced(index) and value.owner is not x.owner):
+        return False
+    if any(map(is_mask, index_parts(index))):
         return False
     normal = normalise(x, index)
     if normal.arrays:
@@ -437,9 +448,12 @@ def _augment(a: Tracer, index: Any, ufunc: np.ufunc, value: Any) -> bool:
     if contains_tracer(value) and innermost_trace(a, value) is not a.owner:
         return False
     parts = index_parts(index)
-    if any(isinstance(p, Tracer) and p.dtype == bool_ for p in parts):
-        a.store(_write_mask(ufunc, a, parts, a.owner.lift(value)))
-        return True
+    if any(map(is_mask, parts)):
+        v = a.owner.lift(value)
+        if _is_select(a, parts, v):
+            a.store(_write_mask(ufunc, a, parts, v))
+            return True
+        return False
     if ufunc is not np.add and ufunc is not np.subtract:
         return False
     normal = normalise(a, index)

@@ -47,6 +47,10 @@ State = tuple[Any, ...]
 _LONGEST = 10_000
 #: A ``while`` whose condition is known is recorded from this iteration on.
 _LONG_WHILE = 64
+#: Loops in each other are unrolled up to so many times the usual length, all together.
+_NESTED = 4
+#: Operations that all copies of a body may have, for each iteration of a loop of the usual length.
+_WRITTEN = 16
 #: A loop that does little to large arrays is unrolled up to so many times the usual length.
 _STREAMED = 4
 #: Elements of a large array, which leaves a core's first cache; and how many operations on arrays are little.
@@ -96,18 +100,24 @@ def for_(
     flag: str | None,
     writes: Callable[[], Sequence[Any]],
     line: int,
+    size: int,
 ) -> State:
-    """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it."""
+    """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it. ``size``
+    counts the operations that are written in the body."""
     if isinstance(iterable, Nest):
-        return _nested(iterable, (), body, state, names, flag, writes, line)
+        return _nested(iterable, (), body, state, names, flag, writes, line, size)
     steps, trace = steps_of(iterable), current_trace()
     if steps is None or trace is None:
         return _unrolled(iterable, body, state, names, flag)
     known = isinstance(steps.count, int)
     mode = trace.options.loops
-    if known and (mode == "unroll" or (mode == "auto" and len(steps) <= config.current().unroll_limit)):
+    if known and (mode == "unroll" or (mode == "auto" and _is_short(trace, len(steps), size))):
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
-        return _unrolled(iterable, body, state, names, flag)
+        copies, trace.copies = trace.copies, trace.copies * max(1, len(steps))
+        try:
+            return _unrolled(iterable, body, state, names, flag)
+        finally:
+            trace.copies = copies
     hints = tuple(writes())
     if known and mode == "auto" and _is_static(trace, steps, body, state, hints):
         return _unrolled(iterable, body, state, names, flag)
@@ -124,7 +134,7 @@ def for_(
             raise
         _note(trace, line, "for", "the first iteration apart, as it binds what later ones use")
         rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
-        return for_(rest, body, after, names, flag, writes, line)
+        return for_(rest, body, after, names, flag, writes, line, size)
     except _UNROLLABLE as error:
         if not known or mode == "roll" or len(steps) > _LONGEST:
             raise
@@ -132,6 +142,14 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     _note(trace, line, "for", "rolled")
     return result
+
+
+def _is_short(trace: Trace, count: int, size: int) -> bool:
+    """Is a loop unrolled? Not if that makes too many copies, with the unrolled loops around it, or much code."""
+    limit = config.current().unroll_limit
+    return count <= min(1, limit) or (
+        count <= limit and trace.copies * count <= _NESTED * limit and count * size <= _WRITTEN * limit
+    )
 
 
 def _refuse_streams(block: Block) -> None:
@@ -155,15 +173,16 @@ def _nested(
     flag: str | None,
     writes: Callable[[], Sequence[Any]],
     line: int,
+    size: int,
 ) -> State:
     """A loop for each axis, in each other; ``outer`` are the values of the axes further out."""
     if len(outer) == len(nest.axes):
         return body(nest.item(outer), *state)
 
     def inner(value: Any, *s: Any) -> State:
-        return _nested(nest, (*outer, value), body, s, names, flag, writes, line)
+        return _nested(nest, (*outer, value), body, s, names, flag, writes, line, size)
 
-    return for_(nest.axes[len(outer)], inner, state, names, flag, writes, line)
+    return for_(nest.axes[len(outer)], inner, state, names, flag, writes, line, size)
 
 
 def _first(steps: Steps, body: Callable[..., State], state: State) -> State | None:
@@ -196,17 +215,31 @@ def _unrolled(
 
 
 def _is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: State, hints: State) -> bool:
-    """Does an iteration involve no traced value? Then the loop computes something for the tracing itself."""
+    """Does an iteration involve no traced value? Then the loop computes something for the tracing itself. In a triangle
+    of iterations the first one may do nothing at all, so the last one has to agree."""
     if any(is_traced(leaf) for part in (state, hints) for leaf in flatten(part)[0]):
         return False
     if len(steps) == 0:
         return True
+    if not _leaves_no_trace(trace, lambda: body(steps.at(0), *state)):
+        return False
+    try:
+        return _leaves_no_trace(trace, lambda: body(steps.at(len(steps) - 1), *state))
+    except Exception:  # noqa: BLE001  (it needs what the iterations before it have done)
+        return True
+
+
+def _leaves_no_trace(trace: Trace, iteration: Callable[[], State]) -> bool:
+    """Does a trial of an iteration record nothing? What it changes is put back."""
+    notes = len(trace.notes)
     with trace.region("a trial of a loop body") as scope:
         try:
-            new = body(steps.item(steps.lo), *state)
+            new = iteration()
         except JitgradError:
             scope.restore()
             return False
+        finally:
+            del trace.notes[notes:]
         scope.outer_changes()
         traced = any(is_traced(leaf) for leaf in flatten(new)[0])
     return not (scope.ops or scope.written or traced)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import ShapeError, UnsupportedError
-from jitgrad.frontend.assign import add_at
+from jitgrad.errors import ShapeError
+from jitgrad.frontend import masks
 from jitgrad.frontend.primitives import (
     axis_index,
     broadcast_to,
     broadcast_together,
-    cast,
+    concatenate,
     emit,
     insert_axes,
     lift_one,
@@ -21,11 +21,10 @@ from jitgrad.frontend.primitives import (
     static_int,
     strong,
 )
-from jitgrad.frontend.registry import ADVICE, HOOKS, implements, qualified_name
+from jitgrad.frontend.registry import ADVICE, HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import f64
 
 # -- take and put ------------------------------------------------------------------------------------------------------
 
@@ -135,49 +134,38 @@ def sliding_window_view(
     return t
 
 
-def _shape_unknown(function: Any, instead: str = "np.where(mask, x, 0)") -> UnsupportedError:
-    """The error for a traced first argument, where it decides the shape of the result."""
-    return UnsupportedError(
-        f"{qualified_name(function)} of a traced first argument. The shape of its result depends on the data. Use "
-        f"{instead}, or make that argument a constant.",
-        user_location(),
-    )
+@implements(np.nonzero)
+def nonzero(a: ArrayLike) -> tuple[Tracer, ...]:
+    return masks.nonzero(lift_one(a))
+
+
+@implements(np.flatnonzero)
+def flatnonzero(a: ArrayLike) -> Tracer:
+    x = lift_one(a)
+    return masks.nonzero(reshape(x, (x.count,)))[0]
+
+
+@implements(np.argwhere)
+def argwhere(a: ArrayLike) -> Tracer:
+    return concatenate([insert_axes(k, [1]) for k in nonzero(a)], 1)
 
 
 @implements(np.compress)
 def compress(condition: Any, a: ArrayLike, axis: int | None = None) -> Tracer:
-    """The condition must be known while tracing, as it decides the shape."""
-    if contains_tracer(condition):
-        raise _shape_unknown(np.compress)
-    x = lift_one(a)
+    x = lift_one(a, condition)
     if axis is None:
         x, axis = reshape(x, (x.count,)), 0
-    return take(x, np.flatnonzero(np.asarray(condition)), axis)
+    return take(x, flatnonzero(condition) if contains_tracer(condition) else np.flatnonzero(condition), axis)
 
 
 @implements(np.extract)
 def extract(condition: Any, arr: ArrayLike) -> Tracer:
-    """As :func:`compress`."""
     if contains_tracer(condition):
-        raise _shape_unknown(np.extract)
-    return compress(np.ravel(condition), arr)
-
-
-@implements(np.bincount)
-def bincount(x: Any, /, weights: ArrayLike = None, minlength: int = 0) -> Tracer:
-    """The numbers to count must be known while tracing, as they decide the shape; the weights may be traced."""
-    if contains_tracer(x):
-        raise _shape_unknown(np.bincount, "np.add.at(np.zeros(n), x, 1)")
-    counts = np.bincount(x, minlength=static_int(minlength, "minlength"))
-    w = lift_one(weights)
-    if w.dims != np.shape(x):
-        raise ShapeError(
-            f"np.bincount of numbers of shape {np.shape(x)} with weights of shape {w.dims}. Each number has one "
-            "weight. Give arrays of one shape.",
-            user_location(),
-        )
-    return add_at(np.zeros(len(counts)), np.asarray(x), cast(w, f64))
+        condition = lift_one(condition, arr)
+        condition = reshape(condition, (condition.count,))
+    return compress(condition, arr)
 
 
 ADVICE[np.ix_] = "Use index arrays with None: x[rows[:, None], columns]."
 ADVICE[np.lib.stride_tricks.as_strided] = "Traced values have no strides. Use sliding_window_view."
+HOOKS["nonzero"] = nonzero

@@ -533,19 +533,8 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left", sorter: Any = N
     return reduce("sum", cast(below, i64), [y.ndim])
 
 
-@implements(np.digitize)
-def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False) -> Tracer:
-    t, edges = lift_one(x, bins), bins
-    if not contains_tracer(bins):
-        edges = np.asarray(bins)
-        if edges.size > 1 and np.all(np.diff(edges) <= 0) and np.any(np.diff(edges) < 0):
-            found = searchsorted(edges[::-1], t, "right" if not right else "left")
-            return emit("subtract", constant_like(found, edges.size), found)
-    return searchsorted(edges, t, "left" if right else "right")
-
-
 HOOKS["sum"] = sum_
 _DATA = "The shape of its result depends on the data. Use np.where(mask, x, 0) or compute it outside."
-for _f in (np.nonzero, np.flatnonzero, np.argwhere, np.trim_zeros, np.union1d, np.intersect1d, np.setdiff1d,
-           np.setxor1d, np.histogram, np.histogram2d, np.histogramdd, np.packbits, np.unpackbits):  # fmt: skip
+for _f in (np.trim_zeros, np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d,
+           np.histogram2d, np.histogramdd, np.packbits, np.unpackbits):  # fmt: skip
     ADVICE[_f] = _DATA

@@ -44,11 +44,7 @@ from jitgrad.ir.types import bool_
 @implements(np.where)
 def where(condition: ArrayLike, x: Any = None, y: Any = None, /) -> Tracer:
     if x is None or y is None:
-        raise UnsupportedError(
-            "np.where with one argument is not supported on traced values. The shape of its result depends on the "
-            "data. Use np.where(condition, x, y).",
-            user_location(),
-        )
+        return HOOKS["nonzero"](condition)
     mask = lift_one(condition, x, y)
     a, b = promote(x, y) if contains_tracer([x, y]) else _beside(mask, x, y)
     shape = broadcast_together(mask.dims, a.dims, b.dims)

@@ -92,7 +92,8 @@ class Index:
 
 
 def normalise(x: Tracer, index: Any) -> Index:
-    """The index of an array in normal form. Raises IndexBoundsError, ConcretizationError, UnsupportedError."""
+    """The index of an array in normal form, without traced masks (see ``masks``). Raises IndexBoundsError,
+    ConcretizationError, UnsupportedError."""
     parts = index_parts(index)
     dims = x.dims
     ndim = len(dims)
@@ -164,12 +165,6 @@ def _entry(trace: Trace, part: Any, dims: tuple[Dim, ...], axis: int) -> list[En
     if isinstance(part, slice):
         return [Entry(RANGE, axis, *slice_extent(trace, part, n))]
     if isinstance(part, Tracer):
-        if part.dtype == bool_:
-            raise UnsupportedError(
-                "indexing with a traced boolean mask is not supported. The shape of the result depends on the mask's "
-                "values. Use np.where(mask, x, 0), or x[mask] = v to write.",
-                user_location(),
-            )
         if part.dims == ():
             return [Entry(INT, axis, position(trace, part, n))]
         return [Entry(ARRAY, axis, array=cast(part, i64))]
@@ -259,8 +254,9 @@ def _bound(trace: Trace, b: Any) -> Any:
             raise IndexBoundsError(
                 f"a slice bound that is {b!r}. Bounds are integers. Convert it with astype(np.int64).", user_location()
             )
-        e = index_of(trace.own(cast(b, i64)))
-        return e if isinstance(e, int) else b
+        value = trace.first_of(trace.own(cast(b, i64)))
+        e = index_of(value)
+        return e if isinstance(e, int) else Tracer(trace, value)
     return None if b is None else static_int(b, "a slice bound")
 
 

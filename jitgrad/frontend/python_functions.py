@@ -15,6 +15,7 @@ from jitgrad.errors import ConcretizationError, RollError, UnsupportedError
 from jitgrad.frontend import iteration
 from jitgrad.frontend.indexing import length
 from jitgrad.frontend.iteration import Steps, bound_value
+from jitgrad.frontend.namespace import wrap
 from jitgrad.frontend.primitives import cast, promote, where
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import flatten, unflatten
@@ -110,10 +111,18 @@ def _scalar_type(cls: type) -> Callable[..., Any]:
     return convert
 
 
+def _new_array(shape: Any, dtype: Any = float, buffer: Any = None, *args: Any, **kwargs: Any) -> Any:
+    """``np.ndarray(shape, dtype)``: an array that holds anything."""
+    if buffer is not None or args or any(k != "order" for k in kwargs):
+        return np.ndarray(shape, dtype, buffer, *args, **kwargs)
+    return wrap(np.empty)(shape, dtype, kwargs.get("order") or "C")
+
+
 #: What to call in the place of a class.
 CLASSES: dict[type, Callable[..., Any]] = {
     **{cls: _conversion(cls) for cls in (float, int, bool)},
     **{dtype.type: _scalar_type(dtype.type) for dtype in DTYPES.values()},
+    np.ndarray: _new_array,
     type: _type,
     **iteration.CLASSES,
 }

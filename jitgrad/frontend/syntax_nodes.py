@@ -37,6 +37,15 @@ def span(node: ast.AST) -> Span:
     return line, column, end_line or line, column if end_column is None else end_column
 
 
+#: What is an operation of a program, as it is written.
+_OPERATIONS = (ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Call, ast.Subscript, ast.AugAssign)
+
+
+def operations(body: Sequence[ast.stmt]) -> int:
+    """How many operations are written in some statements."""
+    return sum(isinstance(node, _OPERATIONS) for stmt in body for node in ast.walk(stmt))
+
+
 def place(node: N, like: ast.AST) -> N:
     """``node`` with the place of ``like`` in every part that has none yet."""
     where: dict[str, Any] = dict(zip(_PLACE, span(like), strict=True))

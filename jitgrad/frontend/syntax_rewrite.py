@@ -22,6 +22,7 @@ from jitgrad.frontend.syntax_nodes import (
     is_static,
     load,
     names_tuple,
+    operations,
     parameters,
     place,
     runtime,
@@ -395,13 +396,15 @@ class _Function:
         if self._plan.kinds[node] is Kind.OPAQUE:
             return self._opaque_for(node)
         frame = self._analysis.frames[node]
+        size = operations(node.body)
         writes = self._writes(node, frame)
         iterable = self._expressions.iterable(node.iter)
         item = PREFIX + "item"
         body = self._assign(node.target, place(load(item), node.target), node) + self._block(node.body)
         made = self._generate("for", node, frame, body, names_tuple(frame.state, ast.Load()), 0, item)
         flag = constant(self._plan.flags.get(node))
-        arguments = [iterable, load(made.name), *self._state(frame), flag, writes, constant(node.lineno)]
+        arguments = [iterable, load(made.name), *self._state(frame), flag, writes]
+        arguments += [constant(node.lineno), constant(size)]
         return [made, self._call_with_state("for_", frame, arguments, node)]
 
     def _opaque_for(self, node: ast.For) -> list[ast.stmt]:

@@ -14,7 +14,7 @@ from jitgrad.frontend.options import Options
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, leaked
-from jitgrad.ir.core import Builder, Graph, Value
+from jitgrad.ir.core import Builder, Graph, Value, attributes_key
 from jitgrad.ir.index import interval
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of, named_values, renamed_type, symbol_of
@@ -25,6 +25,9 @@ WEAK_DTYPES = {"bool": np.dtype(np.bool_), "int": np.dtype(np.int64), "float": n
 
 #: The attribute of an exception that says where a traced function raised it.
 RAISED_AT = "__jitgrad_raised_at__"
+
+#: How many ops deep two values are compared.
+_DEPTH = 8
 
 _serials = itertools.count()
 
@@ -48,6 +51,7 @@ class Trace:
         self.serial = next(_serials)  # an inner trace starts later, so it has the larger serial
         self.top = self.scope = Scope(self, self.builder.ops)
         self.scopes: list[Scope] = []
+        self.copies = 1  # of what is traced now, by loops that are unrolled
         self.notes: list[str] = []  # how each loop was traced
         self._captured: dict[Value, Value] = {}
         self._remembered: dict[Hashable, tuple[Value, Scope]] = {}
@@ -115,6 +119,23 @@ class Trace:
         """A value that was computed before under the same key, if it can be used here."""
         value, scope = self._remembered.get(key, (None, None))
         return value if scope is not None and scope.open else None
+
+    def first_of(self, value: Value, depth: int = _DEPTH) -> Value:
+        """The value that was first computed in the same way as this one, and can be used here: the same element read
+        twice, the same comparison made twice. So what two of them stand for is known to be equal."""
+        op = value.op
+        if op is None or op.regions or len(op.results) != 1 or op.name == "constant" or depth == 0:
+            return value
+        found = self.remembered(("first of", value))
+        if found is None:
+            operands = tuple(self.first_of(v, depth - 1) for v in op.operands)
+            key = ("computed", op.name, operands, attributes_key(op.attrs), value.type)
+            found = self.remembered(key)
+            if found is None:
+                found = value
+                self.remember(key, value)
+            self.remember(("first of", value), found)
+        return found
 
     @contextlib.contextmanager
     def emitting_in(self, scope: Scope) -> Iterator[None]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from jitgrad.ir.core import Block, Op, Value
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, floordiv, interval, mul, never_negative, substitute
-from jitgrad.ir.types import TensorType, i64
+from jitgrad.ir.types import TensorType, bool_, i64
 
 #: Longest chain of sums and products that is looked through.
 _DEPTH = 16
@@ -30,13 +30,15 @@ def symbol_of(value: Value) -> Sym:
 
 
 def _limits(value: Value, op: Op) -> tuple[Dim | None, Dim | None]:
-    """What limits a result of an op: a wrapped index, the clipped bound of a slice, a remainder or a quotient, the
-    index of a ``while`` that has ended."""
+    """What limits a result of an op: a wrapped index, the clipped bound of a slice, a remainder or a quotient, a
+    count, the index of a ``while`` that has ended."""
     if op.name == "while":
         loop = loop_of(op)
         return _end_limits(loop) if loop is not None and value is op.results[loop.place] else (None, None)
     if op.name == "wrap_index":
         return 0, add(op.attrs["extent"], -1)
+    if op.name == "reduce_sum" and value.type == TensorType(i64):
+        return _count_limits(op.operands[0])
     if op.name in ("remainder", "floor_divide") and op.results[0].type == TensorType(i64):
         return _division_limits(op.name, *(index_of(v) for v in op.operands))
     if op.name not in ("minimum", "maximum") or op.results[0].type != TensorType(i64):
@@ -54,6 +56,12 @@ def _division_limits(name: str, a: Dim, divisor: Dim) -> tuple[int | None, int |
         return 0, divisor - 1
     lo, hi = interval(a)
     return None if lo is None else lo // divisor, None if hi is None else hi // divisor
+
+
+def _count_limits(summed: Value) -> tuple[Dim | None, Dim | None]:
+    """A sum of bools counts them."""
+    counts = summed.op is not None and summed.op.name == "cast" and summed.op.operands[0].type.dtype == bool_
+    return (0, summed.type.size) if counts else (None, None)
 
 
 def _end_limits(loop: Loop) -> tuple[Dim | None, Dim | None]:

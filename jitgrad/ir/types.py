@@ -82,6 +82,11 @@ def broadcast_shapes(*shapes: tuple[Dim, ...]) -> tuple[Dim, ...]:
                 result[k] = d
             elif d != 1 and d != result[k]:
                 text = " and ".join(str(tuple(s)) for s in shapes)
+                if not (isinstance(d, int) and isinstance(result[k], int)):
+                    raise ShapeError(
+                        f"shapes {text} can't be broadcast together. Some of the extents depend on traced values, and "
+                        "they are not known to be equal. Take both operands by one slice or by one mask."
+                    )
                 raise ShapeError(
                     f"shapes {text} can't be broadcast together. The extents {result[k]} and {d} differ and neither "
                     "is 1. Reshape one operand, or insert an axis with None."

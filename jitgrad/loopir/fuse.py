@@ -200,6 +200,18 @@ def _trips(stmt: Stmt, number: int) -> Iterator[tuple[Load, Path, float, float]]
     yield from visit(stmt, ((number, stmt),), ())
 
 
+def _uses(body: Sequence[Stmt]) -> dict[Buffer, list[_Use]]:
+    """The loads in a list of statements, by root buffer."""
+    uses: dict[Buffer, list[_Use]] = {}
+    for k, s in enumerate(body):
+        for load, path, count, total in _trips(s, k):
+            looped = any(isinstance(x, (Loop, While)) for _, x in path)
+            index = root_index(load.buffer, load.index)
+            use = _Use(k, count / total if total else 1.0, count, looped, path, index)
+            uses.setdefault(load.buffer.root, []).append(use)
+    return uses
+
+
 def inline(program: Program, notes: list[str]) -> Program:
     """Substitute definitions into the statements that load them.
 
@@ -242,29 +254,28 @@ class _Inliner:
         definitions = [definition(s) for s in body]
         if any(d is not None and d.buffer.kind == "temp" for d in definitions):
             stored: set[int] = set()
-            inlined, blocked = self.decide(body, definitions, top, stored)
+            uses, writes = _uses(body), _Writes(body)
+            inlined, blocked = self.decide(body, definitions, uses, writes, top, stored)
             while more := _better_stored(definitions, inlined, blocked) - stored:
                 stored |= more
-                inlined, blocked = self.decide(body, definitions, top, stored)
+                inlined, blocked = self.decide(body, definitions, uses, writes, top, stored)
             body = tuple(_substitute(body, definitions, inlined))
         new = tuple(with_lists(s, self.list) for s in body)
         return body if all(a is b for a, b in zip(new, body, strict=True)) else new
 
     def decide(
-        self, body: Sequence[Stmt], definitions: Sequence[Definition | None], top: bool, stored: set[int]
+        self,
+        body: Sequence[Stmt],
+        definitions: Sequence[Definition | None],
+        uses: Mapping[Buffer, Sequence[_Use]],
+        writes: _Writes,
+        top: bool,
+        stored: set[int],
     ) -> tuple[set[Buffer], list[tuple[int, set[int]]]]:
         """The buffers to inline; and the definitions that must be stored because something that they read is written
         where they would be evaluated, each with the definitions through which it would be. Those in ``stored`` stay.
         """
         blocked: list[tuple[int, set[int]]] = []
-        uses: dict[Buffer, list[_Use]] = {}
-        for k, s in enumerate(body):
-            for load, path, count, total in _trips(s, k):
-                looped = any(isinstance(x, (Loop, While)) for _, x in path)
-                index = root_index(load.buffer, load.index)
-                use = _Use(k, count / total if total else 1.0, count, looped, path, index)
-                uses.setdefault(load.buffer.root, []).append(use)
-        writes = _Writes(body)
         prices = self.prices(definitions, uses)
         inlined: set[Buffer] = set()
         evaluations: dict[int, float] = {}

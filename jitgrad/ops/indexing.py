@@ -215,6 +215,44 @@ class WrapIndex(OpRule):
 
 
 @register
+class Positions(OpRule):
+    """Where a mask of one axis is true, in order; ``count`` is how often it is."""
+
+    name = "positions"
+    differentiable = False
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        masks = [rng.random(n) < share for n in (1, 7, 40) for share in (0.0, 0.4, 1.0)] + [np.zeros(0, bool)]
+        return [Sample((mask,), {"count": int(mask.sum())}, grad=False) for mask in masks]
+
+    def infer(self, *types: TensorType, count: Dim) -> TensorType:
+        if len(types) != 1 or types[0].dtype != bool_ or types[0].ndim != 1:
+            fail(DtypeError, f"positions of {types}. It takes one array of bools with one axis. Reshape it.")
+        return TensorType(i64, (count,))
+
+    def eval(self, *arrays: np.ndarray, count: int) -> np.ndarray:
+        return np.flatnonzero(arrays[0])
+
+    def lower(self, b: Any, *tensors: Any, count: Dim) -> Any:
+        (mask,) = tensors
+        out = b.empty((count,), i64)
+        if count == 0:
+            return out
+        # Every index is stored behind the last one that was found, and only stays if it is one itself: the branch goes
+        # the other way once, not at random.
+        with b.kernel():
+            found = b.let(b.const(0, i64), "found")
+            with b.loop(mask.shape[0]) as i:
+                place = b.let(found, "place")
+                with b.when(place < b.index(count)):
+                    b.store(out, (b.dynamic(place, count),), b.index(i))
+                b.assign(found, b.cast(mask[i], i64), "+=")
+        b.indices_of(out, mask.shape[0])
+        return out
+
+
+@register
 class Gather(Linear):
     """The elements, or pieces, of ``x`` at computed positions: ``x[idx0, :, idx1]``."""
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from jitgrad.config import current
-from jitgrad.errors import ShapeError
+from jitgrad.errors import ShapeError, UnsupportedError
 from jitgrad.ir.location import user_location
+from jitgrad.ir.symbols import is_static
 from jitgrad.ir.types import TensorType, i64
 from jitgrad.ops.op import Cotangent, OpRule, Sample, Var, apply, register, zeros
 
@@ -24,6 +25,17 @@ def check_axis(name: str, x: TensorType, axis: int) -> None:
         raise ShapeError(
             f"{name} along axis {axis} of an array of shape {tuple(x.shape)}. The array has {x.ndim} axes. "
             "Name one of them.",
+            user_location(),
+        )
+
+
+def _check_extents(name: str, x: TensorType) -> None:
+    """Raise an UnsupportedError for rows of which it is not known how long or how many they are."""
+    if not is_static(*x.shape):
+        raise UnsupportedError(
+            f"{name} of an array of shape {tuple(x.shape)}, an extent of which depends on traced values. Sorts are "
+            "compiled for one shape. Sort an array of known extent in which np.where(mask, x, np.inf) has put what "
+            "does not belong last.",
             user_location(),
         )
 
@@ -81,6 +93,7 @@ class Argsort(OpRule):
 
     def infer(self, x: TensorType, *, axis: int) -> TensorType:
         check_axis(self.name, x, axis)
+        _check_extents(self.name, x)
         return TensorType(i64, x.shape)
 
     def eval(self, x: np.ndarray, *, axis: int) -> np.ndarray:
@@ -111,6 +124,7 @@ class Sort(OpRule):
 
     def infer(self, x: TensorType, *, axis: int) -> TensorType:
         check_axis(self.name, x, axis)
+        _check_extents(self.name, x)
         return x
 
     def eval(self, x: np.ndarray, *, axis: int) -> np.ndarray:

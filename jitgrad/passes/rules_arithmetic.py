@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from jitgrad.ir.core import Value
+from jitgrad.ir.index import add, mul, never_negative
+from jitgrad.ir.symbols import index_of
+from jitgrad.ir.types import TensorType, i64
 from jitgrad.passes.rewrite import Node, Rewriter, Rule, array_of, fit, full, is_number, made_by, scalar_of
 
 
@@ -288,6 +291,21 @@ def not_not(r: Rewriter, node: Node) -> Value | None:
     return r.emit("not_equal" if op.name == "equal" else "equal", *op.operands)
 
 
+def decided(r: Rewriter, node: Node) -> Value | None:
+    """A comparison of indices that their limits decide: of a loop index with a bound of its loop."""
+    if any(v.type != TensorType(i64) for v in node.operands):
+        return None
+    x, y = map(index_of, node.operands)
+    if node.name in ("greater", "greater_equal"):
+        x, y = y, x
+    strict = node.name in ("less", "greater")
+    if never_negative(add(add(y, mul(x, -1)), -1 if strict else 0)):
+        return full(r, True, node.type)
+    if never_negative(add(add(x, mul(y, -1)), 0 if strict else -1)):
+        return full(r, False, node.type)
+    return None
+
+
 def logical_constant(r: Rewriter, node: Node) -> Value | None:
     """x and True = x, x and False = False; x or False = x, x or True = True."""
     split = _constant_operand(node)
@@ -396,6 +414,7 @@ def drop_broadcasts(r: Rewriter, node: Node) -> Value | None:
 
 
 RULES: dict[str, list[Rule]] = {
+    **{name: [decided] for name in ("less", "less_equal", "greater", "greater_equal")},
     "add": [add_zero, add_negative],
     "subtract": [subtract_zero, subtract_from_zero, subtract_negative, subtract_self],
     "negative": [negative_negative, negative_product],

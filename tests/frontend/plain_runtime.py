@@ -96,6 +96,7 @@ class PlainRuntime:
         flag: str | None,
         writes: Callable[[], tuple],
         line: int,
+        size: int,
     ) -> tuple:
         self._note("for", line, names, writes)
         for item in iterable:
@@ -190,10 +191,10 @@ class TracingRuntime(PlainRuntime):
         results = then(), orelse()
         return results[0] if test else results[1]
 
-    def for_(self, iterable, body, state, names, flag, writes, line) -> tuple:  # type: ignore[override]
+    def for_(self, iterable, body, state, names, flag, writes, line, size) -> tuple:  # type: ignore[override]
         items = list(iterable)
         body(items[0] if items else 7, *state)
-        after = super().for_(items, body, state, names, flag, writes, line)
+        after = super().for_(items, body, state, names, flag, writes, line, size)
         body(7, *state)
         return after
 
