@@ -27,6 +27,7 @@ from jitgrad.errors import (
 )
 from jitgrad.frontend import assign, iteration, python_functions
 from jitgrad.frontend.carries import UNBOUND
+from jitgrad.frontend.collected import own_lists, record_collecting
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
 from jitgrad.frontend.python_functions import CLASSES, sort_list
 from jitgrad.frontend.randomness import check_draw
@@ -101,11 +102,13 @@ def for_(
     writes: Callable[[], Sequence[Any]],
     line: int,
     size: int,
+    lists: Callable[[], Sequence[Any]],
 ) -> State:
     """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it. ``size``
-    counts the operations that are written in the body."""
+    counts the operations that are written in the body; ``lists()`` are objects that it does nothing with but call their
+    ``append``."""
     if isinstance(iterable, Nest):
-        return _nested(iterable, (), body, state, names, flag, writes, line, size)
+        return _nested(iterable, (), body, state, names, flag, writes, line, size, lists)
     steps, trace = steps_of(iterable), current_trace()
     if steps is None or trace is None:
         return _unrolled(iterable, body, state, names, flag)
@@ -118,6 +121,7 @@ def for_(
             return _unrolled(iterable, body, state, names, flag)
         finally:
             trace.copies = copies
+    own = own_lists(trace, lists()) if known else []
     hints = tuple(writes())
     if known and mode == "auto" and _is_static(trace, steps, body, state, hints):
         return _unrolled(iterable, body, state, names, flag)
@@ -127,14 +131,14 @@ def for_(
             _refuse_streams(block)
 
     try:
-        result = _recorded(trace, steps, body, state, names, flag, hints, look)
+        result = _recorded(trace, steps, body, state, names, flag, hints, look, own)
     except UnboundLocalError:
         after = _first(steps, body, state) if known and len(steps) > 1 else None
         if after is None or (flag is not None and after[names.index(flag)] is not False):
             raise
         _note(trace, line, "for", "the first iteration apart, as it binds what later ones use")
         rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
-        return for_(rest, body, after, names, flag, writes, line, size)
+        return for_(rest, body, after, names, flag, writes, line, size, lists)
     except _UNROLLABLE as error:
         if not known or mode == "roll" or len(steps) > _LONGEST:
             raise
@@ -174,15 +178,16 @@ def _nested(
     writes: Callable[[], Sequence[Any]],
     line: int,
     size: int,
+    lists: Callable[[], Sequence[Any]],
 ) -> State:
     """A loop for each axis, in each other; ``outer`` are the values of the axes further out."""
     if len(outer) == len(nest.axes):
         return body(nest.item(outer), *state)
 
     def inner(value: Any, *s: Any) -> State:
-        return _nested(nest, (*outer, value), body, s, names, flag, writes, line, size)
+        return _nested(nest, (*outer, value), body, s, names, flag, writes, line, size, lists)
 
-    return for_(nest.axes[len(outer)], inner, state, names, flag, writes, line, size)
+    return for_(nest.axes[len(outer)], inner, state, names, flag, writes, line, size, lists)
 
 
 def _first(steps: Steps, body: Callable[..., State], state: State) -> State | None:
@@ -254,6 +259,7 @@ def _recorded(
     flag: str | None,
     hints: Sequence[Any],
     look: Callable[[Block], None],
+    lists: Sequence[list[Any]],
 ) -> State:
     place = None if flag is None else names.index(flag)
 
@@ -263,6 +269,15 @@ def _recorded(
             raise _BreakIsTraced
         return new
 
+    if lists:
+
+        def whole(item: Any, *values: Any) -> State:
+            new = body(item, *values)
+            if place is not None and new[place] is not False:
+                raise RollError("it appends to a list and may end early.", user_location())
+            return new
+
+        return record_collecting(trace, steps, whole, state, names, hints, look, lists)
     try:
         return record_for(trace, steps.lo, steps.hi, steps.step, checked, state, names, hints, look=look)
     except _BreakIsTraced:

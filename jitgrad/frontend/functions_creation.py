@@ -9,6 +9,7 @@ import numpy as np
 from jitgrad.errors import ArgumentError, ShapeError
 from jitgrad.frontend.functions_shape import boxed, ordered_copy, put_in_order
 from jitgrad.frontend.indexing import as_value, clipped_count
+from jitgrad.frontend.items import as_array
 from jitgrad.frontend.primitives import (
     as_dtype,
     broadcast_to,
@@ -45,6 +46,10 @@ def array(
         if same and ndmin <= object.ndim and _lies_in(object, order):
             return object
     trace = innermost_trace(object)
+    whole = as_array(trace, object)
+    if whole is not None:
+        out = cast(whole, dtype_argument(dtype) or whole.dtype)
+        return put_in_order(boxed(reshape(out, (*[1] * (ndmin - out.ndim), *out.dims))), order, object)
     leaves, shape = _leaves(object)
     tracers = [strong(trace.lift(leaf)) for leaf in leaves]
     target = dtype_argument(dtype) or common_dtype(*tracers)

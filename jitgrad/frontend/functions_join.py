@@ -9,6 +9,7 @@ import numpy as np
 
 from jitgrad.errors import ArgumentError, ConcretizationError, ShapeError, UnsupportedError
 from jitgrad.frontend.functions_shape import array_of, atleast_1d, atleast_2d, atleast_3d
+from jitgrad.frontend.items import as_array
 from jitgrad.frontend.primitives import (
     axis_index,
     broadcast_to,
@@ -31,7 +32,7 @@ from jitgrad.frontend.primitives import (
     take_slice,
 )
 from jitgrad.frontend.registry import HOOKS, implements
-from jitgrad.frontend.tracer import ArrayLike, Tracer
+from jitgrad.frontend.tracer import ArrayLike, Tracer, innermost_trace
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
 
@@ -41,6 +42,11 @@ from jitgrad.ir.location import user_location
 def _rows(arrays: Any) -> list[Tracer]:
     """The operands of a joining function: a sequence of array-likes, or one array taken apart along its first axis."""
     return lift(*list(arrays))
+
+
+def _whole(arrays: Any) -> Tracer | None:
+    """An array of the operands along a new first axis, where they are elements of one; else None."""
+    return as_array(innermost_trace(arrays), arrays) if isinstance(arrays, (list, tuple)) else None
 
 
 def _join(tracers: Sequence[Tracer], axis: int, dtype: Any = None) -> Tracer:
@@ -62,6 +68,13 @@ def _join(tracers: Sequence[Tracer], axis: int, dtype: Any = None) -> Tracer:
 
 @implements(np.concatenate)
 def concatenate_(arrays: Any, axis: int | None = 0, *, dtype: Any = None, casting: str = "same_kind") -> Tracer:
+    whole = _whole(arrays)
+    if whole is not None and whole.ndim > 1 and axis is not None:
+        at = axis_index(axis, whole.ndim - 1)
+        moved = move_axis(whole, 0, at)
+        return _join(
+            [reshape(moved, (*moved.dims[:at], moved.dims[at] * moved.dims[at + 1], *moved.dims[at + 2 :]))], 0, dtype
+        )
     tracers = _rows(arrays)
     if axis is None:
         return _join([reshape(t, (t.count,)) for t in tracers], 0, dtype)
@@ -79,6 +92,9 @@ def append(arr: ArrayLike, values: ArrayLike, axis: int | None = None) -> Tracer
 
 @implements(np.stack)
 def stack(arrays: Any, axis: int = 0, *, dtype: Any = None, casting: str = "same_kind") -> Tracer:
+    whole = _whole(arrays)
+    if whole is not None:
+        return _join([move_axis(whole, 0, axis_index(axis, whole.ndim))], 0, dtype)
     tracers = _rows(arrays)
     if any(t.dims != tracers[0].dims for t in tracers):
         raise ShapeError(
@@ -99,6 +115,9 @@ def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Tracer, ...]:
 
 @implements(np.vstack)
 def vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Tracer:
+    whole = _whole(tup)
+    if whole is not None and whole.ndim == 2:
+        return _join([whole], 0, dtype)
     return _join([atleast_2d(t) for t in _rows(tup)], 0, dtype)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from jitgrad.errors import ArgumentError, ConcretizationError
 from jitgrad.frontend.assign import getitem
+from jitgrad.frontend.items import as_items
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
@@ -117,7 +118,8 @@ def bound_value(d: Dim, peer: Any = None) -> Any:
 
 
 def steps_of(obj: Any) -> Steps | None:
-    """The steps of a range, an array or what :func:`range_` and its like made; None for anything else."""
+    """The steps of a range, an array, a list of its elements or what :func:`range_` and its like made; None for
+    anything else."""
     if isinstance(obj, Steps):
         return obj
     if isinstance(obj, range):
@@ -126,6 +128,9 @@ def steps_of(obj: Any) -> Steps | None:
         return Steps(0, obj.dims[0], 1, lambda i: obj[i])
     if isinstance(obj, np.ndarray) and obj.ndim:
         return Steps(0, obj.shape[0], 1, lambda i: getitem(obj, i))
+    found = as_items(obj)
+    if found is not None:
+        return Steps(0, found[0], 1, found[1])
     return None
 
 

@@ -12,7 +12,7 @@ and ``names`` has their names; ``then``, ``orelse`` and bodies are functions of 
 ``if_return(test, then, orelse, line)``                 an ``if`` both branches of which return (functions without
                                                         arguments); returns what the function returns
 ``for_(iterable, body, state, names, flag, writes,     ``for``; ``body(item, *state)``. ``flag`` is None or the name of
-line, size)``                                           the variable that ends the loop when true, tested after each
+line, size, lists)``                                    the variable that ends the loop when true, tested after each
                                                         iteration; ``writes()`` is a tuple of objects which the body may
                                                         write into; ``size`` counts the operations in the body
 ``while_(test, body, state, names, flag, writes,       ``while``; ``test(*state)`` is not called once the flag is true

@@ -141,6 +141,20 @@ def is_static(test: ast.expr) -> bool:
     return False
 
 
+def only_appended(block: Sequence[ast.stmt]) -> list[str]:
+    """The names that a block has in statements ``name.append(value)`` and nowhere else."""
+    used: dict[str, int] = {}
+    appended: dict[str, int] = {}
+    for node in (n for statement in block for n in ast.walk(statement)):
+        match node:
+            case ast.Name(id=name):
+                used[name] = used.get(name, 0) + 1
+            case ast.Expr(value=ast.Call(func=ast.Attribute(ast.Name(id=name), "append"), args=[one], keywords=[])):
+                if not isinstance(one, ast.Starred):
+                    appended[name] = appended.get(name, 0) + 1
+    return [name for name, n in appended.items() if used[name] == n]
+
+
 def is_constant(node: ast.expr | None) -> bool:
     """Constants, and what is made of nothing else."""
     match node:

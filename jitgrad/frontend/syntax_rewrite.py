@@ -8,6 +8,7 @@ parameters and results as well, so the runtime sees them. Variables that don't m
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 
 from jitgrad.frontend.syntax_exprs import Expressions, Writes
 from jitgrad.frontend.syntax_flow import Kind, Plan, lower
@@ -22,6 +23,7 @@ from jitgrad.frontend.syntax_nodes import (
     is_static,
     load,
     names_tuple,
+    only_appended,
     operations,
     parameters,
     place,
@@ -398,13 +400,14 @@ class _Function:
         frame = self._analysis.frames[node]
         size = operations(node.body)
         writes = self._writes(node, frame)
+        lists = self._appended(node)
         iterable = self._expressions.iterable(node.iter)
         item = PREFIX + "item"
         body = self._assign(node.target, place(load(item), node.target), node) + self._block(node.body)
         made = self._generate("for", node, frame, body, names_tuple(frame.state, ast.Load()), 0, item)
         flag = constant(self._plan.flags.get(node))
         arguments = [iterable, load(made.name), *self._state(frame), flag, writes]
-        arguments += [constant(node.lineno), constant(size)]
+        arguments += [constant(node.lineno), constant(size), lists]
         return [made, self._call_with_state("for_", frame, arguments, node)]
 
     def _opaque_for(self, node: ast.For) -> list[ast.stmt]:
@@ -439,9 +442,16 @@ class _Function:
     def _writes(self, node: ast.For | ast.While, frame: Frame) -> ast.expr:
         """``lambda: __jitgrad__.hint(lambda: A, ...)`` for what the body may write into."""
         temporary = self._analysis.assigned(node) - frozenset(frame.state)
-        hints = [place(h, node) for h in self._written.hints(node, temporary)]
-        value = call("hint", [thunk(h, node) for h in hints], node) if hints else ast.Tuple([], ast.Load())
+        return self._hints([place(h, node) for h in self._written.hints(node, temporary)], node)
+
+    def _hints(self, objects: Sequence[ast.expr], node: ast.AST) -> ast.expr:
+        value = call("hint", [thunk(o, node) for o in objects], node) if objects else ast.Tuple([], ast.Load())
         return thunk(place(value, node), node)
+
+    def _appended(self, node: ast.For) -> ast.expr:
+        """``lambda: __jitgrad__.hint(lambda: A, ...)`` for lists that the body does nothing with but append to them."""
+        names = [n for n in only_appended(node.body) if n in self._scope.locals - self._scope.captured]
+        return self._hints([place(load(n), node) for n in names], node)
 
 
 def _guard_body(node: ast.ClassDef, scopes: Scopes, foreign: frozenset[str]) -> None:

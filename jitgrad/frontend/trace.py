@@ -52,6 +52,7 @@ class Trace:
         self.top = self.scope = Scope(self, self.builder.ops)
         self.scopes: list[Scope] = []
         self.copies = 1  # of what is traced now, by loops that are unrolled
+        self.collecting: list[Sequence[list[Any]]] = []  # the lists that loops which are being recorded append to
         self.notes: list[str] = []  # how each loop was traced
         self._captured: dict[Value, Value] = {}
         self._remembered: dict[Hashable, tuple[Value, Scope]] = {}

@@ -97,6 +97,7 @@ class PlainRuntime:
         writes: Callable[[], tuple],
         line: int,
         size: int,
+        lists: Callable[[], list],
     ) -> tuple:
         self._note("for", line, names, writes)
         for item in iterable:
@@ -191,10 +192,10 @@ class TracingRuntime(PlainRuntime):
         results = then(), orelse()
         return results[0] if test else results[1]
 
-    def for_(self, iterable, body, state, names, flag, writes, line, size) -> tuple:  # type: ignore[override]
+    def for_(self, iterable, body, state, names, flag, writes, line, size, lists) -> tuple:  # type: ignore[override]
         items = list(iterable)
         body(items[0] if items else 7, *state)
-        after = super().for_(items, body, state, names, flag, writes, line, size)
+        after = super().for_(items, body, state, names, flag, writes, line, size, lists)
         body(7, *state)
         return after
 

@@ -1,0 +1,184 @@
+"""Lists that a recorded loop appends to: ``path.append(x)`` in each iteration.
+
+A list exists only while the function is traced, and a recorded body runs once for all iterations. What it appends is
+written into an array with room for all iterations; behind the loop the list gets the elements of that array.
+
+The syntax says which lists a body does nothing else with (``syntax_names.only_appended``). Nothing else may refer to
+them. What is appended is a number, or an array that the iteration has made: one that is there for longer would have to
+show what is written into it later.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import optree
+
+from jitgrad.errors import RollError
+from jitgrad.frontend.assign import setitem
+from jitgrad.frontend.carries import is_array
+from jitgrad.frontend.items import element
+from jitgrad.frontend.iteration import Steps
+from jitgrad.frontend.recording import record_for
+from jitgrad.frontend.signature import flatten, unflatten
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer
+from jitgrad.ir.core import Block
+from jitgrad.ir.location import user_location
+from jitgrad.ir.types import TensorType
+
+State = tuple[Any, ...]
+
+#: Values that an iteration may append.
+_MOST = 32
+#: References to a list: of the function's variable, of the list of lists, of a local name, and of ``getrefcount``.
+_REFERENCES = 4
+
+
+class _Leaf(NamedTuple):
+    """What is appended: where it comes first among the leaves, its type, and whether it is a number, one of Python's
+    perhaps."""
+
+    place: tuple[int, int]
+    type: TensorType
+    scalar: bool
+    weak: str | None
+
+
+class _Appended(NamedTuple):
+    """What an iteration appends to a list."""
+
+    tree: optree.PyTreeSpec
+    leaves: tuple[_Leaf, ...]
+
+
+def own_lists(trace: Trace, lists: Sequence[Any]) -> list[list[Any]]:
+    """Those that are lists which only one variable refers to."""
+    found = []
+    for obj in lists:
+        known = sum(obj is changed for scope in trace.scopes for changed, _, _ in scope.changed)
+        known += sum(obj is one for others in trace.collecting for one in others)
+        if type(obj) is list and sys.getrefcount(obj) - known <= _REFERENCES:
+            found.append(obj)
+    return found
+
+
+def record_collecting(
+    trace: Trace,
+    steps: Steps,
+    body: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    hints: Sequence[Any],
+    look: Callable[[Block], None],
+    lists: Sequence[list[Any]],
+) -> State:
+    """``record_for`` of a loop that runs a known number of times and may append to ``lists``."""
+    count = len(steps)
+    taker = _Taker(trace, lists)
+    item = steps.item if (steps.lo, steps.step) == (0, 1) else steps.at
+
+    def iteration(index: Tracer, *values: Any) -> State:
+        taker.enter(values)
+        new = body(item(index), *values)
+        taker.take(new)
+        return new
+
+    def storing(index: Tracer, *values: Any) -> State:
+        new = iteration(index, *values)
+        if taker.appended != appended:
+            raise RollError("what it appends to a list changes.", user_location())
+        for leaf, room in rooms.items():
+            setitem(room, index, taker.values[leaf.place[0]][leaf.place[1]])
+        return new
+
+    trace.collecting.append(lists)
+    try:
+        with trace.region("a trial of a loop body") as scope:
+            try:
+                record_for(trace, 0, count, 1, iteration, state, names, hints, look=look)
+            finally:
+                scope.restore()
+        appended = taker.appended
+        rooms = {leaf: _room(trace, count, leaf) for one in appended for leaf in one.leaves}
+        arrays = [[rooms[leaf] for leaf in one.leaves] for one in appended]
+        result = record_for(trace, 0, count, 1, storing, state, names, (*hints, arrays), look=look)
+    finally:
+        taker.put_back()
+        trace.collecting.pop()
+    if trace.scopes:
+        for one in lists:
+            trace.scopes[-1].note_change(one)
+    last: list[list[Any]] = []
+    for k in range(count):
+        last = [
+            [element(a, k, scalar=leaf.scalar, weak=leaf.weak) for a, leaf in zip(targets, one.leaves, strict=True)]
+            for targets, one in zip(arrays, appended, strict=True)
+        ]
+        for number, (one, leaves) in zip(taker.targets, zip(appended, last, strict=True), strict=True):
+            lists[number].append(unflatten(one.tree, leaves))
+    # A variable that stands for what was appended last stands for that element of the list.
+    return tuple(last[at[0]][at[1]] if at is not None else v for at, v in zip(taker.same, result, strict=True))
+
+
+def _room(trace: Trace, count: int, leaf: _Leaf) -> Tracer:
+    attrs = {"shape": (count, *leaf.type.shape), "dtype": leaf.type.dtype}
+    array = Tracer(trace, trace.emit("empty", (), attrs)[0])
+    array.boxed = True
+    return array
+
+
+class _Taker:
+    """Takes off the lists what an iteration has appended.
+
+    ``targets`` has the number of the list for each append of an iteration, ``appended`` what it is, ``values`` the
+    leaves. ``same`` says of each variable which of the leaves it stands for.
+    """
+
+    def __init__(self, trace: Trace, lists: Sequence[list[Any]]) -> None:
+        self.trace, self.lists = trace, lists
+        self.before = [list(x) for x in lists]
+        self.targets: list[int] = []
+        self.appended: list[_Appended] = []
+        self.values: list[list[Any]] = []
+        self.same: list[tuple[int, int] | None] = []
+
+    def enter(self, state: State) -> None:
+        """Take note of the arrays that the variables stand for when an iteration begins."""
+        self._params = [(leaf, leaf.value) for v in state for leaf in flatten(v)[0] if is_array(leaf)]
+
+    def take(self, new: State) -> None:
+        """After an iteration. Raises RollError for what can't be stored in an array."""
+        self.targets, self.appended, self.values = [], [], []
+        places: dict[int, tuple[int, int]] = {}
+        for number, (one, before) in enumerate(zip(self.lists, self.before, strict=True)):
+            for tree in one[len(before) :]:
+                leaves, spec = flatten(tree)
+                at = [places.setdefault(id(leaf), (len(self.values), n)) for n, leaf in enumerate(leaves)]
+                self.targets.append(number)
+                self.appended.append(_Appended(spec, tuple(map(self._kind, at, leaves))))
+                self.values.append(leaves)
+        self.put_back()
+        changed = self.trace.scopes[-1].changed
+        changed[:] = [c for c in changed if not any(c[0] is one for one in self.lists)]
+        if sum(map(len, self.values)) > _MOST:
+            raise RollError("an iteration appends many values to lists.", user_location())
+        self.same = [places.get(id(v)) if is_array(v) else None for v in new]
+
+    def _kind(self, place: tuple[int, int], leaf: Any) -> _Leaf:
+        if not isinstance(leaf, Tracer) or not all(isinstance(n, int) for n in leaf.dims):
+            raise RollError("it appends something other than traced values of known shapes to a list.", user_location())
+        scalar = not is_array(leaf)
+        if not scalar:
+            root, starts = leaf.root, [value for array, value in self._params if array is leaf]
+            made = root.owner is self.trace and root.scope is self.trace.scope
+            if not (starts[0] is leaf.value if starts else made):
+                raise RollError("it appends an array to a list that is made before, or written again.", user_location())
+        return _Leaf(place, leaf.type, scalar, leaf.weak)
+
+    def put_back(self) -> None:
+        """Give the lists what they held, as if nothing had been appended."""
+        for one, before in zip(self.lists, self.before, strict=True):
+            one[:] = before

@@ -1,0 +1,110 @@
+"""Lists of an array's elements along its first axis, as ``list(x)`` and recorded loops make them: seen as arrays again.
+
+The elements are views, which are read when they are used. Where such a list becomes an array, or is looped over, none
+of them has to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from jitgrad.frontend.primitives import cast, common_dtype, concatenate, insert_axes, strong
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.views import Box, View, view_slice
+
+#: Fewer elements are taken one by one.
+_FEW = 4
+
+
+class Run(NamedTuple):
+    """The elements ``first``, ``first + 1``, ... of an array."""
+
+    array: Tracer
+    first: int
+    count: int
+
+    def whole(self, trace: Trace) -> Tracer:
+        """An array of these elements."""
+        x = self.array
+        if self.count != x.dims[0]:
+            x = view_slice(x, 0, self.first, self.count)
+        return strong(trace.lift(x))
+
+
+def element(x: Tracer, number: int, *, scalar: bool, weak: str | None = None) -> View:
+    """``x[number]``, which is read when it is used. ``scalar`` says that it is a number, and not an array of no axes;
+    ``weak`` that it counts as one of Python's."""
+    dims = x.dims
+    view = View(x, Box((number, *[0] * (len(dims) - 1)), (1, *dims[1:]), (1,) * len(dims), tuple(range(1, len(dims)))))
+    view.boxed, view.weak = not scalar, weak
+    return view
+
+
+def _place(x: Any) -> tuple[Tracer, int] | None:
+    """The array that this is an element of, and its number."""
+    if type(x) is not View or not isinstance(x._lens, Box):
+        return None
+    box, base = x._lens, x._base
+    n = len(box.starts)
+    first, dims = box.starts[0] if n else None, base.dims
+    plain = type(first) is int and box.sizes == (1, *dims[1:]) and box.axes == tuple(range(1, n))
+    return (base, first) if plain and not any(box.starts[1:]) and set(box.steps) == {1} else None  # pyright: ignore
+
+
+def runs(parts: Sequence[Any]) -> list[Run | Any]:
+    """The parts, with elements that follow each other as one :class:`Run`."""
+    found: list[Run | Any] = []
+    for part in parts:
+        place = _place(part)
+        last = found[-1] if found else None
+        if place is None:
+            found.append(part)
+        elif isinstance(last, Run) and last.array is place[0] and last.first + last.count == place[1]:
+            found[-1] = last._replace(count=last.count + 1)
+        else:
+            found.append(Run(*place, 1))
+    return found
+
+
+def as_array(trace: Trace, parts: Any) -> Tracer | None:
+    """An array of the parts, along its first axis; None where they are not mostly elements of other arrays, or not all
+    of one shape."""
+    if not isinstance(parts, (list, tuple)) or len(parts) < _FEW or _place(parts[-1]) is None:
+        return None
+    found = runs(parts)
+    if 2 * len(found) > len(parts):
+        return None
+    joined = [r.whole(trace) if isinstance(r, Run) else insert_axes(strong(trace.lift(r)), [0]) for r in found]
+    if any(t.dims[1:] != joined[0].dims[1:] for t in joined):
+        return None
+    dtype = common_dtype(*joined)
+    return concatenate([cast(t, dtype) for t in joined], 0)
+
+
+def as_items(parts: Any) -> tuple[int, Callable[[Any], Any]] | None:
+    """How many there are, and a function of an index that gives a part; None where they are not all elements of one
+    array, or tuples of such."""
+    if not isinstance(parts, (list, tuple)) or len(parts) < _FEW:
+        return None
+    if all(type(p) is tuple and len(p) == len(parts[0]) for p in parts) and type(parts[0]) is tuple:
+        columns = [as_items(column) for column in zip(*parts, strict=True)]
+        if not columns or any(c is None for c in columns):
+            return None
+        return len(parts), lambda i: tuple(c[1](i) for c in columns if c is not None)
+    found = runs(parts)
+    if len(found) != 1 or not isinstance(found[0], Run):
+        return None
+    x, first, count = found[0]
+    weak, boxed = parts[0].weak, parts[0].boxed
+    if any((p.weak, p.boxed) != (weak, boxed) for p in parts):
+        return None
+
+    def item(i: Any) -> Any:
+        got = x[i + first]
+        if weak is not None:
+            return Tracer(got.owner, got.value, weak)
+        return got
+
+    return count, item
