@@ -44,9 +44,9 @@ from jitgrad.frontend.registry import (
 from jitgrad.frontend.trace import WEAK_DTYPES, Trace, as_numpy
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced, innermost_trace
 from jitgrad.frontend.views import View, laid_out_by, laid_out_like
+from jitgrad.ir.core import OPS
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_, i64
-from jitgrad.loopir.scalars import OF_SCIPY
 
 _NAMES = """add subtract multiply divide floor_divide remainder fmod power negative reciprocal absolute sign square sqrt
 cbrt exp exp2 expm1 log log2 log10 log1p sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh arctan2
@@ -78,8 +78,10 @@ UFUNC_OPS[sps.gamma] = "gamma"
 #: How many leading operands of a ufunc are orders or shape parameters, which have no derivative.
 PARAMETERS = {sps.gammainc: 1, sps.gammaincc: 1, sps.betainc: 2, sps.betaincc: 2, sps.stdtr: 1,
               sps.jv: 1, sps.yv: 1, sps.iv: 1, sps.ive: 1, sps.kv: 1, sps.kve: 1}  # fmt: skip
-for _name in " ".join(OF_SCIPY.values()).split():
-    UFUNC_OPS[getattr(sps, _name)] = _name
+for _name in dir(sps):
+    _ufunc = getattr(sps, _name)
+    if _name in OPS and isinstance(_ufunc, np.ufunc):
+        UFUNC_OPS.setdefault(_ufunc, _name)
 
 #: ufunc -> function of its arguments and dtype that computes it from other ops. Filled here and by other modules.
 SPECIAL: dict[np.ufunc, Callable[..., Any]] = {}
