@@ -19,7 +19,7 @@ import optree
 from jitgrad.errors import RollError
 from jitgrad.frontend.assign import setitem
 from jitgrad.frontend.carries import is_array
-from jitgrad.frontend.items import element
+from jitgrad.frontend.items import element, elements, listed
 from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.recording import record_for
 from jitgrad.frontend.signature import flatten, unflatten
@@ -48,10 +48,19 @@ class _Leaf(NamedTuple):
 
 
 class _Appended(NamedTuple):
-    """What an iteration appends to a list."""
+    """What an iteration appends to a list. ``items`` says, for a list of the elements of an array, which is the only
+    leaf, whether they are numbers, and of which kind."""
 
     tree: optree.PyTreeSpec
     leaves: tuple[_Leaf, ...]
+    items: tuple[bool, str | None] | None
+
+    def rebuilt(self, leaves: Sequence[Tracer]) -> Any:
+        """What is in the list for one iteration."""
+        if self.items is None:
+            return unflatten(self.tree, leaves)
+        scalar, weak = self.items
+        return elements(leaves[0], scalar=scalar, weak=weak)
 
 
 def own_lists(trace: Trace, lists: Sequence[Any]) -> list[list[Any]]:
@@ -118,7 +127,7 @@ def record_collecting(
             for targets, one in zip(arrays, appended, strict=True)
         ]
         for number, (one, leaves) in zip(taker.targets, zip(appended, last, strict=True), strict=True):
-            lists[number].append(unflatten(one.tree, leaves))
+            lists[number].append(one.rebuilt(leaves))
     # A variable that stands for what was appended last stands for that element of the list.
     return tuple(last[at[0]][at[1]] if at is not None else v for at, v in zip(taker.same, result, strict=True))
 
@@ -155,10 +164,13 @@ class _Taker:
         places: dict[int, tuple[int, int]] = {}
         for number, (one, before) in enumerate(zip(self.lists, self.before, strict=True)):
             for tree in one[len(before) :]:
-                leaves, spec = flatten(tree)
+                array, items = listed(tree) if type(tree) is list else None, None
+                if array is not None and len({(x.boxed, x.weak) for x in tree}) == 1:
+                    items = not is_array(tree[0]), tree[0].weak
+                leaves, spec = flatten(tree if items is None else array)
                 at = [places.setdefault(id(leaf), (len(self.values), n)) for n, leaf in enumerate(leaves)]
                 self.targets.append(number)
-                self.appended.append(_Appended(spec, tuple(map(self._kind, at, leaves))))
+                self.appended.append(_Appended(spec, tuple(map(self._kind, at, leaves)), items))
                 self.values.append(leaves)
         self.put_back()
         changed = self.trace.scopes[-1].changed

@@ -148,6 +148,54 @@ def for_(
     return result
 
 
+def collect(iterable: Any, element: Callable[..., Any], shape: Any, line: int, size: int) -> list[Any]:
+    """``[element(*names) for names in iterable]``. ``shape`` is that of the target: a tuple of shapes, None for a
+    name."""
+    found: list[Any] = []
+
+    def body(item: Any) -> State:
+        found.append(element(*_taken_apart(item, shape)))
+        return ()
+
+    def run() -> list[Any]:
+        found.clear()
+        for item in comprehension_iter(iterable, line):
+            body(item)
+        return found
+
+    steps, trace = steps_of(iterable), current_trace()
+    if steps is None or trace is None or not isinstance(steps.count, int) or trace.options.loops == "unroll":
+        return run()
+    automatic = trace.options.loops == "auto"
+    if automatic and (_is_short(trace, len(steps), size) or _is_static(trace, steps, body, (), ())):
+        return run()
+    found.clear()
+    try:
+        record_collecting(trace, steps, body, (), (), (), lambda block: None, [found])
+    except _UNROLLABLE as error:
+        if not automatic or len(steps) > _LONGEST:
+            raise
+        _note(trace, line, "comprehension", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
+        return run()
+    _note(trace, line, "comprehension", "rolled")
+    return found
+
+
+def _taken_apart(item: Any, shape: Any) -> list[Any]:
+    """What the names of a target of this shape are bound to."""
+    if shape is None:
+        return [item]
+    parts = list(item)
+    if len(parts) != len(shape):
+        few = len(parts) < len(shape)
+        raise ValueError(
+            f"not enough values to unpack (expected {len(shape)}, got {len(parts)})"
+            if few
+            else f"too many values to unpack (expected {len(shape)})"
+        )
+    return [x for part, one in zip(parts, shape, strict=True) for x in _taken_apart(part, one)]
+
+
 def _is_short(trace: Trace, count: int, size: int) -> bool:
     """Is a loop unrolled? Not if that makes too many copies, with the unrolled loops around it, or much code."""
     limit = config.current().unroll_limit

@@ -68,10 +68,27 @@ def runs(parts: Sequence[Any]) -> list[Run | Any]:
     return found
 
 
+def elements(x: Tracer, *, scalar: bool, weak: str | None = None) -> list[View]:
+    """``list(x)``, of elements that are read when they are used."""
+    return [element(x, k, scalar=scalar, weak=weak) for k in range(x.dims[0])]
+
+
+def listed(parts: Any) -> Tracer | None:
+    """The array that these are all elements of, in order; None where there is none."""
+    if not isinstance(parts, (list, tuple)) or not parts or _place(parts[0]) is None:
+        return None
+    found = runs(parts)
+    run = found[0]
+    return run.array if len(found) == 1 and run.first == 0 and run.count == run.array.dims[0] else None
+
+
 def as_array(trace: Trace, parts: Any) -> Tracer | None:
     """An array of the parts, along its first axis; None where they are not mostly elements of other arrays, or not all
     of one shape."""
-    if not isinstance(parts, (list, tuple)) or len(parts) < _FEW or _place(parts[-1]) is None:
+    if not isinstance(parts, (list, tuple)) or len(parts) < _FEW:
+        return None
+    parts = [p if (x := listed(p)) is None else x for p in parts]
+    if _place(parts[-1]) is None:
         return None
     found = runs(parts)
     if 2 * len(found) > len(parts):

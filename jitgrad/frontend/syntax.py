@@ -31,7 +31,10 @@ line)``
                                                         and ``type``
 ``attribute(owner, name)``                             the owner of an attribute that is about to be assigned to
 ``bound(value, name)``, ``bound_free(value, name)``    the value; UnboundLocalError and NameError for ``UNBOUND``
-``comprehension_iter(iterable, line)``                 the iterable of a comprehension, which stays Python's
+``collect(iterable, element, shape, line, size)``       a list comprehension; ``element`` is a function of the names
+                                                        of the target, whose ``shape`` is a tuple of shapes, or None
+                                                        for a name; ``size`` counts the operations in it
+``comprehension_iter(iterable, line)``                 the iterable of another one, which stays Python's
 ``opaque_iter(iterable, reason, line)``,               iterable and test of a statement that has to stay Python's
 ``opaque_test(test, reason, line)``
 ``hint(thunk, ...)``                                   the values of those thunks that have one
@@ -87,6 +90,7 @@ _CALLS = frozenset(
         "getitem",
         "setitem",
         "augitem",
+        "collect",
         "comprehension_iter",
         "opaque_iter",
         "opaque_test",

@@ -8,6 +8,7 @@ import builtins
 import itertools
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from jitgrad.frontend.syntax_names import ComprehensionNode, Scopes
 from jitgrad.frontend.syntax_nodes import (
@@ -18,6 +19,7 @@ from jitgrad.frontend.syntax_nodes import (
     is_constant,
     is_static,
     load,
+    operations,
     parameters,
     place,
     runtime,
@@ -233,6 +235,20 @@ class Expressions(ast.NodeTransformer):
         made.keywords = keywords
         return made
 
+    def visit_ListComp(self, node: ast.ListComp) -> ast.expr:
+        """``__jitgrad__.collect(iterable, lambda names of the target: element, shape of the target, line, size)``."""
+        (first, *others), size = node.generators, operations([ast.Expr(node.elt)])
+        names: list[str] = []
+        shape = _target_shape(first.target, names)
+        if others or first.ifs or first.is_async or shape is _NO_SHAPE or self.scopes.walrus:
+            return self._visit_comprehension(node)
+        iterable = self.iterable(first.iter)
+        with self._inside(node, True):
+            element = thunk(self.visit(node.elt), node.elt)
+        element.args.args = [place(ast.arg(name), node.elt) for name in names]
+        line = constant(first.iter.lineno)
+        return call("collect", [iterable, element, constant(shape), line, constant(size)], node)
+
     def _visit_comprehension(self, node: ComprehensionNode) -> ast.expr:
         first = node.generators[0]
         first.iter = call("comprehension_iter", [self.iterable(first.iter), constant(first.iter.lineno)], first.iter)
@@ -250,7 +266,7 @@ class Expressions(ast.NodeTransformer):
                 node.elt = self.visit(node.elt)
         return node
 
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
+    visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
 
     def _inside(self, node: ComprehensionNode, own_frame: bool) -> _Inside:
         return _Inside(self, self.scopes.of[node].locals, own_frame)
@@ -261,6 +277,21 @@ class Expressions(ast.NodeTransformer):
         line = constant(node.lineno)
         value = self.visit(node)
         return value if stays else call("opaque_test", [value, constant(reason), line], node)
+
+
+_NO_SHAPE = "other"
+
+
+def _target_shape(target: ast.expr, names: list[str]) -> Any:
+    """None for a name, a tuple of such for a tuple or list of targets; the names are put into a list, each but once."""
+    match target:
+        case ast.Name(id=name) if name not in names:
+            names.append(name)
+            return None
+        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+            shape = tuple(_target_shape(p, names) for p in parts)
+            return _NO_SHAPE if _NO_SHAPE in shape else shape
+    return _NO_SHAPE
 
 
 class _Inside:

@@ -167,7 +167,35 @@ def changed_afterwards(x, w):
     return np.array(hs), h
 
 
+def comprehension(x, w):
+    return np.array([np.sum(np.sin(row) @ w) for row in x]), np.stack([np.cos(x[t]) * t for t in range(20)], axis=1)
+
+
+def comprehension_of_pairs(x, w):
+    pairs = [(k * row.sum(), np.sin(a) * row) for k, (row, a) in enumerate(zip(x, x[::-1]))]  # noqa: B905
+    return np.array([s for s, _ in pairs]), np.sum([v @ w for _, v in pairs], axis=0), pairs[3][1]
+
+
+def table(x, w):
+    return np.array([[np.exp(-((x[i] - x[j]) ** 2).sum()) for j in range(19)] for i in range(20)])
+
+
+def table_in_a_list(x, w):
+    rows = []
+    for i in range(15):
+        row = []
+        for j in range(16):
+            row.append(np.sin(x[i]) @ x[j])
+        rows.append(row)
+    return np.array(rows), rows[3][4], sum(rows[2])
+
+
+def sum_of_a_comprehension(x, w):
+    return sum([np.tanh(row @ w) for row in x]), max([np.sum(row) for row in x])
+
+
 RECORDED = [
+    comprehension, comprehension_of_pairs, table, table_in_a_list, sum_of_a_comprehension,
     stacked, stacked_last, joined, joined_along_rows, elements, numbers, single_precision, tuples, several_lists,
     looped_over, nested, flat_from_nested, steps_down, copied, before_the_update, written_after_it_is_appended,
     one_array_in_two_lists, changed_afterwards,
@@ -257,7 +285,15 @@ def popped(x, w):
     return np.array(found)
 
 
+def comprehension_that_fails_on_the_way(x, w):
+    """Elements of different shapes, a condition, a static list."""
+    some = [x[k] for k in range(20) if k % 3]
+    parts = [x[k, : k % 3 + 1] * 2 for k in range(20)]
+    return np.array(some) * np.array([0.5 * k for k in range(4)]), parts[4], parts[5]
+
+
 UNROLLED = [
+    comprehension_that_fails_on_the_way,
     read_inside, length_inside, another_name, read_by_a_function, the_same_array, views_of_an_argument,
     of_changing_shape, sometimes, inside_an_object, popped,
 ]  # fmt: skip
@@ -293,7 +329,7 @@ def check(fun: Callable) -> None:
 
 def loops(fun: Callable) -> list[str]:
     lines = jg.jit(fun).explain(X, W).splitlines()
-    return [line.split(": ", 1)[1] for line in lines if line.startswith("for at")]
+    return [line.split(": ", 1)[1] for line in lines if line.startswith(("for at", "comprehension at"))]
 
 
 @pytest.mark.parametrize("fun", RECORDED, ids=lambda f: f.__name__)
@@ -377,3 +413,11 @@ def test_a_failing_loop_leaves_its_list():
         return np.sum(x)
 
     assert float(jg.jit(fun)(X[0])) == float(fun(X[0]))
+
+
+def test_a_comprehension_unpacks_as_python_does():
+    def fun(x):
+        return np.array([a + b for a, b in x])
+
+    with pytest.raises(ValueError, match="too many values to unpack"):
+        jg.jit(fun)(X)

@@ -207,9 +207,9 @@ def test_loops_know_their_iterables() -> None:
         def reversed_(self, function, *arguments):
             return ("reversed", *arguments)
 
-        def comprehension_iter(self, iterable, line):
+        def collect(self, iterable, element, shape, line, size):
             seen.append(iterable)
-            return ()
+            return []
 
     def f(n):
         for _ in enumerate(zip(range(n), reversed(range(1, n, 2))), start=1):  # noqa: B905
