@@ -61,7 +61,8 @@ def _length(part: dict[str, str]) -> int:
 
 
 def _declaration(f: ir.Function) -> str:
-    return f"declare {f.ftype.return_type} {f.get_reference()}({', '.join(map(str, f.ftype.args))})\n"
+    arguments = ", ".join(str(a.type) for a in f.args)
+    return f"declare {f.return_value.type} {f.get_reference()}({arguments})\n"
 
 
 def _join(module: ir.Module, values: Iterable[str]) -> str:

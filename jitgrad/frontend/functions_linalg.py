@@ -411,7 +411,7 @@ def _chain(tracers: Sequence[Tracer], split: dict[tuple[int, int], int], i: int,
 @implements(np.linalg.eigh)
 def eigh(a: ArrayLike, UPLO: str = "L") -> Any:
     w, v = emit_all("eigh", _half(a, UPLO))
-    kind = type(np.linalg.eigh(np.eye(1)))  # the named tuple is not public
+    kind: Any = type(np.linalg.eigh(np.eye(1)))  # the named tuple is not public
     return kind(w, v)
 
 

@@ -104,7 +104,7 @@ def polygamma(n: Any, x: ArrayLike) -> Tracer:
     return emit(op, cast(lift_one(x), np.float64))
 
 
-@implements(sps.multigammaln)
+@implements(sps.multigammaln)  # pyright: ignore[reportAttributeAccessIssue]
 def multigammaln(a: ArrayLike, d: Any) -> Tracer:
     """The logarithm of the gamma function of dimension ``d``."""
     t = floating(lift_one(a))

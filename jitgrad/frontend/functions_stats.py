@@ -276,7 +276,8 @@ class _Case:
     scale: Any
     default_scale: bool
 
-    def apply(self, formula: Formula) -> Any:
+    def apply(self, formula: Formula | None) -> Any:
+        assert formula is not None
         return formula(self.x, *self.shapes)
 
     def chosen(self, inside: Any, below: float, above: float) -> Any:
@@ -413,10 +414,10 @@ def _define_discrete(name: str, formulas: Formulas) -> None:
         define(method, _METHODS[method], False)
 
 
-for _name, _formulas in CONTINUOUS.items():
-    _define_continuous(_name, _formulas)
-for _name, _formulas in DISCRETE.items():
-    _define_discrete(_name, _formulas)
+for _distribution, _formulas in CONTINUOUS.items():
+    _define_continuous(_distribution, _formulas)
+for _distribution, _formulas in DISCRETE.items():
+    _define_discrete(_distribution, _formulas)
 
 
 # -- several dimensions ------------------------------------------------------------------------------------------------

@@ -95,9 +95,7 @@ def stand_in(value: Any) -> Any:
 class Mirror(types.ModuleType):
     """A module that gives the attributes of another, with stand-ins for what takes traced values."""
 
-    def __init__(
-        self, original: types.ModuleType, name: str, submodules: dict[str, Any], extra: dict[str, Any]
-    ) -> None:
+    def __init__(self, original: Any, name: str, submodules: dict[str, Any], extra: dict[str, Any]) -> None:
         super().__init__(name, original.__doc__)
         self.__dict__["_original"] = original
         self.__dict__.update(submodules)

@@ -164,7 +164,8 @@ class View(Tracer):
 
     def __init__(self, base: Tracer, lens: Lens, trace: Trace | None = None) -> None:
         self.owner = trace or base.owner
-        self.scope, self.weak, self.boxed = self.owner.scope, None, True
+        self.scope, self.boxed = self.owner.scope, True
+        self.weak: str | None = None
         self._base, self._lens, self._array = base, lens, None
 
     @property

@@ -231,10 +231,14 @@ class _OfOrder(Ufunc):
             for dtype in (np.float64, np.float32)
         ]
 
-    def partials(self, *xs: Var, out: Var) -> Partials:
+    def slope(self, *xs: Var) -> Var:
+        """The derivative with respect to the number, but for a factor of exp in the function."""
         v, x = xs
         below, above = apply(self.name, v - 1.0, x), apply(self.name, v + 1.0, x)
-        return math.nan, (below * self.below + above * self.above) * 0.5
+        return (below * self.below + above * self.above) * 0.5
+
+    def partials(self, *xs: Var, out: Var) -> Partials:
+        return math.nan, self.slope(*xs)
 
 
 @register
@@ -264,7 +268,7 @@ class Ive(_OfOrder):
     name, numpy = "ive", sps.ive
 
     def partials(self, *xs: Var, out: Var) -> Partials:
-        return math.nan, super().partials(*xs, out=out)[1] - apply("sign", xs[1]) * out
+        return math.nan, self.slope(*xs) - apply("sign", xs[1]) * out
 
 
 @register
@@ -274,7 +278,7 @@ class Kve(_OfOrder):
     name, numpy, below, above = "kve", sps.kve, -1.0, -1.0
 
     def partials(self, *xs: Var, out: Var) -> Partials:
-        return math.nan, super().partials(*xs, out=out)[1] + out
+        return math.nan, self.slope(*xs) + out
 
 
 # -- beta, and incomplete integrals ------------------------------------------------------------------------------------

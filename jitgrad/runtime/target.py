@@ -39,6 +39,11 @@ NEAR = sys.platform == "linux" and platform.machine() == "x86_64"
 LEVEL = 2
 
 
+def _setting(name: str) -> Any:
+    """One of Numba's settings, which it reads from the environment."""
+    return getattr(config, name)
+
+
 @functools.cache
 def _codegen() -> Any:
     return JITCPUCodegen("jitgrad")
@@ -47,7 +52,7 @@ def _codegen() -> Any:
 @functools.cache
 def machine(number: int = 0) -> binding.TargetMachine:
     """What makes machine code of LLVM, with Numba's settings. Two threads can't use one, so there are several."""
-    options = {"opt": config.OPT}
+    options: dict[str, Any] = {"opt": _setting("OPT")}
     _codegen()._customize_tm_options(options)
     if NEAR:
         options.update(codemodel="small", reloc="pic")
@@ -99,16 +104,15 @@ def _compile(text: str, machine: binding.TargetMachine) -> Part:
         before.add_loop_rotate_pass()  # more loops are vectorised when they have this form early
         before.add_instruction_combine_pass()
         _run_passes(before, module, _passes(machine, 0))
-        builder = _passes(machine, min(LEVEL, int(config.OPT)))  # pyright: ignore
+        builder = _passes(machine, min(LEVEL, int(_setting("OPT"))))
         _run_passes(builder.getModulePassManager(), module, builder)
         bitcode = module.as_bitcode()  # what makes machine code changes the module a little
         return Part(bitcode, _object_code(module, machine))
 
 
 def _passes(machine: binding.TargetMachine, level: int) -> Any:
-    return create_pass_builder(
-        machine, opt=level, loop_vectorize=config.LOOP_VECTORIZE, slp_vectorize=config.SLP_VECTORIZE
-    )
+    loops, straight = _setting("LOOP_VECTORIZE"), _setting("SLP_VECTORIZE")
+    return create_pass_builder(machine, opt=level, loop_vectorize=loops, slp_vectorize=straight)
 
 
 def _unlocked(function: Any) -> Any:
