@@ -14,6 +14,7 @@ import numpy as np
 from jitgrad.errors import ConcretizationError, RollError, UnsupportedError
 from jitgrad.frontend import iteration
 from jitgrad.frontend.indexing import length
+from jitgrad.frontend.items import as_array
 from jitgrad.frontend.iteration import Steps, bound_value
 from jitgrad.frontend.namespace import wrap
 from jitgrad.frontend.primitives import cast, promote, where
@@ -23,6 +24,8 @@ from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace, is_trac
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import DTYPES
 
+#: Fewer elements are added up one by one.
+_FEW = 8
 #: What a Python number is traced as.
 _DTYPES = {"float": np.float64, "int": np.int64, "bool": np.bool_}
 _WEAK = {"f": "float", "i": "int", "u": "int", "b": "bool"}
@@ -297,6 +300,19 @@ def _junction(function: Callable[[Any], bool], of_two: np.ufunc) -> Callable[[An
 # -- iterators ---------------------------------------------------------------------------------------------------------
 
 
+def _sum(iterable: Iterable[Any], /, start: Any = 0) -> Any:
+    """``sum``. Many elements of a traced array are added up by one operation, in the order of ``np.sum``."""
+    many = iterable
+    if not isinstance(iterable, Tracer):
+        listed = has_traced(iterable) if isinstance(iterable, (list, tuple)) else False
+        many = as_array(innermost_trace(*iterable), iterable) if listed else None
+    if many is None or not many.dims or not isinstance(many.dims[0], int) or many.dims[0] <= _FEW:
+        return builtins.sum(iterable, start)
+    total = call(np.sum, (many,), {"axis": 0, "dtype": None if many.dtype.kind == "b" else many.dtype})
+    weak = iterable[0].weak if isinstance(iterable, (list, tuple)) and isinstance(iterable[0], Tracer) else None
+    return start + (Tracer(total.owner, total.value, weak) if weak and not total.dims else total)
+
+
 def _next(iterator: Any, *default: Any) -> Any:
     """``next``. What is recorded once can't take an item at every iteration."""
     trace = HOOKS["current_trace"]()
@@ -352,4 +368,5 @@ BUILTINS: dict[str, Any] = {
     "next": _next,
     "pow": _pow,
     "sorted": _sorted,
+    "sum": _sum,
 }

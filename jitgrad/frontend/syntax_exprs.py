@@ -30,6 +30,8 @@ from jitgrad.frontend.syntax_nodes import (
 ITERABLES = frozenset({"range", "enumerate", "zip", "reversed"})
 #: Built-in classes that are called with traced values.
 CLASSES = frozenset({"bool", "float", "int", "type"})
+#: Functions that look at everything that a generator gives.
+_OF_ALL = frozenset({"list", "max", "min", "sorted", "sum", "tuple"})
 _COMPREHENSIONS_ARE_INLINE = sys.version_info >= (3, 12)
 _COMPREHENSION = "it is the condition of a comprehension"
 
@@ -119,6 +121,8 @@ class Expressions(ast.NodeTransformer):
         arguments.kw_defaults = [None if d is None else self.visit(d) for d in arguments.kw_defaults]
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
+        if isinstance(node.func, ast.Name) and node.func.id in _OF_ALL - self._own and node.args:
+            node.args[0] = self._as_list(node.args[0])
         implicit = isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args and not node.keywords
         self.generic_visit(node)
         if (
@@ -131,6 +135,14 @@ class Expressions(ast.NodeTransformer):
         elif self._may_be_the_users(node.func):
             node.func = call("callee", [node.func], node.func)
         return node
+
+    def _as_list(self, node: ast.expr) -> ast.expr:
+        """A generator expression as the list of what it gives."""
+        if not isinstance(node, ast.GeneratorExp):
+            return node
+        made = place(ast.ListComp(node.elt, node.generators), node)
+        self.scopes.of[made] = self.scopes.of[node]
+        return made
 
     def _may_be_the_users(self, function: ast.expr) -> bool:
         """Is it anything but a function of the runtime, or one that is built in and no class of numbers?"""

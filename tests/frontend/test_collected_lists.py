@@ -194,7 +194,18 @@ def sum_of_a_comprehension(x, w):
     return sum([np.tanh(row @ w) for row in x]), max([np.sum(row) for row in x])
 
 
+def sums(x, w):
+    """By Python's sum, of elements, of rows, from a start."""
+    total = sum(np.exp(-np.sum((row @ w) ** 2)) for row in x)
+    return total, sum(x), sum(x[:, 0] ** 2), sum([row @ w for row in x], x[0]), sum(0.5 * k for k in range(20))
+
+
+def extremes(x, w):
+    return max(np.sum(row) for row in x), min(np.sin(row @ w[0]) for row in x), tuple(row * 2 for row in x)[3]
+
+
 RECORDED = [
+    sums, extremes,
     comprehension, comprehension_of_pairs, table, table_in_a_list, sum_of_a_comprehension,
     stacked, stacked_last, joined, joined_along_rows, elements, numbers, single_precision, tuples, several_lists,
     looped_over, nested, flat_from_nested, steps_down, copied, before_the_update, written_after_it_is_appended,
