@@ -302,14 +302,15 @@ def _junction(function: Callable[[Any], bool], of_two: np.ufunc) -> Callable[[An
 
 def _sum(iterable: Iterable[Any], /, start: Any = 0) -> Any:
     """``sum``. Many elements of a traced array are added up by one operation, in the order of ``np.sum``."""
-    many = iterable
-    if not isinstance(iterable, Tracer):
-        listed = has_traced(iterable) if isinstance(iterable, (list, tuple)) else False
-        many = as_array(innermost_trace(*iterable), iterable) if listed else None
+    many, weak = None, None
+    if isinstance(iterable, Tracer):
+        many = iterable
+    elif isinstance(iterable, (list, tuple)) and has_traced(iterable):
+        many = as_array(innermost_trace(*iterable), iterable)
+        weak = iterable[0].weak if isinstance(iterable[0], Tracer) else None
     if many is None or not many.dims or not isinstance(many.dims[0], int) or many.dims[0] <= _FEW:
         return builtins.sum(iterable, start)
     total = call(np.sum, (many,), {"axis": 0, "dtype": None if many.dtype.kind == "b" else many.dtype})
-    weak = iterable[0].weak if isinstance(iterable, (list, tuple)) and isinstance(iterable[0], Tracer) else None
     return start + (Tracer(total.owner, total.value, weak) if weak and not total.dims else total)
 
 

@@ -23,6 +23,8 @@ from jitgrad.passes.rewrite import Rewriter, full, is_number, made_by, scalar_of
 
 #: Most nests that the additions of one group may become.
 _MOST = 48
+#: Groups that a piece is compared with.
+_OPEN = 48
 
 
 class Piece(NamedTuple):
@@ -239,7 +241,8 @@ def _chains(ops: Sequence[Op], uses: dict[Value, int]) -> dict[Op, list[Op]]:
             continue
         before = op.operands[0]
         chain = chains.pop(before, []) if uses.get(before, 0) == 1 else []
-        chains[op.result] = [*chain, op]
+        chain.append(op)
+        chains[op.result] = chain
     return {
         chain[-1]: chain for chain in chains.values() if len(chain) > 1 or made_by(chain[0].operands[0], "set_slice")
     }
@@ -260,17 +263,20 @@ def _common(group: Sequence[Piece]) -> list[Span]:
 
 
 def _groups(found: Sequence[Piece]) -> list[list[Piece]]:
-    """Pieces that overlap for the most part."""
-    groups: list[list[Piece]] = []
+    """Pieces that overlap for the most part. Each is compared with the groups that were opened last."""
+    groups: list[tuple[list[Piece], list[Span]]] = []  # with the elements that all pieces of a group have
     for piece in found:
-        for group in groups:
-            spans = _common([*group, piece])
+        box = _box(piece)
+        for k in range(max(len(groups) - _OPEN, 0), len(groups)):
+            group, common = groups[k]
+            spans = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(common, box, strict=True)]
             if all(2 * (hi - lo) > n for (lo, hi), n in zip(spans, piece.sizes, strict=True)):
                 group.append(piece)
+                common[:] = spans
                 break
         else:
-            groups.append([piece])
-    return groups
+            groups.append(([piece], box))
+    return [group for group, _ in groups]
 
 
 def _rest(box: Sequence[Span], hole: Sequence[Span]) -> Iterator[list[Span]]:
