@@ -3,7 +3,7 @@
 A list exists only while the function is traced, and a recorded body runs once for all iterations. What it appends is
 written into an array with room for all iterations; behind the loop the list gets the elements of that array.
 
-The syntax says which lists a body does nothing else with (``syntax_names.only_appended``). Nothing else may refer to
+The syntax says which lists a body does nothing else with (``syntax_nodes.only_appended``). Nothing else may refer to
 them. What is appended is a number, or an array that the iteration has made: one that is there for longer would have to
 show what is written into it later.
 """

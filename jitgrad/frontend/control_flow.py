@@ -14,11 +14,9 @@ import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from jitgrad import config
 from jitgrad.errors import (
     CarryError,
     ConcretizationError,
-    JitgradError,
     LeakedTracerError,
     MutationError,
     RollError,
@@ -29,6 +27,7 @@ from jitgrad.frontend import assign, iteration, python_functions
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import own_lists, record_collecting
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
+from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, may_stream, refuse_streams
 from jitgrad.frontend.python_functions import CLASSES, sort_list
 from jitgrad.frontend.randomness import check_draw
 from jitgrad.frontend.recording import condition, record_branches, record_for, record_while
@@ -40,7 +39,6 @@ from jitgrad.frontend.usercode import is_user_class, is_user_function
 from jitgrad.ir.core import Block, Value
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location
-from jitgrad.ops.op import Elementwise
 
 State = tuple[Any, ...]
 
@@ -48,16 +46,6 @@ State = tuple[Any, ...]
 _LONGEST = 10_000
 #: A ``while`` whose condition is known is recorded from this iteration on.
 _LONG_WHILE = 64
-#: Loops in each other are unrolled up to so many times the usual length, all together.
-_NESTED = 4
-#: Operations that all copies of a body may have, for each iteration of a loop of the usual length.
-_WRITTEN = 16
-#: A loop that does little to large arrays is unrolled up to so many times the usual length.
-_STREAMED = 4
-#: Elements of a large array, which leaves a core's first cache; and how many operations on arrays are little.
-_LARGE, _FEW_OPS = 1 << 13, 8
-#: Ops that take a number out of an array.
-_SCALARS = frozenset(("constant", "index", "wrap_index", "slice", "reshape", "broadcast_to"))
 #: What says that a body can't be recorded, or needs numbers that only an unrolled loop has. Shapes do not fit where a
 #: variable has another shape in each iteration.
 _UNROLLABLE = (
@@ -114,22 +102,16 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     known = isinstance(steps.count, int)
     mode = trace.options.loops
-    if known and (mode == "unroll" or (mode == "auto" and _is_short(trace, len(steps), size))):
+    if known and (mode == "unroll" or (mode == "auto" and is_short(trace, len(steps), size))):
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
-        copies, trace.copies = trace.copies, trace.copies * max(1, len(steps))
-        try:
+        with copied(trace, len(steps)):
             return _unrolled(iterable, body, state, names, flag)
-        finally:
-            trace.copies = copies
     own = own_lists(trace, lists()) if known else []
     hints = tuple(writes())
-    if known and mode == "auto" and _is_static(trace, steps, body, state, hints):
+    if known and mode == "auto" and is_static(trace, steps, body, state, hints):
         return _unrolled(iterable, body, state, names, flag)
 
-    def look(block: Block) -> None:
-        if known and mode == "auto" and len(steps) <= _STREAMED * config.current().unroll_limit:
-            _refuse_streams(block)
-
+    look = refuse_streams if known and may_stream(trace, len(steps)) else accept
     try:
         result = _recorded(trace, steps, body, state, names, flag, hints, look, own)
     except UnboundLocalError:
@@ -137,6 +119,7 @@ def for_(
         if after is None or (flag is not None and after[names.index(flag)] is not False):
             raise
         _note(trace, line, "for", "the first iteration apart, as it binds what later ones use")
+        own.clear()  # they are looked at again
         rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
         return for_(rest, body, after, names, flag, writes, line, size, lists)
     except _UNROLLABLE as error:
@@ -167,11 +150,15 @@ def collect(iterable: Any, element: Callable[..., Any], shape: Any, line: int, s
     if steps is None or trace is None or not isinstance(steps.count, int) or trace.options.loops == "unroll":
         return run()
     automatic = trace.options.loops == "auto"
-    if automatic and (_is_short(trace, len(steps), size) or _is_static(trace, steps, body, (), ())):
+    if automatic and is_short(trace, len(steps), size):
+        with copied(trace, len(steps)):
+            return run()
+    if automatic and is_static(trace, steps, body, (), ()):
         return run()
     found.clear()
+    look = refuse_streams if may_stream(trace, len(steps)) else accept
     try:
-        record_collecting(trace, steps, body, (), (), (), lambda block: None, [found])
+        record_collecting(trace, steps, body, (), (), (), look, [found])
     except _UNROLLABLE as error:
         if not automatic or len(steps) > _LONGEST:
             raise
@@ -194,26 +181,6 @@ def _taken_apart(item: Any, shape: Any) -> list[Any]:
             else f"too many values to unpack (expected {len(shape)})"
         )
     return [x for part, one in zip(parts, shape, strict=True) for x in _taken_apart(part, one)]
-
-
-def _is_short(trace: Trace, count: int, size: int) -> bool:
-    """Is a loop unrolled? Not if that makes too many copies, with the unrolled loops around it, or much code."""
-    limit = config.current().unroll_limit
-    return count <= min(1, limit) or (
-        count <= limit and trace.copies * count <= _NESTED * limit and count * size <= _WRITTEN * limit
-    )
-
-
-def _refuse_streams(block: Block) -> None:
-    """Raise RollError for a small body that computes large arrays element by element: run one after the other, its
-    iterations walk through memory each time; unrolled, they become one walk."""
-    sizes = [p.type.size for p in block.params]
-    if max((n for n in sizes if isinstance(n, int)), default=0) < _LARGE:
-        return
-    if any(op.regions or not (isinstance(op.opdef, Elementwise) or op.name in _SCALARS) for op in block.ops):
-        return
-    if sum(isinstance(op.opdef, Elementwise) and bool(op.results[0].type.shape) for op in block.ops) <= _FEW_OPS:
-        raise RollError("its iterations fused walk through the large arrays once.", user_location())
 
 
 def _nested(
@@ -265,37 +232,6 @@ def _unrolled(
             break
         state = body(item, *state)
     return state
-
-
-def _is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: State, hints: State) -> bool:
-    """Does an iteration involve no traced value? Then the loop computes something for the tracing itself. In a triangle
-    of iterations the first one may do nothing at all, so the last one has to agree."""
-    if any(is_traced(leaf) for part in (state, hints) for leaf in flatten(part)[0]):
-        return False
-    if len(steps) == 0:
-        return True
-    if not _leaves_no_trace(trace, lambda: body(steps.at(0), *state)):
-        return False
-    try:
-        return _leaves_no_trace(trace, lambda: body(steps.at(len(steps) - 1), *state))
-    except Exception:  # noqa: BLE001  (it needs what the iterations before it have done)
-        return True
-
-
-def _leaves_no_trace(trace: Trace, iteration: Callable[[], State]) -> bool:
-    """Does a trial of an iteration record nothing? What it changes is put back."""
-    notes = len(trace.notes)
-    with trace.region("a trial of a loop body") as scope:
-        try:
-            new = iteration()
-        except JitgradError:
-            scope.restore()
-            return False
-        finally:
-            del trace.notes[notes:]
-        scope.outer_changes()
-        traced = any(is_traced(leaf) for leaf in flatten(new)[0])
-    return not (scope.ops or scope.written or traced)
 
 
 def _recorded(

@@ -3,6 +3,7 @@
 # ruff: noqa: PERF401
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -374,6 +375,29 @@ def test_the_number_of_ops_does_not_grow_with_the_iterations():
 
     sizes = [len(jg.grad(path(n)).ir(X[0], stage="traced").splitlines()) for n in (50, 500)]
     assert sizes[0] == sizes[1]
+
+
+def test_large_arrays_are_not_kept_in_a_list_for_a_sum():
+    def powers(x):
+        return sum([c * np.sin(x) ** c for c in range(20)])
+
+    x = np.linspace(0.0, 1.0, 50_000)
+    np.testing.assert_allclose(jg.jit(powers)(x), powers(x), rtol=1e-12)
+    arena = re.search(r"arena (\d+) bytes", jg.jit(powers).explain(x))
+    assert arena is not None and int(arena[1]) <= x.nbytes
+
+
+def test_the_first_iteration_may_be_apart():
+    def fun(x):
+        path = []
+        for t in range(20):
+            if t == 0:
+                y = x * 2
+            y = np.sin(y) + x
+            path.append(y)
+        return np.array(path)
+
+    np.testing.assert_allclose(jg.jit(fun)(X[0]), fun(X[0]), rtol=1e-13)
 
 
 def test_elements_that_are_returned():

@@ -1,0 +1,100 @@
+"""Which loops with a known length are unrolled, and which are recorded."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jitgrad import config
+from jitgrad.errors import JitgradError, RollError
+from jitgrad.frontend.iteration import Steps
+from jitgrad.frontend.signature import flatten
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import is_traced
+from jitgrad.ir.core import Block
+from jitgrad.ir.location import user_location
+from jitgrad.ops.op import Elementwise
+
+State = tuple[Any, ...]
+
+#: Loops in each other are unrolled up to so many times the usual length, all together.
+_NESTED = 4
+#: Operations that all copies of a body may have, for each iteration of a loop of the usual length.
+_WRITTEN = 16
+#: A loop that does little to large arrays is unrolled up to so many times the usual length.
+_STREAMED = 4
+#: Elements of a large array, which leaves a core's first cache; and how many operations on arrays are little.
+_LARGE, _FEW_OPS = 1 << 13, 8
+#: Ops that take a number out of an array.
+_SCALARS = frozenset(("constant", "index", "wrap_index", "slice", "reshape", "broadcast_to"))
+
+
+def is_short(trace: Trace, count: int, size: int) -> bool:
+    """Is a loop unrolled? Not if that makes too many copies, with the unrolled loops around it, or much code."""
+    limit = config.current().unroll_limit
+    return count <= min(1, limit) or (
+        count <= limit and trace.copies * count <= _NESTED * limit and count * size <= _WRITTEN * limit
+    )
+
+
+@contextlib.contextmanager
+def copied(trace: Trace, count: int) -> Iterator[None]:
+    """While so many iterations are unrolled."""
+    copies, trace.copies = trace.copies, trace.copies * max(1, count)
+    try:
+        yield
+    finally:
+        trace.copies = copies
+
+
+def accept(block: Block) -> None:
+    """Any body may be a loop."""
+
+
+def may_stream(trace: Trace, count: int) -> bool:
+    """May a loop of that many iterations be unrolled to become one walk through memory?"""
+    return trace.options.loops == "auto" and count <= _STREAMED * config.current().unroll_limit
+
+
+def refuse_streams(block: Block) -> None:
+    """Raise RollError for a small body that computes large arrays element by element: run one after the other, its
+    iterations walk through memory each time; unrolled, they become one walk."""
+    sizes = [p.type.size for p in block.params]
+    if max((n for n in sizes if isinstance(n, int)), default=0) < _LARGE:
+        return
+    if any(op.regions or not (isinstance(op.opdef, Elementwise) or op.name in _SCALARS) for op in block.ops):
+        return
+    if sum(isinstance(op.opdef, Elementwise) and bool(op.results[0].type.shape) for op in block.ops) <= _FEW_OPS:
+        raise RollError("its iterations fused walk through the large arrays once.", user_location())
+
+
+def is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: State, hints: State) -> bool:
+    """Does an iteration involve no traced value? Then the loop computes something for the tracing itself. In a triangle
+    of iterations the first one may do nothing at all, so the last one has to agree."""
+    if any(is_traced(leaf) for part in (state, hints) for leaf in flatten(part)[0]):
+        return False
+    if len(steps) == 0:
+        return True
+    if not _leaves_no_trace(trace, lambda: body(steps.at(0), *state)):
+        return False
+    try:
+        return _leaves_no_trace(trace, lambda: body(steps.at(len(steps) - 1), *state))
+    except Exception:  # noqa: BLE001  (it needs what the iterations before it have done)
+        return True
+
+
+def _leaves_no_trace(trace: Trace, iteration: Callable[[], State]) -> bool:
+    """Does a trial of an iteration record nothing? What it changes is put back."""
+    notes = len(trace.notes)
+    with trace.region("a trial of a loop body") as scope:
+        try:
+            new = iteration()
+        except JitgradError:
+            scope.restore()
+            return False
+        finally:
+            del trace.notes[notes:]
+        scope.outer_changes()
+        traced = any(is_traced(leaf) for leaf in flatten(new)[0])
+    return not (scope.ops or scope.written or traced)
