@@ -33,8 +33,6 @@ State = tuple[Any, ...]
 
 #: Values that an iteration may append.
 _MOST = 32
-#: References to a list: of the function's variable, of the list of lists, of a local name, and of ``getrefcount``.
-_REFERENCES = 4
 
 
 class _Leaf(NamedTuple):
@@ -61,6 +59,17 @@ class _Appended(NamedTuple):
             return unflatten(self.tree, leaves)
         scalar, weak = self.items
         return elements(leaves[0], scalar=scalar, weak=weak)
+
+
+def _lone_references() -> int:
+    """What :func:`own_lists` counts for a list that one variable of a function refers to; it depends on Python."""
+    mine: list[Any] = []
+    for obj in [(lambda: mine)()]:
+        return sys.getrefcount(obj)
+    return 0
+
+
+_REFERENCES = _lone_references()
 
 
 def own_lists(trace: Trace, lists: Sequence[Any]) -> list[list[Any]]:
