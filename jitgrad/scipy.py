@@ -1,8 +1,8 @@
 """The parts of SciPy that take traced values: ``from jitgrad.scipy import special, linalg, stats``.
 
 ``special``: the ufuncs erf, erfc, expit, logit, xlogy, gammaln, ... (which dispatch by themselves), logsumexp, softmax,
-log_softmax. ``linalg``: solve_triangular, solve, cholesky, cho_factor, cho_solve, inv, det, norm. ``stats``: densities
-and distribution functions. All other names are SciPy's own.
+log_softmax. ``linalg``: solve_triangular, solve, cholesky, cho_factor, cho_solve, eigh, inv, det, norm. ``stats``:
+densities and distribution functions. ``signal``: convolutions. All other names are SciPy's own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["linalg", "special"]
 _modules = (_frontend,)
 
 
-class _Part(_Mirror):
+class Part(_Mirror):
     """A part of SciPy, whose functions are replaced where there is something to replace them with."""
 
     def __getattr__(self, name: str) -> Any:
@@ -37,7 +37,7 @@ def _of(value: Any) -> Any:
 
     found = replacement(value)
     if found is None and isinstance(value, _ModuleType):
-        return _Part(value, f"jitgrad.{value.__name__}", {}, {})
+        return Part(value, f"jitgrad.{value.__name__}", {}, {})
     return value if found is None else found
 
 

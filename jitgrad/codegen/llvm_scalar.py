@@ -79,26 +79,25 @@ class ScalarEmitter:
     def libm(self, name: str, dtype: np.dtype, args: list[Any]) -> Any:
         """A call of the C library, declared free of side effects so that loops may hoist it."""
         name = name + "f" if dtype == np.float32 else name
-        module, t = self.b.module, llvm_type(dtype)
-        function = module.globals.get(name)
-        if function is None:
-            function = ir.Function(module, ir.FunctionType(t, [t] * len(args)), name)
-            function.attributes.add("readnone")
-            function.attributes.add("nounwind")
-        return self.b.call(function, args)
+        t = llvm_type(dtype)
+        return self._call_pure(name, ir.FunctionType(t, [t] * len(args)), args)
 
     def scipy(self, name: str, dtype: np.dtype, args: list[Any]) -> Any:
         """A call of a function of SciPy's, which computes in double precision."""
         name, flags = scipy_special.symbol(name, len(args))
-        type_ = ir.FunctionType(F64, [F64] * len(args) + [I32] * flags)
+        type = ir.FunctionType(F64, [F64] * len(args) + [I32] * flags)
+        wide = [a if dtype == np.float64 else self.b.fpext(a, F64) for a in args]
+        result = self._call_pure(name, type, [*wide, *[I32(0)] * flags])
+        return result if dtype == np.float64 else self.b.fptrunc(result, F32)
+
+    def _call_pure(self, name: str, type: ir.FunctionType, args: list[Any]) -> Any:
+        """A call of a function from outside that does nothing but compute its result."""
         function = self.b.module.globals.get(name)
         if function is None:
-            function = ir.Function(self.b.module, type_, name)
+            function = ir.Function(self.b.module, type, name)
             function.attributes.add("readnone")
             function.attributes.add("nounwind")
-        wide = [a if dtype == np.float64 else self.b.fpext(a, F64) for a in args]
-        result = self.b.call(function, [*wide, *[I32(0)] * flags])
-        return result if dtype == np.float64 else self.b.fptrunc(result, F32)
+        return self.b.call(function, args)
 
     def update(self, op: str, old: Any, new: Any, dtype: np.dtype) -> Any:
         """One step of a reduction. Sums and products may be reassociated, so that the loop vectorises."""

@@ -94,6 +94,10 @@ def _of_scipy(name, arity):
     return function
 
 
-for _arity, _names in OF_SCIPY.items():
-    for _name in _names.split():
-        globals()[_name] = _of_scipy(_name, _arity)
+def __getattr__(name):
+    """The functions of SciPy, each made when it is first asked for."""
+    arity = next((n for n, names in OF_SCIPY.items() if name in names.split()), None)
+    if arity is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = made = _of_scipy(name, arity)
+    return made

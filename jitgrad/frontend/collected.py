@@ -25,7 +25,7 @@ from jitgrad.frontend.recording import record_for
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
-from jitgrad.ir.core import Block
+from jitgrad.ir.core import Block, Value
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType
 
@@ -61,24 +61,27 @@ class _Appended(NamedTuple):
         return elements(leaves[0], scalar=scalar, weak=weak)
 
 
-def _lone_references() -> int:
-    """What :func:`own_lists` counts for a list that one variable of a function refers to; it depends on Python."""
+def _references(objects: Sequence[Any]) -> list[int]:
+    """How many references there are to each, this function's own and that of the sequence among them."""
+    return [sys.getrefcount(obj) for obj in objects]
+
+
+def _of_one_variable() -> int:
+    """The count for a list that one variable of a function refers to; it depends on Python."""
     mine: list[Any] = []
-    for obj in [(lambda: mine)()]:
-        return sys.getrefcount(obj)
-    return 0
+    return _references([(lambda: mine)()])[0]
 
 
-_REFERENCES = _lone_references()
+_LONE = _of_one_variable()
 
 
 def own_lists(trace: Trace, lists: Sequence[Any]) -> list[list[Any]]:
     """Those that are lists which only one variable refers to."""
     found = []
-    for obj in lists:
+    for obj, count in zip(lists, _references(lists), strict=True):
         known = sum(obj is changed for scope in trace.scopes for changed, _, _ in scope.changed)
         known += sum(obj is one for others in trace.collecting for one in others)
-        if type(obj) is list and sys.getrefcount(obj) - known <= _REFERENCES:
+        if type(obj) is list and count - known <= _LONE:
             found.append(obj)
     return found
 
@@ -162,6 +165,7 @@ class _Taker:
         self.appended: list[_Appended] = []
         self.values: list[list[Any]] = []
         self.same: list[tuple[int, int] | None] = []
+        self._params: list[tuple[Tracer, Value]] = []
 
     def enter(self, state: State) -> None:
         """Take note of the arrays that the variables stand for when an iteration begins."""

@@ -131,13 +131,12 @@ def for_(
     return result
 
 
-def collect(iterable: Any, element: Callable[..., Any], shape: Any, line: int, size: int) -> list[Any]:
-    """``[element(*names) for names in iterable]``. ``shape`` is that of the target: a tuple of shapes, None for a
-    name."""
+def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) -> list[Any]:
+    """``[element(item) for item in iterable]``; ``size`` counts the operations that are written in it."""
     found: list[Any] = []
 
     def body(item: Any) -> State:
-        found.append(element(*_taken_apart(item, shape)))
+        found.append(element(item))
         return ()
 
     def run() -> list[Any]:
@@ -166,21 +165,6 @@ def collect(iterable: Any, element: Callable[..., Any], shape: Any, line: int, s
         return run()
     _note(trace, line, "comprehension", "rolled")
     return found
-
-
-def _taken_apart(item: Any, shape: Any) -> list[Any]:
-    """What the names of a target of this shape are bound to."""
-    if shape is None:
-        return [item]
-    parts = list(item)
-    if len(parts) != len(shape):
-        few = len(parts) < len(shape)
-        raise ValueError(
-            f"not enough values to unpack (expected {len(shape)}, got {len(parts)})"
-            if few
-            else f"too many values to unpack (expected {len(shape)})"
-        )
-    return [x for part, one in zip(parts, shape, strict=True) for x in _taken_apart(part, one)]
 
 
 def _nested(

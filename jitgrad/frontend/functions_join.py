@@ -71,10 +71,9 @@ def concatenate_(arrays: Any, axis: int | None = 0, *, dtype: Any = None, castin
     whole = _whole(arrays)
     if whole is not None and whole.ndim > 1 and axis is not None:
         at = axis_index(axis, whole.ndim - 1)
-        moved = move_axis(whole, 0, at)
-        return _join(
-            [reshape(moved, (*moved.dims[:at], moved.dims[at] * moved.dims[at + 1], *moved.dims[at + 2 :]))], 0, dtype
-        )
+        dims = list(whole.dims[1:])
+        dims[at] = dims[at] * whole.dims[0]
+        return _join([reshape(move_axis(whole, 0, at), dims)], 0, dtype)
     tracers = _rows(arrays)
     if axis is None:
         return _join([reshape(t, (t.count,)) for t in tracers], 0, dtype)

@@ -23,7 +23,7 @@ from jitgrad.frontend.namespace import Mirror, wrap
 from jitgrad.frontend.primitives import cast, lift
 from jitgrad.frontend.registry import FUNCTIONS, implements
 from jitgrad.ir.location import user_location
-from jitgrad.scipy import linalg, special
+from jitgrad.scipy import Part, linalg, special
 
 _LOG_TWO_PI = float(np.log(2 * np.pi))
 _LOG_ROOT = 0.5 * _LOG_TWO_PI
@@ -558,16 +558,4 @@ def _name(dist: Any) -> str:
     return getattr(dist, "name", None) or type(dist).__name__.removesuffix("_gen")
 
 
-class _Stats(Mirror):
-    """``scipy.stats`` with stand-ins for its distributions."""
-
-    def __getattr__(self, name: str) -> Any:
-        from jitgrad.frontend.substitute_table import replacement
-
-        value = getattr(scipy.stats, name)
-        found = replacement(value)
-        self.__dict__[name] = value if found is None else found
-        return self.__dict__[name]
-
-
-stats = _Stats(scipy.stats, "jitgrad.scipy.stats", {}, {})
+stats = Part(scipy.stats, "jitgrad.scipy.stats", {}, {})

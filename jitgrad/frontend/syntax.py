@@ -31,9 +31,8 @@ line)``
                                                         and ``type``
 ``attribute(owner, name)``                             the owner of an attribute that is about to be assigned to
 ``bound(value, name)``, ``bound_free(value, name)``    the value; UnboundLocalError and NameError for ``UNBOUND``
-``collect(iterable, element, shape, line, size)``       a list comprehension; ``element`` is a function of the names
-                                                        of the target, whose ``shape`` is a tuple of shapes, or None
-                                                        for a name; ``size`` counts the operations in it
+``collect(iterable, element, line, size)``              a list comprehension; ``element`` is a function of an item,
+                                                        ``size`` counts the operations in it
 ``comprehension_iter(iterable, line)``                 the iterable of another one, which stays Python's
 ``opaque_iter(iterable, reason, line)``,               iterable and test of a statement that has to stay Python's
 ``opaque_test(test, reason, line)``

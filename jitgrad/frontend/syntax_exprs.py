@@ -8,7 +8,6 @@ import builtins
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from jitgrad.frontend.syntax_names import ComprehensionNode, Scopes
 from jitgrad.frontend.syntax_nodes import (
@@ -248,18 +247,19 @@ class Expressions(ast.NodeTransformer):
         return made
 
     def visit_ListComp(self, node: ast.ListComp) -> ast.expr:
-        """``__jitgrad__.collect(iterable, lambda names of the target: element, shape of the target, line, size)``."""
-        (first, *others), size = node.generators, operations([ast.Expr(node.elt)])
-        names: list[str] = []
-        shape = _target_shape(first.target, names)
-        if others or first.ifs or first.is_async or shape is _NO_SHAPE or self.scopes.walrus:
+        """``[element for target in iterable]`` is a call of the runtime with the iterable and a function of an item:
+        ``lambda item: [element for target in (item,)][0]``."""
+        first, *others = node.generators
+        if others or first.ifs or first.is_async or self.scopes.walrus:
             return self._visit_comprehension(node)
-        iterable = self.iterable(first.iter)
+        iterable, item, size = self.iterable(first.iter), PREFIX + "item", operations([ast.Expr(node.elt)])
         with self._inside(node, True):
-            element = thunk(self.visit(node.elt), node.elt)
-        element.args.args = [place(ast.arg(name), node.elt) for name in names]
-        line = constant(first.iter.lineno)
-        return call("collect", [iterable, element, constant(shape), line, constant(size)], node)
+            first.target = self.visit(first.target)
+            first.iter = place(ast.Tuple([load(item)], ast.Load()), first.iter)
+            node.elt = self.visit(node.elt)
+        element = thunk(ast.Subscript(node, constant(0), ast.Load()), node)
+        element.args.args = [place(ast.arg(item), node)]
+        return call("collect", [iterable, element, constant(node.lineno), constant(size)], node)
 
     def _visit_comprehension(self, node: ComprehensionNode) -> ast.expr:
         first = node.generators[0]
@@ -289,21 +289,6 @@ class Expressions(ast.NodeTransformer):
         line = constant(node.lineno)
         value = self.visit(node)
         return value if stays else call("opaque_test", [value, constant(reason), line], node)
-
-
-_NO_SHAPE = "other"
-
-
-def _target_shape(target: ast.expr, names: list[str]) -> Any:
-    """None for a name, a tuple of such for a tuple or list of targets; the names are put into a list, each but once."""
-    match target:
-        case ast.Name(id=name) if name not in names:
-            names.append(name)
-            return None
-        case ast.Tuple(elts=parts) | ast.List(elts=parts):
-            shape = tuple(_target_shape(p, names) for p in parts)
-            return _NO_SHAPE if _NO_SHAPE in shape else shape
-    return _NO_SHAPE
 
 
 class _Inside:

@@ -58,23 +58,7 @@ bitwise_or bitwise_xor invert left_shift right_shift"""
 UFUNC_OPS: dict[np.ufunc, str] = {getattr(np, n): n for n in _NAMES.split()}
 UFUNC_OPS[np.fabs] = "absolute"
 UFUNC_OPS[np.float_power] = "power"
-for _name in [
-    "erf",
-    "erfc",
-    "expit",
-    "logit",
-    "xlogy",
-    "xlog1py",
-    "gammaln",
-    "log_expit",
-    "log1p",
-    "expm1",
-    "cbrt",
-    "exp2",
-]:
-    UFUNC_OPS[getattr(sps, _name)] = _name
 UFUNC_OPS[sps.psi] = "digamma"
-UFUNC_OPS[sps.gamma] = "gamma"
 #: How many leading operands of a ufunc are orders or shape parameters, which have no derivative.
 PARAMETERS = {sps.gammainc: 1, sps.gammaincc: 1, sps.betainc: 2, sps.betaincc: 2, sps.stdtr: 1,
               sps.jv: 1, sps.yv: 1, sps.iv: 1, sps.ive: 1, sps.kv: 1, sps.kve: 1}  # fmt: skip

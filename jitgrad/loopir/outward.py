@@ -78,7 +78,8 @@ def outward(program: Program, notes: list[str]) -> Program:
         return nests[s].turned(outside)
 
     program = with_body(program, map(turn, program.body))
-    notes.append(f"nests turned, for sums along the axes around another one: {turned}")
+    if turned:
+        notes.append(f"nests turned, for sums along the axes around another one: {turned}")
     return program
 
 

@@ -71,7 +71,7 @@ for _name, _operator in {
     _define(_name, 2, python=f"({{0}} {_operator} {{1}})")
 
 _define("product", 2, np.multiply, infix="({0} * {1})")  # rounded, whatever is done with it: no multiply-add
-#: Rounded once where the processor has multiply-adds; the target decides, for all of them alike.
+#: Rounded once in machine code. Python source rounds twice: what matters is that all places do the same.
 _define("fma", 3, lambda a, b, c: a * b + c, "({0} * {1} + {2})")
 _define("negative", 1, infix="(-{0})")
 _define("absolute", 1, infix="abs({0})")

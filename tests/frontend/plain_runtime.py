@@ -156,13 +156,8 @@ class PlainRuntime:
     def augitem(self, target: Any, index: Any, op: str, value: Any) -> None:
         target[index] = OPERATORS[op](target[index], value)
 
-    def collect(self, iterable: Any, element: Callable, shape: Any, line: int, size: int) -> list:
-        def names(item: Any, shape: Any) -> list:
-            if shape is None:
-                return [item]
-            return [x for part, one in zip(item, shape, strict=True) for x in names(part, one)]
-
-        return [element(*names(item, shape)) for item in iterable]
+    def collect(self, iterable: Any, element: Callable, line: int, size: int) -> list:
+        return [element(item) for item in iterable]
 
     def comprehension_iter(self, iterable: Any, line: int) -> Any:
         return iterable

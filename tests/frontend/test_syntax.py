@@ -207,7 +207,7 @@ def test_loops_know_their_iterables() -> None:
         def reversed_(self, function, *arguments):
             return ("reversed", *arguments)
 
-        def collect(self, iterable, element, shape, line, size):
+        def collect(self, iterable, element, line, size):
             seen.append(iterable)
             return []
 
