@@ -42,6 +42,17 @@ class Operand(NamedTuple):
         return self.size * self.dtype.itemsize
 
 
+class _Call(NamedTuple):
+    """A call of a library function, as :meth:`Libraries.call` is given it."""
+
+    name: str
+    outs: Sequence[Operand]
+    ins: Sequence[Operand]
+    static: dict[str, Any]
+    info: int
+    scratch: int
+
+
 def statuses(name: str, static: dict[str, Any]) -> int:
     """How many int32 a call needs at ``info``."""
     return 0 if name in ("gemm", "adjugate", *SORTS) else solver.matrices(static)
@@ -75,22 +86,13 @@ class Libraries(abc.ABC):
         if name in SORTS:
             self.sorter.call(name, ins[0].dtype, [o.address for o in outs], static, scratch, queue)
         else:
-            self._call(name, outs, ins, static, info, scratch, queue)
+            self._call(_Call(name, outs, ins, static, info, scratch), queue)
 
     @abc.abstractmethod
     def _scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int: ...
 
     @abc.abstractmethod
-    def _call(
-        self,
-        name: str,
-        outs: Sequence[Operand],
-        ins: Sequence[Operand],
-        static: dict[str, Any],
-        info: int,
-        scratch: int,
-        stream: Stream,
-    ) -> None: ...
+    def _call(self, call: _Call, stream: Stream) -> None: ...
 
 
 class CudaLibraries(Libraries):
@@ -126,29 +128,12 @@ class CudaLibraries(Libraries):
             self._driver.enqueue(ask)  # libraries need their device to be current
         return found[0]
 
-    def _call(
-        self,
-        name: str,
-        outs: Sequence[Operand],
-        ins: Sequence[Operand],
-        static: dict[str, Any],
-        info: int,
-        scratch: int,
-        stream: Stream,
-    ) -> None:
+    def _call(self, call: _Call, stream: Stream) -> None:
         with self._lock:
-            self._driver.enqueue(lambda _: self._run(name, outs, ins, static, info, scratch, stream), stream)
+            self._driver.enqueue(lambda _: self._run(call, stream), stream)
 
-    def _run(
-        self,
-        name: str,
-        outs: Sequence[Operand],
-        ins: Sequence[Operand],
-        static: dict[str, Any],
-        info: int,
-        scratch: int,
-        stream: Stream,
-    ) -> None:
+    def _run(self, call: _Call, stream: Stream) -> None:
+        name, outs, ins, static, info, scratch = call
         out, dtype = outs[0].address, outs[0].dtype
         if name == "gemm":
             dtypes = (dtype, ins[0].dtype, ins[1].dtype)
@@ -178,16 +163,8 @@ class SimulatedLibraries(Libraries):
     def _scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
         return 0 if name in ("gemm", "trtrs") else 256  # some, so that callers that forget it are found
 
-    def _call(
-        self,
-        name: str,
-        outs: Sequence[Operand],
-        ins: Sequence[Operand],
-        static: dict[str, Any],
-        info: int,
-        scratch: int,
-        stream: Stream,
-    ) -> None:
+    def _call(self, call: _Call, stream: Stream) -> None:
+        name, outs, ins, static, info, scratch = call
         function, count = libcalls.get(name).python, statuses(name, static)
         needed = self._scratch(name, ins[0].dtype, static)
 
