@@ -185,8 +185,9 @@ def checkpoint(fun: Callable[..., Any]) -> Callable[..., Any]:
         trace = _trace(args, kwargs)
         if trace is None:
             return fun(*args, **kwargs)
+        run = control_flow.callee(fun)
         (value,) = record_branches(
-            trace, "checkpoint", None, [lambda: (fun(*args, **kwargs),)], ("the result",), what="a checkpoint"
+            trace, "checkpoint", None, [lambda: (run(*args, **kwargs),)], ("the result",), what="a checkpoint"
         )
         return value
 

@@ -52,8 +52,9 @@ def split(joint: Graph, n_results: int, n_seeds: int) -> Split:
     backward_values = _dependents(joint, joint.params[n_params:])
     if any(r in backward_values for r in joint.results[:n_results]):
         raise IRError("a forward result depends on an output cotangent. The graph is not a joint graph; check n_seeds.")
-    forward_ops = [op for op in joint.ops if op.results[0] not in backward_values]
-    backward_ops = [op for op in joint.ops if op.results[0] in backward_values]
+    backward_ops = [op for op in joint.ops if any(r in backward_values for r in op.results)]
+    backward = set(backward_ops)
+    forward_ops = [op for op in joint.ops if op not in backward]
     needed = _needed(backward_ops, joint.results[n_results:], backward_values)
     saved = _minimum_cut(joint.params[:n_params], forward_ops, needed)
     recomputed = _to_recompute(forward_ops, needed, saved)

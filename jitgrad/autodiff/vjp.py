@@ -80,7 +80,7 @@ def _reverse(
     iterations between checkpoints for some of them."""
     b, copy = _fresh_copy(graph, f"{graph.name}_vjp")
     seeds = [b.param(graph.results[k].type, f"d_out{k}") for k in outputs] if seed == "param" else None
-    numbers = {op.results[0]: k for k, op in enumerate(copy.ops)}
+    numbers = {op.results[0]: k for k, op in enumerate(copy.ops) if op.results}
     ops: list[Op] = []
     for k, op in enumerate(copy.ops):
         ops += segmented(op, segments[k]) if k in segments else [op]

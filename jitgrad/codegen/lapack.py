@@ -2,7 +2,7 @@
 
 All work on stacks of square matrices, by LAPACK. ``static`` has ``n``, the order, and ``count``, the number of
 matrices, except where said. "Column-major" below means that the row-major buffer holds the transpose. Every function
-returns a status (a key of ``FAILURES`` in the loop builder): 0, 2 (singular), 3 (not positive definite), 6 (no
+returns a status (a key of ``jitgrad.loopir.failures.FAILURES``): 0, 2 (singular), 3 (not positive definite), 6 (no
 convergence).
 An array that is both in ``outs`` and ``ins`` is overwritten.
 

@@ -6,7 +6,7 @@ returns a status. ``emit(builder, outs, ins, static, out_buffers, in_buffers)`` 
 storage, ``static`` is a dict, and the buffers give dtypes and shapes. It returns the status as an i64, or None where
 the call can't fail.
 
-A nonzero status is a key of ``FAILURES`` in ``jitgrad.loopir.build``. An array that a function updates is given both in
+A nonzero status is a key of ``jitgrad.loopir.failures.FAILURES``. An array that a function updates is given both in
 ``outs`` and in ``ins``; the emitted code may be handed the same pointer twice then.
 """
 

@@ -26,9 +26,9 @@ from jitgrad.codegen.llvm_scalar import I8, I32, I64, ScalarEmitter, memory_type
 from jitgrad.codegen.outline import emit_parallel
 from jitgrad.errors import CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
-from jitgrad.ir.location import Location
-from jitgrad.loopir.build import OUT_OF_MEMORY, flatten_index
+from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.deps import carries_nothing
+from jitgrad.loopir.failures import OUT_OF_MEMORY
 from jitgrad.loopir.nodes import (
     Alloc,
     Assign,
@@ -431,12 +431,12 @@ def called(program: Program) -> Iterator[Stmt]:
     return (s for s in program.body if not isinstance(s, Comment))
 
 
-def failure(program: Program, status: int) -> tuple[int, list[Location]]:
-    """What the nonzero status of a program says: the key of ``FAILURES``, and the user's lines it may come from."""
+def failure(program: Program, status: int) -> tuple[int, list[Fail | LibCall]]:
+    """What the nonzero status of a program says: the code, and the statements that it may come from."""
     code, position = status & ((1 << _CODE_BITS) - 1), status >> _CODE_BITS
     stmt = next(itertools.islice(called(program), position, None))
-    failing = (s for s in statements((stmt,)) if isinstance(s, LibCall) or (isinstance(s, Fail) and s.code == code))
-    return code, [loc for loc in dict.fromkeys(s.loc for s in failing) if loc is not None]
+    inside = statements((stmt,))
+    return code, [s for s in inside if isinstance(s, LibCall) or (isinstance(s, Fail) and s.code == code)]
 
 
 def may_fail(stmt: Stmt) -> bool:

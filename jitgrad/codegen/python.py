@@ -2,7 +2,7 @@
 
 It is what ``source()`` shows. Run by CPython it is the oracle for the compiled kernels; compiled by ``numba.njit`` it
 is a second backend for cross-checks. The rendered function takes every buffer as an array (arguments, constants,
-results, temporaries, in this order) and returns a status: 0, or a key of ``jitgrad.loopir.build.FAILURES``. An array
+results, temporaries, in this order) and returns a status: 0, or a key of ``jitgrad.loopir.failures.FAILURES``. An array
 whose extents are not numbers is flat, and indexed by offset.
 
 Every value keeps its dtype: constants are written in it, and integers narrower than 64 bits go through functions that
@@ -36,7 +36,8 @@ from jitgrad.codegen.python_expr import (
 from jitgrad.errors import ArgumentError, CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Sym, as_sym
 from jitgrad.ir.types import SHORT_NAMES, bool_, i64
-from jitgrad.loopir.build import FAILURES, flatten_index
+from jitgrad.loopir.build import flatten_index
+from jitgrad.loopir.failures import FAILURES, exception
 from jitgrad.loopir.nodes import (
     Alloc,
     Assign,
@@ -231,7 +232,7 @@ class Renderer:
         elif isinstance(s, LibCall):
             self.libcall(s)
         elif isinstance(s, Fail):
-            reason = FAILURES[s.code][1] if s.code in FAILURES else "failed"
+            reason = FAILURES[s.code][1] if s.error is None else " ".join(s.error.text.split())
             self.line(f"return {s.code}  # {reason}")
         elif isinstance(s, Alloc):
             size, dtype = self.dim(s.buffer.size).text, self.spelling.dtype(s.buffer.dtype)
@@ -500,10 +501,11 @@ def _runner(program: Program, source: Source, function: Callable[..., int]) -> R
                 memory[t] = np.array(t.data, t.dtype, order="C", ndmin=0) if t.kind == "const" else _garbage(t)
         with np.errstate(all="ignore"):
             status = int(function(*(memory[t] for t in source.parameters)))
+        results = tuple(_as_result(memory[t.root], t) for t in program.results)
         if status:
-            error, message = FAILURES.get(status, (RuntimeError, f"the program ended with status {status}"))
-            raise error(message)
-        return tuple(_as_result(memory[t.root], t) for t in program.results)
+            failing = (s for s in statements(program.body) if isinstance(s, Fail) and s.code == status)
+            raise exception(status, failing, None if program.record is None else results[-1])
+        return results if program.record is None else results[:-1]
 
     return call
 

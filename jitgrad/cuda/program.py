@@ -35,7 +35,7 @@ from jitgrad.cuda.vectors import BYTES
 from jitgrad.errors import ArgumentError, CompilationError, DeviceError
 from jitgrad.ir.index import Sym
 from jitgrad.loopir.buffers import Placement, place
-from jitgrad.loopir.build import FAILURES
+from jitgrad.loopir.failures import exception
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import Block, Buffer, LibCall, Program, Stmt
 
@@ -98,7 +98,7 @@ class CudaExecutable:
     def call(self, leaves: Sequence[Any]) -> list[DeviceArray]:
         """Run on arrays and numbers; those of the host are copied to the device. Returns arrays on the device.
 
-        Raises DeviceError for arrays on different devices, and what ``FAILURES`` says.
+        Raises DeviceError for arrays on different devices, and what the program raises.
         """
         where = common_device(leaves)
         arrays = []
@@ -253,8 +253,8 @@ class _Loaded:
                 self.graphs.move_to_end(addresses)
                 self.driver.replay(graph)
             if self.count:
-                self._check()
-        return results
+                self._check(results)
+        return results if self.program.record is None else results[:-1]
 
     def _memory(self, arrays: Sequence[DeviceArray], results: Sequence[DeviceArray]) -> dict[Buffer, int]:
         """The address of every root buffer."""
@@ -326,7 +326,7 @@ class _Loaded:
             info = base + self.status_at + 4 * (self.words[s] + done * _statuses(s))
         self.device.libraries.call(s.fn, outs, ins, static, info, base + self.scratch_at, stream)
 
-    def _check(self) -> None:
+    def _check(self, results: Sequence[DeviceArray]) -> None:
         """Wait for the status, and raise what it says: the failure that comes first in the program."""
         assert self.arena is not None
         found = np.empty(self.count, np.int32)
@@ -336,10 +336,10 @@ class _Loaded:
             if not words.any():
                 continue
             if call is not None:
-                raise _error(STATUS[call.fn], call)
+                raise exception(STATUS[call.fn], [call], None)
             failure = self.module.failures[len(self.module.failures) - int(words.max())]
-            error, text = FAILURES[failure.code]
-            raise error(text, failure.loc)
+            record = None if self.program.record is None else results[-1].numpy()
+            raise exception(failure.code, [failure], record)
 
 
 #: Results up to so many bytes share one block of memory.
@@ -374,11 +374,6 @@ def _result_blocks(program: Program) -> tuple[list[tuple[int, str]], list[_Resul
         used += aligned(t.nbytes)
         blocks[shared] = used, blocks[shared][1]
     return blocks, results
-
-
-def _error(status: int, s: LibCall) -> Exception:
-    error, text = FAILURES.get(status, (CompilationError, f"{s.fn} ended with status {status}"))
-    return error(text, s.loc)
 
 
 def _fails(module: Module, s: Launch) -> bool:

@@ -29,11 +29,13 @@ from jitgrad.frontend.collected import own_lists, record_collecting
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
 from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, may_stream, refuse_streams
 from jitgrad.frontend.python_functions import CLASSES, sort_list
+from jitgrad.frontend.raising import fail_in, sealed, thrown
+from jitgrad.frontend.raising import handled as handled
 from jitgrad.frontend.randomness import check_draw
 from jitgrad.frontend.recording import condition, record_branches, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
-from jitgrad.frontend.trace import RAISED_AT, Trace
+from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
 from jitgrad.frontend.usercode import is_user_class, is_user_function
 from jitgrad.ir.core import Block, Value
@@ -377,7 +379,7 @@ def _junction(a: Tracer, b: Callable[[], Any], word: str, op: str) -> Any:
     with trace.region(f"an operand of {word!r}") as scope:
         second = b()
         eager = len(scope.ops) <= _EAGER_OPS and not scope.written
-        eager &= all(not inner.regions and inner.name != "wrap_index" for inner in scope.ops)
+        eager &= all(not inner.regions and not inner.effects and inner.name != "wrap_index" for inner in scope.ops)
         logical = _is_bool(a) and _is_bool(second)
     if eager and logical:
         second = b()
@@ -397,25 +399,23 @@ def _is_bool(value: Any) -> bool:
 
 
 def assert_(test: Any, message: Callable[[], Any] | None, line: int) -> None:
-    """``assert test, message()``. A traced condition is not checked."""
-    if is_traced(test):
-        trace = current_trace()
-        if trace is not None:
-            _note(trace, line, "assert", "not checked, as its condition is traced")
+    """``assert test, message()``."""
+
+    def error() -> AssertionError:
+        return AssertionError(*([] if message is None else [message()]))
+
+    if not is_traced(test):
+        if not test:
+            raise thrown(error)
         return
-    if not test:
-        raise thrown(AssertionError(*([] if message is None else [message()])))
-
-
-def thrown(error: Any) -> Any:
-    """What ``raise error`` raises. Inside a region it remembers its place, which :meth:`Trace.region` tells."""
-    trace = current_trace()
-    if trace is None or not isinstance(error, (type, Exception)):
-        return error
-    raised = error() if isinstance(error, type) and issubclass(error, Exception) else error
-    if isinstance(raised, Exception):
-        raised.__dict__[RAISED_AT] = user_location()
-    return raised
+    trace = current_trace() or innermost_trace(test)
+    ok = condition(trace, test, "assert")
+    with trace.region("an assertion") as scope:
+        made = thrown(error)
+        failing = sealed(trace, scope, made)
+        if failing is None:
+            raise made
+    fail_in(trace, ok, 1, failing)
 
 
 # -- what stays Python -------------------------------------------------------------------------------------------------

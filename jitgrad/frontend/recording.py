@@ -27,6 +27,7 @@ from jitgrad.frontend.carries import (
 from jitgrad.frontend.chosen import Chosen, lose
 from jitgrad.frontend.concrete import is_captured, thaw
 from jitgrad.frontend.primitives import cast
+from jitgrad.frontend.raising import fail_in, never_raised, sealed, was_raised
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
@@ -392,17 +393,31 @@ def record_branches(
     what: str = "a branch",
 ) -> State:
     """``cond`` or ``switch``: the state that the branch taken returns. ``checkpoint``, without a selector, is its only
-    branch."""
+    branch.
+
+    Where a branch of a ``cond`` raises, what is left is a check, and the other branch.
+    """
     location = user_location()
     outcomes: list[State] = []
     scopes: list[Scope] = []
     finals: list[list[tuple[Tracer, Value]]] = []
-    for branch in branches:
+    for number, branch in enumerate(branches):
+        failing = None
         with trace.region(what) as scope:
-            outcomes.append(branch())
-            _refuse_changes(scope)
-            finals.append([(r, r.value) for r in scope.written])
-            scopes.append(scope)
+            try:
+                outcomes.append(branch())
+            except Exception as error:
+                failing = sealed(trace, scope, error) if op == "cond" else None
+                if failing is None:
+                    raise
+                scope.restore()
+            else:
+                _refuse_changes(scope)
+                finals.append([(r, r.value) for r in scope.written])
+                scopes.append(scope)
+        if failing is not None and selector is not None:
+            fail_in(trace, selector, number, failing)
+            return _only(trace, branches[1 - number], what)
     roots: list[Tracer] = []
     for scope in scopes:
         roots += [r for r in scope.written if not any(r is known for known in roots)]
@@ -439,6 +454,16 @@ def record_branches(
                 tracers.append(_outcome(trace, value, slot, [leaves_of(v, s[k])[n] for s in outcomes], scopes))
         result.append(rebuilt(v, tracers))
     return tuple(result)
+
+
+def _only(trace: Trace, branch: Callable[[], State], what: str) -> State:
+    """The state that a branch returns which is recorded as part of the code around it."""
+    try:
+        return branch()
+    except Exception as error:
+        if trace.scopes or not was_raised(error):
+            raise
+        raise never_raised(error, what) from error
 
 
 def _outcome(trace: Trace, value: Value, slot: Slot, leaves: Sequence[Any], scopes: Sequence[Scope]) -> Tracer:

@@ -22,7 +22,8 @@ line)``
 ``and_(a, thunk)``, ``or_(a, thunk)``, ``not_(a)``,    thunks are functions without arguments
 ``ifexp(test, thunk, thunk, line)``
 ``assert_(test, thunk or None, line)``                 the thunk gives the message
-``thrown(error)``                                      what ``raise error`` raises
+``thrown(thunk)``                                      what ``raise`` raises, which the thunk makes
+``handled()``                                          a context: the body of a ``try`` that has handlers
 ``getitem(a, index)``, ``setitem(a, index, value)``,   ``op`` is "+", "-", ... ``augitem`` gets its value before the
 ``augitem(a, index, op, value)``, ``s_[...]``           element is read; ``s_[...]`` gives back what is in the brackets
 ``contains(a, container)``                             ``a in container``
@@ -86,6 +87,7 @@ _CALLS = frozenset(
     | {
         "assert_",
         "thrown",
+        "handled",
         "getitem",
         "setitem",
         "augitem",

@@ -177,9 +177,7 @@ class _Function:
                 node.test, node.msg = self._visit(node.test), None if node.msg is None else message
                 return [node]
             case ast.Raise(exc=error) if error is not None:
-                node.exc = call("thrown", [self._visit(error)], node)
-                node.cause = None if node.cause is None else self._visit(node.cause)
-                return [node]
+                return self._raise(node, self._visit(error))
             case ast.Global() | ast.Nonlocal():
                 return []
             case ast.Try() | ast.TryStar() | ast.With() | ast.Match():
@@ -189,6 +187,16 @@ class _Function:
                 return [node]
         self._expressions.generic_visit(node)
         return [node]
+
+    def _raise(self, node: ast.Raise, error: ast.expr) -> list[ast.stmt]:
+        before: list[ast.stmt] = []
+        if node.exc is not None and self._expressions.has_walrus(node.exc):
+            name = self._temporary()
+            before.append(place(ast.Assign([store(name)], error), node))
+            error = place(load(name), node)
+        node.exc = call("thrown", [thunk(error, error)], node)
+        node.cause = None if node.cause is None else self._visit(node.cause)
+        return [*before, node]
 
     def _container(self, node: ast.Try | ast.TryStar | ast.With | ast.Match) -> list[ast.stmt]:
         if isinstance(node, ast.With):
@@ -205,6 +213,8 @@ class _Function:
                 case.body = self._body(case.body, node)
             return [node]
         node.body = self._body(node.body, node)
+        if node.handlers:
+            node.body = [place(ast.With([ast.withitem(call("handled", [], node))], node.body), node)]
         node.orelse = self._block(node.orelse)
         node.finalbody = self._body(node.finalbody, node) if node.finalbody else []
         for handler in node.handlers:

@@ -23,9 +23,6 @@ from jitgrad.ir.types import TensorType, check_dtype, i64
 #: Python scalar types, which promote weakly (NEP 50), and the dtype they have on their own.
 WEAK_DTYPES = {"bool": np.dtype(np.bool_), "int": np.dtype(np.int64), "float": np.dtype(np.float64)}
 
-#: The attribute of an exception that says where a traced function raised it.
-RAISED_AT = "__jitgrad_raised_at__"
-
 #: How many ops deep two values are compared.
 _DEPTH = 8
 
@@ -162,8 +159,8 @@ class Trace:
                 yield scope
             except BaseException as error:
                 scope.restore()
-                if RAISED_AT in getattr(error, "__dict__", ()):
-                    raise _never_raised(error, what) from error
+                if HOOKS["was_raised"](error):
+                    raise HOOKS["never_raised"](error, what) from error
                 raise
             finally:
                 self.scopes.pop()
@@ -232,17 +229,6 @@ class Trace:
     def _check_open(self) -> None:
         if self.closed:
             raise IRError(f"the trace of {self.name} is finished. Trace the function again to add to it.")
-
-
-def _never_raised(error: BaseException, what: str) -> UnsupportedError:
-    """The error for a ``raise`` of which only the values that a program computes tell whether it is reached."""
-    name = f"{type(error).__name__} ({error})" if str(error) else type(error).__name__
-    return UnsupportedError(
-        f"{name} is raised in {what} that is recorded. Whether the program comes there depends on traced values, and a "
-        "compiled program has no exceptions of its own. Return a flag beside the result, and raise where the function "
-        "is called.",
-        error.__dict__[RAISED_AT],
-    )
 
 
 def as_numpy(obj: Any) -> np.ndarray:

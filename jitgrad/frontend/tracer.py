@@ -174,6 +174,9 @@ class Tracer(Operators, ArrayMethods):
         )
 
     def __repr__(self) -> str:
+        shown = HOOKS["shown"](self, "")
+        if shown is not None:
+            return shown
         name = f" {self.value.name}" if type(self) is Tracer and self.value.name else ""
         weak = f" (Python {self.weak})" if self.weak else ""
         return f"<traced{name}: {self.type}{weak}>"
@@ -181,6 +184,9 @@ class Tracer(Operators, ArrayMethods):
     def __format__(self, spec: str) -> str:
         if not spec:
             return repr(self)
+        shown = HOOKS["shown"](self, spec)
+        if shown is not None:
+            return shown
         raise self._no_number(f"formatted as a number (format {spec!r})", "Print it after the function has returned.")
 
     def __len__(self) -> int:

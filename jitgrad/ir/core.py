@@ -27,6 +27,8 @@ class OpDef:
     """
 
     name: str
+    #: True where an op does more than to compute its results, and so stays where it is though nobody uses them.
+    effects: bool = False
 
     def infer(self, *types: TensorType, **attrs: Any) -> TensorType | tuple[TensorType, ...]:
         """Result types from operand types; raises a ShapeError or DtypeError that a user can read."""
@@ -56,9 +58,9 @@ class Value:
 
 
 class Op:
-    """One operation. ``regions`` is empty but for control flow."""
+    """One operation. ``regions`` is empty but for control flow. ``effects``: it has one, or an op in its regions."""
 
-    __slots__ = ("attrs", "loc", "opdef", "operands", "regions", "results")
+    __slots__ = ("attrs", "effects", "loc", "opdef", "operands", "regions", "results")
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class Op:
     ) -> None:
         self.opdef, self.operands, self.attrs, self.results = opdef, operands, attrs, results
         self.regions, self.loc = regions, loc
+        self.effects: bool = opdef.effects or (bool(regions) and any(region.effects for region in regions))
         for r in results:
             r.op = self
 
@@ -92,6 +95,11 @@ class Block:
 
     def __init__(self, params: Sequence[Value], ops: Sequence[Op], results: Sequence[Value]) -> None:
         self.params, self.ops, self.results = tuple(params), tuple(ops), tuple(results)
+
+    @property
+    def effects(self) -> bool:
+        """Whether an op in it has an effect."""
+        return any(op.effects for op in self.ops)
 
 
 class Graph:

@@ -1,7 +1,7 @@
 """Which values of a block are used, regions included, and the block without the others.
 
-A carried value of a loop is live when a result of the loop is used, or when an iteration uses it for something that
-is. One that only carries itself on is dead.
+An op with an effect is live. A carried value of a loop is live when a result of the loop is used, or when an iteration
+uses it for something that is. One that only carries itself on is dead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def live_values(block: Block, wanted: Iterable[Value]) -> set[Value]:
 
 def _mark(ops: Iterable[Op], live: set[Value]) -> None:
     for op in reversed(tuple(ops)):
-        if not any(r in live for r in op.results):
+        if not op.effects and not any(r in live for r in op.results):
             continue
         if not op.regions:
             live.update(used_values(op))
@@ -89,7 +89,7 @@ def pruned(
     ops: list[Op] = []
     changed = False
     for op in block.ops:
-        if not any(r in live for r in op.results):
+        if not op.effects and not any(r in live for r in op.results):
             changed = True
             continue
         new = _pruned_op(op, live, env, regions)

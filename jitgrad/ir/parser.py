@@ -35,6 +35,7 @@ from jitgrad.ir.core import OPS, Block, Graph, Op, OpDef, Value
 from jitgrad.ir.index import Dim, IndexExpr, Sym
 from jitgrad.ir.location import Location
 from jitgrad.ir.printer import location_of_label
+from jitgrad.ir.thrown import Thrown
 from jitgrad.ir.types import DTYPES, TensorType
 
 _TOKEN = re.compile(
@@ -368,6 +369,8 @@ class _Parser:
         if token.kind == "name" and token.text in _WORDS:
             self.position += 1
             return _WORDS[token.text]
+        if self.take("raises"):
+            return self.thrown()
         if token.kind == "name" and token.text in DTYPES:
             if self.tokens[self.position + 1].text == "[":
                 return self.array()
@@ -381,6 +384,13 @@ class _Parser:
         if token.kind in ("int", "value", "symbol") or token.text == "-":
             return self.dim()
         self.fail(f"expected an attribute's value, found {token.text or 'the end'!r}")
+
+    def thrown(self) -> Thrown:
+        start = self.token.start
+        try:
+            return Thrown.parse(self.string())
+        except ValueError as error:
+            self._fail_at(start, f"no exception: {error}")
 
     def parenthesis(self) -> Any:
         """A tuple, or an extent that begins with a parenthesis: ``(%n // 4) + 1``."""

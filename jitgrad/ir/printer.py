@@ -35,6 +35,7 @@ import numpy as np
 from jitgrad.ir.core import Block, Graph, Op, Value
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
 from jitgrad.ir.location import Location
+from jitgrad.ir.thrown import Thrown
 from jitgrad.ir.types import SHORT_NAMES, TensorType
 
 #: Arrays of more elements than this are printed as a payload, not as numbers.
@@ -182,6 +183,8 @@ class Printer:
             return "(" + ", ".join(self.attribute(v) for v in value) + (",)" if len(value) == 1 else ")")
         if isinstance(value, np.ndarray):
             return self._array(value)
+        if isinstance(value, Thrown):
+            return f"raises {json.dumps(value.text)}"
         raise TypeError(f"no text form for an attribute of type {type(value).__name__}")
 
     def _array(self, array: np.ndarray) -> str:

@@ -11,6 +11,7 @@ from jitgrad.errors import IRError, JitgradError
 from jitgrad.ir.core import OPS, Block, Graph, Op, Value
 from jitgrad.ir.index import IndexExpr
 from jitgrad.ir.printer import Printer
+from jitgrad.ir.thrown import Thrown
 from jitgrad.ir.types import SHORT_NAMES, TensorType
 
 #: How many lines of context to show before and after the offending op.
@@ -171,6 +172,8 @@ def _attribute_problem(value: Any) -> str | None:
         return next((p for p in map(_attribute_problem, value) if p), None)
     if isinstance(value, np.dtype):
         return None if value in SHORT_NAMES else f"is the dtype {value}"
-    if value is None or (isinstance(value, (bool, int, float, str, IndexExpr)) and not isinstance(value, np.generic)):
+    plain = isinstance(value, (bool, int, float, str, IndexExpr, Thrown)) and not isinstance(value, np.generic)
+    if value is None or plain:
         return None
-    return f"is a {type(value).__name__}; attributes are numbers, strings, dtypes, arrays, and tuples of them"
+    allowed = "numbers, strings, dtypes, arrays, exceptions, and tuples of them"
+    return f"is a {type(value).__name__}; attributes are {allowed}"

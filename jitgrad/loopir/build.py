@@ -8,15 +8,17 @@ statement-level methods (``loop``, ``store``, ``let``, ...) cover the rest. Ever
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import IndexBoundsError, JitgradError, LinAlgError, OutOfMemoryError
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, floordiv, mod, mul
 from jitgrad.ir.location import Location
-from jitgrad.ir.types import bool_, broadcast_shapes
+from jitgrad.ir.thrown import Thrown
+from jitgrad.ir.types import bool_, broadcast_shapes, f64
+from jitgrad.loopir.failures import FIRST_RAISED, LAST_CODE, RECORDED
 from jitgrad.loopir.nodes import (
     Alloc,
     Assign,
@@ -40,17 +42,6 @@ from jitgrad.loopir.nodes import (
     dynamic,
     scalar,
 )
-
-#: Status codes of a compiled program (less than 256), and the exception each raises.
-FAILURES: dict[int, tuple[type[JitgradError], str]] = {
-    1: (IndexBoundsError, "index out of bounds for an axis"),
-    2: (LinAlgError, "Singular matrix"),
-    3: (LinAlgError, "Matrix is not positive definite"),
-    4: (LinAlgError, "LAPACK reported an invalid argument"),
-    5: (OutOfMemoryError, "there is no memory for an array whose size depends on the arguments"),
-    6: (LinAlgError, "Eigenvalues did not converge"),
-}
-OUT_OF_MEMORY = 5
 
 #: How a reduction combines, and what it starts from.
 IDENTITIES: dict[str, Callable[[np.dtype], Any]] = {
@@ -158,6 +149,9 @@ class LoopBuilder:
         #: Why the storage of a buffer may not be taken over by a copy of it; None if it may. Set by the lowering.
         self.keeps: Callable[[Buffer, Buffer | None], str | None] = lambda *_: "it is needed later"
         self.notes: list[str] = []
+        #: What the program keeps for the message of an exception, if anything.
+        self.record: Tensor | None = None
+        self._raised: dict[tuple[Thrown, Location | None], int] = {}
 
     @property
     def body(self) -> tuple[Stmt, ...]:
@@ -404,7 +398,7 @@ class LoopBuilder:
         self.emit(While(cond, tuple(body)))
 
     def fail_unless(self, ok: Expr, code: int) -> None:
-        """End the program with status ``code`` (see :data:`FAILURES`) where ``ok`` is False."""
+        """End the program with status ``code`` (see :data:`jitgrad.loopir.failures.FAILURES`) where ``ok`` is False."""
         with self.when(~ok):
             self.emit(Fail(code, self.loc))
 
@@ -414,6 +408,26 @@ class LoopBuilder:
         with self.collect() as body:
             yield
         self.emit(If(ok, tuple(body), (Fail(code, self.loc),)))
+
+    def raise_unless(self, ok: Expr, error: Thrown, values: Sequence[Tensor]) -> None:
+        """End the program where ``ok`` is False, to raise ``error`` with these values in its holes."""
+        code = self._raised.setdefault((error, self.loc), min(FIRST_RAISED + len(self._raised), LAST_CODE))
+        kept: list[tuple[np.dtype, tuple[int, ...]] | None] = []
+        place = 0
+        never = isinstance(ok, Const) and not ok.value
+        with contextlib.nullcontext() if never else self.when(~ok):
+            for t in values:
+                shape = t.buffer.static_shape if isinstance(t.buffer.size, int) else None
+                if shape is None or place + math.prod(shape) > RECORDED:
+                    kept.append(None)
+                    continue
+                kept.append((t.dtype, shape))
+                if self.record is None:
+                    self.record = Tensor(Buffer(self.name_for("record"), f64, (RECORDED,), "out"))
+                for index in np.ndindex(*shape):
+                    self.store(self.record, (place,), self.cast(t[index], f64))
+                    place += 1
+            self.emit(Fail(code, self.loc, error, tuple(kept)))
 
     def libcall(self, fn: str, outs: Sequence[Tensor], ins: Sequence[Tensor], **static: Any) -> None:
         """Call a library function on whole buffers; see ``jitgrad.codegen.libcalls``."""

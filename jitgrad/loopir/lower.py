@@ -54,7 +54,8 @@ def lower(graph: Graph, notes: list[str] | None = None, donated: Mapping[int, in
         results[k] = t
     if notes is not None:
         notes.extend(b.notes)
-    return Program(graph.name, tuple(params), tuple(results), b.body)
+    record = None if b.record is None else b.record.buffer
+    return Program(graph.name, tuple(params), (*results, *(() if record is None else (record,))), b.body, record)
 
 
 def static_shape(t: TensorType) -> tuple[int, ...]:

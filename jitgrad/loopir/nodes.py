@@ -17,6 +17,7 @@ import numpy as np
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, interval, mul, substitute
 from jitgrad.ir.location import Location
+from jitgrad.ir.thrown import Thrown
 from jitgrad.ir.types import SHORT_NAMES, bool_, i64
 
 
@@ -439,11 +440,17 @@ class LibCall:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fail:
-    """End the program with a nonzero status; ``code`` is a key of ``jitgrad.loopir.build.FAILURES``, and ``loc`` the
-    user's line."""
+    """End the program with a nonzero status; ``code`` is a key of ``jitgrad.loopir.failures.FAILURES``, and ``loc`` the
+    user's line.
+
+    With an ``error`` that is what is raised, and the code only tells it from others. ``values`` are the dtypes and
+    shapes of what fills its holes, which is in the program's record, one after the other; None for one that is not.
+    """
 
     code: int
     loc: Location | None = None
+    error: Thrown | None = None
+    values: tuple[tuple[np.dtype, tuple[int, ...]] | None, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -465,12 +472,14 @@ Stmt = Loop | Store | Let | Assign | If | While | Block | LibCall | Fail | Alloc
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
     """A whole compiled function. ``params`` and ``results`` are in the order of the graph's; a result buffer is of kind
-    ``"out"``, or a parameter of kind ``"inout"``, and no two results share one."""
+    ``"out"``, or a parameter of kind ``"inout"``, and no two results share one. ``record`` is the last result of a
+    program that keeps there what it says when it fails; the graph has no such result."""
 
     name: str
     params: tuple[Buffer, ...]
     results: tuple[Buffer, ...]
     body: tuple[Stmt, ...]
+    record: Buffer | None = None
 
     @functools.cached_property
     def constants(self) -> tuple[Buffer, ...]:

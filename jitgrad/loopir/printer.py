@@ -242,7 +242,7 @@ class _Line:
             outs, ins = (", ".join(t.name for t in side) for side in (s.outs, s.ins))
             return f"call {s.fn}({ins}{static}) -> {outs}"
         if isinstance(s, Fail):
-            return f"fail {s.code}"
+            return f"fail {s.code}" if s.error is None else f"fail {s.code}  # {s.error}"
         if isinstance(s, Alloc):
             return f"alloc {describe(s.buffer)}"
         if isinstance(s, Block):

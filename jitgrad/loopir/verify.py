@@ -10,7 +10,8 @@ from jitgrad.ir.index import Dim, Sym, add, bounds, coefficients, interval, mul,
 from jitgrad.ir.location import Location
 from jitgrad.ir.polyhedra import System
 from jitgrad.ir.types import bool_, i64
-from jitgrad.loopir.build import FAILURES, loop_limits
+from jitgrad.loopir.build import loop_limits
+from jitgrad.loopir.failures import FAILURES
 from jitgrad.loopir.nodes import (
     Alloc,
     Assign,
@@ -124,7 +125,7 @@ class _Verifier:
         elif isinstance(s, LibCall):
             self.libcall(s)
         elif isinstance(s, Fail):
-            if s.code not in FAILURES:
+            if s.error is None and s.code not in FAILURES:
                 self.fail(f"the status {s.code} has no meaning")
         elif isinstance(s, Alloc):
             self.alloc(s)

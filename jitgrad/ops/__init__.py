@@ -2,6 +2,7 @@
 
 from jitgrad.ops import (
     arithmetic,
+    check,
     control,
     creation,
     eigen,
@@ -21,6 +22,7 @@ from jitgrad.ops import (
 
 __all__ = [
     "arithmetic",
+    "check",
     "control",
     "creation",
     "eigen",

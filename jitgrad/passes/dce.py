@@ -1,8 +1,9 @@
 """Dead code elimination: remove the ops none of whose results is used, also in regions.
 
-An op is live when the graph returns one of its results or a live op uses one. A loop loses the values that it carries
-for nobody. Parameters of the graph stay: they are its signature. Ops have no effects, so removing one is never seen,
-with one exception: an index that is out of bounds in a ``gather`` whose result nobody uses is no longer reported.
+An op is live when it has an effect (``check``), the graph returns one of its results, or a live op uses one. A loop
+loses the values that it carries for nobody. Parameters of the graph stay: they are its signature. That an op was
+removed is never seen, with one exception: an index that is out of bounds in a ``gather`` whose result nobody uses is no
+longer reported.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ class _Body:
             return
         if any(self._moves(a) for a in attrs.values()) or any(self._moves(r.type.shape) for r in op.results):
             raise _Stays
-        if op.name == "wrap_index" or len(op.results) != 1:
+        if op.name == "wrap_index" or op.effects or len(op.results) != 1:
             raise _Stays
         if not any(lane.batched for lane in lanes):
             self.lanes[op.result] = Lane(self.r.append(op.name, *(lane.value for lane in lanes), **attrs), False)

@@ -11,11 +11,11 @@ import numpy as np
 from jitgrad.codegen import python
 from jitgrad.codegen.llvm import failure
 from jitgrad.config import current
-from jitgrad.errors import ArgumentError, CompilationError, describe_location
+from jitgrad.errors import ArgumentError, CompilationError
 from jitgrad.ir.types import TensorType
 from jitgrad.loopir.buffers import Placement, place
-from jitgrad.loopir.build import FAILURES
 from jitgrad.loopir.decompose import decompose
+from jitgrad.loopir.failures import exception
 from jitgrad.loopir.nodes import Program
 from jitgrad.loopir.schedule import uses_threads
 from jitgrad.runtime import threads
@@ -42,12 +42,14 @@ class Parameter(NamedTuple):
 
 class Interface(NamedTuple):
     """What a call must know of a program. ``results`` are dtype, shape, and the number of the parameter that is the
-    result (None: an array of its own); ``arena`` is the size of the temporaries together."""
+    result (None: an array of its own); ``arena`` is the size of the temporaries together. ``record`` says that the last
+    result is the program's record."""
 
     name: str
     params: tuple[Parameter, ...]
     results: tuple[tuple[np.dtype, tuple[int, ...], int | None], ...]
     arena: int
+    record: bool
 
 
 def _interface(program: Program, scalar_params: tuple[bool, ...], arena: int) -> Interface:
@@ -58,7 +60,7 @@ def _interface(program: Program, scalar_params: tuple[bool, ...], arena: int) ->
     results = tuple(
         (r.dtype, r.static_shape, program.params.index(r) if r.kind == "inout" else None) for r in program.results
     )
-    return Interface(program.name, params, results, arena)
+    return Interface(program.name, params, results, arena, program.record is not None)
 
 
 def _identity(array: np.ndarray) -> tuple[int, str, tuple[int, ...]]:
@@ -101,6 +103,7 @@ class Executable:
         self._donated = {k: p for k, (_, _, p) in enumerate(interface.results) if p is not None}
         self._scalars = tuple(k for k, (_, shape, p) in enumerate(interface.results) if shape == () and p is None)
         self._nbytes = interface.arena
+        self._record = interface.record
         if self.backend == "llvm":
             self._allocate = allocator(specs)
 
@@ -138,7 +141,8 @@ class Executable:
         """Run on leaves that are right already: C-contiguous aligned native arrays, or scalar objects.
 
         Results are fresh arrays, or the arguments that they are written into; a 0-d result is a NumPy scalar. Raises
-        what :data:`FAILURES` says; arguments that change have any values then.
+        what the program raises or :data:`jitgrad.loopir.failures.FAILURES` says; arguments that change have any values
+        then.
         """
         if type(leaves) is not tuple:
             leaves = tuple(leaves)  # native code reads the items where a tuple has them
@@ -149,7 +153,9 @@ class Executable:
         arena = arena_address(self._nbytes) if self._nbytes else 0
         status = self._entry(leaves, outs, self._consts, arena)
         if status:
-            raise self._failure(status)
+            raise self._failure(status, outs)
+        if self._record:
+            outs = outs[:-1]
         if self._scalars:
             outs = list(outs)
             for k in self._scalars:
@@ -167,15 +173,13 @@ class Executable:
 
         return run
 
-    def _failure(self, status: int) -> Exception:
+    def _failure(self, status: int, outs: Sequence[Any]) -> BaseException:
         """What to raise for a nonzero status."""
         with compiling:
-            code, places = failure(self._decomposed, status)
+            code, failing = failure(self._decomposed, status)
             if not self._has_code_of_program():
-                places = []
-        error, text = FAILURES[code]
-        *others, place = places or [None]
-        return error(text + "".join(map(describe_location, others)), place)
+                failing = []
+        return exception(code, failing, outs[-1] if self._record else None)
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         """Run on arrays; each is converted to the parameter's dtype and to contiguous storage if need be."""
@@ -211,12 +215,13 @@ class Executable:
         native = self._native
         numbers = {_identity(array): k for k, array in reversed(list(enumerate(known)))}
         consts = [numbers.get(_identity(c), [c.dtype.str, c.shape]) for c in self._consts]
-        name, params, results, arena = self.interface
+        name, params, results, arena, record = self.interface
         header = {
             "name": name,
             "params": [(p.name, p.dtype.str, p.shape, p.scalar, p.changes) for p in params],
             "results": [(dtype.str, shape, p) for dtype, shape, p in results],
             "arena": arena,
+            "record": record,
             "externals": native.unit.externals,
             "shared": native.shared,
             "program": digest(native.key),
@@ -238,7 +243,7 @@ class Executable:
         self._program, self._digest, self.backend = program, header["program"], "llvm"
         params = tuple(Parameter(n, np.dtype(d), tuple(s), *flags) for n, d, s, *flags in header["params"])
         results = tuple((np.dtype(d), tuple(s), p) for d, s, p in header["results"])
-        self._set_interface(Interface(header["name"], params, results, header["arena"]))
+        self._set_interface(Interface(header["name"], params, results, header["arena"], header["record"]))
         self.shared_kernels = header["shared"]
         code, written = parts[: header["parts"]], iter(parts[header["parts"] :])
         self._consts = tuple(

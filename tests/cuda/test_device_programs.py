@@ -356,3 +356,25 @@ def test_temporaries_of_rows() -> None:
 def test_large_sums_are_updated_while_small_ones_are_not() -> None:
     wide, source = _wide("bags", normal(1000, 32), np.arange(2048).reshape(128, 16) % 1000, normal(128, 32))
     assert any(s.team > 1 and s.count == 128 for s in wide) and source.count("atomic_add") == 1
+
+
+def test_exceptions_of_the_program() -> None:
+    @jg.grad
+    def fun(x: np.ndarray) -> Any:
+        if np.any(x < 0):
+            raise ValueError(f"the least element is {x.min():.2f}")
+        s = 0.0
+        for i in range(len(x)):
+            assert x[i] < 100, (i, x[i])
+            s += np.sqrt(x[i])
+        return s
+
+    x = np.linspace(1, 4, 70)
+    device = jg.grad(fun.__wrapped__, target="cuda")
+    np.testing.assert_allclose(device(x).numpy(), fun(x))
+    for bad in (np.where(x > 3, -x, x), np.where(x > 3, 50 * x, x)):
+        with pytest.raises((ValueError, AssertionError)) as plain:
+            fun(bad)
+        with pytest.raises((ValueError, AssertionError)) as found:
+            device(bad)
+        assert (type(found.value), str(found.value)) == (type(plain.value), str(plain.value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import traceback
 import types
@@ -144,8 +145,11 @@ class PlainRuntime:
         if not test:
             raise AssertionError if message is None else AssertionError(message())
 
-    def thrown(self, error: Any) -> Any:
-        return error
+    def thrown(self, make: Callable[[], Any]) -> Any:
+        return make()
+
+    def handled(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def getitem(self, value: Any, index: Any) -> Any:
         return value[index]

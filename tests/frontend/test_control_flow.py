@@ -257,17 +257,6 @@ def test_an_empty_traced_range_leaves_everything() -> None:
     assert jg.grad(f)(X, 0) == pytest.approx([1, 0, 0, 0, 0, 0])
 
 
-def test_an_assertion_about_traced_values_is_not_checked_and_others_are() -> None:
-    def f(x):
-        assert x[0] > 100
-        assert len(x) == 6, "six"
-        return x[0]
-
-    assert jg.jit(f)(X) == X[0]
-    with pytest.raises(AssertionError, match="six"):
-        jg.jit(f)(X[:5])
-
-
 def test_an_array_is_not_overwritten_where_it_is_read_later() -> None:
     def f(x):
         a = x * 1.0

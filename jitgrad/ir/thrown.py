@@ -1,0 +1,115 @@
+"""Exceptions that a compiled program may raise: those of the ``raise`` and ``assert`` statements that it records.
+
+An exception is made once, while the function is traced, and raised when the program runs. What it says of traced values
+is known only then: each such place is a :class:`Hole`, which is filled with the value.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import re
+import string
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+#: How a hole is written inside a string, and found there: a number between characters that no message has.
+_MARK = "\0{}\0"
+_MARKED = re.compile("\0([0-9]+)\0")
+
+
+def mark(number: int) -> str:
+    """A hole as part of a string."""
+    return _MARK.format(number)
+
+
+def plain(text: str, words: Sequence[str]) -> str:
+    """A string with words in its holes."""
+    return _MARKED.sub(lambda m: words[int(m[1])], text)
+
+
+class Hole(NamedTuple):
+    """A traced value that is an argument of an exception by itself."""
+
+    number: int
+
+
+class Thrown:
+    """An exception to be raised. ``specs`` are the formats of its holes, in the order of their numbers.
+
+    Two are equal if they read alike; so do one and what :meth:`parse` makes of its text.
+    """
+
+    __slots__ = ("error", "specs", "text")
+
+    def __init__(self, error: BaseException, specs: Sequence[str] = ()) -> None:
+        self.error, self.specs = error, tuple(specs)
+        kind = type(error)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        words = ", ".join(self._shown(a if isinstance(a, (str, Hole)) else repr(a)) for a in error.args)
+        self.text = f"{name}: {words}" if words else name
+
+    def _shown(self, word: str | Hole) -> str:
+        text = mark(word.number) if isinstance(word, Hole) else word
+        text = text.replace("{", "{{").replace("}", "}}")
+        return _MARKED.sub(lambda m: f"{{{m[1]}:{self.specs[int(m[1])]}}}".replace(":}", "}"), text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Thrown) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def parse(cls, text: str) -> Thrown:
+        """What prints as this text. A class that is not built in becomes RuntimeError, as its module may not be there.
+        Raises ValueError."""
+        name, _, words = text.partition(": ")
+        kind = getattr(builtins, name, RuntimeError)
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise ValueError(f"{name} is no exception")
+        message, specs = "", {}
+        for literal, number, spec, _ in string.Formatter().parse(words):
+            message += literal
+            if number is not None:
+                specs[int(number)] = spec or ""
+                message += mark(int(number))
+        if set(specs) != set(range(len(specs))):
+            raise ValueError("the holes of a message are numbered from 0")
+        return cls(kind(message) if message else kind(), [specs[k] for k in range(len(specs))])
+
+    def exception(self, values: Sequence[Any] | None = None) -> BaseException:
+        """The exception with its holes filled; question marks where the values are not known."""
+
+        def filled(item: Any) -> Any:
+            if isinstance(item, Hole):
+                return "?" if values is None else values[item.number]
+            if isinstance(item, str):
+                return _MARKED.sub(lambda m: self._formatted(int(m[1]), values), item)
+            return item
+
+        return copied(self.error, filled)
+
+    def _formatted(self, number: int, values: Sequence[Any] | None) -> str:
+        if values is None:
+            return "?"
+        try:
+            return format(values[number], self.specs[number])
+        except (TypeError, ValueError):  # a format that the value does not take; the exception matters more
+            return str(values[number])
+
+
+def copied(error: BaseException, change: Callable[[Any], Any]) -> BaseException:
+    """A copy of an exception with other arguments and attributes."""
+    kind, arguments = type(error), tuple(map(change, error.args))
+    new = error
+    with contextlib.suppress(Exception):  # one that can't be made is raised itself
+        # Not by __init__, which need not take what the exception keeps in ``args``.
+        new = kind.__new__(kind, *arguments)
+        new.args = arguments
+        new.__dict__.update({name: change(value) for name, value in vars(error).items()})
+        new.__cause__, new.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return new
