@@ -16,6 +16,7 @@ import dataclasses
 import itertools
 import linecache
 import math
+import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -484,6 +485,8 @@ def compile_numba(program: Program) -> Runner:
             "bound for the LLVM and the Python backend only. Set config.backend to 'llvm' or 'python'."
         )
     source = generate(program)
+    for name in re.findall(r"\bhelpers\.(\w+)", source.text):
+        getattr(pyhelpers, name)  # some are made then; Numba looks only at what the module has
     function = _load(source, {"np": np, "math": math, "helpers": pyhelpers})
     return _runner(program, source, numba.njit(error_model="numpy")(function))
 
