@@ -91,10 +91,12 @@ def for_(
     line: int,
     size: int,
     lists: Callable[[], Sequence[Any]],
+    *,
+    settled: bool = False,
 ) -> State:
     """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it. ``size``
     counts the operations that are written in the body; ``lists()`` are objects that it does nothing with but call their
-    ``append``."""
+    ``append``. ``settled``: the variables have the types that the first iteration gives them."""
     if isinstance(iterable, Nest):
         return _nested(iterable, (), body, state, names, flag, writes, line, size, lists)
     steps, trace = steps_of(iterable), current_trace()
@@ -114,16 +116,22 @@ def for_(
     look = refuse_streams if known and may_stream(trace, len(steps)) else accept
     try:
         result = _recorded(trace, steps, body, state, names, flag, hints, look, own)
-    except UnboundLocalError:
-        after = _first(steps, body, state) if known and len(steps) > 1 else None
-        if after is None or (flag is not None and after[names.index(flag)] is not False):
-            raise
-        _note(trace, line, "for", "the first iteration apart, as it binds what later ones use")
-        own.clear()  # they are looked at again
-        rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
-        return for_(rest, body, after, names, flag, writes, line, size, lists)
-    except _UNROLLABLE as error:
-        if not known or mode == "roll" or len(steps) > _LONGEST:
+    except (UnboundLocalError, *_UNROLLABLE) as error:
+        unbound = isinstance(error, UnboundLocalError)
+        after = None
+        if known and len(steps) > 1 and unbound:
+            after = _first(steps, body, state)
+        elif known and len(steps) > 1 and mode == "auto" and isinstance(error, CarryError) and not settled:
+            after = body(steps.at(0), *state)
+        if after is not None:
+            why = "as it binds what later ones use" if unbound else "as later ones begin with values of other types"
+            _note(trace, line, "for", f"the first iteration apart, {why}")
+            if flag is not None and after[names.index(flag)] is True:
+                return after
+            own.clear()  # they are looked at again
+            rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
+            return for_(rest, body, after, names, flag, writes, line, size, lists, settled=True)
+        if unbound or not known or mode == "roll" or len(steps) > _LONGEST:
             raise
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
         return _unrolled(iterable, body, state, names, flag)

@@ -296,7 +296,10 @@ def has_open_attributes(value: Any) -> bool:
 
 
 class Guard:
-    """One captured value: its name as the user wrote it, how to look it up again, and what it was."""
+    """One captured value: its name as the user wrote it, how to look it up again, and what it was.
+
+    ``look_up`` raises ReferenceError where the object that holds the value has gone.
+    """
 
     __slots__ = ("look_up", "name", "snapshot")
 
@@ -307,6 +310,8 @@ class Guard:
         """None while the assumption holds; otherwise a sentence."""
         try:
             value = self.look_up()
+        except ReferenceError:
+            return None  # what nobody can read any more has not changed
         except (AttributeError, KeyError, IndexError, ValueError):
             return f"{self.name} is gone"
         change = self.snapshot.change(value)

@@ -8,6 +8,7 @@ value, and the handle stands for the last one afterwards.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from jitgrad.frontend.carries import (
 )
 from jitgrad.frontend.chosen import Chosen, lose
 from jitgrad.frontend.concrete import is_captured, thaw
+from jitgrad.frontend.places import ChangesPlaces, Places, with_places
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten
@@ -226,8 +228,26 @@ def record_for(
     ``i`` is a traced Python int. ``look`` gets the recorded body, and may raise an error if that should not be a loop.
     Raises CarryError for variables whose types do not settle.
     """
+
+    def record(places: Places) -> State:
+        carried = _Carried(trace, places.names(names), (*state, *places.read()), hinted_roots(trace, hints))
+        return _recorded_for(trace, (lo, hi, step), places.around(body), carried, places, index_name, what, look)
+
+    return with_places(trace, record)
+
+
+def _recorded_for(
+    trace: Trace,
+    bounds: tuple[Dim, Dim, int],
+    body: Callable[..., State],
+    carried: _Carried,
+    places: Places,
+    index_name: str | None,
+    what: str,
+    look: Callable[[Block], None],
+) -> State:
     location = user_location()
-    carried = _Carried(trace, names, state, hinted_roots(trace, hints))
+    lo, hi, step = bounds
 
     def enter(scope: Scope) -> Callable[[], State]:
         index = scope.param(TensorType(i64), index_name, "int")
@@ -238,7 +258,7 @@ def record_for(
     for _ in range(_ATTEMPTS):
         with trace.region(what) as scope:
             new = enter(scope)()
-            _refuse_changes(scope)
+            _refuse_changes(scope, places)
             if settled := carried.settle(scope, new, "after an iteration"):
                 carried.names_after(new)
                 block = scope.finish(carried.yields(new))
@@ -268,12 +288,28 @@ def record_while(
 
     ``limits`` gives, by the number of a variable, inclusive bounds that an integer has whenever the body runs.
     """
+
+    def record(places: Places) -> State:
+        carried = _Carried(trace, places.names(names), (*state, *places.read()), hinted_roots(trace, hints))
+        return _recorded_while(trace, places.seen_by(test), places.around(body), carried, places, limits or {}, what)
+
+    return with_places(trace, record)
+
+
+def _recorded_while(
+    trace: Trace,
+    test: Callable[..., Any],
+    body: Callable[..., State],
+    carried: _Carried,
+    places: Places,
+    limits: Mapping[int, tuple[Dim | None, Dim | None]],
+    what: str,
+) -> State:
     location = user_location()
-    carried = _Carried(trace, names, state, hinted_roots(trace, hints))
 
     def enter(scope: Scope) -> Callable[[], State]:
         values = carried.enter(scope)
-        for k, (lo, hi) in (limits or {}).items():
+        for k, (lo, hi) in limits.items():
             index = values[k].value
             index.symbol = Sym(index.name or "k", lo, hi, payload=index)
         return lambda: body(*values)
@@ -286,10 +322,10 @@ def record_while(
         with trace.region("the condition of a loop") as scope:
             decision = condition(trace, enter_test(scope)()[0], "while")
             head = scope.finish([decision])
-            test_writes = list(scope.written)
+            test_writes = [*scope.written, *places.unknown(scope.outer_changes())]
         with trace.region(what) as scope:
             new = enter(scope)()
-            _refuse_changes(scope)
+            _refuse_changes(scope, places)
             settled = carried.settle(scope, new, "after an iteration")
             if settled:
                 carried.names_after(new)
@@ -297,7 +333,8 @@ def record_while(
                 written = list(scope.written)
         if test_writes:
             raise CarryError(
-                "an array is written in the condition of a while loop. A condition only looks. Write it in the body.",
+                "an array or object is written in the condition of a while loop. A condition only looks. Write it in "
+                "the body.",
                 location,
             )
         if settled:
@@ -309,15 +346,17 @@ def record_while(
     raise _unsettled(carried)
 
 
-def _refuse_changes(scope: Scope) -> None:
-    """Raise RollError where code that is recorded once changed a list, dict or set from outside."""
+def _refuse_changes(scope: Scope, places: Places) -> None:
+    """Raise ChangesPlaces where code that is recorded once changed objects from outside other than ``places``."""
     changed = scope.outer_changes()
-    if changed:
-        raise RollError(
-            f"{changed[0]} is changed in {scope.what}, which is recorded once for all times that it runs. Python "
+    unknown = places.unknown(changed)
+    if unknown:
+        raise ChangesPlaces(
+            f"{unknown[0]} is changed in {scope.what}, which is recorded once for all times that it runs. Python "
             "objects exist only while the function is traced. Use a variable, an array that is made before (with "
             "np.zeros for example), or a loop that is unrolled (jit(..., loops='unroll')).",
             user_location(),
+            unknown,
         )
 
 
@@ -393,6 +432,24 @@ def record_branches(
 ) -> State:
     """``cond`` or ``switch``: the state that the branch taken returns. ``checkpoint``, without a selector, is its only
     branch."""
+
+    def record(places: Places) -> State:
+        before = places.read()
+        around = [functools.partial(places.around(branch), *before) for branch in branches]
+        return _recorded_branches(trace, op, selector, around, places.names(names), places, what)
+
+    return with_places(trace, record)
+
+
+def _recorded_branches(
+    trace: Trace,
+    op: str,
+    selector: Tracer | None,
+    branches: Sequence[Callable[[], State]],
+    names: Sequence[str],
+    places: Places,
+    what: str,
+) -> State:
     location = user_location()
     outcomes: list[State] = []
     scopes: list[Scope] = []
@@ -400,7 +457,7 @@ def record_branches(
     for branch in branches:
         with trace.region(what) as scope:
             outcomes.append(branch())
-            _refuse_changes(scope)
+            _refuse_changes(scope, places)
             finals.append([(r, r.value) for r in scope.written])
             scopes.append(scope)
     roots: list[Tracer] = []
