@@ -23,13 +23,13 @@ from jitgrad.errors import (
     ShapeError,
     UnsupportedError,
 )
-from jitgrad.frontend import assign, iteration, python_functions
+from jitgrad.frontend import assign, iteration, python_functions, texts
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import own_lists, record_collecting
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
 from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, may_stream, refuse_streams
 from jitgrad.frontend.python_functions import CLASSES, sort_list
-from jitgrad.frontend.randomness import check_draw
+from jitgrad.frontend.randomness import drawing
 from jitgrad.frontend.recording import condition, record_branches, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
@@ -541,14 +541,12 @@ def callee(function: Any) -> Any:
             _note_change(function.__self__)
         if function.__name__ == "sort" and type(function.__self__) is list:
             return functools.partial(sort_list, function.__self__)
-        check_draw(function)
-        return function
+        return drawing(function)
     if kind is types.FunctionType or kind is types.MethodType or _is_user_object(function):
-        check_draw(function)
         recorder = HOOKS["current_recorder"]()
         if recorder is not None and is_user_function(_code_of(function)):
             return recorder.prepare(function)
-    return function
+    return drawing(function) if kind is types.MethodType else function
 
 
 def _is_user_object(obj: Any) -> bool:
@@ -564,6 +562,7 @@ def _code_of(function: Any) -> Any:
 
 contains = python_functions.contains
 getitem = assign.getitem
+show, percent = texts.show, texts.percent
 range_, enumerate_, zip_, reversed_ = (
     iteration.range_,
     iteration.enumerate_,

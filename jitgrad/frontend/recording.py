@@ -12,7 +12,9 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from jitgrad.errors import CarryError, ConcretizationError, RollError
+import numpy as np
+
+from jitgrad.errors import CarryError, ConcretizationError, MutationError, RollError
 from jitgrad.frontend.carries import (
     UNBOUND,
     Slot,
@@ -111,9 +113,11 @@ class _Carried:
         """Join the types with those of the new values, take in arrays that were written; True if nothing changed."""
         before = self.variables
         self.variables = [join(v, describe(v.name, value), when) for v, value in zip(before, new, strict=True)]
-        for leaf, _, _ in self.params:
+        for leaf, param, value in self.params:
             if is_array(leaf) and any(leaf.root is r for r in scope.written):
                 raise _other_name("written")
+            if type(leaf) is np.ndarray and leaf.ndim and param.value is not value:
+                raise _not_ours()
         count = len(self.roots)
         self.add_roots([r for r in scope.written if r.scope is not scope])
         same = all(a.same(b) for a, b in zip(self.variables, before, strict=True))
@@ -387,6 +391,16 @@ def _operands(ops: Sequence[Op]) -> Iterator[Value]:
         for block in op.regions:
             yield from block.results
             yield from _operands(block.ops)
+
+
+def _not_ours() -> MutationError:
+    return MutationError(
+        "a loop writes into a NumPy array that was made outside of the traced function, or by a function that jitgrad "
+        "does not see, or has a dtype that it does not support. Other names of the array would not see what is "
+        "written. Make it with np.zeros or np.array, an array for each field of a structured one, or copy it with "
+        "np.copy(a).",
+        user_location(),
+    )
 
 
 def _other_name(what: str) -> RollError:

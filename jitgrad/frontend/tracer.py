@@ -9,6 +9,7 @@ is a view of, and a write through it writes there. An array whose contents are k
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -33,6 +34,9 @@ from jitgrad.ir.types import TensorType
 
 if TYPE_CHECKING:
     from jitgrad.frontend.trace import Trace
+
+#: While ``print`` is called: the tracers that it has shown so far.
+SHOWING: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("SHOWING", default=None)
 
 ArrayLike = Any  # a Tracer, NumPy array or scalar, Python number, or nested list of those
 
@@ -178,9 +182,19 @@ class Tracer(Operators, ArrayMethods):
         weak = f" (Python {self.weak})" if self.weak else ""
         return f"<traced{name}: {self.type}{weak}>"
 
+    def __str__(self) -> str:
+        shown = SHOWING.get()
+        if shown is not None:
+            shown.append(self)
+        elif self.weak == "int" and self.scope.region is not None:
+            raise self._no_number(
+                "made into text", "In a loop that is unrolled it is a number: jit(..., loops='unroll')."
+            )
+        return repr(self)
+
     def __format__(self, spec: str) -> str:
-        if not spec:
-            return repr(self)
+        if not spec or SHOWING.get() is not None:
+            return str(self)
         raise self._no_number(f"formatted as a number (format {spec!r})", "Print it after the function has returned.")
 
     def __len__(self) -> int:

@@ -368,3 +368,29 @@ def test_two_names_of_one_array_that_a_loop_swaps():
         return s * a + b
 
     same(f, X, 5)
+
+
+def test_fields_of_a_structured_array_are_refused():
+    def f(x):
+        fields = np.zeros(3, [("u", np.float64), ("v", np.float64)])
+        u, whole = fields["u"], fields["u"]
+        for _ in range(12):
+            u += x
+        return whole
+
+    with pytest.raises(MutationError, match="made outside of the traced function"):
+        jg.jit(f)(X)
+    with pytest.raises(MutationError, match="an array for each field"):
+        jg.jit(f, loops="roll")(X)
+
+
+def test_what_a_generator_draws_has_views():
+    def f(x):
+        u = np.random.default_rng(0).normal(size=5)
+        v = u[1:4]
+        for _ in range(12):
+            u += x[0]
+        v *= x
+        return u
+
+    same(f, X)
