@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from jitgrad.frontend.tracer import Tracer
+
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 _IMMUTABLE = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, type(Ellipsis), slice, range)
 _SMALL = 2048
@@ -261,6 +263,8 @@ def snapshot(value: Any, seen: dict[int, Snapshot] | None = None) -> Snapshot:
     """The snapshot of a value, with all that is reachable from it through containers and objects of user's classes."""
     if isinstance(value, _IMMUTABLE):
         return Equal(value)
+    if isinstance(value, Tracer):
+        return Same(value)  # in an object that the traced function makes, and nobody will look up again
     if isinstance(value, np.ndarray):
         return Array(value)
     if isinstance(value, types.FunctionType):

@@ -206,3 +206,38 @@ def test_objects_that_a_function_makes_do_not_make_it_compile_again() -> None:
         assert compiled(1.5) == f(1.5)
         gc.collect()
     assert "recompiled" not in compiled.explain(1.5)
+
+
+def test_objects_of_a_tape_hold_traced_arrays() -> None:
+    class Node:
+        def __init__(self, value, parts=()) -> None:
+            self.value, self.parts, self.grad, self.back = value, parts, np.zeros_like(value), lambda: None
+
+        def __mul__(self, other):
+            product = Node(self.value * other.value, (self, other))
+
+            def back():
+                self.grad += other.value * product.grad
+                other.grad += self.value * product.grad
+
+            product.back = back
+            return product
+
+        def order(self, found):
+            for part in self.parts:
+                if part not in found:
+                    part.order(found)
+            found.append(self)
+            return found
+
+    def gradients(a, b):
+        first, second = Node(a), Node(b)
+        product = (first * second) * first
+        product.grad = np.ones_like(a)
+        for node in reversed(product.order([])):
+            node.back()
+        return first.grad, second.grad
+
+    with pytest.warns(JitgradWarning, match=r"Node\.grad"):  # the nodes know each other: they do not go by themselves
+        got = jg.jit(gradients)(XS[:5], XS[5:10])
+    np.testing.assert_allclose(got, gradients(XS[:5], XS[5:10]))
