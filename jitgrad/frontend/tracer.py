@@ -169,6 +169,13 @@ class Tracer(Operators, ArrayMethods):
         return self
 
     def __getattr__(self, name: str) -> NoReturn:
+        if name in ("append", "extend", "insert", "remove"):
+            raise UnsupportedAttributeError(
+                f"a traced array has no method {name!r}, as lists have. A list that a traced index takes out of "
+                "another is an array: which of them would change is not known while the function is traced. Use an array with "
+                "room for all, and one of how many there are in each.",
+                user_location(),
+            )
         if name.startswith("__") or not hasattr(np.ndarray, name):
             raise AttributeError(f"a traced array has no attribute {name!r}")
         raise UnsupportedAttributeError(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
-from jitgrad.errors import JitgradWarning, MutationError, RollError
+from jitgrad.errors import JitgradWarning, MutationError, RollError, UnsupportedError
 
 X = np.array([0.5, 1.0, 2.0])
 
@@ -382,6 +382,17 @@ def test_fields_of_a_structured_array_are_refused():
         jg.jit(f)(X)
     with pytest.raises(MutationError, match="an array for each field"):
         jg.jit(f, loops="roll")(X)
+
+
+def test_a_list_that_a_traced_index_takes_out_of_a_list():
+    def f(x):
+        clusters = [[], []]
+        for k in range(12):
+            clusters[np.argmin(np.abs(x[:2] - k))].append(k)
+        return x * len(clusters[0])
+
+    with pytest.raises(UnsupportedError, match="which of them would change is not known"):
+        jg.jit(f)(X)
 
 
 def test_what_a_generator_draws_has_views():
