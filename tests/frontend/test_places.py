@@ -241,3 +241,65 @@ def test_objects_of_a_tape_hold_traced_arrays() -> None:
     with pytest.warns(JitgradWarning, match=r"Node\.grad"):  # the nodes know each other: they do not go by themselves
         got = jg.jit(gradients)(XS[:5], XS[5:10])
     np.testing.assert_allclose(got, gradients(XS[:5], XS[5:10]))
+
+
+class Pair:
+    u: np.ndarray
+    v: np.ndarray
+
+
+def two_names_of_one_array(x):
+    pair = Pair()
+    pair.u = np.zeros(3)
+    pair.v = pair.u
+    for k in range(12):
+        pair.u += x[k % 3]
+        if x[0] > k:
+            pair.v[1] = 0.0
+    return pair.u + pair.v
+
+
+def arrays_that_change_places(x):
+    pair = Pair()
+    pair.u, pair.v = x.copy(), np.zeros(3)
+    for k in range(11):
+        pair.v[1:] = 0.5 * pair.u[:-1] + k
+        pair.u, pair.v = pair.v, pair.u
+    return np.concatenate([pair.u, pair.v])
+
+
+def a_view_of_what_is_replaced(x):
+    pair = Pair()
+    pair.u = np.zeros(3)
+    rest = pair.u[1:]
+    for _ in range(12):
+        pair.u = pair.u + x
+        pair.u[0] = 1.0
+    return np.concatenate([pair.u, rest])
+
+
+def lists_in_a_dict(x):
+    d = {"a": x[0], "b": [x[1], x[2]]}
+    for _ in range(12):
+        d["a"] += d["b"][0]
+        d["b"][1] = d["b"][1] * 0.5
+        d["b"] = [d["b"][1], d["b"][0]]
+    return d
+
+
+def an_early_return(x):
+    pair = Pair()
+    pair.u = x * 0
+    for k in range(30):
+        pair.u = pair.u + x
+        if pair.u[0] > 3:
+            return k, pair.u
+    return -1, pair.u
+
+
+@pytest.mark.parametrize(
+    "f",
+    [two_names_of_one_array, arrays_that_change_places, a_view_of_what_is_replaced, lists_in_a_dict, an_early_return],
+)
+def test_arrays_keep_their_identity(f) -> None:
+    agree(f, np.array([0.5, 1.0, 2.0]))
