@@ -147,7 +147,14 @@ class Recorder:
             return
         key = ("attribute", id(obj), attribute)
         self._keep.append(owner)
-        self._note(key, full, lambda: getattr(owner(), attribute), value, tails)
+
+        def read() -> Any:
+            current = owner()
+            if current is None:
+                raise ReferenceError
+            return getattr(current, attribute)
+
+        self._note(key, full, read, value, tails)
 
     def watch(self, function: Any, bound: Any = None, name: str = "") -> None:
         """Guard what a function reads that runs as it is. ``bound`` is the object that its first parameter holds."""

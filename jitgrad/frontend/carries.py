@@ -117,9 +117,9 @@ def join(a: Variable, b: Variable, when: str) -> Variable:
         slots = tuple(_joined_slot(a.name, x, y, when) for x, y in zip(a.slots, b.slots, strict=True))
         return Variable(a.name, a.tree, slots)
     if _is_unbound(a):
-        return Variable(a.name, b.tree, b.slots)
+        return Variable(a.name, b.tree, tuple(map(_bound_slot, b.slots)))
     if _is_unbound(b):
-        return a
+        return Variable(a.name, a.tree, tuple(map(_bound_slot, a.slots)))
     raise CarryError(
         f"{a.name} is {_structure(a)} before and {_structure(b)} {when}. What a recorded loop or branch changes "
         "keeps its structure. Keep it the same, or use a loop that is unrolled.",
@@ -144,13 +144,18 @@ def _joined_slot(name: str, a: Slot, b: Slot, when: str) -> Slot:
     if a.type is None and b.type is None and _is_same(a.value, b.value):
         return a
     if a.value is UNBOUND:
-        return b if b.type is not None or not is_number(b.value) else traced_slot(b.value)
+        return _bound_slot(b)
     if b.value is UNBOUND:
-        return a if a.type is not None or not is_number(a.value) else traced_slot(a.value)
+        return _bound_slot(a)
     first, second = (s if s.type is not None else _became_traced(name, s, when) for s in (a, b))
     if first.type == second.type:
         return Slot(first.type, first.weak if first.weak == second.weak else None)
     return _promoted(name, first, second, when)
+
+
+def _bound_slot(slot: Slot) -> Slot:
+    """The slot of a variable that is not always bound: a number or an array in it is traced."""
+    return slot if slot.type is not None or not is_number(slot.value) else traced_slot(slot.value)
 
 
 def _is_same(a: Any, b: Any) -> bool:

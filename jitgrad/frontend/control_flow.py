@@ -23,7 +23,7 @@ from jitgrad.errors import (
     ShapeError,
     UnsupportedError,
 )
-from jitgrad.frontend import assign, iteration, python_functions
+from jitgrad.frontend import assign, iteration, python_functions, texts
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import own_lists, record_collecting
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
@@ -31,7 +31,7 @@ from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, m
 from jitgrad.frontend.python_functions import CLASSES, sort_list
 from jitgrad.frontend.raising import fail_in, sealed, thrown
 from jitgrad.frontend.raising import handled as handled
-from jitgrad.frontend.randomness import check_draw
+from jitgrad.frontend.randomness import drawing
 from jitgrad.frontend.recording import condition, record_branches, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
@@ -93,10 +93,12 @@ def for_(
     line: int,
     size: int,
     lists: Callable[[], Sequence[Any]],
+    *,
+    settled: bool = False,
 ) -> State:
     """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it. ``size``
     counts the operations that are written in the body; ``lists()`` are objects that it does nothing with but call their
-    ``append``."""
+    ``append``. ``settled``: the variables have the types that the first iteration gives them."""
     if isinstance(iterable, Nest):
         return _nested(iterable, (), body, state, names, flag, writes, line, size, lists)
     steps, trace = steps_of(iterable), current_trace()
@@ -116,16 +118,22 @@ def for_(
     look = refuse_streams if known and may_stream(trace, len(steps)) else accept
     try:
         result = _recorded(trace, steps, body, state, names, flag, hints, look, own)
-    except UnboundLocalError:
-        after = _first(steps, body, state) if known and len(steps) > 1 else None
-        if after is None or (flag is not None and after[names.index(flag)] is not False):
-            raise
-        _note(trace, line, "for", "the first iteration apart, as it binds what later ones use")
-        own.clear()  # they are looked at again
-        rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
-        return for_(rest, body, after, names, flag, writes, line, size, lists)
-    except _UNROLLABLE as error:
-        if not known or mode == "roll" or len(steps) > _LONGEST:
+    except (UnboundLocalError, *_UNROLLABLE) as error:
+        unbound = isinstance(error, UnboundLocalError)
+        after = None
+        if known and len(steps) > 1 and unbound:
+            after = _first(steps, body, state)
+        elif known and len(steps) > 1 and mode == "auto" and isinstance(error, CarryError) and not settled:
+            after = body(steps.at(0), *state)
+        if after is not None:
+            why = "as it binds what later ones use" if unbound else "as later ones begin with values of other types"
+            _note(trace, line, "for", f"the first iteration apart, {why}")
+            if flag is not None and after[names.index(flag)] is True:
+                return after
+            own.clear()  # they are looked at again
+            rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
+            return for_(rest, body, after, names, flag, writes, line, size, lists, settled=True)
+        if unbound or not known or mode == "roll" or len(steps) > _LONGEST:
             raise
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
         return _unrolled(iterable, body, state, names, flag)
@@ -533,14 +541,12 @@ def callee(function: Any) -> Any:
             _note_change(function.__self__)
         if function.__name__ == "sort" and type(function.__self__) is list:
             return functools.partial(sort_list, function.__self__)
-        check_draw(function)
-        return function
+        return drawing(function)
     if kind is types.FunctionType or kind is types.MethodType or _is_user_object(function):
-        check_draw(function)
         recorder = HOOKS["current_recorder"]()
         if recorder is not None and is_user_function(_code_of(function)):
             return recorder.prepare(function)
-    return function
+    return drawing(function) if kind is types.MethodType else function
 
 
 def _is_user_object(obj: Any) -> bool:
@@ -556,6 +562,7 @@ def _code_of(function: Any) -> Any:
 
 contains = python_functions.contains
 getitem = assign.getitem
+show, percent = texts.show, texts.percent
 range_, enumerate_, zip_, reversed_ = (
     iteration.range_,
     iteration.enumerate_,

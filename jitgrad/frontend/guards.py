@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from jitgrad.frontend.tracer import Tracer
+
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 _IMMUTABLE = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, type(Ellipsis), slice, range)
 _SMALL = 2048
@@ -261,6 +263,8 @@ def snapshot(value: Any, seen: dict[int, Snapshot] | None = None) -> Snapshot:
     """The snapshot of a value, with all that is reachable from it through containers and objects of user's classes."""
     if isinstance(value, _IMMUTABLE):
         return Equal(value)
+    if isinstance(value, Tracer):
+        return Same(value)  # in an object that the traced function makes, and nobody will look up again
     if isinstance(value, np.ndarray):
         return Array(value)
     if isinstance(value, types.FunctionType):
@@ -296,7 +300,10 @@ def has_open_attributes(value: Any) -> bool:
 
 
 class Guard:
-    """One captured value: its name as the user wrote it, how to look it up again, and what it was."""
+    """One captured value: its name as the user wrote it, how to look it up again, and what it was.
+
+    ``look_up`` raises ReferenceError where the object that holds the value has gone.
+    """
 
     __slots__ = ("look_up", "name", "snapshot")
 
@@ -307,6 +314,8 @@ class Guard:
         """None while the assumption holds; otherwise a sentence."""
         try:
             value = self.look_up()
+        except ReferenceError:
+            return None  # what nobody can read any more has not changed
         except (AttributeError, KeyError, IndexError, ValueError):
             return f"{self.name} is gone"
         change = self.snapshot.change(value)

@@ -16,7 +16,7 @@ from jitgrad.errors import UnsupportedError
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.tracer import SHOWING, Tracer
 from jitgrad.ir.core import Block
 from jitgrad.ir.location import Location, user_location
 from jitgrad.ir.thrown import Hole, Thrown, copied, mark, plain
@@ -34,10 +34,8 @@ class _Raised(NamedTuple):
 
 
 class _State(threading.local):
-    """``shown``: the traced values of the message that is being written, or None. ``handlers``: how many ``try``
-    statements with handlers are around."""
+    """``handlers``: how many ``try`` statements with handlers are around."""
 
-    shown: list[tuple[Tracer, str]] | None = None
     handlers: int = 0
 
 
@@ -54,28 +52,23 @@ def handled() -> Iterator[None]:
         _state.handlers -= 1
 
 
-def shown(x: Tracer, spec: str) -> str | None:
-    """What stands for a traced value in the message that is being written; None outside of messages."""
-    if _state.shown is None:
-        return None
-    _state.shown.append((x, spec))
-    return mark(len(_state.shown) - 1)
-
-
-HOOKS["shown"] = shown
-
-
 def thrown(make: Callable[[], Any]) -> Any:
     """What ``raise make()`` raises. Inside of a region it remembers its place, and what its message shows."""
     trace: Trace | None = HOOKS["current_trace"]()
-    if trace is None or not trace.scopes or _state.handlers:
-        return _placed(make(), [])
+    if trace is None:
+        return make()
     found: list[tuple[Tracer, str]] = []
-    outer, _state.shown = _state.shown, found
+
+    def hole(x: Tracer, spec: str) -> str:
+        found.append((x, spec))
+        return mark(len(found) - 1)
+
+    recorded = bool(trace.scopes) and not _state.handlers
+    token = SHOWING.set(hole if recorded else lambda x, spec: x.described())
     try:
         made = make()
     finally:
-        _state.shown = outer
+        SHOWING.reset(token)
     return _placed(made, found)
 
 

@@ -51,13 +51,17 @@ def warn_of_generator(name: str, value: Any, methods: Iterable[str]) -> None:
             warn_of_draw(f"{name}.{method}")
 
 
-def check_draw(function: Callable[..., Any]) -> None:
-    """Raise RollError for a method of a generator that is called in the body of a loop that is recorded."""
+def drawing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What to call in the place of a function: arrays that a method of a generator draws can be assigned into. Raises
+    RollError for one that is called in the body of a loop that is recorded."""
     owner = getattr(function, "__self__", None)
-    if isinstance(owner, (np.random.Generator, np.random.RandomState, random.Random)):
-        name = getattr(function, "__name__", "")
-        if name not in _STATE and name not in ("getstate", "setstate"):
-            _check_scopes(f"{type(owner).__name__}.{name}")
+    if not isinstance(owner, (np.random.Generator, np.random.RandomState, random.Random)):
+        return function
+    name = getattr(function, "__name__", "")
+    if name in _STATE or name in ("getstate", "setstate"):
+        return function
+    _check_scopes(f"{type(owner).__name__}.{name}")
+    return lambda *args, **kwargs: adopt(function(*args, **kwargs))
 
 
 def _check_scopes(what: str) -> None:

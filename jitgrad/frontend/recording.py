@@ -8,10 +8,13 @@ value, and the handle stands for the last one afterwards.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from jitgrad.errors import CarryError, ConcretizationError, RollError
+import numpy as np
+
+from jitgrad.errors import CarryError, ConcretizationError, MutationError, RollError
 from jitgrad.frontend.carries import (
     UNBOUND,
     Slot,
@@ -26,6 +29,7 @@ from jitgrad.frontend.carries import (
 )
 from jitgrad.frontend.chosen import Chosen, lose
 from jitgrad.frontend.concrete import is_captured, thaw
+from jitgrad.frontend.places import ChangesPlaces, Places, with_places
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.raising import fail_in, never_raised, sealed, was_raised
 from jitgrad.frontend.scopes import Scope
@@ -110,9 +114,11 @@ class _Carried:
         """Join the types with those of the new values, take in arrays that were written; True if nothing changed."""
         before = self.variables
         self.variables = [join(v, describe(v.name, value), when) for v, value in zip(before, new, strict=True)]
-        for leaf, _, _ in self.params:
+        for leaf, param, value in self.params:
             if is_array(leaf) and any(leaf.root is r for r in scope.written):
                 raise _other_name("written")
+            if type(leaf) is np.ndarray and leaf.ndim and param.value is not value:
+                raise _not_ours()
         count = len(self.roots)
         self.add_roots([r for r in scope.written if r.scope is not scope])
         same = all(a.same(b) for a, b in zip(self.variables, before, strict=True))
@@ -227,8 +233,26 @@ def record_for(
     ``i`` is a traced Python int. ``look`` gets the recorded body, and may raise an error if that should not be a loop.
     Raises CarryError for variables whose types do not settle.
     """
+
+    def record(places: Places) -> State:
+        carried = _Carried(trace, places.names(names), (*state, *places.read()), hinted_roots(trace, hints))
+        return _recorded_for(trace, (lo, hi, step), places.around(body), carried, places, index_name, what, look)
+
+    return with_places(trace, record)
+
+
+def _recorded_for(
+    trace: Trace,
+    bounds: tuple[Dim, Dim, int],
+    body: Callable[..., State],
+    carried: _Carried,
+    places: Places,
+    index_name: str | None,
+    what: str,
+    look: Callable[[Block], None],
+) -> State:
     location = user_location()
-    carried = _Carried(trace, names, state, hinted_roots(trace, hints))
+    lo, hi, step = bounds
 
     def enter(scope: Scope) -> Callable[[], State]:
         index = scope.param(TensorType(i64), index_name, "int")
@@ -239,7 +263,7 @@ def record_for(
     for _ in range(_ATTEMPTS):
         with trace.region(what) as scope:
             new = enter(scope)()
-            _refuse_changes(scope)
+            _refuse_changes(scope, places)
             if settled := carried.settle(scope, new, "after an iteration"):
                 carried.names_after(new)
                 block = scope.finish(carried.yields(new))
@@ -269,12 +293,28 @@ def record_while(
 
     ``limits`` gives, by the number of a variable, inclusive bounds that an integer has whenever the body runs.
     """
+
+    def record(places: Places) -> State:
+        carried = _Carried(trace, places.names(names), (*state, *places.read()), hinted_roots(trace, hints))
+        return _recorded_while(trace, places.seen_by(test), places.around(body), carried, places, limits or {}, what)
+
+    return with_places(trace, record)
+
+
+def _recorded_while(
+    trace: Trace,
+    test: Callable[..., Any],
+    body: Callable[..., State],
+    carried: _Carried,
+    places: Places,
+    limits: Mapping[int, tuple[Dim | None, Dim | None]],
+    what: str,
+) -> State:
     location = user_location()
-    carried = _Carried(trace, names, state, hinted_roots(trace, hints))
 
     def enter(scope: Scope) -> Callable[[], State]:
         values = carried.enter(scope)
-        for k, (lo, hi) in (limits or {}).items():
+        for k, (lo, hi) in limits.items():
             index = values[k].value
             index.symbol = Sym(index.name or "k", lo, hi, payload=index)
         return lambda: body(*values)
@@ -287,10 +327,10 @@ def record_while(
         with trace.region("the condition of a loop") as scope:
             decision = condition(trace, enter_test(scope)()[0], "while")
             head = scope.finish([decision])
-            test_writes = list(scope.written)
+            test_writes = [*scope.written, *places.unknown(scope.outer_changes())]
         with trace.region(what) as scope:
             new = enter(scope)()
-            _refuse_changes(scope)
+            _refuse_changes(scope, places)
             settled = carried.settle(scope, new, "after an iteration")
             if settled:
                 carried.names_after(new)
@@ -298,7 +338,8 @@ def record_while(
                 written = list(scope.written)
         if test_writes:
             raise CarryError(
-                "an array is written in the condition of a while loop. A condition only looks. Write it in the body.",
+                "an array or object is written in the condition of a while loop. A condition only looks. Write it in "
+                "the body.",
                 location,
             )
         if settled:
@@ -310,15 +351,17 @@ def record_while(
     raise _unsettled(carried)
 
 
-def _refuse_changes(scope: Scope) -> None:
-    """Raise RollError where code that is recorded once changed a list, dict or set from outside."""
+def _refuse_changes(scope: Scope, places: Places) -> None:
+    """Raise ChangesPlaces where code that is recorded once changed objects from outside other than ``places``."""
     changed = scope.outer_changes()
-    if changed:
-        raise RollError(
-            f"{changed[0]} is changed in {scope.what}, which is recorded once for all times that it runs. Python "
+    unknown = places.unknown(changed)
+    if unknown:
+        raise ChangesPlaces(
+            f"{unknown[0]} is changed in {scope.what}, which is recorded once for all times that it runs. Python "
             "objects exist only while the function is traced. Use a variable, an array that is made before (with "
             "np.zeros for example), or a loop that is unrolled (jit(..., loops='unroll')).",
             user_location(),
+            unknown,
         )
 
 
@@ -349,6 +392,16 @@ def _operands(ops: Sequence[Op]) -> Iterator[Value]:
         for block in op.regions:
             yield from block.results
             yield from _operands(block.ops)
+
+
+def _not_ours() -> MutationError:
+    return MutationError(
+        "a loop writes into a NumPy array that was made outside of the traced function, or by a function that jitgrad "
+        "does not see, or has a dtype that it does not support. Other names of the array would not see what is "
+        "written. Make it with np.zeros or np.array, an array for each field of a structured one, or copy it with "
+        "np.copy(a).",
+        user_location(),
+    )
 
 
 def _other_name(what: str) -> RollError:
@@ -397,6 +450,24 @@ def record_branches(
 
     Where a branch of a ``cond`` raises, what is left is a check, and the other branch.
     """
+
+    def record(places: Places) -> State:
+        before = places.read()
+        around = [functools.partial(places.around(branch), *before) for branch in branches]
+        return _recorded_branches(trace, op, selector, around, places.names(names), places, what)
+
+    return with_places(trace, record)
+
+
+def _recorded_branches(
+    trace: Trace,
+    op: str,
+    selector: Tracer | None,
+    branches: Sequence[Callable[[], State]],
+    names: Sequence[str],
+    places: Places,
+    what: str,
+) -> State:
     location = user_location()
     outcomes: list[State] = []
     scopes: list[Scope] = []
@@ -412,7 +483,7 @@ def record_branches(
                     raise
                 scope.restore()
             else:
-                _refuse_changes(scope)
+                _refuse_changes(scope, places)
                 finals.append([(r, r.value) for r in scope.written])
                 scopes.append(scope)
         if failing is not None and selector is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Iterator, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from jitgrad.frontend.tracer import Tracer, contains_tracer
 
@@ -41,6 +41,17 @@ class ByIdentity(MutableMapping["Tracer", V], Generic[V]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+class Change(NamedTuple):
+    """An object whose attribute ``name`` was assigned to; with None a container of which items were changed."""
+
+    owner: Any
+    name: str | None
+
+    def __str__(self) -> str:
+        kind = type(self.owner).__name__
+        return f"a {kind}" if self.name is None else f"the attribute {self.name!r} of a {kind}"
 
 
 class Scope:
@@ -87,8 +98,8 @@ class Scope:
             before = vars(obj).get(name, _MISSING) if hasattr(obj, "__dict__") else getattr(obj, name, _MISSING)
         self.changed.append((obj, name, before))
 
-    def outer_changes(self) -> list[str]:
-        """What was changed in the scope of containers and objects from outside, in words; they get back what they held.
+    def outer_changes(self) -> list[Change]:
+        """What was changed in the scope of containers and objects from outside; they get back what they held.
 
         One that was made inside is held by nothing but this list by now, as the code that made it has returned.
         """
@@ -96,9 +107,9 @@ class Scope:
         while self.changed:
             obj, name, before = self.changed.pop()
             again = sum(c[0] is obj for c in self.changed)
+            again += sum(c.owner is obj for c in found)
             if sys.getrefcount(obj) > 2 + again:  # the name here, the argument, and other changes of it
-                kind = type(obj).__name__
-                found.append(f"a {kind}" if name is None else f"the attribute {name!r} of a {kind}")
+                found.append(Change(obj, name))
                 _put_back(obj, name, before)
         return found
 
@@ -108,12 +119,14 @@ class Scope:
             _put_back(*self.changed.pop())
 
     def forget_traced_attributes(self) -> list[str]:
-        """Attributes that hold traced values get back what they held; returns their names. For the end of a trace."""
+        """Attributes that hold traced values get back what they held; returns the names of those that can be seen: of
+        objects that there is another reference to. For the end of a trace."""
         found = []
         for obj, name, before in reversed(self.changed):
             if name is not None and contains_tracer(getattr(obj, name, None)):
-                found.append(f"{type(obj).__name__}.{name}")
                 _put_back(obj, name, before)
+                if sys.getrefcount(obj) > 2 + sum(c[0] is obj for c in self.changed):
+                    found.append(f"{type(obj).__name__}.{name}")
         self.changed.clear()
         return found
 

@@ -133,6 +133,23 @@ class Expressions(ast.NodeTransformer):
             node.args = [place(load("__class__"), node), place(load(self._first), node)]
         elif self._may_be_the_users(node.func):
             node.func = call("callee", [node.func], node.func)
+        elif isinstance(node.func, ast.Name) and node.func.id == "print" and not self.has_walrus(node):
+            return self._shown(node)
+        return node
+
+    def _shown(self, node: ast.Call) -> ast.expr:
+        """A call of ``print``, whose arguments are evaluated when that is known."""
+        keywords = ast.Dict(
+            [None if k.arg is None else constant(k.arg) for k in node.keywords], [k.value for k in node.keywords]
+        )
+        arguments = place(ast.Tuple([ast.Tuple(node.args, ast.Load()), keywords], ast.Load()), node)
+        return call("show", [node.func, thunk(arguments, node)], node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        self.generic_visit(node)
+        match node:
+            case ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
+                return call("percent", [node.left, node.right], node)
         return node
 
     def _as_list(self, node: ast.expr) -> ast.expr:

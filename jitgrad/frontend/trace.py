@@ -51,6 +51,7 @@ class Trace:
         self.copies = 1  # of what is traced now, by loops that are unrolled
         self.collecting: list[Sequence[list[Any]]] = []  # the lists that loops which are being recorded append to
         self.notes: list[str] = []  # how each loop was traced
+        self.printed: set[str] = set()  # the places that have printed traced values
         self._captured: dict[Value, Value] = {}
         self._remembered: dict[Hashable, tuple[Value, Scope]] = {}
         self._scalars: dict[tuple[np.dtype, bytes], Value] = {}

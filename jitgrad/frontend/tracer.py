@@ -9,7 +9,8 @@ is a view of, and a write through it writes there. An array whose contents are k
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -33,6 +34,9 @@ from jitgrad.ir.types import TensorType
 
 if TYPE_CHECKING:
     from jitgrad.frontend.trace import Trace
+
+#: What makes the text of a traced value, by a format, while something is printed or a message is written.
+SHOWING: contextvars.ContextVar[Callable[[Any, str], str] | None] = contextvars.ContextVar("SHOWING", default=None)
 
 ArrayLike = Any  # a Tracer, NumPy array or scalar, Python number, or nested list of those
 
@@ -165,6 +169,13 @@ class Tracer(Operators, ArrayMethods):
         return self
 
     def __getattr__(self, name: str) -> NoReturn:
+        if name in ("append", "extend", "insert", "remove"):
+            raise UnsupportedAttributeError(
+                f"a traced array has no method {name!r}, as lists have. A list that a traced index takes out of "
+                "another is an array: which of them would change is not known while the function is traced. Use an "
+                "array with room for all, and one of how many there are in each.",
+                user_location(),
+            )
         if name.startswith("__") or not hasattr(np.ndarray, name):
             raise AttributeError(f"a traced array has no attribute {name!r}")
         raise UnsupportedAttributeError(
@@ -174,19 +185,28 @@ class Tracer(Operators, ArrayMethods):
         )
 
     def __repr__(self) -> str:
-        shown = HOOKS["shown"](self, "")
-        if shown is not None:
-            return shown
+        shown = SHOWING.get()
+        return self.described() if shown is None else shown(self, "")
+
+    def described(self) -> str:
+        """What it is, in words."""
         name = f" {self.value.name}" if type(self) is Tracer and self.value.name else ""
         weak = f" (Python {self.weak})" if self.weak else ""
         return f"<traced{name}: {self.type}{weak}>"
 
+    def __str__(self) -> str:
+        if SHOWING.get() is None and self.weak == "int" and self.scope.region is not None:
+            raise self._no_number(
+                "made into text", "In a loop that is unrolled it is a number: jit(..., loops='unroll')."
+            )
+        return repr(self)
+
     def __format__(self, spec: str) -> str:
-        if not spec:
-            return repr(self)
-        shown = HOOKS["shown"](self, spec)
+        shown = SHOWING.get()
         if shown is not None:
-            return shown
+            return shown(self, spec)
+        if not spec:
+            return str(self)
         raise self._no_number(f"formatted as a number (format {spec!r})", "Print it after the function has returned.")
 
     def __len__(self) -> int:

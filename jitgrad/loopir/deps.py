@@ -165,31 +165,45 @@ def offset(buffer: Buffer, index: Sequence[Dim]) -> tuple[Dim, ...]:
     return (flatten_index(buffer.shape, index),)
 
 
-def accesses(
-    stmts: Sequence[Stmt],
-    around: tuple[tuple[int, Stmt], ...] = (),
-    first: int = 0,
-    place: Callable[[Buffer, Sequence[Dim]], tuple[Dim, ...] | None] = root_index,
-) -> Iterator[Access]:
+class Touch(NamedTuple):
+    """One load or store, as :class:`Access`, with the buffer or view that it goes through and the index there."""
+
+    path: tuple[tuple[int, Stmt], ...]
+    buffer: Buffer
+    index: tuple[Dim, ...] | None
+    mode: str | None
+
+    def access(self, place: Callable[[Buffer, Sequence[Dim]], tuple[Dim, ...] | None]) -> Access:
+        """With the index that ``place`` gives."""
+        index = None if self.index is None else place(self.buffer, self.index)
+        return Access(self.path, self.buffer.root, index, self.mode)
+
+
+def touches(stmts: Sequence[Stmt], around: tuple[tuple[int, Stmt], ...] = (), first: int = 0) -> Iterator[Touch]:
     """Every access in a list of statements, in order; the loads of a statement before its store. ``first`` is the place
-    of the first statement in its list, and ``place`` gives the index."""
+    of the first statement in its list."""
     for k, s in enumerate(stmts, first):
         path = (*around, (k, s))
         for e in subexpressions(expressions(s)):
             if isinstance(e, Load):
-                yield Access(path, e.buffer.root, place(e.buffer, e.index), None)
+                yield Touch(path, e.buffer, e.index, None)
         if isinstance(s, Store):
-            yield Access(path, s.buffer.root, place(s.buffer, s.index), s.mode)
+            yield Touch(path, s.buffer, s.index, s.mode)
         elif isinstance(s, LibCall):
             for t in s.ins:
-                yield Access(path, t.root, None, None)
+                yield Touch(path, t, None, None)
             for t in s.outs:
-                yield Access(path, t.root, None, "=")
+                yield Touch(path, t, None, "=")
         elif isinstance(s, Alloc):
-            yield Access(path, s.buffer.root, None, "=")
+            yield Touch(path, s.buffer, None, "=")
         lists = lists_of(s)
         for n, body in enumerate(lists):
-            yield from accesses(body, path if len(lists) == 1 else (*path, (n, s)), place=place)
+            yield from touches(body, path if len(lists) == 1 else (*path, (n, s)))
+
+
+def accesses(stmts: Sequence[Stmt], first: int = 0) -> Iterator[Access]:
+    """Every access in a list of statements, as one of the root, in the order of :func:`touches`."""
+    return (t.access(root_index) for t in touches(stmts, first=first))
 
 
 def by_root(stmts: Sequence[Stmt]) -> dict[Buffer, list[Access]]:

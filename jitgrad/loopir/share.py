@@ -25,10 +25,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Set
-from typing import Any
+from typing import Any, NamedTuple
 
 from jitgrad.ir.index import Sym
-from jitgrad.loopir.deps import MANY, Access, accesses, distance, may_come_later, offset, root_index, varies
+from jitgrad.loopir.deps import MANY, Access, Touch, distance, may_come_later, offset, root_index, touches, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import Block, Buffer, LibCall, Load, Loop, Program, Stmt, Store
 from jitgrad.loopir.substitute import Place, with_accesses
@@ -47,6 +47,18 @@ def share(program: Program, notes: list[str]) -> Program:
     return with_body(program, (_moved(s, sharer.homes, {}) for s in sharer.body))
 
 
+class _Late(NamedTuple):
+    """A statement of which the stores to one array are as late as they may be, what it accesses, and what it writes."""
+
+    statement: Stmt
+    touches: list[Touch]
+    written: Set[object]
+
+
+def _late(statement: Stmt, k: int) -> _Late:
+    return _Late(statement, list(touches((statement,), first=k)), written((statement,)))
+
+
 class _Sharer:
     """Walks over the statements at top level. ``homes`` maps an array to the one in whose storage it lies."""
 
@@ -56,6 +68,7 @@ class _Sharer:
         self.taken: list[tuple[Buffer, Buffer]] = []
         self.first: dict[Buffer, int] = {}
         self.last: dict[Buffer, int] = {}
+        self._late: _Late | None = None
         touched = [buffers_of(s) for s in self.body]
         for k, those in enumerate(touched):
             for t in those:
@@ -71,12 +84,13 @@ class _Sharer:
         for new in touched:
             if new.kind not in ("temp", "out") or self.first[new] != k or not _fits(new, new):
                 continue
+            late: _Late | None = None
             for old in list(here):
                 if old.kind != "temp" or self.last[old] != k or self.first[old] >= k or not _fits(old, new):
                     continue
-                changed = self.in_place(k, old, new)
-                if changed is not None:
-                    self.body[k] = changed
+                late = late or self.written_late(k, new)
+                if self.in_place(late, old, new):
+                    self.body[k] = late.statement
                     self.taken.append((new, old))
                     stays, goes = (new, old) if new.kind == "out" else (old, new)
                     self.homes[goes] = stays
@@ -90,28 +104,40 @@ class _Sharer:
             t = self.homes[t]
         return t
 
-    def in_place(self, k: int, old: Buffer, new: Buffer) -> Stmt | None:
-        """A statement in which ``new`` may lie where ``old`` does, or None."""
-        changed = with_lists(self.body[k], lambda body: self.sunk(body, new))
-        things = written((changed,))
-        things |= self.things(things)
-        for place in (root_index, offset):
-            found = list(accesses((changed,), first=k, place=place))
-            before = [a for a in found if self.home(a.root) is old]
-            after = [a for a in found if a.root is new and a.mode is not None]
-            if len(before) * len(after) > MANY * MANY:
-                return None
-            if next((a.mode for a in found if a.root is new), None) != "=":
-                return None  # it must be written before it is read
-            if not any(
-                may_come_later(y, x, things) or not _same_iteration(x, y, things) for y in after for x in before
-            ):
-                return changed
-        return None
+    def written_late(self, k: int, new: Buffer) -> _Late:
+        """Statement ``k`` with the stores to an array as late as they may be."""
+        now = self._late
+        if now is None or now.statement is not self.body[k]:
+            now = self._late = _late(self.body[k], k)
+        stores = (t for t in now.touches if t.buffer.root is new and t.mode is not None)
+        around = {id(s) for t in stores for _, s in t.path}
+        changed = with_lists(self.body[k], lambda body: self.sunk(body, new, around))
+        return now if changed is self.body[k] else _late(changed, k)
 
-    def sunk(self, body: tuple[Stmt, ...], new: Buffer) -> tuple[Stmt, ...]:
-        """A list of statements with the stores to an array as far down as they may go."""
-        result = [with_lists(s, lambda inner: self.sunk(inner, new)) for s in body]
+    def in_place(self, late: _Late, old: Buffer, new: Buffer) -> bool:
+        """Whether ``new`` may lie where ``old`` does, in a statement that stores to it as late as it may."""
+        before = [t for t in late.touches if self.home(t.buffer.root) is old]
+        after = [t for t in late.touches if t.buffer.root is new]
+        if not after or after[0].mode != "=":
+            return False  # it must be written before it is read
+        after = [t for t in after if t.mode is not None]
+        if len(before) * len(after) > MANY * MANY:
+            return False
+        things = late.written | self.things(late.written)
+        for place in (root_index, offset):
+            reads, writes = ([t.access(place) for t in those] for those in (before, after))
+            if not any(
+                may_come_later(y, x, things) or not _same_iteration(x, y, things) for y in writes for x in reads
+            ):
+                return True
+        return False
+
+    def sunk(self, body: tuple[Stmt, ...], new: Buffer, around: Set[int]) -> tuple[Stmt, ...]:
+        """A list of statements with the stores to an array as far down as they may go. ``around`` has the ids of the
+        stores, and of the statements that they are in."""
+        if not any(id(s) in around for s in body):
+            return body
+        result = [with_lists(s, lambda inner: self.sunk(inner, new, around)) if id(s) in around else s for s in body]
         for k in range(len(result) - 2, -1, -1):
             s = result[k]
             if not isinstance(s, Store) or s.buffer.root is not new or s.mode != "=":

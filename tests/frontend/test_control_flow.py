@@ -115,7 +115,7 @@ def test_a_loop_that_can_not_be_recorded_is_unrolled_unless_it_must_be() -> None
     def grow(x):
         parts = {}
         for i in range(12):
-            parts[f"part {i}"] = x[0] * len(parts)
+            parts[len(parts)] = x[0] * i
         return np.array(list(parts.values()))
 
     np.testing.assert_allclose(jg.jit(grow)(X), grow(X))
@@ -560,3 +560,17 @@ def test_what_is_read_only_where_it_is_bound_is_right() -> None:
     step, h = np.cos(np.arange(20.0)), 1e-6
     slope = (bound_when_needed(x + h * step) - bound_when_needed(x - h * step)) / (2 * h)
     np.testing.assert_allclose(grad @ step, slope, rtol=1e-7)
+
+
+def test_an_early_return_of_a_tuple_with_an_array() -> None:
+    def search(x):
+        u = x * 0
+        for k in range(30):
+            u = u + x
+            if u[0] > 3:
+                return k, u
+        return -1, u
+
+    for x in (X, -X):
+        for got, want in zip(jg.jit(search, loops="roll")(x), search(x), strict=True):
+            np.testing.assert_allclose(got, want)
