@@ -1,9 +1,9 @@
 """What recorded code changes of Python's objects: attributes, and what dicts and lists hold.
 
 An object exists only while the function is traced, and a recorded body runs once for all iterations. So an attribute
-that a body assigns to is carried as a variable of the loop is: the body finds the value of the iteration before in it,
-and behind the loop it has the last one. A dict or list of which the body replaces items is carried with all that it
-holds; its keys, or its length, stay.
+that a body assigns to, or an item of a dict or list, is carried as a variable of the loop is: the body finds the value
+of the iteration before in it, and behind the loop it has the last one. Branches may make a list longer or shorter, or
+give a dict other keys, if all of them do; then all that it holds is one variable.
 
 Which places those are shows when the body runs. It is then recorded again, with them among its variables.
 """
@@ -11,13 +11,11 @@ Which places those are shows when the body runs. It is then recorded again, with
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.scopes import Change
-from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import Location
 
@@ -26,51 +24,54 @@ Body = Callable[..., State]
 
 #: How often a body is recorded to find what it changes: objects that it makes anew each time are never all found.
 _ATTEMPTS = 4
-#: Values that a dict or list may hold to be carried. One with more would better be an array.
-_MOST = 64
 
 
 class Place(Change):
-    """An attribute of an object, or with ``name`` None all that a dict or list holds."""
+    """An attribute of an object, an item of a dict or list, or all that a container holds."""
+
+    @property
+    def whole(self) -> bool:
+        return self.item and self.key is None
 
     @property
     def label(self) -> str:
         """What messages, and values of the graph, call it."""
         kind = type(self.owner).__name__
-        return f"a {kind}" if self.name is None else f"{kind}.{self.name}"
+        if self.whole:
+            return f"a {kind}"
+        return f"{kind}[{self.key!r}]" if self.item else f"{kind}.{self.key}"
 
     def same(self, other: Place) -> bool:
-        """Is it the same attribute of the same object?"""
-        return self.owner is other.owner and self.name == other.name
+        """Is it the same place of the same object?"""
+        return self.owner is other.owner and self.item == other.item and self.key == other.key
 
     def read(self) -> Any:
-        """What it holds; UNBOUND for an attribute that there is not."""
-        if self.name is None:
+        """What it holds; UNBOUND for an attribute or key that there is not."""
+        if not self.item:
+            return getattr(self.owner, self.key, UNBOUND)
+        if self.key is None:
             return self.owner.copy()
-        return getattr(self.owner, self.name, UNBOUND)
+        return self.owner.get(self.key, UNBOUND) if isinstance(self.owner, dict) else self.owner[self.key]
 
     def write(self, trace: Trace, value: Any) -> None:
         """Let it hold that. The scope that is recorded takes note of what it held."""
-        trace.scope.note_change(self.owner, self.name)
-        if self.name is not None:
+        owner, key = self.owner, self.key
+        if not self.item:
+            trace.scope.note_change(owner, key)
             if value is not UNBOUND:
-                setattr(self.owner, self.name, value)
-            elif self.name in getattr(self.owner, "__dict__", ()):
-                delattr(self.owner, self.name)
-        elif isinstance(self.owner, list):
-            self.owner[:] = value
+                setattr(owner, key, value)
+            elif key in getattr(owner, "__dict__", ()):
+                delattr(owner, key)
+            return
+        if trace.scopes:
+            trace.scope.note_change(owner)
+        if key is None:
+            owner.clear()
+            owner.update(value) if hasattr(owner, "update") else owner.extend(value)
+        elif value is not UNBOUND:
+            owner[key] = value
         else:
-            self.owner.update(value)
-
-    def can_be_carried(self) -> bool:
-        """Does assigning to it only store the value, and are those few?"""
-        if self.name is not None:
-            found = getattr(type(self.owner), self.name, None)
-            plain = not hasattr(type(found), "__set__") or isinstance(
-                found, MemberDescriptorType | GetSetDescriptorType
-            )
-            return plain and type(self.owner).__setattr__ is object.__setattr__
-        return type(self.owner) in (dict, list) and len(flatten(self.owner)[0]) <= _MOST
+            owner.pop(key, None)
 
 
 class ChangesPlaces(RollError):
@@ -87,16 +88,10 @@ class Places:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.all: list[Place] = []
-        self._refusal: tuple[str, Location | None] = ("", None)
-
-    def take_in(self, refused: ChangesPlaces) -> None:
-        """Carry what is changed, too."""
-        self.all += refused.places
-        self._refusal = refused.message, refused.location
 
     def unknown(self, changes: Sequence[Change]) -> list[Place]:
         """Those of some changes that are not among these."""
-        found = [Place(change.owner, change.name) for change in changes]
+        found = [Place(*change) for change in changes]
         return [p for p in found if not any(p.same(known) for known in self.all)]
 
     def names(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -113,17 +108,12 @@ class Places:
             place.write(self.trace, value)
 
     def around(self, body: Body) -> Body:
-        """``body`` with the values of the places behind its arguments and its results. Raises RollError where it puts
-        something into a dict or list, or takes it out."""
+        """``body`` with the values of the places behind its arguments and its results."""
 
         def carrying(*values: Any) -> State:
             count = len(values) - len(self.all)
             self.write(values[count:])
-            result, after = body(*values[:count]), self.read()
-            for place, old, new in zip(self.all, values[count:], after, strict=True):
-                if place.name is None and flatten(old)[1] != flatten(new)[1]:
-                    raise RollError(*self._refusal)
-            return (*result, *after)
+            return (*body(*values[:count]), *self.read())
 
         return carrying
 
@@ -138,17 +128,17 @@ class Places:
         return looking
 
 
-def with_places(trace: Trace, record: Callable[[Places], State]) -> State:
+def with_places(trace: Trace, record: Callable[[Places], State], *, resizing: bool = False) -> State:
     """``record(places)``, which raises ChangesPlaces for what it has to carry besides; the state without the places,
-    which have got their values. Raises RollError for what can't be carried."""
+    which have got their values. Raises RollError for containers that become longer or shorter, unless ``resizing``."""
     places = Places(trace)
     for left in reversed(range(_ATTEMPTS)):
         try:
             result = record(places)
         except ChangesPlaces as error:
-            if not left or not all(p.can_be_carried() for p in error.places):
+            if not left or (not resizing and any(p.whole for p in error.places)):
                 raise
-            places.take_in(error)
+            places.all += error.places
             continue
         count = len(result) - len(places.all)
         places.write(result[count:])

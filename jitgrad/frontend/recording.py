@@ -456,7 +456,7 @@ def record_branches(
         around = [functools.partial(places.around(branch), *before) for branch in branches]
         return _recorded_branches(trace, op, selector, around, places.names(names), places, what)
 
-    return with_places(trace, record)
+    return with_places(trace, record, resizing=True)
 
 
 def _recorded_branches(

@@ -44,14 +44,18 @@ class ByIdentity(MutableMapping["Tracer", V], Generic[V]):
 
 
 class Change(NamedTuple):
-    """An object whose attribute ``name`` was assigned to; with None a container of which items were changed."""
+    """What was changed of an object: its attribute ``key``; with ``item`` the item ``key`` of a list or dict, or with
+    None as the key all of a container, which has become longer or shorter perhaps."""
 
     owner: Any
-    name: str | None
+    key: Any
+    item: bool
 
     def __str__(self) -> str:
         kind = type(self.owner).__name__
-        return f"a {kind}" if self.name is None else f"the attribute {self.name!r} of a {kind}"
+        if not self.item:
+            return f"the attribute {self.key!r} of a {kind}"
+        return f"a {kind}" if self.key is None else f"the item {self.key!r} of a {kind}"
 
 
 class Scope:
@@ -94,8 +98,10 @@ class Scope:
             return
         if name is None:
             before = copy.copy(obj)
+        elif hasattr(getattr(type(obj), name, None), "__set__") or not hasattr(obj, "__dict__"):  # a property, a slot
+            before = getattr(obj, name, _MISSING)
         else:
-            before = vars(obj).get(name, _MISSING) if hasattr(obj, "__dict__") else getattr(obj, name, _MISSING)
+            before = vars(obj).get(name, _MISSING)
         self.changed.append((obj, name, before))
 
     def outer_changes(self) -> list[Change]:
@@ -103,14 +109,17 @@ class Scope:
 
         One that was made inside is held by nothing but this list by now, as the code that made it has returned.
         """
-        found = []
+        found: list[Change] = []
         while self.changed:
             obj, name, before = self.changed.pop()
-            again = sum(c[0] is obj for c in self.changed)
-            again += sum(c.owner is obj for c in found)
-            if sys.getrefcount(obj) > 2 + again:  # the name here, the argument, and other changes of it
-                found.append(Change(obj, name))
-                _put_back(obj, name, before)
+            again = sum(c[0] is obj for c in self.changed) + sum(c.owner is obj for c in found)
+            if sys.getrefcount(obj) <= 2 + again:  # the name here, the argument, and other changes of it
+                continue
+            if name is not None:
+                found.append(Change(obj, name, False))
+            else:
+                found += [Change(obj, key, True) for key in _changed_keys(obj, before)]
+            _put_back(obj, name, before)
         return found
 
     def restore(self) -> None:
@@ -137,6 +146,16 @@ class Scope:
         for root, value in self.saved.items():
             root.value = value
         return self.parent
+
+
+def _changed_keys(obj: Any, before: Any) -> list[Any]:
+    """The items of a list or dict that are others than before; None stands for all of a container that has become
+    longer or shorter, or has lost a key."""
+    if isinstance(obj, list) and len(obj) == len(before):
+        return [k for k, x in enumerate(obj) if x is not before[k]]
+    if isinstance(obj, dict) and None not in obj and all(key in obj for key in before):
+        return [key for key, x in obj.items() if key not in before or x is not before[key]]
+    return [None]
 
 
 def _put_back(obj: Any, name: str | None, before: Any) -> None:
