@@ -38,6 +38,9 @@ ROUTINES: dict[str, str] = {
     "getc2": "cython_lapack",
     "gesc2": "cython_lapack",
     "syevd": "cython_lapack",
+    "geqrf": "cython_lapack",
+    "orgqr": "cython_lapack",
+    "gesdd": "cython_lapack",
 }
 
 _PREFIX = "jitgrad_"

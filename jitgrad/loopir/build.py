@@ -49,6 +49,7 @@ FAILURES: dict[int, tuple[type[JitgradError], str]] = {
     4: (LinAlgError, "LAPACK reported an invalid argument"),
     5: (OutOfMemoryError, "there is no memory for an array whose size depends on the arguments"),
     6: (LinAlgError, "Eigenvalues did not converge"),
+    7: (LinAlgError, "SVD did not converge"),
 }
 OUT_OF_MEMORY = 5
 

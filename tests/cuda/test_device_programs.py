@@ -35,7 +35,9 @@ from tests.fuzz.random_loops import random_loops
 
 def _on_host(name: str) -> bool:
     """Does only the host compute it, by SciPy's own code or by LAPACK?"""
-    return name == "eigh" or (name in SCALARS and SCALARS[name].scipy is not None)
+    return name in ("eigh", "eigvalsh", "svd", "svdvals", "pinv", "qr") or (
+        name in SCALARS and SCALARS[name].scipy is not None
+    )
 
 
 @pytest.mark.parametrize("name", [n for n in testing.op_names() if not _on_host(n)])
