@@ -7,6 +7,7 @@ import jitgrad.ops  # noqa: F401  # the op table, which the tracer emits into
 from jitgrad.frontend import (  # noqa: F401
     functions_count,
     functions_creation,
+    functions_factors,
     functions_index,
     functions_join,
     functions_kind,

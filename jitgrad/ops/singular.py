@@ -47,12 +47,17 @@ _thin: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionar
 def _lower_thin_svd(b: Any, a: Any) -> tuple[Any, ...]:
     """:func:`_lower_svd` with job "S", once for each matrix in a block of a program. The pseudo-inverse and the
     singular values share it."""
-    known, key = _thin.setdefault(b, {}), b.state(a)
-    found = known.get(key)
-    if found is None or [b.state(t) for t in found[0]] != found[1]:
-        tensors = _lower_svd(b, a, "S")
-        found = known[key] = tensors, [b.state(t) for t in tensors]
-    return found[0]
+    found = _known_svd(b, a)
+    if found is None:
+        found = _lower_svd(b, a, "S")
+        _thin.setdefault(b, {})[b.state(a)] = found, [b.state(t) for t in found]
+    return found
+
+
+def _known_svd(b: Any, a: Any) -> tuple[Any, ...] | None:
+    """What :func:`_lower_thin_svd` has found before, where nobody has written into it."""
+    found, states = _thin.get(b, {}).get(b.state(a), (None, []))
+    return found if found is not None and [b.state(t) for t in found] == states else None
 
 
 def _matrices(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -217,7 +222,7 @@ class SingularValues(OpRule):
         stack, _, _, k = extents(a)
         if not math.prod(a.shape):
             return b.pointwise((*stack, k), a.dtype, lambda *i: b.const(0, a.dtype))
-        return _lower_svd(b, a, "N")[0]
+        return (_known_svd(b, a) or _lower_svd(b, a, "N"))[0]
 
 
 @register
