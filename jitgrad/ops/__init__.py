@@ -19,6 +19,7 @@ from jitgrad.ops import (
     special,
     special_scipy,
     transcendental,
+    triangular_factors,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "special",
     "special_scipy",
     "transcendental",
+    "triangular_factors",
 ]
