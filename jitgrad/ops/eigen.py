@@ -27,9 +27,10 @@ def columns(x: Var, like: Var) -> Var:
 def gaps(w: Var, like: Var) -> Var:
     """``1 / (w[j] - w[i])`` at (i, j), and 0 where the two are equal, on the diagonal for one.
 
-    Vectors of equal values can be turned into each other; what does not depend on how they are turned has a
-    derivative, and in it no such pair counts. LAPACK finds values up to a rounding of the greatest one, so those that
-    are not further apart than that count as equal.
+    Vectors of equal values can be turned into each other, so they have no derivative. What would not depend on that
+    turn if their values differed either, the projection onto all of them for one, has one, and in it no such pair
+    counts. (A function of the matrix, ``(v * f(w)) @ v^T``, is not of that kind.) LAPACK finds values up to a rounding
+    of the greatest one, so those that are not further apart than that count as equal.
     """
     n = w.shape[-1]
     right = columns(w, like)

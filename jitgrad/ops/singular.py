@@ -78,7 +78,8 @@ class SVD(OpRule):
     The derivative is that of J. Townsend (Differentiating the singular value decomposition, 2016), with the fraction
     ``1 / (s[j]^2 - s[i]^2)`` split in two, so that no squares cancel. Singular vectors of equal singular values (up to
     the rounding of LAPACK: see ``gaps``), those of singular value 0, and those that ``full`` adds can be turned among
-    themselves; what does not depend on how they are turned has a derivative, and in it no such turn counts.
+    themselves. No such turn counts in the derivative: it is right for what would not depend on it if the values
+    differed either (the projection onto the vectors), and for what turns u and v alike (``u @ vh``).
     """
 
     name = "svd"
