@@ -15,6 +15,10 @@ An array that is both in ``outs`` and ``ins`` is overwritten.
 * ``trtrs``: outs (x,), ins (x, a): the same for a triangular matrix ``a``, row-major, of which only the ``lower`` (or
   upper) triangle is read; with ``unit``, the diagonal is taken as 1 and not read. ``a_batch`` as ``lu_batch``.
 * ``getri``: outs (a, work), ins (a, pivots). The column-major LU factors are replaced by the inverse, column-major.
+* ``gbsv``: outs (x, ab, pivots), ins (x, ab). ``x``, of n rows and k columns, column-major, is replaced by the
+  solution of ``A x = b``, or of ``A^T x = b`` with ``trans``. ``ab`` has 2 ``below`` + ``above`` + 1 rows,
+  column-major, of which the first ``below`` are workspace, and is overwritten. Status 2 where a pivot is zero. There is
+  one matrix.
 * ``adjugate``: outs (adj, work, scratch, swaps), ins (a, lu, pivots), all matrices column-major: ``det(A) * A^-1``,
   and its limit where ``A`` is singular. ``scratch`` has n*n elements; ``swaps`` is int32 of 2*n.
 * ``syevd``: outs (a, w, work, iwork), ins (a,). The lower triangles of symmetric matrices, column-major, are replaced
@@ -133,6 +137,16 @@ def getri_python(outs: Arrays, ins: Arrays, *, n: int, count: int) -> int:
         if info:
             return SINGULAR
         a[...] = inverse.T
+    return 0
+
+
+def gbsv_python(outs: Arrays, ins: Arrays, *, n: int, k: int, below: int, above: int, trans: bool) -> int:
+    """Solve with a banded matrix, in place."""
+    x, ab = outs[0].reshape(k, n), outs[1].reshape(n, -1)
+    lu, pivots, info = lapack_routine("gbtrf", ab.dtype)(ab.T, below, above)
+    if info:
+        return SINGULAR
+    x[...] = lapack_routine("gbtrs", ab.dtype)(lu, below, above, x.T, pivots, trans=int(trans))[0].T
     return 0
 
 
@@ -290,6 +304,20 @@ def getri_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any,
         pivots = offset(builder, ins[1], builder.mul(loop.index, I64(n)))
         call(builder, "getri", out_buffers[0].dtype, [n, a, n, pivots, outs[1], n * BLOCK, status.info])
         status.fail_if_info(SINGULAR, loop)
+    return status.value()
+
+
+def gbsv_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> Any:
+    n, below, above, status = static["n"], static["below"], static["above"], Status(builder)
+    rows, dtype, trans = 2 * below + above + 1, out_buffers[0].dtype, "T" if static["trans"] else "N"
+    call(builder, "gbtrf", dtype, [n, n, below, above, outs[1], rows, outs[2], status.info])
+    regular = builder.icmp_signed("==", builder.load(status.info), I32(0))
+    with builder.if_else(regular) as (then, otherwise):
+        with then:
+            bands = [below, above, static["k"], outs[1], rows]
+            call(builder, "gbtrs", dtype, [trans, n, *bands, outs[2], outs[0], n, status.info])
+        with otherwise:
+            builder.store(I64(SINGULAR), status.status)
     return status.value()
 
 

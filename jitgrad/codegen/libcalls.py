@@ -51,6 +51,10 @@ def _singular_vectors(*, m: int, n: int, job: str, **_: Any) -> int:
     return (2 if job == "N" else 11) * m * n * min(m, n)
 
 
+def _banded(*, n: int, k: int, below: int, above: int, **_: Any) -> int:
+    return n * (below + 2 * k) * (below + above + 1)
+
+
 def _substitution(*, n: int, k: int, **_: Any) -> int:
     return n * n * k
 
@@ -65,6 +69,7 @@ LIBRARY: dict[str, LibFn] = {
     "getri": LibFn(lapack.getri_python, lapack.getri_emit, _factorization),
     "adjugate": LibFn(lapack.adjugate_python, lapack.adjugate_emit, _factorization),
     "syevd": LibFn(lapack.syevd_python, lapack.syevd_emit, _eigenvectors),
+    "gbsv": LibFn(lapack.gbsv_python, lapack.gbsv_emit, _banded),
     "geqrf": LibFn(lapack_orthogonal.geqrf_python, lapack_orthogonal.geqrf_emit, _orthogonal),
     "orgqr": LibFn(lapack_orthogonal.orgqr_python, lapack_orthogonal.orgqr_emit, _orthogonal),
     "gesdd": LibFn(lapack_orthogonal.gesdd_python, lapack_orthogonal.gesdd_emit, _singular_vectors),

@@ -94,6 +94,7 @@ ON_HOST = {
     "gesdd": "Singular values have",
     "geqrf": "A QR factorization has",
     "orgqr": "A QR factorization has",
+    "gbsv": "A solve with a banded matrix has",
 }
 
 

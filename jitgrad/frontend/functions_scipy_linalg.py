@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg as spl
 
-from jitgrad.errors import ArgumentError, UnsupportedError
+from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
 from jitgrad.frontend.functions_factors import (
     cutoff_number,
     flipped,
@@ -17,6 +17,7 @@ from jitgrad.frontend.functions_factors import (
     symmetric_pinv,
 )
 from jitgrad.frontend.functions_index import take_along_axis
+from jitgrad.frontend.functions_kind import zeros_like
 from jitgrad.frontend.functions_linalg import eigh as numpy_eigh
 from jitgrad.frontend.functions_linalg import matmul, solve_system, square_matrix
 from jitgrad.frontend.functions_linalg import norm as numpy_norm
@@ -30,11 +31,14 @@ from jitgrad.frontend.primitives import (
     concatenate,
     emit,
     emit_all,
+    floats,
     insert_axes,
     iota,
     lift,
     reshape,
+    static_int,
     strong,
+    take_slice,
 )
 from jitgrad.frontend.registry import ADVICE, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
@@ -111,6 +115,88 @@ def det(a: ArrayLike, overwrite_a: bool = False, check_finite: bool = True) -> T
 @implements(spl.norm)
 def norm(a: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False, check_finite: bool = True) -> Tracer:
     return numpy_norm(a, ord, axis, keepdims)
+
+
+def _bands(function: str, ab: Tracer, rows: int) -> None:
+    """Raise ShapeError unless a matrix in diagonal form has that many diagonals."""
+    if ab.ndim == 2 and ab.dims[0] == rows and ab.dims[1] != 0:
+        return
+    raise ShapeError(
+        f"{function} of bands of shape {ab.dims}. They are a matrix with a row for each of the {rows} diagonals. Check "
+        "the number of diagonals.",
+        user_location(),
+    )
+
+
+@implements(spl.solve_banded)
+def solve_banded(
+    l_and_u: tuple[int, int], ab: ArrayLike, b: ArrayLike, overwrite_ab: bool = False, overwrite_b: bool = False,
+    check_finite: bool = True,
+) -> Tracer:  # fmt: skip
+    """By LAPACK's gbtrf, in time proportional to the bands."""
+    below, above = (static_int(n, "l_and_u") for n in l_and_u)
+    bands, v = floats(ab, b)
+    _bands("scipy.linalg.solve_banded", bands, below + above + 1)
+    return _banded("scipy.linalg.solve_banded", bands, v, below, above)
+
+
+def _banded(function: str, bands: Tracer, v: Tracer, below: int, above: int) -> Tracer:
+    """The solution for a vector or a matrix."""
+    if v.ndim not in (1, 2) or v.dims[0] != bands.dims[1]:
+        raise ShapeError(
+            f"{function} of bands of shape {bands.dims} and a right side of shape {v.dims}. The right side is a vector "
+            f"or a matrix of {bands.dims[1]} rows. Transpose or reshape it.",
+            user_location(),
+        )
+    right = reshape(v, (v.dims[0], 1)) if v.ndim == 1 else v
+    return reshape(emit("banded_solve", bands, right, below=below, above=above, trans=False), v.dims)
+
+
+@implements(spl.solveh_banded)
+def solveh_banded(
+    ab: ArrayLike, b: ArrayLike, overwrite_ab: bool = False, overwrite_b: bool = False, lower: bool = False,
+    check_finite: bool = True,
+) -> Tracer:  # fmt: skip
+    """By LU of both halves of the bands, so a matrix that is not positive definite is no error."""
+    bands, v = floats(ab, b)
+    _bands("scipy.linalg.solveh_banded", bands, bands.dims[0] if bands.ndim else 0)
+    count, n = bands.dims[0] - 1, bands.dims[1]
+    half = [take_slice(bands, 0, k, k + 1) for k in range(count + 1)]  # from the main diagonal out
+    half = half if lower else half[::-1]
+    other = []
+    for d, row in enumerate(half[1:], 1):
+        near = take_slice(row, 1, 0, n - d) if lower else take_slice(row, 1, d, n)
+        other.append(emit("pad", near, low=(0, d if lower else 0), high=(0, 0 if lower else d)))
+    above, below = (other, half[1:]) if lower else (half[1:], other)
+    full = concatenate([*above[::-1], half[0], *below], 0)
+    return _banded("scipy.linalg.solveh_banded", full, v, count, count)
+
+
+@implements(spl.solve_toeplitz)
+def solve_toeplitz(c_or_cr: Any, b: ArrayLike, check_finite: bool = True) -> Tracer:
+    """As a dense system: n^3 operations, and partial pivoting, where SciPy's recursion takes n^2 and has none."""
+    column, row = c_or_cr if isinstance(c_or_cr, tuple) else (c_or_cr, None)
+    m, v = square_matrix("scipy.linalg.solve_toeplitz", toeplitz(column, row), b)
+    return solve_system("solve", m, v, "scipy.linalg.solve_toeplitz")
+
+
+@implements(spl.circulant)
+def circulant(c: ArrayLike) -> Tracer:
+    """Of a vector, its first column."""
+    (x,) = lift(c)
+    n = x.dims[-1]
+    return x[..., (np.arange(n)[:, None] - np.arange(n)) % n]
+
+
+@implements(spl.hankel)
+def hankel(c: ArrayLike, r: ArrayLike = None) -> Tracer:
+    """Of vectors: ``c`` is the first column, ``r`` the last row, by default zeros; ``r[0]`` is not read."""
+    column, row = lift(c, 0 if r is None else r)
+    column = reshape(column, (column.count,))
+    row = zeros_like(column) if r is None else reshape(row, (row.count,))
+    dtype = common_dtype(column, row)
+    values = concatenate([cast(column, dtype), cast(row[1:], dtype)], 0)
+    return strong(values[np.arange(column.count)[:, None] + np.arange(row.count)])
 
 
 # -- factorizations ----------------------------------------------------------------------------------------------------

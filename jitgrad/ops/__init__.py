@@ -2,6 +2,7 @@
 
 from jitgrad.ops import (
     arithmetic,
+    banded,
     control,
     creation,
     eigen,
@@ -24,6 +25,7 @@ from jitgrad.ops import (
 
 __all__ = [
     "arithmetic",
+    "banded",
     "control",
     "creation",
     "eigen",

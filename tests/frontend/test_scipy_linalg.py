@@ -9,7 +9,7 @@ import pytest
 import scipy.linalg
 
 import jitgrad as jg
-from jitgrad.errors import ArgumentError, LinAlgError, NotSquareError, UnsupportedError
+from jitgrad.errors import ArgumentError, LinAlgError, NotSquareError, ShapeError, UnsupportedError
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -77,6 +77,49 @@ def test_pseudo_inverse_of_symmetric_matrices() -> None:
     jg.testing.check_grads(lambda x: scipy.linalg.pinvh(x + x.T), (x,), order=1)
 
 
+# Matrices of a form
+
+
+@pytest.mark.parametrize(("dtype", "tol"), [(np.float64, 1e-10), (np.float32, 1e-3)])
+@pytest.mark.parametrize(("below", "above", "n"), [(1, 1, 6), (2, 1, 5), (0, 2, 4), (3, 0, 5), (2, 2, 2)])
+def test_banded(below: int, above: int, n: int, dtype: Any, tol: float) -> None:
+    ab, b = normal(below + above + 1, n).astype(dtype), normal(n, 2, seed=1).astype(dtype)
+    ab[above] += 4
+
+    def f(ab: Any, b: Any) -> Any:
+        solve = scipy.linalg.solve_banded
+        return solve((below, above), ab, b), solve((below, above), ab, b[:, 0])
+
+    check(f, ab, b, tol=tol)
+    if dtype == np.float64:
+        jg.testing.check_grads(f, (ab, b), order=1)
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_symmetric_banded(lower: bool) -> None:
+    ab, b = normal(3, 6), normal(6, 2, seed=1)
+    ab[0 if lower else 2] += 9
+
+    def f(ab: Any, b: Any) -> Any:
+        return scipy.linalg.solveh_banded(ab, b, lower=lower)
+
+    check(f, ab, b)
+    jg.testing.check_grads(f, (ab, b), order=1)
+
+
+def test_matrices_of_a_form() -> None:
+    c, r, b = normal(4) + np.array([6.0, 0, 0, 0]), normal(4, seed=1), normal(4, 2, seed=2)
+    check(lambda c, r, b: scipy.linalg.solve_toeplitz((c, r), b), c, r, b)
+    check(lambda c, b: (scipy.linalg.solve_toeplitz(c, b[:, 0]), scipy.linalg.circulant(c)), c, b)
+    check(lambda c, r: (scipy.linalg.hankel(c), scipy.linalg.hankel(c, r[:3])), c, r)
+    jg.testing.check_grads(lambda c, r, b: scipy.linalg.solve_toeplitz((c, r), b), (c, r, b), order=1)
+
+
+def test_singular_bands_raise() -> None:
+    with pytest.raises(LinAlgError, match="Singular matrix"):
+        jg.jit(lambda ab, b: scipy.linalg.solve_banded((1, 1), ab, b))(np.zeros((3, 4)), np.ones(4))
+
+
 # The exponential
 
 
@@ -118,6 +161,8 @@ ERRORS = {
     "lu": (lambda a: scipy.linalg.lu(a[:2]), NotSquareError, "square matrix"),
     "sqrtm": (lambda a: scipy.linalg.sqrtm(a), UnsupportedError, "complex.*eigh"),
     "eig": (lambda a: scipy.linalg.eig(a), UnsupportedError, "no complex numbers"),
+    "bands": (lambda a: scipy.linalg.solve_banded((1, 2), a, a), ShapeError, "each of the 4 diagonals"),
+    "right side": (lambda a: scipy.linalg.solve_banded((1, 1), a, a[:2]), ShapeError, "matrix of 3 rows"),
     "null_space": (lambda a: scipy.linalg.null_space(a), UnsupportedError, "depends on the rank"),
 }
 
@@ -152,8 +197,7 @@ PEERS = {
 @pytest.mark.parametrize("name", PEERS)
 def test_as_jax(name: str) -> None:
     jax = pytest.importorskip("jax")
-    import jax.scipy.linalg
-
+    pytest.importorskip("jax.scipy.linalg")
     a = normal(4, 4, seed=5)
     value, grad = jg.value_and_grad(lambda a: PEERS[name](np, scipy.linalg, a))(a)
     jax.config.update("jax_enable_x64", True)
