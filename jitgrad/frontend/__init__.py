@@ -13,6 +13,7 @@ from jitgrad.frontend import (  # noqa: F401
     functions_join,
     functions_kind,
     functions_linalg,
+    functions_numeric,
     functions_reduce,
     functions_scipy_linalg,
     functions_select,
