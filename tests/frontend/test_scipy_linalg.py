@@ -141,8 +141,7 @@ def test_exponential_where_there_is_none() -> None:
 
 
 def test_derivatives_of_the_exponential() -> None:
-    for scale in (0.3, 6.0):
-        jg.testing.check_grads(scipy.linalg.expm, (scale * normal(3, 3) / 3 - scale * np.eye(3),))
+    jg.testing.check_grads(scipy.linalg.expm, (6 * normal(2, 2) / 3 - 6 * np.eye(2),))
     jg.testing.check_grads(scipy.linalg.expm, (normal(2, 2, 2) * np.array([0.1, 5.0])[:, None, None],), order=1)
     a, t = 4 * normal(5, 5) / 3, normal(5, 5, seed=1)
     wanted = scipy.linalg.expm_frechet(a, t)
