@@ -65,6 +65,12 @@ def _lower_eigen(b: Any, a: Any, vectors: bool) -> tuple[Any, Any]:
     return w, z
 
 
+def _symmetric_samples(rng: np.random.Generator) -> list[Sample]:
+    """Not for the gradient check: moving one entry alone leaves the symmetric matrices, where the rules hold."""
+    arrays = [rng.standard_normal(s) for s in ((3, 3), (2, 4, 4), (1, 1), (0, 0), (2, 0, 0), (0, 3, 3))]
+    return [Sample((a + np.swapaxes(a, -1, -2),), grad=False) for a in arrays]
+
+
 @register
 class Eigh(OpRule):
     """``eigh(a) -> (w, v)``: eigenvalues of symmetric matrices in ascending order, and in the columns of ``v`` the
@@ -77,9 +83,7 @@ class Eigh(OpRule):
 
     @staticmethod
     def samples(rng: np.random.Generator) -> list[Sample]:
-        # Not for the gradient check: moving one entry alone leaves the symmetric matrices, where the rule holds.
-        arrays = [rng.standard_normal(s) for s in ((3, 3), (2, 4, 4), (1, 1), (0, 0), (2, 0, 0), (0, 3, 3))]
-        return [Sample((a + np.swapaxes(a, -1, -2),), grad=False) for a in arrays]
+        return _symmetric_samples(rng)
 
     def infer(self, a: TensorType) -> tuple[TensorType, TensorType]:
         check_square(self.name, a)
@@ -115,7 +119,10 @@ class Eigvalsh(OpRule):
     it costs LAPACK a tenth."""
 
     name = "eigvalsh"
-    samples = Eigh.samples
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        return _symmetric_samples(rng)
 
     def infer(self, a: TensorType) -> TensorType:
         check_square(self.name, a)
