@@ -1,8 +1,8 @@
 """The parts of SciPy that take traced values: ``from jitgrad.scipy import special, linalg, stats``.
 
 ``special``: the ufuncs erf, erfc, expit, logit, xlogy, gammaln, ... (which dispatch by themselves), logsumexp, softmax,
-log_softmax. ``linalg``: solve_triangular, solve, cholesky, cho_factor, cho_solve, eigh, inv, det, norm. ``stats``:
-densities and distribution functions. ``signal``: convolutions. All other names are SciPy's own.
+log_softmax. ``linalg``: solves, factorizations, expm, norms and matrices of a form. ``stats``: densities and
+distribution functions. ``signal``: convolutions. All other names are SciPy's own.
 """
 
 from __future__ import annotations

@@ -38,6 +38,11 @@ ROUTINES: dict[str, str] = {
     "getc2": "cython_lapack",
     "gesc2": "cython_lapack",
     "syevd": "cython_lapack",
+    "gbtrf": "cython_lapack",
+    "gbtrs": "cython_lapack",
+    "geqrf": "cython_lapack",
+    "orgqr": "cython_lapack",
+    "gesdd": "cython_lapack",
 }
 
 _PREFIX = "jitgrad_"

@@ -15,11 +15,16 @@ An array that is both in ``outs`` and ``ins`` is overwritten.
 * ``trtrs``: outs (x,), ins (x, a): the same for a triangular matrix ``a``, row-major, of which only the ``lower`` (or
   upper) triangle is read; with ``unit``, the diagonal is taken as 1 and not read. ``a_batch`` as ``lu_batch``.
 * ``getri``: outs (a, work), ins (a, pivots). The column-major LU factors are replaced by the inverse, column-major.
+* ``gbsv``: outs (x, ab, pivots), ins (x, ab). ``x``, of n rows and k columns, column-major, is replaced by the
+  solution of ``A x = b``, or of ``A^T x = b`` with ``trans``. ``ab`` has 2 ``below`` + ``above`` + 1 rows,
+  column-major, of which the first ``below`` are workspace, and is overwritten. Status 2 where a pivot is zero. There is
+  one matrix.
 * ``adjugate``: outs (adj, work, scratch, swaps), ins (a, lu, pivots), all matrices column-major: ``det(A) * A^-1``,
   and its limit where ``A`` is singular. ``scratch`` has n*n elements; ``swaps`` is int32 of 2*n.
 * ``syevd``: outs (a, w, work, iwork), ins (a,). The lower triangles of symmetric matrices, column-major, are replaced
   by the eigenvectors, column-major; ``w`` takes the eigenvalues. ``work`` has 1 + 6 n + 2 n^2 elements here, and
-  ``iwork``, of int32, 3 + 5 n.
+  ``iwork``, of int32, 3 + 5 n. With ``vectors`` False the matrices are overwritten with anything, ``work`` has
+  ``n * (BLOCK + 2)`` elements and ``iwork`` 1.
 
 ``work`` has ``n * BLOCK`` elements elsewhere.
 """
@@ -44,7 +49,8 @@ BLOCK = 64
 Arrays = Sequence[np.ndarray]
 
 
-def _routine(name: str, dtype: np.dtype) -> Any:
+def lapack_routine(name: str, dtype: np.dtype) -> Any:
+    """SciPy's wrapper of a LAPACK routine."""
     from scipy.linalg import lapack
 
     return lapack.get_lapack_funcs(name, dtype=dtype)
@@ -60,7 +66,7 @@ def _matrices(array: np.ndarray, n: int) -> np.ndarray:
 
 def potrf_python(outs: Arrays, ins: Arrays, *, n: int, count: int) -> int:
     """Cholesky factors of lower triangles, in place."""
-    potrf = _routine("potrf", outs[0].dtype)
+    potrf = lapack_routine("potrf", outs[0].dtype)
     for z in range(count):
         a = _matrices(outs[0], n)[z]
         factor, info = potrf(a.T, lower=0, clean=0)
@@ -72,7 +78,7 @@ def potrf_python(outs: Arrays, ins: Arrays, *, n: int, count: int) -> int:
 
 def getrf_python(outs: Arrays, ins: Arrays, *, n: int, count: int) -> int:
     """LU factors with partial pivoting, in place."""
-    getrf = _routine("getrf", outs[0].dtype)
+    getrf = lapack_routine("getrf", outs[0].dtype)
     for z in range(count):
         a = _matrices(outs[0], n)[z]
         lu, pivots, _ = getrf(a.T)
@@ -91,7 +97,7 @@ def getrs_python(
     outs: Arrays, ins: Arrays, *, n: int, k: int, batch: tuple[int, ...], lu_batch: tuple[int, ...], trans: bool
 ) -> int:
     """Solve with LU factors, in place."""
-    getrs = _routine("getrs", outs[0].dtype)
+    getrs = lapack_routine("getrs", outs[0].dtype)
     x, lu, pivots = outs[0].reshape(-1, n, k), _matrices(ins[1], n), ins[2].reshape(-1, n)
     for z, at in enumerate(offsets(batch, lu_batch)):
         if not np.all(np.diagonal(lu[at])):
@@ -113,7 +119,7 @@ def trtrs_python(
     unit: bool,
 ) -> int:
     """Solve with a triangular matrix, in place."""
-    trtrs = _routine("trtrs", outs[0].dtype)
+    trtrs = lapack_routine("trtrs", outs[0].dtype)
     x, a = outs[0].reshape(-1, n, k), _matrices(ins[1], n)
     for z, at in enumerate(offsets(batch, a_batch)):
         x[z], info = trtrs(a[at], x[z], lower=int(lower), trans=int(trans), unitdiag=int(unit))
@@ -124,7 +130,7 @@ def trtrs_python(
 
 def getri_python(outs: Arrays, ins: Arrays, *, n: int, count: int) -> int:
     """Inverses from LU factors, in place."""
-    getri = _routine("getri", outs[0].dtype)
+    getri = lapack_routine("getri", outs[0].dtype)
     for z in range(count):
         a = _matrices(outs[0], n)[z]
         inverse, info = getri(a.T, ins[1].reshape(-1, n)[z] - 1)
@@ -134,15 +140,27 @@ def getri_python(outs: Arrays, ins: Arrays, *, n: int, count: int) -> int:
     return 0
 
 
-def syevd_python(outs: Arrays, ins: Arrays, *, n: int, count: int) -> int:
+def gbsv_python(outs: Arrays, ins: Arrays, *, n: int, k: int, below: int, above: int, trans: bool) -> int:
+    """Solve with a banded matrix, in place."""
+    x, ab = outs[0].reshape(k, n), outs[1].reshape(n, -1)
+    lu, pivots, info = lapack_routine("gbtrf", ab.dtype)(ab.T, below, above)
+    if info:
+        return SINGULAR
+    x[...] = lapack_routine("gbtrs", ab.dtype)(lu, below, above, x.T, pivots, trans=int(trans))[0].T
+    return 0
+
+
+def syevd_python(outs: Arrays, ins: Arrays, *, n: int, count: int, vectors: bool) -> int:
     """Eigenvectors of symmetric matrices, in place, and eigenvalues."""
-    syevd = _routine("syevd", outs[0].dtype)
+    syevd = lapack_routine("syevd", outs[0].dtype)
     for z in range(count):
         a = _matrices(outs[0], n)[z]
-        w, v, info = syevd(a.T, compute_v=1, lower=1)
+        w, v, info = syevd(a.T, compute_v=int(vectors), lower=1)
         if info:
             return NO_CONVERGENCE
-        a[...], outs[1].reshape(-1, n)[z] = v.T, w
+        outs[1].reshape(-1, n)[z] = w
+        if vectors:
+            a[...] = v.T
     return 0
 
 
@@ -163,7 +181,7 @@ def adjugate_python(outs: Arrays, ins: Arrays, *, n: int, count: int) -> int:
 # LLVM. Each function has the arguments (builder, outs, ins, static, out_buffers, in_buffers).
 
 
-class _Status:
+class Status:
     """The status of a call and the flag word that LAPACK writes."""
 
     def __init__(self, builder: ir.IRBuilder) -> None:
@@ -186,7 +204,7 @@ class _Status:
 
 
 def potrf_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> Any:
-    n, status = static["n"], _Status(builder)
+    n, status = static["n"], Status(builder)
     with cgutils.for_range(builder, I64(static["count"])) as loop:
         a = offset(builder, outs[0], builder.mul(loop.index, I64(n * n)))
         # The lower triangle by rows is the upper one by columns; U^T U = A there is L L^T = A here.
@@ -196,7 +214,7 @@ def potrf_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any,
 
 
 def getrf_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> None:
-    n, status = static["n"], _Status(builder)
+    n, status = static["n"], Status(builder)
     with cgutils.for_range(builder, I64(static["count"])) as loop:
         a = offset(builder, outs[0], builder.mul(loop.index, I64(n * n)))
         pivots = offset(builder, outs[1], builder.mul(loop.index, I64(n)))
@@ -247,7 +265,7 @@ def _place(builder: Any, item: Any, batch: tuple[int, ...], strides: tuple[int, 
 
 def getrs_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> Any:
     n, k, trans, batch = static["n"], static["k"], static["trans"], static["batch"]
-    dtype, status = out_buffers[0].dtype, _Status(builder)
+    dtype, status = out_buffers[0].dtype, Status(builder)
     with cgutils.for_range(builder, I64(int(np.prod(batch)))) as loop:
         at = _place(builder, loop.index, batch, static["lu_batch"])
         x = offset(builder, outs[0], builder.mul(loop.index, I64(n * k)))
@@ -265,7 +283,7 @@ def getrs_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any,
 
 def trtrs_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> Any:
     n, k, batch, unit = static["n"], static["k"], static["batch"], static["unit"]
-    status = _Status(builder)
+    status = Status(builder)
     with cgutils.for_range(builder, I64(int(np.prod(batch)))) as loop:
         at = _place(builder, loop.index, batch, static["a_batch"])
         a = offset(builder, ins[1], builder.mul(at, I64(n * n)))
@@ -280,7 +298,7 @@ def trtrs_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any,
 
 
 def getri_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> Any:
-    n, status = static["n"], _Status(builder)
+    n, status = static["n"], Status(builder)
     with cgutils.for_range(builder, I64(static["count"])) as loop:
         a = offset(builder, outs[0], builder.mul(loop.index, I64(n * n)))
         pivots = offset(builder, ins[1], builder.mul(loop.index, I64(n)))
@@ -289,18 +307,29 @@ def getri_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any,
     return status.value()
 
 
+def gbsv_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> Any:
+    n, below, above, status = static["n"], static["below"], static["above"], Status(builder)
+    rows, dtype, trans = 2 * below + above + 1, out_buffers[0].dtype, "T" if static["trans"] else "N"
+    call(builder, "gbtrf", dtype, [n, n, below, above, outs[1], rows, outs[2], status.info])
+    regular = builder.icmp_signed("==", builder.load(status.info), I32(0))
+    with builder.if_else(regular) as (then, otherwise):
+        with then:
+            bands = [below, above, static["k"], outs[1], rows]
+            call(builder, "gbtrs", dtype, [trans, n, *bands, outs[2], outs[0], n, status.info])
+        with otherwise:
+            builder.store(I64(SINGULAR), status.status)
+    return status.value()
+
+
 def syevd_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> Any:
-    n, status = static["n"], _Status(builder)
+    n, status = static["n"], Status(builder)
     with cgutils.for_range(builder, I64(static["count"])) as loop:
         a = offset(builder, outs[0], builder.mul(loop.index, I64(n * n)))
         w = offset(builder, outs[1], builder.mul(loop.index, I64(n)))
-        sizes = 1 + 6 * n + 2 * n * n, 3 + 5 * n
-        call(
-            builder,
-            "syevd",
-            out_buffers[0].dtype,
-            ["V", "L", n, a, n, w, outs[2], sizes[0], outs[3], sizes[1], status.info],
-        )
+        sizes = (1 + 6 * n + 2 * n * n, 3 + 5 * n) if static["vectors"] else (n * (BLOCK + 2), 1)
+        job = "V" if static["vectors"] else "N"
+        args = [job, "L", n, a, n, w, outs[2], sizes[0], outs[3], sizes[1], status.info]
+        call(builder, "syevd", out_buffers[0].dtype, args)
         status.fail_if_info(NO_CONVERGENCE, loop)
     return status.value()
 
@@ -336,7 +365,7 @@ def adjugate_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: A
     ``getc2`` puts zero pivots last and replaces them with a tiny number d. The adjugate is a polynomial in the matrix,
     so this changes it by O(d) only, and d cancels between the determinant and the inverse.
     """
-    n, dtype, status = static["n"], out_buffers[0].dtype, _Status(builder)
+    n, dtype, status = static["n"], out_buffers[0].dtype, Status(builder)
     work, scratch, rows = outs[1], outs[2], outs[3]
     columns = offset(builder, rows, n)
     scale = cgutils.alloca_once(builder, llvm_type(dtype))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jitgrad.codegen import blas, lapack, rowsort
+from jitgrad.codegen import blas, lapack, lapack_orthogonal, rowsort
 from jitgrad.codegen.externs import register_symbols
 from jitgrad.errors import CompilationError
 
@@ -39,8 +39,20 @@ def _factorization(*, n: int, **_: Any) -> int:
     return n**3 // 3
 
 
-def _eigenvectors(*, n: int, **_: Any) -> int:
-    return 9 * n**3
+def _eigenvectors(*, n: int, vectors: bool, **_: Any) -> int:
+    return 9 * n**3 if vectors else 2 * n**3 // 3
+
+
+def _orthogonal(*, m: int, n: int, **_: Any) -> int:
+    return m * n * min(m, n)
+
+
+def _singular_vectors(*, m: int, n: int, job: str, **_: Any) -> int:
+    return (2 if job == "N" else 11) * m * n * min(m, n)
+
+
+def _banded(*, n: int, k: int, below: int, above: int, **_: Any) -> int:
+    return n * (below + 2 * k) * (below + above + 1)
 
 
 def _substitution(*, n: int, k: int, **_: Any) -> int:
@@ -57,6 +69,10 @@ LIBRARY: dict[str, LibFn] = {
     "getri": LibFn(lapack.getri_python, lapack.getri_emit, _factorization),
     "adjugate": LibFn(lapack.adjugate_python, lapack.adjugate_emit, _factorization),
     "syevd": LibFn(lapack.syevd_python, lapack.syevd_emit, _eigenvectors),
+    "gbsv": LibFn(lapack.gbsv_python, lapack.gbsv_emit, _banded),
+    "geqrf": LibFn(lapack_orthogonal.geqrf_python, lapack_orthogonal.geqrf_emit, _orthogonal),
+    "orgqr": LibFn(lapack_orthogonal.orgqr_python, lapack_orthogonal.orgqr_emit, _orthogonal),
+    "gesdd": LibFn(lapack_orthogonal.gesdd_python, lapack_orthogonal.gesdd_emit, _singular_vectors),
     "sort_rows": LibFn(rowsort.sort_rows_python, rowsort.sort_rows_emit),
     "argsort_rows": LibFn(rowsort.argsort_rows_python, rowsort.argsort_rows_emit),
 }

@@ -88,6 +88,14 @@ MANY_ROWS = 1 << 14
 SHORT_ROW = 1 << 12
 #: Most iterations of a loop that is a sequence of launches.
 REPEATS = 1 << 12
+#: Library calls that only the host can do.
+ON_HOST = {
+    "syevd": "Eigenvalues have",
+    "gesdd": "Singular values have",
+    "geqrf": "A QR factorization has",
+    "orgqr": "A QR factorization has",
+    "gbsv": "A solve with a banded matrix has",
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,8 +120,8 @@ def plan(program: Program, least: int = LEAST) -> Plans:
         for e in subexpressions(expressions(s)):
             if isinstance(e, Scalar) and e.op in SCALARS and SCALARS[e.op].scipy is not None:
                 raise NotOnDevice(f"scipy.special.{e.op} has no form for a GPU.")
-        if isinstance(s, LibCall) and s.fn == "syevd":
-            raise NotOnDevice("Eigenvalues have no form for a GPU.", s.loc)
+        if isinstance(s, LibCall) and s.fn in ON_HOST:
+            raise NotOnDevice(f"{ON_HOST[s.fn]} no form for a GPU.", s.loc)
         if isinstance(s, Alloc):
             raise NotOnDevice(
                 f"{s.buffer.name} is an array whose size depends on values. Kernels can't allocate memory.",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import ArgumentError, NotSquareError, ShapeError, UnsupportedError
+from jitgrad.errors import ArgumentError, NotSquareError, ShapeError
 from jitgrad.frontend.einsum import contract
 from jitgrad.frontend.functions_reduce import max_, min_
 from jitgrad.frontend.primitives import (
@@ -35,7 +35,7 @@ from jitgrad.frontend.primitives import (
     transpose,
     where,
 )
-from jitgrad.frontend.registry import ADVICE, implements
+from jitgrad.frontend.registry import implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
@@ -211,7 +211,7 @@ def linalg_cross(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Tracer:
 
 @implements(np.linalg.norm)
 def norm(x: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tracer:
-    """Vector norms of any order; matrix norms fro, 1, -1, inf and -inf. The derivative at 0 is taken as 0."""
+    """Vector norms of any order; matrix norms fro, nuc, 2, -2, 1, -1, inf and -inf. The derivative at 0 is 0."""
     t = floating(lift_one(x))
     if axis is None:
         if ord is None or (t.ndim == 2 and ord in ("f", "fro")) or (t.ndim == 1 and ord == 2):
@@ -264,11 +264,24 @@ def _matrix_norm(t: Tracer, order: Any, axes: tuple[int, ...], keepdims: bool) -
         empty = order > 0 and t.dims[other] == 0
         out = extreme(sums, (other,), keepdims=True, initial=0 if empty else None)
         return out if keepdims else reshape(out, [d for k, d in enumerate(t.dims) if k not in axes])
-    raise UnsupportedError(
-        f"the matrix norm of order {order!r} is not supported on traced values: it needs singular values. Use 'fro', "
-        "1, -1, np.inf or -np.inf.",
+    if order in (2, -2, "nuc"):
+        return _spectral_norm(t, order, axes, keepdims)
+    raise ArgumentError(
+        f"np.linalg.norm: {order!r} is no order of a matrix norm. Use 'fro', 'nuc', 2, -2, 1, -1, np.inf or -np.inf.",
         user_location(),
     )
+
+
+def _spectral_norm(t: Tracer, order: Any, axes: tuple[int, ...], keepdims: bool) -> Tracer:
+    """The greatest (2) or least (-2) singular value, or the sum of all ("nuc")."""
+    last = transpose(t, [*(k for k in range(t.ndim) if k not in axes), *axes])
+    s = emit("absolute", emit_all("svd", last, full=False)[1])  # its derivative at 0 is 0
+    if order == "nuc":
+        out = reduce("sum", s, [s.ndim - 1])
+    else:
+        extreme = max_ if order == 2 else min_
+        out = extreme(s, (s.ndim - 1,), initial=0 if order == 2 and s.dims[-1] == 0 else None)
+    return reshape(out, [1 if k in axes else d for k, d in enumerate(t.dims)]) if keepdims else out
 
 
 @implements(np.linalg.vector_norm)
@@ -426,21 +439,3 @@ def _half(a: ArrayLike, uplo: str) -> Tracer:
     if str(uplo).upper() not in ("L", "U"):
         raise ArgumentError(f"np.linalg.eigh got UPLO={uplo!r}. Use 'L' or 'U'.", user_location())
     return m if str(uplo).upper() == "L" else transpose(m, (*range(m.ndim - 2), m.ndim - 1, m.ndim - 2))
-
-
-_SPECTRAL = "It is not supported yet. Use eigh, solve, cholesky, inv, det or slogdet where they will do."
-for _f in (
-    np.linalg.eig,
-    np.linalg.eigvals,
-    np.linalg.svd,
-    np.linalg.svdvals,
-    np.linalg.qr,
-    np.linalg.cond,
-    np.linalg.matrix_rank,
-    np.linalg.tensorinv,
-    np.linalg.tensorsolve,
-):
-    ADVICE[_f] = _SPECTRAL
-ADVICE[np.linalg.lstsq] = ADVICE[np.linalg.pinv] = (
-    "Use the normal equations where A has full rank: np.linalg.solve(A.T @ A, A.T @ b)."
-)

@@ -432,7 +432,7 @@ def argpartition(a: ArrayLike, kth: Any, axis: int | None = -1, kind: Any = None
 # -- order statistics --------------------------------------------------------------------------------------------------
 
 
-def _merged_last(x: Tracer, axes: tuple[int, ...]) -> Tracer:
+def merged_last(x: Tracer, axes: tuple[int, ...]) -> Tracer:
     """The named axes as one, at the end."""
     rest = [k for k in range(x.ndim) if k not in axes]
     moved = emit("transpose", x, perm=(*rest, *axes)) if x.ndim > 1 else x
@@ -450,7 +450,7 @@ def quantile(
     a: ArrayLike, q: Any, axis: Any = None, *, overwrite_input: bool = False, method: str = "linear",
     keepdims: Any = False,
 ) -> Tracer:  # fmt: skip
-    return _quantiles(lift_one(a, q), _static_q(q), axis, keepdims, method)
+    return _quantiles(lift_one(a, q), static_q(q), axis, keepdims, method)
 
 
 @implements(np.percentile)
@@ -458,10 +458,11 @@ def percentile(
     a: ArrayLike, q: Any, axis: Any = None, *, overwrite_input: bool = False, method: str = "linear",
     keepdims: Any = False,
 ) -> Tracer:  # fmt: skip
-    return _quantiles(lift_one(a, q), _static_q(q) / 100.0, axis, keepdims, method)
+    return _quantiles(lift_one(a, q), static_q(q) / 100.0, axis, keepdims, method)
 
 
-def _static_q(q: Any) -> np.ndarray:
+def static_q(q: Any) -> np.ndarray:
+    """Which quantiles, as an array. Raises UnsupportedError for traced ones."""
     if contains_tracer(q):
         raise UnsupportedError(
             "np.quantile at a traced q is not supported. q decides which elements are read. Make it static.",
@@ -481,7 +482,7 @@ def _quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str) -> Trac
     x = floating(x) if method in ("linear", "midpoint") else x
     axes = axis_tuple(axis, x.ndim)
     kept = [1 if k in axes else d for k, d in enumerate(x.dims)]
-    merged = _merged_last(x, axes)
+    merged = merged_last(x, axes)
     n = merged.dims[-1]
     if n == 0:
         if method != "linear" or x.dtype.kind != "f":

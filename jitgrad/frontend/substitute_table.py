@@ -48,6 +48,7 @@ _BY_ID = {id(original): ours for original, ours in TABLE.items()}
 _WITH_HANDLERS = frozenset(map(id, (*FUNCTIONS, *ADVICE)))
 #: Parts of SciPy that take long to import, and what sees to them once a program uses one.
 LATER = {
+    "scipy.integrate": "jitgrad.frontend.functions_integrate",
     "scipy.signal": "jitgrad.frontend.functions_signal",
     "scipy.stats": "jitgrad.frontend.functions_stats",
 }

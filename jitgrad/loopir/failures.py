@@ -25,6 +25,7 @@ FAILURES: dict[int, tuple[type[JitgradError], str]] = {
     4: (LinAlgError, "LAPACK reported an invalid argument"),
     5: (OutOfMemoryError, "there is no memory for an array whose size depends on the arguments"),
     6: (LinAlgError, "Eigenvalues did not converge"),
+    7: (LinAlgError, "SVD did not converge"),
 }
 OUT_OF_MEMORY = 5
 #: The codes from here on say with which of the user's exceptions a program ends; the last one stands for all that are

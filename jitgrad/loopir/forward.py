@@ -4,6 +4,7 @@ that live within one iteration."""
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 
 from jitgrad.ir.index import Dim, as_sym
@@ -177,14 +178,21 @@ def _forward_all(stmts: Iterable[Stmt], known: _Known) -> tuple[Stmt, ...]:
     return tuple(result)
 
 
+#: Library calls that never end a program, so that they may be left out: the vectors of a QR factorization.
+NEVER_FAIL = frozenset(("orgqr",))
+
+
 def drop_dead_stores(program: Program) -> Program:
-    """Drop stores to temporaries that are never read, and the loops and locals that become empty."""
+    """Drop stores to temporaries that are never read, calls that compute nothing else, and the loops and locals that
+    become empty."""
     body: tuple[Stmt, ...] = program.body
     while True:
-        alive = {
-            *(e.buffer.root for e in loads(body)),
-            *(t.root for s in statements(body) if isinstance(s, LibCall) for t in s.ins + s.outs),
-        }
+        alive = {e.buffer.root for e in loads(body)}
+        calls = [s for s in statements(body) if isinstance(s, LibCall)]
+        users = Counter(t for s in calls for t in {t.root for t in s.ins + s.outs})
+        for s in calls:
+            if s.fn not in NEVER_FAIL or any(t.root in alive or users[t.root] > 1 for t in s.outs):
+                alive.update(t.root for t in s.ins + s.outs)
         used = _used_locals(body)
         new = _prune_all(body, alive, used)
         if new == body:
@@ -204,6 +212,8 @@ def _prune_all(stmts: Iterable[Stmt], alive: set[Buffer], used: set[Expr]) -> tu
 def _prune(s: Stmt, alive: set[Buffer], used: set[Expr]) -> Stmt | None:
     if isinstance(s, Store):
         return None if s.buffer.root.kind == "temp" and s.buffer.root not in alive else s
+    if isinstance(s, LibCall):
+        return s if any(t.root.kind != "temp" or t.root in alive for t in s.outs) else None
     if isinstance(s, (Loop, Block, While)):
         body = _prune_all(s.body, alive, used)
         if body == s.body:

@@ -2,6 +2,7 @@
 
 from jitgrad.ops import (
     arithmetic,
+    banded,
     check,
     control,
     creation,
@@ -10,18 +11,22 @@ from jitgrad.ops import (
     indexing,
     linalg,
     logic,
+    orthogonal,
     products,
     reduction,
     scans,
     shape,
+    singular,
     sorting,
     special,
     special_scipy,
     transcendental,
+    triangular_factors,
 )
 
 __all__ = [
     "arithmetic",
+    "banded",
     "check",
     "control",
     "creation",
@@ -30,12 +35,15 @@ __all__ = [
     "indexing",
     "linalg",
     "logic",
+    "orthogonal",
     "products",
     "reduction",
     "scans",
     "shape",
+    "singular",
     "sorting",
     "special",
     "special_scipy",
     "transcendental",
+    "triangular_factors",
 ]

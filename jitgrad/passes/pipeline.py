@@ -19,6 +19,7 @@ from jitgrad.passes.rotate import rotate
 from jitgrad.passes.simplify import simplify
 from jitgrad.passes.stable import stable
 from jitgrad.passes.unwrap import unwrap
+from jitgrad.passes.values_only import values_only
 from jitgrad.passes.vectorise import vectorise
 
 #: Rounds of fold, simplify, cse, dce at most. Nearly every graph is at its fixpoint after two.
@@ -66,6 +67,7 @@ def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | Non
         graph = _run("dce", dce, graph, verify)
         if _same_ops(start, graph):
             break
+    graph = _run("values_only", values_only, graph, verify)
     graph = _run("rotate", rotate, graph, verify)
     graph = _run("pieces", pieces, graph, verify)
     graph = _run("dce", dce, graph, verify)

@@ -10,7 +10,7 @@ import pytest
 from llvmlite import ir
 from native import run_native
 
-from jitgrad.codegen import externs, lapack, libcalls
+from jitgrad.codegen import externs, lapack, lapack_orthogonal, libcalls
 from jitgrad.errors import CompilationError
 
 
@@ -120,14 +120,49 @@ def test_factorizations(n: int, dtype: type, tol: float) -> None:
         both("adjugate", [adjugate, work, scratch, swaps], [columns, scaled, rows], 10 * tol, n=n, count=3)
     z, w = (a + a.swapaxes(1, 2)), np.empty((3, n), dtype)
     vectors, spare, numbers = z.copy(), np.empty(1 + 6 * n + 2 * n * n, dtype), np.empty(3 + 5 * n, np.int32)
-    assert run_native("syevd", [vectors, w, spare, numbers], [vectors], n=n, count=3) == 0
+    assert run_native("syevd", [vectors, w, spare, numbers], [vectors], n=n, count=3, vectors=True) == 0
     again, also = z.copy(), w.copy()
-    assert lapack.syevd_python([again, also, spare, numbers], [again], n=n, count=3) == 0
+    assert lapack.syevd_python([again, also, spare, numbers], [again], n=n, count=3, vectors=True) == 0
     np.testing.assert_allclose(w, also, rtol=tol, atol=10 * tol)
     np.testing.assert_allclose(z @ vectors.swapaxes(1, 2), (vectors * w[..., None]).swapaxes(1, 2), atol=100 * tol)
+    spare, alone = np.empty(n * (lapack.BLOCK + 2), dtype), np.empty_like(w)
+    assert run_native("syevd", [z.copy(), alone, spare, numbers], [z.copy()], n=n, count=3, vectors=False) == 0
+    np.testing.assert_allclose(alone, w, rtol=tol, atol=100 * tol)
     inverse = lu.copy()
     assert both("getri", [inverse, work], [inverse, pivots], tol, n=n, count=3) == 0
     np.testing.assert_allclose(inverse.swapaxes(1, 2) @ a, np.broadcast_to(np.eye(n), a.shape), atol=10 * tol)
+
+
+@pytest.mark.parametrize(("dtype", "tol"), DTYPES)
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (5, 3), (3, 5), (70, 40), (40, 70)])
+def test_orthogonal_factorizations(m: int, n: int, dtype: type, tol: float) -> None:
+    rng, k = np.random.default_rng(m), min(m, n)
+    a = rng.standard_normal((3, n, m)).astype(dtype)  # by columns
+    factored, tau, work = a.copy(), np.empty((3, k), dtype), np.empty(n * lapack.BLOCK, dtype)
+    assert both("geqrf", [factored, tau, work], [factored], 10 * tol, m=m, n=n, count=3) == 0
+    q, work = factored[:, :k].copy(), np.empty(k * lapack.BLOCK, dtype)
+    assert both("orgqr", [q, work], [q, tau], 10 * tol, m=m, n=k, k=k, count=3) == 0
+    r = np.triu(factored.swapaxes(1, 2))[:, :k]
+    np.testing.assert_allclose(q.swapaxes(1, 2) @ r, a.swapaxes(1, 2), atol=20 * tol)
+    values = np.linalg.svd(a, compute_uv=False)
+    for job, rows, columns in (("N", 0, 0), ("S", k, k), ("A", n, m)):
+        size = lapack_orthogonal.svd_work(m, n, job)
+        outs = [a.copy(), np.empty((3, k), dtype), np.empty(size, dtype), np.empty(8 * k, np.int32)]
+        if job != "N":
+            outs += [np.empty((3, columns, m), dtype), np.empty((3, n, rows), dtype)]
+        for run in (run_native, lambda _, *args, **static: lapack_orthogonal.gesdd_python(*args, **static)):
+            outs[0][...] = a
+            assert run("gesdd", outs, [outs[0]], m=m, n=n, job=job, count=3) == 0
+            np.testing.assert_allclose(outs[1], values, rtol=10 * tol, atol=10 * tol)
+            if job == "N":
+                continue
+            u, vt = outs[4].swapaxes(1, 2), outs[5].swapaxes(1, 2)
+            np.testing.assert_allclose((u[..., :k] * outs[1][:, None]) @ vt[:, :k], a.swapaxes(1, 2), atol=20 * tol)
+            np.testing.assert_allclose(
+                u.swapaxes(1, 2) @ u, np.broadcast_to(np.eye(columns), u.shape[:1] + (columns,) * 2), atol=20 * tol
+            )
+    outs[0][...] = np.nan
+    assert run_native("gesdd", outs, [outs[0]], m=m, n=n, job="A", count=3) == lapack_orthogonal.NO_SVD
 
 
 def test_statuses_and_that_later_matrices_are_left_alone() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.special
 
 import jitgrad as jg
@@ -35,7 +36,9 @@ from tests.fuzz.random_loops import random_loops
 
 def _on_host(name: str) -> bool:
     """Does only the host compute it, by SciPy's own code or by LAPACK?"""
-    return name == "eigh" or (name in SCALARS and SCALARS[name].scipy is not None)
+    return name in ("eigh", "eigvalsh", "svd", "svdvals", "pinv", "qr", "banded_solve") or (
+        name in SCALARS and SCALARS[name].scipy is not None
+    )
 
 
 @pytest.mark.parametrize("name", [n for n in testing.op_names() if not _on_host(n)])
@@ -276,6 +279,21 @@ def test_what_has_no_form_for_a_device_runs_on_the_host() -> None:
     want, wanted = jg.value_and_grad(doubled)(np.full(2, 0.1))
     close(value.numpy(), want)
     close(slope.numpy(), wanted)
+
+
+@pytest.mark.parametrize(
+    ("f", "what"),
+    [
+        (lambda x: np.linalg.svd(x, full_matrices=False)[0] ** 2, "Singular values have"),
+        (lambda x: np.linalg.pinv(x), "Singular values have"),
+        (lambda x: np.linalg.qr(x)[1] ** 2, "A QR factorization has"),
+        (lambda x: scipy.linalg.solve_banded((1, 1), x + np.array([[0], [5], [0]]), x[0]), "A solve with a banded"),
+    ],
+)
+def test_factorizations_run_on_the_host(f: Any, what: str) -> None:
+    x = np.random.default_rng(2).normal(size=(3, 3))
+    with pytest.warns(JitgradWarning, match=what):
+        close(jg.jit(f, target="cuda")(x).numpy(), f(x))
 
 
 def test_what_runs_on_the_host_and_writes_into_its_argument() -> None:

@@ -1,0 +1,95 @@
+"""Rules of ``scipy.integrate`` for sampled functions, on traced values. Loaded when a program uses it."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import scipy.integrate
+
+import jitgrad.numpy as jnp
+from jitgrad.errors import ArgumentError, ShapeError
+from jitgrad.frontend.namespace import wrap
+from jitgrad.frontend.primitives import axis_index, cast, floating, lift
+from jitgrad.frontend.registry import FUNCTIONS, implements
+from jitgrad.frontend.tracer import Tracer
+from jitgrad.ir.location import user_location
+
+
+@implements(scipy.integrate.trapezoid)
+def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tracer:
+    return jnp.trapezoid(y, x, dx, axis)
+
+
+def _samples(function: str, y: Any, x: Any, axis: int) -> tuple[Tracer, Any]:
+    """The samples and the spacings, None for equal ones, with the axis last. Raises ShapeError."""
+    t = lift(y, 0 if x is None else x)[0]
+    axis = axis_index(axis, t.ndim)
+    values = jnp.moveaxis(t, axis, -1)
+    if values.shape[-1] == 0:
+        raise ShapeError(f"scipy.integrate.{function} of no samples. Give at least one.", user_location())
+    if x is None:
+        return values, None
+    points = lift(x, t)[0]
+    points = points if points.ndim == 1 else jnp.moveaxis(points, axis, -1)
+    if points.ndim not in (1, t.ndim) or points.shape[-1] != values.shape[-1]:
+        raise ShapeError(
+            f"scipy.integrate.{function} of samples of shape {t.shape} at x of shape {points.shape}. x has one point "
+            "for each sample along the axis, in one dimension or in all. Check the shapes.",
+            user_location(),
+        )
+    return values, jnp.diff(points)
+
+
+@implements(scipy.integrate.cumulative_trapezoid)
+def cumulative_trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1, initial: Any = None) -> Tracer:
+    values, steps = _samples("cumulative_trapezoid", y, x, axis)
+    if initial is not None and (isinstance(initial, Tracer) or initial != 0):
+        raise ArgumentError("scipy.integrate.cumulative_trapezoid takes initial=None or 0.", user_location())
+    areas = (dx if steps is None else steps) * (values[..., 1:] + values[..., :-1]) / 2.0
+    out = jnp.cumsum(areas, axis=-1)
+    if initial is not None:
+        out = jnp.concatenate([jnp.zeros_like(out, shape=(*out.shape[:-1], 1)), out], axis=-1)
+    return jnp.moveaxis(out, -1, axis)
+
+
+def _ratio(a: Any, b: Any) -> Any:
+    """``a / b``, and 0 where b is 0."""
+    zero = b == 0
+    return jnp.where(zero, 0.0, a / jnp.where(zero, 1.0, b))
+
+
+@implements(scipy.integrate.simpson)
+def simpson(y: Any, x: Any = None, *, dx: Any = 1.0, axis: int = -1) -> Tracer:
+    """For an even number of samples the last interval is that of the parabola through the last three, as SciPy has it
+    (K. V. Cartwright, Journal of Mathematical Sciences and Mathematics Education 12, 2017)."""
+    values, steps = _samples("simpson", y, x, axis)
+    values = floating(values)
+    n = values.shape[-1]
+    if n % 2:
+        return _pairs(values, steps, dx)
+    if n == 2:
+        return 0.5 * (dx if steps is None else steps[..., 0]) * (values[..., 1] + values[..., 0])
+    total = _pairs(values[..., :-1], None if steps is None else steps[..., :-1], dx)
+    h0, h1 = (dx, dx) if steps is None else (steps[..., -2], steps[..., -1])
+    last = _ratio(2 * h1**2 + 3 * h0 * h1, jnp.asarray(6 * (h1 + h0)))
+    middle = _ratio(h1**2 + 3.0 * h0 * h1, jnp.asarray(6 * h0))
+    first = _ratio(h1**3, jnp.asarray(6 * h0 * (h0 + h1)))
+    rest = last * values[..., -1] + middle * values[..., -2] - first * values[..., -3]
+    return total + cast(rest, total.dtype)
+
+
+def _pairs(values: Any, steps: Any, dx: Any) -> Any:
+    """Simpson's rule over pairs of intervals."""
+    left, middle, right = values[..., :-2:2], values[..., 1::2], values[..., 2::2]
+    if steps is None:
+        return jnp.sum(left + 4.0 * middle + right, axis=-1) * (dx / 3.0)
+    h0, h1 = steps[..., ::2], steps[..., 1::2]
+    both, ratio = h0 + h1, _ratio(h0, h1)
+    terms = left * (2.0 - _ratio(1.0, ratio)) + middle * (both * _ratio(both, h0 * h1)) + right * (2.0 - ratio)
+    return jnp.sum(both / 6.0 * terms, axis=-1)
+
+
+def stand_in(value: Any) -> Any:
+    """The wrapped function; None for one without a handler, and for the module."""
+    return wrap(value) if isinstance(value, types.FunctionType) and value in FUNCTIONS else None
