@@ -41,6 +41,11 @@ class Chosen(Tracer):
         return value
 
     @property
+    def sources(self) -> list[Tracer]:
+        """The arrays that it may be."""
+        return [source for source, _ in self._array[1]]
+
+    @property
     def type(self):
         return self._array[0].type
 
@@ -66,6 +71,14 @@ class Chosen(Tracer):
         )
 
 
+def origins(x: Tracer) -> list[Tracer]:
+    """The arrays that may hold the elements of ``x``: one, unless it is chosen among several."""
+    root = x.root
+    if type(root) is not Chosen:
+        return [root]
+    return [origin for source in root.sources for origin in origins(source)]
+
+
 class Lost(Tracer):
     """An array whose contents a recorded loop has left unknown."""
 
@@ -79,6 +92,10 @@ class Lost(Tracer):
             "traced. Copy the arrays before the loop, and use what the names stand for after it.",
             user_location(),
         )
+
+    def restore(self, value: Value) -> None:
+        _set_class(self, Tracer)
+        self.restore(value)  # a Tracer by now
 
 
 _set_class = object.__dict__["__class__"].__set__
