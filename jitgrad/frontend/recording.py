@@ -472,26 +472,50 @@ def record_branches(
         r.store(Tracer(trace, value))
     given = iter(values)
     result = []
+    arrays: list[tuple[list[Any], Tracer]] = []  # what array variables are in each branch, and after it
     for k, v in enumerate(variables):
         tracers = []
         for n, slot in enumerate(v.slots):
             if slot.type is not None:
                 value = next(given)
                 value.name = value.name or (v.name if len(v.slots) == 1 else None)
-                tracers.append(_outcome(trace, value, slot, [leaves_of(v, s[k])[n] for s in outcomes], scopes))
+                leaves = [leaves_of(v, s[k])[n] for s in outcomes]
+                tracers.append(_outcome(trace, value, slot, leaves, scopes, arrays))
         result.append(rebuilt(v, tracers))
     return tuple(result)
 
 
-def _outcome(trace: Trace, value: Value, slot: Slot, leaves: Sequence[Any], scopes: Sequence[Scope]) -> Tracer:
-    """A variable after branches. Where it may stand for an array from outside, it is one of several."""
+def _outcome(
+    trace: Trace,
+    value: Value,
+    slot: Slot,
+    leaves: list[Any],
+    scopes: Sequence[Scope],
+    arrays: list[tuple[list[Any], Tracer]],
+) -> Tracer:
+    """A variable after branches, in which it is one of ``leaves``. Where it may stand for an array from outside, or for
+    that of another variable, it is one of several. ``arrays`` has what earlier variables are."""
+    if slot.weak or not any(map(is_array, leaves)):
+        return Tracer(trace, value, slot.weak)
+    same = [x for others, x in arrays if all(a is b for a, b in zip(leaves, others, strict=True))]
+    if same and same[0].type == value.type:
+        return same[0]
     roots = [root for x in leaves if is_array(x) for root in origins(x)]
     outside = [x for x in roots if not any(x.scope is s for s in scopes)]
-    if outside and slot.type is not None and not slot.weak:
-        return Chosen(trace, value, outside)
-    result = Tracer(trace, value, slot.weak)
-    result.boxed = any(map(is_array, leaves))
+    shared = [x for others, x in arrays if any(map(_share_root, leaves, others))]
+    if outside or shared:
+        result = Chosen(trace, value, [*outside, *shared])
+    else:
+        result = Tracer(trace, value)
+        result.boxed = True
+    arrays.append((leaves, result))
     return result
+
+
+def _share_root(a: Any, b: Any) -> bool:
+    if not (is_array(a) and is_array(b)):
+        return False
+    return any(x is y for x in origins(a) for y in origins(b))
 
 
 def _all_traced(total: Variable, found: Sequence[Variable], scopes: Sequence[Scope]) -> Variable:

@@ -524,6 +524,32 @@ def test_names_of_which_it_is_not_known_what_they_stand_for_after_a_loop(fun):
         jg.jit(fun)(X.copy(), 2 * X, 3)
 
 
+@pytest.mark.parametrize("x", [X, -X])
+def test_two_names_of_an_array_that_is_made_in_a_branch(x):
+    def f(a):
+        if a[0] > 0:
+            b = c = a * 2
+        else:
+            b = c = a * 3
+        b += 1.0
+        return c
+
+    def g(a):
+        if a[0] > 0:
+            b = a * 2
+            c = b[::-1]
+        else:
+            b = a * 3
+            c = b[1:]
+            c = b[::-1]
+        b[0] = 7.0
+        return c
+
+    same(f, x)
+    with pytest.raises(MutationError, match="chosen among others"):
+        jg.jit(g)(x)
+
+
 def test_a_loop_in_a_loop_that_leaves_an_array_unknown():
     def f(a, b):
         for i in range(1, 9):
