@@ -84,7 +84,7 @@ def check_seeds(seeds: range) -> None:
             if check_values(f, args, what):
                 right += 1
                 derived += check_derivatives(f, args, seed, what)
-    assert right > 0.4 * len(seeds) and derived > 0.3 * len(seeds), f"{right} compared, {derived} with derivatives"
+    assert right > 0.3 * len(seeds) and derived > 0.2 * len(seeds), f"{right} compared, {derived} with derivatives"
 
 
 @pytest.mark.parametrize("start", [0, 100])
