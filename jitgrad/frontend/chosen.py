@@ -23,7 +23,8 @@ class Chosen(Tracer):
 
     def __init__(self, trace: Trace, value: Value, sources: Sequence[Tracer]) -> None:
         self.owner, self.scope, self.weak, self.boxed = trace, trace.scope, None, True
-        self._array = (value, [(s, s.value) for s in sources if s.scope.open])
+        arrays = {id(origin): origin for s in sources for origin in origins(s)}
+        self._array = (value, [(s, s.value) for s in arrays.values() if s.scope.open])
 
     @property
     def value(self) -> Value:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -42,7 +43,7 @@ class Chosen(Tracer):
 
     @property
     def sources(self) -> list[Tracer]:
-        """The arrays that it may be."""
+        """The arrays that it may be, of which none is chosen in turn."""
         return [source for source, _ in self._array[1]]
 
     @property
@@ -74,9 +75,7 @@ class Chosen(Tracer):
 def origins(x: Tracer) -> list[Tracer]:
     """The arrays that may hold the elements of ``x``: one, unless it is chosen among several."""
     root = x.root
-    if type(root) is not Chosen:
-        return [root]
-    return [origin for source in root.sources for origin in origins(source)]
+    return root.sources if type(root) is Chosen else [root]
 
 
 class Lost(Tracer):

@@ -524,6 +524,18 @@ def test_names_of_which_it_is_not_known_what_they_stand_for_after_a_loop(fun):
         jg.jit(fun)(X.copy(), 2 * X, 3)
 
 
+def test_names_that_many_branches_choose():
+    def f(a, b, u):
+        for i in range(60):
+            if a[i % 3] > 0.7:
+                a, b = b, u
+            else:
+                u, b = a, u
+        return a + 10 * b + 100 * u
+
+    same(f, X, 2 * X, 3 * X, loops="unroll")
+
+
 @pytest.mark.parametrize("x", [X, -X])
 def test_two_names_of_an_array_that_is_made_in_a_branch(x):
     def f(a):
