@@ -14,9 +14,10 @@ import numpy as np
 
 from jitgrad.errors import ArgumentError, ShapeError
 from jitgrad.frontend import control_flow
+from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.iteration import range_, steps_of
 from jitgrad.frontend.primitives import cast
-from jitgrad.frontend.recording import record_branches, record_for, record_while
+from jitgrad.frontend.recording import record_for, record_while
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, contains_tracer, innermost_trace, is_traced

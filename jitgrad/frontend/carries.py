@@ -16,6 +16,7 @@ import optree
 
 from jitgrad.errors import CarryError
 from jitgrad.frontend.primitives import WEAK_SAMPLES, broadcast_to, cast
+from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
@@ -240,3 +241,10 @@ def rebuilt(variable: Variable, traced: Sequence[Tracer]) -> Any:
     values = iter(traced)
     leaves = [s.value if s.type is None else next(values) for s in variable.slots]
     return unflatten(variable.tree, leaves)
+
+
+def made_traced(variable: Variable, scopes: Sequence[Scope]) -> Variable:
+    """The variable with traced slots for arrays that were made in these scopes: they do not exist outside."""
+    made = [is_array(slot.value) and any(slot.value.scope is s for s in scopes) for slot in variable.slots]
+    slots = (traced_slot(slot.value) if new else slot for slot, new in zip(variable.slots, made, strict=True))
+    return variable._replace(slots=tuple(slots))

@@ -23,7 +23,8 @@ class Chosen(Tracer):
 
     def __init__(self, trace: Trace, value: Value, sources: Sequence[Tracer]) -> None:
         self.owner, self.scope, self.weak, self.boxed = trace, trace.scope, None, True
-        self._array = (value, [(s, s.value) for s in sources if s.scope.open])
+        arrays = {id(origin): origin for s in sources for origin in origins(s)}
+        self._array = (value, [(s, s.value) for s in arrays.values() if s.scope.open])
 
     @property
     def value(self) -> Value:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -39,6 +40,11 @@ class Chosen(Tracer):
                     user_location(),
                 )
         return value
+
+    @property
+    def sources(self) -> list[Tracer]:
+        """The arrays that it may be, of which none is chosen in turn."""
+        return [source for source, _ in self._array[1]]
 
     @property
     def type(self):
@@ -66,6 +72,12 @@ class Chosen(Tracer):
         )
 
 
+def origins(x: Tracer) -> list[Tracer]:
+    """The arrays that may hold the elements of ``x``: one, unless it is chosen among several."""
+    root = x.root
+    return root.sources if type(root) is Chosen else [root]
+
+
 class Lost(Tracer):
     """An array whose contents a recorded loop has left unknown."""
 
@@ -79,6 +91,10 @@ class Lost(Tracer):
             "traced. Copy the arrays before the loop, and use what the names stand for after it.",
             user_location(),
         )
+
+    def restore(self, value: Value) -> None:
+        _set_class(self, Tracer)
+        self.restore(value)  # a Tracer by now
 
 
 _set_class = object.__dict__["__class__"].__set__

@@ -24,6 +24,7 @@ from jitgrad.errors import (
     UnsupportedError,
 )
 from jitgrad.frontend import assign, iteration, python_functions, texts
+from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import own_lists, record_collecting
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
@@ -32,7 +33,7 @@ from jitgrad.frontend.python_functions import CLASSES, sort_list
 from jitgrad.frontend.raising import fail_in, sealed, thrown
 from jitgrad.frontend.raising import handled as handled
 from jitgrad.frontend.randomness import drawing
-from jitgrad.frontend.recording import condition, record_branches, record_for, record_while
+from jitgrad.frontend.recording import condition, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace

@@ -9,10 +9,12 @@ import numpy as np
 
 from jitgrad.errors import ShapeError
 from jitgrad.frontend import masks
+from jitgrad.frontend.concrete import unwrap
 from jitgrad.frontend.primitives import (
     axis_index,
     broadcast_to,
     broadcast_together,
+    cast,
     concatenate,
     emit,
     insert_axes,
@@ -22,11 +24,23 @@ from jitgrad.frontend.primitives import (
     strong,
 )
 from jitgrad.frontend.registry import ADVICE, HOOKS, implements
-from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
+from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
+from jitgrad.ir.types import i64
 
 # -- take and put ------------------------------------------------------------------------------------------------------
+
+
+def in_bounds(indices: ArrayLike, n: Any, mode: str) -> Any:
+    """The indices of an axis of extent ``n``, with those outside wrapped around or moved to its ends. They are int64
+    then: a smaller dtype may not hold ``n``."""
+    if has_traced(indices):
+        x = lift_one(indices)
+        x = cast(x, i64) if x.dtype.kind in "iu" else x
+        return call_ufunc(np.remainder, x, n) if mode == "wrap" else HOOKS["clip"](x, 0, n - 1)
+    indices = np.asarray(unwrap(indices)).astype(np.int64, casting="same_kind")
+    return indices % n if mode == "wrap" else np.clip(indices, 0, n - 1)
 
 
 @implements(np.take)
@@ -38,11 +52,8 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, *, mode: str
         x, axis = reshape(x, (x.count,)), 0
     axis = axis_index(axis, x.ndim)
     n = x.dims[axis]
-    if mode == "wrap":
-        indices = np.asarray(indices) % n if not contains_tracer(indices) else call_ufunc(np.remainder, indices, n)
-    elif mode == "clip":
-        traced = contains_tracer(indices)
-        indices = HOOKS["clip"](indices, 0, n - 1) if traced else np.clip(indices, 0, n - 1)
+    if mode != "raise":
+        indices = in_bounds(indices, n, mode)
     result = x[(slice(None),) * axis + (indices,)]
     return Tracer(result.owner, result.value)
 
@@ -102,8 +113,7 @@ def choose(a: ArrayLike, choices: Any, *, mode: str = "raise") -> Tracer:
                                             *stacked.dims[1:])), (stacked.dims[0], *shape))  # fmt: skip
     index = insert_axes(broadcast_to(selector, shape), [0])
     if mode != "raise":
-        n = stacked.dims[0]
-        index = call_ufunc(np.remainder, index, n) if mode == "wrap" else HOOKS["clip"](index, 0, n - 1)
+        index = in_bounds(index, stacked.dims[0], mode)
     return reshape(take_along_axis(spread, index, 0), shape)
 
 

@@ -364,7 +364,7 @@ def _pad_statistic(x: Tracer, pairs: list[list[int]], mode: str) -> Tracer:
         if mode == "mean":
             total = reduce("sum", floating(x), [axis], keepdims=True)
             value = call_ufunc(np.divide, total, n)
-            value = cast(value if x.dtype.kind == "f" else emit("rint", value), x.dtype)
+            value = cast(emit("rint", value) if x.dtype.kind in "iu" else value, x.dtype)
         else:
             value = reduce(mode[:3], x, [axis], keepdims=True)
         low_part, high_part = (

@@ -54,7 +54,7 @@ def nanpercentile(
     a: ArrayLike, q: Any, axis: Any = None, *, overwrite_input: bool = False, method: str = "linear",
     keepdims: Any = False,
 ) -> Tracer:  # fmt: skip
-    return _nan_quantiles(lift_one(a, q), static_q(q) / 100.0, axis, keepdims, method)
+    return _nan_quantiles(lift_one(a, q), static_q(q, 100), axis, keepdims, method)
 
 
 def _nan_quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str) -> Tracer:

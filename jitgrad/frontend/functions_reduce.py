@@ -34,7 +34,7 @@ from jitgrad.frontend.registry import ADVICE, HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_, i64
+from jitgrad.ir.types import bool_, f64, i64
 
 _NOTHING = np._NoValue  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -183,6 +183,8 @@ def average(
         count = cast(lift_one(count, out), out.dtype)
         return (out, broadcast_to(count, out.dims)) if returned else out
     x, w = lift(a, weights)
+    if x.dtype.kind != "f":
+        x, w = cast(x, f64), cast(w, f64)  # products of integers would overflow
     axes = axis_tuple(axis, x.ndim)
     if w.dims != x.dims:
         if axis is None or w.dims != tuple(x.dims[k] for k in axes):
@@ -442,7 +444,7 @@ def merged_last(x: Tracer, axes: tuple[int, ...]) -> Tracer:
 @implements(np.median)
 def median(a: ArrayLike, axis: Any = None, *, overwrite_input: bool = False, keepdims: Any = False) -> Tracer:
     x = lift_one(a)
-    return _quantiles(x, np.float64(0.5), axis, keepdims, "linear")
+    return _quantiles(x, 0.5, axis, keepdims, "linear")
 
 
 @implements(np.quantile)
@@ -458,17 +460,17 @@ def percentile(
     a: ArrayLike, q: Any, axis: Any = None, *, overwrite_input: bool = False, method: str = "linear",
     keepdims: Any = False,
 ) -> Tracer:  # fmt: skip
-    return _quantiles(lift_one(a, q), static_q(q) / 100.0, axis, keepdims, method)
+    return _quantiles(lift_one(a, q), static_q(q, 100), axis, keepdims, method)
 
 
-def static_q(q: Any) -> np.ndarray:
-    """Which quantiles, as an array. Raises UnsupportedError for traced ones."""
+def static_q(q: Any, whole: int = 1) -> Any:
+    """The part ``q`` of ``whole``: a number, which has no say in the dtype of the result, or an array, which has."""
     if contains_tracer(q):
         raise UnsupportedError(
             "np.quantile at a traced q is not supported. q decides which elements are read. Make it static.",
             user_location(),
         )
-    return np.asarray(q, np.float64)
+    return q / whole if type(q) in (bool, int, float) else np.true_divide(q, whole)
 
 
 def _quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str) -> Tracer:
@@ -479,7 +481,8 @@ def _quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str) -> Trac
             "and midpoint are. Use one of those.",
             user_location(),
         )
-    x = floating(x) if method in ("linear", "midpoint") else x
+    if method in ("linear", "midpoint"):
+        x = cast(floating(x), np.result_type(floating(x).dtype, q))
     axes = axis_tuple(axis, x.ndim)
     kept = [1 if k in axes else d for k, d in enumerate(x.dims)]
     merged = merged_last(x, axes)

@@ -24,6 +24,7 @@ from jitgrad.frontend.primitives import (
     floating,
     floats,
     full,
+    insert_axes,
     lift,
     lift_one,
     promote,
@@ -34,7 +35,7 @@ from jitgrad.frontend.primitives import (
     take_slice,
 )
 from jitgrad.frontend.primitives import where as select_where
-from jitgrad.frontend.registry import HOOKS, implements, unsupported
+from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
@@ -363,7 +364,8 @@ def interp(
 @implements(np.convolve)
 def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Tracer:
     """By the windows of one operand: a matrix product, O(n m)."""
-    x, y = promote(a, v)
+    x, y = promote(*(t if contains_tracer(t) else np.atleast_1d(t) for t in (a, v)))
+    x, y = (insert_axes(t, [0]) if t.ndim == 0 else t for t in (x, y))
     if x.ndim != 1 or y.ndim != 1 or not x.count or not y.count:
         raise ShapeError(
             f"np.convolve of shapes {x.dims} and {y.dims}. It takes two vectors that are not empty. Use ravel().",
@@ -386,10 +388,8 @@ def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Tracer:
 @implements(np.correlate)
 def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Tracer:
     x, y = promote(a, v)
-    if mode == "valid" and y.count > x.count:
-        return convolve(x, y[::-1], mode)[::-1]
     if y.count > x.count and mode == "same":
-        raise unsupported(np.correlate)
+        return convolve(y, x[::-1], mode)[::-1]  # NumPy swaps them, which decides where the middle is
     return convolve(x, y[::-1], mode)
 
 
@@ -405,7 +405,7 @@ def polyval(p: Any, x: ArrayLike) -> Tracer:
 @implements(np.vander)
 def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Tracer:
     t = lift_one(x)
-    t = cast(t, np.result_type(t.dtype, np.int64)) if t.dtype.kind != "f" else t
+    t = cast(t, np.promote_types(t.dtype, np.int_))
     n = t.dims[0] if N is None else static_int(N, "N")
     columns = [t**k for k in range(n)]
     return HOOKS["stack"](columns if increasing else columns[::-1], axis=1)

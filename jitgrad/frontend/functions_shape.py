@@ -226,6 +226,7 @@ def transpose_(a: ArrayLike, axes: Any = None) -> Tracer:
     x = array_of(a)
     if axes is None:
         return view_transposed(x, range(x.ndim)[::-1])
+    axes = axes if np.iterable(axes) else (axes,)
     perm = [axis_index(k, x.ndim) for k in axes]
     if sorted(perm) != list(range(x.ndim)):
         raise ArgumentError(

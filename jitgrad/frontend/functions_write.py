@@ -12,7 +12,7 @@ import numpy as np
 from jitgrad.errors import ArgumentError, DtypeError, MutationError, ShapeError, UnsupportedError
 from jitgrad.frontend.assign import fit, write
 from jitgrad.frontend.concrete import Concrete, made_writable, unwrap
-from jitgrad.frontend.functions_index import along, along_axis
+from jitgrad.frontend.functions_index import along, along_axis, in_bounds
 from jitgrad.frontend.indexing import index_parts
 from jitgrad.frontend.primitives import cast, emit, reshape
 from jitgrad.frontend.primitives import where as select
@@ -149,10 +149,8 @@ def fill_diagonal(a: Tracer, val: ArrayLike, wrap: bool = False) -> None:
 @_writer(np.put)
 def put(a: Tracer, ind: ArrayLike, v: ArrayLike, mode: str = "raise") -> None:
     n = _known_count(a, np.put)
-    if mode == "wrap":
-        ind = call_ufunc(np.remainder, ind, n) if has_traced(ind) else np.asarray(unwrap(ind)) % n
-    elif mode == "clip":
-        ind = HOOKS["clip"](ind, 0, n - 1) if has_traced(ind) else np.clip(unwrap(ind), 0, n - 1)
+    if mode != "raise":
+        ind = in_bounds(ind, n, mode)
     index = call(np.ravel, (ind,), {}) if has_traced(ind) else np.ravel(unwrap(ind)).astype(np.int64)
     flat = view_flat(a)
     flat[index] = _repeated(a, v, index.shape[0])

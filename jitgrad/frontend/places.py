@@ -15,9 +15,9 @@ from typing import Any
 
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import UNBOUND
-from jitgrad.frontend.scopes import Change
+from jitgrad.frontend.scopes import Change, Scope
 from jitgrad.frontend.trace import Trace
-from jitgrad.ir.location import Location
+from jitgrad.ir.location import Location, user_location
 
 State = tuple[Any, ...]
 Body = Callable[..., State]
@@ -93,6 +93,19 @@ class Places:
         """Those of some changes that are not among these."""
         found = [Place(*change) for change in changes]
         return [p for p in found if not any(p.same(known) for known in self.all)]
+
+    def refuse_others(self, scope: Scope) -> None:
+        """Raise ChangesPlaces where the code that is recorded in ``scope`` has changed other places of objects from
+        outside; all have got back what they held."""
+        unknown = self.unknown(scope.outer_changes())
+        if unknown:
+            raise ChangesPlaces(
+                f"{unknown[0]} is changed in {scope.what}, which is recorded once for all times that it runs. Python "
+                "objects exist only while the function is traced. Use a variable, an array that is made before (with "
+                "np.zeros for example), or a loop that is unrolled (jit(..., loops='unroll')).",
+                user_location(),
+                unknown,
+            )
 
     def names(self, names: Sequence[str]) -> tuple[str, ...]:
         """The names of the variables, with those of the places behind them."""

@@ -8,7 +8,6 @@ value, and the handle stands for the last one afterwards.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,31 +15,28 @@ import numpy as np
 
 from jitgrad.errors import CarryError, ConcretizationError, MutationError, RollError
 from jitgrad.frontend.carries import (
-    UNBOUND,
-    Slot,
-    Variable,
     describe,
     fit,
     is_array,
     join,
     leaves_of,
+    made_traced,
     rebuilt,
-    traced_slot,
 )
-from jitgrad.frontend.chosen import Chosen, lose
+from jitgrad.frontend.chosen import Chosen, Lost, lose
 from jitgrad.frontend.concrete import is_captured, thaw
-from jitgrad.frontend.places import ChangesPlaces, Places, with_places
+from jitgrad.frontend.identity import Names, Referent, Referents
+from jitgrad.frontend.places import Places, with_places
 from jitgrad.frontend.primitives import cast
-from jitgrad.frontend.raising import fail_in, never_raised, sealed, was_raised
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.frontend.views import share_memory
 from jitgrad.ir.core import Block, Op, Value
-from jitgrad.ir.index import Dim, Sym, mod
+from jitgrad.ir.index import Dim, IndexExpr, Sym, mod
 from jitgrad.ir.location import user_location
-from jitgrad.ir.symbols import set_limits, trip_count
+from jitgrad.ir.symbols import block_uses, may_be_empty, set_limits, trip_count
 from jitgrad.ir.types import TensorType, bool_, i64
 
 #: A body is recorded at most so often before its types count as not settling.
@@ -82,19 +78,18 @@ class _Carried:
             r.rebind(scope.param(r.type, r.value.name).value)
         return tuple(values)
 
-    def names_after(self, new: State) -> None:
-        """Take note of which arrays the variables stand for after an iteration, and of those that may be written by
-        their names: ``became`` and ``written`` have numbers of traced leaves."""
+    def names_after(self, scope: Scope, new: State) -> None:
+        """Take note of which arrays the variables stand for after an iteration. ``assigned`` are the variables by whose
+        names the body writes, and ``written`` those whose first arrays it may write, as numbers of traced leaves."""
         leaves = []
         for v, value in zip(self.variables, new, strict=True):
             leaves += [x for slot, x in zip(v.slots, leaves_of(v, value), strict=True) if slot.type is not None]
-        self.became = [next((j for j, p in enumerate(self.params) if p[1] is x), None) for x in leaves]
-        arrays = [k for k, (leaf, _, _) in enumerate(self.params) if is_array(leaf)]
-        self.written = {k for k in arrays if self.params[k][1].value is not self.params[k][2]}
-        before = -1
-        while before != len(self.written):  # the array of k is written where a name that may come to stand for it is
-            before = len(self.written)
-            self.written |= {k for name in self.written if (k := self.became[name]) is not None}
+        starts = [leaf for leaf, _, _ in self.params]
+        self.names = Names(scope, starts, [p for _, p, _ in self.params], leaves)
+        self.assigned = [k for k, (_, p, value) in enumerate(self.params) if p.value is not value]
+        targets = {p for places in self.names.during(None) for k in self.assigned for p in places[k]}
+        first = self.names.during(None)[0]
+        self.written = {k for k, places in enumerate(first) if any(p.overlaps(q) for p in places for q in targets)}
 
     def watch(self, scope: Scope) -> list[tuple[Tracer, Value]]:
         """The arrays before the loop that it may write into, each as a value that the region, which was just entered,
@@ -105,6 +100,20 @@ class _Carried:
                 r.rebind(scope.param(r.type).value)
         return [(r, r.value) for r in roots]
 
+    def refuse_stale(self, scope: Scope, blocks: Sequence[Block], trips: Dim | None) -> None:
+        """Raise RollError where an iteration reads an array by one name after it was written by another one: each name
+        has a value of its own in the loop."""
+        used = {value for block in blocks for value in block_uses(block)}
+        read = [k for k, (_, _, value) in enumerate(self.params) if value in used]
+        for places in self.names.during(trips):
+            for k in self.assigned:
+                if any(p.age is None and p.root is r for p in places[k] for r in self.names.outside):
+                    raise _other_name("written")
+                if any(p.overlaps(q) for p in places[k] for j in read if j != k for q in places[j]):
+                    raise _other_name("read")
+            if any(p.age is None and p.root in scope.written for j in read for p in places[j]):
+                raise _other_name("read")
+
     def overlaps(self) -> bool:
         """Does an array that is written share elements with one that another name stands for?"""
         arrays = {k: leaf for k, (leaf, _, _) in enumerate(self.params) if is_array(leaf)}
@@ -113,7 +122,8 @@ class _Carried:
     def settle(self, scope: Scope, new: State, when: str) -> bool:
         """Join the types with those of the new values, take in arrays that were written; True if nothing changed."""
         before = self.variables
-        self.variables = [join(v, describe(v.name, value), when) for v, value in zip(before, new, strict=True)]
+        found = (made_traced(describe(v.name, value), [scope]) for v, value in zip(before, new, strict=True))
+        self.variables = [join(v, after, when) for v, after in zip(before, found, strict=True)]
         for leaf, param, value in self.params:
             if is_array(leaf) and any(leaf.root is r for r in scope.written):
                 raise _other_name("written")
@@ -140,8 +150,9 @@ class _Carried:
                     result.append(fit(self.trace, leaf, slot, v.name))
         return result
 
-    def leave(self, results: Sequence[Value], written: Sequence[Tracer], trips: Dim | None) -> State:
-        """The variables after the op, which ran ``trips`` times (None: not known); arrays get their new values."""
+    def leave(self, results: Sequence[Value], written: Sequence[Tracer], trips: Dim | None, *, runs: bool) -> State:
+        """The variables after the op, which ran ``trips`` times (None: not known), and at least once if ``runs``;
+        arrays get their new values."""
         given = iter(results)
         tracers = []
         for v in self.variables:
@@ -155,48 +166,71 @@ class _Carried:
             if any(r is w for w in written):
                 value.name = value.name or r.value.name
                 r.store(Tracer(self.trace, value))
-        final = iter(self._with_identity(tracers, trips))
+        final = iter(self._with_identity(tracers, trips, runs))
         return tuple(rebuilt(v, [next(final) for s in v.slots if s.type is not None]) for v in self.variables)
 
-    def _with_identity(self, tracers: list[Tracer], trips: Dim | None) -> list[Tracer]:
-        """The arrays that the variables stand for at the end. Those that the loop only permutes, as in ``u, v = v, u``,
-        are the arrays from before."""
-        if not self.written:
-            return tracers
-        cycle = [k for k, (leaf, _, _) in enumerate(self.params) if is_array(leaf) and self.became[k] is not None]
-        if {self.became[k] for k in cycle} != set(cycle):
-            cycle = []
-        for k in self.written:
-            if trips is None or k not in cycle:
-                lose(self.params[k][0].root)
-        if trips is None or not cycle:
-            return tracers
-        # powers[m][k]: which array variable k stands for after m iterations.
-        powers = [{k: k for k in cycle}]
-        while len(powers) == 1 or powers[-1] != powers[0]:
-            powers.append({k: powers[-1][self.became[k]] for k in cycle})  # pyright: ignore[reportArgumentType]
-        powers.pop()
-        rest = mod(trips, len(powers))
-        if isinstance(rest, int):
-            for k in cycle:
-                self.params[powers[rest][k]][0].store(tracers[k])
-            return [self.params[powers[rest][k]][0] if k in cycle else t for k, t in enumerate(tracers)]
-        return self._chosen(tracers, cycle, powers, rest)
+    def _with_identity(self, tracers: list[Tracer], trips: Dim | None, runs: bool) -> list[Tracer]:
+        """The arrays that the variables stand for at the end: those from before, where they are known to be some of
+        them, as after ``u, v = v, u``."""
+        final = self.names.finally_(trips, runs=runs)
+        known: dict[int, Tracer] = {}
+        for k, places in enumerate(final):
+            leaf = places[0].leaf if len(places) == 1 and places[0].age is None else None
+            if leaf is not None and leaf.type == tracers[k].type:
+                known[k] = leaf
+        contents = [(leaf, tracers[k]) for k, leaf in known.items()]
+        if self.written and isinstance(trips, IndexExpr):
+            contents += self._selected(tracers, trips)
+        lost = []
+        for j in sorted(self.written):
+            start = self.params[j][0]
+            if found := [value for leaf, value in contents if leaf is start]:
+                start.store(found[0])
+            else:
+                lost.append(start.root)
+        for root in lost:
+            lose(root)
+        result: list[Tracer] = []
+        for k, tracer in enumerate(tracers):
+            result.append(known[k] if k in known else self._new_or_chosen(k, tracer, final, result))
+        return result
 
-    def _chosen(self, tracers: list[Tracer], cycle: list[int], powers: list[dict[int, int]], rest: Dim) -> list[Tracer]:
-        """As before, where the number of iterations is known only at run time."""
+    def _new_or_chosen(self, k: int, tracer: Tracer, final: Referents, before: Sequence[Tracer]) -> Tracer:
+        """The array of a variable that stands for no known one from before the loop. Those of the variables ``before``
+        it are settled."""
+        if not final[k] or tracer.weak:
+            return tracer
+        made = all(p.age is not None for p in final[k])
+        shared = [j for j in range(k) if any(p.overlaps(q) for p in final[k] for q in final[j] if p.age is not None)]
+        if shared and made and final[k] == final[shared[0]] and final[k][0].leaf is not None:
+            return before[shared[0]]
+        if not shared and (made or self.names.always_new(k)):
+            return tracer
+        sources = [p.root for p in final[k] if p.age is None and type(p.root) is not Lost]
+        return Chosen(self.trace, tracer.value, [*sources, *(before[j] for j in shared)])
+
+    def _selected(self, tracers: list[Tracer], trips: IndexExpr) -> list[tuple[Tracer, Tracer]]:
+        """The arrays that the loop only permutes with what they contain at the end, where the number of iterations is
+        known only at run time."""
+        history = self.names.during(None)
+        cycle = [k for k in self.written if all(self._start(places[k]) in self.written for places in history)]
+        powers: list[dict[int, Any]] = [{k: self._start(places[k]) for k in cycle} for places in history]
+        if any(set(power.values()) != set(cycle) for power in powers):
+            return []
         trace = self.trace
-        (number,) = trace.emit("index", (), {"value": rest})
+        (number,) = trace.emit("index", (), {"value": mod(trips, len(powers))})
         contents = {k: tracers[k] for k in cycle}
         for m, power in list(enumerate(powers))[1:]:
             (hit,) = trace.emit("equal", [Tracer(trace, number), Tracer(trace, trace.scalar(m, i64))], {})
             for k in cycle:
                 old = contents[power[k]]
                 contents[power[k]] = Tracer(trace, trace.emit("where", [Tracer(trace, hit), tracers[k], old], {})[0])
-        for k in cycle:
-            self.params[k][0].store(contents[k])
-        sources = [self.params[k][0] for k in cycle]
-        return [Chosen(trace, t.value, sources) if k in cycle else t for k, t in enumerate(tracers)]
+        return [(self.params[k][0], contents[k]) for k in cycle]
+
+    def _start(self, places: Sequence[Referent]) -> int | None:
+        """The variable that stood for this array before the loop."""
+        leaf = places[0].leaf if len(places) == 1 else None
+        return next((k for k, (start, _, _) in enumerate(self.params) if start is leaf and leaf is not None), None)
 
 
 def hinted_roots(trace: Trace, hints: Sequence[Any]) -> list[Tracer]:
@@ -263,18 +297,20 @@ def _recorded_for(
     for _ in range(_ATTEMPTS):
         with trace.region(what) as scope:
             new = enter(scope)()
-            _refuse_changes(scope, places)
+            places.refuse_others(scope)
             if settled := carried.settle(scope, new, "after an iteration"):
-                carried.names_after(new)
+                carried.names_after(scope, new)
                 block = scope.finish(carried.yields(new))
                 written = list(scope.written)
         if settled:
+            trips = trip_count(lo, hi, step)
+            carried.refuse_stale(scope, [block], trips)
             _refuse_other_names(trace, carried, enter)
             look(block)
             trace.builder.loc = location
             attrs = {"lo": lo, "hi": hi, "step": step}
             results = trace.builder.emit_op("for", carried.inits(), attrs, (block,)).results
-            return carried.leave(results, written, trip_count(lo, hi, step))
+            return carried.leave(results, written, trips, runs=not may_be_empty(lo, hi, step))
     raise _unsettled(carried)
 
 
@@ -330,10 +366,10 @@ def _recorded_while(
             test_writes = [*scope.written, *places.unknown(scope.outer_changes())]
         with trace.region(what) as scope:
             new = enter(scope)()
-            _refuse_changes(scope, places)
+            places.refuse_others(scope)
             settled = carried.settle(scope, new, "after an iteration")
             if settled:
-                carried.names_after(new)
+                carried.names_after(scope, new)
                 block = scope.finish(carried.yields(new))
                 written = list(scope.written)
         if test_writes:
@@ -343,26 +379,13 @@ def _recorded_while(
                 location,
             )
         if settled:
+            carried.refuse_stale(scope, [head, block], None)
             _refuse_other_names(trace, carried, enter)
             _refuse_other_names(trace, carried, enter_test)
             trace.builder.loc = location
             results = trace.builder.emit_op("while", carried.inits(), {}, (head, block)).results
-            return carried.leave(results, written, None)
+            return carried.leave(results, written, None, runs=False)
     raise _unsettled(carried)
-
-
-def _refuse_changes(scope: Scope, places: Places) -> None:
-    """Raise ChangesPlaces where code that is recorded once changed objects from outside other than ``places``."""
-    changed = scope.outer_changes()
-    unknown = places.unknown(changed)
-    if unknown:
-        raise ChangesPlaces(
-            f"{unknown[0]} is changed in {scope.what}, which is recorded once for all times that it runs. Python "
-            "objects exist only while the function is traced. Use a variable, an array that is made before (with "
-            "np.zeros for example), or a loop that is unrolled (jit(..., loops='unroll')).",
-            user_location(),
-            unknown,
-        )
 
 
 def _refuse_other_names(trace: Trace, carried: _Carried, enter: Callable[[Scope], Callable[[], State]]) -> None:
@@ -434,152 +457,3 @@ def condition(trace: Trace, value: Any, what: str) -> Tracer:
     if x.dims:
         x = x.reshape(())
     return cast(x, bool_)
-
-
-def record_branches(
-    trace: Trace,
-    op: str,
-    selector: Tracer | None,
-    branches: Sequence[Callable[[], State]],
-    names: Sequence[str],
-    *,
-    what: str = "a branch",
-) -> State:
-    """``cond`` or ``switch``: the state that the branch taken returns. ``checkpoint``, without a selector, is its only
-    branch.
-
-    Where a branch of a ``cond`` raises, what is left is a check, and the other branch.
-    """
-
-    def record(places: Places) -> State:
-        before = places.read()
-        around = [functools.partial(places.around(branch), *before) for branch in branches]
-        return _recorded_branches(trace, op, selector, around, places.names(names), places, what)
-
-    return with_places(trace, record, resizing=True)
-
-
-def _recorded_branches(
-    trace: Trace,
-    op: str,
-    selector: Tracer | None,
-    branches: Sequence[Callable[[], State]],
-    names: Sequence[str],
-    places: Places,
-    what: str,
-) -> State:
-    location = user_location()
-    outcomes: list[State] = []
-    scopes: list[Scope] = []
-    finals: list[list[tuple[Tracer, Value]]] = []
-    for number, branch in enumerate(branches):
-        failing = None
-        with trace.region(what) as scope:
-            try:
-                outcomes.append(branch())
-            except Exception as error:
-                failing = sealed(trace, scope, error) if op == "cond" else None
-                if failing is None:
-                    raise
-                scope.restore()
-            else:
-                _refuse_changes(scope, places)
-                finals.append([(r, r.value) for r in scope.written])
-                scopes.append(scope)
-        if failing is not None and selector is not None:
-            fail_in(trace, selector, number, failing)
-            return _only(trace, branches[1 - number], what)
-    roots: list[Tracer] = []
-    for scope in scopes:
-        roots += [r for r in scope.written if not any(r is known for known in roots)]
-    variables: list[Variable] = []
-    for k, name in enumerate(names):
-        found = [describe(name, state[k], static_numbers=True) for state in outcomes]
-        total = found[0]
-        for other in found[1:]:
-            total = join(total, other, "in another branch")
-        variables.append(_all_traced(total, found, scopes))
-    blocks: list[Block] = []
-    for state, scope, final in zip(outcomes, scopes, finals, strict=True):
-        with _reopened(trace, scope, final):
-            results: list[Any] = []
-            for v, value in zip(variables, state, strict=True):
-                pairs = zip(v.slots, leaves_of(v, value), strict=True)
-                results += [fit(trace, leaf, slot, v.name) for slot, leaf in pairs if slot.type is not None]
-            results += [Tracer(trace, r.value) for r in roots]
-            blocks.append(scope.finish(results))
-    trace.builder.loc = location
-    operands = [] if selector is None else [trace.own(selector)]
-    values = trace.builder.emit_op(op, operands, {}, tuple(blocks)).results
-    for r, value in zip(reversed(roots), reversed(values), strict=False):  # before a variable may stand for one of them
-        value.name = value.name or r.value.name
-        r.store(Tracer(trace, value))
-    given = iter(values)
-    result = []
-    for k, v in enumerate(variables):
-        tracers = []
-        for n, slot in enumerate(v.slots):
-            if slot.type is not None:
-                value = next(given)
-                value.name = value.name or (v.name if len(v.slots) == 1 else None)
-                tracers.append(_outcome(trace, value, slot, [leaves_of(v, s[k])[n] for s in outcomes], scopes))
-        result.append(rebuilt(v, tracers))
-    return tuple(result)
-
-
-def _only(trace: Trace, branch: Callable[[], State], what: str) -> State:
-    """The state that a branch returns which is recorded as part of the code around it."""
-    try:
-        return branch()
-    except Exception as error:
-        if trace.scopes or not was_raised(error):
-            raise
-        raise never_raised(error, what) from error
-
-
-def _outcome(trace: Trace, value: Value, slot: Slot, leaves: Sequence[Any], scopes: Sequence[Scope]) -> Tracer:
-    """A variable after branches. Where it may stand for an array from outside, it is one of several."""
-    roots = [x.root for x in leaves if is_array(x)]
-    outside = [x for x in roots if not any(x.scope is s for s in scopes)]
-    if outside and slot.type is not None and not slot.weak:
-        return Chosen(trace, value, outside)
-    result = Tracer(trace, value, slot.weak)
-    result.boxed = any(map(is_array, leaves))
-    return result
-
-
-def _all_traced(total: Variable, found: Sequence[Variable], scopes: Sequence[Scope]) -> Variable:
-    """A slot that is static in all branches but not the same becomes traced, by ``join``, and so does an array that was
-    made in a branch; the rest stays."""
-    slots = []
-    for k, slot in enumerate(total.slots):
-        if is_array(slot.value) and any(slot.value.scope is s for s in scopes):
-            slot = traced_slot(slot.value)
-        elif slot.type is None and slot.value is not UNBOUND:
-            values = [v.slots[k].value for v in found if len(v.slots) > k]
-            if any(x is UNBOUND for x in values) and type(slot.value) in (bool, int, float):
-                slot = traced_slot(slot.value)
-        slots.append(slot)
-    return Variable(total.name, total.tree, tuple(slots))
-
-
-class _reopened:
-    """Go on recording a scope that was left, with the arrays that were written in it as they were at its end."""
-
-    def __init__(self, trace: Trace, scope: Scope, written: Sequence[tuple[Tracer, Value]]) -> None:
-        self.trace, self.scope, self.written = trace, scope, written
-
-    def __enter__(self) -> None:
-        trace, scope = self.trace, self.scope
-        self.before = trace.builder.ops, trace.scope
-        scope.open = True
-        trace.scopes.append(scope)
-        trace.builder.ops, trace.scope = scope.ops, scope
-        for root, value in self.written:
-            root.rebind(value)
-
-    def __exit__(self, *error: object) -> None:
-        trace = self.trace
-        self.scope.leave()
-        trace.scopes.pop()
-        trace.builder.ops, trace.scope = self.before

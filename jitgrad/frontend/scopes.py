@@ -144,7 +144,7 @@ class Scope:
         assert self.parent is not None
         self.open = False
         for root, value in self.saved.items():
-            root.value = value
+            root.restore(value)
         return self.parent
 
 

@@ -346,6 +346,10 @@ class Tracer(Operators, ArrayMethods):
         self.owner.scope.saved.setdefault(self, self.value)
         self.value = value
 
+    def restore(self, value: Value) -> None:
+        """Stand for the value from before a region again, which was left."""
+        self.value = value
+
     def _note_write(self) -> None:
         before = self.value
         for scope in reversed(self.owner.scopes):

@@ -292,6 +292,8 @@ def _power(x: ArrayLike, p: ArrayLike) -> Tracer:
     if exponent is None or np.ndim(exponent) or not isinstance(x, Tracer):
         return call_ufunc(np.power, x, p)
     trace = innermost_trace(x)
+    if x.dtype == bool_ and x.dims and type(p) is int and p == 2:
+        return call_ufunc(np.square, x)  # int8, where other powers are int64
     dtype = _resolve(np.power, (_descriptor(x), _descriptor(p)), None)[-1]
     base = as_dtype(x, supported(dtype), trace)
     if dtype.kind == "f":

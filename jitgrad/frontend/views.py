@@ -317,7 +317,7 @@ def laid_out_like(result: Any, operands: Iterable[Any]) -> Any:
     if any(_is_turned(a) for a in arrays):
         flags: Any = [["readonly"]] * len(arrays) + [["writeonly", "allocate"]]
         small: Any = [*map(_small_copy, arrays), None]
-        made = np.nditer(small, op_flags=flags, order="K").operands[-1]
+        made = np.nditer(small, ["zerosize_ok"], flags, order="K").operands[-1]
         if made.ndim == result.ndim:
             result.order = _order(made.strides)
     return result

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from jitgrad.errors import IRError
-from jitgrad.ir.index import Dim, Sym, add, bounds, coefficients, interval, mul, without_quotients
+from jitgrad.ir.index import Dim, Sym, add, bounds, coefficients, expr, interval, mul, without_quotients
 from jitgrad.ir.location import Location
 from jitgrad.ir.polyhedra import System
 from jitgrad.ir.types import bool_, i64
@@ -301,6 +301,10 @@ class _Verifier:
         for s in self.loops.values():
             below, above = (s.lo, s.hi) if s.step > 0 else (s.hi, s.lo)
             system.at_least(without_quotients(add(above, mul(below, -1)), 1), 1)
+            # Bounds that were replaced, as by what a buffer in them holds, are narrower than the variable's limits.
+            first, last = (0, -1) if s.step > 0 else (1, 0)
+            system.at_least(without_quotients(add(expr(s.var), add(mul(below, -1), -first)), 1), 0)
+            system.at_least(without_quotients(add(above, add(mul(expr(s.var), -1), last)), 1), 0)
         system.at_least(a, b)
         return not system.is_empty()
 

@@ -357,6 +357,227 @@ def test_rows_that_a_loop_swaps():
     same(f, X, 5)
 
 
+# Names that a loop lets stand for other arrays, which are written after it.
+
+
+def named_anew(a, b):
+    for _ in range(12):
+        b = a
+    b += 1.0
+
+
+def swapped_only(a, b):
+    for _ in range(11):
+        a, b = b, a
+    b[1:] = b[:-1] * 2
+    a[0] = 7.0
+    return a + 10 * b
+
+
+def swapped_in_a_dict(a, b):
+    pair = {"u": a, "v": b}
+    for _ in range(11):
+        pair = {"u": pair["v"], "v": pair["u"]}
+    pair["u"][0] = 9.0
+
+
+def two_names_of_a_new_array(a, b):
+    for _ in range(12):
+        b = a = a * 0.5
+    b += 1.0
+    return a
+
+
+def one_iteration_late(a, b):
+    c = b
+    for _ in range(12):
+        c = b
+        b = a
+    c[0] += 5.0
+    return b
+
+
+def written_in_between(a, b):
+    s = 0.0
+    for _ in range(12):
+        a[0] += 1.0
+        s += b[0]
+        b = a
+    return s
+
+
+def written_by_the_new_name(a, b):
+    for _ in range(12):
+        b[0] += 1.0
+        b = a
+
+
+def named_anew_in_a_loop_in_a_loop(a, b):
+    for i in range(11):
+        for _ in range(9):
+            b = a
+        b[0] += i
+
+
+def items_beside_swaps(a, b):
+    s = 0.0
+    for x, _ in zip([*a, *a, *a, *a], [*b, *b, *b, *b], strict=True):
+        a, b = b, a
+        s += x
+    a *= 2
+    return s
+
+
+RENAMED = [
+    named_anew,
+    swapped_only,
+    swapped_in_a_dict,
+    two_names_of_a_new_array,
+    one_iteration_late,
+    written_in_between,
+    written_by_the_new_name,
+    named_anew_in_a_loop_in_a_loop,
+    items_beside_swaps,
+]
+
+
+@pytest.mark.parametrize("fun", RENAMED, ids=lambda f: f.__name__)
+def test_names_that_a_loop_lets_stand_for_other_arrays(fun):
+    same(lambda a, b: [r for r in [fun(a, b)] if r is not None], X, np.array([0.25, 3.0, -1.0]))
+
+
+def named_anew_some_times(a, b, n):
+    for _ in range(n):
+        b = a
+    b += 1.0
+
+
+def swapped_some_times(a, b, n):
+    for _ in range(n):
+        a, b = b, a
+    a[0] = 7.0
+
+
+def while_something_holds(a, b, n):
+    while n < 10:
+        b = a
+        n += 1
+    b[0] += 3.0
+
+
+def a_view_of_another(a, b, n):
+    for _ in range(12):
+        b = a[::-1]
+    b[0] += n
+
+
+def one_of_two(a, b, n):
+    c = a
+    for i in range(12):
+        c = a if i % 2 == n else b
+    c[0] += 5.0
+
+
+def chosen_in_a_branch_in_a_branch(a, b, n):
+    if n > 0:
+        n += 1
+        if a[0] > 0:
+            b = a
+    a[0] += n
+    return b * 1.0
+
+
+def read_after_its_other_name_was_written(a, b, n):
+    for _ in range(n):
+        b = a
+    a[0] += 3.0
+    return b * 1.0
+
+
+UNKNOWN = [
+    named_anew_some_times,
+    swapped_some_times,
+    while_something_holds,
+    a_view_of_another,
+    one_of_two,
+    chosen_in_a_branch_in_a_branch,
+    read_after_its_other_name_was_written,
+]
+
+
+@pytest.mark.parametrize("fun", UNKNOWN, ids=lambda f: f.__name__)
+def test_names_of_which_it_is_not_known_what_they_stand_for_after_a_loop(fun):
+    with pytest.raises(MutationError, match="chosen among others"):
+        jg.jit(fun)(X.copy(), 2 * X, 3)
+
+
+def test_names_that_many_branches_choose():
+    def f(a, b, u):
+        for i in range(60):
+            if a[i % 3] > 0.7:
+                a, b = b, u
+            else:
+                u, b = a, u
+        return a + 10 * b + 100 * u
+
+    same(f, X, 2 * X, 3 * X, loops="unroll")
+
+
+@pytest.mark.parametrize("x", [X, -X])
+def test_two_names_of_an_array_that_is_made_in_a_branch(x):
+    def f(a):
+        if a[0] > 0:
+            b = c = a * 2
+        else:
+            b = c = a * 3
+        b += 1.0
+        return c
+
+    def g(a):
+        if a[0] > 0:
+            b = a * 2
+            c = b[::-1]
+        else:
+            b = a * 3
+            c = b[1:]
+            c = b[::-1]
+        b[0] = 7.0
+        return c
+
+    same(f, x)
+    with pytest.raises(MutationError, match="chosen among others"):
+        jg.jit(g)(x)
+
+
+def test_a_loop_in_a_loop_that_leaves_an_array_unknown():
+    def f(a, b):
+        for i in range(1, 9):
+            for _ in range(i, -1, -1):
+                b[::-1] -= 0.25
+                b = 0.5 * a
+        return b
+
+    with pytest.raises(MutationError, match="after a loop that wrote into it"):
+        jg.jit(f, loops="roll")(X, X)
+    same(f, X, 2 * X)
+
+
+def test_a_new_array_in_what_a_loop_returns_early():
+    def f(x, n):
+        while n < 2:
+            n += 1
+            if x[0] > 0.2:
+                x = 0.5 * x
+                return x, n
+            x = x + 1.0
+        return x, n
+
+    for start in (X, -X):
+        found, expected = jg.jit(f)(start.copy(), 0), f(start.copy(), 0)
+        np.testing.assert_allclose(found[0], expected[0])
+        assert found[1] == expected[1]
+
+
 def test_two_names_of_one_array_that_a_loop_swaps():
     def f(x, n):
         a = b = x.copy()

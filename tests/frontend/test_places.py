@@ -166,7 +166,7 @@ def test_items_of_dicts_and_lists() -> None:
 def test_what_a_body_puts_in_or_takes_out_is_refused() -> None:
     def puts(x, n):
         found = set()
-        for k in range(n):
+        for _ in range(n):
             found.add("a")
             x = x + len(found)
         return x

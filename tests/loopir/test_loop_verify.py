@@ -108,6 +108,16 @@ def test_triangular_loops_are_proved_by_their_bounds():
     bad("extent is 4", y, fill(y), loop(lambda i: [loop(lambda j: [Store(y, (i - j,), ONE)], extent=i + 2)]))
 
 
+def test_bounds_may_be_narrower_than_the_limits_of_a_variable():
+    y, start = out(), dynamic(Load(IDX, (0,)), 4)
+
+    def rest(extent):
+        return loop(lambda i: [Store(y, (start + i,), ONE)], extent=extent, hi=9)
+
+    check(y, fill(y), rest(4 - start))
+    bad("extent is 4", y, fill(y), rest(5 - start))
+
+
 def test_what_stands_in_a_loop_need_not_be_right_where_that_is_empty():
     y = out()
 
