@@ -34,6 +34,7 @@ from jitgrad.loopir.nodes import (
     Buffer,
     Const,
     Expr,
+    Fail,
     If,
     Let,
     LibCall,
@@ -141,6 +142,8 @@ class _Scheduler:
 
     def plan(self, s: Loop, each: Dim) -> Plan | str:
         """How to make a loop parallel, or why it can't be."""
+        if any(isinstance(x, Fail) and x.error is not None for x in statements(s.body)):
+            return "it may raise, and the first iteration that does comes first"
         plan = needs(s, self.uses)
         if isinstance(plan, str) or plan == Plan():
             return plan

@@ -289,3 +289,29 @@ def test_a_program_from_the_cache_raises_the_same(tmp_path: Path) -> None:
     assert lines[0][:-1] == ["[2. 2.]", "ValueError element 0 is -1.00", "AssertionError sum 45000.0"]
     assert lines[1][:-1] == lines[0][:-1]
     assert lines[0][-1] == "0" and lines[1][-1] != "0"
+
+
+def test_the_first_iteration_that_raises_comes_first() -> None:
+    @jg.jit
+    def fun(a: np.ndarray) -> Any:
+        out = np.zeros(len(a))
+        for i in range(a.shape[0]):
+            s = 0.0
+            for j in range(a.shape[1]):
+                if a[i, j] < 0:
+                    raise ValueError("negative")
+                if a[i, j] > 5:
+                    raise OverflowError("large")
+                s += np.sqrt(a[i, j])
+            out[i] = s
+        return out
+
+    a = np.random.default_rng(0).uniform(0, 5, size=(2000, 2000))
+    np.testing.assert_allclose(fun(a), np.sqrt(a).sum(1))
+    a[10, 7], a[1900, 3], a[1999, 0] = -1, 9, -3
+    with pytest.raises(ValueError, match="negative"):
+        fun(a)
+    a[10, 7], a[3, 1998] = 1, 7
+    with pytest.raises(OverflowError, match="large"):
+        fun(a)
+    assert "it may raise" in fun.explain(a)
