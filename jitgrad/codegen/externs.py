@@ -19,7 +19,7 @@ import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils
 
-from jitgrad.codegen import blas_threads, python_api, scipy_special, threads
+from jitgrad.codegen import blas_threads, printing, python_api, scipy_special, threads
 from jitgrad.codegen.capsules import capsule_contents
 from jitgrad.errors import CompilationError
 
@@ -103,6 +103,8 @@ def register_symbols(names: Iterable[str]) -> None:
             threads.bind()
         elif name.startswith(python_api.PREFIX):
             python_api.bind(name)
+        elif name == printing.SYMBOL:
+            printing.bind()
         elif name.startswith(scipy_special.PREFIX):
             scipy_special.bind(name)
         elif name.startswith(_PREFIX):

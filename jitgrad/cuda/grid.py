@@ -18,6 +18,7 @@ The mapping depends on the program only, so results do not depend on the device.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -38,10 +39,11 @@ from jitgrad.cuda.teams import (
 )
 from jitgrad.cuda.tiles import tiled
 from jitgrad.cuda.vectors import width
-from jitgrad.errors import CompilationError
+from jitgrad.errors import CompilationError, JitgradWarning, describe_location
 from jitgrad.ir.index import Dim, IndexExpr, Sym, interval, mul
 from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.deps import span, trips
+from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     Alloc,
     Assign,
@@ -107,6 +109,20 @@ class Plans:
     distributed: dict[Loop, bool]
 
 
+def _without_prints(program: Program) -> Program:
+    """The program without calls of print, which only the host can do. Warns where there are some."""
+    calls = [s for s in statements(program.body) if isinstance(s, LibCall) and s.fn == "show"]
+    if not calls:
+        return program
+    text = "print does nothing on a GPU. Return what is to be shown, or leave out target='cuda'."
+    warnings.warn(text + describe_location(calls[0].loc), JitgradWarning, stacklevel=2)
+
+    def kept(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        return tuple(with_lists(s, kept) for s in body if s not in calls)
+
+    return with_body(program, kept(program.body))
+
+
 class NotOnDevice(CompilationError):
     """A program has a statement that no kernel can run."""
 
@@ -116,6 +132,7 @@ def plan(program: Program, least: int = LEAST) -> Plans:
 
     Raises NotOnDevice for arrays whose size is known only when the program runs, and for what only the host computes.
     """
+    program = _without_prints(program)
     for s in statements(program.body):
         for e in subexpressions(expressions(s)):
             if isinstance(e, Scalar) and e.op in SCALARS and SCALARS[e.op].scipy is not None:

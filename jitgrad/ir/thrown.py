@@ -28,6 +28,29 @@ def plain(text: str, words: Sequence[str]) -> str:
     return _MARKED.sub(lambda m: words[int(m[1])], text)
 
 
+def braced(text: str, specs: Sequence[str]) -> str:
+    """A string with holes as a format string, by the formats of the holes."""
+    text = text.replace("{", "{{").replace("}", "}}")
+    return _MARKED.sub(lambda m: f"{{{m[1]}:{specs[int(m[1])]}}}".replace(":}", "}"), text)
+
+
+def formatted(text: str, values: Sequence[Any]) -> str:
+    """A format string with these values; by ``str`` where a value does not take the format that it is given."""
+    found = []
+    for literal, number, spec, _ in string.Formatter().parse(text):
+        found.append(literal)
+        if number is not None:
+            found.append(_word(values[int(number)], spec or ""))
+    return "".join(found)
+
+
+def _word(value: Any, spec: str) -> str:
+    try:
+        return format(value, spec)
+    except (TypeError, ValueError):
+        return str(value)
+
+
 class Hole(NamedTuple):
     """A traced value that is an argument of an exception by itself."""
 
@@ -50,9 +73,7 @@ class Thrown:
         self.text = f"{name}: {words}" if words else name
 
     def _shown(self, word: str | Hole) -> str:
-        text = mark(word.number) if isinstance(word, Hole) else word
-        text = text.replace("{", "{{").replace("}", "}}")
-        return _MARKED.sub(lambda m: f"{{{m[1]}:{self.specs[int(m[1])]}}}".replace(":}", "}"), text)
+        return braced(mark(word.number) if isinstance(word, Hole) else word, self.specs)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Thrown) and self.text == other.text
@@ -94,12 +115,7 @@ class Thrown:
         return copied(self.error, filled)
 
     def _formatted(self, number: int, values: Sequence[Any] | None) -> str:
-        if values is None:
-            return "?"
-        try:
-            return format(values[number], self.specs[number])
-        except (TypeError, ValueError):  # a format that the value does not take; the exception matters more
-            return str(values[number])
+        return "?" if values is None else _word(values[number], self.specs[number])
 
 
 def copied(error: BaseException, change: Callable[[Any], Any]) -> BaseException:

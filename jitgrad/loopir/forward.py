@@ -213,7 +213,7 @@ def _prune(s: Stmt, alive: set[Buffer], used: set[Expr]) -> Stmt | None:
     if isinstance(s, Store):
         return None if s.buffer.root.kind == "temp" and s.buffer.root not in alive else s
     if isinstance(s, LibCall):
-        return s if any(t.root.kind != "temp" or t.root in alive for t in s.outs) else None
+        return s if not s.outs or any(t.root.kind != "temp" or t.root in alive for t in s.outs) else None
     if isinstance(s, (Loop, Block, While)):
         body = _prune_all(s.body, alive, used)
         if body == s.body:

@@ -3,9 +3,9 @@
 from jitgrad.ops import (
     arithmetic,
     banded,
-    check,
     control,
     creation,
+    effects,
     eigen,
     elementwise,
     indexing,
@@ -27,9 +27,9 @@ from jitgrad.ops import (
 __all__ = [
     "arithmetic",
     "banded",
-    "check",
     "control",
     "creation",
+    "effects",
     "eigen",
     "elementwise",
     "indexing",

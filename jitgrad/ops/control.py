@@ -2,7 +2,7 @@
 
 A region is a block that sees the values around it. What changes from one iteration to the next is carried: it goes in
 as an operand, is a parameter of the region, and comes out as what the region yields; the results of the op are the
-last ones. There is no other control flow. No op has an effect but ``check`` (``jitgrad.ops.check``), and the ops here
+last ones. There is no other control flow. No op has an effect but ``check`` (``jitgrad.ops.effects``), and the ops here
 where a region has one.
 
 Their derivatives are in ``jitgrad.autodiff.loops``, their lowering in ``jitgrad.loopir.regions``.

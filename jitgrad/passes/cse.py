@@ -1,7 +1,8 @@
 """Common subexpression elimination: of several equal ops, keep the first.
 
 Two ops are equal when they have the same op, operands, attributes (bit by bit: ``0.0`` and ``-0.0`` differ) and result
-types; the operands of commutative ops are compared without order. Ops with regions are kept, and looked into. Expects
+types; the operands of commutative ops are compared without order. Ops with regions are kept, and looked into; ops with
+effects are kept. Expects
 no particular form and does no algebra: ``x + x`` and ``2 * x`` differ.
 """
 
@@ -45,8 +46,8 @@ def _block(block: Block, env: dict[Value, Value], seen: Mapping[Any, Op]) -> Blo
             env[p] = new
     ops: list[Op] = []
     for op in block.ops:
-        if op.regions:
-            new = _region_op(op, env, known)
+        if op.regions or op.effects:
+            new = _region_op(op, env, known) if op.regions else renamed(op, env)
             ops.append(new)
             first = new
         else:

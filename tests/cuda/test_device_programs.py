@@ -396,3 +396,19 @@ def test_exceptions_of_the_program() -> None:
         with pytest.raises((ValueError, AssertionError)) as found:
             device(bad)
         assert (type(found.value), str(found.value)) == (type(plain.value), str(plain.value))
+
+
+def test_print_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    @jg.jit(target="cuda")
+    def fun(x: np.ndarray) -> Any:
+        print("x is", x)
+        for _ in range(30):
+            x = x * 0.9
+            print(x[0])
+        return x
+
+    x = np.linspace(1, 2, 70)
+    with pytest.warns(JitgradWarning, match="print does nothing on a GPU"):
+        found = fun(x).numpy()
+    np.testing.assert_allclose(found, x * 0.9**30)
+    assert capsys.readouterr().out == ""

@@ -2,45 +2,126 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
+
 import numpy as np
 import pytest
 
 import jitgrad as jg
+from jitgrad import config
 from jitgrad.errors import ConcretizationError
+from jitgrad.ir.parser import parse
 
 X = np.array([0.5, 1.0, 2.0])
 
 
-def test_a_loop_that_prints_is_recorded(capsys) -> None:
-    def descend(x):
-        for i in range(20):
-            loss = np.sum(x * x)
-            x = x - 0.1 * x
-            if i % 5 == 0:
-                print(f"step {i:3d}: loss {loss:.3f}")
-                print("step %3d: loss %.3f, %s of %d" % (i, loss, x, 20), end=" |\n")  # noqa: UP031
-                print("step", i, "loss {:.3f}".format(loss))  # noqa: UP032
-        print("%.2f" % loss)  # noqa: UP031
-        return loss
+def descends(x):
+    print("start", x.shape, x, sep=" | ")
+    for i in range(20):
+        loss = np.sum(x * x)
+        x = x - 0.1 * x
+        if i % 5 == 0:
+            print(f"step {i:3d}: loss {loss:.3f} {{}} {x}")
+            print("step %3d: loss %.3f, %s of %d" % (i, loss, x, 20), end=" |\n")  # noqa: UP031
+            print("step", i, "loss {:.3f}".format(loss))  # noqa: UP032
+    print("%.2f" % loss)  # noqa: UP031
+    print()
+    return loss
 
-    step = jg.jit(descend)
-    want = descend(X)
+
+def prints_the_same_twice(x):
+    for _ in range(2):
+        print("twice", x[0])
+    print("twice", x[0])
+    return x.sum()
+
+
+def prints_before_it_raises(x):
+    while x[0] > 0.1:
+        x = x / 2
+        print("now", x[0], flush=True)
+        if x[0] < 0.2:
+            raise ValueError("too small")
+    return x.sum()
+
+
+def prints_in_branches(x):
+    for i in range(30):
+        if x[i % 3] > 0.7:
+            print("large", x[i % 3] > 0, i)
+        else:
+            print("small:", x.astype(np.float32))
+    return x.sum()
+
+
+def prints_what_is_known(x):
+    n = np.arange(3.0)
+    print("n = %d, sum %.1f" % (len(x), n.sum()), *[1, 2], sep=", ")  # noqa: UP031
+    return (x * n).sum()
+
+
+PRINTING = [descends, prints_the_same_twice, prints_before_it_raises, prints_in_branches, prints_what_is_known]
+
+
+def printed(capsys, fun, x):
     capsys.readouterr()
-    np.testing.assert_allclose(step(X), want, rtol=1e-12)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
-    assert lines[0].startswith("step <traced") and lines[1].endswith(" of 20 |")
-    assert "rolled" in step.explain(X) and "unrolled" not in step.explain(X)
+    with contextlib.suppress(ValueError):
+        fun(x)
+    return capsys.readouterr().out
 
 
-def test_what_is_known_is_printed_as_python_does(capsys) -> None:
-    def f(x):
-        n = np.arange(3.0)
-        print("n = %d, sum %.1f" % (len(x), n.sum()), *[1, 2], sep=", ")  # noqa: UP031
-        return x * n
+@pytest.mark.parametrize("fun", PRINTING, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("backend", ["llvm", "python"])
+def test_print_prints_when_the_program_runs(capsys, fun, backend) -> None:
+    with config.using(backend=backend):
+        compiled, gradient = jg.jit(fun), jg.grad(fun)
+        compiled.explain(X)
+        for x in (X, 2 * X, X):
+            expected = printed(capsys, fun, x)
+            assert expected
+            assert printed(capsys, compiled, x) == expected
+            assert printed(capsys, gradient, x) == expected
 
-    jg.jit(f)(X)
-    assert capsys.readouterr().out == "n = 3, sum 3.0, 1, 2\n"
+
+def test_a_loop_that_prints_is_recorded(capsys) -> None:
+    explained = jg.jit(descends).explain(X)
+    assert "rolled" in explained and "unrolled" not in explained
+    assert capsys.readouterr().out == ""
+
+
+def test_what_goes_to_a_file_is_shown_once_while_it_is_traced() -> None:
+    file = io.StringIO()
+
+    @jg.jit
+    def fun(x):
+        for i in range(30):
+            x = x * 0.9
+            print("element", i, x[0], file=file)
+        return x
+
+    fun(X)
+    fun(X)
+    assert file.getvalue() == "element <traced: i64[] (Python int)> <traced: f64[]>\n"
+
+
+def test_the_text_of_a_graph_that_prints() -> None:
+    text = jg.jit(descends).ir(X, stage="optimised")
+    assert "show(" in text and 'text="step {0:3d}: loss {1:.3f} {{}} {2}\\n"' in text
+    assert str(parse(text)) == text
+
+
+def test_a_stream_that_is_closed_ends_nothing(monkeypatch) -> None:
+    compiled = jg.jit(prints_the_same_twice)
+    compiled(X)
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    assert compiled(X) == X.sum()
+    assert len(unraisable) == 3
 
 
 @pytest.mark.parametrize(

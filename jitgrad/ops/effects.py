@@ -1,4 +1,4 @@
-"""``check``: the only op with an effect."""
+"""``check`` and ``show``: the ops with effects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import DtypeError, IRError
-from jitgrad.ir.thrown import Thrown
+from jitgrad.ir.thrown import Thrown, formatted
 from jitgrad.ir.types import TensorType, bool_
 from jitgrad.ops.op import OpRule, Sample, register
 
@@ -44,3 +44,27 @@ class Check(OpRule):
         with b.kernel():
             b.raise_unless(ok[()], error, values)
         return ok
+
+
+@register
+class Show(OpRule):
+    """``print`` of the text that the operands make of a format string (that of ``str.format``)."""
+
+    name = "show"
+    differentiable = False
+    effects = True
+    structural = True  # it has no results to test
+
+    def infer(self, *types: TensorType, text: str) -> tuple[TensorType, ...]:
+        unknown = next((t for t in types if not isinstance(t.size, int)), None)
+        if unknown is not None:
+            raise DtypeError(f"show of {unknown}. What is shown has a shape that is known when the program is made.")
+        return ()
+
+    def eval(self, *arrays: np.ndarray, text: str) -> tuple[np.ndarray, ...]:
+        print(formatted(text, [a[()] for a in arrays]), end="")
+        return ()
+
+    def lower(self, b: Any, *tensors: Any, text: str) -> tuple[Any, ...]:
+        b.libcall("show", [], tensors, text=text)
+        return ()
