@@ -110,11 +110,11 @@ class Plans:
 
 
 def _without_prints(program: Program) -> Program:
-    """The program without calls of print, which only the host can do. Warns where there are some."""
+    """The program without texts to be written, which only the host can do. Warns where there are some."""
     calls = [s for s in statements(program.body) if isinstance(s, LibCall) and s.fn == "show"]
     if not calls:
         return program
-    text = "print does nothing on a GPU. Return what is to be shown, or leave out target='cuda'."
+    text = "print, warnings and loggers do nothing on a GPU. Return what is to be shown, or leave out target='cuda'."
     warnings.warn(text + describe_location(calls[0].loc), JitgradWarning, stacklevel=2)
 
     def kept(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:

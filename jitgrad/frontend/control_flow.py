@@ -550,6 +550,16 @@ def callee(function: Any) -> Any:
     return drawing(function) if kind is types.MethodType else function
 
 
+def show(function: Any, arguments: texts.Arguments) -> Any:
+    """``function(*args, **kwargs)`` for what may write a text; ``arguments()`` gives ``args`` and ``kwargs``."""
+    to = texts.receiver(function)
+    if to is not None:
+        return texts.show(to, function, arguments)
+    called = callee(function)
+    args, kwargs = arguments()
+    return called(*args, **kwargs)
+
+
 def _is_user_object(obj: Any) -> bool:
     return not isinstance(obj, type) and is_user_class(type(obj))
 
@@ -563,7 +573,7 @@ def _code_of(function: Any) -> Any:
 
 contains = python_functions.contains
 getitem = assign.getitem
-show, percent = texts.show, texts.percent
+percent = texts.percent
 range_, enumerate_, zip_, reversed_ = (
     iteration.range_,
     iteration.enumerate_,

@@ -30,7 +30,8 @@ line)``
 ``callee(function)``                                   what to call in the place of a method, of a function that
                                                         a variable or container holds, of ``float``, ``int``, ``bool``
                                                         and ``type``
-``show(print, thunk)``, ``percent(text, values)``      the thunk gives the arguments; ``text % values``
+``show(function, thunk)``, ``percent(text, values)``   a call of what may print or warn, whose arguments the thunk
+                                                        gives; ``text % values``
 ``attribute(owner, name)``                             the owner of an attribute that is about to be assigned to
 ``bound(value, name)``, ``bound_free(value, name)``    the value; UnboundLocalError and NameError for ``UNBOUND``
 ``collect(iterable, element, line, size)``              a list comprehension; ``element`` is a function of an item,

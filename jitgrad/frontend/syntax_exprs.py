@@ -131,14 +131,15 @@ class Expressions(ast.NodeTransformer):
             and (not self._depth or _COMPREHENSIONS_ARE_INLINE)
         ):
             node.args = [place(load("__class__"), node), place(load(self._first), node)]
+        elif _may_write(node.func) and not self.has_walrus(node):
+            return self._shown(node)
         elif self._may_be_the_users(node.func):
             node.func = call("callee", [node.func], node.func)
-        elif isinstance(node.func, ast.Name) and node.func.id == "print" and not self.has_walrus(node):
-            return self._shown(node)
         return node
 
     def _shown(self, node: ast.Call) -> ast.expr:
-        """A call of ``print``, whose arguments are evaluated when that is known."""
+        """A call of ``print``, or of what may be ``warnings.warn`` or a method of a logger; its arguments are evaluated
+        when that is known."""
         keywords = ast.Dict(
             [None if k.arg is None else constant(k.arg) for k in node.keywords], [k.value for k in node.keywords]
         )
@@ -321,6 +322,13 @@ class _Inside:
 
     def __exit__(self, *_: object) -> None:
         self._owner._foreign, self._owner._depth = self._before
+
+
+def _may_write(function: ast.expr) -> bool:
+    """May it be ``print``, ``warnings.warn``, or a method of a logger?"""
+    if isinstance(function, ast.Attribute):
+        return function.attr in ("warn", "debug", "info", "warning", "error", "critical")
+    return isinstance(function, ast.Name) and function.id in ("print", "warn")
 
 
 class Writes:

@@ -1,4 +1,4 @@
-"""Texts that a program makes of traced values: by ``print``, ``str()``, f-strings and ``%``.
+"""Texts that a program makes of traced values: by ``print``, warnings, loggers, ``str()``, f-strings and ``%``.
 
 A traced value has no number while the function is traced. What is printed has a hole for it, which is filled when the
 program runs. Other texts are made to be used, ``params["W" + str(layer)]`` for one: an integer of a recorded
@@ -7,7 +7,9 @@ loop refuses to become one, and the loop is unrolled if it can be.
 
 from __future__ import annotations
 
+import logging
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,15 +18,38 @@ from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import SHOWING, Tracer, has_traced, is_traced
 from jitgrad.ir.location import user_location
+from jitgrad.ir.messages import deliver
 from jitgrad.ir.thrown import braced, mark, plain
 
 #: A place in a text for a value, by ``%``: with a name in parentheses, flags, width and precision.
 _PLACE = re.compile(r"%(\([^)]*\))?[#0\- +]*(?:\d+|\*)?(?:\.(?:\d+|\*))?[hlL]?([diouxXeEfFgGcrsa])")
 
 
-def show(function: Callable[..., Any], arguments: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]) -> Any:
-    """``print(*args, **kwargs)``, of which the arguments are evaluated here: it prints when the program runs, with the
-    values of then. What goes to a file, and arrays whose shapes are known only then, are shown while it is traced."""
+Arguments = Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]
+
+#: What writes to the logger at the root.
+_OF_THE_ROOT = (logging.debug, logging.info, logging.warning, logging.error, logging.critical)
+
+
+def receiver(function: Any) -> tuple[Any, ...] | None:
+    """Where a function writes its text, in the form of ``jitgrad.ir.messages``; None for another function."""
+    if function is print:
+        return ("print",)
+    where = user_location()
+    place = ("?", 0) if where is None else (where.file, where.line)
+    if function is warnings.warn:
+        return ("warn", "builtins:UserWarning", *place)
+    logger = getattr(function, "__self__", None)
+    level = getattr(logging, getattr(function, "__name__", "").upper(), None)
+    if isinstance(logger, logging.Logger) and isinstance(level, int):
+        return ("log", logger.name, level, *place)
+    return ("log", "root", level, *place) if function in _OF_THE_ROOT else None
+
+
+def show(to: tuple[Any, ...], function: Callable[..., Any], arguments: Arguments) -> Any:
+    """``print(*args, **kwargs)``, a warning or a message to a logger, of which the arguments are evaluated here: it is
+    written when the program runs, with the values of then. What goes to a file, and arrays whose shapes are known only
+    then, are shown while it is traced."""
     trace: Trace | None = HOOKS["current_trace"]()
     if trace is None:
         args, kwargs = arguments()
@@ -38,16 +63,43 @@ def show(function: Callable[..., Any], arguments: Callable[[], tuple[tuple[Any, 
     token = SHOWING.set(hole)
     try:
         args, kwargs = arguments()
-        words = [str(a) for a in args]
+        found = _WRITERS[to[0]](to, args, {name: v for name, v in kwargs.items() if v is not None})
+        words = [str(a) for a in args] if found is None else []
     finally:
         SHOWING.reset(token)
     values = [trace.lift(x) for x, _ in shown]
-    if kwargs.get("file") is not None or not all(isinstance(n, int) for x in values for n in x.dims):
+    if found is None:
         return _once(trace, function, [plain(word, [x.described() for x, _ in shown]) for word in words], kwargs)
-    given = {name: text for name, text in kwargs.items() if text is not None}
-    text = given.get("sep", " ").join(words) + given.get("end", "\n")
-    trace.emit("show", values, {"text": braced(text, [spec for _, spec in shown])})
+    text, to = found
+    if not all(isinstance(n, int) for x in values for n in x.dims):
+        deliver(to, plain(text, [x.described() for x, _ in shown]))
+        return None
+    trace.emit("show", values, {"text": braced(text, [spec for _, spec in shown]), "to": to})
     return None
+
+
+def _printed(to: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, tuple[Any, ...]] | None:
+    if "file" in kwargs:
+        return None
+    return kwargs.get("sep", " ").join(map(str, args)) + kwargs.get("end", "\n"), to
+
+
+def _warned(to: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
+    given = {**dict(zip(("message", "category"), args, strict=False)), **kwargs}
+    message = given["message"]
+    category = type(message) if isinstance(message, Warning) else given.get("category") or UserWarning
+    return str(message), (to[0], f"{category.__module__}:{category.__qualname__}", *to[2:])
+
+
+def _logged(to: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, tuple[Any, ...]] | None:
+    if kwargs.keys() - {"stacklevel"} or not args:
+        return None
+    message, *values = args
+    return percent(str(message), tuple(values)) if values else str(message), to
+
+
+_WRITERS: dict[str, Callable[..., tuple[str, tuple[Any, ...]] | None]]
+_WRITERS = {"print": _printed, "warn": _warned, "log": _logged}
 
 
 def _once(trace: Trace, function: Callable[..., Any], words: list[str], kwargs: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -28,6 +29,9 @@ FAILURES: dict[int, tuple[type[JitgradError], str]] = {
     7: (LinAlgError, "SVD did not converge"),
 }
 OUT_OF_MEMORY = 5
+#: The code of an exception that a call of Python has raised, which is kept for the thread.
+RAISED_OUTSIDE = 8
+PENDING = threading.local()
 #: The codes from here on say with which of the user's exceptions a program ends; the last one stands for all that are
 #: left.
 FIRST_RAISED, LAST_CODE = 64, 255
@@ -38,6 +42,8 @@ RECORDED = 32
 def exception(code: int, failing: Iterable[Fail | LibCall], record: np.ndarray | None) -> BaseException:
     """What to raise for a code. ``failing`` are the statements that may have ended the program, and ``record`` is what
     it kept for the message."""
+    if code == RAISED_OUTSIDE:
+        return PENDING.__dict__.pop("error")
     statements = list(failing)
     places = [loc for loc in dict.fromkeys(s.loc for s in statements) if loc is not None]
     own = next((s for s in statements if isinstance(s, Fail) and s.error is not None), None)

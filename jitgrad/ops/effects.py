@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import DtypeError, IRError
+from jitgrad.ir.messages import deliver
 from jitgrad.ir.thrown import Thrown, formatted
 from jitgrad.ir.types import TensorType, bool_
 from jitgrad.ops.op import OpRule, Sample, register
@@ -48,23 +49,24 @@ class Check(OpRule):
 
 @register
 class Show(OpRule):
-    """``print`` of the text that the operands make of a format string (that of ``str.format``)."""
+    """Writes the text that the operands make of a format string (that of ``str.format``), to a receiver: see
+    ``jitgrad.ir.messages``."""
 
     name = "show"
     differentiable = False
     effects = True
     structural = True  # it has no results to test
 
-    def infer(self, *types: TensorType, text: str) -> tuple[TensorType, ...]:
+    def infer(self, *types: TensorType, text: str, to: tuple[Any, ...]) -> tuple[TensorType, ...]:
         unknown = next((t for t in types if not isinstance(t.size, int)), None)
         if unknown is not None:
             raise DtypeError(f"show of {unknown}. What is shown has a shape that is known when the program is made.")
         return ()
 
-    def eval(self, *arrays: np.ndarray, text: str) -> tuple[np.ndarray, ...]:
-        print(formatted(text, [a[()] for a in arrays]), end="")
+    def eval(self, *arrays: np.ndarray, text: str, to: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
+        deliver(to, formatted(text, [a[()] for a in arrays]))
         return ()
 
-    def lower(self, b: Any, *tensors: Any, text: str) -> tuple[Any, ...]:
-        b.libcall("show", [], tensors, text=text)
+    def lower(self, b: Any, *tensors: Any, text: str, to: tuple[Any, ...]) -> tuple[Any, ...]:
+        b.libcall("show", [], tensors, text=text, to=to)
         return ()

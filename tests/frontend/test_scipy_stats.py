@@ -174,7 +174,7 @@ def test_dirichlet() -> None:
     ("fun", "name"),
     [
         (lambda y: odeint(lambda y, t: -y, y, np.linspace(0, 1, 3)), "scipy.integrate.odeint"),
-        (lambda y: scipy.integrate.trapezoid(y), "scipy.integrate.trapezoid"),
+        (lambda y: scipy.integrate.romb(y), "scipy.integrate.romb"),
         (lambda y: scipy.optimize.rosen(y), "scipy.optimize.rosen"),
         (lambda y: scipy.spatial.distance.euclidean(y, y + 1), "scipy.spatial.distance.euclidean"),
         (lambda y: stats.zscore(y), "scipy.stats.zscore"),

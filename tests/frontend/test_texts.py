@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -108,20 +110,78 @@ def test_what_goes_to_a_file_is_shown_once_while_it_is_traced() -> None:
 
 def test_the_text_of_a_graph_that_prints() -> None:
     text = jg.jit(descends).ir(X, stage="optimised")
-    assert "show(" in text and 'text="step {0:3d}: loss {1:.3f} {{}} {2}\\n"' in text
+    assert "show(" in text and 'text="step {0:3d}: loss {1:.3f} {{}} {2}\\n", to=("print",)' in text
     assert str(parse(text)) == text
 
 
-def test_a_stream_that_is_closed_ends_nothing(monkeypatch) -> None:
+def test_an_exception_of_a_stream_ends_the_program(monkeypatch) -> None:
     compiled = jg.jit(prints_the_same_twice)
     compiled(X)
     stream = io.StringIO()
     stream.close()
     monkeypatch.setattr(sys, "stdout", stream)
-    unraisable = []
-    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
-    assert compiled(X) == X.sum()
-    assert len(unraisable) == 3
+    with pytest.raises(ValueError, match="closed file"):
+        compiled(X)
+
+
+def test_warnings_of_branches_come_when_they_are_taken() -> None:
+    @jg.jit
+    def fun(x):
+        if x[0] > 1:
+            warnings.warn(f"large: {x[0]:.2f}", RuntimeWarning, stacklevel=2)
+        if x[0] > 5:
+            warnings.warn(DeprecationWarning("too large"), stacklevel=1)
+        if x[0] < 0:
+            warnings.warn("negative")  # noqa: B028
+        return x.sum()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fun(X) == X.sum()
+        with pytest.raises(RuntimeWarning, match=r"large: 2\.50"):
+            fun(5 * X)
+    with pytest.warns() as found:
+        fun(20 * X)
+    assert [(w.category, str(w.message)) for w in found] == [
+        (RuntimeWarning, "large: 10.00"),
+        (DeprecationWarning, "too large"),
+    ]
+    assert found[0].filename == __file__
+    with pytest.warns(UserWarning, match="negative"):
+        fun(-X)
+
+
+def test_loggers(caplog) -> None:
+    log = logging.getLogger("jitgrad.tests")
+
+    def fun(x):
+        for i in range(30):
+            x = x * 0.9
+            log.debug("never %s", x)
+            if i % 10 == 0:
+                log.info("step %d: %.3f of %s", i, x[0], "x")
+                logging.warning(f"root {x[1]:.1e}")
+        return x.sum()
+
+    class Quiet:
+        def info(self, x):
+            return x + 1
+
+    def other(x):
+        return Quiet().info(x)
+
+    compiled = jg.jit(fun)
+    caplog.set_level(logging.INFO)
+    for x in (X, 3 * X):
+        fun(x)
+        expected = [(r.name, r.levelno, r.getMessage(), r.filename, r.lineno) for r in caplog.records]
+        caplog.clear()
+        compiled(x)
+        assert [(r.name, r.levelno, r.getMessage(), r.filename, r.lineno) for r in caplog.records] == expected
+        assert len(expected) == 6
+        caplog.clear()
+    assert "rolled" in compiled.explain(X)
+    np.testing.assert_array_equal(jg.jit(other)(X), X + 1)
 
 
 @pytest.mark.parametrize(
