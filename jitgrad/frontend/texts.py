@@ -43,7 +43,7 @@ def receiver(function: Any) -> tuple[Any, ...] | None:
     level = getattr(logging, getattr(function, "__name__", "").upper(), None)
     if isinstance(logger, logging.Logger) and isinstance(level, int):
         return ("log", logger.name, level, *place)
-    return ("log", "root", level, *place) if function in _OF_THE_ROOT else None
+    return ("log", "root", level, *place) if any(function is f for f in _OF_THE_ROOT) else None
 
 
 def show(to: tuple[Any, ...], function: Callable[..., Any], arguments: Arguments) -> Any:

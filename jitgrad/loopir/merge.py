@@ -18,6 +18,7 @@ from jitgrad.loopir.nodes import (
     Buffer,
     Const,
     Expr,
+    Fail,
     Let,
     LibCall,
     Load,
@@ -49,7 +50,7 @@ class Facts(NamedTuple):
     assigned: frozenset[Expr] = frozenset()  # locals that are written
     accesses: frozenset[tuple[Buffer, tuple[Dim, ...] | None, str | None]] = frozenset()  # root, index, mode of a store
     variables: frozenset[Sym] = frozenset()  # of the loops in it
-    library: bool = False  # whether it calls a library function
+    ordered: bool = False  # whether it calls a library function, or raises one of the user's exceptions
 
     @property
     def touched(self) -> frozenset[Buffer]:
@@ -58,7 +59,7 @@ class Facts(NamedTuple):
     def union(self, *others: Facts) -> Facts:
         columns = list(zip(self, *others, strict=True))
         sets = [column[0].union(*column[1:]) for column in columns[:-1]]  # pyright: ignore[reportAttributeAccessIssue]
-        return Facts(*sets, library=any(columns[-1]))
+        return Facts(*sets, ordered=any(columns[-1]))
 
     def must_follow(self, earlier: Facts) -> bool:
         """Whether a statement with these facts must stay after one with the ``earlier`` facts."""
@@ -220,7 +221,7 @@ class _Merger:
         so do two rows of one array that LLVM can't tell apart.
         """
         first, second = self.facts(a), self.facts(b)
-        if first.library or second.library:
+        if first.ordered or second.ordered:
             return False
         if self.scatters(a) != self.scatters(b):
             return False  # threads may share the other one
@@ -289,7 +290,9 @@ def _own_facts(s: Stmt) -> Facts:
     """Of the statement itself, not of those in it."""
     if isinstance(s, LibCall):
         ins, outs = frozenset(t.root for t in s.ins), frozenset(t.root for t in s.outs)
-        return Facts(ins, outs, accesses=frozenset((t, None, "=") for t in ins | outs), library=True)
+        return Facts(ins, outs, accesses=frozenset((t, None, "=") for t in ins | outs), ordered=True)
+    if isinstance(s, Fail):
+        return Facts(ordered=s.error is not None)
     if isinstance(s, Alloc):
         return Facts(writes=frozenset((s.buffer,)))
     parts = list(subexpressions(expressions(s)))

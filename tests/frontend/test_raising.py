@@ -315,3 +315,24 @@ def test_the_first_iteration_that_raises_comes_first() -> None:
     with pytest.raises(OverflowError, match="large"):
         fun(a)
     assert "it may raise" in fun.explain(a)
+
+
+def test_the_first_loop_that_raises_comes_first() -> None:
+    @jg.jit
+    def fun(x: np.ndarray) -> Any:
+        y, z = np.zeros_like(x), np.zeros_like(x)
+        for i in range(len(x)):
+            if x[i] > 1:
+                raise ValueError("first")
+            y[i] = np.sin(x[i])
+        for i in range(len(x)):
+            if x[i] > 0.5:
+                raise OverflowError("second")
+            z[i] = np.cos(x[i])
+        return y + z
+
+    x = np.linspace(0, 0.4, 50)
+    np.testing.assert_allclose(fun(x), np.sin(x) + np.cos(x))
+    x[3], x[40] = 0.7, 2
+    with pytest.raises(ValueError, match="first"):
+        fun(x)
