@@ -77,7 +77,7 @@ def _behind_uses(body: list[Stmt], k: int, store: Store, facts: dict[Stmt, Facts
         return None
     place, end = writers[0], uses[-1]
     mine = facts_of(body[place], facts)  # no use itself: two that are would go behind each other for ever
-    if not isinstance(body[place], Loop) or len(mine.writes) != 1 or mine.library or mine.used or mine.assigned:
+    if not isinstance(body[place], Loop) or len(mine.writes) != 1 or mine.effects or mine.used or mine.assigned:
         return None
     if read & mine.touched or any(facts_of(body[j], facts).must_follow(mine) for j in range(place + 1, end + 1)):
         return None

@@ -50,16 +50,15 @@ class Facts(NamedTuple):
     assigned: frozenset[Expr] = frozenset()  # locals that are written
     accesses: frozenset[tuple[Buffer, tuple[Dim, ...] | None, str | None]] = frozenset()  # root, index, mode of a store
     variables: frozenset[Sym] = frozenset()  # of the loops in it
-    ordered: bool = False  # whether it calls a library function, or raises one of the user's exceptions
+    effects: frozenset[str] = frozenset()  # of "library" (a call), "fails", and "raises" (or shows) as the user says
 
     @property
     def touched(self) -> frozenset[Buffer]:
         return self.reads | self.writes
 
     def union(self, *others: Facts) -> Facts:
-        columns = list(zip(self, *others, strict=True))
-        sets = [column[0].union(*column[1:]) for column in columns[:-1]]  # pyright: ignore[reportAttributeAccessIssue]
-        return Facts(*sets, ordered=any(columns[-1]))
+        columns: Any = zip(self, *others, strict=True)
+        return Facts(*(column[0].union(*column[1:]) for column in columns))
 
     def must_follow(self, earlier: Facts) -> bool:
         """Whether a statement with these facts must stay after one with the ``earlier`` facts."""
@@ -68,7 +67,15 @@ class Facts(NamedTuple):
             or self.writes & earlier.touched
             or self.used & earlier.assigned
             or self.assigned & (earlier.used | earlier.assigned)
+            or self.shows_after(earlier)
         )
+
+    def shows_after(self, earlier: Facts) -> bool:
+        """Whether it is seen which of the two ends the program, or writes a text, first: the user's statements keep
+        their order, and checks of indices theirs with respect to those."""
+        if "raises" in self.effects:
+            return bool(earlier.effects & {"raises", "fails"})
+        return "fails" in self.effects and "raises" in earlier.effects
 
 
 def facts_of(s: Stmt, known: dict[Stmt, Facts]) -> Facts:
@@ -221,7 +228,7 @@ class _Merger:
         so do two rows of one array that LLVM can't tell apart.
         """
         first, second = self.facts(a), self.facts(b)
-        if first.ordered or second.ordered:
+        if "library" in first.effects | second.effects or second.shows_after(first):
             return False
         if self.scatters(a) != self.scatters(b):
             return False  # threads may share the other one
@@ -290,9 +297,10 @@ def _own_facts(s: Stmt) -> Facts:
     """Of the statement itself, not of those in it."""
     if isinstance(s, LibCall):
         ins, outs = frozenset(t.root for t in s.ins), frozenset(t.root for t in s.outs)
-        return Facts(ins, outs, accesses=frozenset((t, None, "=") for t in ins | outs), ordered=True)
+        effects = frozenset(("library", "raises" if s.fn == "show" else "fails"))
+        return Facts(ins, outs, accesses=frozenset((t, None, "=") for t in ins | outs), effects=effects)
     if isinstance(s, Fail):
-        return Facts(ordered=s.error is not None)
+        return Facts(effects=frozenset(("fails" if s.error is None else "raises",)))
     if isinstance(s, Alloc):
         return Facts(writes=frozenset((s.buffer,)))
     parts = list(subexpressions(expressions(s)))

@@ -336,3 +336,29 @@ def test_the_first_loop_that_raises_comes_first() -> None:
     x[3], x[40] = 0.7, 2
     with pytest.raises(ValueError, match="first"):
         fun(x)
+
+
+def test_a_check_of_the_program_comes_before_that_of_an_index() -> None:
+    @jg.jit
+    def fun(x: np.ndarray, at: np.ndarray) -> Any:
+        if np.any(at >= len(x)) or np.any(at < 0):
+            raise ValueError(f"there is no element {at.max()}")
+        return x[at].sum()
+
+    x, at = np.arange(50.0), np.arange(40)
+    assert fun(x, at) == x[at].sum()
+    at[3] = 70
+    with pytest.raises(ValueError, match="there is no element 70"):
+        fun(x, at)
+
+    @jg.jit
+    def other(x: np.ndarray, at: np.ndarray) -> Any:
+        y = x[at]
+        if np.any(at > 10):
+            raise ValueError("far")
+        return y.sum()
+
+    with pytest.raises(IndexError):
+        other(x, at)
+    with pytest.raises(ValueError, match="far"):
+        other(x, np.arange(40))
