@@ -122,11 +122,11 @@ def test_shapes_that_depend_on_values():
         return np.zeros((n, 2)) + 1.0
 
     with pytest.raises(UnsupportedError, match=r"f64\[n,2\] has an extent \(n\) that is traced.*room for all") as error:
-        jg.jit(trapezoids)(3)
+        jg.jit(trapezoids)(np.array(3))
     assert error.value.location is not None and error.value.location.function == "trapezoids"
     assert jg.jit(trapezoids, static_argnums=0)(3).shape == (3, 2)
     with pytest.raises(ShapeError, match=r"Some extents are traced.*static_argnames"):
-        jg.jit(lambda x, n: np.sum(x.reshape(n, -1)))(X, 1)
+        jg.jit(lambda x, n: np.sum(x.reshape(n, -1)))(X, np.array(1))
     with pytest.raises(UnsupportedError, match=r"f64\[count\] has an extent \(count\) that is traced"):
         jg.jit(lambda x: x[x > 0])(X)
 
