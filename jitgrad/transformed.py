@@ -438,7 +438,7 @@ class Transformed(Readable):
                 "new shape, dtype, static value or captured value compiles anew. Pad shapes, or pass what changes as "
                 "an argument; explain() lists the reasons.",
                 JitgradWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def cache_info(self) -> CacheInfo:

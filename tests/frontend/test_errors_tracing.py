@@ -119,7 +119,7 @@ CASES = {
     "ufunc reduceat": (lambda x: np.add.reduceat(x, [0, 1]), UnsupportedError, "np.add.reduceat"),
     "ufunc": (lambda x: np.nextafter(x, 1.0), UnsupportedError, "np.nextafter"),
     "scipy ufunc": (lambda x: sps.ellipk(x), UnsupportedError, "scipy.special.ellipk"),
-    "function": (lambda x: np.unwrap(x), UnsupportedError, "np.unwrap"),
+    "function": (lambda x: np.roots(x), UnsupportedError, "np.roots"),
     "argument": (lambda x: np.mean(x, out=np.zeros(())), MutationError, "np.mean would write"),
     "method": (lambda x: x.view(np.int64), UnsupportedError, "ndarray.view"),
     "attribute": (lambda x: x.strides, UnsupportedError, "ndarray.strides"),
