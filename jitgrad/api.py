@@ -47,9 +47,11 @@ def jit(
     """Compile a function to native code.
 
     The function is traced once for each combination of the structure, dtypes and shapes of its arguments, and then
-    runs as one native program. Arguments are arrays, numbers, or trees of them. ``static_argnums`` and
-    ``static_argnames`` name arguments that are Python values at trace time (an axis, a flag, a string): they must be
-    hashable, and each new value compiles anew. Results are fresh arrays; scalars are NumPy scalars.
+    runs as one native program. Arguments are arrays, numbers, or trees of them. Integers and bools that decide what
+    the program is (the extent of a result, an axis, a flag) are found, and each new value of these compiles anew.
+    ``static_argnums`` and ``static_argnames`` name further arguments that are Python values at trace time (a string, a
+    function): they must be hashable, and each new value compiles anew. Results are fresh arrays; scalars are NumPy
+    scalars.
 
     Global and closure variables, and attributes of objects, that the function reads are constants of the program.
     They are compared at each call, and a change compiles anew; ``explain()`` lists them. That costs a pass over the

@@ -78,10 +78,10 @@ class Jacobian(Readable):
         key = self._forward._key(self._forward._arguments(args, kwargs))
         if key not in self._modes:
             try:
-                results = self._forward.traced_graph(*args, **kwargs).results
+                sizes = self._forward.result_sizes(args, kwargs)
             except CapturesTracer:
                 return self._is_wide(args, kwargs, n_inputs)
-            self._modes[key] = n_inputs <= sum(int(r.type.size) for r in results)  # pyright: ignore[reportArgumentType]
+            self._modes[key] = n_inputs <= sum(sizes)
         return self._modes[key]
 
     def _is_wide(self, args: tuple[Any, ...], kwargs: dict[str, Any], n_inputs: int) -> bool:

@@ -20,6 +20,7 @@ from jitgrad.frontend.joiners import c_, r_
 from jitgrad.frontend.namespace import Mirror as _Mirror
 from jitgrad.frontend.namespace import stand_in as _stand_in
 from jitgrad.frontend.randomness import FUNCTIONS as _RANDOM
+from jitgrad.frontend.vectorized import Vectorized as vectorize
 
 linalg = _Mirror(_numpy.linalg, "jitgrad.numpy.linalg", {}, {})
 _stride_tricks = _Mirror(_numpy.lib.stride_tricks, "jitgrad.numpy.lib.stride_tricks", {}, {})
@@ -27,7 +28,7 @@ lib = _Mirror(_numpy.lib, "jitgrad.numpy.lib", {"stride_tricks": _stride_tricks}
 fft = _Mirror(_numpy.fft, "jitgrad.numpy.fft", {}, {})
 random = _Mirror(_numpy.random, "jitgrad.numpy.random", {}, dict(_RANDOM))
 
-__all__ = ["add_at", "c_", "fft", "lib", "linalg", "r_", "random", "set_at"]
+__all__ = ["add_at", "c_", "fft", "lib", "linalg", "r_", "random", "set_at", "vectorize"]
 _modules = (_frontend,)
 
 

@@ -33,6 +33,7 @@ from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace
 from jitgrad.ir.core import Graph
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, is_float, type_of
+from jitgrad.loopir.lower import check_result
 from jitgrad.reading import Readable
 from jitgrad.specialisation import Specialisation
 from jitgrad.tracing import current_recorder, current_trace
@@ -199,7 +200,10 @@ def _pair(results: Sequence[Any], backward: Backward) -> tuple[Any, Pullback]:
 
 
 def _split(traced: Traced, *, optimised: bool) -> tuple[Graph, residuals.Split]:
-    """The joint graph and its two halves."""
+    """The joint graph and its two halves. Raises UnsupportedError for results without a known shape: the cotangents,
+    which have the same shapes, are parameters."""
+    for value in traced.graph.results:
+        check_result(value)
     outputs = [k for k, r in enumerate(traced.graph.results) if is_float(r.type.dtype)]
     budget = traced.options.memory_budget
     joint = vjp_graph(traced.graph, traced.wrt, seed="param", outputs=outputs, memory_budget=budget)

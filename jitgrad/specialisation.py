@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from jitgrad import config as _config
 from jitgrad.compiler import Compiled, compile_graph
 from jitgrad.errors import MutationError
 from jitgrad.frontend.guards import Guard, first_change
-from jitgrad.frontend.signature import LeafSpec, python_converter
+from jitgrad.frontend.signature import Known, LeafSpec, kind_of, python_converter
 from jitgrad.frontend.unpacking import builder, unpacker
 from jitgrad.ir.core import Graph
 from jitgrad.runtime.direct import matcher
@@ -21,7 +22,8 @@ from jitgrad.runtime.direct import matcher
 class Specialisation:
     """A compiled program with the structure of its result and the guards that it stands on.
 
-    ``converters`` are ``(position, function)`` for Python integers and bools. ``written`` are the positions of leaves
+    ``keys`` are those of the leaves that it was compiled for, ``converters`` are ``(position, function)`` for Python
+    integers and bools. ``written`` are the positions of leaves
     that get new contents: the last results of the program, which are written into them by the program itself where it
     can't fail before it is done, and copied into them otherwise.
     """
@@ -33,6 +35,7 @@ class Specialisation:
         "converters",
         "extra",
         "guards",
+        "keys",
         "notes",
         "single",
         "stages",
@@ -56,12 +59,12 @@ class Specialisation:
         first = len(graph.results) - len(written)
         donated = {k: first + n for n, k in enumerate(written) if not specs[k].scalar}
         self.compiled: Compiled = compile_graph(graph, tuple(s.scalar for s in specs), donated, target)
-        self.written = written
+        self.written, self.keys = written, tuple(keys)
         self.call: Callable[[tuple[Any, ...]], Sequence[Any]] = self._call_and_write if written else self.compiled.call
         self.tree, self.guards, self.extra = tree, guards, extra
         self.single = tree.is_leaf()
         self.build: Callable[[Sequence[Any]], Any] = builder(tree)
-        self.converters = tuple((k, python_converter(key)) for k, key in enumerate(keys) if key in (int, bool))
+        self.converters = tuple((k, python_converter(key)) for k, key in enumerate(keys) if kind_of(key) in (int, bool))
         self.notes: list[str] = []
 
     def convert(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
@@ -144,17 +147,25 @@ class Route(NamedTuple):
     program: Specialisation
 
 
-def route_to(
-    program: Specialisation, tree: optree.PyTreeSpec, order: Sequence[int], keys: Sequence[Hashable]
-) -> Route | None:
+def route_to(program: Specialisation, tree: optree.PyTreeSpec, order: Sequence[int]) -> Route | None:
     """The route for arguments of that structure; None if there is no native code. ``order`` are the positions of the
-    program's leaves among those of the tree, ``keys`` theirs by :func:`~jitgrad.frontend.signature.prepare_leaf`."""
+    program's leaves among those of the tree."""
     backend = program.compiled.executable.backend
-    if backend == "cuda":
-        return Route(unpacker(tree, order), _on_device(keys), program)
-    if backend != "llvm":
+    if backend not in ("cuda", "llvm"):
         return None
-    return Route(unpacker(tree, order), matcher(map(_expected, keys)), program)
+    kinds = [kind_of(key) for key in program.keys]
+    accepts = _on_device(kinds) if backend == "cuda" else matcher(map(_expected, kinds))
+    known = {k: key.value for k, key in enumerate(program.keys) if isinstance(key, Known)}
+    return Route(unpacker(tree, order), _with_numbers(accepts, known) if known else accepts, program)
+
+
+def _with_numbers(
+    accepts: Callable[[tuple[Any, ...]], bool], known: dict[int, Any]
+) -> Callable[[tuple[Any, ...]], bool]:
+    """Whether leaves are accepted, and are the known numbers at their positions."""
+    chosen = operator.itemgetter(*known)
+    numbers = chosen(known)
+    return lambda leaves: accepts(leaves) and chosen(leaves) == numbers
 
 
 def _on_device(keys: Sequence[Hashable]) -> Callable[[tuple[Any, ...]], bool]:

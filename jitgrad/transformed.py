@@ -19,7 +19,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import optree
 
@@ -31,6 +31,7 @@ from jitgrad.frontend.guards import first_change
 from jitgrad.frontend.signature import (
     Call,
     Identity,
+    Known,
     LeafSpec,
     Signature,
     flatten,
@@ -44,6 +45,8 @@ from jitgrad.frontend.signature import (
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace
 from jitgrad.ir.core import Graph
+from jitgrad.known import Keys, KnownLeaves, with_least_known
+from jitgrad.loopir.lower import check_result
 from jitgrad.reading import Readable
 from jitgrad.specialisation import Route, Specialisation, backend_key, check_written, route_to, write
 from jitgrad.tracing import (
@@ -56,6 +59,8 @@ from jitgrad.tracing import (
     running,
 )
 from jitgrad.transforms import Jit, Traced, Transform, check_wrt, positions
+
+T = TypeVar("T")
 
 #: Programs kept for one signature: a captured value that changes back finds its program again.
 _VERSIONS = 4
@@ -119,6 +124,7 @@ class Transformed(Readable):
         self._programs: dict[Hashable, tuple[Specialisation, ...]] = {}
         self._history: list[str] = []
         self._compilations = 0
+        self._known = KnownLeaves()
         self._method: Transformed | None = None
 
     # -- calling ------------------------------------------------------------------------------------------------
@@ -212,7 +218,7 @@ class Transformed(Readable):
             key, value = prepare_leaf(leaf, path, on_device)
             keys.append(key)
             prepared.append(value)
-        return Arguments(call, tree, tuple(keys), tuple(prepared))
+        return Arguments(call, tree, self._known.applied(tree, tuple(keys), prepared), tuple(prepared))
 
     def _refuse_complex(self, path: str) -> None:
         if not isinstance(self._transform, Jit):
@@ -239,24 +245,47 @@ class Transformed(Readable):
     def _compile(self, arguments: Arguments) -> Specialisation:
         """Trace, transform and compile, unless another thread just did."""
         with _compiling, _collecting_seldom():
+            # Another thread may have found which numbers must be known.
+            arguments = arguments._replace(keys=self._known.applied(*arguments[1:]))
             found = self._find(arguments)
             if found is not None:
                 return found
+            arguments, (program, recorder) = self._with_known(arguments, self._build_guarded)
             key = self._key(arguments)
             versions = self._programs.get(key, ())
             changes = [c for c in (first_change(p.guards) for p in versions) if c is not None]
-            recorder = Recorder()
-            program = self._build(arguments, recorder)
             ignored = recorder.settle()
             program.guards = recorder.guards
             self._compilations += 1
             if changes:
                 self._history.append(f"recompiled, because {changes[0]}")
             program.notes += [f"{c} while {self._function.name} was traced: not guarded" for c in ignored]
+            program.notes += self._known.notes(
+                arguments.tree, arguments.keys, self._signature.leaf_paths(arguments.tree, arguments.call)
+            )
             self._programs[key] = (program, *versions)[:_VERSIONS]
             self._forget_with_object(key, arguments.call)
             self._warn_often()
             return program
+
+    def _with_known(self, arguments: Arguments, build: Callable[[Arguments], T]) -> tuple[Arguments, T]:
+        """What ``build`` gives for the arguments; where they can't all be traced, for their numbers."""
+
+        def at(keys: Keys) -> T:
+            return build(arguments._replace(keys=keys))
+
+        def trace(keys: Keys) -> None:
+            self._trace_known_shapes(arguments._replace(keys=keys))
+
+        keys, built, reason = with_least_known(arguments.keys, arguments.leaves, trace, at)
+        if reason:
+            self._known.keep(arguments.tree, keys, reason)
+        return arguments._replace(keys=keys), built
+
+    def _build_guarded(self, arguments: Arguments) -> tuple[Specialisation, Recorder]:
+        """The program, and the recorder of what it captured."""
+        recorder = Recorder()
+        return self._build(arguments, recorder), recorder
 
     def _build(self, arguments: Arguments, recorder: Recorder) -> Specialisation:
         specs = [spec_of(k) for k in arguments.keys]
@@ -280,7 +309,8 @@ class Transformed(Readable):
         around = current_trace()
         trace = Trace(self._function.name, self._transform.options or (around.options if around else None))
         params = declare(trace, specs, paths)
-        args, kwargs = unflatten(tree, params)
+        values = [k.value if isinstance(k, Known) else p for k, p in zip(arguments.keys, params, strict=True)]
+        args, kwargs = unflatten(tree, values)
         recorder.watch_contents([v for _, v in call.static])
         static = tuple((where, recorder.substitute(v)) for where, v in call.static)
         args, kwargs = call._replace(static=static).rebuild(args, kwargs)
@@ -388,7 +418,7 @@ class Transformed(Readable):
             self._fast, self._fast_settings = {}, _config.current()
         tree = flatten((args, kwargs))[1]
         numbered = self._signature.split(*unflatten(tree, range(len(leaves))))
-        route = route_to(program, tree, flatten((numbered.args, numbered.kwargs))[0], arguments.keys)
+        route = route_to(program, tree, flatten((numbered.args, numbered.kwargs))[0])
         if route is not None:
             key = (*map(type, args), *kwargs)
             others = (r for r in self._fast.get(key, ()) if r.program is not program and r.program.holds())
@@ -408,7 +438,7 @@ class Transformed(Readable):
                 "new shape, dtype, static value or captured value compiles anew. Pad shapes, or pass what changes as "
                 "an argument; explain() lists the reasons.",
                 JitgradWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def cache_info(self) -> CacheInfo:
@@ -439,8 +469,21 @@ class Transformed(Readable):
 
     def traced_graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The graph as it was traced, before differentiation. Nothing is compiled."""
-        arguments = self._arguments(args, kwargs)
+        return self._with_known(self._arguments(args, kwargs), self._trace_alone)[1]
+
+    def result_sizes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[int]:
+        """How many elements each result has. Nothing is compiled."""
+        return self._with_known(self._arguments(args, kwargs), self._trace_known_shapes)[1]
+
+    def _trace_alone(self, arguments: Arguments) -> Graph:
         return self._trace(arguments, [spec_of(k) for k in arguments.keys], Recorder()).graph
+
+    def _trace_known_shapes(self, arguments: Arguments) -> list[int]:
+        """The sizes of the results. Raises UnsupportedError where they are not known."""
+        results = self._trace_alone(arguments).results
+        for value in results:
+            check_result(value)
+        return [int(value.type.size) for value in results]  # pyright: ignore[reportArgumentType]
 
 
 def _own_copies(trace: Trace, tree: Any) -> Any:

@@ -263,13 +263,13 @@ def test_the_length_of_a_loop_is_not_in_its_size() -> None:
 
 def test_a_carry_keeps_its_shape_and_structure() -> None:
     with pytest.raises(CarryError, match=r"the carry is f64\[6\] before and f64\[12\] after"):
-        jg.jit(lambda x, n: jg.fori_loop(0, n, lambda i, a: np.concatenate([a, x]), x))(X, 3)
+        jg.jit(lambda x, n: jg.fori_loop(0, n, lambda i, a: np.concatenate([a, x]), x))(X, np.array(3))
     with pytest.raises(CarryError, match="tuple of 2"):
-        jg.jit(lambda x, n: jg.fori_loop(0, n, lambda i, a: (a, a), x))(X, 3)
+        jg.jit(lambda x, n: jg.fori_loop(0, n, lambda i, a: (a, a), x))(X, np.array(3))
     with pytest.raises(CarryError, match="branch"):
         jg.jit(lambda x: jg.cond(x[0] > 0, lambda: x, lambda: x[:3]))(X)
     with pytest.raises(CarryError, match="branch"):
-        jg.jit(lambda x, k: jg.switch(k, [lambda: x[0], lambda: (x[0], x[1])]))(X, 1)
+        jg.jit(lambda x, k: jg.switch(k, [lambda: x[0], lambda: (x[0], x[1])]))(X, np.array(1))
 
 
 def test_conditions_are_scalars() -> None:

@@ -14,6 +14,7 @@ from jitgrad.frontend import (  # noqa: F401
     functions_kind,
     functions_linalg,
     functions_numeric,
+    functions_poly,
     functions_reduce,
     functions_scipy_linalg,
     functions_select,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
+from jitgrad.errors import ArgumentError, IndexBoundsError, ShapeError, UnsupportedError
 from jitgrad.frontend.assign import add_at
 from jitgrad.frontend.functions_creation import linspace
 from jitgrad.frontend.functions_reduce import max_, min_, searchsorted, sum_
@@ -24,10 +24,12 @@ from jitgrad.frontend.primitives import (
     static_int,
     where,
 )
+from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
+from jitgrad.ir.thrown import mark
 from jitgrad.ir.types import f64, i64
 
 
@@ -44,7 +46,9 @@ def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False) -> Tracer:
 
 @implements(np.bincount)
 def bincount(x: ArrayLike, /, weights: ArrayLike = None, minlength: int = 0) -> Tracer:
-    """The extent depends on the greatest number, and is known while tracing where the numbers are."""
+    """With a ``minlength`` of 1 or more, the extent is that, and greater numbers raise IndexBoundsError when the
+    program runs: who gives it wants one count for each of so many kinds. Without, the extent depends on the greatest
+    number. It is known while tracing where the numbers are."""
     numbers = lift_one(x, weights, minlength)
     w = None if weights is None else lift_one(weights, numbers)
     if numbers.ndim != 1 or (w is not None and w.dims != numbers.dims):
@@ -54,12 +58,33 @@ def bincount(x: ArrayLike, /, weights: ArrayLike = None, minlength: int = 0) -> 
             + ". Each number has one weight. Give arrays of one axis and one shape.",
             user_location(),
         )
-    if contains_tracer(x):
-        extent: Any = minlength if numbers.count == 0 else call_ufunc(np.maximum, max_(numbers) + 1, minlength)
+    if not contains_tracer(x):
+        extent: Any = len(np.bincount(np.asarray(x), minlength=static_int(minlength, "minlength")))
+    elif numbers.count == 0:
+        extent = minlength
     else:
-        extent = len(np.bincount(np.asarray(x), minlength=static_int(minlength, "minlength")))
+        numbers = cast(numbers, i64)
+        extent = _extent_of_counts(numbers, minlength)
+        if isinstance(extent, int):  # in bounds, so that nothing but the check says that they are not
+            numbers = call_ufunc(np.minimum, numbers, extent - 1)
     counts = full(numbers, (dimension(extent, "the extent of np.bincount"),), 0, i64 if w is None else f64)
     return add_at(counts, numbers, 1 if w is None else cast(w, f64))
+
+
+def _extent_of_counts(numbers: Tracer, minlength: Any) -> Any:
+    """How many counts there are of traced numbers."""
+    least, greatest = min_(numbers), max_(numbers)
+    demand(least >= 0, ValueError("'list' argument must have no negative elements"))
+    length = dimension(minlength, "minlength")
+    if not isinstance(length, int) or length < 1:
+        return call_ufunc(np.maximum, greatest + 1, minlength)
+    too_great = IndexBoundsError(
+        f"np.bincount met the number {mark(0)}, with minlength={length}. In a compiled program that is the length of "
+        "the result, whose shape must be known. Give one that is greater than all numbers, or leave it out.",
+        user_location(),
+    )
+    demand(greatest < length, too_great, greatest)
+    return length
 
 
 @implements(np.histogram)

@@ -255,7 +255,8 @@ def _matrix_norm(t: Tracer, order: Any, axes: tuple[int, ...], keepdims: bool) -
     rows, columns = axes
     if rows == columns:
         raise ArgumentError("np.linalg.norm got the same axis twice. Give two axes.", user_location())
-    if order in (None, "fro", "f"):
+    # A matrix of one row or column has one singular value.
+    if order in (None, "fro", "f") or (order in (2, -2, "nuc") and 1 in (t.dims[rows], t.dims[columns])):
         return emit("safe_sqrt", reduce("sum", emit("square", t), axes, keepdims))
     if order in (1, -1, np.inf, -np.inf):
         along, other = (rows, columns) if order in (1, -1) else (columns, rows)

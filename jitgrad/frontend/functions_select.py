@@ -230,7 +230,8 @@ def sinc(x: ArrayLike) -> Tracer:
 
 @implements(np.angle)
 def angle(z: ArrayLike, deg: bool = False) -> Tracer:
-    angles = call_ufunc(np.arctan2, 0, lift_one(z))
+    # Of a real number it is 0 or pi, and constant: the formula of arctan2 has the derivative 0 / 0 at 0.
+    angles = call_ufunc(np.arctan2, 0, emit("stop_gradient", lift_one(z)))
     return emit("multiply", angles, constant_like(angles, 180.0 / np.pi)) if deg else angles
 
 
@@ -391,15 +392,6 @@ def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Tracer:
     if y.count > x.count and mode == "same":
         return convolve(y, x[::-1], mode)[::-1]  # NumPy swaps them, which decides where the middle is
     return convolve(x, y[::-1], mode)
-
-
-@implements(np.polyval)
-def polyval(p: Any, x: ArrayLike) -> Tracer:
-    coefficients = list(lift_one(p, x)) if isinstance(p, Tracer) or contains_tracer(p) else list(np.asarray(p))
-    out: Any = call_ufunc(np.multiply, lift_one(x, p), 0)
-    for c in coefficients:
-        out = call_ufunc(np.add, call_ufunc(np.multiply, out, x), c)
-    return out
 
 
 @implements(np.vander)

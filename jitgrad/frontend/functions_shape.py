@@ -304,9 +304,10 @@ def _broadcast_view(x: Tracer, dims: tuple[Dim, ...]) -> Tracer:
         return view_all(x)
     strides = strides_of(x)
     stretched = [d == 1 and n != 1 for d, n in zip(x.dims, dims[len(dims) - x.ndim :], strict=True)]
-    layout = strides and (0,) * (len(dims) - x.ndim) + tuple(
-        0 if new else s for s, new in zip(strides, stretched, strict=True)
-    )
+    layout = None
+    if strides is not None:
+        kept = (0 if new else s for s, new in zip(strides, stretched, strict=True))
+        layout = (*(0,) * (len(dims) - x.ndim), *kept)
     compute = functools.partial(broadcast_to, shape=dims)
     return View(x, Derived(dims, compute, "the result of np.broadcast_to", layout))
 

@@ -265,7 +265,7 @@ def dimension(value: Any, name: str) -> Dim:
             "integer. Take it from x.shape, or make the argument static with jit(static_argnames=...).",
             user_location(),
         )
-    return index_of(value.owner.own(cast(value, i64)))
+    return index_of(innermost_trace(value).own(cast(value, i64)))
 
 
 def static_shape(shape: Any, name: str = "shape") -> Shape:

@@ -154,6 +154,12 @@ def fail_in(trace: Trace, selector: Tracer, number: int, failing: Failing) -> No
     _check(trace, selector, failing.error, failing.values, failing.location)
 
 
+def demand(ok: Tracer, error: Exception, *values: Tracer) -> None:
+    """End the program where ``ok``, a bool scalar, is False. Holes in the message (:func:`jitgrad.ir.thrown.mark`) are
+    filled with the values. No handler of the traced function gets the exception."""
+    _check(ok.owner, ok, Thrown(error, [""] * len(values)), list(values), user_location())
+
+
 def _check(trace: Trace, ok: Tracer, error: Thrown, values: list[Tracer], location: Location | None) -> None:
     operands = [trace.own(x) for x in (ok, *values)]
     trace.builder.loc = location

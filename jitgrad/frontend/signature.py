@@ -116,8 +116,28 @@ def register_dataclass(cls: type) -> None:
             _registered.add(cls)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """The key of a number that a program is traced and compiled for, in the place of its type ``kind``. The program
+    takes the number as it takes others, and makes no use of it."""
+
+    kind: type
+    value: Any
+
+    @classmethod
+    def of(cls, kind: Any, leaf: Any) -> Known:
+        """For a leaf with the key ``kind``, both as :func:`prepare_leaf` gives them."""
+        return cls(kind, kind(leaf))
+
+
+def kind_of(key: Hashable) -> Hashable:
+    """The key of a leaf without the number that it is known to be."""
+    return key.kind if isinstance(key, Known) else key
+
+
 def spec_of(key: Hashable) -> LeafSpec:
     """The leaf that a key of :func:`prepare_leaf` stands for."""
+    key = kind_of(key)
     found = _SPECS.get(key)
     if found is not None:
         return found
@@ -127,6 +147,10 @@ def spec_of(key: Hashable) -> LeafSpec:
 
 def python_converter(key: Hashable) -> Callable[[Any], Any]:
     """What turns a Python int or bool into the NumPy scalar that native code takes."""
+    if isinstance(key, Known):
+        number = key.value
+        native = np.bool_(number) if key.kind is bool else np.int64(number)
+        return lambda leaf: native
     return np.bool_ if key is bool else lambda leaf: _int64(leaf, lambda: "an argument")
 
 

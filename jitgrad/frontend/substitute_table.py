@@ -36,6 +36,7 @@ TABLE: dict[Any, Any] = {
     np.random: jnp.random,
     np.r_: jnp.r_,
     np.c_: jnp.c_,
+    np.vectorize: jnp.vectorize,
     math: MATH,
     **MATH_FUNCTIONS,
     scipy: jsp,
@@ -56,6 +57,8 @@ LATER = {
 
 def replacement(value: Any) -> Any:
     """Our module, function or object for one of NumPy or SciPy; None for anything else."""
+    if type(value) is np.vectorize:
+        return jnp.vectorize.of(value)
     found = _BY_ID.get(id(value))
     if found is None and id(value) in _WITH_HANDLERS:
         return stand_in(value)

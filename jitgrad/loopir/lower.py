@@ -37,7 +37,7 @@ def lower(graph: Graph, notes: list[str] | None = None, donated: Mapping[int, in
     results = [t.buffer for t in tensors]
     returned = {r: params[p] for p, r in donated.items()}
     for k, (value, t) in enumerate(zip(graph.results, tensors, strict=True)):
-        _check_result(value)
+        check_result(value)
         if k in returned:
             continue
         b.loc, b.hint = None, f"out{k}"
@@ -65,7 +65,7 @@ def static_shape(t: TensorType) -> tuple[int, ...]:
     return t.shape  # pyright: ignore[reportReturnType]
 
 
-def _check_result(value: Value) -> None:
+def check_result(value: Value) -> None:
     """Raise UnsupportedError for a result whose shape is known only when the program runs."""
     unknown = [str(d) for d in value.type.shape if not isinstance(d, int)]
     if unknown:

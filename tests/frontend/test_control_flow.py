@@ -432,7 +432,7 @@ REFUSED: dict[Callable[..., Any], tuple[type[Exception], list[str], str]] = {
 @pytest.mark.parametrize("fun", REFUSED, ids=lambda f: f.__name__)
 def test_what_is_refused_says_what_and_where(fun: Callable[..., Any]) -> None:
     kind, words, line = REFUSED[fun]
-    args = (X,) if fun.__code__.co_argcount == 1 else (X, 3)
+    args = (X,) if fun.__code__.co_argcount == 1 else (X, np.array(3))
     with pytest.raises(kind) as caught:
         jg.jit(fun)(*args)
     message = str(caught.value)
@@ -481,7 +481,7 @@ def test_values_of_a_loop_body_do_not_leave_it() -> None:
         found.append(v)
 
     with pytest.raises((RollError, jg.errors.LeakedTracerError)):
-        jg.jit(f)(X, 3)
+        jg.jit(f)(X, np.array(3))
 
 
 def test_comprehensions_over_traced_ranges() -> None:
@@ -496,7 +496,7 @@ def test_comprehensions_over_traced_ranges() -> None:
     for f, line in ((total, 1), (pieces, 2)):
         line += f.__code__.co_firstlineno
         with pytest.raises(UnsupportedError, match=rf"at line {line} runs over a range .* for statement"):
-            jg.jit(f)(X, 3)
+            jg.jit(f)(X, np.array(3))
 
 
 def bound_in_one_branch(x):

@@ -246,6 +246,44 @@ def test_bincount_of_traced_numbers() -> None:
     check_grads(lambda w: np.bincount(K, weights=w), (RNG.normal(size=40),))
 
 
+def deposited(x: Any, nodes: int) -> Any:
+    """The charge of particles at the nodes of a periodic grid, linear between two of them."""
+    below = np.floor(x).astype(int) % nodes
+    part = x - np.floor(x)
+    charge = np.bincount(below, weights=1 - part, minlength=nodes)
+    charge += np.bincount((below + 1) % nodes, weights=part, minlength=nodes)
+    return charge
+
+
+def threshold(image: Any) -> Any:
+    """Otsu's: the grey value that parts an image best."""
+    p = np.bincount(image.ravel(), minlength=256) / image.size
+    weight, mean = np.cumsum(p), np.cumsum(p * np.arange(256))
+    return np.argmax((mean[-1] * weight - mean) ** 2 / (weight * (1 - weight) + 1e-12))
+
+
+def test_a_minlength_is_the_length() -> None:
+    x = RNG.uniform(0, 8, 100)
+    check(lambda x: deposited(x, 8), x)
+    np.testing.assert_allclose(jg.jit(deposited)(x, 8), deposited(x, 8))
+    check_grads(lambda x: deposited(x, 8), (x,), order=1)
+    for dtype in (int, np.uint8, np.int16):
+        check(threshold, RNG.integers(0, 256, (8, 9)).astype(dtype))
+    check(lambda j, k: np.bincount(j, minlength=9) + np.bincount(k, minlength=9), K, K[:7])
+    check(lambda j: [np.bincount(j[:n], minlength=9) for n in range(3)], K)
+
+
+def test_numbers_that_bincount_does_not_take() -> None:
+    f = jg.jit(lambda k: np.bincount(k, minlength=4))
+    with pytest.raises(jg.errors.IndexBoundsError, match="met the number 6, with minlength=4") as caught:
+        f(np.array([1, 6, 2]))
+    assert __file__ in str(caught.value)
+    np.testing.assert_array_equal(f(np.array([1, 3, 2])), [0, 1, 1, 1])
+    for g in (f, jg.jit(lambda k: np.sum(np.bincount(k)))):
+        with pytest.raises(ValueError, match="no negative elements"):
+            g(np.array([1, -1, 2]))
+
+
 def made_by_the_class(x: Any) -> Any:
     a, b = np.ndarray(x.shape), np.ndarray((len(x), 2), dtype=np.float32, order="F")
     for i in range(len(x)):

@@ -384,3 +384,18 @@ def test_block_diag_and_toeplitz():
     ):
         np.testing.assert_array_equal(jg.jit(fun)(a, b, x), fun(a, b, x))
         jg.testing.check_grads(fun, (a, b, x), order=1)
+
+
+@pytest.mark.parametrize("order", [2, -2, "nuc"])
+def test_norms_of_one_row_or_column_need_no_svd(order):
+    column = np.array([[3.0], [4.0]])
+    for f, a in ((lambda a: np.linalg.norm(a, order), column), (lambda a: np.linalg.norm(a, order), column.T)):
+        compiled = jg.jit(f)
+        np.testing.assert_allclose(compiled(a), 5.0)
+        assert "svd" not in compiled.ir(a)
+        np.testing.assert_allclose(jg.grad(f)(a), a / 5)
+    np.testing.assert_allclose(jg.jit(lambda a: np.linalg.norm(a, order, keepdims=True))(column), [[5.0]])
+
+
+def test_angles_of_real_numbers_are_constant():
+    np.testing.assert_array_equal(jg.grad(lambda x: np.sum(np.angle(x)))(np.array([0.0, 1.0, -2.0])), np.zeros(3))

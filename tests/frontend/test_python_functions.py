@@ -153,7 +153,7 @@ def test_math_takes_no_arrays():
 def test_math_that_needs_the_number(name):
     function = getattr(math, name)
     with pytest.raises(ConcretizationError, match=rf"math\.{name}\(\) of a traced value"):
-        jg.jit(lambda n: function(n))(4)
+        jg.jit(lambda n: function(n))(np.array(4))
     assert jg.jit(lambda n, x: x * function(n), static_argnames="n")(4, 1.0) is not None
 
 
@@ -309,7 +309,7 @@ def test_what_depends_on_the_numbers_says_so():
     with pytest.raises(ConcretizationError, match=r"filter\(\) keeps items by a traced condition"):
         jg.jit(lambda a: sum(filter(lambda v: v > 0, a)))(V)
     with pytest.raises(UnsupportedError, match="modulus"):
-        jg.jit(lambda n: pow(n, 3, 7))(5)
+        jg.jit(lambda n: pow(n, 3, 7))(np.array(5))
 
 
 # -- iterables ---------------------------------------------------------------------------------------------------------

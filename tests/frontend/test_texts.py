@@ -211,4 +211,4 @@ def test_texts_that_need_a_number_are_refused() -> None:
         return x
 
     with pytest.raises(ConcretizationError, match="made into text"):
-        jg.jit(named)(X, 3)
+        jg.jit(named)(X, np.array(3))
