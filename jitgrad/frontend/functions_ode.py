@@ -182,12 +182,15 @@ def _size(x: Any) -> Any:
     return jnp.sqrt(jnp.mean(x * x))
 
 
-def _require(trace: Trace, ok: Any, error: Callable[[], Exception]) -> None:
-    """End the program with that error where ``ok`` is False; in a ``try`` it goes on, as no handler could."""
+def _required(trace: Trace, ok: Any, values: Any, error: Callable[[], Exception]) -> Any:
+    """``values``; where ``ok`` is False the program ends with that error. In a ``try``, whose handler could not run, it
+    goes on with NaN."""
     with trace.region("a check") as scope:
         failing = sealed(trace, scope, thrown(error))
-    if failing is not None:
-        fail_in(trace, condition(trace, ok, "a check"), 1, failing)
+    if failing is None:
+        return jnp.where(ok, values, np.nan)
+    fail_in(trace, condition(trace, ok, "a check"), 1, failing)
+    return values
 
 
 def _is_static(fun: Callable[..., Any], t: Any, y: Any, args: tuple[Any, ...], *others: Any) -> bool:
@@ -255,7 +258,7 @@ def _values(solver: _Solver, at: _At, times: Any, name: str) -> tuple[Any, _At]:
 
     found, *values = record_for(trace, 0, count, 1, body, (found, *at.flat()), ("y", *_NAMES), (found,))
     at = _At.of(values)
-    _require(trace, not_(at.failed), lambda: RuntimeError(
+    found = _required(trace, not_(at.failed), found, lambda: RuntimeError(
         f"scipy.integrate.{name}: the step size became too small, or too many steps were needed. The equation may be "
         "stiff, or its solution may not exist so far."
     ))  # fmt: skip
@@ -286,7 +289,7 @@ def _all_steps(solver: _Solver, at: _At) -> tuple[Any, Any, _At]:
     )
     at = _At.of(values)
     reached = not_(solver.direction * (at.t - solver.end) < 0)
-    _require(trace, reached, lambda: RuntimeError(
+    found = _required(trace, reached, found, lambda: RuntimeError(
         f"scipy.integrate.solve_ivp: the step size became too small, or {_ROOM} steps were needed. The equation may be "
         "stiff. Give t_eval for solutions of more steps."
     ))  # fmt: skip

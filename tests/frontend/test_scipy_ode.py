@@ -152,6 +152,15 @@ def test_what_fails_raises():
     np.testing.assert_allclose(blows_up(np.array([0.1])), 0.125, rtol=1e-3)
 
     @jg.jit
+    def caught(y):
+        try:
+            return solve_ivp(lambda t, y: y * y, (0, 2), y, t_eval=[2.0]).y
+        except RuntimeError:
+            return y
+
+    assert np.isnan(caught(np.array([1.0]))).all()
+
+    @jg.jit
     def stiff(y):
         return odeint(lambda y, t: -1e7 * (y - np.cos(t)), y, np.array([0.0, 10.0]))
 
