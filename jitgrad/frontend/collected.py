@@ -3,13 +3,15 @@
 A list exists only while the function is traced, and a recorded body runs once for all iterations. What it appends is
 written into an array with room for all iterations; behind the loop the list gets the elements of that array.
 
-The syntax says which lists a body does nothing else with (``syntax_nodes.only_appended``). Nothing else may refer to
-them. What is appended is a number, or an array that the iteration has made: one that is there for longer would have to
-show what is written into it later.
+The syntax says which lists a body does nothing else with (``syntax_nodes.only_appended``), but to read the last item,
+which is a variable of the loop then. Nothing else may refer to them. For lists that attributes and items hold see
+``held_lists``. What is appended is a number, or an array that the iteration has made: one that is there for longer
+would have to show what is written into it later.
 """
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +21,7 @@ import optree
 from jitgrad.errors import RollError
 from jitgrad.frontend.assign import setitem
 from jitgrad.frontend.carries import is_array
+from jitgrad.frontend.guards import Snapshot
 from jitgrad.frontend.items import element, elements, listed
 from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.recording import record_for
@@ -61,6 +64,18 @@ class _Appended(NamedTuple):
         return elements(leaves[0], scalar=scalar, weak=weak)
 
 
+class Own(NamedTuple):
+    """The lists that a loop may append to. Of those in ``read``, which are not empty, it may read the last item."""
+
+    lists: list[list[Any]]
+    read: list[list[Any]]
+
+    def clear(self) -> None:
+        """Refer to them no longer."""
+        self.lists.clear()
+        self.read.clear()
+
+
 def _references(objects: Sequence[Any]) -> list[int]:
     """How many references there are to each, this function's own and that of the sequence among them."""
     return [sys.getrefcount(obj) for obj in objects]
@@ -75,15 +90,30 @@ def _of_one_variable() -> int:
 _LONE = _of_one_variable()
 
 
+def other_references(trace: Trace, objects: Sequence[Any]) -> list[int]:
+    """How many references there are to each, besides one: those by which the trace looks after it don't count."""
+    counts = [n - _known(trace, obj) - _LONE for obj, n in zip(objects, _references(objects), strict=True)]
+    return [n and n - _guards(obj) for obj, n in zip(objects, counts, strict=True)]
+
+
+def _guards(obj: Any) -> int:
+    """The references by which guards remember what an attribute was."""
+    return sum(isinstance(x, Snapshot) for x in gc.get_referrers(obj))
+
+
+def _known(trace: Trace, obj: Any) -> int:
+    """The references to an object by which the trace looks after it."""
+    known = sum(obj is one for others in trace.collecting for one in others)
+    for changed, _, before in (change for scope in trace.scopes for change in scope.changed):
+        held = before.values() if isinstance(before, dict) else before if type(before) is list else (before,)
+        known += (obj is changed) + sum(obj is x for x in held)
+    return known
+
+
 def own_lists(trace: Trace, lists: Sequence[Any]) -> list[list[Any]]:
     """Those that are lists which only one variable refers to."""
-    found = []
-    for obj, count in zip(lists, _references(lists), strict=True):
-        known = sum(obj is changed for scope in trace.scopes for changed, _, _ in scope.changed)
-        known += sum(obj is one for others in trace.collecting for one in others)
-        if type(obj) is list and count - known <= _LONE:
-            found.append(obj)
-    return found
+    counts = other_references(trace, lists)
+    return [obj for obj, others in zip(lists, counts, strict=True) if type(obj) is list and others <= 0]
 
 
 def record_collecting(
@@ -94,16 +124,22 @@ def record_collecting(
     names: Sequence[str],
     hints: Sequence[Any],
     look: Callable[[Block], None],
-    lists: Sequence[list[Any]],
+    own: Own,
 ) -> State:
-    """``record_for`` of a loop that runs a known number of times and may append to ``lists``."""
-    count = len(steps)
+    """``record_for`` of a loop that runs a known number of times and may append to lists."""
+    lists, read = own
+    count, variables = len(steps), len(state)
+    state = (*state, *(x[-1] for x in read))
+    names = (*names, *("the last item of a list" for _ in read))
     taker = _Taker(trace, lists)
     item = steps.item if (steps.lo, steps.step) == (0, 1) else steps.at
 
     def iteration(index: Tracer, *values: Any) -> State:
         taker.enter(values)
-        new = body(item(index), *values)
+        _begin(read, values[variables:])
+        new = body(item(index), *values[:variables])
+        _refuse_names_of(values[variables:], taker, new)
+        new = (*new, *(x[-1] for x in read))
         taker.take(new)
         return new
 
@@ -115,7 +151,7 @@ def record_collecting(
             setitem(room, index, taker.values[leaf.place[0]][leaf.place[1]])
         return new
 
-    trace.collecting.append(lists)
+    trace.collecting += own
     try:
         with trace.region("a trial of a loop body") as scope:
             try:
@@ -128,7 +164,7 @@ def record_collecting(
         result = record_for(trace, 0, count, 1, storing, state, names, (*hints, arrays), look=look)
     finally:
         taker.put_back()
-        trace.collecting.pop()
+        del trace.collecting[-len(own) :]
     if trace.scopes:
         for one in lists:
             trace.scopes[-1].note_change(one)
@@ -141,7 +177,23 @@ def record_collecting(
         for number, (one, leaves) in zip(taker.targets, zip(appended, last, strict=True), strict=True):
             lists[number].append(one.rebuilt(leaves))
     # A variable that stands for what was appended last stands for that element of the list.
-    return tuple(last[at[0]][at[1]] if at is not None else v for at, v in zip(taker.same, result, strict=True))
+    pairs = list(zip(taker.same, result, strict=True))[:variables]
+    return tuple(last[at[0]][at[1]] if at is not None else v for at, v in pairs)
+
+
+def _begin(lists: Sequence[list[Any]], lasts: Sequence[Any]) -> None:
+    """Let an iteration find these items at the end of the lists."""
+    for one, last in zip(lists, lasts, strict=True):
+        one[-1] = last
+
+
+def _refuse_names_of(lasts: Sequence[Any], taker: _Taker, new: State) -> None:
+    """Raise RollError where an iteration has written into the array that is the last item of a list, or lets a variable
+    stand for it: it is an element of the array with room for all."""
+    arrays = [leaf for x in lasts for leaf in flatten(x)[0] if is_array(leaf)]
+    kept = [leaf for x in new for leaf in flatten(x)[0] if is_array(leaf)]
+    if any(taker.has_changed(x) or any(x.root is y.root for y in kept) for x in arrays):
+        raise RollError("it writes into the last item of a list, or gives it another name.", user_location())
 
 
 def _room(trace: Trace, count: int, leaf: _Leaf) -> Tracer:
@@ -170,6 +222,10 @@ class _Taker:
     def enter(self, state: State) -> None:
         """Take note of the arrays that the variables stand for when an iteration begins."""
         self._params = [(leaf, leaf.value) for v in state for leaf in flatten(v)[0] if is_array(leaf)]
+
+    def has_changed(self, leaf: Any) -> bool:
+        """Was an array written that was noted when the iteration began?"""
+        return any(array is leaf and value is not leaf.value for array, value in self._params)
 
     def take(self, new: State) -> None:
         """After an iteration. Raises RollError for what can't be stored in an array."""

@@ -26,7 +26,8 @@ from jitgrad.errors import (
 from jitgrad.frontend import assign, iteration, python_functions, texts
 from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.carries import UNBOUND
-from jitgrad.frontend.collected import own_lists, record_collecting
+from jitgrad.frontend.collected import Own, own_lists, record_collecting
+from jitgrad.frontend.held_lists import held_list, with_held_lists
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
 from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, may_stream, refuse_streams
 from jitgrad.frontend.python_functions import CLASSES, sort_list
@@ -93,13 +94,14 @@ def for_(
     writes: Callable[[], Sequence[Any]],
     line: int,
     size: int,
-    lists: Callable[[], Sequence[Any]],
+    lists: Callable[[], tuple[Sequence[Any], Sequence[Any]]],
     *,
     settled: bool = False,
 ) -> State:
     """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it. ``size``
     counts the operations that are written in the body; ``lists()`` are objects that it does nothing with but call their
-    ``append``. ``settled``: the variables have the types that the first iteration gives them."""
+    ``append``, and those of which it reads the last item besides. ``settled``: the variables have the types that the
+    first iteration gives them."""
     if isinstance(iterable, Nest):
         return _nested(iterable, (), body, state, names, flag, writes, line, size, lists)
     steps, trace = steps_of(iterable), current_trace()
@@ -111,14 +113,22 @@ def for_(
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
         with copied(trace, len(steps)):
             return _unrolled(iterable, body, state, names, flag)
-    own = own_lists(trace, lists()) if known else []
+    only, read = ([*own_lists(trace, objects)] for objects in lists()) if known else ([], [])
+    own = Own([*only, *read], [x for x in read if x])
+    del only, read
     hints = tuple(writes())
     if known and mode == "auto" and is_static(trace, steps, body, state, hints):
         return _unrolled(iterable, body, state, names, flag)
 
     look = refuse_streams if known and may_stream(trace, len(steps)) else accept
     try:
-        result = _recorded(trace, steps, body, state, names, flag, hints, look, own)
+        result = with_held_lists(
+            trace,
+            body,
+            lambda run, appended: _recorded(trace, steps, run, state, names, flag, hints, look, appended),
+            own,
+            known=known,
+        )
     except (UnboundLocalError, *_UNROLLABLE) as error:
         unbound = isinstance(error, UnboundLocalError)
         after = None
@@ -168,7 +178,7 @@ def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) 
     found.clear()
     look = refuse_streams if may_stream(trace, len(steps)) else accept
     try:
-        record_collecting(trace, steps, body, (), (), (), look, [found])
+        record_collecting(trace, steps, body, (), (), (), look, Own([found], []))
     except _UNROLLABLE as error:
         if not automatic or len(steps) > _LONGEST:
             raise
@@ -188,7 +198,7 @@ def _nested(
     writes: Callable[[], Sequence[Any]],
     line: int,
     size: int,
-    lists: Callable[[], Sequence[Any]],
+    lists: Callable[[], tuple[Sequence[Any], Sequence[Any]]],
 ) -> State:
     """A loop for each axis, in each other; ``outer`` are the values of the axes further out."""
     if len(outer) == len(nest.axes):
@@ -238,7 +248,7 @@ def _recorded(
     flag: str | None,
     hints: Sequence[Any],
     look: Callable[[Block], None],
-    lists: Sequence[list[Any]],
+    own: Own,
 ) -> State:
     place = None if flag is None else names.index(flag)
 
@@ -248,7 +258,7 @@ def _recorded(
             raise _BreakIsTraced
         return new
 
-    if lists:
+    if own.lists:
 
         def whole(item: Any, *values: Any) -> State:
             new = body(item, *values)
@@ -256,7 +266,7 @@ def _recorded(
                 raise RollError("it appends to a list and may end early.", user_location())
             return new
 
-        return record_collecting(trace, steps, whole, state, names, hints, look, lists)
+        return record_collecting(trace, steps, whole, state, names, hints, look, own)
     try:
         return record_for(trace, steps.lo, steps.hi, steps.step, checked, state, names, hints, look=look)
     except _BreakIsTraced:
@@ -558,6 +568,11 @@ def show(function: Any, arguments: texts.Arguments) -> Any:
     called = callee(function)
     args, kwargs = arguments()
     return called(*args, **kwargs)
+
+
+def appender(owner: Any, key: Any, item: bool) -> Any:
+    """``owner.key.append``, or ``owner[key].append``."""
+    return callee(held_list(owner, key, item).append)
 
 
 def _is_user_object(obj: Any) -> bool:

@@ -9,6 +9,7 @@ import scipy.integrate
 
 import jitgrad.numpy as jnp
 from jitgrad.errors import ArgumentError, ShapeError
+from jitgrad.frontend.functions_ode import SOLVERS
 from jitgrad.frontend.namespace import wrap
 from jitgrad.frontend.primitives import axis_index, cast, floating, lift
 from jitgrad.frontend.registry import FUNCTIONS, implements
@@ -92,4 +93,6 @@ def _pairs(values: Any, steps: Any, dx: Any) -> Any:
 
 def stand_in(value: Any) -> Any:
     """The wrapped function; None for one without a handler, and for the module."""
-    return wrap(value) if isinstance(value, types.FunctionType) and value in FUNCTIONS else None
+    if not isinstance(value, types.FunctionType):
+        return None
+    return SOLVERS.get(value) or (wrap(value) if value in FUNCTIONS else None)

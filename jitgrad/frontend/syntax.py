@@ -67,6 +67,7 @@ from jitgrad.frontend.syntax_nodes import (
     constant,
     definition,
     load,
+    mangle,
     parameters,
     place,
     span,
@@ -184,6 +185,7 @@ def _rewritten(code: types.CodeType, variables: dict) -> types.CodeType | None:
 def _understood(code: types.CodeType, variables: dict) -> tuple[_Found, Scopes]:
     """The function in its source, and its scopes, if it can be rewritten."""
     found = _locate(code, variables)
+    mangle(found.node, found.class_name)
     scopes = Scopes(found.node)
     if scopes.delicate is not None:
         raise _Refused(f"it calls {scopes.delicate}()")

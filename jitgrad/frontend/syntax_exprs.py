@@ -133,6 +133,8 @@ class Expressions(ast.NodeTransformer):
             node.args = [place(load("__class__"), node), place(load(self._first), node)]
         elif _may_write(node.func) and not self.has_walrus(node):
             return self._shown(node)
+        elif (owner := _holder(node.func)) is not None:
+            node.func = call("appender", owner, node.func)
         elif self._may_be_the_users(node.func):
             node.func = call("callee", [node.func], node.func)
         return node
@@ -307,6 +309,21 @@ class Expressions(ast.NodeTransformer):
         line = constant(node.lineno)
         value = self.visit(node)
         return value if stays else call("opaque_test", [value, constant(reason), line], node)
+
+
+def _holder(function: ast.expr) -> list[ast.expr] | None:
+    """For ``owner.key.append`` and ``owner[key].append``, already rewritten: the owner, the key, and whether it is in
+    brackets; None for anything else."""
+    match function:
+        case ast.Attribute(ast.Attribute(value=ast.Name(id=name)), "append") if name == RUNTIME:
+            return None
+        case ast.Attribute(ast.Attribute(value=owner, attr=key), "append"):
+            return [owner, constant(key), constant(False)]
+        case ast.Attribute(ast.Subscript(value=owner, slice=ast.Constant() as key), "append"):
+            return [owner, key, constant(True)]
+        case ast.Attribute(ast.Call(ast.Attribute(ast.Name(id=name), "getitem"), [owner, key]), "append"):
+            return [owner, key, constant(True)] if name == RUNTIME else None
+    return None
 
 
 class _Inside:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -122,6 +123,17 @@ def definition(node: D) -> D:
     return node
 
 
+def mangle(node: ast.AST, class_name: str | None) -> None:
+    """Give private attributes inside of a class, ``self.__x``, the names that Python gives them, in place."""
+    if isinstance(node, ast.ClassDef):
+        class_name = node.name
+    prefix = (class_name or "").lstrip("_")
+    if prefix and isinstance(node, ast.Attribute) and node.attr.startswith("__") and not node.attr.endswith("__"):
+        node.attr = f"_{prefix}{node.attr}"
+    for child in ast.iter_child_nodes(node):
+        mangle(child, class_name)
+
+
 def is_static(test: ast.expr) -> bool:
     """Is the truth of the expression surely known while a function is traced? On the safe side: False if unsure."""
     match test:
@@ -141,18 +153,22 @@ def is_static(test: ast.expr) -> bool:
     return False
 
 
-def only_appended(block: Sequence[ast.stmt]) -> list[str]:
-    """The names that a block has in statements ``name.append(value)`` and nowhere else."""
-    used: dict[str, int] = {}
-    appended: dict[str, int] = {}
+def only_appended(block: Sequence[ast.stmt]) -> tuple[list[str], list[str]]:
+    """The names that a block has in statements ``name.append(value)`` and nowhere else, and those that it has in
+    ``name[-1]`` besides."""
+    used: Counter[str] = Counter()
+    appended: Counter[str] = Counter()
+    read: Counter[str] = Counter()
     for node in (n for statement in block for n in ast.walk(statement)):
         match node:
             case ast.Name(id=name):
-                used[name] = used.get(name, 0) + 1
+                used[name] += 1
             case ast.Expr(value=ast.Call(func=ast.Attribute(ast.Name(id=name), "append"), args=[one], keywords=[])):
-                if not isinstance(one, ast.Starred):
-                    appended[name] = appended.get(name, 0) + 1
-    return [name for name, n in appended.items() if used[name] == n]
+                appended[name] += not isinstance(one, ast.Starred)
+            case ast.Subscript(ast.Name(id=name), ast.UnaryOp(ast.USub(), ast.Constant(1)), ast.Load()):
+                read[name] += 1
+    only = [name for name, n in appended.items() if n and used[name] == n + read[name]]
+    return [name for name in only if not read[name]], [name for name in only if read[name]]
 
 
 def is_constant(node: ast.expr | None) -> bool:

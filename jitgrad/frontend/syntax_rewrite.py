@@ -455,13 +455,18 @@ class _Function:
         return self._hints([place(h, node) for h in self._written.hints(node, temporary)], node)
 
     def _hints(self, objects: Sequence[ast.expr], node: ast.AST) -> ast.expr:
-        value = call("hint", [thunk(o, node) for o in objects], node) if objects else ast.Tuple([], ast.Load())
-        return thunk(place(value, node), node)
+        return thunk(place(self._hinted(objects, node), node), node)
+
+    def _hinted(self, objects: Sequence[ast.expr], node: ast.AST) -> ast.expr:
+        return call("hint", [thunk(o, node) for o in objects], node) if objects else ast.Tuple([], ast.Load())
 
     def _appended(self, node: ast.For) -> ast.expr:
-        """``lambda: __jitgrad__.hint(lambda: A, ...)`` for lists that the body does nothing with but append to them."""
-        names = [n for n in only_appended(node.body) if n in self._scope.locals - self._scope.captured]
-        return self._hints([place(load(n), node) for n in names], node)
+        """``lambda: (__jitgrad__.hint(lambda: A, ...), __jitgrad__.hint(lambda: B, ...))`` for lists that the body does
+        nothing with but append to them, and those of which it reads the last item besides."""
+        own = self._scope.locals - self._scope.captured
+        found = [[place(load(n), node) for n in names if n in own] for names in only_appended(node.body)]
+        pair = ast.Tuple([self._hinted(objects, node) for objects in found], ast.Load())
+        return thunk(place(pair, node), node)
 
 
 def _guard_body(node: ast.ClassDef, scopes: Scopes, foreign: frozenset[str]) -> None:

@@ -50,6 +50,7 @@ class Trace:
         self.scopes: list[Scope] = []
         self.copies = 1  # of what is traced now, by loops that are unrolled
         self.collecting: list[Sequence[list[Any]]] = []  # the lists that loops which are being recorded append to
+        self.sought: list[tuple[Sequence[list[Any]], list[Any]]] = []  # lists, and the places found that hold them
         self.notes: list[str] = []  # how each loop was traced
         self.printed: set[str] = set()  # the places that have printed traced values
         self._captured: dict[Value, Value] = {}

@@ -205,20 +205,27 @@ def extremes(x, w):
     return max(np.sum(row) for row in x), min(np.sin(row @ w[0]) for row in x), tuple(row * 2 for row in x)[3]
 
 
-RECORDED = [
-    sums, extremes,
-    comprehension, comprehension_of_pairs, table, table_in_a_list, sum_of_a_comprehension,
-    stacked, stacked_last, joined, joined_along_rows, elements, numbers, single_precision, tuples, several_lists,
-    looped_over, nested, flat_from_nested, steps_down, copied, before_the_update, written_after_it_is_appended,
-    one_array_in_two_lists, changed_afterwards,
-]  # fmt: skip
-
-
 def read_inside(x, w):
     path = [x[0]]
     for t in range(20):
         path.append(np.sin(path[-1]) + x[t])
     return np.array(path)
+
+
+def inside_an_object(x, w):
+    log = {"x": []}
+    for t in range(20):
+        log["x"].append(x[t] * 2)
+    return np.array(log["x"])
+
+
+RECORDED = [
+    sums, extremes,
+    comprehension, comprehension_of_pairs, table, table_in_a_list, sum_of_a_comprehension,
+    stacked, stacked_last, joined, joined_along_rows, elements, numbers, single_precision, tuples, several_lists,
+    looped_over, nested, flat_from_nested, steps_down, copied, before_the_update, written_after_it_is_appended,
+    one_array_in_two_lists, changed_afterwards, read_inside, inside_an_object,
+]  # fmt: skip
 
 
 def length_inside(x, w):
@@ -281,13 +288,6 @@ def sometimes(x, w):
     return np.array(found)
 
 
-def inside_an_object(x, w):
-    log = {"x": []}
-    for t in range(20):
-        log["x"].append(x[t] * 2)
-    return np.array(log["x"])
-
-
 def popped(x, w):
     found = []
     for t in range(20):
@@ -306,8 +306,8 @@ def comprehension_that_fails_on_the_way(x, w):
 
 UNROLLED = [
     comprehension_that_fails_on_the_way,
-    read_inside, length_inside, another_name, read_by_a_function, the_same_array, views_of_an_argument,
-    of_changing_shape, sometimes, inside_an_object, popped,
+    length_inside, another_name, read_by_a_function, the_same_array, views_of_an_argument,
+    of_changing_shape, sometimes, popped,
 ]  # fmt: skip
 
 

@@ -1,0 +1,185 @@
+"""Lists that attributes or items hold and a recorded loop appends to: ``self.log.append(x)``, ``h["k"].append(x)``.
+
+No syntax shows what the methods that a body calls do with such a list. That the body makes it longer shows when it is
+recorded. Another object then takes the list's place while the loop is recorded once more: what is appended goes into a
+list of its own, and the body may read the last item, but nothing else (``collected``). Behind the loop the list itself
+gets what was appended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from jitgrad.errors import RollError
+from jitgrad.frontend.assign import getitem
+from jitgrad.frontend.collected import Own, other_references
+from jitgrad.frontend.places import ChangesPlaces, Place
+from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.trace import Trace
+from jitgrad.ir.location import user_location
+
+State = tuple[Any, ...]
+Body = Callable[..., State]
+#: Records a loop with that body, which appends to some lists.
+Record = Callable[[Body, Own], State]
+
+#: How often a loop is recorded to find the lists that it appends to.
+_ATTEMPTS = 4
+
+
+def _refuse(*_: Any) -> NoReturn:
+    raise RollError("it appends to a list that it uses otherwise too.", user_location())
+
+
+class _Longer:
+    """Stands for a list that a loop appends to, and refuses all else. ``items`` are the ones appended, behind the last
+    one of the list before the loop. ``reads`` says that the last item is read, which works if it is ``carried``."""
+
+    def __init__(self, before: list[Any], carried: bool) -> None:
+        self.items = before[-1:]
+        self.had = len(self.items)
+        self.carried = carried and self.had > 0
+        self.reads = False
+
+    __class__ = property(lambda self: list)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+
+    def append(self, value: Any) -> None:
+        held_list(self, "items", False).append(value)
+
+    def __getitem__(self, index: Any) -> Any:
+        if type(index) is not int or index != -1 or not self.had:
+            _refuse()
+        self.reads = True
+        return self.items[-1] if self.carried else _refuse()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked for by those who want to know what it is
+            raise AttributeError(name)
+        _refuse()
+
+
+for _name in (
+    *("len", "iter", "contains", "bool", "reversed", "setitem", "delitem", "hash", "repr", "str", "format", "array"),
+    *(
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "add",
+        "radd",
+        "iadd",
+        "mul",
+        "rmul",
+        "imul",
+        "copy",
+        "deepcopy",
+        "reduce_ex",
+    ),
+):
+    setattr(_Longer, f"__{_name}__", _refuse)
+
+
+def held_list(owner: Any, key: Any, item: bool) -> Any:
+    """``owner.key``, or ``owner[key]``, which is about to be appended to."""
+    held = getitem(owner, key) if item else getattr(owner, key)
+    trace: Trace | None = HOOKS["current_trace"]()
+    if trace is None or type(held) is not list:
+        return held
+    if trace.scopes:
+        trace.scopes[-1].note_change(held)
+    for lists, places in trace.sought:
+        place = Place(owner, key, item)
+        if any(held is x for x in lists) and not any(place.same(p) for p in places):
+            places.append(place)
+    return held
+
+
+def with_held_lists(trace: Trace, body: Body, record: Record, own: Own, *, known: bool) -> State:
+    """``record(body, own)`` with those lists besides among which the body appends to that an attribute or item holds.
+    ``known``: so is the number of iterations. Raises RollError where such a list is used otherwise."""
+    places: list[Place] = []
+    read: list[Place] = []
+
+    def attempt() -> State:
+        return _attempt(trace, body, record, own, places, read)
+
+    for _ in range(_ATTEMPTS):
+        before = len(places), len(read)
+        try:
+            return attempt()
+        except RollError as error:
+            if known and isinstance(error, ChangesPlaces):
+                places += _holders(trace, [p.owner for p in error.places if p.whole], attempt)
+            if (len(places), len(read)) == before:
+                raise
+    return attempt()
+
+
+def _holders(trace: Trace, lists: Sequence[list[Any]], run: Callable[[], State]) -> list[Place]:
+    """The places that hold these lists, which ``run``, which fails, appends to. None if some can't be found."""
+    found: list[Place] = []
+    if not lists or any(type(x) is not list for x in lists):
+        return found
+    trace.sought.append((lists, found))
+    try:
+        run()
+    except RollError:
+        pass
+    finally:
+        trace.sought.pop()
+    return found if len(found) == len(lists) and all(map(_may_put, found)) else []
+
+
+def _may_put(place: Place) -> bool:
+    """Can another object take the place without running code of the user's?"""
+    if place.item:
+        return isinstance(place.owner, (dict, list))
+    return place.key in getattr(place.owner, "__dict__", ())
+
+
+def _put(place: Place, value: Any) -> None:
+    if not place.item:
+        vars(place.owner)[place.key] = value
+    elif isinstance(place.owner, dict):
+        dict.__setitem__(place.owner, place.key, value)
+    else:
+        list.__setitem__(place.owner, place.key, value)
+
+
+def _attempt(trace: Trace, body: Body, record: Record, own: Own, places: Sequence[Place], read: list[Place]) -> State:
+    """Record the loop with the lists in those places replaced. ``read`` gets those whose last items are read."""
+    if not places:
+        return record(body, own)
+    lists = [p.read() for p in places]
+    if any(n > 0 for n in other_references(trace, lists)):
+        raise RollError("it appends to a list that has several names.", user_location())
+    stand_ins = [_Longer(x, any(p is known for known in read)) for p, x in zip(places, lists, strict=True)]
+    for place, stand_in in zip(places, stand_ins, strict=True):
+        _put(place, stand_in)
+    before = other_references(trace, stand_ins)
+
+    def checked(*values: Any) -> State:
+        new = body(*values)
+        if other_references(trace, stand_ins) != before:
+            raise RollError("it appends to a list that it gives another name.", user_location())
+        return new
+
+    items = [x.items for x in stand_ins]
+    trace.collecting += [*own, items]
+    try:
+        read_items = [*own.read, *(x.items for x in stand_ins if x.carried)]
+        result = record(checked, Own([*own.lists, *items], read_items))
+    finally:
+        del trace.collecting[-len(own) - 1 :]
+        for place, one, stand_in in zip(places, lists, stand_ins, strict=True):
+            _put(place, one)
+            if stand_in.reads and not stand_in.carried:
+                read.append(place)
+    for one, stand_in in zip(lists, stand_ins, strict=True):
+        if trace.scopes:
+            trace.scopes[-1].note_change(one)
+        one += stand_in.items[stand_in.had :]
+    return result
