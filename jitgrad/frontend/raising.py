@@ -158,3 +158,8 @@ def _check(trace: Trace, ok: Tracer, error: Thrown, values: list[Tracer], locati
     operands = [trace.own(x) for x in (ok, *values)]
     trace.builder.loc = location
     trace.builder.emit_op("check", operands, {"error": error})
+
+
+def end_unless(trace: Trace, ok: Tracer, error: Exception) -> None:
+    """End the program with an exception where ``ok``, a bool scalar, is False."""
+    _check(trace, ok, Thrown(error), [], user_location())
