@@ -95,7 +95,7 @@ class _Carried:
     def watch(self, scope: Scope) -> list[tuple[Tracer, Value]]:
         """The arrays before the loop that it may write into, each as a value that the region, which was just entered,
         reads by other names only."""
-        roots = [self.params[k][0].root for k in sorted(self.written)]
+        roots = [root for k in sorted(self.written) for root in parts(self.params[k][0].root)]
         for r in roots:
             if r.owner is self.trace and not any(r is known for known in self.roots):
                 r.rebind(scope.param(r.type).value)
@@ -112,7 +112,8 @@ class _Carried:
                     raise _other_name("written")
                 if any(p.overlaps(q) for p in places[k] for j in read if j != k for q in places[j]):
                     raise _other_name("read")
-            if any(p.age is None and p.root in scope.written for j in read for p in places[j]):
+            outside = [root for j in read for p in places[j] if p.age is None for root in parts(p.root)]
+            if any(root in scope.written for root in outside):
                 raise _other_name("read")
 
     def overlaps(self) -> bool:
@@ -126,7 +127,7 @@ class _Carried:
         found = (made_traced(describe(v.name, value), [scope]) for v, value in zip(before, new, strict=True))
         self.variables = [join(v, after, when) for v, after in zip(before, found, strict=True)]
         for leaf, param, value in self.params:
-            if is_array(leaf) and any(leaf.root is r for r in scope.written):
+            if is_array(leaf) and any(root in scope.written for root in parts(leaf.root)):
                 raise _other_name("written")
             if type(leaf) is np.ndarray and leaf.ndim and param.value is not value:
                 raise _not_ours()
@@ -196,7 +197,7 @@ class _Carried:
             if found := [value for leaf, value in contents if leaf is start]:
                 start.store(found[0])
             else:
-                lost.append(start.root)
+                lost += [start.root, *parts(start.root)]
         for root in lost:
             lose(root)
         result: list[Tracer] = []
@@ -454,7 +455,8 @@ def _refuse_other_names(trace: Trace, carried: _Carried, enter: Callable[[Scope]
         leaves = flatten(run())[0]
         scope.restore()
         read = any(v is value for v in _operands(scope.ops) for _, value in watched)
-    if read or any(is_array(leaf) and leaf.root is root for leaf in leaves for root, _ in watched):
+    found = [root for leaf in leaves if is_array(leaf) for root in parts(leaf.root)]
+    if read or any(root is other for root in found for other, _ in watched):
         raise _other_name("read")
 
 

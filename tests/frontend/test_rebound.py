@@ -112,6 +112,27 @@ def no_other_name(b, n):
     return u
 
 
+def carried_by_another_loop(b, n):
+    u = b
+    while n > 0:
+        u, n = u * 2, n - 1
+    for i in range(12):
+        u[i % 3] += u[0]
+        u = u * 0.5
+    return u
+
+
+def written_by_another_name(b, n):
+    u = b
+    while n > 0:
+        u, n = u * 2, n - 1
+    w, s = u, 0.0
+    for i in range(12):
+        w[i % 3] += 0.1
+        s += u[0]
+    return u + s
+
+
 PROGRAMS = [
     written_by_the_new_name,
     written_by_the_old_name,
@@ -123,6 +144,7 @@ PROGRAMS = [
     an_attribute,
     of_another_dtype,
     no_other_name,
+    written_by_another_name,
 ]
 
 
@@ -171,3 +193,9 @@ def test_an_array_that_cannot_be_written_ends_the_program_where_the_loop_did_not
     np.testing.assert_allclose(compiled(B, 2), fun(B, 2))
     with pytest.raises(MutationError, match=r"read-only|captures from outside"):
         compiled(B, 0)
+
+
+def test_such_an_array_that_another_loop_writes_and_binds_anew():
+    compiled = jg.jit(lambda b, n: carried_by_another_loop(b.copy(), n))
+    for n in (0, 2):
+        np.testing.assert_allclose(compiled(B, n), carried_by_another_loop(B.copy(), n))
