@@ -88,6 +88,7 @@ def _recorded_branches(
         if failing is not None and selector is not None:
             fail_in(trace, selector, number, failing)
             return branches[1 - number]()  # part of the code around it
+    places.refuse_lost_keys(outcomes)
     roots: list[Tracer] = []
     for scope in scopes:
         roots += [r for r in scope.written if not any(r is known for known in roots)]

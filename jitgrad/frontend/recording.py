@@ -319,6 +319,7 @@ def _recorded_for(
         with trace.region(what) as scope:
             new = enter(scope)()
             places.refuse_others(scope)
+            places.refuse_lost_keys((carried.start, new))
             if settled := carried.settle(scope, new, "after an iteration"):
                 carried.names_after(scope, new)
                 block = scope.finish(carried.yields(new))
@@ -389,6 +390,7 @@ def _recorded_while(
         with trace.region(what) as scope:
             new = enter(scope)()
             places.refuse_others(scope)
+            places.refuse_lost_keys((carried.start, new))
             settled = carried.settle(scope, new, "after an iteration")
             if settled:
                 carried.names_after(scope, new)
