@@ -23,7 +23,7 @@ from jitgrad.errors import (
     ShapeError,
     UnsupportedError,
 )
-from jitgrad.frontend import assign, iteration, python_functions, texts
+from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
 from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import own_lists, record_collecting
@@ -524,47 +524,6 @@ def _note_change(a: Any) -> None:
             trace.scopes[-1].note_change(a)
 
 
-def attribute(owner: Any, name: str) -> Any:
-    """The owner of an attribute that is about to be assigned to."""
-    trace = current_trace()
-    if trace is None or isinstance(owner, Tracer):
-        return owner
-    found = getattr(type(owner), name, None)
-    if type(found) is property and type(found.fset) is types.FunctionType:
-        return _WithSetter(owner, name, callee(found.fset))
-    trace.scope.note_change(owner, name)
-    return owner
-
-
-class _WithSetter:
-    """An object in an assignment to a property of it: what the setter changes is noted, as in every function."""
-
-    __slots__ = ("_name", "_owner", "_setter")
-
-    def __init__(self, owner: Any, name: str, setter: Callable[[Any, Any], None]) -> None:
-        for slot, value in zip(("_owner", "_name", "_setter"), (owner, name, setter), strict=True):
-            object.__setattr__(self, slot, value)
-
-    def __getattribute__(self, name: str) -> Any:
-        return getattr(object.__getattribute__(self, "_owner"), name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        object.__getattribute__(self, "_setter")(object.__getattribute__(self, "_owner"), value)
-
-
-def set_attribute(owner: Any, name: str, value: Any) -> None:
-    """``setattr(owner, name, value)``."""
-    setattr(attribute(owner, name), name, value)
-
-
-def delete_attribute(owner: Any, name: str) -> None:
-    """``delattr(owner, name)``."""
-    trace = current_trace()
-    if trace is not None:
-        trace.scope.note_change(owner, name)
-    delattr(owner, name)
-
-
 def callee(function: Any) -> Any:
     """What to call in the place of a function: methods and functions of the user's are rewritten too."""
     kind = type(function)
@@ -572,9 +531,9 @@ def callee(function: Any) -> Any:
         return CLASSES.get(function, function)
     if kind is types.BuiltinMethodType:
         if function is setattr:
-            return set_attribute
+            return attributes.set_attribute
         if function is delattr:
-            return delete_attribute
+            return attributes.delete_attribute
         if function.__name__ in _CHANGES:
             _note_change(function.__self__)
         if function.__name__ == "sort" and type(function.__self__) is list:
@@ -599,6 +558,7 @@ def _code_of(function: Any) -> Any:
 
 
 contains = python_functions.contains
+attribute = attributes.attribute
 getitem = assign.getitem
 show, percent = texts.show, texts.percent
 range_, enumerate_, zip_, reversed_ = (
