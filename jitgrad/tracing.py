@@ -14,6 +14,7 @@ import optree
 
 from jitgrad.errors import ArgumentError, ConcretizationError, DtypeError, JitgradWarning, MutationError
 from jitgrad.frontend.capture import Recorder, call_method
+from jitgrad.frontend.raising import ends
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import LeafSpec, flatten, prepare_leaf
 from jitgrad.frontend.trace import Trace
@@ -92,13 +93,15 @@ def run_traced(
     kwargs: dict[str, Any],
     name: str,
     watched: Sequence[Tracer] = (),
+    unreached: Any = 0.0,
 ) -> tuple[Graph, optree.PyTreeSpec, tuple[int, ...]]:
     """Run ``fun`` under ``trace``; returns the finished graph and the structure of the result, and which of the
-    parameters ``watched`` were assigned into: their new values are further results of the graph, after those."""
+    parameters ``watched`` were assigned into: their new values are further results of the graph, after those.
+    ``unreached`` stands for the result where the program always ends with an exception."""
     before = [p.value for p in watched]
     try:
         with running(trace, recorder):
-            out = recorder.prepare(fun)(*args, **kwargs)
+            out = _called(recorder.prepare(fun), trace, args, kwargs, unreached)
             leaves, tree = flatten(out)
             _check_results(leaves, tree, name, fun)
             written = tuple(k for k, (p, v) in enumerate(zip(watched, before, strict=True)) if p.value is not v)
@@ -115,6 +118,15 @@ def run_traced(
                 error.__cause__.location,  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
             ) from error
         raise
+
+
+def _called(fun: Callable[..., Any], trace: Trace, args: Sequence[Any], kwargs: dict[str, Any], unreached: Any) -> Any:
+    try:
+        return fun(*args, **kwargs)
+    except Exception as error:
+        if not ends(trace, error):
+            raise
+        return unreached
 
 
 def _forget_attributes(trace: Trace, name: str) -> None:

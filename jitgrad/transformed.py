@@ -318,7 +318,8 @@ class Transformed(Readable):
             recorder.note_self(self._fun, args[0])
         # Under jit the caller's arrays change as they do in NumPy; the others are functions of the values on entry.
         watched = params if isinstance(self._transform, Jit) else ()
-        graph, result, written = run_traced(self._fun, trace, recorder, args, kwargs, self._function.name, watched)
+        name, unreached = self._function.name, self._transform.unreached
+        graph, result, written = run_traced(self._fun, trace, recorder, args, kwargs, name, watched, unreached)
         if trace.captures:
             raise CapturesTracer
         return Traced.prepared(self._function, graph, result, wrt, wrt_trees, written, trace=trace)
@@ -396,7 +397,10 @@ class Transformed(Readable):
             if k not in chosen:
                 traced_args[k] = _own_copies(inner, call.args[k])
         args, kwargs = call.rebuild(traced_args, _own_copies(inner, call.kwargs))
-        graph, result, _ = run_traced(self._fun, inner, recorder, args, kwargs, self._function.name)
+        unreached = self._transform.unreached
+        graph, result, _ = run_traced(
+            self._fun, inner, recorder, args, kwargs, self._function.name, unreached=unreached
+        )
         traced = Traced.prepared(self._function, graph, result, range(len(lifted)), trees, trace=inner)
         return traced, lifted + [c for c, _ in inner.captures]
 

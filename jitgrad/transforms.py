@@ -86,6 +86,8 @@ class Transform:
     name: str
     argnums: tuple[int, ...] | None
     options: Options | None = None  # None: those of the function around
+    #: What a function counts as having returned that never returns, as its program always ends with an exception.
+    unreached: Any = 0.0
 
     def derive(self, traced: Traced) -> Derived:
         raise NotImplementedError
@@ -113,6 +115,7 @@ class Grad(Transform):
     def __init__(self, argnums: tuple[int, ...], *, single: bool, has_aux: bool, with_value: bool) -> None:
         self.argnums, self.single = argnums, single
         self.has_aux, self.with_value = has_aux, with_value
+        self.unreached = (0.0, None) if has_aux else 0.0
         self.name = "value_and_grad" if with_value else "grad"
 
     def derive(self, traced: Traced) -> Derived:

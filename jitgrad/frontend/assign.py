@@ -27,6 +27,7 @@ from jitgrad.frontend.indexing import (
 )
 from jitgrad.frontend.masks import is_mask, without_masks
 from jitgrad.frontend.primitives import broadcast_to, cast, common_dtype, emit, reshape, strong, where
+from jitgrad.frontend.rebound import Rebound
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced, innermost_trace
@@ -191,6 +192,9 @@ def write_box(mode: str, x: Tracer, box: Box, v: Tracer) -> None:
         if whole is not None and x._base.owner is x.owner:
             write_box(mode, x._base, whole, v)
             return
+    if type(x) is Rebound:
+        x.update(box, v, mode, write_box)
+        return
     x.store(box.update(mode, x, v))
 
 

@@ -25,7 +25,7 @@ from jitgrad.frontend.carries import (
 )
 from jitgrad.frontend.chosen import Chosen, origins
 from jitgrad.frontend.places import Places, with_places
-from jitgrad.frontend.raising import fail_in, never_raised, sealed, was_raised
+from jitgrad.frontend.raising import fail_in, sealed
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
@@ -87,7 +87,8 @@ def _recorded_branches(
                 scopes.append(scope)
         if failing is not None and selector is not None:
             fail_in(trace, selector, number, failing)
-            return _only(trace, branches[1 - number], what)
+            return branches[1 - number]()  # part of the code around it
+    places.refuse_lost_keys(outcomes)
     roots: list[Tracer] = []
     for scope in scopes:
         roots += [r for r in scope.written if not any(r is known for known in roots)]
@@ -126,16 +127,6 @@ def _recorded_branches(
                 tracers.append(_outcome(trace, value, slot, leaves, scopes, arrays))
         result.append(rebuilt(v, tracers))
     return tuple(result)
-
-
-def _only(trace: Trace, branch: Callable[[], State], what: str) -> State:
-    """The state that a branch returns which is recorded as part of the code around it."""
-    try:
-        return branch()
-    except Exception as error:
-        if trace.scopes or not was_raised(error):
-            raise
-        raise never_raised(error, what) from error
 
 
 def _outcome(

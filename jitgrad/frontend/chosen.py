@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from jitgrad.errors import MutationError
+from jitgrad.frontend.rebound import Rebound
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, leaked
 from jitgrad.ir.core import Value
@@ -75,6 +76,8 @@ class Chosen(Tracer):
 def origins(x: Tracer) -> list[Tracer]:
     """The arrays that may hold the elements of ``x``: one, unless it is chosen among several."""
     root = x.root
+    if type(root) is Rebound:
+        return [root] if root.start is None else [root, *origins(root.start)]
     return root.sources if type(root) is Chosen else [root]
 
 

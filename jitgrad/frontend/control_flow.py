@@ -23,7 +23,7 @@ from jitgrad.errors import (
     ShapeError,
     UnsupportedError,
 )
-from jitgrad.frontend import assign, iteration, python_functions, texts
+from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
 from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
@@ -534,20 +534,16 @@ def _note_change(a: Any) -> None:
             trace.scopes[-1].note_change(a)
 
 
-def attribute(owner: Any, name: str) -> Any:
-    """The owner of an attribute that is about to be assigned to."""
-    trace = current_trace()
-    if trace is not None and not isinstance(owner, Tracer):
-        trace.scope.note_change(owner, name)
-    return owner
-
-
 def callee(function: Any) -> Any:
     """What to call in the place of a function: methods and functions of the user's are rewritten too."""
     kind = type(function)
     if kind is type:
         return CLASSES.get(function, function)
     if kind is types.BuiltinMethodType:
+        if function is setattr:
+            return attributes.set_attribute
+        if function is delattr:
+            return attributes.delete_attribute
         if function.__name__ in _CHANGES:
             _note_change(function.__self__)
         if function.__name__ == "sort" and type(function.__self__) is list:
@@ -587,6 +583,7 @@ def _code_of(function: Any) -> Any:
 
 
 contains = python_functions.contains
+attribute = attributes.attribute
 getitem = assign.getitem
 percent = texts.percent
 range_, enumerate_, zip_, reversed_ = (

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jitgrad.errors import RollError
+from jitgrad.errors import CarryError, RollError
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.scopes import Change, Scope
 from jitgrad.frontend.trace import Trace
@@ -119,6 +119,18 @@ class Places:
         """Let the places hold these values."""
         for place, value in zip(self.all, values, strict=True):
             place.write(self.trace, value)
+
+    def refuse_lost_keys(self, states: Sequence[State]) -> None:
+        """Raise CarryError for a key that a dict has in some of these states and not in others: what ``get``, ``in``
+        and ``len`` say of it then is not known while the function is traced. The places stand behind the variables."""
+        for k, place in enumerate(reversed(self.all), 1):
+            missing = [state[-k] is UNBOUND for state in states]
+            if place.item and any(missing) and not all(missing):
+                raise CarryError(
+                    f"a dict has the key {place.key!r} after one way through recorded code, and not after another. "
+                    "What the dict holds is not known then. Give the key a value before.",
+                    user_location(),
+                )
 
     def around(self, body: Body) -> Body:
         """``body`` with the values of the places behind its arguments and its results."""

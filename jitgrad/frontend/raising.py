@@ -53,7 +53,7 @@ def handled() -> Iterator[None]:
 
 
 def thrown(make: Callable[[], Any]) -> Any:
-    """What ``raise make()`` raises. Inside of a region it remembers its place, and what its message shows."""
+    """What ``raise make()`` raises. It remembers its place, and what its message shows."""
     trace: Trace | None = HOOKS["current_trace"]()
     if trace is None:
         return make()
@@ -63,8 +63,7 @@ def thrown(make: Callable[[], Any]) -> Any:
         found.append((x, spec))
         return mark(len(found) - 1)
 
-    recorded = bool(trace.scopes) and not _state.handlers
-    token = SHOWING.set(hole if recorded else lambda x, spec: x.described())
+    token = SHOWING.set(hole if not _state.handlers else lambda x, spec: x.described())
     try:
         made = make()
     finally:
@@ -118,6 +117,17 @@ def sealed(trace: Trace, scope: Scope, error: BaseException) -> Failing | None:
     the scope is open."""
     if not was_raised(error) or _state.handlers:
         return None
+    made, location, values = _taken_apart(trace, error)
+    inside = any(x.scope is scope for x in values) or scope.written or any(op.effects for op in scope.ops)
+    block = None
+    if inside:
+        _check(trace, Tracer(trace, trace.scalar(False, bool_)), made, values, location)
+        block = scope.finish(())
+    return Failing(made, location, values, block)
+
+
+def _taken_apart(trace: Trace, error: BaseException) -> tuple[Thrown, Location | None, list[Tracer]]:
+    """An exception with holes, where it was raised, and the values that fill them."""
     location, found = error.__dict__.pop(_RAISED)
     values = [x for x, _ in found]
     specs = [spec for _, spec in found]
@@ -129,14 +139,21 @@ def sealed(trace: Trace, scope: Scope, error: BaseException) -> Failing | None:
             return Hole(len(values) - 1)
         return item
 
-    made = Thrown(copied(error, change), specs)
-    values = [trace.lift(x) for x in values]
-    inside = any(x.scope is scope for x in values) or scope.written or any(op.effects for op in scope.ops)
-    block = None
-    if inside:
-        _check(trace, Tracer(trace, trace.scalar(False, bool_)), made, values, location)
-        block = scope.finish(())
-    return Failing(made, location, values, block)
+    return Thrown(copied(error, change), specs), location, [trace.lift(x) for x in values]
+
+
+def ends(trace: Trace, error: Exception) -> bool:
+    """Let the program end with an exception that the traced function raises whatever its arguments are. False where
+    there is no need to run it: nothing that it does before may fail, and the message shows no traced values."""
+    if not was_raised(error):
+        return False
+    raised = error.__dict__[_RAISED]
+    made, location, values = _taken_apart(trace, error)
+    if not values and not any(op.effects for op in trace.top.ops):
+        error.__dict__[_RAISED] = raised  # for a trace around this one
+        return False
+    _check(trace, Tracer(trace, trace.scalar(False, bool_)), made, values, location)
+    return True
 
 
 def fail_in(trace: Trace, selector: Tracer, number: int, failing: Failing) -> None:
@@ -164,3 +181,8 @@ def _check(trace: Trace, ok: Tracer, error: Thrown, values: list[Tracer], locati
     operands = [trace.own(x) for x in (ok, *values)]
     trace.builder.loc = location
     trace.builder.emit_op("check", operands, {"error": error})
+
+
+def end_unless(trace: Trace, ok: Tracer, error: Exception) -> None:
+    """End the program with an exception where ``ok``, a bool scalar, is False."""
+    _check(trace, ok, Thrown(error), [], user_location())

@@ -28,6 +28,7 @@ from jitgrad.frontend.concrete import is_captured, thaw
 from jitgrad.frontend.identity import Names, Referent, Referents
 from jitgrad.frontend.places import Places, with_places
 from jitgrad.frontend.primitives import cast
+from jitgrad.frontend.rebound import Rebound, parts
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
@@ -94,7 +95,7 @@ class _Carried:
     def watch(self, scope: Scope) -> list[tuple[Tracer, Value]]:
         """The arrays before the loop that it may write into, each as a value that the region, which was just entered,
         reads by other names only."""
-        roots = [self.params[k][0].root for k in sorted(self.written)]
+        roots = [root for k in sorted(self.written) for root in parts(self.params[k][0].root)]
         for r in roots:
             if r.owner is self.trace and not any(r is known for known in self.roots):
                 r.rebind(scope.param(r.type).value)
@@ -111,7 +112,8 @@ class _Carried:
                     raise _other_name("written")
                 if any(p.overlaps(q) for p in places[k] for j in read if j != k for q in places[j]):
                     raise _other_name("read")
-            if any(p.age is None and p.root in scope.written for j in read for p in places[j]):
+            outside = [root for j in read for p in places[j] if p.age is None for root in parts(p.root)]
+            if any(root in scope.written for root in outside):
                 raise _other_name("read")
 
     def overlaps(self) -> bool:
@@ -125,7 +127,7 @@ class _Carried:
         found = (made_traced(describe(v.name, value), [scope]) for v, value in zip(before, new, strict=True))
         self.variables = [join(v, after, when) for v, after in zip(before, found, strict=True)]
         for leaf, param, value in self.params:
-            if is_array(leaf) and any(leaf.root is r for r in scope.written):
+            if is_array(leaf) and any(root in scope.written for root in parts(leaf.root)):
                 raise _other_name("written")
             if type(leaf) is np.ndarray and leaf.ndim and param.value is not value:
                 raise _not_ours()
@@ -150,9 +152,15 @@ class _Carried:
                     result.append(fit(self.trace, leaf, slot, v.name))
         return result
 
-    def leave(self, results: Sequence[Value], written: Sequence[Tracer], trips: Dim | None, *, runs: bool) -> State:
-        """The variables after the op, which ran ``trips`` times (None: not known), and at least once if ``runs``;
-        arrays get their new values."""
+    def leave(
+        self,
+        results: Sequence[Value],
+        written: Sequence[Tracer],
+        trips: Dim | None,
+        ran: Callable[[], Tracer] | None,
+    ) -> State:
+        """The variables after the op, which ran ``trips`` times (None: not known); ``ran()`` tells whether it did, and
+        is None where it always does. Arrays get their new values."""
         given = iter(results)
         tracers = []
         for v in self.variables:
@@ -166,13 +174,15 @@ class _Carried:
             if any(r is w for w in written):
                 value.name = value.name or r.value.name
                 r.store(Tracer(self.trace, value))
-        final = iter(self._with_identity(tracers, trips, runs))
+        final = iter(self._with_identity(tracers, trips, ran))
         return tuple(rebuilt(v, [next(final) for s in v.slots if s.type is not None]) for v in self.variables)
 
-    def _with_identity(self, tracers: list[Tracer], trips: Dim | None, runs: bool) -> list[Tracer]:
+    def _with_identity(
+        self, tracers: list[Tracer], trips: Dim | None, ran: Callable[[], Tracer] | None
+    ) -> list[Tracer]:
         """The arrays that the variables stand for at the end: those from before, where they are known to be some of
         them, as after ``u, v = v, u``."""
-        final = self.names.finally_(trips, runs=runs)
+        final = self.names.finally_(trips, runs=ran is None)
         known: dict[int, Tracer] = {}
         for k, places in enumerate(final):
             leaf = places[0].leaf if len(places) == 1 and places[0].age is None else None
@@ -187,15 +197,22 @@ class _Carried:
             if found := [value for leaf, value in contents if leaf is start]:
                 start.store(found[0])
             else:
-                lost.append(start.root)
+                lost += [start.root, *parts(start.root)]
         for root in lost:
             lose(root)
         result: list[Tracer] = []
         for k, tracer in enumerate(tracers):
-            result.append(known[k] if k in known else self._new_or_chosen(k, tracer, final, result))
+            result.append(known[k] if k in known else self._new_or_chosen(k, tracer, final, result, ran))
         return result
 
-    def _new_or_chosen(self, k: int, tracer: Tracer, final: Referents, before: Sequence[Tracer]) -> Tracer:
+    def _new_or_chosen(
+        self,
+        k: int,
+        tracer: Tracer,
+        final: Referents,
+        before: Sequence[Tracer],
+        ran: Callable[[], Tracer] | None,
+    ) -> Tracer:
         """The array of a variable that stands for no known one from before the loop. Those of the variables ``before``
         it are settled."""
         if not final[k] or tracer.weak:
@@ -204,8 +221,10 @@ class _Carried:
         shared = [j for j in range(k) if any(p.overlaps(q) for p in final[k] for q in final[j] if p.age is not None)]
         if shared and made and final[k] == final[shared[0]] and final[k][0].leaf is not None:
             return before[shared[0]]
-        if not shared and (made or self.names.always_new(k)):
+        if not shared and made:
             return tracer
+        if not shared and self.names.always_new(k):
+            return tracer if ran is None else Rebound(self.trace, tracer, self.params[k][0], ran)
         sources = [p.root for p in final[k] if p.age is None and type(p.root) is not Lost]
         return Chosen(self.trace, tracer.value, [*sources, *(before[j] for j in shared)])
 
@@ -242,9 +261,11 @@ def hinted_roots(trace: Trace, hints: Sequence[Any]) -> list[Tracer]:
             continue
         thaw(leaf)
         if isinstance(leaf, Tracer):
-            root = leaf.root
-            if root.owner is trace and root.scope.open and not any(root is r for r in found) and root.dims:
-                found.append(root)
+            found += [
+                root
+                for root in parts(leaf.root)
+                if root.owner is trace and root.scope.open and not any(root is r for r in found) and root.dims
+            ]
     return found
 
 
@@ -298,6 +319,7 @@ def _recorded_for(
         with trace.region(what) as scope:
             new = enter(scope)()
             places.refuse_others(scope)
+            places.refuse_lost_keys((carried.start, new))
             if settled := carried.settle(scope, new, "after an iteration"):
                 carried.names_after(scope, new)
                 block = scope.finish(carried.yields(new))
@@ -310,7 +332,8 @@ def _recorded_for(
             trace.builder.loc = location
             attrs = {"lo": lo, "hi": hi, "step": step}
             results = trace.builder.emit_op("for", carried.inits(), attrs, (block,)).results
-            return carried.leave(results, written, trips, runs=not may_be_empty(lo, hi, step))
+            ran = _once(trace, _is_positive, trips) if may_be_empty(lo, hi, step) else None
+            return carried.leave(results, written, trips, ran)
     raise _unsettled(carried)
 
 
@@ -367,6 +390,7 @@ def _recorded_while(
         with trace.region(what) as scope:
             new = enter(scope)()
             places.refuse_others(scope)
+            places.refuse_lost_keys((carried.start, new))
             settled = carried.settle(scope, new, "after an iteration")
             if settled:
                 carried.names_after(scope, new)
@@ -383,9 +407,38 @@ def _recorded_while(
             _refuse_other_names(trace, carried, enter)
             _refuse_other_names(trace, carried, enter_test)
             trace.builder.loc = location
-            results = trace.builder.emit_op("while", carried.inits(), {}, (head, block)).results
-            return carried.leave(results, written, None, runs=False)
+            inits = carried.inits()
+            results = trace.builder.emit_op("while", inits, {}, (head, block)).results
+            return carried.leave(results, written, None, _once(trace, _inlined, head, inits))
     raise _unsettled(carried)
+
+
+def _once(trace: Trace, emit: Callable[..., Tracer], *args: Any) -> Callable[[], Tracer]:
+    """A function that does ``emit(trace, *args)`` in the scope that is recorded now, when it is first called."""
+    scope = trace.scope
+    found: list[Tracer] = []
+
+    def get() -> Tracer:
+        if not found:
+            with trace.emitting_in(scope):
+                found.append(emit(trace, *args))
+        return found[0]
+
+    return get
+
+
+def _is_positive(trace: Trace, number: Dim) -> Tracer:
+    (value,) = trace.emit("index", (), {"value": number})
+    return Tracer(trace, trace.emit("greater", [Tracer(trace, value), Tracer(trace, trace.scalar(0, i64))], {})[0])
+
+
+def _inlined(trace: Trace, test: Block, inits: Sequence[Value]) -> Tracer:
+    """The condition of a loop for its first values."""
+    env = dict(zip(test.params, inits, strict=True))
+    for op in test.ops:
+        trace.builder.copy(op, env)
+    (decision,) = test.results
+    return Tracer(trace, env.get(decision, decision))
 
 
 def _refuse_other_names(trace: Trace, carried: _Carried, enter: Callable[[Scope], Callable[[], State]]) -> None:
@@ -404,7 +457,8 @@ def _refuse_other_names(trace: Trace, carried: _Carried, enter: Callable[[Scope]
         leaves = flatten(run())[0]
         scope.restore()
         read = any(v is value for v in _operands(scope.ops) for _, value in watched)
-    if read or any(is_array(leaf) and leaf.root is root for leaf in leaves for root, _ in watched):
+    found = [root for leaf in leaves if is_array(leaf) for root in parts(leaf.root)]
+    if read or any(root is other for root in found for other, _ in watched):
         raise _other_name("read")
 
 

@@ -29,6 +29,8 @@ from jitgrad.frontend.syntax_nodes import (
 ITERABLES = frozenset({"range", "enumerate", "zip", "reversed"})
 #: Built-in classes that are called with traced values.
 CLASSES = frozenset({"bool", "float", "int", "type"})
+#: Functions that are built in and change attributes.
+_CHANGING = frozenset(("setattr", "delattr"))
 #: Functions that look at everything that a generator gives.
 _OF_ALL = frozenset({"list", "max", "min", "sorted", "sum", "tuple"})
 _COMPREHENSIONS_ARE_INLINE = sys.version_info >= (3, 12)
@@ -164,12 +166,13 @@ class Expressions(ast.NodeTransformer):
         return made
 
     def _may_be_the_users(self, function: ast.expr) -> bool:
-        """Is it anything but a function of the runtime, or one that is built in and no class of numbers?"""
+        """Is it anything but a function of the runtime, or one that is built in, changes nothing and is no class of
+        numbers?"""
         match function:
             case ast.Attribute(value=ast.Name(id=name)):
                 return name != RUNTIME
             case ast.Name(id=name):
-                return name in self._own or name in CLASSES or not hasattr(builtins, name)
+                return name in self._own or name in CLASSES or name in _CHANGING or not hasattr(builtins, name)
         return isinstance(function, (ast.Attribute, ast.Subscript))
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:

@@ -20,7 +20,6 @@ from jitgrad.frontend.syntax_nodes import (
     call,
     constant,
     definition,
-    is_static,
     load,
     names_tuple,
     only_appended,
@@ -169,7 +168,7 @@ class _Function:
                 return [s for target in targets for s in self._delete(target, node)]
             case ast.Assert() if __debug__:
                 message = constant(None) if node.msg is None else self._visit(node.msg)
-                if not is_static(node.test) and (node.msg is None or not self._expressions.has_walrus(node.msg)):
+                if node.msg is None or not self._expressions.has_walrus(node.msg):
                     thrown = message if node.msg is None else thunk(message, message)
                     test = self._visit(node.test)
                     made = call("assert_", [test, thrown, constant(node.lineno)], node)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -496,10 +496,13 @@ class Program:
         return tuple(dict.fromkeys(t for s in self.body for t in buffers_of(s) if t.kind == "temp"))
 
 
-def postorder(e: Expr, done: Callable[[Expr], bool]) -> Iterator[Expr]:
+def postorder(
+    e: Expr, done: Callable[[Expr], bool], children: Callable[[Expr], Sequence[Expr]] | None = None
+) -> Iterator[Expr]:
     """The subexpressions of ``e`` that are not done, operands first, without recursion.
 
-    The caller makes ``done`` true of each one before it asks for the next.
+    The caller makes ``done`` true of each one before it asks for the next. ``children`` gives operands in an order of
+    its own.
     """
     stack = [e]
     while stack:
@@ -507,7 +510,8 @@ def postorder(e: Expr, done: Callable[[Expr], bool]) -> Iterator[Expr]:
         if done(top):
             stack.pop()
             continue
-        missing = [c for c in top.children() if not done(c)]
+        operands = top.children() if children is None else children(top)
+        missing = [c for c in operands if not done(c)]
         if missing:
             stack.extend(reversed(missing))
         else:

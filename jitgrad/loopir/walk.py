@@ -215,7 +215,7 @@ class _Keys:
         return (type(t).__name__, self.dim(t.base), t.divisor, t.base.bounds[0])
 
     def expr(self, e: Expr) -> int:
-        for part in postorder(e, self.numbers.__contains__):
+        for part in postorder(e, self.numbers.__contains__, _ordered_children):
             self.number(part, lambda part=part: self._describe(part))
         return self.numbers[e]
 

@@ -200,3 +200,46 @@ ARGUMENTS = [
     np.array([0.3, 9.0, -2.0]),
     np.array([20.0, 1.0, 1.0]),
 ]
+
+
+def both_ways(x: float) -> Any:
+    if x > 0:
+        raise ValueError(f"positive {x}")
+    else:
+        raise KeyError("negative", x)
+
+
+def always(x: float) -> Any:
+    raise ValueError(f"always, for {x}")
+
+
+def last_of_several(x: float) -> Any:
+    if x > 0:
+        assert x < 1, f"large: {x:.2f}"
+    if x > 0.5:
+        raise KeyError(x)
+    raise ValueError
+
+
+def nothing_shown(x: float) -> Any:
+    raise ValueError("nothing can be done")
+
+
+ALWAYS = [both_ways, always, last_of_several, nothing_shown]
+
+
+def in_one_branch(x: float) -> Any:
+    if x > 0:
+        y = np.sqrt(x)
+    else:
+        assert False, f"not positive: {x}"  # noqa: B011
+    return y
+
+
+def of_types(x: float) -> Any:
+    if x < 0:
+        assert isinstance(x, list), "no list"
+    return x * 2.0
+
+
+KNOWN_TO_FAIL = [in_one_branch, of_types]

@@ -18,7 +18,9 @@ from jitgrad.errors import ConcretizationError, UnsupportedError
 from jitgrad.ir.parser import parse
 from jitgrad.ir.thrown import Thrown
 from tests.frontend.raising_programs import (
+    ALWAYS,
     ARGUMENTS,
+    KNOWN_TO_FAIL,
     PROGRAMS,
     CustomError,
     asserted_in_a_loop,
@@ -211,23 +213,28 @@ def test_what_may_be_caught_can_not_be_recorded() -> None:
         fun(1.0)
 
 
-def test_a_function_that_always_raises() -> None:
-    @jg.jit
-    def fun(x: float) -> Any:
-        if x > 0:
-            raise ValueError(f"positive {x}")
-        else:
-            raise KeyError(f"negative {x}")
+@pytest.mark.parametrize("fun", ALWAYS, ids=lambda f: f.__name__)
+def test_a_function_that_always_raises(fun: Any) -> None:
+    pairs = jg.value_and_grad(lambda x: (fun(x), x), has_aux=True)
+    inner = jg.jit(lambda x: jg.grad(fun)(x) + 1.0)
+    for transformed in (jg.jit(fun), jg.grad(fun), pairs, inner):
+        for x in (-1.0, 0.25, 0.75, 2.0):
+            with pytest.raises(Exception) as expected:
+                fun(x)
+            with pytest.raises(expected.type) as found:
+                transformed(x)
+            assert found.value.args == expected.value.args
 
-    with pytest.raises(UnsupportedError, match="on every way"):
-        fun(1.0)
 
-    @jg.jit
-    def plain(x: float) -> Any:
-        raise ValueError(f"always, for {x}")
-
-    with pytest.raises(ValueError, match="always, for <traced"):
-        plain(1.0)
+@pytest.mark.parametrize("fun", KNOWN_TO_FAIL, ids=lambda f: f.__name__)
+def test_an_assertion_that_is_known_to_fail_in_a_branch(fun: Any) -> None:
+    compiled = jg.jit(fun)
+    np.testing.assert_allclose(compiled(4.0), fun(4.0))
+    with pytest.raises(AssertionError) as expected:
+        fun(-4.0)
+    with pytest.raises(AssertionError) as found:
+        compiled(-4.0)
+    assert found.value.args == expected.value.args
 
 
 def test_an_assertion_about_an_array_is_ambiguous() -> None:

@@ -1,0 +1,51 @@
+"""Assignments to attributes in traced functions: what they change is noted, so that recorded code can carry it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.usercode import is_user_function
+
+
+def attribute(owner: Any, name: str) -> Any:
+    """The owner of an attribute that is about to be assigned to."""
+    trace = HOOKS["current_trace"]()
+    if trace is None or isinstance(owner, Tracer):
+        return owner
+    found = getattr(type(owner), name, None)
+    if type(found) is property and is_user_function(found.fset):
+        return _WithSetter(owner, name, HOOKS["current_recorder"]().prepare(found.fset))
+    trace.scope.note_change(owner, name)
+    return owner
+
+
+class _WithSetter:
+    """An object in an assignment to a property of it: what the setter changes is noted, as in every function."""
+
+    __slots__ = ("_name", "_owner", "_setter")
+
+    def __init__(self, owner: Any, name: str, setter: Callable[[Any, Any], None]) -> None:
+        for slot, value in zip(("_owner", "_name", "_setter"), (owner, name, setter), strict=True):
+            object.__setattr__(self, slot, value)
+
+    def __getattribute__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_owner"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__getattribute__(self, "_setter")(object.__getattribute__(self, "_owner"), value)
+
+
+def set_attribute(owner: Any, name: str, value: Any) -> None:
+    """``setattr(owner, name, value)``."""
+    setattr(attribute(owner, name), name, value)
+
+
+def delete_attribute(owner: Any, name: str) -> None:
+    """``delattr(owner, name)``."""
+    trace = HOOKS["current_trace"]()
+    if trace is not None:
+        trace.scope.note_change(owner, name)
+    delattr(owner, name)
