@@ -172,7 +172,7 @@ def test_what_a_body_puts_in_or_takes_out_is_refused() -> None:
         return x
 
     with pytest.raises(RollError, match="a set is changed in the body of a loop"):
-        jg.jit(puts)(XS, 5)
+        jg.jit(puts)(XS, np.array(5))
 
 
 def test_objects_of_the_caller_keep_what_they_held() -> None:

@@ -96,4 +96,4 @@ def key_of_a_loop_that_may_not_run(x: Any, n: int) -> Any:
 @pytest.mark.parametrize("fun", [key_of_one_branch, key_of_a_loop_that_may_not_run], ids=lambda f: f.__name__)
 def test_a_key_that_there_may_be_is_refused(fun: Any) -> None:
     with pytest.raises(CarryError, match="key 'new'"):
-        jg.jit(fun)(-1.0, 0)
+        jg.jit(fun)(-1.0, np.array(0))
