@@ -285,7 +285,8 @@ OTHER_NAMES = [
 def test_an_array_read_by_another_name_than_a_loop_writes_it(fun):
     with pytest.raises(RollError, match="another name"):
         jg.jit(fun)(X, np.array(5))  # an int would be taken as a number, and the loop unrolled
-    same(fun, X, 5)
+    if fun is not other_name_in_a_condition:  # whose length depends on the array
+        same(fun, X, 5)
 
 
 @pytest.mark.parametrize("fun", OTHER_NAMES[:4], ids=lambda f: f.__name__)
