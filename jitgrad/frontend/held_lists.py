@@ -59,26 +59,11 @@ class _Longer:
         _refuse()
 
 
-for _name in (
-    *("len", "iter", "contains", "bool", "reversed", "setitem", "delitem", "hash", "repr", "str", "format", "array"),
-    *(
-        "eq",
-        "ne",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "add",
-        "radd",
-        "iadd",
-        "mul",
-        "rmul",
-        "imul",
-        "copy",
-        "deepcopy",
-        "reduce_ex",
-    ),
-):
+_REFUSED = (
+    "len iter contains bool reversed setitem delitem hash repr str format array copy deepcopy reduce_ex "
+    "eq ne lt le gt ge add radd iadd mul rmul imul"
+)
+for _name in _REFUSED.split():
     setattr(_Longer, f"__{_name}__", _refuse)
 
 

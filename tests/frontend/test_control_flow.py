@@ -119,7 +119,7 @@ def test_a_loop_that_can_not_be_recorded_is_unrolled_unless_it_must_be() -> None
         return np.array(list(parts.values()))
 
     np.testing.assert_allclose(jg.jit(grow)(X), grow(X))
-    with pytest.raises(RollError, match="dict"):
+    with pytest.raises(CarryError, match="a dict has the key 0"):
         jg.jit(grow, loops="roll")(X)
 
 

@@ -15,7 +15,6 @@ import scipy.optimize
 import scipy.spatial.distance
 import scipy.stats
 from scipy import stats
-from scipy.integrate import odeint
 from scipy.stats import multivariate_normal as mvn
 from scipy.stats import norm
 
@@ -173,7 +172,6 @@ def test_dirichlet() -> None:
 @pytest.mark.parametrize(
     ("fun", "name"),
     [
-        (lambda y: odeint(lambda y, t: -y, y, np.linspace(0, 1, 3)), "scipy.integrate.odeint"),
         (lambda y: scipy.integrate.romb(y), "scipy.integrate.romb"),
         (lambda y: scipy.optimize.rosen(y), "scipy.optimize.rosen"),
         (lambda y: scipy.spatial.distance.euclidean(y, y + 1), "scipy.spatial.distance.euclidean"),
