@@ -14,17 +14,20 @@ from __future__ import annotations
 import dataclasses
 
 from jitgrad.loopir.build import flatten_index
+from jitgrad.loopir.costs import price
 from jitgrad.loopir.deps import without
 from jitgrad.loopir.lower import with_body
-from jitgrad.loopir.nodes import Block, Buffer, Fail, If, Loop, Program, Stmt, Store, While, payloads
-from jitgrad.loopir.walk import read_roots, statements, with_lists
+from jitgrad.loopir.nodes import Block, Buffer, Fail, If, Let, Loop, Program, Scalar, Stmt, Store, While, payloads
+from jitgrad.loopir.walk import expressions, read_roots, statements, subexpressions, with_lists
 
 #: Bytes of an array whose stores go past the caches, at least: about half of what the last cache of a processor holds.
 LEAST = 16 << 20
-#: Iterations of a loop with such stores, at least: they are collected in a buffer first.
-SHORTEST = 128
+#: Iterations of a loop with such stores, at least: some at both ends are on their own.
+SHORTEST = 256
 #: Stores of one loop that go past the caches, at most.
 MOST = 4
+#: What an iteration may cost, in operations: beside a transcendental function the traffic does not count.
+CHEAP = 15
 
 
 def stream(program: Program, notes: list[str] | None = None, least: int = LEAST) -> Program:
@@ -59,6 +62,9 @@ def _marked(s: Stmt, least: int, found: dict[Buffer, None]) -> Stmt:
             return with_lists(s, loops)
         if s.step != 1 or (isinstance(s.lo, int) and isinstance(s.hi, int) and s.hi - s.lo < SHORTEST):
             return s
+        # Sums would be added up for each strip of a loop, which takes longer than what is saved.
+        if not all(isinstance(x, (Let, Store)) for x in s.body) or _price(s) > CHEAP:
+            return s
         those = [x for x in s.body if isinstance(x, Store) and x.buffer.root in targets and _side_by_side(x, s)]
         if not 0 < len(those) <= MOST:
             return s
@@ -75,3 +81,9 @@ def _side_by_side(x: Store, s: Loop) -> bool:
         return False
     step, rest = without(flatten_index(x.buffer.shape, x.index), s.var)
     return step == 1 and next(payloads(rest), None) is None
+
+
+def _price(s: Loop) -> int:
+    """What an iteration costs."""
+    values = (e for x in s.body for e in expressions(x))
+    return sum(price(e.op) for e in subexpressions(values) if isinstance(e, Scalar) and s.var in e.syms())
