@@ -20,6 +20,7 @@ from jitgrad.loopir.nodes import Fail, LibCall, Program
 from jitgrad.loopir.printer import print_program
 from jitgrad.loopir.schedule import schedule
 from jitgrad.loopir.share import share
+from jitgrad.loopir.stream import stream
 from jitgrad.loopir.verify import verify as verify_program
 from jitgrad.loopir.walk import statements
 from jitgrad.passes import pipeline
@@ -72,6 +73,8 @@ class Stages:
                     program = _checked(share(program, notes), "shared")
                 if self.parallel:
                     program = _checked(schedule(program, notes), "scheduled")
+                if self.target == "cpu":
+                    program = _checked(stream(program, notes), "streamed")
                 self._made = graph, program, notes
             return self._made
 

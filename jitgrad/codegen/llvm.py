@@ -24,6 +24,7 @@ from jitgrad.codegen.libcalls import LIBRARY
 from jitgrad.codegen.llvm_metadata import Hint, describe, interleaved, keep_rolled, parallel_accesses
 from jitgrad.codegen.llvm_scalar import I8, I32, I64, ScalarEmitter, memory_type
 from jitgrad.codegen.outline import emit_parallel
+from jitgrad.codegen.streaming import emit_streamed, wait_for_streams
 from jitgrad.errors import CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
 from jitgrad.loopir.build import flatten_index
@@ -95,6 +96,13 @@ class KernelEmitter:
         self.scopes: list[_Scope] = [_Scope()]
         #: The known values that are computed from a root buffer, a local, or the value of an expression.
         self._users: dict[Buffer | Expr, list[Expr]] = {}
+        self.streams = False  # whether anything was written past the caches
+
+    def finish(self) -> None:
+        """The end of the function: all went well."""
+        if self.streams:
+            wait_for_streams(self.b)
+        self.b.ret(I64(0))
 
     # Expressions
 
@@ -222,9 +230,11 @@ class KernelEmitter:
         self.b.store(self._to_memory(value, s.buffer.dtype), pointer)
         self.forget([s.buffer.root])
 
-    def _scoped(self, stmts: Sequence[Stmt]) -> None:
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """What is computed here is not known behind it: it may be in a branch, or in a loop."""
         self.scopes.append(_Scope())
-        self.block(stmts)
+        yield
         self.scopes.pop()
 
     def loop(self, s: Loop) -> None:
@@ -233,6 +243,9 @@ class KernelEmitter:
             emit_parallel(self, s)
             return
         if isinstance(s.lo, int) and isinstance(s.hi, int) and (s.hi - s.lo) * s.step <= 0:
+            return
+        if any(isinstance(x, Store) and x.streamed for x in s.body):
+            emit_streamed(self, s)
             return
         self.forget(written(s.body))
         lo, hi, step = self.index(s.lo), self.index(s.hi), I64(s.step)
@@ -249,7 +262,8 @@ class KernelEmitter:
         var = self.b.phi(I64, name=s.var.name)
         var.add_incoming(lo, before)
         self.env[s.var] = var
-        self._scoped(s.body)
+        with self.scope():
+            self.block(s.body)
         following = self.b.add(var, step, flags=("nsw",))
         var.add_incoming(following, self.b.block)
         branch = self.b.cbranch(self.b.icmp_signed(test, following, hi), body, done)
@@ -267,7 +281,8 @@ class KernelEmitter:
         self.b.cbranch(cond, then, orelse)
         for block, stmts in ((then, s.then), (orelse, s.orelse)):
             self.b.position_at_end(block)
-            self._scoped(stmts)
+            with self.scope():
+                self.block(stmts)
             if not self.b.block.is_terminated:
                 self.b.branch(done)
         self.b.position_at_end(done)
@@ -280,11 +295,11 @@ class KernelEmitter:
         done = self.function.append_basic_block("endwhile")
         self.b.branch(head)
         self.b.position_at_end(head)
-        self.scopes.append(_Scope())
-        self.b.cbranch(self.expr(s.cond), body, done)
-        self.scopes.pop()
+        with self.scope():
+            self.b.cbranch(self.expr(s.cond), body, done)
         self.b.position_at_end(body)
-        self._scoped(s.body)
+        with self.scope():
+            self.block(s.body)
         self.b.branch(head)
         self.b.position_at_end(done)
 
@@ -381,7 +396,7 @@ class ProgramEmitter:
         emitter = KernelEmitter(function, dict(zip(buffers, function.args, strict=True)))
         emitter.slots = {t: emitter.pointers.pop(t) for t in buffers if t in made}
         emitter.block((stmt,))
-        emitter.b.ret(I64(0))
+        emitter.finish()
         self._functions[key] = function
         return function
 

@@ -103,7 +103,7 @@ def _body(
         inside.b.store(value, slot)
     lo, hi = (add(s.lo if isinstance(s.lo, int) else expr(origin), mul(expr(k), s.step)) for k in (begin, end))
     inside.statement(Loop(s.var, lo, hi, s.body, s.step))
-    inside.b.ret(I64(0))
+    inside.finish()
     return function
 
 

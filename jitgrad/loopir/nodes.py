@@ -378,12 +378,16 @@ class Loop:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Store:
-    """``buffer[index] mode value`` with mode ``=``, ``+=``, ``*=``, ``max=``, ``min=``, ``or=``, ``and=``."""
+    """``buffer[index] mode value`` with mode ``=``, ``+=``, ``*=``, ``max=``, ``min=``, ``or=``, ``and=``.
+
+    One that is ``streamed`` goes past the caches, see ``jitgrad.loopir.stream``. It is in the body of a loop with no
+    loop in it, that writes elements one behind the other."""
 
     buffer: Buffer
     index: tuple[Dim, ...]
     value: Expr
     mode: str = "="
+    streamed: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -230,7 +230,8 @@ class _Line:
             step = f" step {s.step}" if s.step != 1 else ""
             return f"{'' if s.kind == 'serial' else s.kind + ' '}{head}{step}:"
         if isinstance(s, Store):
-            return f"{s.buffer.name}{self._subscript(s.index)} {s.mode} {self.texts[s.value].text}"
+            past = "  # past the caches" if s.streamed else ""
+            return f"{s.buffer.name}{self._subscript(s.index)} {s.mode} {self.texts[s.value].text}{past}"
         if isinstance(s, Let):
             return f"let {s.local.name}: {SHORT_NAMES[s.local.dtype]} = {self.texts[s.value].text}"
         if isinstance(s, Assign):

@@ -236,7 +236,8 @@ class _Keys:
             head = (self.dim(s.lo), self.dim(s.hi), s.step, s.kind, self.dim(s.work), self.number(s.var))
             return ("loop", *head, tuple(self.stmt(x) for x in s.body))
         if isinstance(s, Store):
-            return ("store", self.buffer(s.buffer), tuple(self.dim(i) for i in s.index), s.mode, self.expr(s.value))
+            index = tuple(self.dim(i) for i in s.index)
+            return ("store", self.buffer(s.buffer), index, s.mode, s.streamed, self.expr(s.value))
         if isinstance(s, (Let, Assign)):
             return (type(s).__name__, self.number(s.local), getattr(s, "mode", ""), self.expr(s.value))
         if isinstance(s, If):

@@ -1,0 +1,149 @@
+"""Which stores go past the caches, and that they write what ordinary ones do."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jitgrad as jg
+from jitgrad import compiler
+from jitgrad.compiler import optimise
+from jitgrad.loopir import stream as module
+from jitgrad.loopir.fuse import fuse
+from jitgrad.loopir.lower import lower
+from jitgrad.loopir.nodes import Store
+from jitgrad.loopir.stream import stream
+from jitgrad.loopir.walk import statements
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All stores go past the caches that can."""
+    monkeypatch.setattr(module, "SHORTEST", 1)
+    monkeypatch.setattr(compiler, "stream", functools.partial(stream, least=1))
+
+
+def streamed(fun: Callable[..., Any], *args: np.ndarray, least: int = 1) -> list[str]:
+    """The arrays that a function writes past the caches."""
+    program = stream(fuse(lower(optimise(jg.trace(fun, *args)))), least=least)
+    return [x.buffer.name for x in statements(program.body) if isinstance(x, Store) and x.streamed]
+
+
+def test_large_arrays_are_written_past_the_caches() -> None:
+    x = np.ones(1000)
+    assert len(streamed(lambda x: 2 * x + 1, x, least=8000)) == 1
+    assert streamed(lambda x: 2 * x + 1, x, least=8001) == []
+    assert streamed(lambda x: 2 * x + 1, x[:255]) == []  # too short a loop
+    assert len(streamed(lambda x: x - x.mean(1, keepdims=True), np.ones((3, 300)))) == 1
+
+
+def test_what_does_not_pay_is_written_as_usual() -> None:
+    x = np.ones((300, 300))
+    assert streamed(lambda x: np.tanh(x), x) == []  # arithmetic
+    assert streamed(lambda x: x.T.copy(), x) != []
+    assert streamed(lambda x: np.cumsum(x.ravel()), x) == []  # carried from one element to the next
+
+    def sums(x: Any) -> Any:
+        y = 2 * x
+        return y, np.sum(y)
+
+    assert streamed(sums, x.ravel()) == []
+
+    def read_again(x: Any) -> Any:
+        y = np.exp(x)
+        return y / np.sum(y, axis=1, keepdims=True)
+
+    program = fuse(lower(optimise(jg.trace(read_again, x))))
+    temporaries = {t.name for t in program.temporaries}
+    assert not temporaries & set(streamed(read_again, x))
+
+
+def test_a_program_that_may_fail_has_none() -> None:
+    def f(x: Any, i: Any) -> Any:
+        return 2 * x[i]
+
+    assert streamed(f, np.ones(500), np.arange(400)) == []
+
+
+def test_it_is_printed_and_explained() -> None:
+    @jg.jit
+    def f(x: Any) -> Any:
+        return 2 * x + 1
+
+    x = np.ones((16 << 20) // 8)
+    assert "# past the caches" in f.ir(x, stage="loop")
+    assert "written past the caches" in f.explain(x)
+    assert "nontemporal" in f.llvm(x)
+    small = x[:1000]
+    assert "past the caches" not in f.ir(small, stage="loop") + f.explain(small)
+    np.testing.assert_array_equal(f(x), 2 * x + 1)
+
+
+PROGRAMS: dict[str, Callable[..., Any]] = {
+    "scaled": lambda x: 2 * x + 1,
+    "rows": lambda x: x - x.mean(-1, keepdims=True),
+    "two": lambda x: (x + 1, x - 1),
+    "four": lambda x: (x + 1, x - 1, 2 * x, -x),
+    "of two dtypes": lambda x: (x > 0.5, x * x),
+    "outer": lambda x: x[..., None] * np.arange(71.0),
+    "transposed": lambda x: x.T + 1,
+    "a part": lambda x: np.concatenate([2 * x, x], axis=-1)[..., 3:],
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8])
+@pytest.mark.usefixtures("always")
+def test_values_are_those_of_ordinary_stores(name: str, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    written = False
+    for shape in ((63,), (64,), (200,), (1003,), (7, 129), (3, 1, 130)):
+        x = (10 * rng.random(shape)).astype(dtype)
+        fun = PROGRAMS[name]
+        new = jg.jit(lambda x, fun=fun: fun(x))
+        found = new(x)
+        written |= "nontemporal" in new.llvm(x)
+        with monkeypatch.context() as m:
+            m.setattr(compiler, "stream", lambda program, notes: program)
+            expected = jg.jit(lambda x, fun=fun: fun(x))(x)
+        for a, b in zip(*((t if isinstance(t, tuple) else (t,)) for t in (found, expected)), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert written
+
+
+@pytest.mark.usefixtures("always")
+def test_arguments_that_begin_anywhere() -> None:
+    """What is written in place begins where the caller's array does."""
+
+    @jg.jit
+    def fill(x: Any, y: Any) -> None:
+        x[:] = 3 * y
+
+    assert "nontemporal" in fill.llvm(np.ones(300), np.ones(300))
+    for size in (100, 300):
+        for offset in range(9):
+            memory = np.zeros(size + 20)
+            fill(memory[offset : offset + size], np.arange(float(size)))
+            expected = np.zeros(size + 20)
+            expected[offset : offset + size] = 3 * np.arange(float(size))
+            np.testing.assert_array_equal(memory, expected)
+
+
+def test_threads_see_what_others_wrote() -> None:
+    """A second loop reads in another order, on other threads, what the first one wrote."""
+
+    @jg.jit
+    def f(x: Any) -> Any:
+        y = 2 * x + 1
+        return y, np.sort(y)[:5], y[::-1] + y
+
+    x = np.random.default_rng(0).random((20 << 20) // 8)
+    for _ in range(5):
+        y, least, both = f(x)
+        np.testing.assert_array_equal(y, 2 * x + 1)
+        np.testing.assert_array_equal(least, np.sort(y)[:5])
+        np.testing.assert_array_equal(both, y[::-1] + y)
