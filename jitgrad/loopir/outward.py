@@ -12,6 +12,7 @@ over a whole array become passes over a part of it, which the cache may hold.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -34,7 +35,7 @@ Axes = tuple[int, ...]
 
 
 class _Nest(NamedTuple):
-    """Loops of which each but the last has nothing but the next one in it, and that may run in any order."""
+    """Loops of which each but the last has nothing but the next one in it."""
 
     loops: tuple[Loop, ...]
 
@@ -59,10 +60,12 @@ class _Nest(NamedTuple):
 
 def outward(program: Program, notes: list[str]) -> Program:
     """Turn the nests at top level, and those beside the number that they add up to."""
-    nests = {s: nest for s in _tops(program.body) if (nest := _nest(s)) is not None}
+    # Whether loops may run in any order takes long to find out: it is asked last.
+    perfect = {s: nest for s in _tops(program.body) if (nest := _perfect(s)) is not None}
     wanted: dict[Buffer, Axes] = {}
-    for nest in nests.values():
-        wanted.update(_wanted(nest))
+    for nest in perfect.values():
+        if _kept(nest):
+            wanted.update(_wanted(_in_any_order(nest)))
     if not wanted:
         return program
     turned = 0
@@ -71,11 +74,15 @@ def outward(program: Program, notes: list[str]) -> Program:
         nonlocal turned
         if isinstance(s, Block):
             return with_lists(s, lambda body: tuple(map(turn, body)))
-        outside = _outside(nests[s], wanted) if s in nests else None
-        if outside is None or nests[s].variables[: len(outside)] == outside:
+        nest = perfect.get(s)
+        if nest is None or all(root not in wanted for root, _, _ in _positions(nest)):
+            return s
+        nest = _in_any_order(nest)
+        outside = _outside(nest, wanted)
+        if outside is None or nest.variables[: len(outside)] == outside:
             return s
         turned += 1
-        return nests[s].turned(outside)
+        return nest.turned(outside)
 
     program = with_body(program, map(turn, program.body))
     if turned:
@@ -88,14 +95,20 @@ def _tops(body: Iterable[Stmt]) -> Iterator[Stmt]:
         yield from _tops(s.body) if isinstance(s, Block) else (s,)
 
 
-def _nest(s: Stmt) -> _Nest | None:
+def _perfect(s: Stmt) -> _Nest | None:
+    """Loops in each other with known bounds, in whatever order they have to run."""
     loops: list[Loop] = []
-    while isinstance(s, Loop) and isinstance(s.lo, int) and isinstance(s.hi, int) and any_order(s, nested=True):
+    while isinstance(s, Loop) and isinstance(s.lo, int) and isinstance(s.hi, int):
         loops.append(s)
         if len(s.body) != 1:
             break
         s = s.body[0]
     return _Nest(tuple(loops)) if len(loops) > 1 else None
+
+
+def _in_any_order(nest: _Nest) -> _Nest:
+    """The outer loops of a nest, as far as they may run in any order."""
+    return _Nest(tuple(itertools.takewhile(lambda loop: any_order(loop, nested=True), nest.loops)))
 
 
 def _positions(nest: _Nest) -> Iterator[tuple[Buffer, dict[Sym, int], str | None]]:
@@ -111,19 +124,25 @@ def _variable(i: Dim) -> Sym | None:
     return None if isinstance(i, int) else as_sym(i)
 
 
+def _kept(nest: _Nest) -> tuple[Sym, ...]:
+    """The variables of which there is a sum for each value, unless they are the outermost ones. Where those of a nest
+    are, those of its outer loops are too."""
+    sums = [set(at) for _, at, mode in _positions(nest) if mode in COMMUTE]
+    kept = tuple(v for v in nest.variables if any(v in at for at in sums))
+    return () if nest.variables[: len(kept)] == kept else kept
+
+
 def _wanted(nest: _Nest) -> Mapping[Buffer, Axes]:
     """The arrays that a nest sums up along the axes around others, which are to be outside."""
-    found = list(_positions(nest))
-    sums = [set(at) for _, at, mode in found if mode in COMMUTE]
-    kept = [v for v in nest.variables if any(v in at for at in sums)]
-    if not kept or nest.variables[: len(kept)] == tuple(kept):
+    kept = _kept(nest)
+    if not kept:
         return {}
     trips = {loop.var: len(range(loop.lo, loop.hi, loop.step)) for loop in nest.loops}  # pyright: ignore
     if math.prod(trips[v] for v in kept) < ENOUGH:
         return {}
     return {
         root: tuple(at[v] for v in kept)
-        for root, at, mode in found
+        for root, at, mode in _positions(nest)
         if mode is None and all(v in at for v in nest.variables) and _run(root, max(at[v] for v in kept)) >= RUN
     }
 
