@@ -96,13 +96,13 @@ class KernelEmitter:
         self.scopes: list[_Scope] = [_Scope()]
         #: The known values that are computed from a root buffer, a local, or the value of an expression.
         self._users: dict[Buffer | Expr, list[Expr]] = {}
-        self.streams = False  # whether anything was written past the caches
+        self.streams = False  # whether anything is written past the caches
 
-    def finish(self) -> None:
-        """The end of the function: all went well."""
+    def leave(self, status: Any) -> None:
+        """The end of the function."""
         if self.streams:
             wait_for_streams(self.b)
-        self.b.ret(I64(0))
+        self.b.ret(status)
 
     # Expressions
 
@@ -205,7 +205,7 @@ class KernelEmitter:
         elif isinstance(s, While):
             self.repeat(s)
         elif isinstance(s, Fail):
-            self.b.ret(I64(s.code))
+            self.leave(I64(s.code))
             self.b.position_at_end(self.function.append_basic_block("unreachable"))
         elif isinstance(s, LibCall):
             self.libcall(s)
@@ -316,7 +316,7 @@ class KernelEmitter:
             good = self.function.append_basic_block("succeeded")
             self.b.cbranch(self.b.icmp_signed("!=", status, I64(0)), bad, good)
             self.b.position_at_end(bad)
-            self.b.ret(status)
+            self.leave(status)
             self.b.position_at_end(good)
         self.forget(t.root for t in s.outs)
 
@@ -334,7 +334,7 @@ class KernelEmitter:
             b.store(address, start)
             b.store(b.select(missing, I64(0), wanted), size)
             with b.if_then(missing, likely=False):
-                b.ret(I64(OUT_OF_MEMORY))
+                self.leave(I64(OUT_OF_MEMORY))
         self.pointers[t] = b.bitcast(b.load(start), memory_type(t.dtype).as_pointer())
 
 
@@ -395,8 +395,9 @@ class ProgramEmitter:
             argument.add_attribute("noalias")
         emitter = KernelEmitter(function, dict(zip(buffers, function.args, strict=True)))
         emitter.slots = {t: emitter.pointers.pop(t) for t in buffers if t in made}
+        emitter.streams = any(isinstance(s, Store) and s.streamed for s in statements((stmt,)))
         emitter.block((stmt,))
-        emitter.finish()
+        emitter.leave(I64(0))
         self._functions[key] = function
         return function
 

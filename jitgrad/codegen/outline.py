@@ -55,7 +55,7 @@ def emit_parallel(emitter: KernelEmitter, s: Loop) -> None:
     if any(isinstance(x, Fail) for x in statements(s.body)):
         status = b.load(b.gep(env, [I32(0), I32(len(values) - 1)], inbounds=True))
         with b.if_then(b.icmp_signed("!=", status, I64(0)), likely=False):
-            b.ret(status)
+            emitter.leave(status)
 
 
 def _varies(x: Stmt) -> bool:
@@ -95,6 +95,7 @@ def _body(
         pointer.name = t.name
         pointer.add_attribute("noalias")
     inside = emitter.__class__(function, pointers)
+    inside.streams = emitter.streams
     rest = rest[len(buffers) :]
     begin, end, origin = Sym("first"), Sym("last"), Sym("start")
     inside.env.update(zip((begin, end, origin, *variables), (first, last, start, *rest), strict=False))
@@ -103,7 +104,7 @@ def _body(
         inside.b.store(value, slot)
     lo, hi = (add(s.lo if isinstance(s.lo, int) else expr(origin), mul(expr(k), s.step)) for k in (begin, end))
     inside.statement(Loop(s.var, lo, hi, s.body, s.step))
-    inside.finish()
+    inside.leave(I64(0))
     return function
 
 

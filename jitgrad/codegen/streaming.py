@@ -73,7 +73,6 @@ def emit_streamed(emitter: KernelEmitter, s: Loop) -> None:
     start.add_incoming(reached, following)
     b.cbranch(b.icmp_signed("<", reached, hi), segment, done)
     b.position_at_end(done)
-    emitter.streams = True
 
 
 def wait_for_streams(b: Any) -> None:

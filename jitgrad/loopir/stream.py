@@ -17,7 +17,7 @@ from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.costs import price
 from jitgrad.loopir.deps import without
 from jitgrad.loopir.lower import with_body
-from jitgrad.loopir.nodes import Block, Buffer, Fail, If, Let, Loop, Program, Scalar, Stmt, Store, While, payloads
+from jitgrad.loopir.nodes import Buffer, Let, Loop, Program, Scalar, Stmt, Store, payloads
 from jitgrad.loopir.walk import expressions, read_roots, statements, subexpressions, with_lists
 
 #: Bytes of an array whose stores go past the caches, at least: about half of what the last cache of a processor holds.
@@ -43,8 +43,6 @@ def stream(program: Program, notes: list[str] | None = None, least: int = LEAST)
 
 
 def _marked(s: Stmt, least: int, found: dict[Buffer, None]) -> Stmt:
-    if isinstance(s, Fail) or any(isinstance(x, (Fail, While)) for x in statements((s,))):
-        return s  # what ends early would leave stores that no other thread is sure to see
     read = read_roots((s,))
     targets = {
         x.buffer.root
@@ -72,7 +70,7 @@ def _marked(s: Stmt, least: int, found: dict[Buffer, None]) -> Stmt:
         body = tuple(dataclasses.replace(x, streamed=True) if x in those else x for x in s.body)
         return dataclasses.replace(s, body=body)
 
-    return loops((s,))[0] if isinstance(s, (Loop, Block, If)) else s
+    return loops((s,))[0]
 
 
 def _side_by_side(x: Store, s: Loop) -> bool:

@@ -62,11 +62,17 @@ def test_what_does_not_pay_is_written_as_usual() -> None:
     assert not temporaries & set(streamed(read_again, x))
 
 
-def test_a_program_that_may_fail_has_none() -> None:
+@pytest.mark.usefixtures("always")
+def test_programs_that_fail() -> None:
+    @jg.jit
     def f(x: Any, i: Any) -> Any:
-        return 2 * x[i]
+        return np.concatenate([2 * x[k] + 1 + x[i[k]] for k in range(3)])
 
-    assert streamed(f, np.ones(500), np.arange(400)) == []
+    x = np.random.default_rng(0).random((3, 300))
+    assert "nontemporal" in f.llvm(x, np.array([0, 2, 1]))
+    np.testing.assert_array_equal(f(x, np.array([0, 2, 1])), np.ravel(2 * x + 1 + x[[0, 2, 1]]))
+    with pytest.raises(IndexError):
+        f(x, np.array([0, 2, 3]))
 
 
 def test_it_is_printed_and_explained() -> None:
