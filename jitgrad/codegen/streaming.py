@@ -1,10 +1,12 @@
 """Loops that write past the caches.
 
 A non-temporal store writes a whole line, aligned, and LLVM makes vectors of such stores only where it knows that they
-are. So the loop runs in strips of some lines, where lines begin. A strip has a fixed number of iterations, which write
-into an array on the stack, and is copied from there: LLVM puts the vectors into registers, and the array vanishes. What
-is before the first line and behind the last strip the loop writes as usual; and all, where the lines of several arrays
-do not begin together.
+are. So the loop runs in strips of some lines. A strip has a fixed number of iterations, which write into an array on
+the stack, and is copied from there: LLVM puts the vectors into registers, and the array vanishes. The first strip
+begins where a line does, and what is before it and behind the last strip the loop writes as usual.
+
+A loop that adds something up begins its first strip where it begins itself, so that the order of a sum does not depend
+on addresses. Strips that begin within a line are written as usual.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from llvmlite import ir
 
 from jitgrad.codegen.llvm_scalar import I32, I64, memory_type
 from jitgrad.ir.index import Sym, add, expr
-from jitgrad.loopir.nodes import Buffer, Expr, Loop, Stmt, Store
+from jitgrad.loopir.nodes import Assign, Buffer, Expr, Loop, Stmt, Store
 from jitgrad.loopir.substitute import substituted
 from jitgrad.loopir.walk import written
 
@@ -45,10 +47,11 @@ def emit_streamed(emitter: KernelEmitter, s: Loop) -> None:
     start = emitter.env[first] = b.phi(I64, name="first")
     start.add_incoming(lo, before)
     emitter.env[s.var] = start
-    wait, apart = _to_lines(emitter, stores)
+    sums = any(isinstance(x, Assign) for x in s.body)
+    wait = I64(0) if sums else _to_line(emitter, stores[0])
     behind = b.add(start, I64(STRIP), flags=("nsw",))
-    aligned = b.and_(b.icmp_signed("==", b.or_(wait, apart), I64(0)), b.icmp_signed("<=", behind, hi))
-    b.cbranch(aligned, strip, rest)
+    whole = b.and_(b.icmp_signed("==", wait, I64(0)), b.icmp_signed("<=", behind, hi))
+    b.cbranch(whole, strip, rest)
 
     b.position_at_end(strip)
     _strip(emitter, s, first)
@@ -56,9 +59,9 @@ def emit_streamed(emitter: KernelEmitter, s: Loop) -> None:
     b.branch(following)
 
     b.position_at_end(rest)
-    # Not aligned: up to where it is. Aligned, but less than a strip: all that is left.
+    # To where a line begins, or if one does here, and less than a strip is left, to the end.
     end = b.add(start, b.select(b.icmp_signed("==", wait, I64(0)), I64(STRIP), wait), flags=("nsw",))
-    end = b.select(b.or_(b.icmp_signed("!=", apart, I64(0)), b.icmp_signed(">", end, hi)), hi, end)
+    end = b.select(b.icmp_signed("<", end, hi), end, hi)
     emitter.env[last] = end
     plain = tuple(dataclasses.replace(x, streamed=False) if isinstance(x, Store) else x for x in s.body)
     with emitter.scope():
@@ -81,23 +84,16 @@ def wait_for_streams(b: Any) -> None:
     b.fence("seq_cst")
 
 
-def _to_lines(emitter: KernelEmitter, stores: list[Store]) -> tuple[Any, Any]:
-    """How many elements the first of the stores has to go until a line begins, and a number that is 0 if the others
-    have to go as far."""
+def _to_line(emitter: KernelEmitter, x: Store) -> Any:
+    """How many elements a store has to go until a line begins."""
     b = emitter.b
-    waits = []
-    for x in stores:
-        address = b.ptrtoint(emitter.address(x.buffer, x.index), I64)
-        bits = x.buffer.dtype.itemsize.bit_length() - 1
-        waits.append(b.lshr(b.and_(b.neg(address), I64(LINE - 1)), I64(bits)))
-    apart = I64(0)
-    for wait in waits[1:]:
-        apart = b.or_(apart, b.xor(wait, waits[0]))
-    return waits[0], apart
+    address = b.ptrtoint(emitter.address(x.buffer, x.index), I64)
+    bits = x.buffer.dtype.itemsize.bit_length() - 1
+    return b.lshr(b.and_(b.neg(address), I64(LINE - 1)), I64(bits))
 
 
 def _strip(emitter: KernelEmitter, s: Loop, first: Sym) -> None:
-    """The iterations of a loop from ``first`` on, where the elements that they write begin a line."""
+    """The iterations of a loop from ``first`` on."""
     b = emitter.b
     k = Sym("k", 0, STRIP - 1)
     staged: list[tuple[Store, Any]] = []
@@ -116,11 +112,22 @@ def _strip(emitter: KernelEmitter, s: Loop, first: Sym) -> None:
     with emitter.scope():
         emitter.loop(Loop(k, 0, STRIP, tuple(body)))
     emitter.env[s.var] = emitter.env[first]
-    line = ir.VectorType(I64, LINE // 8).as_pointer()
-    mark = b.module.add_metadata([I32(1)])
     for x, area in staged:
-        source, to = b.bitcast(area, line), b.bitcast(emitter.address(x.buffer, x.index), line)
-        for j in range(STRIP * x.buffer.dtype.itemsize // LINE):
-            value = b.load(b.gep(source, [I64(j)], inbounds=True), align=LINE)
-            store = b.store(value, b.gep(to, [I64(j)], inbounds=True), align=LINE)
-            store.set_metadata("nontemporal", mark)
+        aligned = b.icmp_signed("==", _to_line(emitter, x), I64(0))
+        lines = STRIP * x.buffer.dtype.itemsize // LINE
+        with b.if_else(aligned) as (past, usual):
+            with past:
+                _copy(b, area, emitter.address(x.buffer, x.index), lines, LINE, past=True)
+            with usual:
+                _copy(b, area, emitter.address(x.buffer, x.index), lines, x.buffer.dtype.itemsize, past=False)
+
+
+def _copy(b: Any, source: Any, to: Any, lines: int, alignment: int, past: bool) -> None:
+    """Copy lines to an address of an alignment, past the caches or not."""
+    line = ir.VectorType(I64, LINE // 8).as_pointer()
+    source, to = b.bitcast(source, line), b.bitcast(to, line)
+    for j in range(lines):
+        value = b.load(b.gep(source, [I64(j)], inbounds=True), align=LINE)
+        store = b.store(value, b.gep(to, [I64(j)], inbounds=True), align=alignment)
+        if past:
+            store.set_metadata("nontemporal", b.module.add_metadata([I32(1)]))

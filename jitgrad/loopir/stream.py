@@ -17,7 +17,7 @@ from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.costs import price
 from jitgrad.loopir.deps import without
 from jitgrad.loopir.lower import with_body
-from jitgrad.loopir.nodes import Buffer, Let, Loop, Program, Scalar, Stmt, Store, payloads
+from jitgrad.loopir.nodes import Assign, Buffer, Let, Loop, Program, Scalar, Stmt, Store, payloads
 from jitgrad.loopir.walk import expressions, read_roots, statements, subexpressions, with_lists
 
 #: Bytes of an array whose stores go past the caches, at least: about half of what the last cache of a processor holds.
@@ -60,8 +60,7 @@ def _marked(s: Stmt, least: int, found: dict[Buffer, None]) -> Stmt:
             return with_lists(s, loops)
         if s.step != 1 or (isinstance(s.lo, int) and isinstance(s.hi, int) and s.hi - s.lo < SHORTEST):
             return s
-        # Sums would be added up for each strip of a loop, which takes longer than what is saved.
-        if not all(isinstance(x, (Let, Store)) for x in s.body) or _price(s) > CHEAP:
+        if not all(isinstance(x, (Let, Store)) or _adds_up(x) for x in s.body) or _price(s) > CHEAP:
             return s
         those = [x for x in s.body if isinstance(x, Store) and x.buffer.root in targets and _side_by_side(x, s)]
         if not 0 < len(those) <= MOST:
@@ -71,6 +70,10 @@ def _marked(s: Stmt, least: int, found: dict[Buffer, None]) -> Stmt:
         return dataclasses.replace(s, body=body)
 
     return loops((s,))[0]
+
+
+def _adds_up(x: Stmt) -> bool:
+    return isinstance(x, Assign) and x.mode != "="
 
 
 def _side_by_side(x: Store, s: Loop) -> bool:
