@@ -56,12 +56,22 @@ def test_quantiles_without_nan() -> None:
     check(lambda a: np.nanquantile(np.where(HOLES, np.nan, a), [0.1, 0.9], axis=1), normal(3, 5), grads=False)
     check(lambda a: np.nanmedian(a), np.array([np.inf, 1.0, np.nan, np.inf]), grads=False)
     check(lambda a: np.nanmedian(a), np.array([3, 1, 2, 7]), grads=False)
+    check(lambda a: (np.nanmedian(a[:0]), np.nanquantile(a[:0], 0.5)), normal(3), grads=False)
+
+
+@pytest.mark.parametrize("q", [0.5, np.float64(0.3), np.float32(0.3), [0.1, 0.9], np.array([0.5], np.float32)])
+def test_dtypes_of_quantiles(q: Any) -> None:
+    functions = (np.quantile, np.percentile, np.nanquantile, np.nanpercentile)
+    for dtype in (np.float64, np.float32, np.int8):
+        check(lambda a: [f(a, q) for f in functions], np.array([3, 1, 2, 7], dtype), tol=1e-6, grads=False)
 
 
 def test_unwrap() -> None:
     check(lambda a: (np.unwrap(4 * a), np.unwrap(4 * a, axis=0), np.unwrap(4 * a, period=3.0)), normal(4, 6))
     check(lambda a: (np.unwrap(4 * a, 2.0), np.unwrap(4 * a, discont=5.0)), normal(6))
     check(lambda a: np.unwrap(a), np.array([0, np.pi, 0, -np.pi, 2 * np.pi]), grads=False)
+    for period in (4, 5, 4.0):
+        check(lambda a, p=period: np.unwrap(a, period=p), np.array([0, 3, 9, 2, 0, 2, 4, 2]), grads=False)
 
 
 def test_polyfit() -> None:
@@ -104,7 +114,7 @@ def test_a_filter_is_a_loop() -> None:
 
 ERRORS = {
     "quantile method": (lambda a: np.nanquantile(a, 0.5, method="lower"), UnsupportedError, "Use 'linear'"),
-    "empty quantile": (lambda a: np.nanmedian(a[:0]), ShapeError, "empty axis"),
+    "empty quantile": (lambda a: np.quantile(a[:0], 0.5, method="lower"), ShapeError, "empty axis"),
     "polyfit": (lambda a: np.polyfit(a, a[1:], 1), ShapeError, "y has a row for each"),
     "full fit": (lambda a: np.polyfit(a, a, 1, full=True), UnsupportedError, "Only the coefficients"),
     "initial": (lambda a: scipy.integrate.cumulative_trapezoid(a, initial=1), ArgumentError, "None or 0"),

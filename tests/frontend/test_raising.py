@@ -31,6 +31,7 @@ from tests.frontend.raising_programs import (
     in_a_loop,
     in_an_unrolled_loop,
     nested,
+    noted,
     only_asserted,
     with_value,
 )
@@ -160,6 +161,15 @@ def test_an_exception_is_a_new_one_for_each_call_and_names_the_line() -> None:
     assert "norm 3.000" in str(found[0]) and "norm 4.000" in str(found[1])
     (note,) = found[1].__notes__
     assert "raising_programs.py:" in note and "raise ValueError" in note
+
+
+def test_notes_of_the_function_come_first_and_once() -> None:
+    compiled = jg.jit(noted)
+    for x in (-1.0, -2.0, -3.0):
+        with pytest.raises(ValueError, match=f"negative: {x}") as info:
+            compiled(x)
+        first, place = info.value.__notes__
+        assert first == "a note" and "raising_programs.py:" in place
 
 
 def test_threads_get_their_own_messages() -> None:
