@@ -254,7 +254,7 @@ def nothing_shown(x: float) -> Any:
 
 def noted(x: float) -> Any:
     if x < 0:
-        error = ValueError(f"negative: {x}")
+        error = ValueError("negative", x)
         error.add_note("a note")
         raise error
     return x
