@@ -18,8 +18,8 @@ from random_statements import templates
 #: In templates ``X`` and ``Y`` are matrices; those on the first list take stacks too.
 OF_STACKS = """
 S(X)|X @ T(X)|X @ Y|np.linalg.inv(S(X))|np.linalg.pinv(X)|np.linalg.svd(X)[1][..., None] * X
-np.linalg.qr(X + 3 * J(X))[1]|np.linalg.qr(X)[0]|np.linalg.cholesky(S(X))|np.linalg.solve(S(X), Y)|np.sin(X)|T(X)|X - Y|F(np.linalg.svd(X + Y))
-np.linalg.eigh(S(X))[0][..., None] * Y|G(np.linalg.eigh(X + T(X)), Y)
+np.linalg.qr(X + 3 * J(X))[1]|np.linalg.qr(X)[0]|np.linalg.cholesky(S(X))|np.linalg.solve(S(X), Y)|np.sin(X)|T(X)|X - Y
+F(np.linalg.svd(X + Y))|np.linalg.eigh(S(X))[0][..., None] * Y|G(np.linalg.eigh(X + T(X)), Y)
 """
 OF_ONE = """
 sl.expm(0.3 * X)|sl.lu(X + 4 * J(X))[2]|sl.lu(X + 4 * J(X))[1]|np.linalg.lstsq(X, Y, rcond=None)[0]|sl.polar(X)[1]
@@ -29,7 +29,8 @@ sl.solve_toeplitz(X[0] + 4 * J(X)[0], Y)|sl.lu_solve(sl.lu_factor(X + 4 * J(X)),
 NUMBERS_OF_STACKS = """
 np.sum(0.5 * np.linalg.svd(X, compute_uv=False) ** 2 + np.linalg.svd(X, compute_uv=False))|np.linalg.det(0.5 * X).sum()
 np.linalg.slogdet(S(X))[1].sum()|np.linalg.cond(X + 3 * J(X)).sum()|np.sum(np.linalg.eigvalsh(S(X)) ** 1.5)
-np.sum(np.cos(X))|np.trace(X, axis1=-2, axis2=-1).sum()|np.linalg.matrix_norm(X, ord="nuc").sum()|np.linalg.matrix_norm(X, ord=2).sum()
+np.sum(np.cos(X))|np.trace(X, axis1=-2, axis2=-1).sum()|np.linalg.matrix_norm(X, ord="nuc").sum()
+np.linalg.matrix_norm(X, ord=2).sum()
 """
 NUMBERS_OF_ONE = "np.linalg.norm(X)|np.linalg.norm(X, 'nuc')|np.linalg.norm(X, 2)|sl.norm(X, 'fro')"
 BEFORE = """
