@@ -35,6 +35,7 @@ from tests.frontend.raising_programs import (
     only_asserted,
     with_value,
 )
+from tests.fuzz.random_sources import make
 
 
 def outcome(fun: Any, x: np.ndarray) -> tuple[str, Any]:
@@ -171,6 +172,18 @@ def test_notes_of_the_function_come_first_and_once() -> None:
         assert info.value.args == ("negative", x)
         first, place = info.value.__notes__
         assert first == "a note" and "raising_programs.py:" in place
+
+
+@pytest.mark.parametrize("backend", ["llvm", "python"])
+def test_many_exceptions_of_one_loop(backend: str) -> None:
+    checks = "".join(f"        if x[{k}] < 0: raise ValueError('element {k}')\n" for k in range(230))
+    fun = make(f"def f(x):\n    s = 0.0\n    for k in range(20):\n{checks}        s += x[0]\n    return s\n")
+    with config.using(backend=backend):
+        compiled = jg.jit(fun)
+        for bad in (3, 191, 229):
+            with pytest.raises(ValueError) as info:
+                compiled(np.where(np.arange(230) == bad, -1.0, 1.0))
+            assert info.value.args == (f"element {bad}",)
 
 
 def test_threads_get_their_own_messages() -> None:
