@@ -252,9 +252,7 @@ def _in_order(solver: _Solver, times: Any, begin: Any) -> Any:
     inside = jnp.all((ahead * (times - begin) >= 0) & (ahead * (times - end) <= 0))
     times = _required(solver.trace, inside, times, lambda: ValueError("Values in `t_eval` are not within `t_span`."))
     increase = jnp.all((ahead * jnp.diff(times) > 0) | (begin == end))
-    return _required(
-        solver.trace, increase, times, lambda: ValueError("Values in `t_eval` are not properly sorted.")
-    )
+    return _required(solver.trace, increase, times, lambda: ValueError("Values in `t_eval` are not properly sorted."))
 
 
 def _values(solver: _Solver, at: _At, times: Any, name: str) -> tuple[Any, _At]:

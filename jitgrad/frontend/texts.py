@@ -132,16 +132,17 @@ def percent(text: str, values: Any) -> str:
 
 def _shown(text: str, values: Any) -> str:
     """``text % values`` with traced values as ``SHOWING`` makes them, each by the format of its place."""
+    named: Any = values
     given = list(values) if isinstance(values, tuple) else [values]
     others: list[Any] = []  # the values that Python writes
 
     def word(place: re.Match[str]) -> str:
-        name, flags, size, kind = place.groups()
+        name, flags, size, kind = place.group(1, 2, 3, 4)
         if kind == "%":
             return place[0]
         count = size.count("*") + (name is None)
         taken = [given.pop(0) for _ in range(min(count, len(given)))]
-        value = values[name] if name is not None else taken[-1] if len(taken) == count else None
+        value: Any = named[name] if name is not None else taken[-1] if len(taken) == count else None
         if not is_traced(value):
             others.extend(taken)
             return place[0]
