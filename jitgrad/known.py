@@ -69,15 +69,13 @@ def limit(trace: Trace, keys: Keys, paths: Sequence[str]) -> None:
     """Let a trace end with an error when it is long, if it is one for numbers that these keys hold."""
     known = [f"{path}={key.value}" for key, path in zip(keys, paths, strict=True) if isinstance(key, Known)]
     if known:
-        trace.limit = (
-            MOST_OPS,
-            (
-                f"{trace.name} is traced for {', '.join(known)}, as Python needs the number, and has more than {MOST_OPS} "
-                "operations. Python runs the loops that jitgrad does not see, those of functions without source for one, "
-                "and all iterations become part of the program. Use jg.fori_loop, put the function into a file, or name "
-                "the argument in static_argnames if that is meant."
-            ),
+        message = (
+            f"{trace.name} is traced for {', '.join(known)}, as Python needs the number, and has more than {MOST_OPS} "
+            "operations. Python runs the loops that jitgrad does not see, those of functions without source for one, "
+            "and all iterations become part of the program. Use jg.fori_loop, put the function into a file, or name "
+            "the argument in static_argnames if that is meant."
         )
+        trace.limit = MOST_OPS, message
 
 
 def with_known(keys: Keys, leaves: Sequence[object], chosen: object) -> Keys:
