@@ -5,7 +5,9 @@ number decides what the program is: the extent of a result (``np.zeros(n)``), th
 runs a comprehension. Such a function is traced again with the number itself in the place of the argument, and is
 compiled for that value. Which arguments that takes is found by trying, and kept for later calls.
 
-Integers and bools are taken so, never floats: a new value compiles anew, and floats seldom come twice.
+Integers and bools are taken so, never floats: a new value compiles anew, and floats seldom come twice. Python runs the
+loops of a function without source, and with a number it may run them long: nobody has asked for such a program, so it
+has a limit.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ import optree
 
 from jitgrad.errors import DeviceError, IRError, JitgradError, LeakedTracerError, OutOfMemoryError
 from jitgrad.frontend.signature import Known
+from jitgrad.frontend.trace import Trace
+
+#: Ops of a function that is traced for numbers: a few in each of the most iterations that are unrolled by themselves.
+MOST_OPS = 30_000
 
 Keys = tuple[Hashable, ...]
 T = TypeVar("T")
@@ -57,6 +63,19 @@ class KnownLeaves:
             for k, key in enumerate(keys)
             if isinstance(key, Known)
         ]
+
+
+def limit(trace: Trace, keys: Keys, paths: Sequence[str]) -> None:
+    """Let a trace end with an error when it is long, if it is one for numbers that these keys hold."""
+    known = [f"{path}={key.value}" for key, path in zip(keys, paths, strict=True) if isinstance(key, Known)]
+    if known:
+        message = (
+            f"{trace.name} is traced for {', '.join(known)}, as Python needs the number, and has more than {MOST_OPS} "
+            "operations. Python runs the loops that jitgrad does not see, those of functions without source for one, "
+            "and all iterations become part of the program. Use jg.fori_loop, put the function into a file, or name "
+            "the argument in static_argnames if that is meant."
+        )
+        trace.limit = MOST_OPS, message
 
 
 def with_known(keys: Keys, leaves: Sequence[object], chosen: object) -> Keys:

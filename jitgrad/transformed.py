@@ -45,7 +45,7 @@ from jitgrad.frontend.signature import (
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace
 from jitgrad.ir.core import Graph
-from jitgrad.known import Keys, KnownLeaves, with_least_known
+from jitgrad.known import Keys, KnownLeaves, limit, with_least_known
 from jitgrad.loopir.lower import check_result
 from jitgrad.reading import Readable
 from jitgrad.specialisation import Route, Specialisation, backend_key, check_written, route_to, write
@@ -308,6 +308,7 @@ class Transformed(Readable):
             check_wrt([specs[k].type for k in wrt], [paths[k] for k in wrt], self._function, self._transform.name)
         around = current_trace()
         trace = Trace(self._function.name, self._transform.options or (around.options if around else None))
+        limit(trace, arguments.keys, paths)
         params = declare(trace, specs, paths)
         values = [k.value if isinstance(k, Known) else p for k, p in zip(arguments.keys, params, strict=True)]
         args, kwargs = unflatten(tree, values)

@@ -215,6 +215,18 @@ def test_reading():
     assert "f64[%n]" in str(jg.trace(path, 1.5, 4))  # a graph may have results of any extent
 
 
+def test_loops_that_python_runs_have_a_limit(monkeypatch):
+    names = {"np": np}
+    exec("def f(x, n):\n    s = 0.0\n    for i in range(n):\n        s = s + np.sin(x) * i\n    return s", names)
+    monkeypatch.setattr(jg.known, "MOST_OPS", 600)
+    f = jg.jit(names["f"])  # without source
+    np.testing.assert_allclose(f(1.0, 50), names["f"](1.0, 50))
+    with pytest.raises(UnsupportedError, match=r"f is traced for n=1000000, .* more than 600 operations"):
+        f(1.0, 10**6)
+    meant = jg.jit(names["f"], static_argnames="n")
+    np.testing.assert_allclose(meant(1.0, 400), names["f"](1.0, 400))
+
+
 def test_floats_and_arrays_stay_traced():
     for n in (3.0, np.array(3), np.float64(3)):
         with pytest.raises(UnsupportedError, match="extent"):

@@ -29,7 +29,7 @@ from jitgrad.errors import CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.deps import carries_nothing
-from jitgrad.loopir.failures import OUT_OF_MEMORY
+from jitgrad.loopir.failures import CODE_BITS, OUT_OF_MEMORY
 from jitgrad.loopir.nodes import (
     Alloc,
     Assign,
@@ -54,9 +54,6 @@ from jitgrad.loopir.nodes import (
     postorder,
 )
 from jitgrad.loopir.walk import buffers_of, statement_key, statements, written
-
-#: The low bits of a status are the failure's code; the rest is the position of the statement that failed.
-_CODE_BITS = 8
 
 #: Iterations of a loop with loops in it that may be unrolled, and of one without.
 UNROLLED, UNROLLED_INNERMOST = 8, 64
@@ -420,7 +417,7 @@ class ProgramEmitter:
             ]
             code = b.call(function, args)
             if may_fail(stmt):
-                b.store(b.or_(code, I64(position << _CODE_BITS)), status)
+                b.store(b.or_(code, I64(position << CODE_BITS)), status)
                 following = b.append_basic_block("next")
                 b.cbranch(b.icmp_signed("==", code, I64(0)), following, done)
                 b.position_at_end(following)
@@ -449,7 +446,7 @@ def called(program: Program) -> Iterator[Stmt]:
 
 def failure(program: Program, status: int) -> tuple[int, list[Fail | LibCall]]:
     """What the nonzero status of a program says: the code, and the statements that it may come from."""
-    code, position = status & ((1 << _CODE_BITS) - 1), status >> _CODE_BITS
+    code, position = status & ((1 << CODE_BITS) - 1), status >> CODE_BITS
     stmt = next(itertools.islice(called(program), position, None))
     inside = statements((stmt,))
     return code, [s for s in inside if isinstance(s, LibCall) or (isinstance(s, Fail) and s.code == code)]

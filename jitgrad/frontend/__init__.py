@@ -15,6 +15,7 @@ from jitgrad.frontend import (  # noqa: F401
     functions_linalg,
     functions_numeric,
     functions_poly,
+    functions_quantiles,
     functions_reduce,
     functions_scipy_linalg,
     functions_select,

@@ -11,7 +11,6 @@ would have to show what is written into it later.
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ import optree
 from jitgrad.errors import RollError
 from jitgrad.frontend.assign import setitem
 from jitgrad.frontend.carries import is_array
-from jitgrad.frontend.guards import Snapshot
+from jitgrad.frontend.guards import references_by_guards
 from jitgrad.frontend.items import element, elements, listed
 from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.recording import record_for
@@ -93,12 +92,7 @@ _LONE = _of_one_variable()
 def other_references(trace: Trace, objects: Sequence[Any]) -> list[int]:
     """How many references there are to each, besides one: those by which the trace looks after it don't count."""
     counts = [n - _known(trace, obj) - _LONE for obj, n in zip(objects, _references(objects), strict=True)]
-    return [n and n - _guards(obj) for obj, n in zip(objects, counts, strict=True)]
-
-
-def _guards(obj: Any) -> int:
-    """The references by which guards remember what an attribute was."""
-    return sum(isinstance(x, Snapshot) for x in gc.get_referrers(obj))
+    return [n and n - references_by_guards(obj) for obj, n in zip(objects, counts, strict=True)]
 
 
 def _known(trace: Trace, obj: Any) -> int:

@@ -1,4 +1,4 @@
-"""Quantiles without NaN, phases and fits of polynomials, on traced values."""
+"""Phases and fits of polynomials, on traced values."""
 
 from __future__ import annotations
 
@@ -8,88 +8,25 @@ import numpy as np
 
 from jitgrad.errors import ShapeError, UnsupportedError
 from jitgrad.frontend.functions_factors import lstsq
-from jitgrad.frontend.functions_index import take_along_axis
-from jitgrad.frontend.functions_reduce import cumsum, merged_last, static_q, sum_
+from jitgrad.frontend.functions_reduce import cumsum, sum_
 from jitgrad.frontend.functions_select import diff, vander
 from jitgrad.frontend.primitives import (
     axis_index,
-    axis_tuple,
     cast,
+    common_dtype,
     constant_like,
     emit,
-    floating,
     floats,
     insert_axes,
     lift_one,
-    reduce,
-    reshape,
     static_int,
     take_slice,
     where,
 )
-from jitgrad.frontend.registry import HOOKS, implements
+from jitgrad.frontend.registry import implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import f64, i64
-
-# -- quantiles ---------------------------------------------------------------------------------------------------------
-
-
-@implements(np.nanmedian)
-def nanmedian(a: ArrayLike, axis: Any = None, *, overwrite_input: bool = False, keepdims: Any = False) -> Tracer:
-    return _nan_quantiles(lift_one(a), np.float64(0.5), axis, keepdims, "linear")
-
-
-@implements(np.nanquantile)
-def nanquantile(
-    a: ArrayLike, q: Any, axis: Any = None, *, overwrite_input: bool = False, method: str = "linear",
-    keepdims: Any = False,
-) -> Tracer:  # fmt: skip
-    return _nan_quantiles(lift_one(a, q), static_q(q), axis, keepdims, method)
-
-
-@implements(np.nanpercentile)
-def nanpercentile(
-    a: ArrayLike, q: Any, axis: Any = None, *, overwrite_input: bool = False, method: str = "linear",
-    keepdims: Any = False,
-) -> Tracer:  # fmt: skip
-    return _nan_quantiles(lift_one(a, q), static_q(q, 100), axis, keepdims, method)
-
-
-def _nan_quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str) -> Tracer:
-    """Quantiles at static q of the elements that are not NaN, which sorting puts first; NaN where there is none."""
-    if method != "linear":
-        raise UnsupportedError(
-            f"np.nanquantile with method {method!r} is not supported on traced values. Use 'linear'.", user_location()
-        )
-    x = floating(x)
-    axes = axis_tuple(axis, x.ndim)
-    merged = merged_last(x, axes)
-    if merged.dims[-1] == 0:
-        raise ShapeError(
-            "a quantile over an empty axis. There is no element to read. Check the shape.", user_location()
-        )
-    last = merged.ndim - 1
-    ordered = emit("sort", merged, axis=last)
-    present = cast(emit("logical_not", emit("isnan", merged)), i64)
-    highest = call_ufunc(np.maximum, reduce("sum", present, [last], keepdims=True) - 1, 0)
-    keep = bool(keepdims) and keepdims is not np._NoValue  # pyright: ignore[reportAttributeAccessIssue]
-    kept = [1 if k in axes else d for k, d in enumerate(x.dims)] if keep else merged.dims[:-1]
-    q = np.asarray(q)
-    rows = [reshape(_interpolated(ordered, cast(highest, f64) * float(p)), kept) for p in q.reshape(-1)]
-    return rows[0] if q.ndim == 0 else reshape(HOOKS["stack"](rows), (*q.shape, *rows[0].dims))
-
-
-def _interpolated(ordered: Tracer, position: Tracer) -> Tracer:
-    """The elements at a fractional index along the last axis."""
-    low, high = (cast(emit(name, position), i64) for name in ("floor", "ceil"))
-    weight = cast(emit("subtract", position, cast(low, f64)), ordered.dtype)
-    first, second = (take_along_axis(ordered, i, axis=-1) for i in (low, high))
-    # Where the index is whole the other element is the same one, and may be infinite: inf - inf is NaN.
-    step = emit("multiply", emit("subtract", second, first), weight)
-    return where(emit("equal", low, high), first, emit("add", first, step))
-
 
 # -- phases ------------------------------------------------------------------------------------------------------------
 
@@ -97,16 +34,20 @@ def _interpolated(ordered: Tracer, position: Tracer) -> Tracer:
 @implements(np.unwrap)
 def unwrap(p: ArrayLike, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Tracer:
     """The multiples of the period that are added have no derivative."""
-    x = floating(lift_one(p, discont, period))
+    x = lift_one(p, discont, period)
     axis = axis_index(axis, x.ndim)
-    half, step = period / 2, emit("stop_gradient", diff(x, axis=axis))
+    step = emit("stop_gradient", diff(x, axis=axis))
+    whole = common_dtype(step, period).kind in "iu"
+    half = period // 2 if whole else period / 2
     turned = call_ufunc(np.remainder, step + half, period) - half
-    up = call_ufunc(np.logical_and, call_ufunc(np.equal, turned, -half), call_ufunc(np.greater, step, 0))
-    added = where(up, cast(lift_one(half, x), x.dtype), turned) - step
-    small = call_ufunc(np.less, emit("absolute", step), half if discont is None else discont)
-    added = cumsum(where(small, constant_like(x, 0.0), added), axis=axis)
+    if not whole or period % 2 == 0:  # else no step is just half of a period
+        up = call_ufunc(np.logical_and, call_ufunc(np.equal, turned, -half), call_ufunc(np.greater, step, 0))
+        turned = where(up, cast(lift_one(half, x), turned.dtype), turned)
+    small = call_ufunc(np.less, emit("absolute", step), period / 2 if discont is None else discont)
+    added = turned - step
+    added = cumsum(where(small, constant_like(added, 0), added), axis=axis)
     first, rest = take_slice(x, axis, 0, 1), take_slice(x, axis, 1, x.dims[axis])
-    return emit("concatenate", first, rest + added, axis=axis)
+    return emit("concatenate", cast(first, added.dtype), rest + added, axis=axis)
 
 
 # -- polynomials -------------------------------------------------------------------------------------------------------

@@ -75,7 +75,8 @@ _NAMES = ("t", "y", "size", "rejected", "failed", "calls", "tries", "t_old", "y_
 
 
 class _Solver(NamedTuple):
-    """An initial value problem, and how it is solved. ``slope(t, y)`` is the derivative, of shape ``(n,)``."""
+    """An initial value problem, and how it is solved. ``slope(t, y)`` is the derivative, of shape ``(n,)``; ``most`` is
+    how many steps may be tried for each of the times that are asked for, or None."""
 
     trace: Trace
     slope: Callable[[Any, Any], Any]
@@ -112,7 +113,7 @@ class _Solver(NamedTuple):
         sizes = jnp.minimum(jnp.minimum(100 * h0, h1), jnp.minimum(length, self.longest))
         return _constant(sizes)
 
-    def advance(self, at: _At, until: Any, limit: int | None) -> _At:
+    def advance(self, at: _At, until: Any) -> _At:
         """Take steps until that time is reached."""
 
         def test(*values: Any) -> Any:
@@ -122,11 +123,11 @@ class _Solver(NamedTuple):
                 lambda: and_(not_(now.failed), lambda: self.direction * (now.t - self.end) < 0),
             )
 
-        start = at._replace(tries=0) if limit is not None else at
-        found = record_while(self.trace, test, lambda *v: self._tried(_At.of(v), limit).flat(), start.flat(), _NAMES)
+        start = at._replace(tries=0)
+        found = record_while(self.trace, test, lambda *v: self.tried(_At.of(v)).flat(), start.flat(), _NAMES)
         return _At.of(found)
 
-    def _tried(self, at: _At, limit: int | None) -> _At:
+    def tried(self, at: _At) -> _At:
         """After one more step is tried."""
         method = self.method
         least = 10 * (_EPSILON * jnp.abs(_constant(at.t)) + 1e-300)
@@ -145,8 +146,8 @@ class _Solver(NamedTuple):
         taken = _constant(jnp.abs(h))
         new = taken * jnp.where(good, longer, shorter)
         failed = ~good & (new < least)
-        if limit is not None:
-            failed = failed | (at.tries + 1 >= limit)
+        if self.most is not None:
+            failed = failed | (at.tries + 1 >= self.most)
         dense = _Dense(*(jnp.where(good, a, b) for a, b in zip((at.t, at.y, h, k), at.dense, strict=True)))
         calls = at.calls + method.n_stages
         return _At(jnp.where(good, t, at.t), jnp.where(good, y, at.y), new, ~good, failed, calls, at.tries + 1, dense)
@@ -245,6 +246,15 @@ def _refuse(name: str, **arguments: Any) -> None:
             )
 
 
+def _in_order(solver: _Solver, times: Any, begin: Any) -> Any:
+    """The times; a program in which they are not in the span, or not sorted, ends with SciPy's errors."""
+    end, ahead = solver.end, solver.direction
+    inside = jnp.all((ahead * (times - begin) >= 0) & (ahead * (times - end) <= 0))
+    times = _required(solver.trace, inside, times, lambda: ValueError("Values in `t_eval` are not within `t_span`."))
+    increase = jnp.all((ahead * jnp.diff(times) > 0) | (begin == end))
+    return _required(solver.trace, increase, times, lambda: ValueError("Values in `t_eval` are not properly sorted."))
+
+
 def _values(solver: _Solver, at: _At, times: Any, name: str) -> tuple[Any, _At]:
     """The solution at some times, in order: ``(len(times), n)``."""
     trace, count = solver.trace, times.shape[0]
@@ -252,7 +262,7 @@ def _values(solver: _Solver, at: _At, times: Any, name: str) -> tuple[Any, _At]:
     found = jnp.zeros((count, at.y.shape[0]))
 
     def body(index: Any, out: Any, *values: Any) -> State:
-        now = solver.advance(_At.of(values), times[index], solver.most)
+        now = solver.advance(_At.of(values), times[index])
         setitem(out, index, solver.value(now.dense, times[index]))
         return (out, *now.flat())
 
@@ -277,7 +287,7 @@ def _all_steps(solver: _Solver, at: _At) -> tuple[Any, Any, _At]:
         return and_(solver.direction * (now.t - solver.end) < 0, lambda: and_(not_(now.failed), lambda: count < _ROOM))
 
     def body(count: Any, times: Any, found: Any, *values: Any) -> State:
-        now = solver._tried(_At.of(values), None)
+        now = solver.tried(_At.of(values))
         setitem(times, count, now.t)
         setitem(found, count, now.y)
         return (jnp.where(now.rejected, count, count + 1), times, found, *now.flat())
@@ -347,7 +357,7 @@ def solve_ivp(
         times = jnp.asarray(t_eval, dtype=float)
         if times.ndim != 1:
             raise ArgumentError("scipy.integrate.solve_ivp: t_eval must be 1-dimensional.", user_location())
-        found, at = _values(solver, at, times, "solve_ivp")
+        found, at = _values(solver, at, _in_order(solver, times, begin), "solve_ivp")
     return OptimizeResult(
         t=times, y=found.T, sol=None, t_events=None, y_events=None, nfev=at.calls, njev=0, nlu=0, status=0,
         message="The solver successfully reached the end of the integration interval.", success=True,

@@ -1,4 +1,4 @@
-"""Reductions, scans, sorting and order statistics on traced values."""
+"""Reductions, scans and sorting on traced values."""
 
 from __future__ import annotations
 
@@ -20,18 +20,16 @@ from jitgrad.frontend.primitives import (
     element_count,
     emit,
     floating,
-    full,
     insert_axes,
     lift,
     lift_one,
     reduce,
     reshape,
     strong,
-    take_slice,
     where,
 )
 from jitgrad.frontend.registry import ADVICE, HOOKS, implements
-from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
+from jitgrad.frontend.tracer import ArrayLike, Tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_, f64, i64
@@ -61,7 +59,7 @@ def _finish(out: Tracer, initial: Any, ufunc: np.ufunc) -> Tracer:
     return strong(emit(ufunc.__name__, out, cast(lift_one(initial, out), out.dtype)))
 
 
-def _keep(keepdims: Any) -> bool:
+def is_kept(keepdims: Any) -> bool:
     return bool(keepdims) and keepdims is not _NOTHING
 
 
@@ -72,7 +70,7 @@ def sum_(
     x = lift_one(a, where, initial)
     x = cast(x, dtype_argument(dtype) or accumulator_dtype(x.dtype))
     x = _masked(x, where, 0)
-    return _finish(reduce("sum", x, axis_tuple(axis, x.ndim), _keep(keepdims)), initial, np.add)
+    return _finish(reduce("sum", x, axis_tuple(axis, x.ndim), is_kept(keepdims)), initial, np.add)
 
 
 @implements(np.prod)
@@ -82,7 +80,7 @@ def prod(
     x = lift_one(a, where, initial)
     x = cast(x, dtype_argument(dtype) or accumulator_dtype(x.dtype))
     x = _masked(x, where, 1)
-    return _finish(reduce("prod", x, axis_tuple(axis, x.ndim), _keep(keepdims)), initial, np.multiply)
+    return _finish(reduce("prod", x, axis_tuple(axis, x.ndim), is_kept(keepdims)), initial, np.multiply)
 
 
 def lowest(dtype: np.dtype) -> Any:
@@ -113,12 +111,12 @@ def _extremum(name: str, a: ArrayLike, axis: Any, keepdims: Any, initial: Any, m
             )
         shape = [1 if k in axes else d for k, d in enumerate(x.dims)]
         kept = broadcast_to(cast(lift_one(initial, x), x.dtype), shape)
-        return kept if _keep(keepdims) else reshape(kept, [d for k, d in enumerate(x.dims) if k not in axes])
+        return kept if is_kept(keepdims) else reshape(kept, [d for k, d in enumerate(x.dims) if k not in axes])
     x = _masked(x, mask, neutral(x.dtype))
     if x.dtype == bool_:
-        out = reduce("any" if name == "max" else "all", x, axes, _keep(keepdims))
+        out = reduce("any" if name == "max" else "all", x, axes, is_kept(keepdims))
     else:
-        out = reduce(name, x, axes, _keep(keepdims))
+        out = reduce(name, x, axes, is_kept(keepdims))
     return _finish(out, initial, ufunc)
 
 
@@ -140,13 +138,13 @@ def ptp(a: ArrayLike, axis: Any = None, *, keepdims: Any = False) -> Tracer:
 @implements(np.any)
 def any_(a: ArrayLike, axis: Any = None, *, keepdims: Any = False, where: Any = True) -> Tracer:
     x = _masked(cast(lift_one(a, where), bool_), where, False)
-    return strong(reduce("any", x, axis_tuple(axis, x.ndim), _keep(keepdims)))
+    return strong(reduce("any", x, axis_tuple(axis, x.ndim), is_kept(keepdims)))
 
 
 @implements(np.all)
 def all_(a: ArrayLike, axis: Any = None, *, keepdims: Any = False, where: Any = True) -> Tracer:
     x = _masked(cast(lift_one(a, where), bool_), where, True)
-    return strong(reduce("all", x, axis_tuple(axis, x.ndim), _keep(keepdims)))
+    return strong(reduce("all", x, axis_tuple(axis, x.ndim), is_kept(keepdims)))
 
 
 @implements(np.count_nonzero)
@@ -317,7 +315,7 @@ def _arg(name: str, a: ArrayLike, axis: int | None, keepdims: Any) -> Tracer:
     if x.dims[k] == 0:
         raise ShapeError(f"np.{name} over an empty axis. There is no element to find.", user_location())
     out = emit(name, x if x.dtype != bool_ else cast(x, np.int8), axis=k)
-    if not _keep(keepdims):
+    if not is_kept(keepdims):
         return out
     return reshape(out, (1,) * ndim) if axis is None else insert_axes(out, [k])
 
@@ -429,101 +427,6 @@ def partition(a: ArrayLike, kth: Any, axis: int | None = -1, kind: Any = None, o
 @implements(np.argpartition)
 def argpartition(a: ArrayLike, kth: Any, axis: int | None = -1, kind: Any = None, order: Any = None) -> Tracer:
     return _sorted("argsort", a, axis)
-
-
-# -- order statistics --------------------------------------------------------------------------------------------------
-
-
-def merged_last(x: Tracer, axes: tuple[int, ...]) -> Tracer:
-    """The named axes as one, at the end."""
-    rest = [k for k in range(x.ndim) if k not in axes]
-    moved = emit("transpose", x, perm=(*rest, *axes)) if x.ndim > 1 else x
-    return reshape(moved, (*[x.dims[k] for k in rest], element_count([x.dims[k] for k in axes])))
-
-
-@implements(np.median)
-def median(a: ArrayLike, axis: Any = None, *, overwrite_input: bool = False, keepdims: Any = False) -> Tracer:
-    x = lift_one(a)
-    return _quantiles(x, 0.5, axis, keepdims, "linear")
-
-
-@implements(np.quantile)
-def quantile(
-    a: ArrayLike, q: Any, axis: Any = None, *, overwrite_input: bool = False, method: str = "linear",
-    keepdims: Any = False,
-) -> Tracer:  # fmt: skip
-    return _quantiles(lift_one(a, q), static_q(q), axis, keepdims, method)
-
-
-@implements(np.percentile)
-def percentile(
-    a: ArrayLike, q: Any, axis: Any = None, *, overwrite_input: bool = False, method: str = "linear",
-    keepdims: Any = False,
-) -> Tracer:  # fmt: skip
-    return _quantiles(lift_one(a, q), static_q(q, 100), axis, keepdims, method)
-
-
-def static_q(q: Any, whole: int = 1) -> Any:
-    """The part ``q`` of ``whole``: a number, which has no say in the dtype of the result, or an array, which has."""
-    if contains_tracer(q):
-        raise UnsupportedError(
-            "np.quantile at a traced q is not supported. q decides which elements are read. Make it static.",
-            user_location(),
-        )
-    return q / whole if type(q) in (bool, int, float) else np.true_divide(q, whole)
-
-
-def _quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str) -> Tracer:
-    """Quantiles at static q by sorting; NaN where a NaN is among the elements, as in NumPy."""
-    if method not in ("linear", "lower", "higher", "nearest", "midpoint"):
-        raise UnsupportedError(
-            f"np.quantile with method {method!r} is not supported on traced values. linear, lower, higher, nearest "
-            "and midpoint are. Use one of those.",
-            user_location(),
-        )
-    if method in ("linear", "midpoint"):
-        x = cast(floating(x), np.result_type(floating(x).dtype, q))
-    axes = axis_tuple(axis, x.ndim)
-    kept = [1 if k in axes else d for k, d in enumerate(x.dims)]
-    merged = merged_last(x, axes)
-    n = merged.dims[-1]
-    if n == 0:
-        if method != "linear" or x.dtype.kind != "f":
-            raise ShapeError(
-                "a quantile over an empty axis. There is no element to read. Check the shape.", user_location()
-            )
-        merged, n = full(x, (*merged.dims[:-1], 1), np.nan), 1  # NumPy gives NaN
-    ordered = emit("sort", merged, axis=merged.ndim - 1)
-    q = np.asarray(q)
-    rows = [_one_quantile(ordered, float(p), method) for p in q.reshape(-1)]
-    rows = [reshape(r, kept) if _keep(keepdims) else r for r in rows]
-    out = rows[0] if q.ndim == 0 else reshape(HOOKS["stack"](rows), (*q.shape, *rows[0].dims))
-    return strong(out)
-
-
-def _one_quantile(ordered: Tracer, p: float, method: str) -> Tracer:
-    n, last = ordered.dims[-1], ordered.ndim - 1
-    position = p * (n - 1)
-    low, high = int(np.floor(position)), int(np.ceil(position))
-    if method == "lower":
-        high = low
-    elif method == "higher":
-        low = high
-    elif method == "nearest":
-        low = high = int(np.rint(position))
-    weight = 0.5 if method == "midpoint" and low != high else position - low
-
-    def at(k: int) -> Tracer:
-        piece = take_slice(ordered, last, k, k + 1)
-        return reshape(piece, ordered.dims[:-1])
-
-    value = at(low)
-    if low != high:
-        step = emit("multiply", emit("subtract", at(high), value), constant_like(value, weight))
-        value = emit("add", value, step)
-    if ordered.dtype.kind != "f":
-        return value
-    return where(emit("isnan", at(n - 1)), constant_like(value, np.nan), value)  # NaN sorts to the end
 
 
 @implements(np.searchsorted)

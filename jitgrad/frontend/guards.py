@@ -11,6 +11,7 @@ from __future__ import annotations
 import array
 import collections
 import ctypes
+import gc
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -287,6 +288,11 @@ def snapshot(value: Any, seen: dict[int, Snapshot] | None = None) -> Snapshot:
         found = Same(value)
     seen[id(value)] = found
     return found
+
+
+def references_by_guards(obj: Any) -> int:
+    """How many references there are to an object by which guards remember what a name or attribute stood for."""
+    return sum(isinstance(x, Snapshot) for x in gc.get_referrers(obj))
 
 
 def has_open_attributes(value: Any) -> bool:

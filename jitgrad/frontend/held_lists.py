@@ -42,7 +42,7 @@ class _Longer:
         self.carried = carried and self.had > 0
         self.reads = False
 
-    __class__ = property(lambda self: list)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    __class__ = property(lambda self: list)  # pyright: ignore[reportAssignmentType]
 
     def append(self, value: Any) -> None:
         held_list(self, "items", False).append(value)

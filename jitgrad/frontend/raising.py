@@ -16,7 +16,7 @@ from jitgrad.errors import UnsupportedError
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import SHOWING, Tracer
+from jitgrad.frontend.tracer import SHOWING, Tracer, innermost_trace
 from jitgrad.ir.core import Block
 from jitgrad.ir.location import Location, user_location
 from jitgrad.ir.thrown import Hole, Thrown, copied, mark, plain
@@ -128,7 +128,7 @@ def sealed(trace: Trace, scope: Scope, error: BaseException) -> Failing | None:
 
 def _taken_apart(trace: Trace, error: BaseException) -> tuple[Thrown, Location | None, list[Tracer]]:
     """An exception with holes, where it was raised, and the values that fill them."""
-    location, found = error.__dict__.pop(_RAISED)
+    location, found = error.__dict__[_RAISED]
     values = [x for x, _ in found]
     specs = [spec for _, spec in found]
 
@@ -139,7 +139,9 @@ def _taken_apart(trace: Trace, error: BaseException) -> tuple[Thrown, Location |
             return Hole(len(values) - 1)
         return item
 
-    return Thrown(copied(error, change), specs), location, [trace.lift(x) for x in values]
+    made = copied(error, change)
+    del made.__dict__[_RAISED]
+    return Thrown(made, specs), location, [trace.lift(x) for x in values]
 
 
 def ends(trace: Trace, error: Exception) -> bool:
@@ -147,10 +149,8 @@ def ends(trace: Trace, error: Exception) -> bool:
     there is no need to run it: nothing that it does before may fail, and the message shows no traced values."""
     if not was_raised(error):
         return False
-    raised = error.__dict__[_RAISED]
     made, location, values = _taken_apart(trace, error)
     if not values and not any(op.effects for op in trace.top.ops):
-        error.__dict__[_RAISED] = raised  # for a trace around this one
         return False
     _check(trace, Tracer(trace, trace.scalar(False, bool_)), made, values, location)
     return True
@@ -174,15 +174,10 @@ def fail_in(trace: Trace, selector: Tracer, number: int, failing: Failing) -> No
 def demand(ok: Tracer, error: Exception, *values: Tracer) -> None:
     """End the program where ``ok``, a bool scalar, is False. Holes in the message (:func:`jitgrad.ir.thrown.mark`) are
     filled with the values. No handler of the traced function gets the exception."""
-    _check(ok.owner, ok, Thrown(error, [""] * len(values)), list(values), user_location())
+    _check(innermost_trace(ok, *values), ok, Thrown(error, [""] * len(values)), list(values), user_location())
 
 
 def _check(trace: Trace, ok: Tracer, error: Thrown, values: list[Tracer], location: Location | None) -> None:
     operands = [trace.own(x) for x in (ok, *values)]
     trace.builder.loc = location
     trace.builder.emit_op("check", operands, {"error": error})
-
-
-def end_unless(trace: Trace, ok: Tracer, error: Exception) -> None:
-    """End the program with an exception where ``ok``, a bool scalar, is False."""
-    _check(trace, ok, Thrown(error), [], user_location())

@@ -13,7 +13,7 @@ from typing import Any
 from jitgrad.errors import MutationError
 from jitgrad.frontend.concrete import Concrete, is_captured
 from jitgrad.frontend.primitives import cast, emit, where
-from jitgrad.frontend.raising import end_unless
+from jitgrad.frontend.raising import demand
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, leaked
 from jitgrad.frontend.views import Box
@@ -107,7 +107,7 @@ class Rebound(Tracer):
             old = read(self._of_start(start))
             write(start, cast(where(ran(), old, change(old)), start.dtype))
         except MutationError as error:
-            end_unless(self.owner, ran(), error)
+            demand(ran(), error)
 
     def _note_equal(self) -> None:
         own, start, _ = self._array

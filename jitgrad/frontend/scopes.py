@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from jitgrad.frontend.guards import references_by_guards
 from jitgrad.frontend.tracer import Tracer, contains_tracer
 
 if TYPE_CHECKING:
@@ -130,14 +131,17 @@ class Scope:
     def forget_traced_attributes(self) -> list[str]:
         """Attributes that hold traced values get back what they held; returns the names of those that can be seen: of
         objects that there is another reference to. For the end of a trace."""
-        found = []
-        for obj, name, before in reversed(self.changed):
+        held: dict[int, tuple[Any, list[str]]] = {}
+        while self.changed:
+            obj, name, before = self.changed.pop()
             if name is not None and contains_tracer(getattr(obj, name, None)):
                 _put_back(obj, name, before)
-                if sys.getrefcount(obj) > 2 + sum(c[0] is obj for c in self.changed):
-                    found.append(f"{type(obj).__name__}.{name}")
-        self.changed.clear()
-        return found
+                held.setdefault(id(obj), (obj, []))[1].append(f"{type(obj).__name__}.{name}")
+        obj = before = count = None
+        while count != len(held):  # one that goes may have held others
+            count = len(held)
+            held = {key: one for key, one in held.items() if _is_seen(one)}
+        return [name for _, names in held.values() for name in names]
 
     def leave(self) -> Scope:
         """Close the scope: arrays from outside have their old values again. Returns the scope around it."""
@@ -146,6 +150,21 @@ class Scope:
         for root, value in self.saved.items():
             root.restore(value)
         return self.parent
+
+
+def _references(obj: Any) -> int:
+    """How many references there are to an object, those by which this function is given it among them."""
+    return sys.getrefcount(obj)
+
+
+#: The count for an object that only a tuple holds; it depends on Python.
+_IN_A_TUPLE = (lambda one: _references(one[0]))((object(),))
+
+
+def _is_seen(one: tuple[Any, list[str]]) -> bool:
+    """Is there a reference to the object in this tuple besides it and guards?"""
+    others = _references(one[0]) - _IN_A_TUPLE
+    return others > 0 and others > references_by_guards(one[0])
 
 
 def _changed_keys(obj: Any, before: Any) -> list[Any]:

@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from jitgrad.errors import ConcretizationError
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
@@ -21,9 +23,9 @@ from jitgrad.ir.location import user_location
 from jitgrad.ir.messages import deliver
 from jitgrad.ir.thrown import braced, mark, plain
 
-#: A place in a text for a value, by ``%``: with a name in parentheses, flags, width and precision.
-_PLACE = re.compile(r"%(\([^)]*\))?[#0\- +]*(?:\d+|\*)?(?:\.(?:\d+|\*))?[hlL]?([diouxXeEfFgGcrsa])")
-
+#: A place in a text for a value, by ``%``: a name in parentheses, flags, width and precision, and a kind. Where that is
+#: ``%`` too, it is none.
+_PLACE = re.compile(r"%(?:\(([^)]*)\))?([#0\- +]*)((?:\d+|\*)?(?:\.(?:\d+|\*))?)[hlL]?([diouxXeEfFgGcrsa%])")
 
 Arguments = Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]
 
@@ -130,13 +132,27 @@ def percent(text: str, values: Any) -> str:
 
 def _shown(text: str, values: Any) -> str:
     """``text % values`` with traced values as ``SHOWING`` makes them, each by the format of its place."""
-    places = [m for m in _PLACE.finditer(text) if m[2] != "%"]
-    if isinstance(values, dict) or any("*" in m[0] for m in places):
-        return _PLACE.sub(r"%\1s", text) % values
-    given = values if isinstance(values, tuple) else (values,)
-    for place, value in reversed(list(zip(places, given, strict=False))):
-        if is_traced(value):
-            text = text[: place.start()] + "%s" + text[place.end() :]
-    specs = [m[0][1:].rstrip("sra").replace("-", "<") for m in places]
-    new = [format(v, spec) if is_traced(v) else v for v, spec in zip(given, specs, strict=False)]
-    return text % (*new, *given[len(new) :])
+    named: Any = values
+    given = list(values) if isinstance(values, tuple) else [values]
+    others: list[Any] = []  # the values that Python writes
+
+    def word(place: re.Match[str]) -> str:
+        name, flags, size, kind = place.group(1, 2, 3, 4)
+        if kind == "%":
+            return place[0]
+        count = size.count("*") + (name is None)
+        taken = [given.pop(0) for _ in range(min(count, len(given)))]
+        value: Any = named[name] if name is not None else taken[-1] if len(taken) == count else None
+        if not is_traced(value):
+            others.extend(taken)
+            return place[0]
+        for number in taken[:-1]:
+            size = size.replace("*", str(number), 1)
+        if kind in "diu" and value.dtype.kind == "f":
+            value = value.astype(np.int64)
+        align = "<" if "-" in flags else ""
+        kind = {"i": "d", "u": "d", "s": "", "r": "", "a": ""}.get(kind, kind)
+        return format(value, align + flags.replace("-", "") + size + kind).replace("%", "%%")
+
+    text = _PLACE.sub(word, text)
+    return text % (values if isinstance(values, dict) else (*others, *given))

@@ -52,6 +52,7 @@ class Trace:
         self.collecting: list[Sequence[list[Any]]] = []  # the lists that loops which are being recorded append to
         self.sought: list[tuple[Sequence[list[Any]], list[Any]]] = []  # lists, and the places found that hold them
         self.notes: list[str] = []  # how each loop was traced
+        self.limit: tuple[int, str] | None = None  # how many ops it may have at top level, and what to say of more
         self.printed: set[str] = set()  # the places that have printed traced values
         self._captured: dict[Value, Value] = {}
         self._remembered: dict[Hashable, tuple[Value, Scope]] = {}
@@ -201,6 +202,8 @@ class Trace:
         operands = [self.own(t) for t in tracers]
         self._check_open()
         self.builder.loc = user_location()
+        if self.limit is not None and len(self.top.ops) > self.limit[0]:
+            raise UnsupportedError(self.limit[1], self.builder.loc)
         try:
             return self.builder.emit_op(name, operands, attrs).results
         except JitgradError as error:

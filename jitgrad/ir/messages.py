@@ -12,8 +12,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-#: What the filters of warnings remember of places that have warned.
-_WARNED: dict[Any, Any] = {}
+#: What the filters of warnings remember of places that have warned, for each file.
+_WARNED: dict[str, dict[Any, Any]] = {}
 
 
 def deliver(to: Sequence[Any], text: str) -> None:
@@ -22,7 +22,7 @@ def deliver(to: Sequence[Any], text: str) -> None:
         print(text, end="")
     elif to[0] == "warn":
         _, category, file, line = to
-        warnings.warn_explicit(text, _category(category), file, line, registry=_WARNED)
+        warnings.warn_explicit(text, _category(category), file, line, registry=_WARNED.setdefault(file, {}))
     else:
         _, name, level, file, line = to
         logger = logging.getLogger(name)

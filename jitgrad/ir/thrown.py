@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 #: How a hole is written inside a string, and found there: a number between characters that no message has.
 _MARK = "\0{}\0"
 _MARKED = re.compile("\0([0-9]+)\0")
+#: The flag of classes that are made while Python runs (``Py_TPFLAGS_HEAPTYPE``).
+_MADE_IN_PYTHON = 1 << 9
 
 
 def mark(number: int) -> str:
@@ -120,12 +122,18 @@ class Thrown:
 
 def copied(error: BaseException, change: Callable[[Any], Any]) -> BaseException:
     """A copy of an exception with other arguments and attributes."""
-    kind, arguments = type(error), tuple(map(change, error.args))
-    new = error
-    with contextlib.suppress(Exception):  # one that can't be made is raised itself
-        # Not by __init__, which need not take what the exception keeps in ``args``.
-        new = kind.__new__(kind, *arguments)
-        new.args = arguments
-        new.__dict__.update({name: change(value) for name, value in vars(error).items()})
-        new.__cause__, new.__suppress_context__ = error.__cause__, error.__suppress_context__
+    kind = type(error)
+    # Not by the constructor of a user's class, which need not take what the exception keeps in ``args``.
+    base: Any = next(c for c in kind.__mro__ if not c.__flags__ & _MADE_IN_PYTHON)
+    _, arguments, *state = base.__reduce__(error)
+    arguments = tuple(map(change, arguments))
+    new = base.__new__(kind, *arguments)
+    with contextlib.suppress(TypeError):  # of a class with fields that can't be holes
+        base.__init__(new, *arguments)
+    new.args = tuple(map(change, error.args))
+    attributes = {name: change(value) for name, value in (state[0] if state else {}).items()}
+    if "__notes__" in attributes:
+        attributes["__notes__"] = list(attributes["__notes__"])
+    new.__setstate__(attributes)
+    new.__cause__, new.__suppress_context__ = error.__cause__, error.__suppress_context__
     return new

@@ -143,7 +143,7 @@ class LoopBuilder:
         self._counts: dict[str, int] = {}
         self._variables: dict[tuple[int, Dim], Sym] = {}
         #: What lowering rules have computed from tensors, under their ``state`` and what else it depends on.
-        self.known: dict[Hashable, Tensor] = {}
+        self.known: dict[Hashable, Any] = {}
         self.loc: Location | None = None
         self.hint: str | None = None  # the user's name for the value that is being lowered
         #: Why the storage of a buffer may not be taken over by a copy of it; None if it may. Set by the lowering.

@@ -18,7 +18,9 @@ from jitgrad.errors import (
 )
 from jitgrad.loopir.nodes import Fail, LibCall
 
-#: Status codes of a compiled program (less than 256), and the exception each raises.
+#: How many bits a status code has. The bits above say which statement of the program failed.
+CODE_BITS = 16
+#: Status codes of a compiled program, and the exception each raises.
 FAILURES: dict[int, tuple[type[JitgradError], str]] = {
     1: (IndexBoundsError, "index out of bounds for an axis"),
     2: (LinAlgError, "Singular matrix"),
@@ -34,7 +36,7 @@ RAISED_OUTSIDE = 8
 PENDING = threading.local()
 #: The codes from here on say with which of the user's exceptions a program ends; the last one stands for all that are
 #: left.
-FIRST_RAISED, LAST_CODE = 64, 255
+FIRST_RAISED, LAST_CODE = 64, (1 << CODE_BITS) - 1
 #: How many numbers a program keeps for the message of an exception.
 RECORDED = 32
 

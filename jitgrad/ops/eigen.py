@@ -10,13 +10,10 @@ import numpy as np
 
 from jitgrad.ir.types import TensorType
 from jitgrad.ops.elementwise import select
-from jitgrad.ops.linalg import check_square, iota, matmul, over_matrix, transposed
+from jitgrad.ops.linalg import WORK_COLUMNS, check_square, iota, matmul, over_matrix, transposed
 from jitgrad.ops.op import OpRule, Sample, Var, apply, apply_all, register
 
 _i32 = np.dtype(np.int32)
-
-#: Columns of workspace, as many as LAPACK takes at a time.
-_WORK_COLUMNS = 64
 
 
 def columns(x: Var, like: Var) -> Var:
@@ -59,7 +56,7 @@ def _lower_eigen(b: Any, a: Any, vectors: bool) -> tuple[Any, Any]:
         return b.scalar("where", col <= row, a[(*i[:-2], i[-1], i[-2])], b.const(0, a.dtype))
 
     z, w = b.pointwise(a.shape, a.dtype, lower_triangle), b.empty(a.shape[:-1], a.dtype)
-    sizes = (1 + 6 * n + 2 * n * n, 3 + 5 * n) if vectors else (n * (_WORK_COLUMNS + 2), 1)
+    sizes = (1 + 6 * n + 2 * n * n, 3 + 5 * n) if vectors else (n * (WORK_COLUMNS + 2), 1)
     work, iwork = b.empty(sizes[:1], a.dtype), b.empty(sizes[1:], _i32)
     b.libcall("syevd", [z, w, work, iwork], [z], n=n, count=math.prod(a.shape[:-2]), vectors=vectors)
     return w, z

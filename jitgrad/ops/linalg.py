@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import string
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,8 +24,8 @@ from jitgrad.ops.products import einsum
 #: times.
 WRITTEN_OUT = 3
 
-#: Columns of workspace that LAPACK's inverse asks for.
-_WORK_COLUMNS = 64
+#: Columns of workspace, as many as LAPACK takes at a time.
+WORK_COLUMNS = 64
 
 _i32 = np.dtype(np.int32)
 
@@ -118,24 +117,20 @@ def contract(x: Var, y: Var, transpose: bool = False) -> Var:
 # Helpers for lowering
 
 
-_factors: weakref.WeakKeyDictionary[Any, dict[Any, tuple[Any, Any]]] = weakref.WeakKeyDictionary()
-
-
 def lu_factors(b: Any, a: Any) -> tuple[Any, Any]:
     """``(lu, pivots)`` of a stack of matrices, by ``getrf``, each matrix column-major.
 
     A builder remembers what it has factored: the op and its derivative share the factors. The key is the buffer in its
     present state, and the block, in which the first use comes before the others.
     """
-    known = _factors.setdefault(b, {})
-    key = b.state(a)
-    if key not in known:
+    key = "lu", b.state(a)
+    if key not in b.known:
         # The transpose, so that LAPACK, which reads by columns, pivots as NumPy does.
         lu = b.pointwise(a.shape, a.dtype, lambda *i: a[(*i[:-2], i[-1], i[-2])])
         pivots = b.empty(a.shape[:-1], _i32)
         b.libcall("getrf", [lu, pivots], [lu], n=a.shape[-1], count=math.prod(a.shape[:-2]))
-        known[key] = lu, pivots
-    return known[key]
+        b.known[key] = lu, pivots
+    return b.known[key]
 
 
 def stack_strides(stack: Sequence[int], batch: Sequence[int]) -> tuple[int, ...]:
@@ -359,7 +354,7 @@ class Inv(OpRule):
         n = a.shape[-1]
         lu, pivots = lu_factors(b, a)
         inverse = b.copy(lu, of=a)
-        work = b.empty((n * _WORK_COLUMNS,), a.dtype)
+        work = b.empty((n * WORK_COLUMNS,), a.dtype)
         b.libcall("getri", [inverse, work], [inverse, pivots], n=n, count=math.prod(a.shape[:-2]))
         return b.pointwise(a.shape, a.dtype, lambda *i: inverse[(*i[:-2], i[-1], i[-2])])
 
@@ -412,7 +407,7 @@ class Adjugate(OpRule):
         n = a.shape[-1]
         columns = b.pointwise(a.shape, a.dtype, lambda *i: a[(*i[:-2], i[-1], i[-2])])
         lu, pivots = lu_factors(b, a)
-        outs = [b.empty(a.shape, a.dtype), b.empty((n * _WORK_COLUMNS,), a.dtype), b.empty((n, n), a.dtype)]
+        outs = [b.empty(a.shape, a.dtype), b.empty((n * WORK_COLUMNS,), a.dtype), b.empty((n, n), a.dtype)]
         outs.append(b.empty((2 * n,), _i32))
         b.libcall("adjugate", outs, [columns, lu, pivots], n=n, count=math.prod(a.shape[:-2]))
         return b.pointwise(a.shape, a.dtype, lambda *i: outs[0][(*i[:-2], i[-1], i[-2])])

@@ -12,11 +12,8 @@ from jitgrad.errors import DtypeError, ShapeError, UnsupportedError
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import is_static
 from jitgrad.ir.types import TensorType, is_float
-from jitgrad.ops.linalg import matmul, transposed, triangle
+from jitgrad.ops.linalg import WORK_COLUMNS, matmul, transposed, triangle
 from jitgrad.ops.op import OpRule, Sample, Var, apply, register
-
-#: Columns of workspace, as many as LAPACK takes at a time.
-_WORK_COLUMNS = 64
 
 
 def check_matrices(name: str, a: TensorType) -> None:
@@ -166,7 +163,7 @@ class QR(OpRule):
                 (*stack, columns, n), a.dtype, lambda *i: b.const(0, a.dtype)
             )
         factored = b.pointwise((*stack, n, m), a.dtype, lambda *i: a[(*i[:-2], i[-1], i[-2])])
-        tau, work = b.empty((*stack, k), a.dtype), b.empty((n * _WORK_COLUMNS,), a.dtype)
+        tau, work = b.empty((*stack, k), a.dtype), b.empty((n * WORK_COLUMNS,), a.dtype)
         b.libcall("geqrf", [factored, tau, work], [factored], m=m, n=n, count=count)
         zero = b.const(0, a.dtype)
 
@@ -183,6 +180,6 @@ class QR(OpRule):
             return b.scalar("where", row <= column, factored[(*i[:-2], i[-1], i[-2])], zero)
 
         r = b.pointwise((*stack, columns, n), a.dtype, upper)
-        q, work = b.pointwise((*stack, columns, m), a.dtype, vectors), b.empty((columns * _WORK_COLUMNS,), a.dtype)
+        q, work = b.pointwise((*stack, columns, m), a.dtype, vectors), b.empty((columns * WORK_COLUMNS,), a.dtype)
         b.libcall("orgqr", [q, work], [q, tau], m=m, n=columns, k=k, count=count)
         return b.pointwise((*stack, m, columns), a.dtype, lambda *i: q[(*i[:-2], i[-1], i[-2])]), r

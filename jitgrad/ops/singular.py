@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +12,11 @@ from jitgrad.ir.core import OPS
 from jitgrad.ir.types import TensorType
 from jitgrad.ops.eigen import columns, gaps, on_diagonal
 from jitgrad.ops.elementwise import select
-from jitgrad.ops.linalg import matmul, stack_letters, transposed
+from jitgrad.ops.linalg import WORK_COLUMNS, matmul, stack_letters, transposed
 from jitgrad.ops.op import OpRule, Sample, Var, apply, apply_all, register
 from jitgrad.ops.orthogonal import check_matrices, extents, join, lower_identity, part
 
 _i32 = np.dtype(np.int32)
-_WORK_COLUMNS = 64
 
 
 def _reciprocal(x: Var) -> Var:
@@ -32,7 +30,7 @@ def _lower_svd(b: Any, a: Any, job: str) -> tuple[Any, ...]:
     stack, m, n, k = extents(a)
     scratch = b.pointwise((*stack, n, m), a.dtype, lambda *i: a[(*i[:-2], i[-1], i[-2])])
     least = 10 * k if job == "N" else 4 * k * k + 7 * k
-    work = b.empty((least + max(m, n) + _WORK_COLUMNS * (m + n),), a.dtype)
+    work = b.empty((least + max(m, n) + WORK_COLUMNS * (m + n),), a.dtype)
     outs = [scratch, b.empty((*stack, k), a.dtype), work, b.empty((8 * k,), _i32)]
     if job != "N":
         rows, cols = (k, k) if job == "S" else (n, m)
@@ -41,22 +39,19 @@ def _lower_svd(b: Any, a: Any, job: str) -> tuple[Any, ...]:
     return outs[1], *outs[4:]
 
 
-_thin: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
-
-
 def _lower_thin_svd(b: Any, a: Any) -> tuple[Any, ...]:
     """:func:`_lower_svd` with job "S", once for each matrix in a block of a program. The pseudo-inverse and the
     singular values share it."""
     found = _known_svd(b, a)
     if found is None:
         found = _lower_svd(b, a, "S")
-        _thin.setdefault(b, {})[b.state(a)] = found, [b.state(t) for t in found]
+        b.known["svd", b.state(a)] = found, [b.state(t) for t in found]
     return found
 
 
 def _known_svd(b: Any, a: Any) -> tuple[Any, ...] | None:
     """What :func:`_lower_thin_svd` has found before, where nobody has written into it."""
-    found, states = _thin.get(b, {}).get(b.state(a), (None, []))
+    found, states = b.known.get(("svd", b.state(a)), (None, []))
     return found if found is not None and [b.state(t) for t in found] == states else None
 
 

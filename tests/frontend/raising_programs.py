@@ -13,6 +13,22 @@ class CustomError(Exception):
         self.element, self.hint = element, "look there"
 
 
+class MadeByNew(ValueError):
+    """Its constructor takes what ``args`` does not hold."""
+
+    def __new__(cls, element: Any, *, bound: Any) -> MadeByNew:
+        return super().__new__(cls, element)
+
+    def __init__(self, element: Any, *, bound: Any) -> None:
+        super().__init__(f"{element} is over {bound}")
+        self.bound = bound
+
+
+class NoFile(OSError):
+    def __init__(self, name: str) -> None:
+        super().__init__(2, "no such file", name)
+
+
 def guarded(x: np.ndarray) -> Any:
     if np.any(x < 0):
         raise ValueError("x must be positive")
@@ -35,7 +51,7 @@ def converges(x: np.ndarray) -> Any:
         y = y - d / (2 * y)
         steps += 1
         if steps > 20:
-            raise RuntimeError("no convergence after %s steps" % steps)  # noqa: UP031
+            raise RuntimeError("no convergence after %s steps" % steps)
 
 
 def for_else(x: np.ndarray) -> Any:
@@ -170,6 +186,16 @@ def walrus(x: np.ndarray) -> Any:
     return x.sum() + len(m)
 
 
+def of_classes_with_constructors(x: np.ndarray) -> Any:
+    if x[0] > 5:
+        raise MadeByNew(x[0], bound=5)
+    if x[0] < 0:
+        raise NoFile("there")
+    if x[1] > 5:
+        raise UnicodeDecodeError("utf-8", b"abc", 0, 1, "bad")
+    return x.sum()
+
+
 PROGRAMS = [
     guarded,
     with_value,
@@ -190,6 +216,7 @@ PROGRAMS = [
     finally_runs,
     caused,
     walrus,
+    of_classes_with_constructors,
 ]
 ARGUMENTS = [
     np.array([1.25, 1.0, 1.0]),
@@ -225,6 +252,14 @@ def nothing_shown(x: float) -> Any:
     raise ValueError("nothing can be done")
 
 
+def noted(x: float) -> Any:
+    if x < 0:
+        error = ValueError("negative", x)
+        error.add_note("a note")
+        raise error
+    return x
+
+
 ALWAYS = [both_ways, always, last_of_several, nothing_shown]
 
 
@@ -232,7 +267,7 @@ def in_one_branch(x: float) -> Any:
     if x > 0:
         y = np.sqrt(x)
     else:
-        assert False, f"not positive: {x}"  # noqa: B011
+        assert False, f"not positive: {x}"
     return y
 
 

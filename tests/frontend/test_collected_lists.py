@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from compared import check_slope
 
 import jitgrad as jg
-from jitgrad.testing import differences
 
 X = np.random.default_rng(0).normal(size=(20, 4))
 W = np.random.default_rng(1).normal(size=(4, 4)) / 3
@@ -311,32 +311,8 @@ UNROLLED = [
 ]  # fmt: skip
 
 
-def leaves(result):
-    return [np.asarray(r) for r in (result if isinstance(result, tuple) else (result,))]
-
-
 def check(fun: Callable) -> None:
-    want, got = leaves(fun(X.copy(), W)), leaves(jg.jit(fun)(X.copy(), W))
-    for a, b in zip(got, want, strict=True):
-        assert a.dtype == b.dtype
-        np.testing.assert_allclose(a, b, rtol=1e-12)
-    rng = np.random.default_rng(2)
-    seeds = [rng.normal(size=a.shape) for a in want]
-
-    def total(x, w):
-        return sum(np.sum(s * r) for s, r in zip(seeds, leaves_of(fun(x, w)), strict=True))
-
-    def leaves_of(result):
-        return result if isinstance(result, tuple) else (result,)
-
-    direction = [rng.normal(size=X.shape), rng.normal(size=W.shape)]
-    gradients = jg.grad(total, argnums=(0, 1))(X, W)
-    slope = differences(lambda x, w: (total(x.copy(), w),), [X, W], direction, 1e-5)[0]
-    found = sum(np.sum(g * d) for g, d in zip(gradients, direction, strict=True))
-    if fun is single_precision:
-        np.testing.assert_allclose(found, slope, rtol=1e-2)
-        return
-    np.testing.assert_allclose(found, slope, rtol=1e-6, atol=1e-7)
+    check_slope(fun, X, W, rtol=1e-2 if fun is single_precision else 1e-6)
 
 
 def loops(fun: Callable) -> list[str]:

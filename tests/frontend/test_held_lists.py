@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from compared import check_slope
 
 import jitgrad as jg
-from jitgrad.testing import differences
 
 X = np.random.default_rng(0).normal(size=(20, 4))
 W = np.random.default_rng(1).normal(size=(4, 4)) / 3
@@ -383,31 +383,9 @@ OTHERS = [
 ]  # fmt: skip
 
 
-def leaves(result):
-    return [np.asarray(r) for r in (result if isinstance(result, tuple) else (result,))]
-
-
 def check(fun: Callable) -> list[str]:
     """Compare values, dtypes and a slope; what became of the loops."""
-    compiled = jg.jit(fun)
-    want, got = leaves(fun(X.copy(), W)), leaves(compiled(X.copy(), W))
-    for a, b in zip(got, want, strict=True):
-        assert a.dtype == b.dtype
-        np.testing.assert_allclose(a, b, rtol=1e-12)
-    rng = np.random.default_rng(2)
-    seeds = [rng.normal(size=a.shape) for a in want]
-
-    def total(x, w):
-        found = fun(x, w)
-        found = found if isinstance(found, tuple) else (found,)
-        return sum(np.sum(s * r) for s, r in zip(seeds, found, strict=True))
-
-    direction = [rng.normal(size=X.shape), rng.normal(size=W.shape)]
-    gradients = jg.grad(total, argnums=(0, 1))(X, W)
-    slope = differences(lambda x, w: (total(x.copy(), w),), [X, W], direction, 1e-5)[0]
-    found = sum(np.sum(g * d) for g, d in zip(gradients, direction, strict=True))
-    np.testing.assert_allclose(found, slope, rtol=1e-6, atol=1e-7)
-    lines = compiled.explain(X, W).splitlines()
+    lines = check_slope(fun, X, W).explain(X, W).splitlines()
     return [line.split(": ", 1)[1] for line in lines if line.startswith("for at")]
 
 

@@ -7,29 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compared import check, normal
 
 import jitgrad as jg
 from jitgrad.errors import ArgumentError, LinAlgError, ShapeError, UnsupportedError
 
 SHAPES = [(3, 3), (5, 3), (2, 3, 4), (1, 1)]
 DTYPES = [(np.float64, 1e-10), (np.float32, 3e-4)]
-
-
-def normal(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def leaves(result: Any) -> list[Any]:
-    return [leaf for r in result for leaf in leaves(r)] if isinstance(result, (tuple, list)) else [result]
-
-
-def check(f: Any, *args: np.ndarray, tol: float = 1e-10) -> None:
-    """The compiled function has the values, dtypes and shapes that it has in NumPy."""
-    for found, wanted in zip(leaves(jg.jit(f)(*args)), leaves(f(*args)), strict=True):
-        wanted = np.asarray(wanted)
-        assert np.asarray(found).dtype == wanted.dtype
-        assert np.shape(found) == wanted.shape
-        np.testing.assert_allclose(found, wanted, rtol=tol, atol=tol)
 
 
 VALUES = {
@@ -279,16 +263,15 @@ PEERS = {
     "lstsq": lambda np, a: np.sum(np.linalg.lstsq(a, np.cos(np.arange(1.0 * a.shape[0])))[0] ** 2),
     "nuclear": lambda np, a: np.linalg.norm(a, "nuc") + np.linalg.norm(a, 2) + np.linalg.cond(a),
 }
+#: JAX has no derivative of a QR factorization for fewer rows than columns.
+PEER_CASES = [(name, s) for name in PEERS for s in ((4, 4), (6, 3), (3, 6)) if (name, s) != ("qr", (3, 6))]
 
 
 @pytest.mark.peers
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("shape", [(4, 4), (6, 3), (3, 6)])
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize(("name", "shape"), PEER_CASES)
 def test_as_jax(name: str, shape: tuple[int, int]) -> None:
     jax = pytest.importorskip("jax")
-    if name == "qr" and shape == (3, 6):
-        pytest.skip("JAX has no derivative for fewer rows than columns")
     a = normal(*shape, seed=5)
     value, grad = jg.value_and_grad(lambda a: PEERS[name](np, a))(a)
     jax.config.update("jax_enable_x64", True)

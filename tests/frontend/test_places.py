@@ -209,6 +209,23 @@ def test_objects_that_a_function_makes_do_not_make_it_compile_again() -> None:
     assert "recompiled" not in compiled.explain(1.5)
 
 
+def test_objects_in_objects_that_are_gone_are_no_reason_to_warn() -> None:
+    class Pair:
+        def __init__(self, x) -> None:
+            self.inner, self.total = Filter(0.5), x
+
+        def add(self, x):
+            self.total = self.total + self.inner.update(x)
+
+    def f(xs):
+        pair = Pair(0.0)
+        for x in xs:
+            pair.add(x)
+        return pair.total, pair.inner.mean
+
+    agree(f, XS)
+
+
 def test_objects_of_a_tape_hold_traced_arrays() -> None:
     class Node:
         def __init__(self, value, parts=()) -> None:

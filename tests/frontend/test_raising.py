@@ -31,9 +31,11 @@ from tests.frontend.raising_programs import (
     in_a_loop,
     in_an_unrolled_loop,
     nested,
+    noted,
     only_asserted,
     with_value,
 )
+from tests.fuzz.random_sources import make
 
 
 def outcome(fun: Any, x: np.ndarray) -> tuple[str, Any]:
@@ -160,6 +162,28 @@ def test_an_exception_is_a_new_one_for_each_call_and_names_the_line() -> None:
     assert "norm 3.000" in str(found[0]) and "norm 4.000" in str(found[1])
     (note,) = found[1].__notes__
     assert "raising_programs.py:" in note and "raise ValueError" in note
+
+
+def test_notes_of_the_function_come_first_and_once() -> None:
+    compiled = jg.jit(noted)
+    for x in (-1.0, -2.0, -3.0):
+        with pytest.raises(ValueError, match="negative") as info:
+            compiled(x)
+        assert info.value.args == ("negative", x)
+        first, place = info.value.__notes__
+        assert first == "a note" and "raising_programs.py:" in place
+
+
+@pytest.mark.parametrize("backend", ["llvm", "python"])
+def test_many_exceptions_of_one_loop(backend: str) -> None:
+    checks = "".join(f"        if x[{k}] < 0: raise ValueError('element {k}')\n" for k in range(230))
+    fun = make(f"def f(x):\n    s = 0.0\n    for k in range(20):\n{checks}        s += x[0]\n    return s\n")
+    with config.using(backend=backend):
+        compiled = jg.jit(fun)
+        for bad in (3, 191, 229):
+            with pytest.raises(ValueError) as info:
+                compiled(np.where(np.arange(230) == bad, -1.0, 1.0))
+            assert info.value.args == (f"element {bad}",)
 
 
 def test_threads_get_their_own_messages() -> None:

@@ -7,26 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.linalg
+from compared import check, normal
 
 import jitgrad as jg
 from jitgrad.errors import ArgumentError, LinAlgError, NotSquareError, ShapeError, UnsupportedError
-
-
-def normal(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def leaves(result: Any) -> list[Any]:
-    return [leaf for r in result for leaf in leaves(r)] if isinstance(result, (tuple, list)) else [result]
-
-
-def check(f: Any, *args: np.ndarray, tol: float = 1e-10) -> None:
-    """The compiled function has the values, dtypes and shapes that it has in SciPy."""
-    for found, wanted in zip(leaves(jg.jit(f)(*args)), leaves(f(*args)), strict=True):
-        wanted = np.asarray(wanted)
-        assert np.asarray(found).dtype == wanted.dtype
-        assert np.shape(found) == wanted.shape
-        np.testing.assert_allclose(found, wanted, rtol=tol, atol=tol)
 
 
 @pytest.mark.parametrize(("dtype", "tol"), [(np.float64, 1e-9), (np.float32, 3e-3)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import scipy.integrate
@@ -166,6 +168,27 @@ def test_what_fails_raises():
 
     with pytest.raises(RuntimeError, match="stiff"):
         stiff(np.array([1.0]))
+
+
+@pytest.mark.parametrize("span", [(0.0, 1.0), (1.0, 0.0)])
+def test_times_outside_of_the_span_or_not_sorted(span):
+    def solve(y, times, end):
+        return solve_ivp(lambda t, y: -y, (span[0], end), y, t_eval=times).y
+
+    known = jg.jit(lambda y, n: solve(y, [0.0, 0.5, 1.0, 1.5][n : n + 2][:: (-1) ** int(span[0])], span[1]))
+    with pytest.raises(ValueError, match="not within"):
+        known(START, 2)
+    compiled = jg.jit(solve)
+    for times in ([0.0, 0.5, 1.0], [0.5, 0.25], [0.5, 0.5], [0.5, 1.1], [-0.1, 0.5], [1.0, 0.0]):
+        with contextlib.suppress(ValueError):
+            expected = solve(START, np.array(times), span[1])
+            np.testing.assert_allclose(compiled(START, np.array(times), span[1]), expected, rtol=1e-10)
+            continue
+        with pytest.raises(ValueError) as wanted:
+            solve(START, np.array(times), span[1])
+        with pytest.raises(ValueError) as found:
+            compiled(START, np.array(times), span[1])
+        assert str(found.value) == str(wanted.value)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import jitgrad as jg
 from jitgrad import config
 from jitgrad.errors import ConcretizationError
 from jitgrad.ir.parser import parse
+from tests.fuzz.random_sources import make
 
 X = np.array([0.5, 1.0, 2.0])
 
@@ -26,9 +27,9 @@ def descends(x):
         x = x - 0.1 * x
         if i % 5 == 0:
             print(f"step {i:3d}: loss {loss:.3f} {{}} {x}")
-            print("step %3d: loss %.3f, %s of %d" % (i, loss, x, 20), end=" |\n")  # noqa: UP031
-            print("step", i, "loss {:.3f}".format(loss))  # noqa: UP032
-    print("%.2f" % loss)  # noqa: UP031
+            print("step %3d: loss %.3f, %s of %d" % (i, loss, x, 20), end=" |\n")
+            print("step", i, "loss {:.3f}".format(loss))
+    print("%.2f" % loss)
     print()
     return loss
 
@@ -60,11 +61,27 @@ def prints_in_branches(x):
 
 def prints_what_is_known(x):
     n = np.arange(3.0)
-    print("n = %d, sum %.1f" % (len(x), n.sum()), *[1, 2], sep=", ")  # noqa: UP031
+    print("n = %d, sum %.1f" % (len(x), n.sum()), *[1, 2], sep=", ")
     return (x * n).sum()
 
 
-PRINTING = [descends, prints_the_same_twice, prints_before_it_raises, prints_in_branches, prints_what_is_known]
+def formats_of_all_kinds(x):
+    v, k = x[0] - 3, x.astype(int)[2]
+    print("50%% done: %.2f, 5%%d" % v)
+    print("%(a)8.2f 100%% %(b)s|" % {"a": v, "b": 3})
+    print("%*d|%.*f|%-8.3f|%+-9.1e|%05d|% d|%i" % (5, k, 3, v, v, v, k, k, v))
+    print("%s and %5.1f and %r, %d%%" % ("k", v, 2.5, 100 * v))
+    return v
+
+
+PRINTING = [
+    descends,
+    formats_of_all_kinds,
+    prints_the_same_twice,
+    prints_before_it_raises,
+    prints_in_branches,
+    prints_what_is_known,
+]
 
 
 def printed(capsys, fun, x):
@@ -132,7 +149,7 @@ def test_warnings_of_branches_come_when_they_are_taken() -> None:
         if x[0] > 5:
             warnings.warn(DeprecationWarning("too large"), stacklevel=1)
         if x[0] < 0:
-            warnings.warn("negative")  # noqa: B028
+            warnings.warn("negative")
         return x.sum()
 
     with warnings.catch_warnings():
@@ -149,6 +166,17 @@ def test_warnings_of_branches_come_when_they_are_taken() -> None:
     assert found[0].filename == __file__
     with pytest.warns(UserWarning, match="negative"):
         fun(-X)
+
+
+def test_a_warning_is_shown_once_for_each_place() -> None:
+    text = "import warnings\ndef hot(x):\n    if x > 0: warnings.warn('hot', stacklevel=1)\n    return x\n"
+    functions = [jg.jit(make(text, "hot")) for _ in range(2)]  # of two files
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("default")
+        for f in functions:
+            f(1.0)
+            f(2.0)
+    assert len(found) == len({w.filename for w in found}) == 2
 
 
 def test_loggers(caplog) -> None:
@@ -186,7 +214,7 @@ def test_loggers(caplog) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    [lambda k: "w" + str(k), lambda k: f"w{k}", lambda k: "w%d" % k, lambda k: "w{}".format(k)],  # noqa: UP031, UP032
+    [lambda k: "w" + str(k), lambda k: f"w{k}", lambda k: "w%d" % k, lambda k: "w{}".format(k)],
 )
 def test_keys_of_layers(key) -> None:
     def network(x, weights):
@@ -200,7 +228,7 @@ def test_keys_of_layers(key) -> None:
 
 def test_texts_that_need_a_number_are_refused() -> None:
     def formatted(x):
-        return x * len("%d" % x[0])  # noqa: UP031
+        return x * len("%d" % x[0])
 
     with pytest.raises(ConcretizationError, match=r"was formatted \('%d' % \.\.\.\)"):
         jg.jit(formatted)(X)

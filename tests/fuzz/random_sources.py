@@ -11,7 +11,7 @@ import itertools
 import linecache
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,11 +69,12 @@ class SourceCase:
     args: tuple[Any, ...]
 
 
-def make(text: str, name: str = "f") -> Callable[..., Any]:
-    """The function that this text defines; its lines are known to tracebacks and to ``inspect``."""
+def make(text: str, name: str = "f", others: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+    """The function that this text defines; its lines are known to tracebacks and to ``inspect``. It sees ``others``
+    too."""
     filename = f"<random {next(_serial)}>"
     linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
-    namespace = dict(GLOBALS)
+    namespace = {**GLOBALS, **(others or {})}
     exec(compile(text, filename, "exec"), namespace)
     return namespace[name]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from agreement import check_derivatives, check_same, copied, weighted
 from random_imperative import ImperativeGenerator
 from random_sources import make
 
@@ -15,17 +16,6 @@ from jitgrad.errors import CarryError, MutationError, RollError
 
 #: What says that the names of arrays, or types, can't be followed.
 REFUSED = (CarryError, MutationError, RollError)
-FLOATS = (0, 1, 2, 3, 4)
-
-
-def copied(args: list[Any]) -> list[Any]:
-    return [np.array(a) if isinstance(a, np.ndarray) else a for a in args]
-
-
-def total(outcome: tuple[Any, ...]) -> Any:
-    """A number that depends on all results, on each element in another way."""
-    parts = [np.sum(np.cos(np.arange(np.size(x)).reshape(np.shape(x))) * x) for x in outcome]
-    return parts[0] + parts[1] + 2 * parts[2] - parts[3] + 3 * parts[4] - parts[5]
 
 
 def in_numpy(f: Any, args: list[Any]) -> tuple[Any, ...] | None:
@@ -46,36 +36,20 @@ def check_values(f: Any, args: list[Any], what: str) -> bool:
         found = jg.jit(f)(*traced)
     except REFUSED:
         return False
-    for x, y in zip([*found, *traced], [*expected, *plain], strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-9, err_msg=what)
+    check_same((found, traced), (expected, plain), what)
     return True
 
 
-def check_derivatives(f: Any, args: list[Any], seed: int, what: str) -> bool:
-    """Do both modes agree with differences? False where those with two steps don't."""
-    rng = np.random.default_rng(seed)
-    direction = [rng.normal(size=np.shape(args[k])) for k in FLOATS]
+def derived(f: Any, args: list[Any], seed: int, what: str) -> bool:
+    def plain(*args: Any) -> Any:
+        outcome = in_numpy(f, list(args))
+        return np.nan if outcome is None else weighted(outcome)
 
-    def at(step: float) -> Any:
-        moved = [args[k] + step * d for k, d in zip(FLOATS, direction, strict=True)]
-        outcome = in_numpy(f, [*moved, args[5]])
-        return np.nan if outcome is None else total(outcome)
-
-    coarse, fine = ((at(h) - at(-h)) / (2 * h) for h in (1e-5, 2.5e-6))
-    if not abs(coarse - fine) <= 1e-6 * max(1.0, abs(fine)):
-        return False
-    gradients = jg.grad(lambda *xs: total(f(*xs)), argnums=FLOATS)(*copied(args))
-    products = [np.sum(g * d) for g, d in zip(gradients, direction, strict=True)]
-    scale = max(1.0, sum(map(abs, products)))
-    assert abs(sum(products) - fine) <= 1e-5 * scale, f"reverse mode: {sum(products)}, differences {fine}: {what}"
-    primals, tangents = tuple(copied(args)[:5]), tuple(direction)
-    _, forward = jg.jvp(lambda *xs: total(f(*xs, args[5])), primals, tangents)
-    assert abs(forward - fine) <= 1e-5 * scale, f"forward mode: {forward}, differences {fine}: {what}"
-    return True
+    return check_derivatives(lambda *xs: weighted(f(*xs)), plain, args[:5], args[5:], seed, what)
 
 
 def check_seeds(seeds: range) -> None:
-    right = derived = 0
+    right = derivatives = 0
     for seed in seeds:
         program = ImperativeGenerator(seed)
         f, args = make(program.text), program.args
@@ -83,8 +57,10 @@ def check_seeds(seeds: range) -> None:
         with jg.config.using(unroll_limit=(8, 0, 20)[seed % 3]):
             if check_values(f, args, what):
                 right += 1
-                derived += check_derivatives(f, args, seed, what)
-    assert right > 0.3 * len(seeds) and derived > 0.2 * len(seeds), f"{right} compared, {derived} with derivatives"
+                derivatives += derived(f, args, seed, what)
+    assert right > 0.3 * len(seeds) and derivatives > 0.2 * len(seeds), (
+        f"{right} compared, {derivatives} with derivatives"
+    )
 
 
 @pytest.mark.parametrize("start", [0, 100])

@@ -1,0 +1,143 @@
+"""Medians, quantiles and percentiles on traced values, with and without those of NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import ShapeError, UnsupportedError
+from jitgrad.frontend.functions_index import take_along_axis
+from jitgrad.frontend.functions_reduce import is_kept
+from jitgrad.frontend.primitives import (
+    axis_tuple,
+    cast,
+    constant_like,
+    element_count,
+    emit,
+    full,
+    lift_one,
+    reduce,
+    reshape,
+    strong,
+    take_slice,
+    where,
+)
+from jitgrad.frontend.registry import HOOKS, implements
+from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
+from jitgrad.frontend.ufuncs import call_ufunc
+from jitgrad.ir.location import user_location
+from jitgrad.ir.types import f64, i64
+
+#: The quantile at p of what is sorted along the last axis, by a method.
+OfSorted = Callable[[Tracer, float, str], Tracer]
+
+
+def _implement(whole: int, function: Any, of_sorted: OfSorted, methods: tuple[str, ...]) -> None:
+    """``function(a, q)`` is the quantile at the part ``q`` of ``whole``."""
+
+    @implements(function)
+    def handler(
+        a: ArrayLike, q: Any, axis: Any = None, *, overwrite_input: bool = False, method: str = "linear",
+        keepdims: Any = False,
+    ) -> Tracer:  # fmt: skip
+        x = lift_one(a, q)
+        if contains_tracer(q):
+            raise UnsupportedError(
+                f"np.{function.__name__} at a traced q is not supported. q decides which elements are read. Make it "
+                "static.",
+                user_location(),
+            )
+        if method not in methods:
+            raise UnsupportedError(
+                f"np.{function.__name__} with method {method!r} is not supported on traced values. Use one of "
+                f"{', '.join(map(repr, methods))}.",
+                user_location(),
+            )
+        # A number has no say in the dtype of the result; an array has.
+        q = q / whole if type(q) in (bool, int, float) else np.true_divide(q, whole)
+        return _quantiles(x, q, axis, keepdims, method, of_sorted)
+
+
+def _implement_median(function: Any, of_sorted: OfSorted) -> None:
+    @implements(function)
+    def handler(a: ArrayLike, axis: Any = None, *, overwrite_input: bool = False, keepdims: Any = False) -> Tracer:
+        return _quantiles(lift_one(a), 0.5, axis, keepdims, "linear", of_sorted)
+
+
+def _quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str, of_sorted: OfSorted) -> Tracer:
+    """Quantiles at static q by sorting."""
+    if method in ("linear", "midpoint"):
+        x = cast(x, np.result_type(x.dtype, q))
+    axes = axis_tuple(axis, x.ndim)
+    kept = [1 if k in axes else d for k, d in enumerate(x.dims)]
+    merged = _merged_last(x, axes)
+    if merged.dims[-1] == 0:
+        if method != "linear" or x.dtype.kind != "f":
+            raise ShapeError(
+                "a quantile over an empty axis. There is no element to read. Check the shape.", user_location()
+            )
+        merged = full(x, (*merged.dims[:-1], 1), np.nan)  # NumPy gives NaN
+    ordered = emit("sort", merged, axis=merged.ndim - 1)
+    q = np.asarray(q)
+    rows = [of_sorted(ordered, float(p), method) for p in q.reshape(-1)]
+    rows = [reshape(r, kept) if is_kept(keepdims) else r for r in rows]
+    out = rows[0] if q.ndim == 0 else reshape(HOOKS["stack"](rows), (*q.shape, *rows[0].dims))
+    return strong(out)
+
+
+def _merged_last(x: Tracer, axes: tuple[int, ...]) -> Tracer:
+    """The named axes as one, at the end."""
+    rest = [k for k in range(x.ndim) if k not in axes]
+    moved = emit("transpose", x, perm=(*rest, *axes)) if x.ndim > 1 else x
+    return reshape(moved, (*[x.dims[k] for k in rest], element_count([x.dims[k] for k in axes])))
+
+
+def _of_all(ordered: Tracer, p: float, method: str) -> Tracer:
+    """NaN where a NaN is among the elements, as in NumPy."""
+    n, last = ordered.dims[-1], ordered.ndim - 1
+    position = p * (n - 1)
+    low, high = int(np.floor(position)), int(np.ceil(position))
+    if method == "lower":
+        high = low
+    elif method == "higher":
+        low = high
+    elif method == "nearest":
+        low = high = int(np.rint(position))
+    weight = 0.5 if method == "midpoint" and low != high else position - low
+
+    def at(k: int) -> Tracer:
+        piece = take_slice(ordered, last, k, k + 1)
+        return reshape(piece, ordered.dims[:-1])
+
+    value = at(low)
+    if low != high:
+        step = emit("multiply", emit("subtract", at(high), value), constant_like(value, weight))
+        value = emit("add", value, step)
+    if ordered.dtype.kind != "f":
+        return value
+    return where(emit("isnan", at(n - 1)), constant_like(value, np.nan), value)  # NaN sorts to the end
+
+
+def _without_nan(ordered: Tracer, p: float, method: str) -> Tracer:
+    """Of the elements that are not NaN, which come first; NaN where there is none."""
+    last = ordered.ndim - 1
+    present = cast(emit("logical_not", emit("isnan", ordered)), i64)
+    highest = call_ufunc(np.maximum, reduce("sum", present, [last], keepdims=True) - 1, 0)
+    position = cast(highest, f64) * p
+    low, high = (cast(emit(name, position), i64) for name in ("floor", "ceil"))
+    weight = cast(emit("subtract", position, cast(low, f64)), ordered.dtype)
+    first, second = (take_along_axis(ordered, i, axis=-1) for i in (low, high))
+    # Where the index is whole the other element is the same one, and may be infinite: inf - inf is NaN.
+    step = emit("multiply", emit("subtract", second, first), weight)
+    value = where(emit("equal", low, high), first, emit("add", first, step))
+    return reshape(value, ordered.dims[:-1])
+
+
+for _whole, _function in ((1, np.quantile), (100, np.percentile)):
+    _implement(_whole, _function, _of_all, ("linear", "lower", "higher", "nearest", "midpoint"))
+for _whole, _function in ((1, np.nanquantile), (100, np.nanpercentile)):
+    _implement(_whole, _function, _without_nan, ("linear",))
+_implement_median(np.median, _of_all)
+_implement_median(np.nanmedian, _without_nan)
