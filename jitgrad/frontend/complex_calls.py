@@ -304,8 +304,7 @@ def _write(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None
         made_writable(part)
     for which in (0, 1):
         here = {k: part_of(v, which, number=k in numbers) for k, v in given.items()}
-        function = WRITERS[function] if function in WRITERS else function
-        function(*here.values())
+        WRITERS[function](**here)
 
 
 def _signature_of(function: Any) -> inspect.Signature:
