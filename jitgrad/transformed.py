@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 import optree
 
 from jitgrad import config as _config
-from jitgrad.errors import ArgumentError, IRError, JitgradWarning
+from jitgrad.errors import ArgumentError, IRError, JitgradWarning, UnsupportedError
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.concrete import adopt, own_copy, unwrap
 from jitgrad.frontend.guards import first_change
@@ -282,6 +282,12 @@ class Transformed(Readable):
         specs = [spec_of(k) for k in arguments.keys]
         traced = self._trace(arguments, specs, recorder)
         derived = self._transform.derive(traced)
+        if self._where() == "cuda" and any(map(any, map(complex_leaves, (arguments.tree, derived.result)))):
+            raise UnsupportedError(
+                f"{self._function.name} takes or returns complex values, which have no arrays on a device here. Pass and "
+                "return the real and the imaginary part; inside of the function complex numbers work.",
+                self._function.location,
+            )
         stages = traced.stages
         if derived.graph is not traced.graph:
             stages.append(("differentiated", derived.graph))

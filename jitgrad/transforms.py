@@ -136,8 +136,10 @@ class Grad(Transform):
         if not self.has_aux:
             return None
         children = optree.treespec_children(traced.result)
-        if traced.result.type is not tuple or len(children) != 2 or (
-            children[0].num_leaves != 1 and not is_complex_node(children[0])
+        if (
+            traced.result.type is not tuple
+            or len(children) != 2
+            or (children[0].num_leaves != 1 and not is_complex_node(children[0]))
         ):
             raise DifferentiationError(
                 f"{traced.function.name} returns {_describe(traced.result)}. With has_aux=True it must return a pair "

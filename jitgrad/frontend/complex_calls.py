@@ -84,9 +84,9 @@ LINEAR |= {
 }
 LINEAR |= dict.fromkeys((np.zeros, np.empty, np.eye, np.identity, np.arange), ("",))
 
-for _name in "dot inner outer tensordot kron convolve polymul cross matmul matvec".split():
+for _name in ["dot", "inner", "outer", "tensordot", "kron", "convolve", "polymul", "cross", "matmul", "matvec"]:
     BILINEAR[getattr(np, _name)] = None
-for _name in "matmul outer tensordot cross".split():
+for _name in ["matmul", "outer", "tensordot", "cross"]:
     BILINEAR[getattr(np.linalg, _name)] = None
 BILINEAR |= {np.vdot: 0, np.vecdot: 0, np.linalg.vecdot: 0, np.vecmat: 0, np.correlate: 1}
 
@@ -193,12 +193,11 @@ def _linear(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
         if names == ("",) and which:
             results.append(call(np.zeros_like, (results[0],), {}))
             continue
-        one = inspect.BoundArguments(bound.signature, here)  # pyright: ignore[reportArgumentType]
+        one = inspect.BoundArguments(bound.signature, here)  # pyright: ignore
         results.append(call(function, one.args, one.kwargs))
     if function in _SEPARATE and not isinstance(results[0], Tracer):
-        args = given[names[0]]
-        return type(results[0])(_paired(a, b, given) if is_complex(x) else a
-                                for x, a, b in zip(map(as_whole, args), *results, strict=True))  # fmt: skip
+        several = zip(map(as_whole, given[names[0]]), *results, strict=True)
+        return type(results[0])([_paired(a, b, given) if is_complex(x) else a for x, a, b in several])
     return _paired(*results, given)
 
 

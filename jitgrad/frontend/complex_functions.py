@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-
 from jitgrad.frontend.complex_calls import as_whole, drops_imaginary, special
 from jitgrad.frontend.complex_pair import PARTS, Pair, is_complex, names_complex
 from jitgrad.frontend.complex_tracer import make, parts
@@ -101,7 +100,8 @@ def prod(a: Any, axis: Any = None, dtype: Any = None, *, keepdims: Any = False, 
         both = flat[:half] * flat[half : 2 * half]
         flat = np.concatenate([both, flat[2 * half :]]) if n % 2 else both
         n = len(flat)
-    out = flat[0] if n else make(np.ones_like(flat.re.sum(0)), np.zeros_like(flat.re.sum(0)))
+    nothing: Any = np.sum(parts(flat)[0], 0)
+    out = flat[0] if n else make(np.ones_like(nothing), np.zeros_like(nothing))
     if keepdims:
         out = out.reshape([1 if k in axes else d for k, d in enumerate(shape)])
     return out if initial is None else out * initial
@@ -291,5 +291,3 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     n = len(x) if N is None else N
     columns = [x**k for k in range(n)]
     return np.stack(columns if increasing else columns[::-1], axis=-1)
-
-

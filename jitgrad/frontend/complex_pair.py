@@ -17,11 +17,17 @@ _NAMES = frozenset(("complex", "complex64", "complex128"))
 
 
 class Pair:
-    """A complex value as its real and its imaginary part."""
+    """A complex value as its real and its imaginary part. Its class is always ComplexTracer: this one is for the
+    modules that come before that, which ask whether a value is complex."""
 
     __slots__ = ("__weakref__", "im", "re")
     re: Any
     im: Any
+    # Of ComplexTracer:
+    dims: Any
+    dtype: Any
+    ndim: Any
+    weak: Any
 
 
 def is_plain_complex(obj: Any) -> bool:

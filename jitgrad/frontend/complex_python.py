@@ -57,8 +57,8 @@ def _scalar_type(cls: type) -> Callable[..., Any]:
     def convert(*args: Any, **kwargs: Any) -> Any:
         if len(args) != 1 or kwargs or not has_traced(args[0]):
             return cls(*args, **kwargs)
-        x = args[0] if isinstance(args[0], (Tracer, Pair)) else np.stack(args[0])
-        z = x.astype(cls)
+        x: Any = args[0] if isinstance(args[0], (Tracer, Pair)) else np.stack(args[0])
+        z: Any = x.astype(cls)
         return make(*(Tracer(p.owner, p.value) for p in (z.re, z.im)))
 
     return convert
@@ -116,7 +116,7 @@ def _routed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 _NAMES = "sqrt exp log10 sin cos tan sinh cosh tanh isnan isinf isfinite"
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: getattr(np, name) for name in _NAMES.split()},
-    **{f"a{name}": getattr(np, f"arc{name}") for name in "sin cos tan sinh cosh tanh".split()},
+    **{f"a{name}": getattr(np, f"arc{name}") for name in ["sin", "cos", "tan", "sinh", "cosh", "tanh"]},
     "log": _log,
     "phase": np.angle,
     "polar": lambda z: (np.abs(z), np.angle(z)),

@@ -309,9 +309,9 @@ def make(re: Any, im: Any) -> Any:
     complex array is a write into them."""
     if not isinstance(re, Tracer) and not isinstance(im, Tracer):
         return joined(re, im)
-    if type(re) is Concrete and type(im) is Concrete and re.dtype == im.dtype and re.dims == im.dims:
-        if re.dtype in WHOLE:
-            return ComplexTracer(re, im)
+    same = type(re) is Concrete and type(im) is Concrete and re.dtype == im.dtype and re.dims == im.dims
+    if same and re.dtype in WHOLE:
+        return ComplexTracer(re, im)
     trace = innermost_trace(re, im)
     a, b = (x if isinstance(x, Tracer) else trace.lift(x) for x in (re, im))
     dtype = np.result_type(a.dtype, b.dtype)
@@ -361,7 +361,8 @@ def value_of(z: Any) -> Any:
 
 def adopted(trace: Trace, array: np.ndarray, fill: Any = None, *, captured: bool = False) -> ComplexTracer:
     """A complex array of NumPy as one whose contents are known."""
-    re, im = (np.array(p, order="C") for p in (array.real, array.imag))
+    z: Any = array
+    re, im = (np.array(p, order="C") for p in (z.real, z.imag))
     fills = (None, None) if fill is None else (fill, fill) if not isinstance(fill, np.complexfloating) else (
         fill.real, fill.imag)  # fmt: skip
     notes = [Notes(f, captured=captured) for f in fills]
@@ -376,6 +377,10 @@ def _leaf(z: Any) -> ComplexTracer:
     return ComplexTracer(z.real, z.imag)
 
 
+def _split(z: Any) -> tuple[Any, None, tuple[str, str]]:
+    return (z.re, z.im), None, ("real", "imag")
+
+
 def _rejoined(_: Any, children: Any) -> Any:
     re, im = children
     if isinstance(re, Tracer) or isinstance(im, Tracer):
@@ -388,7 +393,7 @@ def _rejoined(_: Any, children: Any) -> Any:
 
 optree.register_pytree_node(
     ComplexTracer,  # pyright: ignore[reportArgumentType]
-    lambda z: ((z.re, z.im), None, ("real", "imag")),  # pyright: ignore[reportArgumentType]
+    _split,  # pyright: ignore[reportArgumentType]
     _rejoined,  # pyright: ignore[reportArgumentType]
     path_entry_type=optree.GetAttrEntry,
     namespace=NAMESPACE,

@@ -292,7 +292,10 @@ def adopt_made(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     trace = HOOKS["current_trace"]()
     if trace is None or not isinstance(result, (np.ndarray, list, tuple)):
         return result
-    given = (item for a in (*args, *kwargs.values()) for item in (a if isinstance(a, (list, tuple)) else (a,)))
+    given = [item for a in (*args, *kwargs.values()) for item in (a if isinstance(a, (list, tuple)) else (a,))]
+    if type(result) is np.ndarray and result.dtype in COMPLEX:
+        shared = any(type(a) is np.ndarray and np.may_share_memory(a, result) for a in given)
+        return HOOKS["complex_adopted"](trace, result, _fill_of(function, result), captured=shared)
     outside = [Concrete(trace, a, None, Notes(captured=True)) for a in given
                if type(a) is np.ndarray and a.dtype in SHORT_NAMES]  # fmt: skip
     return _adopt(trace, result, tuple(outside), _fill_of(function, result))

@@ -126,7 +126,7 @@ def steps_of(obj: Any) -> Steps | None:
     if isinstance(obj, range):
         return Steps(obj.start, obj.stop, obj.step, lambda i: i)
     if isinstance(obj, (Tracer, Pair)) and obj.dims:
-        return Steps(0, obj.dims[0], 1, lambda i: obj[i])
+        return Steps(0, obj.dims[0], 1, lambda i: obj[i])  # pyright: ignore[reportIndexIssue]
     if isinstance(obj, np.ndarray) and obj.ndim:
         return Steps(0, obj.shape[0], 1, lambda i: getitem(obj, i))
     found = as_items(obj)

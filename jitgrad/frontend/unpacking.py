@@ -110,7 +110,8 @@ def _is_plain(tree: optree.PyTreeSpec) -> bool:
     if tree.num_nodes > _LARGEST:
         return False
     return tree.is_leaf() or (
-        (tree.type in _WRITTEN_OUT or is_complex_node(tree)) and all(_is_plain(child) for child in optree.treespec_children(tree))
+        (tree.type in _WRITTEN_OUT or is_complex_node(tree))
+        and all(_is_plain(child) for child in optree.treespec_children(tree))
     )
 
 

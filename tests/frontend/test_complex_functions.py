@@ -277,7 +277,7 @@ def test_powers_at_zero() -> None:
 
 @pytest.mark.parametrize("z", [1.5, -1.5, 1.5j, -1.5j, complex(-1.5, -0.0), 0.25, -0.25, 0.3j])
 def test_derivatives_on_the_axes(z: complex) -> None:
-    """Where the sign or the absolute value of a part has no derivative of its own; on a cut, on the side of its zero."""
+    """Where the sign or the absolute value of a part has no derivative; on a cut, by the sign of its zero."""
     derivatives: list[tuple[Any, Function]] = [
         (np.exp, np.exp),
         (np.log, lambda z: 1 / z),
@@ -299,7 +299,7 @@ def test_derivatives_on_the_axes(z: complex) -> None:
         expected = derivative(np.complex128(z))
         if expected is None:
             continue
-        out, pull = jg.vjp(function, complex(z))
+        _, pull = jg.vjp(function, complex(z))
         np.testing.assert_allclose(pull(1.0 + 0j)[0], np.conj(expected), rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(pull(1j)[0], 1j * np.conj(expected), rtol=1e-12, atol=1e-14)
 
@@ -338,7 +338,18 @@ def test_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     "function",
-    [np.floor, np.arctan2, np.hypot, np.mod, np.floor_divide, np.cbrt, np.copysign, np.logaddexp, np.signbit, np.heaviside],
+    [
+        np.floor,
+        np.arctan2,
+        np.hypot,
+        np.mod,
+        np.floor_divide,
+        np.cbrt,
+        np.copysign,
+        np.logaddexp,
+        np.signbit,
+        np.heaviside,
+    ],
 )
 def test_ufuncs_that_numpy_has_for_real_numbers_only(function: np.ufunc) -> None:
     args = (np.array([1 + 1j, 2]),) * function.nin
