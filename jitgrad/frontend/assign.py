@@ -29,7 +29,7 @@ from jitgrad.frontend.indexing import (
 from jitgrad.frontend.masks import is_mask, without_masks
 from jitgrad.frontend.primitives import broadcast_to, cast, common_dtype, emit, reshape, strong, where
 from jitgrad.frontend.rebound import Rebound
-from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced, innermost_trace
 from jitgrad.frontend.views import Box, View, view_box
@@ -413,7 +413,7 @@ def _lifted_item(a: Any, index: Any) -> Any:
         k = as_value(trace, position(trace, index, len(a)))  # pyright: ignore[reportArgumentType]
         return a.start + Tracer(trace, k.value, "int") * a.step
     if isinstance(a, (list, tuple)) and a and scalar and holds_complex(a):
-        return HOOKS["array"](list(a))[index]
+        return call(np.array, (list(a),), {})[index]
     if isinstance(a, (list, tuple)) and a and scalar:
         parts = [trace.lift(item) for item in a]
         if len({p.type for p in parts}) != 1:

@@ -211,6 +211,8 @@ def _check_linear(function: Any, given: Any, extra: dict[str, Any], names: Seque
                 "Give a real one, or write it with products and sums.",
                 user_location(),
             )
+    if function in (np.pad, np.insert) and not holds_complex(given[names[0]]):
+        raise drops_imaginary(qualified_name(function), "the dtype of the array")
     nonlinear = function is np.pad and given.get("mode") in ("maximum", "minimum", "median")
     if nonlinear or (function is np.average and given.get("returned")):
         raise refused(function, "With these options it is no sum of its argument's elements.")

@@ -12,6 +12,8 @@ import numpy as np
 PARTS = {np.dtype(np.complex64): np.dtype(np.float32), np.dtype(np.complex128): np.dtype(np.float64)}
 WHOLE = {part: whole for whole, part in PARTS.items()}
 _NUMBERS = frozenset((complex, np.complex64, np.complex128))
+#: The class of a number for that of its parts.
+_OF_NUMBERS: dict[type, Any] = {float: complex, np.float32: np.complex64, np.float64: np.complex128}
 #: Names that a ``dtype`` argument may have when it is passed by position.
 _NAMES = frozenset(("complex", "complex64", "complex128"))
 
@@ -73,8 +75,14 @@ def whole_dtype(dtype: Any) -> np.dtype:
 
 def joined(re: Any, im: Any) -> Any:
     """The complex number or array with these parts, which are NumPy's or Python's."""
-    if type(re) is float and type(im) is float:
-        return complex(re, im)
+    cls = type(re)
+    if cls is type(im):  # what calls return, which is to take little time
+        if cls in _OF_NUMBERS:
+            return _OF_NUMBERS[cls](complex(re, im))
+        if cls is np.ndarray and re.dtype == im.dtype and re.shape == im.shape and re.dtype in WHOLE:
+            out = np.empty(re.shape, WHOLE[re.dtype])
+            out.real, out.imag = re, im
+            return out
     dtype = whole_dtype(np.result_type(re, im))
     if not isinstance(re, np.ndarray) and not isinstance(im, np.ndarray):
         return dtype.type(complex(re, im))
