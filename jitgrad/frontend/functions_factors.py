@@ -259,6 +259,6 @@ def qr(a: ArrayLike, mode: str = "reduced") -> Any:
 
 
 ADVICE[np.linalg.eig] = ADVICE[np.linalg.eigvals] = (
-    "Eigenvalues of a general matrix are complex, and jitgrad has no complex numbers. For a symmetric matrix use eigh "
+    "Eigenvalues of a general matrix are complex, and jitgrad does not compute those. For a symmetric matrix use eigh "
     "or eigvalsh; for singular values use svd; else compute them outside the traced function."
 )

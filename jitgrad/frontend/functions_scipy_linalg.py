@@ -411,7 +411,7 @@ def toeplitz(c: ArrayLike, r: ArrayLike = None) -> Tracer:
 
 
 _SYMMETRIC = "For a symmetric matrix, w, v = eigh(a) gives it: (v * f(w)) @ v.T is f of the matrix."
-_COMPLEX = "Its results may be complex, and jitgrad has no complex numbers."
+_COMPLEX = "Its results may be complex, and jitgrad does not compute those."
 _RANK = "The shape of its result depends on the rank, which is known only when the program runs."
 for _f, _advice in {
     spl.eig: f"{_COMPLEX} Use eigh where the matrix is symmetric, or svd.",

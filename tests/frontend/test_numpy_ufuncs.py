@@ -157,10 +157,6 @@ def test_comparison_with_numbers_out_of_range() -> None:
 def test_unsupported_dtypes_of_results() -> None:
     with pytest.raises(DtypeError, match="float16"):
         check_only_traced(np.sin, np.arange(3, dtype=np.int8))
-    with pytest.raises(DtypeError, match="complex"):
-        check_only_traced(lambda a: a * 1j, F64)
-    with pytest.raises(DtypeError, match="complex128"):
-        check_only_traced(lambda a: a * np.array([1j]), F64)
     with pytest.raises(DtypeError, match="boolean subtract"):
         check_only_traced(lambda a: a - a, BOOL)
 
