@@ -79,10 +79,47 @@ def _scaled(x: Var, axis: int, inner: float, ends: dict[int, float]) -> Var:
     return x * Var(x.b, x.b.constant(factors.reshape(shape)))
 
 
-def _lower_call(b: Any, kind: str, ins: Sequence[Any], shapes: Sequence[Sequence[int]], **static: Any) -> list[Any]:
-    outs = [b.empty(tuple(s), ins[0].dtype) for s in shapes]
-    if math.prod(ins[0].shape):
-        b.libcall("fourier", outs, ins, kind=kind, shape=tuple(ins[0].shape), **static)
+#: Bytes that a transform along an axis that is not the last one works on at a time.
+_BLOCK = 1 << 18
+
+
+def radices(n: int) -> tuple[int, ...]:
+    """The passes of a transform of n elements: 4 and one 8 or 2, then 3 and 5. Empty where n has other factors."""
+    found: list[int] = []
+    twos = (n & -n).bit_length() - 1
+    rest = n >> twos
+    if twos % 2:
+        found, twos = ([8], twos - 3) if twos > 1 else ([2], 0)
+    found = [4] * (twos // 2) + found
+    for r in (3, 5):
+        while rest % r == 0:
+            found.append(r)
+            rest //= r
+    return tuple(found) if rest == 1 else ()
+
+
+def _lower_call(
+    b: Any, kind: str, ins: Sequence[Any], shapes: Sequence[Sequence[int]], axes: tuple[int, ...], inverse: bool
+) -> list[Any]:
+    """Compiled for one axis and a length with small prime factors, else a call of SciPy."""
+    shape, dtype = tuple(ins[0].shape), ins[0].dtype
+    outs = [b.empty(tuple(s), dtype) for s in shapes]
+    static: dict[str, Any] = {"kind": kind, "shape": shape, "axes": axes, "inverse": inverse}
+    if not math.prod(shape):
+        return outs
+    n = max(shape[axes[0]], shapes[0][axes[0]])
+    if len(axes) > 1 or not (kind == "fft" or (kind in ("rfft", "irfft") and n % 2 == 0)):
+        b.libcall("fourier", outs, ins, **static)
+        return outs
+    passes = radices(n if kind == "fft" else n // 2)
+    if not passes:
+        b.libcall("fourier", outs, ins, **static)
+        return outs
+    length, inner = math.prod(passes), math.prod(shape[axes[0] + 1 :])
+    # Two arrays of pairs are workspace.
+    columns = min(inner, max(8, _BLOCK // (4 * length * dtype.itemsize) & -8))
+    work = b.empty((4 * length * columns,), dtype)
+    b.libcall("fourier", [*outs, work], ins, **static, passes=passes, columns=columns)
     return outs
 
 
