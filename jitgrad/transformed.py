@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 import optree
 
 from jitgrad import config as _config
-from jitgrad.errors import ArgumentError, DifferentiationError, IRError, JitgradWarning
+from jitgrad.errors import ArgumentError, IRError, JitgradWarning
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.concrete import adopt, own_copy, unwrap
 from jitgrad.frontend.guards import first_change
@@ -34,6 +34,7 @@ from jitgrad.frontend.signature import (
     Known,
     LeafSpec,
     Signature,
+    complex_leaves,
     flatten,
     is_tree,
     prepare_leaf,
@@ -213,20 +214,10 @@ class Transformed(Readable):
             return f"argument {self._signature.leaf_paths(tree, call)[len(keys)]} of {self._function.name}"
 
         for leaf in leaves:
-            if isinstance(leaf, complex) or getattr(getattr(leaf, "dtype", None), "kind", "") == "c":
-                self._refuse_complex(path())
             key, value = prepare_leaf(leaf, path, on_device)
             keys.append(key)
             prepared.append(value)
         return Arguments(call, tree, self._known.applied(tree, tuple(keys), prepared), tuple(prepared))
-
-    def _refuse_complex(self, path: str) -> None:
-        if not isinstance(self._transform, Jit):
-            raise DifferentiationError(
-                f"{path} is complex. {self._transform.name} is defined for real numbers only here. "
-                "Pass the real and the imaginary part as two arguments.",
-                self._function.location,
-            )
 
     def _key(self, arguments: Arguments) -> Hashable:
         static = tuple((where, static_key(value)) for where, value in arguments.call.static)
@@ -417,7 +408,12 @@ class Transformed(Readable):
         """Enter the program into the table of the fast path, by the types of the arguments, if the leaves are used as
         they are (but for Python integers)."""
         if any(a is not b and type(b) not in (int, bool) for a, b in zip(arguments.leaves, leaves, strict=True)):
-            return
+            halves = complex_leaves(arguments.tree)
+            used = zip(arguments.leaves, leaves, halves, strict=True)
+            if any(a is not b and type(b) not in (int, bool) and not half for a, b, half in used):
+                return
+            if any(halves[k] for k in program.written):  # the halves that the fast way takes are copies
+                return
         if self._fast_settings is not _config.current():
             self._fast, self._fast_settings = {}, _config.current()
         tree = flatten((args, kwargs))[1]

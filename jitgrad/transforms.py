@@ -15,7 +15,7 @@ import optree
 from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.errors import ArgumentError, DifferentiationError
 from jitgrad.frontend.options import Options
-from jitgrad.frontend.signature import flatten, unflatten
+from jitgrad.frontend.signature import flatten, is_complex_node, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.core import Block, Graph
 from jitgrad.ir.location import Location
@@ -136,7 +136,9 @@ class Grad(Transform):
         if not self.has_aux:
             return None
         children = optree.treespec_children(traced.result)
-        if traced.result.type is not tuple or len(children) != 2 or children[0].num_leaves != 1:
+        if traced.result.type is not tuple or len(children) != 2 or (
+            children[0].num_leaves != 1 and not is_complex_node(children[0])
+        ):
             raise DifferentiationError(
                 f"{traced.function.name} returns {_describe(traced.result)}. With has_aux=True it must return a pair "
                 "(loss, aux). Return such a pair, or leave has_aux out.",
@@ -146,6 +148,13 @@ class Grad(Transform):
 
     def _check_value(self, traced: Traced) -> None:
         name, location = traced.function
+        value = optree.treespec_children(traced.result)[0] if self.has_aux else traced.result
+        if is_complex_node(value):
+            raise DifferentiationError(
+                f"{name} returns a complex value. A gradient needs a real one: a complex value has no steepest "
+                "direction. Return z.real, z.imag or abs(z), or use jg.vjp or jg.jvp.",
+                location,
+            )
         if not self.has_aux and (not traced.result.is_leaf() or traced.result.num_leaves != 1):
             raise DifferentiationError(
                 f"{name} returns {_describe(traced.result)}. A gradient needs one scalar. Return only the loss, or "

@@ -14,6 +14,7 @@ import numpy as np
 
 from jitgrad.errors import DtypeError, MutationError, ShapeError, UnsupportedError
 from jitgrad.frontend.chosen import Chosen
+from jitgrad.frontend.complex_pair import Pair, holds_complex, is_complex, is_plain_complex
 from jitgrad.frontend.indexing import (
     INT,
     NEW,
@@ -266,6 +267,8 @@ def _write_mask(ufunc: np.ufunc | None, x: Tracer, parts: list[Any], v: Tracer) 
 
 def assign(x: Tracer, index: Any, value: Any) -> None:
     """``x[index] = value``."""
+    if holds_complex(value):
+        raise complex_into_real(x)
     if x.concrete is not None and HOOKS["assign_concrete"](x, index, value):
         return
     _check_array(x)
@@ -295,16 +298,19 @@ def _converted(trace: Trace, value: Any, x: Tracer) -> Tracer:
     if contains_tracer(value):
         return trace.lift(value)
     array = np.asarray(value)
-    if array.dtype.kind == "c":
-        raise DtypeError(
-            f"a complex value is assigned into an array of {x.dtype}. Complex dtypes are not supported. Assign the "
-            "real or the imaginary part.",
-            user_location(),
-        )
     with np.errstate(all="ignore"):
         if array.dtype.kind in "fiub":
             return Tracer(trace, trace.array(value)) if array.ndim else _scalar(trace, value, x)
         return trace.lift(array.astype(x.dtype))
+
+
+def complex_into_real(x: Any) -> DtypeError:
+    """The error for a complex value that is stored in a real array."""
+    return DtypeError(
+        f"a complex value is assigned into an array of {x.dtype}. The array is real, and the imaginary part would be "
+        "lost (NumPy raises TypeError, or warns). Make the array complex, or assign the real part.",
+        user_location(),
+    )
 
 
 def _scalar(trace: Trace, value: Any, x: Tracer) -> Tracer:
@@ -331,6 +337,8 @@ def _is_same_piece(x: Tracer, index: Any, value: View) -> bool:
 
 def in_place(x: Tracer, ufunc: np.ufunc, other: Any) -> Any:
     """``x op= other`` for an array: shape and dtype stay, as in NumPy. Raises ShapeError, DtypeError."""
+    if holds_complex(other):
+        raise complex_into_real(x)
     if _adds(x, ufunc, other):
         whole = Box((0,) * x.ndim, x.dims, (1,) * x.ndim, tuple(range(x.ndim)))
         write_box("add", x, whole, _addend(x, ufunc, other, x.dims))
@@ -397,11 +405,15 @@ def _lifted_item(a: Any, index: Any) -> Any:
     parts = index if isinstance(index, tuple) else (index,)
     trace = innermost_trace(*(v for p in parts for v in ((p.start, p.stop) if isinstance(p, slice) else (p,))))
     scalar: Any = isinstance(index, Tracer) and index.ndim == 0
+    if is_plain_complex(a):
+        return HOOKS["complex_adopted"](trace, a)[index]
     if isinstance(a, np.ndarray):
         return read(Tracer(trace, trace.array(a)), index)
     if isinstance(a, range) and scalar:
         k = as_value(trace, position(trace, index, len(a)))  # pyright: ignore[reportArgumentType]
         return a.start + Tracer(trace, k.value, "int") * a.step
+    if isinstance(a, (list, tuple)) and a and scalar and holds_complex(a):
+        return HOOKS["array"](list(a))[index]
     if isinstance(a, (list, tuple)) and a and scalar:
         parts = [trace.lift(item) for item in a]
         if len({p.type for p in parts}) != 1:
@@ -438,6 +450,12 @@ def _check_plain(a: np.ndarray, index: Any, value: Any) -> None:
 def augitem(a: Any, index: Any, op: str, value: Any) -> None:
     """``a[index] op= value``; ``op`` is the operator without ``=``."""
     ufunc, python = OPERATORS[op]
+    if isinstance(a, Pair) and op in ("+", "-"):
+        re, im = HOOKS["complex_parts"](value)
+        augitem(a.re, index, op, re)
+        if is_complex(value):
+            augitem(a.im, index, op, im)
+        return
     if type(a) is Tracer or type(a) is View:
         if _augment(a, index, ufunc, value):
             return
@@ -449,6 +467,8 @@ def augitem(a: Any, index: Any, op: str, value: Any) -> None:
 
 def _augment(a: Tracer, index: Any, ufunc: np.ufunc, value: Any) -> bool:
     """Do it by one op, where the operator adds to a piece of the array, or the index is a traced mask."""
+    if holds_complex(value):
+        raise complex_into_real(a)
     if contains_tracer(value) and innermost_trace(a, value) is not a.owner:
         return False
     parts = index_parts(index)

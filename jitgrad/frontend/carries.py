@@ -17,7 +17,7 @@ import optree
 from jitgrad.errors import CarryError
 from jitgrad.frontend.primitives import WEAK_SAMPLES, broadcast_to, cast
 from jitgrad.frontend.scopes import Scope
-from jitgrad.frontend.signature import flatten, unflatten
+from jitgrad.frontend.signature import flatten, unflatten, widened, with_complex
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.location import user_location
@@ -121,11 +121,31 @@ def join(a: Variable, b: Variable, when: str) -> Variable:
         return Variable(a.name, b.tree, tuple(map(_bound_slot, b.slots)))
     if _is_unbound(b):
         return Variable(a.name, a.tree, tuple(map(_bound_slot, a.slots)))
+    wide, other = _with_complex(a, b), _with_complex(b, a)
+    if (wide is not a or other is not b) and wide.tree == other.tree:
+        return join(wide, other, when)
     raise CarryError(
         f"{a.name} is {_structure(a)} before and {_structure(b)} {when}. What a recorded loop or branch changes "
         "keeps its structure. Keep it the same, or use a loop that is unrolled.",
         user_location(),
     )
+
+
+def _with_complex(v: Variable, like: Variable) -> Variable:
+    """The variable with complex values where it has real ones and another one has complex ones."""
+    where = widened(v.tree, like.tree)
+    if not any(where):
+        return v
+    slots: list[Slot] = []
+    for slot, add in zip(v.slots, where, strict=True):
+        if not add or (slot.type is None and not is_number(slot.value)):
+            slots.append(slot)
+            if add:
+                return v
+            continue
+        slot = slot if slot.type is not None else traced_slot(slot.value)
+        slots += (slot, slot)
+    return Variable(v.name, with_complex(v.tree, where), tuple(slots))
 
 
 def _is_unbound(v: Variable) -> bool:
@@ -233,7 +253,11 @@ def leaves_of(variable: Variable, value: Any) -> list[Any]:
     """The leaves of a value of this variable; UNBOUND everywhere if it is that."""
     if value is UNBOUND:
         return [UNBOUND] * len(variable.slots)
-    return flatten(value)[0]
+    leaves, tree = flatten(value)
+    if tree == variable.tree:
+        return leaves
+    where = widened(tree, variable.tree)
+    return [x for leaf, add in zip(leaves, where, strict=True) for x in ((leaf, leaf.imag) if add else (leaf,))]
 
 
 def rebuilt(variable: Variable, traced: Sequence[Tracer]) -> Any:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import LeakedTracerError, MutationError
+from jitgrad.frontend.complex_pair import PARTS as COMPLEX
+from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.methods import ArrayMethods
 from jitgrad.frontend.primitives import emit, reshape
 from jitgrad.frontend.registry import HOOKS
@@ -233,6 +235,8 @@ def unwrap(obj: Any, found: list[Concrete] | None = None) -> Any:
         return obj._array
     if isinstance(obj, Tracer):
         return obj
+    if isinstance(obj, Pair):
+        return HOOKS["complex_value"](obj) if HOOKS["complex_known"](obj) else obj
     if type(obj) in (list, tuple):
         new = [unwrap(o, found) for o in obj]
         if all(a is b for a, b in zip(obj, new, strict=True)):
@@ -258,7 +262,7 @@ def adopt(result: Any, *sources: Concrete, fill: Any = None) -> Any:
 def _adopt(trace: Trace, result: Any, sources: tuple[Concrete, ...], fill: Any) -> Any:
     if type(result) is np.ndarray:
         if result.dtype not in SHORT_NAMES:
-            return result
+            return HOOKS["complex_adopted"](trace, result, fill) if result.dtype in COMPLEX else result
         for c in sources:
             if result is c._array:
                 return c
@@ -309,6 +313,8 @@ _FILLING = frozenset((np.zeros, np.ones, np.full, np.zeros_like, np.ones_like, n
 def captured(trace: Trace, array: np.ndarray) -> Any:
     """An array from outside of the traced function: it can be read at traced indices, and not be written."""
     if type(array) is not np.ndarray or array.dtype not in SHORT_NAMES:
+        if type(array) is np.ndarray and array.dtype in COMPLEX:
+            return HOOKS["complex_adopted"](trace, array, captured=True)
         return array
     return Concrete(trace, array, None, Notes(captured=True))
 
@@ -334,6 +340,9 @@ def survey(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, bool]:
                 known = True
             else:
                 traced = True
+        elif isinstance(a, Pair):
+            t, k = survey((a.re, a.im), {})
+            traced, known = traced or t, known or k
         elif type(a) in (list, tuple):
             t, k = survey(a if type(a) is tuple else tuple(a), {})
             traced, known = traced or t, known or k

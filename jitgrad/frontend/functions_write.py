@@ -11,6 +11,7 @@ import numpy as np
 
 from jitgrad.errors import ArgumentError, DtypeError, MutationError, ShapeError, UnsupportedError
 from jitgrad.frontend.assign import fit, write
+from jitgrad.frontend.complex_pair import is_complex
 from jitgrad.frontend.concrete import Concrete, made_writable, unwrap
 from jitgrad.frontend.functions_index import along, along_axis, in_bounds
 from jitgrad.frontend.indexing import index_parts
@@ -40,6 +41,8 @@ def write_out(out: Any, result: Any, name: str, where: Any = True) -> Any:
     if isinstance(out, tuple):
         stored = [r if o is None else write_out(o, r, name, where) for o, r in zip(out, result, strict=True)]
         return tuple(stored)
+    if is_complex(out) or is_complex(result):
+        return HOOKS["complex_write_out"](out, result, name, where)
     if not isinstance(out, Tracer):
         if has_traced(result) or has_traced(where):
             raise _into_plain(name)

@@ -16,6 +16,7 @@ import numpy as np
 
 from jitgrad.errors import ArgumentError, ConcretizationError
 from jitgrad.frontend.assign import getitem
+from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.items import as_items
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.registry import HOOKS
@@ -91,8 +92,8 @@ def _ndindex(*shape: Any) -> Any:
 
 def _ndenumerate(arr: Any) -> Any:
     """``np.ndenumerate``."""
-    array = arr if isinstance(arr, Tracer) else np.asarray(arr)
-    dims = array.dims if isinstance(array, Tracer) else array.shape
+    array = arr if isinstance(arr, (Tracer, Pair)) else np.asarray(arr)
+    dims = array.dims if isinstance(array, (Tracer, Pair)) else array.shape
     return Nest([Steps(0, n, 1, lambda i: i) for n in dims], lambda index: (index, getitem(array, index)))
 
 
@@ -124,7 +125,7 @@ def steps_of(obj: Any) -> Steps | None:
         return obj
     if isinstance(obj, range):
         return Steps(obj.start, obj.stop, obj.step, lambda i: i)
-    if isinstance(obj, Tracer) and obj.dims:
+    if isinstance(obj, (Tracer, Pair)) and obj.dims:
         return Steps(0, obj.dims[0], 1, lambda i: obj[i])
     if isinstance(obj, np.ndarray) and obj.ndim:
         return Steps(0, obj.shape[0], 1, lambda i: getitem(obj, i))

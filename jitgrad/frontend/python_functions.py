@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import ConcretizationError, RollError, UnsupportedError
-from jitgrad.frontend import iteration
+from jitgrad.frontend import complex_python, iteration
+from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.indexing import length
 from jitgrad.frontend.items import as_array
 from jitgrad.frontend.iteration import Steps, bound_value
@@ -76,6 +77,8 @@ HOOKS["item"], HOOKS["tolist"] = item, tolist
 
 def class_of(x: Any) -> type:
     """What ``type(x)`` is in plain Python."""
+    if issubclass(type(x), Pair):
+        return complex_python.class_of(x)
     if not issubclass(type(x), Tracer):
         return type(x)
     if x.weak:
@@ -84,7 +87,7 @@ def class_of(x: Any) -> type:
 
 
 def _isinstance(obj: Any, classes: Any, /) -> bool:
-    return issubclass(class_of(obj), classes) if issubclass(type(obj), Tracer) else isinstance(obj, classes)
+    return issubclass(class_of(obj), classes) if issubclass(type(obj), (Tracer, Pair)) else isinstance(obj, classes)
 
 
 def _type(*args: Any, **kwargs: Any) -> Any:
@@ -128,6 +131,7 @@ CLASSES: dict[type, Callable[..., Any]] = {
     np.ndarray: _new_array,
     type: _type,
     **iteration.CLASSES,
+    **complex_python.CLASSES,
 }
 
 
@@ -305,6 +309,8 @@ def _sum(iterable: Iterable[Any], /, start: Any = 0) -> Any:
     many, weak = None, None
     if isinstance(iterable, Tracer):
         many = iterable
+    elif isinstance(iterable, Pair) and iterable.dims and isinstance(iterable.dims[0], int):
+        return start + call(np.sum, (iterable,), {"axis": 0})
     elif isinstance(iterable, (list, tuple)) and has_traced(iterable):
         many = as_array(innermost_trace(*iterable), iterable)
         weak = iterable[0].weak if isinstance(iterable[0], Tracer) else None

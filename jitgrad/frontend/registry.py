@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from jitgrad.errors import UnsupportedError
+from jitgrad.frontend.complex_pair import asks_for_complex
 from jitgrad.ir.location import user_location
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -107,6 +108,8 @@ def unsupported(function: Any) -> UnsupportedError:
 def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a function's handler, or NumPy's function where the contents of all arrays are known. Raises
     UnsupportedError for an unknown function or keyword argument."""
+    if asks_for_complex(args, kwargs):
+        return HOOKS["complex_call"](function, args, kwargs)
     if function in WRITERS:
         return WRITERS[function](*args, **kwargs)
     out = kwargs.get("out")
@@ -121,16 +124,23 @@ def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     handler = FUNCTIONS.get(function)
     if handler is None:
         raise unsupported(function)
+    kwargs = accepted_by(handler, function, kwargs)
+    return _finished(function, _run(function, handler, args, kwargs), args, kwargs)
+
+
+def accepted_by(handler: Callable[..., Any], function: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments that the handler of a function takes. Raises UnsupportedError for one that it does not take
+    and that matters."""
     accepted = _accepted_keywords(handler)
     if accepted is None or all(k in accepted for k in kwargs):
-        return _finished(function, _run(function, handler, args, kwargs), args, kwargs)
+        return kwargs
     kept = {}
     for name, value in kwargs.items():
         if name in accepted:
             kept[name] = value
         elif not ignorable(name, value):
             raise unsupported_argument(qualified_name(function), name)
-    return _finished(function, _run(function, handler, args, kept), args, kept)
+    return kept
 
 
 def _finished(function: Any, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -19,6 +19,8 @@ import numpy as np
 import optree
 
 from jitgrad.errors import ArgumentError, DtypeError
+from jitgrad.frontend.complex_pair import Pair, is_plain_complex
+from jitgrad.frontend.registry import HOOKS
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import DTYPES, SHORT_NAMES, TensorType, bool_, f64, i64
 
@@ -47,14 +49,52 @@ _SPECS: dict[Hashable, LeafSpec] = {**_SCALARS, **_PYTHON}
 
 
 def flatten(tree: Any) -> tuple[list[Any], optree.PyTreeSpec]:
-    """The leaves of a tree, and its structure. Unknown dataclasses on the way are registered."""
+    """The leaves of a tree, and its structure. Unknown dataclasses on the way are registered, and complex numbers and
+    arrays are nodes with two leaves, views of their parts."""
     leaves, spec = optree.tree_flatten(tree, namespace=NAMESPACE)
-    if any(_is_new_dataclass(leaf) for leaf in leaves):
+    if any(map(_is_no_leaf, leaves)):
         for leaf in leaves:
             if _is_new_dataclass(leaf):
                 register_dataclass(type(leaf))
+        if any(map(is_plain_complex, leaves)):
+            tree = unflatten(spec, [HOOKS["complex_leaf"](x) if is_plain_complex(x) else x for x in leaves])
         return flatten(tree)
     return leaves, spec
+
+
+def _is_no_leaf(leaf: Any) -> bool:
+    cls = type(leaf)
+    if cls is np.ndarray:
+        return leaf.dtype.kind == "c"
+    return cls is not float and (is_plain_complex(leaf) or _is_new_dataclass(leaf))
+
+
+def is_complex_node(spec: optree.PyTreeSpec) -> bool:
+    """Is it the structure of a complex value?"""
+    return spec.type is not None and issubclass(spec.type, Pair)
+
+
+def complex_leaves(spec: optree.PyTreeSpec, *, inside: bool = False) -> list[bool]:
+    """Which of the leaves are parts of complex values?"""
+    if spec.is_leaf():
+        return [inside]
+    inside = is_complex_node(spec)
+    return [x for child in optree.treespec_children(spec) for x in complex_leaves(child, inside=inside)]
+
+
+def widened(spec: optree.PyTreeSpec, like: optree.PyTreeSpec) -> list[bool]:
+    """Which leaves are real where another structure has complex values."""
+    if spec.is_leaf():
+        return [is_complex_node(like)]
+    if spec.type is like.type and spec.num_children == like.num_children:
+        pairs = zip(optree.treespec_children(spec), optree.treespec_children(like), strict=True)
+        return [x for child, other in pairs for x in widened(child, other)]
+    return [False] * spec.num_leaves
+
+
+def with_complex(spec: optree.PyTreeSpec, where: Sequence[bool]) -> optree.PyTreeSpec:
+    """The structure with complex values in the places of some of its leaves."""
+    return flatten(unflatten(spec, [0j if wide else 0 for wide in where]))[1]
 
 
 def unflatten(spec: optree.PyTreeSpec, leaves: Sequence[Any]) -> Any:
@@ -68,6 +108,10 @@ def leaves_like(tree: Any, spec: optree.PyTreeSpec) -> list[Any] | None:
     leaves, found = flatten(tree)
     if found == spec:
         return leaves
+    where = widened(found, spec)
+    if any(where):  # a real number for a complex one
+        wide = [x for leaf, add in zip(leaves, where, strict=True) for x in ((leaf, leaf.imag) if add else (leaf,))]
+        tree = unflatten(with_complex(found, where), wide)
     try:
         leaves = spec.flatten_up_to(tree)
     except (TypeError, ValueError):

@@ -8,6 +8,7 @@ Not imported by ``jitgrad.frontend`` itself: ``jitgrad.numpy`` imports that pack
 
 from __future__ import annotations
 
+import cmath
 import importlib
 import math
 import types
@@ -20,6 +21,7 @@ import scipy.special
 
 import jitgrad.numpy as jnp
 import jitgrad.scipy as jsp
+from jitgrad.frontend.complex_python import CMATH, CMATH_FUNCTIONS
 from jitgrad.frontend.namespace import stand_in, tried
 from jitgrad.frontend.python_math import MATH, MATH_FUNCTIONS
 from jitgrad.frontend.randomness import FUNCTIONS as RANDOM
@@ -39,6 +41,8 @@ TABLE: dict[Any, Any] = {
     np.vectorize: jnp.vectorize,
     math: MATH,
     **MATH_FUNCTIONS,
+    cmath: CMATH,
+    **CMATH_FUNCTIONS,
     scipy: jsp,
     scipy.linalg: jsp.linalg,
     scipy.special: jsp.special,

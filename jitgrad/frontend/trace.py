@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import DtypeError, IRError, JitgradError, ShapeError, UnsupportedError
+from jitgrad.frontend.complex_pair import holds_complex
 from jitgrad.frontend.options import Options
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
@@ -74,6 +75,12 @@ class Trace:
         if type(obj) in (bool, int, float):
             weak = type(obj).__name__
             return Tracer(self, self.scalar(obj, WEAK_DTYPES[weak]), weak)
+        if holds_complex(obj):
+            raise DtypeError(
+                "a complex value stands where a real one is needed. The function is not supported for complex numbers. "
+                "Use the real and the imaginary part, z.real and z.imag.",
+                user_location(),
+            )
         if isinstance(obj, (list, tuple)) and contains_tracer(obj):
             return HOOKS["array"](obj)
         return Tracer(self, self.array(obj))

@@ -24,6 +24,7 @@ from jitgrad.errors import (
     MutationError,
     UnsupportedAttributeError,
 )
+from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.methods import ArrayMethods
 from jitgrad.frontend.operators import Operators
 from jitgrad.frontend.registry import HOOKS, call
@@ -272,7 +273,7 @@ class Tracer(Operators, ArrayMethods):
         raise self._no_number("converted to a Python int", "Use x.astype(np.int64), or make the argument static.")
 
     def __complex__(self) -> complex:
-        raise self._no_number("converted to a Python complex", "Complex numbers are not supported.")
+        raise self._no_number("converted to a Python complex", "Use x + 0j, or x.astype(complex).")
 
     def __index__(self) -> int:
         raise self._no_number(
@@ -369,7 +370,7 @@ def extent(trace: Trace, d: Dim) -> Any:
 
 def contains_tracer(obj: Any) -> bool:
     """Is there a tracer in these nested lists, tuples and dicts?"""
-    if isinstance(obj, Tracer):
+    if isinstance(obj, (Tracer, Pair)):
         return True
     if isinstance(obj, (list, tuple)):
         return any(contains_tracer(o) for o in obj)
@@ -387,6 +388,8 @@ def has_traced(obj: Any) -> bool:
     """Is there a value that is not known in these nested lists, tuples, dicts and slices?"""
     if isinstance(obj, Tracer):
         return obj.concrete is None
+    if isinstance(obj, Pair):
+        return has_traced((obj.re, obj.im))
     if isinstance(obj, (list, tuple)):
         return any(map(has_traced, obj))
     if isinstance(obj, dict):
@@ -413,6 +416,8 @@ def innermost_trace(*objects: Any) -> Trace:
                 found = obj.owner
         elif isinstance(obj, (list, tuple)):
             stack.extend(obj)
+        elif isinstance(obj, Pair):
+            stack += (obj.re, obj.im)
     running = HOOKS["current_trace"]()
     if found is None and known and running is not None:
         return running

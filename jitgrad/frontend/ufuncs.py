@@ -14,6 +14,7 @@ import numpy as np
 import scipy.special as sps
 
 from jitgrad.errors import ArgumentError, DtypeError, UnsupportedError
+from jitgrad.frontend.complex_pair import asks_for_complex, holds_complex
 from jitgrad.frontend.concrete import Concrete, adopt, run, unwrap
 from jitgrad.frontend.primitives import (
     as_dtype,
@@ -78,7 +79,7 @@ _ROUNDING = ("floor", "ceil", "trunc")
 
 
 @functools.lru_cache(maxsize=4096)
-def _resolve(ufunc: np.ufunc, descriptors: tuple[Any, ...], dtype: np.dtype | None) -> tuple[np.dtype, ...]:
+def resolve(ufunc: np.ufunc, descriptors: tuple[Any, ...], dtype: np.dtype | None) -> tuple[np.dtype, ...]:
     """The loop's dtypes, operands then results. Raises DtypeError."""
     options: dict[str, Any] = {"casting": "same_kind"}
     if dtype is not None:
@@ -108,6 +109,8 @@ def _descriptor(obj: ArrayLike) -> Any:
 def call_ufunc(ufunc: np.ufunc, *args: ArrayLike, dtype: Any = None) -> Any:
     """A ufunc on array-likes of which at least one is traced; the result is strong. Raises UnsupportedError,
     DtypeError, ShapeError."""
+    if holds_complex(args):
+        return HOOKS["complex_ufunc"](ufunc, "__call__", args, {} if dtype is None else {"dtype": dtype})
     if ufunc in FUNCTIONS:  # matmul and its kin: generalised ufuncs with handlers of their own
         return call(ufunc, args, {} if dtype is None else {"dtype": dtype})
     special = SPECIAL.get(ufunc)
@@ -133,11 +136,11 @@ def _loop_operands(
     """The operands cast to the dtypes of NumPy's loop, and those dtypes."""
     args = [trace.lift(a) if isinstance(a, (list, tuple)) else a for a in args]
     descriptors = tuple(_descriptor(a) for a in args)
-    dtypes = _resolve(ufunc, descriptors, dtype)
+    dtypes = resolve(ufunc, descriptors, dtype)
     if dtypes[-1].kind == "b" and any(type(a) is int and not _fits(a, d) for a, d in zip(args, dtypes, strict=False)):
         # uint8 < 300 is True in NumPy, so compare in a dtype that holds both.
         args = [as_numpy(a) if type(a) is int else a for a in args]
-        dtypes = _resolve(ufunc, tuple(_descriptor(a) for a in args), dtype)
+        dtypes = resolve(ufunc, tuple(_descriptor(a) for a in args), dtype)
     if dtypes[-1].kind == "b" and not any(d == np.float16 for d in descriptors):
         dtypes = tuple(np.dtype(np.float32) if d == np.float16 else d for d in dtypes)  # signbit of small integers
     for d in dtypes:
@@ -230,12 +233,8 @@ def operator(ufunc: np.ufunc, *args: ArrayLike) -> Any:
         if kind is Concrete:
             known = True
             continue
-        if isinstance(a, (complex, np.complexfloating)):
-            raise DtypeError(
-                "a traced value meets a complex number. Complex dtypes are not supported. Compute with the real and "
-                "imaginary parts as two arrays.",
-                user_location(),
-            )
+        if holds_complex(a):
+            return HOOKS["complex_operator"](ufunc, *args)
         if not isinstance(a, _OPERAND_TYPES):
             if hasattr(a, "__array__") and getattr(type(a), "__array_ufunc__", 0) is not None:
                 continue  # a foreign array, such as a pandas Series
@@ -294,7 +293,7 @@ def _power(x: ArrayLike, p: ArrayLike) -> Tracer:
     trace = innermost_trace(x)
     if x.dtype == bool_ and x.dims and type(p) is int and p == 2:
         return call_ufunc(np.square, x)  # int8, where other powers are int64
-    dtype = _resolve(np.power, (_descriptor(x), _descriptor(p)), None)[-1]
+    dtype = resolve(np.power, (_descriptor(x), _descriptor(p)), None)[-1]
     base = as_dtype(x, supported(dtype), trace)
     if dtype.kind == "f":
         if exponent == 1:
@@ -347,6 +346,8 @@ _REDUCE = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum:
 def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``__array_ufunc__``: calls, ``reduce``, ``accumulate`` and ``outer``."""
     name = qualified_name(ufunc)
+    if "out" not in kwargs and asks_for_complex(inputs, kwargs) and (len(inputs) <= ufunc.nin or method != "__call__"):
+        return HOOKS["complex_ufunc"](ufunc, method, inputs, kwargs)
     if method == "at":
         return HOOKS["ufunc_at"](ufunc, *inputs)
     out = kwargs.pop("out", None)
@@ -403,7 +404,7 @@ def accumulate(ufunc: np.ufunc, array: ArrayLike, axis: int = 0, dtype: Any = No
             user_location(),
         )
     (x,) = lift(array)
-    x = cast(x, dtype if dtype is not None else _resolve(ufunc, (x.dtype, x.dtype), None)[-1])
+    x = cast(x, dtype if dtype is not None else resolve(ufunc, (x.dtype, x.dtype), None)[-1])
     axis = axis_index(axis, x.ndim)
     n, shift = x.dims[axis], 1
     while shift < n:

@@ -14,7 +14,8 @@ from typing import Any
 
 import optree
 
-from jitgrad.frontend.signature import NAMESPACE, unflatten
+from jitgrad.frontend.complex_pair import joined, split
+from jitgrad.frontend.signature import NAMESPACE, is_complex_node, unflatten
 
 Leaves = tuple[Any, ...]
 _WRITTEN_OUT = (tuple, list, dict, type(None))
@@ -49,6 +50,12 @@ def unpacker(
             lines.append(f"if {name} is not None: return None")
             return
         parts = [next(names) for _ in range(node.num_children)]
+        if is_complex_node(node):
+            lines.append(f"{parts[0]} = split({name})")
+            lines.append(f"if {parts[0]} is None: return None")
+            lines.append(f"{', '.join(parts)} = {parts[0]}")
+            leaves.extend(parts)
+            return
         kind = node.type.__name__ if node.type is not None else ""
         if node.type is dict:
             keys = f"k{len(constants)}"
@@ -84,6 +91,8 @@ def builder(tree: optree.PyTreeSpec) -> Callable[[Sequence[Any]], Any]:
         if node.type is type(None):
             return "None"
         parts = [text(child, names) for child in optree.treespec_children(node)]
+        if is_complex_node(node):
+            return f"joined({', '.join(parts)})"
         if node.type is dict:
             items = []
             for key, part in zip(optree.treespec_entries(node), parts, strict=True):
@@ -101,7 +110,7 @@ def _is_plain(tree: optree.PyTreeSpec) -> bool:
     if tree.num_nodes > _LARGEST:
         return False
     return tree.is_leaf() or (
-        tree.type in _WRITTEN_OUT and all(_is_plain(child) for child in optree.treespec_children(tree))
+        (tree.type in _WRITTEN_OUT or is_complex_node(tree)) and all(_is_plain(child) for child in optree.treespec_children(tree))
     )
 
 
@@ -117,6 +126,6 @@ def _by_optree(
 
 def _made(head: str, lines: list[str], constants: dict[str, Any]) -> Any:
     """The function of that text. It holds names made here only: keys of dicts are constants."""
-    namespace = dict(constants)
+    namespace = {**constants, "split": split, "joined": joined}
     exec("\n    ".join([head, *lines]), namespace)
     return namespace["made"]
