@@ -169,7 +169,13 @@ class Fft(OpRule):
         return apply_all("fft", *(zeros(re.b, re.type) if t is None else t for t in ts), **attrs)
 
     def lower(self, b: Any, re: Any, im: Any, *, axes: tuple[int, ...], inverse: bool) -> Any:
-        return tuple(_lower_call(b, "fft", [re, im], [re.shape] * 2, axes=axes, inverse=inverse))
+        # One axis after the other, the last one first; SciPy gets all that are left for it at once.
+        own = [k for k in axes if radices(re.shape[k])]
+        pair = [re, im]
+        for steps in (*((k,) for k in reversed(own)), tuple(k for k in axes if k not in own)):
+            if steps:
+                pair = _lower_call(b, "fft", pair, [re.shape] * 2, steps, inverse)
+        return tuple(pair)
 
 
 @register
