@@ -146,9 +146,10 @@ class _Transform:
         sizes = (self.n, x.stride, y.stride, count)
         self.b.call(kernel, [x.re, x.im, y.re, y.im, w, *map(I64, sizes)])
 
-    def lanes_for(self, count: int) -> int:
+    def lanes_for(self, count: int) -> fourier_kernels.Lanes:
         """As many as there is work for."""
-        return min(self.lanes, 1 << max(count, 1).bit_length() - 1)
+        lanes = min(self.lanes, 1 << max(count, 1).bit_length() - 1)
+        return fourier_kernels.Lanes(lanes, count % lanes == 0)
 
     def run(self, x: _Rows, y: _Rows, spaces: Sequence[_Rows], count: int) -> None:
         """The passes, from x to y. Between them data are in one of two spaces in turn, in the first one before the last

@@ -16,17 +16,18 @@ Factors come from tables that ``fourier_calls`` makes, once a process and length
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils
 
 from jitgrad.codegen import fourier_calls
 from jitgrad.codegen.externs import I32, I64, llvm_type, offset
+from jitgrad.codegen.llvm_metadata import describe, keep_rolled
 
 #: Bytes of a vector. Where the processor has less, LLVM splits them.
 VECTOR = 32
@@ -171,14 +172,45 @@ class _Memory:
         return self.shuffle(one, one, [0] * self.lanes)
 
 
-def _strips(b: Any, count: Any, lanes: int, body: Callable[[int, Any], None]) -> None:
+@contextlib.contextmanager
+def _loop(b: Any, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:
+    """``for i in range(start, stop, step)``. LLVM is told to leave it as it is: it has vectors already."""
+    before = b.block
+    head, body, done = (b.append_basic_block(name) for name in ("for", "body", "done"))
+    b.branch(head)
+    b.position_at_end(head)
+    i = b.phi(I64)
+    i.add_incoming(start, before)
+    b.cbranch(b.icmp_signed("<", i, stop), body, done)
+    b.position_at_end(body)
+    yield i
+    i.add_incoming(b.add(i, I64(step)), b.block)
+    describe(b.branch(head), (keep_rolled, _keep_scalar))
+    b.position_at_end(done)
+
+
+def _keep_scalar(module: ir.Module) -> Sequence[Any]:
+    return ir.MetaDataString(module, "llvm.loop.vectorize.width"), I32(1)
+
+
+class Lanes(NamedTuple):
+    """How many elements are computed at once, and whether all are: the number of elements is a multiple."""
+
+    count: int
+    exact: bool
+
+    def __str__(self) -> str:
+        return f"{self.count}{'' if self.exact else 'rest'}"
+
+
+def _strips(b: Any, count: Any, lanes: Lanes, body: Callable[[int, Any], None]) -> None:
     """``body(lanes, i)`` for i in steps over ``count`` elements, and ``body(1, i)`` for what is left."""
-    whole = b.and_(count, I64(-lanes)) if lanes > 1 else I64(0)
-    if lanes > 1:
-        with cgutils.for_range_slice(b, I64(0), whole, I64(lanes)) as (i, _):
-            body(lanes, i)
-    with cgutils.for_range_slice(b, whole, count, I64(1)) as (i, _):
-        body(1, i)
+    whole = count if lanes.exact else b.and_(count, I64(-lanes.count))
+    with _loop(b, I64(0), whole, lanes.count) as i:
+        body(lanes.count, i)
+    if not lanes.exact:
+        with _loop(b, whole, count) as i:
+            body(1, i)
 
 
 # Kernels
@@ -200,7 +232,7 @@ def _kernel(module: ir.Module, name: str, dtype: np.dtype, integers: int, body: 
     return function
 
 
-def first(module: ir.Module, dtype: np.dtype, r: int, lanes: int, paired: bool) -> ir.Function:
+def first(module: ir.Module, dtype: np.dtype, r: int, lanes: Lanes, paired: bool) -> ir.Function:
     """The first pass along rows: (m). Where ``paired``, ``xr`` has real and imaginary parts in turn."""
 
     def body(b: Any, xr: Any, xi: Any, yr: Any, yi: Any, w: Any, m: Any) -> None:
@@ -224,15 +256,14 @@ def first(module: ir.Module, dtype: np.dtype, r: int, lanes: int, paired: bool) 
     return _kernel(module, f"first{r}.{lanes}{'.paired' * paired}", dtype, 1, body)
 
 
-def later(module: ir.Module, dtype: np.dtype, r: int, lanes: int, turned: bool, paired: bool) -> ir.Function:
+def later(module: ir.Module, dtype: np.dtype, r: int, lanes: Lanes, turned: bool, paired: bool) -> ir.Function:
     """Any other pass: (p's, q's, the steps of p and k in x, the steps of p and j in y). Without ``turned`` the factors
     are 1. Where ``paired``, imaginary and real parts are stored in turn: only inverse transforms end so, whose parts
     are swapped."""
 
     def body(b: Any, xr: Any, xi: Any, yr: Any, yi: Any, w: Any, *sizes: Any) -> None:
         ps, qs, xp, xk, yp, yj = sizes
-        with cgutils.for_range(b, ps) as loop:
-            p = loop.index
+        with _loop(b, I64(0), ps) as p:
             row = b.mul(p, I64(2 * (r - 1)))
             factors = []
             if turned:
@@ -260,7 +291,7 @@ def later(module: ir.Module, dtype: np.dtype, r: int, lanes: int, turned: bool, 
     return _kernel(module, name, dtype, 6, body)
 
 
-def halves(module: ir.Module, dtype: np.dtype, lanes: int, columns: bool, inverse: bool) -> ir.Function:
+def halves(module: ir.Module, dtype: np.dtype, lanes: Lanes, columns: bool, inverse: bool) -> ir.Function:
     """Between the transform X of n = 2 h real numbers and that, Z, of the h complex numbers that they make in pairs:
 
         2 X[k] = Z[k] + conj(Z[h - k]) - i w^k (Z[k] - conj(Z[h - k])),   Z[k] = X[k] + conj(X[h - k]) + i w^-k (...)
@@ -291,9 +322,9 @@ def halves(module: ir.Module, dtype: np.dtype, lanes: int, columns: bool, invers
                 return z.add_i(total, z.mul(gap, (factor[0], b.fneg(factor[1]))))
             return z.scale(z.sub_i(total, z.mul(gap, factor)), 0.5)
 
-        _strips(b, count, lanes, ends)
+        _strips(b, count, lanes if columns else Lanes(1, True), ends)
         if columns:
-            with cgutils.for_range_slice(b, I64(1), h, I64(1)) as (k, _):
+            with _loop(b, I64(1), h) as k:
                 pair = b.load(offset(b, w, k)), b.load(offset(b, w, b.add(k, h)))
                 source, mirror, target = b.mul(k, xs), b.mul(b.sub(h, k), xs), b.mul(k, ys)
 
