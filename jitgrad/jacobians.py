@@ -11,7 +11,7 @@ import optree
 
 from jitgrad import config as _config
 from jitgrad.errors import DifferentiationError
-from jitgrad.frontend.signature import flatten, unflatten
+from jitgrad.frontend.signature import complex_leaves, flatten, unflatten
 from jitgrad.frontend.tracer import Tracer, has_traced
 from jitgrad.ir.types import is_float
 from jitgrad.pullbacks import jvp_function, vjp_function
@@ -54,6 +54,7 @@ class Jacobian(Readable):
         call = self._forward._signature.split(args, kwargs)
         trees = [call.args[k] for k in self._forward._argument_positions(call)]
         inputs, tree = flatten(trees[0] if self._single else tuple(trees))
+        self._check_real(tree)
         if self._uses_forward(args, kwargs, inputs):
             found = self._by_columns(args, kwargs, inputs, tree, [flatten(t)[1] for t in trees])
         else:
@@ -111,7 +112,7 @@ class Jacobian(Readable):
                 columns[-1].append(flatten(derivative)[0])
         if shape is None:  # no elements at all
             outs, shape = flatten(self._reverse.at(args, kwargs)[0])
-        self._check_float(outs)
+        self._check_float(outs, shape)
         blocks = [
             [
                 _stack([c[o] for c in columns[k]], -1, out).reshape(np.shape(out) + np.shape(x))
@@ -125,7 +126,7 @@ class Jacobian(Readable):
         """One call of the pullback for each element of the outputs."""
         out, pullback = self._reverse.at(args, kwargs)
         outs, shape = flatten(out)
-        self._check_float(outs)
+        self._check_float(outs, shape)
         zeros = [np.zeros(np.shape(x), x.dtype) for x in outs]
         blocks: list[Any] = []
         for o, zero in enumerate(zeros):
@@ -138,7 +139,17 @@ class Jacobian(Readable):
             blocks.append(unflatten(tree, block))
         return unflatten(shape, blocks)
 
-    def _check_float(self, outs: Sequence[Any]) -> None:
+    def _check_real(self, tree: optree.PyTreeSpec) -> None:
+        if any(complex_leaves(tree)):
+            raise DifferentiationError(
+                f"jacobian of {self._function.name}, which takes or returns complex values. Its entries would be "
+                "derivatives of parts by parts. Give it the real and the imaginary part as two arrays, or use jg.vjp "
+                "or jg.jvp.",
+                self._function.location,
+            )
+
+    def _check_float(self, outs: Sequence[Any], tree: optree.PyTreeSpec) -> None:
+        self._check_real(tree)
         for x in outs:
             if not is_float(x.dtype):
                 raise DifferentiationError(

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import optree
 
 from jitgrad import ops  # noqa: F401  (fills the table of ops)
 from jitgrad.autodiff.jvp import jvp_graph
 from jitgrad.autodiff.vjp import vjp_graph
+from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.ir.core import OPS, Builder, Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.types import f32, f64, is_float, type_of
@@ -93,7 +93,7 @@ def check_grads(
     Parameters
     ----------
     fun : a function of trees of arrays and numbers that returns such a tree.
-    args : its arguments. Float leaves are differentiated; all others are held constant.
+    args : its arguments. Float leaves are differentiated, and both parts of complex ones; all others are held constant.
     order : how often to differentiate. Order 2 checks every mode over every mode.
     modes : ``"rev"`` checks :func:`jitgrad.vjp`, ``"fwd"`` checks :func:`jitgrad.jvp`.
     rtol, atol, eps : tolerances and step; by default for float64, or looser where a leaf is float32.
@@ -107,7 +107,7 @@ def check_grads(
     if unknown:
         raise ValueError(f"modes are 'rev' and 'fwd', not {sorted(unknown)}")
     arguments: Any = tuple(args)
-    leaves, tree = optree.tree_flatten(arguments, none_is_leaf=False)
+    leaves, tree = flatten(arguments)
     places = [k for k, leaf in enumerate(leaves) if _is_float_leaf(leaf)]
     primals = [np.asarray(leaves[k]) for k in places]
     if not primals:
@@ -120,8 +120,8 @@ def check_grads(
             filled = list(leaves)
             for k, x in zip(places, xs, strict=True):
                 filled[k] = x
-            result = call(*optree.tree_unflatten(tree, filled))
-            return [leaf for leaf in optree.tree_leaves(result, none_is_leaf=False) if _is_float_leaf(leaf)]
+            result = call(*unflatten(tree, filled))
+            return [leaf for leaf in flatten(result)[0] if _is_float_leaf(leaf)]
 
         return run
 

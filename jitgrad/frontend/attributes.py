@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.frontend.usercode import is_user_function
@@ -13,7 +14,7 @@ from jitgrad.frontend.usercode import is_user_function
 def attribute(owner: Any, name: str) -> Any:
     """The owner of an attribute that is about to be assigned to."""
     trace = HOOKS["current_trace"]()
-    if trace is None or isinstance(owner, Tracer):
+    if trace is None or isinstance(owner, (Tracer, Pair)):
         return owner
     found = getattr(type(owner), name, None)
     if type(found) is property and is_user_function(found.fset):

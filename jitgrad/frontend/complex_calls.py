@@ -31,7 +31,7 @@ from jitgrad.frontend.registry import (
     qualified_name,
     unsupported,
 )
-from jitgrad.frontend.tracer import Tracer, has_traced
+from jitgrad.frontend.tracer import Tracer, contains_tracer, has_traced
 from jitgrad.ir.location import user_location
 
 Function = Callable[..., Any]
@@ -90,6 +90,8 @@ for _name in "matmul outer tensordot cross".split():
     BILINEAR[getattr(np.linalg, _name)] = None
 BILINEAR |= {np.vdot: 0, np.vecdot: 0, np.linalg.vecdot: 0, np.vecmat: 0, np.correlate: 1}
 
+#: Functions that give one result an argument.
+_SEPARATE = (np.meshgrid, np.broadcast_arrays, np.atleast_1d, np.atleast_2d, np.atleast_3d)
 #: Functions that only look at dtypes and shapes, and what stands for a complex array there.
 _OF_KIND = frozenset((np.result_type, np.can_cast, np.common_type, np.min_scalar_type, np.isscalar, np.iscomplexobj,
                       np.isrealobj))  # fmt: skip
@@ -193,6 +195,10 @@ def _linear(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
             continue
         one = inspect.BoundArguments(bound.signature, here)  # pyright: ignore[reportArgumentType]
         results.append(call(function, one.args, one.kwargs))
+    if function in _SEPARATE and not isinstance(results[0], Tracer):
+        args = given[names[0]]
+        return type(results[0])(_paired(a, b, given) if is_complex(x) else a
+                                for x, a, b in zip(map(as_whole, args), *results, strict=True))  # fmt: skip
     return _paired(*results, given)
 
 
@@ -253,8 +259,10 @@ def conjugated(x: Any) -> Any:
 
 
 def as_whole(x: Any) -> Any:
-    """A list with complex values in it as an array."""
-    return call(np.array, (x,), {}) if isinstance(x, (list, tuple)) else x
+    """A list as an array."""
+    if not isinstance(x, (list, tuple)):
+        return x
+    return call(np.array, (x,), {}) if contains_tracer(x) else np.asarray(x)
 
 
 def _bilinear(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -296,8 +304,7 @@ def _write(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None
         made_writable(part)
     for which in (0, 1):
         here = {k: part_of(v, which, number=k in numbers) for k, v in given.items()}
-        function = WRITERS[function] if function in WRITERS else function
-        function(*here.values())
+        WRITERS[function](**here)
 
 
 def _signature_of(function: Any) -> inspect.Signature:

@@ -287,6 +287,7 @@ def polyval(p: Any, x: Any) -> Any:
 @special(np.vander)
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     x = as_whole(x)
+    x = x.astype(np.result_type(x.dtype, np.int64))
     n = len(x) if N is None else N
     columns = [x**k for k in range(n)]
     return np.stack(columns if increasing else columns[::-1], axis=-1)

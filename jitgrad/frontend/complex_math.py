@@ -84,8 +84,12 @@ def square(a: Z) -> Z:
 
 
 def reciprocal(a: Z) -> Z:
-    one = _like(a[0], 1.0)
-    return divide((one, _like(a[0], 0.0)), a)
+    x, y = a
+    first = abs(y) <= abs(x)
+    larger, smaller = _choose(first, (x, y), (y, x))
+    ratio = smaller / larger
+    scale = larger + smaller * ratio
+    return _choose(first, (1.0 / scale, -ratio / scale), (ratio / scale, -1.0 / scale))
 
 
 def absolute(a: Z) -> Any:
@@ -280,11 +284,11 @@ def arcsinh(a: Z) -> Z:
 
 def arctanh(a: Z) -> Z:
     x, y = a
-    gap = (1.0 - x) * (1.0 - x) + y * y
-    wide = (1.0 + x) * (1.0 + x) + y * y
+    gap, wide = np.hypot(1.0 - x, y), np.hypot(1.0 + x, y)
     near = np.abs(x) < 0.5
-    ratio = _where(near, 4.0 * x / gap, 0.0)
-    re = _where(near, 0.25 * np.log1p(ratio), 0.25 * (np.log(wide) - np.log(gap)))
+    u = _where(near, gap, 1.0)
+    close = 0.25 * np.log1p(4.0 * _where(near, x, 0.0) / (u * u))
+    re = _where(near, close, 0.5 * (np.log(wide) - np.log(gap)))
     return re, 0.5 * np.arctan2(2.0 * y, (1.0 - x) * (1.0 + x) - y * y)
 
 

@@ -31,8 +31,10 @@ def _number(part: Any, peer: Any, function: str) -> Tracer:
     return Tracer(x.owner, cast(x, f64).value, "float")
 
 
-def python_complex(re: Any, im: Any, function: str) -> ComplexTracer:
-    """The Python complex number with these parts, of which one is traced."""
+def python_complex(re: Any, im: Any, function: str) -> Any:
+    """The Python complex number with these parts."""
+    if not has_traced((re, im)):
+        return complex(re, im)
     return ComplexTracer(*(_number(p, (re, im), function) for p in (re, im)))
 
 

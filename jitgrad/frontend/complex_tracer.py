@@ -28,7 +28,7 @@ from jitgrad.frontend.primitives import broadcast_to, broadcast_together, cast
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import NAMESPACE
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Tracer, innermost_trace
+from jitgrad.frontend.tracer import Tracer, contains_tracer, innermost_trace
 from jitgrad.ir.location import user_location
 
 
@@ -344,7 +344,7 @@ def parts(x: Any) -> tuple[Any, Any]:
             return np.ascontiguousarray(re).reshape(re.shape), np.ascontiguousarray(im).reshape(im.shape)
         return re, im
     if isinstance(x, (list, tuple)):
-        whole = call(np.array, (x,), {}) if HOOKS["contains_tracer"](x) else np.asarray(x)
+        whole = call(np.array, (x,), {}) if contains_tracer(x) else np.asarray(x)
         return parts(whole)
     return x, 0.0
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from jitgrad.errors import MutationError
+from jitgrad.frontend.complex_pair import names_complex
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.ir.location import user_location
 
@@ -47,6 +48,8 @@ class ArrayMethods:
     def astype(
         self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True
     ) -> Tracer:
+        if names_complex(dtype):
+            return call(np.astype, (self, dtype), {"copy": copy})
         return HOOKS["astype"](self, dtype, casting, order, copy)
 
     def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, **kw: Any) -> Tracer:

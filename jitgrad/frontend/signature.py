@@ -57,9 +57,14 @@ def flatten(tree: Any) -> tuple[list[Any], optree.PyTreeSpec]:
             if _is_new_dataclass(leaf):
                 register_dataclass(type(leaf))
         if any(map(is_plain_complex, leaves)):
+            leaves, spec = optree.tree_flatten(tree, _is_pair, namespace=NAMESPACE)
             tree = unflatten(spec, [HOOKS["complex_leaf"](x) if is_plain_complex(x) else x for x in leaves])
         return flatten(tree)
     return leaves, spec
+
+
+def _is_pair(obj: Any) -> bool:
+    return isinstance(obj, Pair)
 
 
 def _is_no_leaf(leaf: Any) -> bool:
@@ -111,7 +116,8 @@ def leaves_like(tree: Any, spec: optree.PyTreeSpec) -> list[Any] | None:
     where = widened(found, spec)
     if any(where):  # a real number for a complex one
         wide = [x for leaf, add in zip(leaves, where, strict=True) for x in ((leaf, leaf.imag) if add else (leaf,))]
-        tree = unflatten(with_complex(found, where), wide)
+        if with_complex(found, where) == spec:
+            return wide
     try:
         leaves = spec.flatten_up_to(tree)
     except (TypeError, ValueError):

@@ -28,7 +28,7 @@ from jitgrad.frontend.syntax_nodes import (
 #: Functions that are passed on to the runtime where they make what a loop iterates over.
 ITERABLES = frozenset({"range", "enumerate", "zip", "reversed"})
 #: Built-in classes that are called with traced values.
-CLASSES = frozenset({"bool", "float", "int", "type"})
+CLASSES = frozenset({"bool", "complex", "float", "int", "type"})
 #: Functions that are built in and change attributes.
 _CHANGING = frozenset(("setattr", "delattr"))
 #: Functions that look at everything that a generator gives.
