@@ -115,19 +115,19 @@ class _Transform:
                 block(I64(whole * self.chunk), rest)
 
     def _fft(self, ins: Any, outs: Any, spaces: Sequence[_Rows], count: int) -> None:
-        x, y = (_Rows(*parts, self.inner) for parts in (ins, outs))
+        x, y = (_Rows(re, im, self.inner) for re, im in (ins, outs))
         if self.inverse:
             x, y = x.swapped(), y.swapped()
         # Rows can lie in the result between passes: there is nothing between them.
         self.run(x, y, spaces if self.inner > 1 else (spaces[0], y), count)
 
     def _rfft(self, ins: Any, outs: Any, spaces: Sequence[_Rows], count: int) -> None:
-        rows, y = self.pairs(*ins), _Rows(*outs, self.inner)
+        rows, y = self.pairs(*ins), _Rows(outs[0], outs[1], self.inner)
         self.run(rows, spaces[0], (spaces[1] if self.inner > 1 else y, spaces[0]), count)
         self.halves(spaces[0], y, count)
 
     def _irfft(self, ins: Any, outs: Any, spaces: Sequence[_Rows], count: int) -> None:
-        x, rows = _Rows(*ins, self.inner), self.pairs(*outs)
+        x, rows = _Rows(ins[0], ins[1], self.inner), self.pairs(*outs)
         start = spaces[(len(self.passes) + 1) % 2]  # the first pass goes to the other one
         self.halves(x, start, count)
         self.run(start.swapped(), rows.swapped(), spaces, count)

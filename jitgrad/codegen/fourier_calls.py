@@ -100,12 +100,12 @@ def table(dtype: np.dtype, form: str, n: int, passes: Sequence[int]) -> np.ndarr
     k < n / 2, first the real parts.
     """
     if form == "real":
-        w = _roots(np.arange(n // 2), n)
+        w: Any = _roots(np.arange(n // 2), n)
         return np.concatenate([w.real, w.imag]).astype(dtype)
     parts: list[np.ndarray] = []
     for i, r in enumerate(passes):
         m = n // r
-        w = _roots(np.outer(np.arange(m), np.arange(1, r)), n)
+        w: Any = _roots(np.outer(np.arange(m), np.arange(1, r)), n)
         if form == "rows" and i == 0:
             parts += [a for column in w.T for a in (column.real, column.imag)]
         else:

@@ -73,7 +73,8 @@ def fftconvolve(in1: Any, in2: Any, mode: str = "full", axes: None = None) -> Tr
     """Without a Fourier transform where one array is short."""
     if axes is not None:
         raise ArgumentError("scipy.signal.fftconvolve with axes= is not supported on traced values.", user_location())
-    return _convolved("fftconvolve", *floats(in1, in2), mode, fast=True)
+    x, y = floats(in1, in2)
+    return _convolved("fftconvolve", x, y, mode, fast=True)
 
 
 @implements(scipy.signal.convolve2d)

@@ -24,8 +24,9 @@ LONG = 32
 def convolved(x: Tracer, y: Tracer) -> Tracer:
     """The full convolution, by transforms of an even length whose factors are at most 5."""
     shape = [n + m - 1 for n, m in zip(x.dims, y.dims, strict=True)]
-    padded = [scipy.fft.next_fast_len(n, real=True) for n in shape[:-1]]
-    padded.append(2 * scipy.fft.next_fast_len((shape[-1] + 1) // 2, real=True))
+    fast: Any = scipy.fft.next_fast_len
+    padded = [fast(n, real=True) for n in shape[:-1]]
+    padded.append(2 * fast((shape[-1] + 1) // 2, real=True))
     transform, back = ff.TRANSFORMS["rfftn"], ff.TRANSFORMS["irfftn"]
     out = back(transform(x, padded) * transform(y, padded), padded)
     for axis, n in enumerate(shape):
@@ -76,7 +77,7 @@ def _power(
         raise _bad(name, f"got scaling={scaling!r}", "Use 'density' or 'spectrum'.")
     if isinstance(window, (str, tuple)):
         size = min(256 if size is None else static_int(size, "nperseg"), n)
-        weights = scipy.signal.get_window(window, size)
+        weights: np.ndarray = np.asarray(scipy.signal.get_window(window, size))
     else:
         weights = np.asarray(window)
         size = len(weights)

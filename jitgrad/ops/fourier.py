@@ -107,15 +107,17 @@ def _lower_call(
     static: dict[str, Any] = {"kind": kind, "shape": shape, "axes": axes, "inverse": inverse}
     if not math.prod(shape):
         return outs
-    n = max(shape[axes[0]], shapes[0][axes[0]])
-    if len(axes) > 1 or not (kind == "fft" or (kind in ("rfft", "irfft") and n % 2 == 0)):
-        b.libcall("fourier", outs, ins, **static)
-        return outs
-    passes = radices(n if kind == "fft" else n // 2)
+    axis, *others = axes
+    n = max(shape[axis], shapes[0][axis])
+    passes: tuple[int, ...] = ()
+    if kind == "fft" and not others:
+        passes = radices(n)
+    elif kind in ("rfft", "irfft") and n % 2 == 0:  # half as many pairs of numbers
+        passes = radices(n // 2)
     if not passes:
         b.libcall("fourier", outs, ins, **static)
         return outs
-    length, inner = math.prod(passes), math.prod(shape[axes[0] + 1 :])
+    length, inner = math.prod(passes), math.prod(shape[axis + 1 :])
     # Two arrays of pairs are workspace.
     columns = min(inner, max(8, _BLOCK // (4 * length * dtype.itemsize) & -8))
     work = b.empty((4 * length * columns,), dtype)
