@@ -21,6 +21,7 @@ sys.path.append(str(ROOT))  # after site-packages: an installed jitgrad stays th
 from benchmarks import (  # noqa: E402
     accuracy,
     dispatch,
+    fourier,
     harness,
     machine,
     minimax,
@@ -361,6 +362,13 @@ def test_coefficients_are_those_that_the_fit_finds(name):
     found, error = minimax.fit(wanted)
     assert tuple(found) == pytest.approx(getattr(coefficients, name), rel=1e-6)
     assert error < -24
+
+
+def test_fourier_transforms_are_measured(capsys):
+    rows = fourier.main(["--samples", "2", "--largest", "64", "--alone"])
+    assert [list(row) for row in rows] == [["jitgrad", "call", "numpy", "scipy"]] * 2 + [["jitgrad"]]
+    assert all(seconds > 0 for row in rows for seconds in row.values())
+    assert capsys.readouterr().out.count("axis 0") == 2
 
 
 def test_dispatch_is_measured_above_the_kernel():

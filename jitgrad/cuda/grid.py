@@ -97,6 +97,7 @@ ON_HOST = {
     "geqrf": "A QR factorization has",
     "orgqr": "A QR factorization has",
     "gbsv": "A solve with a banded matrix has",
+    "fourier": "A Fourier transform has",
 }
 
 

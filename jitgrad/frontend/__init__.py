@@ -11,6 +11,7 @@ from jitgrad.frontend import (  # noqa: F401
     functions_creation,
     functions_expm,
     functions_factors,
+    functions_fourier,
     functions_index,
     functions_join,
     functions_kind,

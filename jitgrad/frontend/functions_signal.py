@@ -9,9 +9,11 @@ import scipy.signal
 
 import jitgrad.numpy as jnp
 from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
+from jitgrad.frontend import functions_spectral
+from jitgrad.frontend.complex_calls import BILINEAR
 from jitgrad.frontend.control_flow import current_trace
 from jitgrad.frontend.namespace import wrap
-from jitgrad.frontend.primitives import axis_index, floats, lift
+from jitgrad.frontend.primitives import axis_index, floating, floats, lift
 from jitgrad.frontend.recording import record_for
 from jitgrad.frontend.registry import FUNCTIONS, implements
 from jitgrad.frontend.tracer import Tracer
@@ -24,9 +26,9 @@ def _windows(x: Tracer, y: Tracer) -> Tracer:
     return jnp.tensordot(views, y, axes=y.ndim)
 
 
-def _convolved(name: str, in1: Any, in2: Any, mode: str, late: int = 0) -> Tracer:
-    """Directly, whatever the sizes: O(n m) for n and m elements. With ``late`` = 1 the middle of what has two starts at
-    the later one."""
+def _convolved(name: str, in1: Any, in2: Any, mode: str, late: int = 0, fast: bool = False) -> Tracer:
+    """Directly: O(n m) for n and m elements; or by Fourier transforms where ``fast`` and both arrays are long. With
+    ``late`` = 1 the middle of what has two starts at the later one."""
     x, y = lift(in1, in2)
     if x.ndim != y.ndim:
         raise ShapeError(
@@ -47,9 +49,14 @@ def _convolved(name: str, in1: Any, in2: Any, mode: str, late: int = 0) -> Trace
                 "as large as the other along every axis. Use mode 'full' or 'same'.",
                 user_location(),
             )
+    if fast and x.dtype.kind == y.dtype.kind == "f" and min(x.size, y.size) >= functions_spectral.LONG:
+        out = functions_spectral.convolved(floating(x), floating(y))
+        if mode == "valid":
+            return out[tuple(slice(m - 1, n) for n, m in zip(x.shape, y.shape, strict=True))]
+    elif mode == "valid":
+        return _windows(x, jnp.flip(y))
     else:
-        x = jnp.pad(x, [(m - 1, m - 1) for m in y.shape])
-    out = _windows(x, jnp.flip(y))
+        out = _windows(jnp.pad(x, [(m - 1, m - 1) for m in y.shape]), jnp.flip(y))
     if mode == "same":  # the middle of the full result
         starts = [(full - n + late) // 2 for full, n in zip(out.shape, shape, strict=True)]
         out = out[tuple(slice(s, s + n) for s, n in zip(starts, shape, strict=True))]
@@ -58,15 +65,16 @@ def _convolved(name: str, in1: Any, in2: Any, mode: str, late: int = 0) -> Trace
 
 @implements(scipy.signal.convolve)
 def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Tracer:
-    return _convolved("convolve", in1, in2, mode)
+    return _convolved("convolve", in1, in2, mode, fast=method == "fft")
 
 
 @implements(scipy.signal.fftconvolve)
 def fftconvolve(in1: Any, in2: Any, mode: str = "full", axes: None = None) -> Tracer:
-    """Without a Fourier transform."""
+    """Without a Fourier transform where one array is short."""
     if axes is not None:
         raise ArgumentError("scipy.signal.fftconvolve with axes= is not supported on traced values.", user_location())
-    return _convolved("fftconvolve", in1, in2, mode)
+    x, y = floats(in1, in2)
+    return _convolved("fftconvolve", x, y, mode, fast=True)
 
 
 @implements(scipy.signal.convolve2d)
@@ -78,7 +86,7 @@ def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", f
 @implements(scipy.signal.correlate)
 def correlate(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Tracer:
     x, y = lift(in1, in2)
-    return _convolved("correlate", x, jnp.flip(y), mode)
+    return _convolved("correlate", x, jnp.flip(y), mode, fast=method == "fft")
 
 
 @implements(scipy.signal.correlate2d)
@@ -136,6 +144,10 @@ def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: None = None) -> Tracer:
     y = jnp.zeros_like(driven, shape=(n + order, *driven.shape[1:]))
     (y,) = record_for(current_trace() or driven.owner, 0, n, 1, step, (y,), ("the filtered array",))
     return jnp.moveaxis(y[order:], 0, axis)
+
+
+BILINEAR |= dict.fromkeys((scipy.signal.convolve, scipy.signal.fftconvolve, scipy.signal.convolve2d))
+BILINEAR |= dict.fromkeys((scipy.signal.correlate, scipy.signal.correlate2d), 1)
 
 
 def stand_in(value: Any) -> Any:

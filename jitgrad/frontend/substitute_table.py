@@ -53,6 +53,7 @@ _BY_ID = {id(original): ours for original, ours in TABLE.items()}
 _WITH_HANDLERS = frozenset(map(id, (*FUNCTIONS, *ADVICE)))
 #: Parts of SciPy that take long to import, and what sees to them once a program uses one.
 LATER = {
+    "scipy.fft": "jitgrad.frontend.functions_fourier_scipy",
     "scipy.integrate": "jitgrad.frontend.functions_integrate",
     "scipy.signal": "jitgrad.frontend.functions_signal",
     "scipy.stats": "jitgrad.frontend.functions_stats",
@@ -80,6 +81,6 @@ def _part(value: Any) -> str:
     """The part of a package that a module, function or object is from: ``scipy.stats``."""
     if isinstance(value, types.ModuleType):
         return value.__name__
-    functions = (types.FunctionType, types.MethodType)
-    module = value.__module__ if isinstance(value, functions) else type(value).__module__
+    # Of a function its own; the functions of scipy.fft are objects that have one too. Of any other object its class's.
+    module = getattr(value, "__module__", None)
     return ".".join(str(module).split(".")[:2])

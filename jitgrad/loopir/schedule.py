@@ -163,13 +163,17 @@ class _Scheduler:
         return plan._replace(chunks=chunks)
 
 
+#: Library calls that take the interpreter's lock, so that threads would wait for each other.
+_CALLS_PYTHON = {"show": "it prints", "fourier": "it calls back into Python"}
+
+
 def needs(s: Loop, around: Mapping[Buffer, int]) -> Plan | str:
     """What each chunk of a loop needs for itself, so that chunks are independent (nothing: so are the iterations); or
     why that does not help. ``around`` is how many statements of the program touch a root, see ``private.uses_of``."""
     inside = list(statements(s.body))
     for x in inside:
         if isinstance(x, LibCall):
-            return f"it calls {x.fn}, which has threads of its own" if x.fn != "show" else "it prints"
+            return _CALLS_PYTHON.get(x.fn, f"it calls {x.fn}, which has threads of its own")
         if isinstance(x, Alloc):
             return "it allocates memory"
     sums = loop_sums(s)

@@ -286,6 +286,7 @@ def test_what_has_no_form_for_a_device_runs_on_the_host() -> None:
     [
         (lambda x: np.linalg.svd(x, full_matrices=False)[0] ** 2, "Singular values have"),
         (lambda x: np.linalg.pinv(x), "Singular values have"),
+        (lambda x: np.fft.rfft(x, 4).real, "A Fourier transform has"),
         (lambda x: np.linalg.qr(x)[1] ** 2, "A QR factorization has"),
         (lambda x: scipy.linalg.solve_banded((1, 1), x + np.array([[0], [5], [0]]), x[0]), "A solve with a banded"),
     ],

@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 import numpy as np
+import scipy.fft
 
 import jitgrad as jg
 from jitgrad import compiler
@@ -76,12 +77,18 @@ def fill(x):
     return np.sum(x)
 
 
+def transforms(x):
+    """Fourier transforms by loops of its own, with factors from tables, and by calls of SciPy."""
+    return np.sum(np.abs(np.fft.rfft(x)) ** 4) + np.sum(scipy.fft.dct(x[:31]) ** 3) + np.sum(np.fft.fft2(x[:21]).imag)
+
+
 rng = np.random.default_rng(0)
 results: list[Any] = [
     jg.value_and_grad(network, argnums=(0, 1))(rng.normal(size=(30, 20)), rng.normal(size=(40, 30))),
     jg.value_and_grad(spd, argnums=(0, 1))(rng.normal(size=(9, 9)), rng.normal(size=9)),
     jg.value_and_grad(recurrence)(rng.normal(size=40)),
     jg.value_and_grad(lambda x: np.sin(x) * x)(0.7),
+    jg.value_and_grad(transforms)(rng.normal(size=(36, 3))),
 ]
 written = rng.normal(size=9)
 results += [jg.jit(fill)(written), written]
