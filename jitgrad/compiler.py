@@ -235,8 +235,13 @@ def _ops(block: Block) -> Iterator[Op]:
 
 
 def _constants(block: Block) -> list[np.ndarray]:
-    """The arrays that are constants of a graph, in order."""
-    return [op.attrs["value"] for op in _ops(block) if op.name == "constant"]
+    """The arrays that are constants of a graph, in order; and the handles of the generators that it draws from."""
+    found = (op.attrs.get("value") if op.name == "constant" else _handle(op) for op in _ops(block))
+    return [array for array in found if array is not None]
+
+
+def _handle(op: Op) -> np.ndarray | None:
+    return op.attrs["source"].array if op.name == "generator" else None
 
 
 def compile_graph(

@@ -19,7 +19,7 @@ import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils
 
-from jitgrad.codegen import blas_threads, printing, python_api, scipy_special, threads
+from jitgrad.codegen import blas_threads, drawing, printing, python_api, scipy_special, threads
 from jitgrad.codegen.capsules import capsule_contents
 from jitgrad.errors import CompilationError
 
@@ -105,6 +105,8 @@ def register_symbols(names: Iterable[str]) -> None:
             python_api.bind(name)
         elif name == printing.SYMBOL:
             printing.bind()
+        elif name == drawing.SYMBOL:
+            drawing.bind()
         elif name.startswith(scipy_special.PREFIX):
             scipy_special.bind(name)
         elif name.startswith(_PREFIX):

@@ -28,6 +28,7 @@ from jitgrad.loopir.costs import price
 from jitgrad.loopir.deps import COMMUTE, USUAL_TRIPS, by_root, independent, span, trips, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
+    IN_ORDER,
     Alloc,
     Assign,
     Block,
@@ -169,7 +170,9 @@ def needs(s: Loop, around: Mapping[Buffer, int]) -> Plan | str:
     inside = list(statements(s.body))
     for x in inside:
         if isinstance(x, LibCall):
-            return f"it calls {x.fn}, which has threads of its own" if x.fn != "show" else "it prints"
+            if x.fn in IN_ORDER:
+                return "it prints" if x.fn == "show" else "it draws random numbers"
+            return f"it calls {x.fn}, which has threads of its own"
         if isinstance(x, Alloc):
             return "it allocates memory"
     sums = loop_sums(s)
