@@ -423,7 +423,10 @@ class Transformed(Readable):
     ) -> None:
         """Enter the program into the table of the fast path, by the types of the arguments, if the leaves are used as
         they are (but for Python integers)."""
-        if any(a is not b and type(b) not in (int, bool, *GENERATORS) for a, b in zip(arguments.leaves, leaves, strict=True)):
+        if any(
+            a is not b and type(b) not in (int, bool, *GENERATORS)
+            for a, b in zip(arguments.leaves, leaves, strict=True)
+        ):
             return
         if self._fast_settings is not _config.current():
             self._fast, self._fast_settings = {}, _config.current()

@@ -23,7 +23,7 @@ from jitgrad.loopir.nodes import Buffer
 
 SYMBOL = "jitgrad_draw"
 
-_I8P, _I32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+_I8P, _I32, _I64 = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
 
 #: What a call does with the arrays that it reads; the new contents of those that it writes.
 Action = Callable[[Sequence[np.ndarray]], Sequence[Any]]
@@ -79,8 +79,8 @@ def python_form(name: str) -> Callable[..., int]:
 
 
 def emitter(name: str) -> Callable[..., Any]:
-    """The form of a library function that writes LLVM: a call with all that is known of it as JSON, and a table of the
-    addresses of what it writes and reads."""
+    """The form of a library function that writes LLVM: a call with the number of its action, and a table of the
+    addresses of what it writes and reads; or one that gives the number that is drawn."""
 
     def emit(
         b: Any,
@@ -92,37 +92,93 @@ def emitter(name: str) -> Callable[..., Any]:
     ) -> Any:
         bind()
         types = [[(t.dtype.str, t.static_shape) for t in side] for side in (out_buffers, in_buffers)]
-        what = json.dumps([name, static, *types]).encode() + b"\0"
-        text = ir.Constant(ir.ArrayType(ir.IntType(8), len(what)), bytearray(what))
-        constant = cgutils.global_constant(b, "drawn", text)
+        number = _number(b, json.dumps([name, static, *types]).encode())
+        if name == "draw" and len(ins) == len(outs) == 1 and out_buffers[0].shape == ():
+            if out_buffers[0].dtype in _FAST:
+                return _emit_fast(b, number, outs[0], b.load(ins[0]), out_buffers[0].dtype)
         table = cgutils.alloca_once(b, _I8P, max(len(outs) + len(ins), 1))
         for k, pointer in enumerate((*outs, *ins)):
             b.store(b.bitcast(pointer, _I8P), b.gep(table, [_I32(k)]))
-        signature = ir.FunctionType(ir.IntType(64), [_I8P, _I8P.as_pointer()])
-        function = cgutils.get_or_insert_function(b.module, signature, SYMBOL)
-        return b.call(function, [b.bitcast(constant, _I8P), table])
+        return _call(b, SYMBOL, _I64, number, table)
 
     return emit
 
 
-@functools.lru_cache(maxsize=4096)
-def _prepared(what: bytes) -> Callable[[Any], None]:
-    """What a call does with its table of addresses."""
-    name, static, outs, ins = json.loads(what)
-    action = FUNCTIONS[name]([(np.dtype(d), tuple(shape)) for d, shape in outs], **static)
-    readers = [_reader(np.dtype(d), tuple(shape)) for d, shape in ins]
-    writers = [_writer(np.dtype(d), tuple(shape)) for d, shape in outs]
-    if len(outs) == len(ins) == 1:  # most draws
-        (read,), (write,) = readers, writers
-        return lambda table: write(table[0], action((read(table[1]),))[0])
-    first = len(outs)
+def _call(b: Any, symbol: str, result: Any, *args: Any) -> Any:
+    signature = ir.FunctionType(result, [a.type for a in args])
+    return b.call(cgutils.get_or_insert_function(b.module, signature, symbol), args)
 
-    def run(table: Any) -> None:
-        found = action([read(table[first + k]) for k, read in enumerate(readers)])
-        for k, (write, new) in enumerate(zip(writers, found, strict=True)):
+
+def _number(b: Any, what: bytes) -> Any:
+    """The number of an action: it is asked for once, by its description, and kept in a variable of the module."""
+    text = ir.Constant(ir.ArrayType(ir.IntType(8), len(what) + 1), bytearray(what + b"\0"))
+    constant = cgutils.global_constant(b, "drawn", text)
+    kept = ir.GlobalVariable(b.module, _I64, b.module.get_unique_name("drawn.number"))
+    kept.linkage, kept.initializer = "internal", _I64(0)  # pyright: ignore[reportAttributeAccessIssue]
+    with b.if_then(b.icmp_unsigned("==", b.load(kept), _I64(0)), likely=False):
+        b.store(_call(b, SYMBOL + "_number", _I64, b.bitcast(constant, _I8P)), kept)
+    return b.load(kept)
+
+
+def _emit_fast(b: Any, number: Any, out: Any, handle: Any, dtype: np.dtype) -> Any:
+    """A number is what the call gives. One value says that there may be none: then the status is asked for."""
+    kind = "float" if dtype.kind == "f" else "int"
+    value = _call(b, f"{SYMBOL}_{kind}", out.type.pointee, number, handle)
+    b.store(value, out)
+    odd = b.fcmp_unordered("uno", value, value) if kind == "float" else b.icmp_signed("==", value, _I64(_NONE))
+    status = cgutils.alloca_once_value(b, _I64(0))
+    b.store(_I64(0), status)
+    with b.if_then(odd, likely=False):
+        b.store(_call(b, SYMBOL + "_status", _I64), status)
+    return b.load(status)
+
+
+class _Prepared:
+    """An action with all that is known of its arrays. ``bound`` are functions without arguments that draw a number, by
+    the handle of the generator: as long as one is kept, so is its generator, and no other has that handle."""
+
+    def __init__(self, what: bytes) -> None:
+        name, static, outs, ins = json.loads(what)
+        types = [(np.dtype(d), tuple(shape)) for d, shape in outs]
+        self.action = FUNCTIONS[name](types, **static)
+        self.readers = [_reader(np.dtype(d), tuple(shape)) for d, shape in ins]
+        self.writers = [_writer(d, shape) for d, shape in types]
+        self.bound: dict[int, Callable[[], Any]] = {}
+        self.draw = Draw(static["method"], static["args"]) if name == "draw" else None
+
+    def run(self, table: Any) -> None:
+        """Read, act, write."""
+        first = len(self.writers)
+        found = self.action([read(table[first + k]) for k, read in enumerate(self.readers)])
+        for k, (write, new) in enumerate(zip(self.writers, found, strict=True)):
             write(table[k], new)
 
-    return run
+    def bind(self, handle: int) -> Callable[[], Any]:
+        """What draws a number from the generator with this handle."""
+        assert self.draw is not None
+        if len(self.bound) >= _MOST_BOUND:
+            self.bound.clear()
+        found = self.bound[handle] = self.draw.bound(generator_of(handle))
+        return found
+
+
+#: Generators that an action keeps alive at most.
+_MOST_BOUND = 4
+_prepared: list[Any] = [None]  # by number; 0 is none
+_numbers: dict[bytes, int] = {}
+
+
+def _number_of(what: bytes) -> int:
+    """The number of an action, from 1 on. Equal descriptions have one number."""
+    try:
+        found = _numbers.get(what)
+        if found is None:
+            _prepared.append(_Prepared(what))
+            found = _numbers[what] = len(_prepared) - 1
+        return found
+    except BaseException as error:  # noqa: BLE001  (no exception can pass through the program)
+        PENDING.error = error
+        return 0
 
 
 def _reader(dtype: np.dtype, shape: tuple[int, ...]) -> Callable[[int], Any]:
@@ -151,24 +207,78 @@ def _writer(dtype: np.dtype, shape: tuple[int, ...]) -> Callable[[int, Any], Non
 
 
 _NUMBERS: dict[np.dtype, Any] = {np.dtype(np.float64): ctypes.c_double, np.dtype(np.int64): ctypes.c_int64}
+_FAST = frozenset(_NUMBERS)
+#: The integer that says that there is none.
+_NONE = -(2**63)
 
 
-def _draw(what: bytes, addresses: Any) -> int:
-    """What the call does; the status."""
+def _draw(number: int, table: Any) -> int:
+    """Do an action; the status."""
     try:
-        _prepared(what)(addresses)
-    except BaseException as error:  # noqa: BLE001  (no exception can pass through the program)
+        if number:
+            _prepared[number].run(table)
+            return 0
+    except BaseException as error:  # noqa: BLE001
         PENDING.error = error
-        return RAISED_OUTSIDE
-    return 0
+    return RAISED_OUTSIDE
+
+
+def _draw_float(number: int, handle: int) -> float:
+    """Draw a number; NaN where that fails."""
+    try:
+        return _prepared[number].bound[handle]()
+    except BaseException as error:  # noqa: BLE001
+        return _slowly(number, handle, error, math.nan)
+
+
+def _draw_int(number: int, handle: int) -> int:
+    """Draw an integer; ``_NONE`` where that fails."""
+    try:
+        found = _prepared[number].bound[handle]()
+        if _NONE <= found < -_NONE:
+            return found
+        raise OverflowError(f"{found} was drawn, and a compiled program has integers of 64 bits")
+    except BaseException as error:  # noqa: BLE001
+        return _slowly(number, handle, error, _NONE)
+
+
+def _slowly(number: int, handle: int, error: BaseException, none: Any) -> Any:
+    """The first draw from a generator; or the end, where a draw has failed."""
+    try:
+        if number == 0:
+            return none
+        prepared = _prepared[number]
+        if handle in prepared.bound:
+            PENDING.error = error
+            return none
+        found = prepared.bind(handle)()
+        if none == _NONE and not _NONE <= found < -_NONE:
+            raise OverflowError(f"{found} was drawn, and a compiled program has integers of 64 bits")
+        return found
+    except BaseException as other:  # noqa: BLE001
+        PENDING.error = other
+        return none
+
+
+def _status() -> int:
+    """Whether a draw of this thread has failed."""
+    return RAISED_OUTSIDE if "error" in PENDING.__dict__ else 0
 
 
 @functools.cache
-def _callback() -> Any:
-    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_char_p, ctypes.POINTER(ctypes.c_void_p))(_draw)
+def _callbacks() -> dict[str, Any]:
+    number, handle = ctypes.c_int64, ctypes.c_int64
+    return {
+        "": ctypes.CFUNCTYPE(ctypes.c_int64, number, ctypes.POINTER(ctypes.c_void_p))(_draw),
+        "_number": ctypes.CFUNCTYPE(number, ctypes.c_char_p)(_number_of),
+        "_float": ctypes.CFUNCTYPE(ctypes.c_double, number, handle)(_draw_float),
+        "_int": ctypes.CFUNCTYPE(ctypes.c_int64, number, handle)(_draw_int),
+        "_status": ctypes.CFUNCTYPE(ctypes.c_int64)(_status),
+    }
 
 
+@functools.cache
 def bind() -> None:
-    """Bind the symbol in this process."""
-    address = ctypes.cast(_callback(), ctypes.c_void_p).value
-    binding.add_symbol(SYMBOL, address)
+    """Bind the symbols in this process."""
+    for name, callback in _callbacks().items():
+        binding.add_symbol(SYMBOL + name, ctypes.cast(callback, ctypes.c_void_p).value)

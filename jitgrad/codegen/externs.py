@@ -105,7 +105,7 @@ def register_symbols(names: Iterable[str]) -> None:
             python_api.bind(name)
         elif name == printing.SYMBOL:
             printing.bind()
-        elif name == drawing.SYMBOL:
+        elif name.startswith(drawing.SYMBOL):
             drawing.bind()
         elif name.startswith(scipy_special.PREFIX):
             scipy_special.bind(name)

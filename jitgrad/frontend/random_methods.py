@@ -29,7 +29,9 @@ from jitgrad.ir.types import bool_, check_dtype, f64
 from jitgrad.ops.random import DISCRETE, PARTIALS
 
 #: Parameters that are no numbers to compute with.
-_OPTIONS = frozenset(("size", "dtype", "method", "replace", "shuffle", "axis", "endpoint", "check_valid", "tol", "k"))
+_OPTIONS = frozenset(
+    ("size", "dtype", "method", "replace", "shuffle", "axis", "endpoint", "check_valid", "tol", "k", "how", "extents")
+)
 
 #: The methods that draw, with their parameters in order.
 _COMMON = """
@@ -108,7 +110,10 @@ _FAMILIES: dict[str, dict[str, Family]] = {
         "gamma": Family("", "scale", "standard_gamma"),
     },
     "Random": {
-        **{name: Family("mu", "sigma", name, (("mu", 0.0), ("sigma", 1.0)), False) for name in ("gauss", "normalvariate")},
+        **{
+            name: Family("mu", "sigma", name, (("mu", 0.0), ("sigma", 1.0)), False)
+            for name in ("gauss", "normalvariate")
+        },
         "gammavariate": Family("", "beta", "gammavariate", (("beta", 1.0),), False),
         "weibullvariate": Family("", "alpha", "weibullvariate", (("alpha", 1.0),), False),
     },
@@ -276,8 +281,6 @@ def _valid(method: str, name: str, names: list[str], shape: tuple[int, ...], val
         return value
     if name == "cov":
         return np.eye(shape[-1]) if len(shape) == 2 else np.ones(shape)
-    if name == "shape" and method == "places":
-        return value
     if name in ("low", "high"):
         number: float = 1 if name == "high" else 0
         if name == "low" and method in ("integers", "randint") and "high" not in names:
@@ -437,7 +440,9 @@ def _shuffle_list(target: Target, method: str, x: list[Any]) -> None:
 def _permuted(target: Target, method: str, given: dict[str, Any]) -> Any:
     x = _array(target, method, given["x"])
     shape = static_shape(x.shape, "the shape of the array")
-    places = draw(target, "places", {"shape": shape, "how": "permuted", "axis": given.get("axis")})
+    places = draw(
+        target, "places", {"extents": shape, "how": "permuted", **({"axis": given["axis"]} if "axis" in given else {})}
+    )
     result = call(np.take, (x, places), {})
     return HOOKS["write_out"](given["out"], result, target.name(method)) if "out" in given else result
 

@@ -122,8 +122,7 @@ class TracedRandom(random.Random):
     """Stands for a random.Random."""
 
     def __init__(self, found: Any) -> None:
-        super().__init__(0)
-        self.found = found
+        self.found = found  # Random's own __init__ would seed it
 
 
 STAND_INS = (TracedGenerator, TracedRandomState, TracedRandom)

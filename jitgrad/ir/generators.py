@@ -11,6 +11,7 @@ lock of their generator as always.
 from __future__ import annotations
 
 import ctypes
+import functools
 import pickle
 import random
 import re
@@ -188,6 +189,13 @@ class Draw:
             return self.call(generator, *positional, **named)
         return getattr(generator, self.method)(*positional, **named)
 
+    def bound(self, generator: Any) -> Callable[[], Any]:
+        """The call without operands as a function without arguments."""
+        if self.call is not None:
+            return functools.partial(self.call, generator, *self.positional, **self.named)
+        method = getattr(generator, self.method)
+        return functools.partial(method, *self.positional, **self.named) if self.positional or self.named else method
+
     def array(self, generator: Any, operands: Sequence[np.ndarray]) -> np.ndarray:
         """The result as an array of the known dtype and shape."""
         found = np.asarray(self(generator, operands))
@@ -205,9 +213,9 @@ def _order(generator: Any, *, n: int) -> np.ndarray:
     return order
 
 
-def _places(generator: Any, *, shape: tuple[int, ...], how: str, axis: int | None = None) -> np.ndarray:
-    """Where each element of an array of this shape comes from, by its number, in ``permuted`` or ``permutation``."""
-    numbers = np.arange(int(np.prod(shape))).reshape(shape)
+def _places(generator: Any, *, extents: tuple[int, ...], how: str, axis: int | None = None) -> np.ndarray:
+    """Where each element of an array of these extents comes from, by its number, in ``permuted`` or ``permutation``."""
+    numbers = np.arange(int(np.prod(extents))).reshape(extents)
     return getattr(generator, how)(numbers, axis=axis)
 
 

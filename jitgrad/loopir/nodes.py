@@ -424,9 +424,9 @@ class Block:
 
     body: tuple[Stmt, ...]
 
+
 #: Library functions with effects, which happen in the order of the program.
 IN_ORDER = frozenset(("show", "draw", "make_generator", "generator_state", "restore_generators"))
-
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

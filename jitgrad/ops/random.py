@@ -289,7 +289,16 @@ _DEFAULTS = {"mean": 0.0, "mu": 0.0, "sigma": 1.0, "lambd": 1.0, "loc": 0.0, "sc
 #: Methods whose results are integers, or are chosen by integers: they do not change with small changes of parameters.
 DISCRETE = frozenset(
     (
-        *("poisson", "binomial", "geometric", "negative_binomial", "hypergeometric", "logseries", "zipf", "multinomial"),
+        *(
+            "poisson",
+            "binomial",
+            "geometric",
+            "negative_binomial",
+            "hypergeometric",
+            "logseries",
+            "zipf",
+            "multinomial",
+        ),
         *("multivariate_hypergeometric", "integers", "randint", "randrange", "choice", "binomialvariate"),
     )
 )
