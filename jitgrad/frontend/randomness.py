@@ -8,7 +8,6 @@ and the ones behind the functions of ``np.random`` and ``random``. In a traced f
 from __future__ import annotations
 
 import functools
-import itertools
 import random
 from collections.abc import Callable
 from typing import Any
@@ -21,13 +20,12 @@ from jitgrad.frontend.random_methods import METHODS, Target, drawn
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, contains_tracer
-from jitgrad.ir.generators import GENERATORS, MAKERS, Source, is_generator
+from jitgrad.ir.generators import GENERATORS, MAKERS, Source, is_generator, new_site
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import i64
 
 _GLOBAL: Any = np.random.mtrand._rand  # pyright: ignore[reportAttributeAccessIssue]
 _PYTHON: Any = random._inst  # pyright: ignore[reportAttributeAccessIssue]
-_sites = itertools.count()
 
 
 def kind_of(generator: Any) -> str:
@@ -172,7 +170,7 @@ def _made(kind: str, seed: Any) -> Any:
     """A new generator."""
     trace = HOOKS["current_trace"]()
     operands = [] if seed is None else [trace.lift(_seed(kind, seed))]
-    (value,) = trace.emit("make_generator", operands, {"kind": kind, "site": next(_sites)})
+    (value,) = trace.emit("make_generator", operands, {"kind": kind, "site": new_site()})
     classes = {"RandomState": np.random.RandomState, "Random": random.Random}
     return for_handle(Tracer(trace, value), classes.get(kind, np.random.Generator))
 

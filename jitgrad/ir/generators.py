@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import pickle
 import random
 import re
@@ -107,6 +108,14 @@ def handle(generator: Any) -> np.int64:
 def generator_of(number: int) -> Any:
     """The generator with a handle."""
     return ctypes.cast(number, ctypes.py_object).value
+
+
+_sites = itertools.count()
+
+
+def new_site() -> int:
+    """A number for an op that makes generators, which no other has."""
+    return next(_sites)
 
 
 class _Made(threading.local):
