@@ -45,6 +45,7 @@ from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.deps import span, trips
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
+    IN_ORDER,
     Alloc,
     Assign,
     Block,
@@ -97,6 +98,7 @@ ON_HOST = {
     "geqrf": "A QR factorization has",
     "orgqr": "A QR factorization has",
     "gbsv": "A solve with a banded matrix has",
+    **dict.fromkeys(IN_ORDER - {"show"}, "Drawing random numbers has"),
 }
 
 
