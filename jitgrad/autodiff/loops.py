@@ -59,7 +59,8 @@ class Reversal:
         ``alone``: the block is not the body of a loop or branch that is reversed as a whole, so what the reverse of
         its loops needs is supplied at once.
         """
-        for before, op in zip((None, *ops[:-1])[::-1], reversed(ops), strict=True):
+        for k in reversed(range(len(ops))):
+            before, op = ops[k - 1] if k else None, ops[k]
             if op.name == "for" and never_runs(**op.attrs):
                 self._pass_on(op, adjoints)
             elif op.name in ("for", "while"):

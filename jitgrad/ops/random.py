@@ -154,7 +154,7 @@ class DrawOp(OpRule):
 
     name = "draw"
     effects = True
-    structural = True  # it draws others each time; tests/ops/test_random.py compares them with NumPy's
+    structural = True  # it draws others each time; tests/frontend/test_random_methods.py compares them with NumPy's
 
     def infer(
         self,

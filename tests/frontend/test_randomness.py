@@ -16,7 +16,16 @@ import jitgrad as jg
 from jitgrad.errors import ConcretizationError, DifferentiationError, JitgradError, UnsupportedError
 
 rng = np.random.default_rng(0)
+default = np.random.default_rng(5)
+STATES = [g.bit_generator.state for g in (rng, default)]
 X = np.ones(3)
+
+
+def seed_all():
+    np.random.seed(5)
+    random.seed(5)
+    for generator, state in zip((rng, default), STATES, strict=True):
+        generator.bit_generator.state = state
 
 
 def by_module(x):
@@ -35,13 +44,13 @@ def by_python(x):
     return x + random.random() + random.gauss(0.0, 1.0)
 
 
+def by_default(x, generator=default):
+    return x + generator.normal(size=3)
+
+
 def by_closure():
     generator = np.random.RandomState(0)
     return lambda x: x + generator.uniform(size=3)
-
-
-def by_default(x, generator=np.random.default_rng(5)):  # noqa: B008
-    return x + generator.normal(size=3)
 
 
 class Noisy:
@@ -54,43 +63,28 @@ class Noisy:
 
 
 @pytest.mark.parametrize(
-    "fun", [by_module, by_name, by_global_generator, by_python, by_closure(), by_default, Noisy()]
+    "make",
+    [
+        lambda: by_module,
+        lambda: by_name,
+        lambda: by_global_generator,
+        lambda: by_python,
+        lambda: by_default,
+        by_closure,
+        Noisy,
+    ],
 )
-def test_each_call_draws_anew(fun):
-    generators = [g for g in (np.random.mtrand._rand, random._inst, rng) if g is not None]
-    if isinstance(fun, Noisy):
-        generators += [fun.rng, *fun.others]
-    f = jg.jit(fun)
+def test_each_call_draws_anew(make):
     seed_all()
-    before = [copy.deepcopy(g) for g in generators]
-    plain = copy.deepcopy(fun)
-    if fun is by_global_generator:
-        globals()["rng"] = copy.deepcopy(rng)
-        expected = [by_global_generator(X) for _ in range(3)]
-        globals()["rng"] = generators[2]
-    else:
-        if plain.__class__ is not Noisy and getattr(fun, "__closure__", None):
-            state = fun.__closure__[0].cell_contents.get_state()
-            expected = [fun(X) for _ in range(3)]
-            fun.__closure__[0].cell_contents.set_state(state)
-        elif fun is by_default:
-            state = fun.__defaults__[0].bit_generator.state
-            expected = [fun(X) for _ in range(3)]
-            fun.__defaults__[0].bit_generator.state = state
-        else:
-            expected = [plain(X) for _ in range(3)]
-        seed_all()
+    plain = make()
+    expected = [plain(X) for _ in range(3)]
+    seed_all()
+    f = jg.jit(make())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = [f(X) for _ in range(3)]
     np.testing.assert_allclose(found, expected, rtol=1e-14)
     assert not np.array_equal(found[0], found[1])
-    assert len(before) == len(generators)
-
-
-def seed_all():
-    np.random.seed(5)
-    random.seed(5)
 
 
 def test_a_generator_is_an_argument_of_any_program():
