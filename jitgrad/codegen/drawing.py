@@ -93,9 +93,9 @@ def emitter(name: str) -> Callable[..., Any]:
         bind()
         types = [[(t.dtype.str, t.static_shape) for t in side] for side in (out_buffers, in_buffers)]
         number = _number(b, json.dumps([name, static, *types]).encode())
-        if name == "draw" and len(ins) == len(outs) == 1 and out_buffers[0].shape == ():
-            if out_buffers[0].dtype in _FAST:
-                return _emit_fast(b, number, outs[0], b.load(ins[0]), out_buffers[0].dtype)
+        is_number = len(ins) == len(outs) == 1 and out_buffers[0].shape == () and out_buffers[0].dtype in _FAST
+        if name == "draw" and is_number:
+            return _emit_fast(b, number, outs[0], b.load(ins[0]), out_buffers[0].dtype)
         table = cgutils.alloca_once(b, _I8P, max(len(outs) + len(ins), 1))
         for k, pointer in enumerate((*outs, *ins)):
             b.store(b.bitcast(pointer, _I8P), b.gep(table, [_I32(k)]))

@@ -1,5 +1,5 @@
-"""What methods of generators become in a traced function: ``draw`` ops, with arithmetic around them where the derivative
-is to go through it.
+"""What methods of generators become in a traced function: ``draw`` ops, with arithmetic around them where the
+derivative is to go through it.
 
 ``loc + scale * z`` is computed here where ``loc`` or ``scale`` is traced, of the ``z`` that the standard distribution
 gives: NumPy computes it so, and the numbers are the same bit by bit. Where it is not known that they are (a NumPy that
@@ -38,7 +38,8 @@ _COMMON = """
 beta a b size; binomial n p size; chisquare df size; dirichlet alpha size; exponential scale size; f dfnum dfden size;
 gamma shape scale size; geometric p size; gumbel loc scale size; hypergeometric ngood nbad nsample size;
 laplace loc scale size; logistic loc scale size; lognormal mean sigma size; logseries p size; multinomial n pvals size;
-negative_binomial n p size; noncentral_chisquare df nonc size; noncentral_f dfnum dfden nonc size; normal loc scale size;
+negative_binomial n p size; noncentral_chisquare df nonc size; noncentral_f dfnum dfden nonc size;
+normal loc scale size;
 pareto a size; poisson lam size; power a size; rayleigh scale size; standard_cauchy size; standard_t df size;
 triangular left mode right size; uniform low high size; vonmises mu kappa size; wald mean scale size; weibull a size;
 zipf a size

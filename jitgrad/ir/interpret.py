@@ -20,8 +20,8 @@ Env = tuple[dict[Value, np.ndarray], dict[Sym, int]]
 def interpret(graph: Graph, *arrays: Any) -> tuple[np.ndarray, ...]:
     """The results of a graph for these arguments.
 
-    Each argument must have exactly the dtype and shape of its parameter (ArgumentError otherwise); a generator of random
-    numbers stands for its handle. Every op is
+    Each argument must have exactly the dtype and shape of its parameter (ArgumentError otherwise); a generator of
+    random numbers stands for its handle. Every op is
     evaluated by its ``eval`` with floating point warnings off, and what it returns is held against the type that the
     graph states (IRError: the op's ``eval`` and ``infer`` disagree). Results are fresh arrays.
     """

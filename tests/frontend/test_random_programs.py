@@ -130,7 +130,11 @@ def test_jacobians_draw_once():
     expected[:, 0] += 1
     after = fresh()
     after.normal(size=3)
-    for run in (lambda: jg.jacobian(f)(v), lambda: jg.jit(jg.jacobian(f))(v), lambda: jg.jit(lambda: jg.jacobian(f)(v))()):
+    for run in (
+        lambda: jg.jacobian(f)(v),
+        lambda: jg.jit(jg.jacobian(f))(v),
+        lambda: jg.jit(lambda: jg.jacobian(f)(v))(),
+    ):
         generator = fresh()
         np.testing.assert_allclose(run(), expected, rtol=1e-12)
         assert state_of(generator) == state_of(after)
@@ -241,9 +245,9 @@ def test_threads_share_a_generator():
 
 def test_loops_with_draws_are_not_shared_by_threads():
     def f(g):
-        x = np.zeros((200, 300))
+        x = np.zeros((200, 3000))
         for k in range(200):
-            x[k] = g.normal(size=300)
+            x[k] = g.normal(size=3000)
         return x
 
     with config.using(parallel=True):

@@ -32,5 +32,9 @@ def slope(x, g):
 np.random.seed(3)
 random.seed(3)
 g = np.random.default_rng(4)
-found = [list(map(float, f(1.0, g, 5))) for _ in range(2)] + [float(slope(0.5, g)), float(rng.random()), float(g.random())]
+found = [list(map(float, f(1.0, g, 5))) for _ in range(2)] + [
+    float(slope(0.5, g)),
+    float(rng.random()),
+    float(g.random()),
+]
 print(json.dumps({"found": found, "hits": cache.cache_info().hits}))
