@@ -83,8 +83,8 @@ class Reversal:
     def _loop(
         self, op: Op, given: Sequence[Value], adjoints: Adjoints, before: Op | None = None, *, alone: bool
     ) -> None:
-        """The reverse of a loop, given the values whose cotangents are those of its results. ``before`` is the op before
-        it, which may have the states of the generators that it draws from."""
+        """The reverse of a loop, given the values whose cotangents are those of its results. ``before`` is the op
+        before it, which may have the states of the generators that it draws from."""
 
         def once() -> None:
             loop = loop_of(op)

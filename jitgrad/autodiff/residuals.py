@@ -120,8 +120,8 @@ def _may_run_twice(op: Op) -> bool:
     if any(not isinstance(r.type.size, int) for r in op.results):
         if op.effects:
             raise DifferentiationError(
-                f"the backward part needs a result of {op.name} that draws random numbers, and how large it is is known "
-                "only when the program runs. It can't be kept, and must not be drawn again. Use jg.grad or "
+                f"the backward part needs a result of {op.name} that draws random numbers, and how large it is is "
+                "known only when the program runs. It can't be kept, and must not be drawn again. Use jg.grad or "
                 "jg.value_and_grad, or give the array an extent that is known.",
                 op.loc,
             )
