@@ -11,7 +11,7 @@ from jitgrad import ops  # noqa: F401  (fills the table of ops)
 from jitgrad.codegen import python
 from jitgrad.config import current
 from jitgrad.errors import CompilationError
-from jitgrad.ir.core import Block, Graph, Op
+from jitgrad.ir.core import Block, Builder, Graph, Op
 from jitgrad.ir.printer import print_graph
 from jitgrad.ir.verify import verify
 from jitgrad.loopir.fuse import fuse
@@ -238,8 +238,28 @@ def _ops(block: Block) -> Iterator[Op]:
 
 
 def _constants(block: Block) -> list[np.ndarray]:
-    """The arrays that are constants of a graph, in order."""
-    return [op.attrs["value"] for op in _ops(block) if op.name == "constant"]
+    """The arrays that are constants of a graph, in order; and the handles of the generators that it draws from."""
+    found = (op.attrs.get("value") if op.name == "constant" else _handle(op) for op in _ops(block))
+    return [array for array in found if array is not None]
+
+
+def _handle(op: Op) -> np.ndarray | None:
+    return op.attrs["source"].array if op.name == "generator" else None
+
+
+def _with_sites(graph: Graph) -> Graph:
+    """The graph with the ops that make generators numbered in order, so that equal graphs have equal texts; the graph
+    itself where there are none."""
+    if not any("site" in op.attrs for op in _ops(graph.block)):
+        return graph
+    b = Builder(graph.name)
+    env = {p: b.param(p.type, p.name) for p in graph.params}
+    for op in graph.ops:
+        b.copy(op, env)
+    new = b.build(*(env[r] for r in graph.results))
+    for k, op in enumerate(op for op in _ops(new.block) if "site" in op.attrs):
+        op.attrs = {**op.attrs, "site": k}
+    return new
 
 
 def compile_graph(
@@ -257,4 +277,4 @@ def compile_graph(
     with compiling:
         if current().verify:
             verify(graph, "source")
-        return Compiled(graph, scalar_params, donated, target or current().target)
+        return Compiled(_with_sites(graph), scalar_params, donated, target or current().target)

@@ -16,9 +16,9 @@ from jitgrad.frontend.tracer import Tracer, has_traced
 from jitgrad.ir.types import is_float
 from jitgrad.pullbacks import jvp_function, vjp_function
 from jitgrad.reading import Readable
-from jitgrad.specialisation import Specialisation
+from jitgrad.specialisation import Specialisation, draws
 from jitgrad.tracing import current_trace, describe_function
-from jitgrad.transformed import CapturesTracer, Transformed
+from jitgrad.transformed import CapturesTracer, Transformed, enclosing_trace
 from jitgrad.transforms import Jit
 
 
@@ -82,12 +82,15 @@ class Jacobian(Readable):
                 sizes = self._forward.result_sizes(args, kwargs)
             except CapturesTracer:
                 return self._is_wide(args, kwargs, n_inputs)
-            self._modes[key] = n_inputs <= sum(sizes)
+            # A program that draws runs once: the pullback of one set of numbers is called for each row.
+            self._modes[key] = n_inputs <= sum(sizes) and not draws(self._forward.traced_graph(*args, **kwargs))
         return self._modes[key]
 
     def _is_wide(self, args: tuple[Any, ...], kwargs: dict[str, Any], n_inputs: int) -> bool:
-        out, _ = self._reverse.at(args, kwargs)
-        return n_inputs <= sum(_size(x) for x in flatten(out)[0])
+        with enclosing_trace().region("a Jacobian") as scope:  # what is recorded here is dropped
+            out, _ = self._reverse.at(args, kwargs)
+            once = any(op.effects for op in scope.ops)
+        return not once and n_inputs <= sum(_size(x) for x in flatten(out)[0])
 
     def _by_columns(
         self,

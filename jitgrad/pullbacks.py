@@ -26,6 +26,7 @@ from jitgrad.errors import ArgumentError
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.concrete import adopt, unwrap
 from jitgrad.frontend.guards import Guard
+from jitgrad.frontend.randomness import is_stand_in
 from jitgrad.frontend.reads import reads_of
 from jitgrad.frontend.signature import Call, LeafSpec, flatten, leaves_like, spec_of, unflatten
 from jitgrad.frontend.trace import Trace
@@ -155,12 +156,14 @@ class VjpFunction(Transformed):
         """The value and the pullback at a point."""
         call = self._signature.split(args, kwargs or {})
         leaves, tree = flatten((call.args, call.kwargs))
-        if has_traced(leaves):
+        if has_traced(leaves) or any(map(is_stand_in, leaves)):
             return self._inline(call, current_trace() or innermost_trace(leaves))
         arguments = self._prepare(call, leaves, tree)
         try:
             program = self._program(arguments)
         except CapturesTracer:
+            return self._inline(call, enclosing_trace())
+        if program.draws and current_trace() is not None:
             return self._inline(call, enclosing_trace())
         out, pullback = _pair(program.call(arguments.leaves), program.extra)
         return adopt(out), pullback
@@ -223,12 +226,14 @@ class JvpFunction(Transformed):
         call = self._signature.split(args, kwargs)
         leaves, tree = flatten((call.args, call.kwargs))
         directions = self._directions(call, tangents)
-        if has_traced([*leaves, *directions]):
+        if has_traced([*leaves, *directions]) or any(map(is_stand_in, leaves)):
             return self._inline_at(call, directions, current_trace() or innermost_trace([*leaves, *directions]))
         arguments = self._prepare(call, leaves, tree)
         try:
             program = self._program(arguments)
         except CapturesTracer:
+            return self._inline_at(call, directions, enclosing_trace())
+        if program.draws and current_trace() is not None:
             return self._inline_at(call, directions, enclosing_trace())
         return adopt(program.run((*arguments.leaves, *directions)))
 

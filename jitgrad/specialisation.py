@@ -15,7 +15,7 @@ from jitgrad.errors import MutationError
 from jitgrad.frontend.guards import Guard, first_change
 from jitgrad.frontend.signature import Known, LeafSpec, kind_of, python_converter
 from jitgrad.frontend.unpacking import builder, unpacker
-from jitgrad.ir.core import Graph
+from jitgrad.ir.core import Block, Graph
 from jitgrad.runtime.direct import matcher
 
 
@@ -23,7 +23,7 @@ class Specialisation:
     """A compiled program with the structure of its result and the guards that it stands on.
 
     ``keys`` are those of the leaves that it was compiled for, ``converters`` are ``(position, function)`` for Python
-    integers and bools. ``written`` are the positions of leaves
+    integers and bools, and generators. ``written`` are the positions of leaves
     that get new contents: the last results of the program, which are written into them by the program itself where it
     can't fail before it is done, and copied into them otherwise.
     """
@@ -33,6 +33,7 @@ class Specialisation:
         "call",
         "compiled",
         "converters",
+        "draws",
         "extra",
         "guards",
         "keys",
@@ -64,7 +65,10 @@ class Specialisation:
         self.tree, self.guards, self.extra = tree, guards, extra
         self.single = tree.is_leaf()
         self.build: Callable[[Sequence[Any]], Any] = builder(tree)
-        self.converters = tuple((k, python_converter(key)) for k, key in enumerate(keys) if kind_of(key) in (int, bool))
+        found = ((k, python_converter(key)) for k, key in enumerate(keys))
+        self.converters = tuple((k, convert) for k, convert in found if convert is not None)
+        #: Whether the program draws random numbers that it is not seeded for.
+        self.draws = draws(graph)
         self.notes: list[str] = []
 
     def convert(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
@@ -92,6 +96,15 @@ class Specialisation:
         """Call the program with leaves as :func:`~jitgrad.frontend.signature.prepare_leaf` gives them."""
         results = self.call(leaves)
         return results[0] if self.single else self.build(results)
+
+
+def draws(graph: Graph) -> bool:
+    """Whether a program draws random numbers, and so gives others at each call."""
+
+    def inside(block: Block) -> bool:
+        return any(op.name in ("draw", "make_generator") or any(map(inside, op.regions)) for op in block.ops)
+
+    return inside(graph.block)
 
 
 def write(target: Any, new: Any) -> None:

@@ -19,7 +19,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import optree
 
@@ -28,6 +28,7 @@ from jitgrad.errors import ArgumentError, IRError, JitgradWarning, UnsupportedEr
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.concrete import adopt, own_copy, unwrap
 from jitgrad.frontend.guards import first_change
+from jitgrad.frontend.randomness import for_handle, is_stand_in
 from jitgrad.frontend.signature import (
     Call,
     Identity,
@@ -36,6 +37,7 @@ from jitgrad.frontend.signature import (
     Signature,
     complex_leaves,
     flatten,
+    is_handle,
     is_tree,
     prepare_leaf,
     spec_of,
@@ -46,6 +48,7 @@ from jitgrad.frontend.signature import (
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace
 from jitgrad.ir.core import Graph
+from jitgrad.ir.generators import GENERATORS
 from jitgrad.known import Keys, KnownLeaves, limit, with_least_known
 from jitgrad.loopir.lower import check_result
 from jitgrad.reading import Readable
@@ -149,7 +152,9 @@ class Transformed(Readable):
         """The general call: any tree of arguments, inside a trace or not."""
         call = self._signature.split(args, kwargs)
         leaves, tree = flatten((call.args, call.kwargs))
-        if any(isinstance(leaf, Tracer) for leaf in leaves):
+        if any(isinstance(leaf, Tracer) or is_stand_in(leaf) for leaf in leaves):
+            if any(map(is_stand_in, leaves)):
+                return self._inline(call, enclosing_trace())
             if isinstance(self._transform, Jit) or has_traced(leaves):
                 return self._inline(call, current_trace() or innermost_trace(leaves))
             leaves = unwrap(leaves)  # their contents are known while the function around is traced
@@ -158,6 +163,8 @@ class Transformed(Readable):
             program = self._program(arguments)
         except CapturesTracer:
             return self._inline(call, enclosing_trace())
+        if program.draws and current_trace() is not None:
+            return self._inline(call, enclosing_trace())  # it draws when the program around it runs
         if current_recorder() is None and not call.static:
             self._remember(args, kwargs, leaves, arguments, program)
         if program.written:
@@ -284,8 +291,8 @@ class Transformed(Readable):
         derived = self._transform.derive(traced)
         if self._where() == "cuda" and any(map(any, map(complex_leaves, (arguments.tree, derived.result)))):
             raise UnsupportedError(
-                f"{self._function.name} takes or returns complex values, which have no arrays on a device. Pass and return "
-                "the real and the imaginary part; inside of the function complex numbers work.",
+                f"{self._function.name} takes or returns complex values, which have no arrays on a device. Pass "
+                "and return the real and the imaginary part; inside of the function complex numbers work.",
                 self._function.location,
             )
         stages = traced.stages
@@ -307,7 +314,7 @@ class Transformed(Readable):
         trace = Trace(self._function.name, self._transform.options or (around.options if around else None))
         limit(trace, arguments.keys, paths)
         params = declare(trace, specs, paths)
-        values = [k.value if isinstance(k, Known) else p for k, p in zip(arguments.keys, params, strict=True)]
+        values = [_value(k, p) for k, p in zip(arguments.keys, params, strict=True)]
         args, kwargs = unflatten(tree, values)
         recorder.watch_contents([v for _, v in call.static])
         static = tuple((where, recorder.substitute(v)) for where, v in call.static)
@@ -414,10 +421,11 @@ class Transformed(Readable):
     ) -> None:
         """Enter the program into the table of the fast path, by the types of the arguments, if the leaves are used as
         they are (but for Python integers)."""
-        if any(a is not b and type(b) not in (int, bool) for a, b in zip(arguments.leaves, leaves, strict=True)):
+        same = (int, bool, *GENERATORS)
+        if any(a is not b and type(b) not in same for a, b in zip(arguments.leaves, leaves, strict=True)):
             halves = complex_leaves(arguments.tree)
             used = zip(arguments.leaves, leaves, halves, strict=True)
-            if any(a is not b and type(b) not in (int, bool) and not half for a, b, half in used):
+            if any(a is not b and type(b) not in same and not half for a, b, half in used):
                 return
             if any(halves[k] for k in program.written):  # the halves that the fast way takes are copies
                 return
@@ -471,7 +479,7 @@ class Transformed(Readable):
         return [
             f"argument {path} is copied at each call: {why_converted(leaf)}"
             for path, leaf, used in zip(paths, leaves, prepared, strict=True)
-            if used is not leaf and type(leaf) not in (int, bool)
+            if used is not leaf and type(leaf) not in (int, bool, *GENERATORS)
         ]
 
     def traced_graph(self, *args: Any, **kwargs: Any) -> Graph:
@@ -491,6 +499,13 @@ class Transformed(Readable):
         for value in results:
             check_result(value)
         return [int(value.type.size) for value in results]  # pyright: ignore[reportArgumentType]
+
+
+def _value(key: Hashable, param: Tracer) -> Any:
+    """What a traced function gets for a leaf."""
+    if is_handle(key):
+        return for_handle(param, cast("type", key))
+    return key.value if isinstance(key, Known) else param
 
 
 def _own_copies(trace: Trace, tree: Any) -> Any:

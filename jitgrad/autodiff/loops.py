@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from jitgrad.autodiff.activity import mark_active
 from jitgrad.autodiff.adjoints import Adjoints, pull_back
 from jitgrad.autodiff.links import Link, Links, inner_values
+from jitgrad.autodiff.replays import replayed
 from jitgrad.autodiff.supplies import resolve
 from jitgrad.autodiff.tapes import UnboundedError
 from jitgrad.ir.core import OPS, Block, Builder, Op, Region, Value
@@ -58,15 +59,16 @@ class Reversal:
         ``alone``: the block is not the body of a loop or branch that is reversed as a whole, so what the reverse of
         its loops needs is supplied at once.
         """
-        for op in reversed(ops):
+        for k in reversed(range(len(ops))):
+            before, op = ops[k - 1] if k else None, ops[k]
             if op.name == "for" and never_runs(**op.attrs):
                 self._pass_on(op, adjoints)
             elif op.name in ("for", "while"):
-                self._loop(op, op.results, adjoints, alone=alone)
+                self._loop(op, op.results, adjoints, before, alone=alone)
             elif op.name in ("cond", "switch"):
                 self._branches(op, adjoints, alone=alone)
             elif op.name == "checkpoint":
-                self._checkpoint(op, adjoints)
+                self._checkpoint(op, adjoints, before)
             else:
                 pull_back(op, adjoints, self.active)
             _name_adjoints(op.operands, adjoints)
@@ -78,13 +80,16 @@ class Reversal:
             if g is not None and v in self.active:
                 adjoints.add(v, g)
 
-    def _loop(self, op: Op, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
-        """The reverse of a loop, given the values whose cotangents are those of its results."""
+    def _loop(
+        self, op: Op, given: Sequence[Value], adjoints: Adjoints, before: Op | None = None, *, alone: bool
+    ) -> None:
+        """The reverse of a loop, given the values whose cotangents are those of its results. ``before`` is the op
+        before it, which may have the states of the generators that it draws from."""
 
         def once() -> None:
             loop = loop_of(op)
             if loop is None or loop.hi is None or op in self._replayed:
-                self._again(op, given, adjoints)
+                self._again(op, given, adjoints, before)
             else:
                 self._loop_once(loop, given, adjoints, alone=alone)
 
@@ -139,25 +144,27 @@ class Reversal:
     def _resolve(self, b: Builder, op: Op, reverse: Op, cotangents: Sequence[Value] = ()) -> None:
         self.taped[op] = resolve(b, op, reverse, self.links, self.notes, cotangents, room=self.room)
 
-    def _again(self, op: Op, given: Sequence[Value], adjoints: Adjoints) -> None:
+    def _again(self, op: Op, given: Sequence[Value], adjoints: Adjoints, before: Op | None) -> None:
         """A loop whose length only it knows, or whose tapes would be too large for the longest that it may be, runs a
         second time, as a ``for`` with tapes, and that is reversed."""
         if not any(r in self.active and adjoints.get(v) is not None for r, v in zip(op.results, given, strict=True)):
             return
         b = adjoints.b
         with b.at(op.loc):
+            env = replayed(b, op, before)
             if op.name == "while":
                 again, kept = as_for(op)
                 given = [given[k] for k in kept]
+                again = copied_op(again, env) if env else again
             else:
-                again = copied_op(op, {})
+                again = copied_op(op, env)
             b.ops.append(again)
         mark_active((again,), self.active)
         self._loop(again, given, adjoints, alone=True)
 
-    def _checkpoint(self, op: Op, adjoints: Adjoints) -> None:
+    def _checkpoint(self, op: Op, adjoints: Adjoints, before: Op | None) -> None:
         """The region runs again, and that is reversed, in a region of its own: so no pass merges it with the first
-        run."""
+        run. It draws the same random numbers again, from generators in the states of the first run."""
         wanted = [k for k, r in enumerate(op.results) if r in self.active and adjoints.get(r) is not None]
         if not wanted:
             return
@@ -166,8 +173,8 @@ class Reversal:
         with b.at(op.loc):
             sums = [adjoints.get(v) for v in free]
             given = [adjoints.value(op.results[k]) for k in wanted]
-        env: dict[Value, Value] = {}
         with b.region() as region:
+            env = replayed(b, op, before)
             again = [copied_op(inner, env) for inner in forward.ops]
             b.ops.extend(again)
             mark_active(again, self.active)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from jitgrad.autodiff.links import inner_values
 from jitgrad.autodiff.network import Network
-from jitgrad.errors import IRError
+from jitgrad.errors import DifferentiationError, IRError
 from jitgrad.ir.core import Builder, Graph, Op, Value
 from jitgrad.ir.symbols import used_values
 from jitgrad.ops.op import Elementwise
@@ -118,6 +118,13 @@ def _bytes(value: Value) -> int:
 
 def _may_run_twice(op: Op) -> bool:
     if any(not isinstance(r.type.size, int) for r in op.results):
+        if op.effects:
+            raise DifferentiationError(
+                f"the backward part needs a result of {op.name} that draws random numbers, and how large it is is "
+                "known only when the program runs. It can't be kept, and must not be drawn again. Use jg.grad or "
+                "jg.value_and_grad, or give the array an extent that is known.",
+                op.loc,
+            )
         return True
     return isinstance(op.opdef, Elementwise) or op.name in _CHEAP
 

@@ -152,7 +152,7 @@ class Plan:
             for op in block.ops:
                 for region in op.regions:
                     visit(region)
-                if frame is None or op.regions or op.name == "empty":
+                if frame is None or op.regions or op.effects or op.name == "empty":
                     continue
                 if all(v not in reversed_values or v in found for v in used_values(op)):
                     for r in op.results:
@@ -226,7 +226,7 @@ class Plan:
             return Way("read", self._inside((read.array, *named_values((*read.box[:2], read.shape)))), read)
         if not op.regions and (isinstance(op.opdef, Elementwise) or op.name in _CHEAP):
             return Way("op", self._inside(used_values(op)), op=op)
-        if self.layout(v) is None:  # there is no tape for it, so it is computed again at any price
+        if self.layout(v) is None and not op.effects:  # no tape can hold it, so it is computed again at any price
             own = {u for region in op.regions for u in inner_values(region)}
             return Way("op", tuple(u for u in self._inside(used_values(op)) if u not in own), op=op)
         return Way("source")

@@ -12,6 +12,7 @@ from jitgrad.autodiff.activity import active_values
 from jitgrad.autodiff.adjoints import Adjoints
 from jitgrad.autodiff.checkpoints import choose_segments, segmented
 from jitgrad.autodiff.loops import Reversal, number_loops
+from jitgrad.autodiff.replays import with_states
 from jitgrad.errors import ArgumentError, DifferentiationError
 from jitgrad.ir.core import Block, Builder, Graph, Op, Value
 from jitgrad.ir.types import is_float
@@ -85,7 +86,7 @@ def _reverse(
     for k, op in enumerate(copy.ops):
         ops += segmented(op, segments[k]) if k in segments else [op]
     active = active_values(Graph(copy.name, Block(copy.params, ops, copy.results)), wrt)
-    ops = number_loops(ops, b, active)
+    ops = with_states(number_loops(ops, b, active))
     b.ops[:] = ops
     adjoints = Adjoints(b)
     for n, k in enumerate(outputs):

@@ -19,7 +19,7 @@ import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils
 
-from jitgrad.codegen import blas_threads, fourier_calls, printing, python_api, scipy_special, threads
+from jitgrad.codegen import blas_threads, drawing, fourier_calls, printing, python_api, scipy_special, threads
 from jitgrad.codegen.capsules import capsule_contents
 from jitgrad.errors import CompilationError
 
@@ -107,6 +107,8 @@ def register_symbols(names: Iterable[str]) -> None:
             printing.bind()
         elif name.startswith(fourier_calls.PREFIX):
             fourier_calls.bind(name)
+        elif name.startswith(drawing.SYMBOL):
+            drawing.bind()
         elif name.startswith(scipy_special.PREFIX):
             scipy_special.bind(name)
         elif name.startswith(_PREFIX):

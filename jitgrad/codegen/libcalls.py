@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jitgrad.codegen import blas, fourier, lapack, lapack_orthogonal, printing, rowsort
+from jitgrad.codegen import blas, drawing, fourier, lapack, lapack_orthogonal, printing, rowsort
 from jitgrad.codegen.externs import register_symbols
 from jitgrad.errors import CompilationError
 
@@ -75,6 +75,7 @@ LIBRARY: dict[str, LibFn] = {
     "gesdd": LibFn(lapack_orthogonal.gesdd_python, lapack_orthogonal.gesdd_emit, _singular_vectors),
     "sort_rows": LibFn(rowsort.sort_rows_python, rowsort.sort_rows_emit),
     "show": LibFn(printing.show_python, printing.show_emit),
+    **{name: LibFn(drawing.python_form(name), drawing.emitter(name)) for name in drawing.FUNCTIONS},
     "argsort_rows": LibFn(rowsort.argsort_rows_python, rowsort.argsort_rows_emit),
     "fourier": LibFn(fourier.fourier_python, fourier.fourier_emit),
 }

@@ -45,6 +45,7 @@ from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.deps import span, trips
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
+    IN_ORDER,
     Alloc,
     Assign,
     Block,
@@ -98,6 +99,7 @@ ON_HOST = {
     "orgqr": "A QR factorization has",
     "gbsv": "A solve with a banded matrix has",
     "fourier": "A Fourier transform has",
+    **dict.fromkeys(IN_ORDER - {"show"}, "Drawing random numbers has"),
 }
 
 

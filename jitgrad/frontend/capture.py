@@ -31,7 +31,6 @@ from jitgrad.frontend import control_flow
 from jitgrad.frontend.concrete import captured
 from jitgrad.frontend.guards import MISSING, Guard, Same, has_open_attributes, snapshot
 from jitgrad.frontend.python_functions import BUILTINS
-from jitgrad.frontend.randomness import warn_of_generator
 from jitgrad.frontend.reads import Chain, reads_of
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.syntax import rewrite
@@ -87,7 +86,6 @@ class Recorder:
             return
         if isinstance(value, types.ModuleType) and not is_user_module(value):
             return
-        warn_of_generator(name, value, {chain[0] for chain in chains if chain})
         if isinstance(value, _DATA):
             only_written = chains and all(chain and chain[0] in _WRITES for chain in chains)
             self._guards[key] = Guard(name, look_up, Same(value) if only_written else snapshot(value))

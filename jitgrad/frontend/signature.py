@@ -21,6 +21,7 @@ import optree
 from jitgrad.errors import ArgumentError, DtypeError
 from jitgrad.frontend.complex_pair import Pair, is_plain_complex
 from jitgrad.frontend.registry import HOOKS
+from jitgrad.ir.generators import GENERATORS, handle
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import DTYPES, SHORT_NAMES, TensorType, bool_, f64, i64
 
@@ -45,7 +46,9 @@ class LeafSpec(NamedTuple):
 _PYTHON = {float: LeafSpec(TensorType(f64), True, True), int: LeafSpec(TensorType(i64), True, True)}
 _PYTHON[bool] = LeafSpec(TensorType(bool_), True, True)
 _SCALARS: dict[type, LeafSpec] = {d.type: LeafSpec(TensorType(d), False, True) for d in DTYPES.values()}
-_SPECS: dict[Hashable, LeafSpec] = {**_SCALARS, **_PYTHON}
+#: A generator of random numbers comes as its handle.
+_HANDLES: dict[type, LeafSpec] = dict.fromkeys(GENERATORS, LeafSpec(TensorType(i64), False, True))
+_SPECS: dict[Hashable, LeafSpec] = {**_SCALARS, **_PYTHON, **_HANDLES}
 
 
 def flatten(tree: Any) -> tuple[list[Any], optree.PyTreeSpec]:
@@ -195,8 +198,18 @@ def spec_of(key: Hashable) -> LeafSpec:
     return LeafSpec(TensorType(dtype.newbyteorder("="), shape))
 
 
-def python_converter(key: Hashable) -> Callable[[Any], Any]:
-    """What turns a Python int or bool into the NumPy scalar that native code takes."""
+def is_handle(key: Hashable) -> bool:
+    """Whether a key of :func:`prepare_leaf` stands for a generator."""
+    return key in _HANDLES
+
+
+def python_converter(key: Hashable) -> Callable[[Any], Any] | None:
+    """What turns a Python int or bool, or a generator, into the NumPy scalar that native code takes; None for leaves
+    that it takes as they are."""
+    if key in _HANDLES:
+        return handle
+    if kind_of(key) not in (int, bool):
+        return None
     if isinstance(key, Known):
         number = key.value
         native = np.bool_(number) if key.kind is bool else np.int64(number)
@@ -224,6 +237,8 @@ def prepare_leaf(leaf: Any, path: Callable[[], str], on_device: bool = False) ->
         return bool, np.bool_(leaf)
     if cls is int:
         return int, _int64(leaf, path)
+    if cls in _HANDLES:
+        return cls, handle(leaf)
     if on_device:
         found = getattr(leaf, "__cuda_array_interface__", None)
         if found is not None:

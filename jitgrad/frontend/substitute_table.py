@@ -11,6 +11,7 @@ from __future__ import annotations
 import cmath
 import importlib
 import math
+import random
 import types
 from typing import Any
 
@@ -22,9 +23,11 @@ import scipy.special
 import jitgrad.numpy as jnp
 import jitgrad.scipy as jsp
 from jitgrad.frontend.complex_python import CMATH, CMATH_FUNCTIONS
-from jitgrad.frontend.namespace import stand_in, tried
+from jitgrad.frontend.namespace import Mirror, stand_in, tried
 from jitgrad.frontend.python_math import MATH, MATH_FUNCTIONS
 from jitgrad.frontend.randomness import FUNCTIONS as RANDOM
+from jitgrad.frontend.randomness import PYTHON_FUNCTIONS, is_generator
+from jitgrad.frontend.randomness import stand_in as generator_stand_in
 from jitgrad.frontend.registry import ADVICE, FUNCTIONS
 
 #: Module or function -> its replacement in traced functions. Those with handlers are not listed: they are wrapped when
@@ -47,6 +50,8 @@ TABLE: dict[Any, Any] = {
     scipy.linalg: jsp.linalg,
     scipy.special: jsp.special,
     **{getattr(np.random, name): function for name, function in RANDOM.items()},
+    random: Mirror(random, "random", {}, dict(PYTHON_FUNCTIONS)),
+    **{getattr(random, name): function for name, function in PYTHON_FUNCTIONS.items()},
 }
 
 _BY_ID = {id(original): ours for original, ours in TABLE.items()}
@@ -62,6 +67,8 @@ LATER = {
 
 def replacement(value: Any) -> Any:
     """Our module, function or object for one of NumPy or SciPy; None for anything else."""
+    if is_generator(value):
+        return generator_stand_in(value)
     if type(value) is np.vectorize:
         return jnp.vectorize.of(value)
     found = _BY_ID.get(id(value))

@@ -29,6 +29,8 @@ class OpDef:
     name: str
     #: True where an op does more than to compute its results, and so stays where it is though nobody uses them.
     effects: bool = False
+    #: True where an effect shows in the results only: it stays where it is, and goes if nobody uses them.
+    discardable: bool = False
 
     def infer(self, *types: TensorType, **attrs: Any) -> TensorType | tuple[TensorType, ...]:
         """Result types from operand types; raises a ShapeError or DtypeError that a user can read."""
@@ -58,9 +60,10 @@ class Value:
 
 
 class Op:
-    """One operation. ``regions`` is empty but for control flow. ``effects``: it has one, or an op in its regions."""
+    """One operation. ``regions`` is empty but for control flow. ``effects``: it has one, or an op in its regions;
+    ``stays``: one for which it must stay though nobody uses its results."""
 
-    __slots__ = ("attrs", "effects", "loc", "opdef", "operands", "regions", "results")
+    __slots__ = ("attrs", "effects", "loc", "opdef", "operands", "regions", "results", "stays")
 
     def __init__(
         self,
@@ -74,6 +77,10 @@ class Op:
         self.opdef, self.operands, self.attrs, self.results = opdef, operands, attrs, results
         self.regions, self.loc = regions, loc
         self.effects: bool = opdef.effects or (bool(regions) and any(region.effects for region in regions))
+        self.stays = self.effects
+        if self.effects:
+            inner = (op for region in regions for op in region.ops)
+            self.stays = any(op.stays for op in inner) or (opdef.effects and not opdef.discardable)
         for r in results:
             r.op = self
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from jitgrad.errors import ArgumentError, IRError
 from jitgrad.ir.core import Block, Graph, Op, Value
+from jitgrad.ir.generators import handle, is_generator
 from jitgrad.ir.index import Dim, IndexExpr, Sym, as_sym, evaluate
 from jitgrad.ir.types import TensorType
 
@@ -19,7 +20,8 @@ Env = tuple[dict[Value, np.ndarray], dict[Sym, int]]
 def interpret(graph: Graph, *arrays: Any) -> tuple[np.ndarray, ...]:
     """The results of a graph for these arguments.
 
-    Each argument must have exactly the dtype and shape of its parameter (ArgumentError otherwise). Every op is
+    Each argument must have exactly the dtype and shape of its parameter (ArgumentError otherwise); a generator of
+    random numbers stands for its handle. Every op is
     evaluated by its ``eval`` with floating point warnings off, and what it returns is held against the type that the
     graph states (IRError: the op's ``eval`` and ``infer`` disagree). Results are fresh arrays.
     """
@@ -28,7 +30,7 @@ def interpret(graph: Graph, *arrays: Any) -> tuple[np.ndarray, ...]:
             f"graph {graph.name} takes {len(graph.params)} arrays, not {len(arrays)}. Each parameter needs one. "
             f"Pass an array for each of {', '.join(p.name or '?' for p in graph.params)}."
         )
-    inputs = [np.asarray(a) for a in arrays]
+    inputs = [np.asarray(handle(a) if is_generator(a) else a) for a in arrays]
     env: Env = ({}, {})
     with np.errstate(all="ignore"):
         for number, (param, array) in enumerate(zip(graph.params, inputs, strict=True)):

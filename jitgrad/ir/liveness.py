@@ -27,7 +27,7 @@ def live_values(block: Block, wanted: Iterable[Value]) -> set[Value]:
 
 def _mark(ops: Iterable[Op], live: set[Value]) -> None:
     for op in reversed(tuple(ops)):
-        if not op.effects and not any(r in live for r in op.results):
+        if not op.stays and not any(r in live for r in op.results):
             continue
         if not op.regions:
             live.update(used_values(op))
@@ -89,7 +89,7 @@ def pruned(
     ops: list[Op] = []
     changed = False
     for op in block.ops:
-        if not op.effects and not any(r in live for r in op.results):
+        if not op.stays and not any(r in live for r in op.results):
             changed = True
             continue
         new = _pruned_op(op, live, env, regions)

@@ -32,6 +32,7 @@ import numpy as np
 from jitgrad.errors import ParseError
 from jitgrad.ir import index
 from jitgrad.ir.core import OPS, Block, Graph, Op, OpDef, Value
+from jitgrad.ir.generators import Source
 from jitgrad.ir.index import Dim, IndexExpr, Sym
 from jitgrad.ir.location import Location
 from jitgrad.ir.printer import location_of_label
@@ -371,6 +372,9 @@ class _Parser:
             return _WORDS[token.text]
         if self.take("raises"):
             return self.thrown()
+        if self.take("draws"):
+            self.next("name", "'from'")
+            return self.source()
         if token.kind == "name" and token.text in DTYPES:
             if self.tokens[self.position + 1].text == "[":
                 return self.array()
@@ -391,6 +395,13 @@ class _Parser:
             return Thrown.parse(self.string())
         except ValueError as error:
             self._fail_at(start, f"no exception: {error}")
+
+    def source(self) -> Source:
+        start = self.token.start
+        try:
+            return Source.parse(self.string())
+        except ValueError as error:
+            self._fail_at(start, str(error))
 
     def parenthesis(self) -> Any:
         """A tuple, or an extent that begins with a parenthesis: ``(%n // 4) + 1``."""

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.ir.core import Block, Graph, Op, Value
+from jitgrad.ir.generators import Source
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
 from jitgrad.ir.location import Location
 from jitgrad.ir.thrown import Thrown
@@ -185,6 +186,8 @@ class Printer:
             return self._array(value)
         if isinstance(value, Thrown):
             return f"raises {json.dumps(value.text)}"
+        if isinstance(value, Source):
+            return f"draws from {json.dumps(value.kind if self.digests else value.text)}"
         raise TypeError(f"no text form for an attribute of type {type(value).__name__}")
 
     def _array(self, array: np.ndarray) -> str:

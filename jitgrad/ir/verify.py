@@ -9,6 +9,7 @@ import numpy as np
 
 from jitgrad.errors import IRError, JitgradError
 from jitgrad.ir.core import OPS, Block, Graph, Op, Value
+from jitgrad.ir.generators import Source
 from jitgrad.ir.index import IndexExpr
 from jitgrad.ir.printer import Printer
 from jitgrad.ir.thrown import Thrown
@@ -172,7 +173,7 @@ def _attribute_problem(value: Any) -> str | None:
         return next((p for p in map(_attribute_problem, value) if p), None)
     if isinstance(value, np.dtype):
         return None if value in SHORT_NAMES else f"is the dtype {value}"
-    plain = isinstance(value, (bool, int, float, str, IndexExpr, Thrown)) and not isinstance(value, np.generic)
+    plain = isinstance(value, (bool, int, float, str, IndexExpr, Thrown, Source)) and not isinstance(value, np.generic)
     if value is None or plain:
         return None
     allowed = "numbers, strings, dtypes, arrays, exceptions, and tuples of them"

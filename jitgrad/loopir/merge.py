@@ -12,6 +12,7 @@ from jitgrad.loopir.costs import LARGEST, price
 from jitgrad.loopir.deps import COMMUTE, MANY, accesses, by_root, distance, independent, root_index, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
+    IN_ORDER,
     Alloc,
     Assign,
     Block,
@@ -297,7 +298,7 @@ def _own_facts(s: Stmt) -> Facts:
     """Of the statement itself, not of those in it."""
     if isinstance(s, LibCall):
         ins, outs = frozenset(t.root for t in s.ins), frozenset(t.root for t in s.outs)
-        effects = frozenset(("library", "raises" if s.fn == "show" else "fails"))
+        effects = frozenset(("library", "raises" if s.fn in IN_ORDER else "fails"))
         return Facts(ins, outs, accesses=frozenset((t, None, "=") for t in ins | outs), effects=effects)
     if isinstance(s, Fail):
         return Facts(effects=frozenset(("fails" if s.error is None else "raises",)))

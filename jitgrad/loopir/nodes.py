@@ -429,6 +429,10 @@ class Block:
     body: tuple[Stmt, ...]
 
 
+#: Library functions with effects, which happen in the order of the program.
+IN_ORDER = frozenset(("show", "draw", "make_generator", "generator_state", "restore_generators"))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class LibCall:
     """Call ``fn`` of ``jitgrad.codegen.libcalls`` on whole buffers. It writes ``outs``, reads ``ins``, and may return a

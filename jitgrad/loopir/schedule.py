@@ -28,6 +28,7 @@ from jitgrad.loopir.costs import price
 from jitgrad.loopir.deps import COMMUTE, USUAL_TRIPS, by_root, independent, span, trips, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
+    IN_ORDER,
     Alloc,
     Assign,
     Block,
@@ -173,6 +174,8 @@ def needs(s: Loop, around: Mapping[Buffer, int]) -> Plan | str:
     inside = list(statements(s.body))
     for x in inside:
         if isinstance(x, LibCall):
+            if x.fn in IN_ORDER:
+                return _CALLS_PYTHON.get(x.fn, "it draws random numbers")
             return _CALLS_PYTHON.get(x.fn, f"it calls {x.fn}, which has threads of its own")
         if isinstance(x, Alloc):
             return "it allocates memory"

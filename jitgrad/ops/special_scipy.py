@@ -36,8 +36,8 @@ class NoDerivative(Ufunc):
     def _refuse() -> DifferentiationError:
         return DifferentiationError(
             "there is no derivative with respect to the order or shape parameter of a function of scipy.special or "
-            "scipy.stats. No formula for it is known that jitgrad could use. Use jg.stop_gradient on the parameter if "
-            "its derivative is not wanted.",
+            "scipy.stats, or of a distribution that is drawn from. No formula for it is known that jitgrad could use. "
+            "Use jg.stop_gradient on the parameter if its derivative is not wanted.",
             user_location(),
         )
 

@@ -50,7 +50,7 @@ def _evaluate(r: Rewriter, node: Node) -> Value | None:
             return None
         arrays.append(array)
     if OPS[node.name].effects:
-        return node.operands[0] if arrays[0] else None  # a check that holds
+        return node.operands[0] if node.name == "check" and arrays[0] else None  # one that holds
     total = sum(a.size for a in arrays)
     if size > GROWTH * total or (node.name == "broadcast_to" and size > total):
         return None

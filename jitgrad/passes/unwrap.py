@@ -47,7 +47,7 @@ class _Unwrapper(Rewriter):
             kept = [k for k in range(len(op.results)) if not self._same_everywhere(op, k)]
         if len(kept) == len(op.results):
             super()._region_op(op)
-        elif kept or op.effects:
+        elif kept or op.stays:
             self._without(op, kept)
         else:
             self._replace(op.results, op.operands if op.name in ("for", "while") else op.regions[0].results)

@@ -90,7 +90,7 @@ class _Body:
         self.totals: dict[int, Value] = {}
 
     def run(self) -> list[Value]:
-        if any(inner.regions for inner in self.body.ops) or not self.body.ops:
+        if any(inner.regions or inner.effects for inner in self.body.ops) or not self.body.ops:
             raise _Stays
         if not never_negative(self.count) or self.count == 0:
             raise _Stays

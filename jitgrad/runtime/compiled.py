@@ -12,6 +12,7 @@ from jitgrad.codegen import python
 from jitgrad.codegen.llvm import failure
 from jitgrad.config import current
 from jitgrad.errors import ArgumentError, CompilationError
+from jitgrad.ir.generators import handle, is_generator
 from jitgrad.ir.types import TensorType
 from jitgrad.loopir.buffers import Placement, place
 from jitgrad.loopir.decompose import decompose
@@ -191,7 +192,7 @@ class Executable:
             )
         leaves = []
         for a, p in zip(arrays, params, strict=True):
-            array = np.asarray(a)
+            array = np.asarray(handle(a) if is_generator(a) else a)
             if array.shape != p.shape or not np.can_cast(array.dtype, p.dtype, "same_kind"):
                 found = f"{array.dtype}{list(array.shape)}"
                 raise ArgumentError(

@@ -493,3 +493,19 @@ def test_code_of_dropped_functions_is_given_back(store: Path, monkeypatch: pytes
     del call
     gc.collect()
     assert library() is None
+
+
+def test_programs_that_draw_in_a_second_process(tmp_path: Path) -> None:
+    """Handles are no part of the code: another process draws from its own generators."""
+    env = os.environ | {"JITGRAD_CACHE": "1", "JITGRAD_CACHE_DIR": str(tmp_path / "store")}
+    env |= {"PYTHONPATH": os.pathsep.join((*sys.path, str(ROOT)))}
+    script = Path(__file__).parent / "random_script.py"
+
+    def run(ballast: str) -> dict[str, Any]:
+        code = f"{ballast}\nimport runpy; runpy.run_path({str(script)!r})"
+        command = [sys.executable, "-W", "error", "-c", code]
+        return finish(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+
+    first, second = run(""), run("kept = [object() for _ in range(12345)]")
+    assert first["hits"] == 0 and second["hits"] == 2
+    assert first["found"] == second["found"]
