@@ -197,7 +197,8 @@ def _linear(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
         results.append(call(function, one.args, one.kwargs))
     if function in _SEPARATE and not isinstance(results[0], Tracer):
         several = zip(map(as_whole, given[names[0]]), *results, strict=True)
-        return type(results[0])([_paired(a, b, given) if is_complex(x) else a for x, a, b in several])
+        found = [_paired(a, b, given) if is_complex(x) else a for x, a, b in several]
+        return tuple(found) if isinstance(results[0], tuple) else found
     return _paired(*results, given)
 
 
