@@ -291,8 +291,8 @@ class Transformed(Readable):
         derived = self._transform.derive(traced)
         if self._where() == "cuda" and any(map(any, map(complex_leaves, (arguments.tree, derived.result)))):
             raise UnsupportedError(
-                f"{self._function.name} takes or returns complex values, which have no arrays on a device. Pass "
-                "and return the real and the imaginary part; inside of the function complex numbers work.",
+                f"{self._function.name} takes or returns complex values, which have no arrays on a device. Pass and "
+                "return the real and the imaginary part; inside of the function complex numbers work.",
                 self._function.location,
             )
         stages = traced.stages

@@ -197,8 +197,9 @@ def _linear(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
         results.append(call(function, one.args, one.kwargs))
     if function in _SEPARATE and not isinstance(results[0], Tracer):
         several = zip(map(as_whole, given[names[0]]), *results, strict=True)
-        return type(results[0])([_paired(a, b, given) if is_complex(x) else a for x, a, b in several])
-    return _paired(*results, given)
+        found = [_paired(a, b, given) if is_complex(x) else a for x, a, b in several]
+        return tuple(found) if isinstance(results[0], tuple) else found
+    return _paired(results[0], results[1], given)
 
 
 def _check_linear(function: Any, given: Any, extra: dict[str, Any], names: Sequence[str]) -> None:
