@@ -29,10 +29,19 @@ from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
 from jitgrad.frontend.growth import Held, OpenEnd, grow_for, grow_while
-from jitgrad.frontend.held_lists import held_list, with_held_lists
+from jitgrad.frontend.held_lists import UsedOtherwise, held_list, with_held_lists
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
 from jitgrad.frontend.junctions import and_, not_, truth
-from jitgrad.frontend.list_holders import Variable, lists_of, only_names, used_otherwise, with_lists
+from jitgrad.frontend.list_holders import (
+    Variable,
+    forget_frames,
+    indexed,
+    lists_of,
+    may_grow,
+    only_names,
+    used_otherwise,
+    with_lists,
+)
 from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, is_unrollable, may_stream, refuse_streams
 from jitgrad.frontend.places import ChangesPlaces
 from jitgrad.frontend.python_functions import CLASSES, sort_list
@@ -67,6 +76,8 @@ _UNROLLABLE = (
     MutationError,
     ShapeError,
 )
+#: What says that a list may be changed which no variable holds.
+_OF_LISTS = (ChangesPlaces, UsedOtherwise)
 
 #: Methods of containers that change them.
 _CHANGES = frozenset(
@@ -140,7 +151,8 @@ def for_(
             _note(trace, line, "for", f"the first iteration apart, {why}")
             if flag is not None and after[names.index(flag)] is True:
                 return after
-            own.clear()  # they are looked at again
+            own.clear()  # they are looked at again, by their references
+            forget_frames(error)
             rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
             return for_(rest, body, after, names, flag, writes, line, size, lists, settled=True)
         if unbound or not known or mode == "roll" or len(steps) > _LONGEST:
@@ -165,31 +177,36 @@ def _recorded_with_lists(
 ) -> State:
     """The loop recorded with the lists that it makes longer: they are collected behind it where it only appends to
     them, or else it works on what takes their places."""
-    if not used_otherwise(variables, state, names):
-        known = isinstance(steps.count, int)
-        run = lambda run, appended: _recorded(trace, steps, run, state, names, flag, hints, look, appended)  # noqa: E731
-        notes = len(trace.notes)
-        try:
-            return with_held_lists(trace, body, run, own, known=known)
-        except _UNROLLABLE as error:
-            if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, ChangesPlaces)):
-                raise
-        del trace.notes[notes:]
-    own.clear()
-    found = lists_of(variables, state, names)
+    notes = len(trace.notes)
     item = steps.item if (steps.lo, steps.step) == (0, 1) else steps.at
-
 
     def grow(held: Sequence[Held], *, open_end: bool) -> State:
         return grow_for(trace, steps.count, item, body, state, names, flag, hints, look, held, open_end=open_end)
 
+    if tables := indexed(variables, state, names):
+        try:
+            return with_lists(trace, lambda held: grow(held, open_end=False), lists_of(tables, state, names))
+        except _UNROLLABLE as error:
+            forget_frames(error)
+            del trace.notes[notes:]
+    if not used_otherwise(variables, state, names):
+        known = isinstance(steps.count, int)
+        run = lambda run, appended: _recorded(trace, steps, run, state, names, flag, hints, look, appended)  # noqa: E731
+        try:
+            return with_held_lists(trace, body, run, own, known=known)
+        except _UNROLLABLE as error:
+            if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, _OF_LISTS)):
+                raise
+        del trace.notes[notes:]
+    own.clear()
+    found = lists_of(variables, state, names)
     unrollable = isinstance(steps.count, int) and trace.options.loops == "auto" and steps.count <= _LONGEST
     try:
         return with_lists(trace, lambda held: grow(held, open_end=not unrollable), found)
     except OpenEnd:  # iterations that know their numbers may know how long the list is
         if is_unrollable(trace, lambda: _unrolled(steps, body, state, names, flag)):
             raise
-    return with_lists(trace, lambda held: grow(held, open_end=True), found)
+    return with_lists(trace, lambda held: grow(held, open_end=True), lists_of(variables, state, names))
 
 
 def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) -> list[Any]:
@@ -356,6 +373,9 @@ def while_(
         if not go_on:
             return state
         trace = current_trace()
+        grows = done == 1 and trace is not None and may_grow(lists()[2], state, names)
+        if grows and trace is not None and not is_unrollable(trace, lambda state=state: body(*state)):
+            break
         before = 0 if trace is None else len(trace.builder.ops)
         state = body(*state)
         if done < longest or trace is None or trace.options.loops == "unroll":
@@ -390,7 +410,7 @@ def _recorded_while(
         try:
             return record_while(trace, test, body, state, names, hints)
         except _UNROLLABLE as error:
-            if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, ChangesPlaces)):
+            if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, _OF_LISTS)):
                 raise
         del trace.notes[notes:]
     found = lists_of(variables, state, names)

@@ -23,7 +23,7 @@ from jitgrad.errors import CarryError, JitgradError, RollError
 from jitgrad.frontend.assign import fit, write_box
 from jitgrad.frontend.carries import Slot, Variable, is_array, is_number, join
 from jitgrad.frontend.indexing import as_value, place, slice_extent
-from jitgrad.frontend.primitives import cast, concatenate, strong
+from jitgrad.frontend.primitives import broadcast_to, cast, concatenate, strong
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten, unflatten
@@ -178,7 +178,7 @@ class Growing(Collection):
             raise _refused()
         at = place(self.trace, -1, self.count)
         found = self._item_at(at, copy=True)
-        self.count, self.rewritten, self.popped = at, True, True
+        self.count, self.rewritten, self.popped = add(self.count, -1), True, True
         return found
 
     def __len__(self) -> int:
@@ -303,6 +303,11 @@ class Growing(Collection):
     def _leaves(self) -> tuple[Leaf, ...]:
         return self.item.leaves if self.item is not None else ()
 
+    def _nothing(self, leaf: Leaf) -> Tracer:
+        """Room for one item, which is about to be written."""
+        zero = Tracer(self.trace, self.trace.scalar(0, leaf.type.dtype))
+        return broadcast_to(zero, (1, *leaf.type.shape))
+
     @property
     def _has_arrays(self) -> bool:
         return self.item is not None and not all(x.scalar for x in self.item.leaves)
@@ -313,7 +318,7 @@ class Growing(Collection):
     def _change_length(self) -> None:
         if self.scope is None and self.home is self.trace.scope and self.whole is None:
             self.rooms = [
-                concatenate([r, new_room(self.trace, 1, x)], 0) for r, x in zip(self.rooms, self._leaves, strict=True)
+                concatenate([r, self._nothing(x)], 0) for r, x in zip(self.rooms, self._leaves, strict=True)
             ]
         elif self.whole is not None or self.trace.scope is not self.scope:
             raise RollError(
@@ -389,7 +394,7 @@ class Growing(Collection):
             found.boxed = not leaf.scalar
             return found
         self.viewed = True
-        return view_box(room, box)
+        return view_box(room, _ReadOnly(box.starts, box.sizes, box.steps, box.axes))
 
     def _is_item(self, value: Any, at: Dim) -> bool:
         """Is it this very item, as it was read?"""
@@ -405,6 +410,17 @@ class Growing(Collection):
         if name.startswith("__"):  # asked for by those who want to know what it is
             raise AttributeError(name)
         raise _refused()
+
+
+class _ReadOnly(Box):
+    """The box of an item that is an array: it is the array that was appended only as long as nobody writes into it."""
+
+    __slots__ = ()
+    read_only = "an array that is an item of a list in a recorded loop"
+
+    def then(self, other: Box) -> Box | None:
+        whole = super().then(other)
+        return whole and _ReadOnly(whole.starts, whole.sizes, whole.steps, whole.axes)
 
 
 class Wider(RollError):

@@ -90,6 +90,10 @@ class Growth:
         #: How many items an iteration adds, where that is known; and how many at most.
         self.steps: list[Step | None] = [None for _ in self.all]
         self.most: list[Dim] = [0 for _ in self.all]
+        #: Lists that get as many items as an earlier one: its number, and how many more they have.
+        self.tied: dict[int, tuple[int, int]] = {}
+        self._loose: list[int] = []
+        self.trying = False
         self.shared: dict[int, tuple[Growing, int, Dim | None]] = {}
 
     def __enter__(self) -> Growth:
@@ -108,6 +112,7 @@ class Growth:
             g.kept[:] = kept
         if kind is not None:
             self.put_back()
+            self.held = ()  # who asks later for references to the lists finds none here
 
     def replaced(self, state: State) -> State:
         """The state with what takes the place of the lists in it."""
@@ -121,8 +126,12 @@ class Growth:
     def enter(self, number: Dim, counts: Sequence[Any]) -> None:
         """At the start of iteration ``number``; ``counts`` are those of the lists whose count is a variable."""
         given = iter(counts)
-        for g, start, step in zip(self.all, self.start, self.steps, strict=True):
-            g.count = add(start, step.before(number)) if step is not None else index_of(self.trace.own(next(given)))
+        for k, (g, start, step) in enumerate(zip(self.all, self.start, self.steps, strict=True)):
+            if k in self.tied:
+                first, more = self.tied[k]
+                g.count = add(self.all[first].count, more)
+            else:
+                g.count = add(start, step.before(number)) if step is not None else index_of(self.trace.own(next(given)))
             g.scope, g.region, g.most, g.viewed = self.trace.scope, self.trace.scope, 0, False
             if g.window is not None and g.item is not None:
                 n = len(g.item.leaves)
@@ -139,13 +148,19 @@ class Growth:
         for g in self.all:
             refuse_written(g, trace, 0)
             for n, value in enumerate(state):
+                if is_array(value) and any(value.root is room for room in g.rooms):
+                    raise RollError("it gives an array that is an item of a list a name.", user_location())
                 for leaf, _, k, at in g.kept:
                     if is_array(value) and value.root is leaf.root:
                         self.shared[n] = g, k, add(g.count, -at) if value is leaf else None  # pyright: ignore
         self._forms = [_step(trace, n, self._number) for n in self.grown]
         if any(s is not None and s.at(self._number) != n for s, n in zip(self.steps, self.grown, strict=True)):
             raise RollError("the number of items that it appends to a list changes.", user_location())
-        found = self._variables([g.count for g in self.all])
+        counts = [g.count for g in self.all]
+        self._loose = [k for k, (first, more) in self.tied.items() if add(counts[k], -counts[first]) != more]  # pyright: ignore
+        if self._loose and not self.trying:
+            raise RollError("how many items lists get differs from what a trial showed.", user_location())
+        found = self._variables(counts)
         for g in self.all:
             g.scope = None
         return found
@@ -163,8 +178,8 @@ class Growth:
     def _variables(self, counts: Sequence[Dim]) -> State:
         """The counts that are variables, and the windows."""
         found: list[Any] = []
-        for g, count, step in zip(self.all, counts, self.steps, strict=True):
-            if step is None:
+        for k, (g, count, step) in enumerate(zip(self.all, counts, self.steps, strict=True)):
+            if step is None and k not in self.tied:
                 found.append(Tracer(self.trace, as_value(self.trace, count).value, "int"))
             found += [leaf for leaves in g.window or () for leaf in leaves]
         return tuple(found)
@@ -175,7 +190,7 @@ class Growth:
         """Record the loop as a trial, to find what the items are and how many an iteration appends."""
         for _ in range(_TRIALS):
             before = [(g.item, g.width) for g in self.all]
-            self.steps = [None] * len(self.all)
+            self.steps, self.trying = [None] * len(self.all), True
             with self.trace.region("a trial of a loop body") as scope:
                 for g in self.new:
                     g.home, g.probing = self.trace.scope, True
@@ -194,10 +209,24 @@ class Growth:
                     for g, start in zip(self.all, self.start, strict=True):
                         g.count = start
                     scope.restore()
-            if before == [(g.item, g.width) for g in self.all]:
+            if before != [(g.item, g.width) for g in self.all]:
+                continue
+            for k in self._loose:
+                del self.tied[k]
+            if not self._loose and (self.tied or not self._tie()):
                 break
-        self.steps = list(self._forms)
+            self._loose = []
+        self.steps, self.trying = list(self._forms), False
         self.found = list(self.most)
+
+    def _tie(self) -> bool:
+        """Take lists for ones that get as many items as another one, where the numbers are variables."""
+        carried = [k for k, form in enumerate(self._forms) if form is None]
+        for k in carried[1:]:
+            more = add(self.start[k], -self.start[carried[0]])  # pyright: ignore
+            if isinstance(more, int):
+                self.tied[k] = carried[0], more
+        return bool(self.tied)
 
     def furnish(self, trips: Dim) -> None:
         """Make the rooms, for so many iterations."""
@@ -220,10 +249,12 @@ class Growth:
         trace, given = self.trace, iter(counts)
         outer = len(self.all) - len(self.new)
         for n, (g, start, step, most) in enumerate(zip(self.all, self.start, self.steps, self.found, strict=True)):
-            if step is not None:
+            if n in self.tied:
+                g.count = add(self.all[self.tied[n][0]].count, self.tied[n][1])
+            elif step is not None:
                 g.count = add(start, step.before(trips))
             else:
-                capacity = g.rooms[0].dims[0] if g.rooms else 0
+                capacity = g.rooms[0].dims[0] if g.rooms else MANY
                 g.count = _clipped(trace, next(given), capacity)
             if n < outer:
                 g.most = add(self._before[n][2], mul(trips, most))
@@ -533,12 +564,13 @@ def branches(
         return record(thunks, names)
     before = [(g.count, g.scope, g.most, len(g.kept)) for g in lists]
     ends: dict[int, list[Dim]] = {}
+    around_them = trace.scope
     most: list[Dim] = [0 for _ in lists]
 
     def around(n: int, thunk: Callable[[], State]) -> State:
         for g, (count, scope, _, kept) in zip(lists, before, strict=True):
             g.count, g.most = count, 0
-            g.scope = None if scope is None else trace.scope
+            g.scope = trace.scope if scope is around_them else None
             del g.kept[kept:]
         state = list(thunk())
         ends[n] = [g.count for g in lists]
@@ -565,12 +597,22 @@ def branches(
     size = len(result) - len(lists)
     for k, (g, counted) in enumerate(zip(lists, result[size:], strict=True)):
         same = {n[k] for n in ends.values()}
+        like = next((j for j in range(k) if _difference(ends, k, j) is not None), None)
         if len(same) == 1:
             (g.count,) = same
+        elif like is not None:
+            g.count = add(lists[like].count, _difference(ends, k, like) or 0)
         else:
-            g.count = _clipped(trace, trace.lift(counted), g.rooms[0].dims[0])
+            g.count = _clipped(trace, trace.lift(counted), g.rooms[0].dims[0] if g.rooms else MANY)
         g.most = add(before[k][2], most[k])
     return result[:size]
+
+
+def _difference(ends: dict[int, list[Dim]], k: int, j: int) -> int | None:
+    """How many items one list has more than another at the end of each branch."""
+    found = {add(n[k], -n[j]) for n in ends.values()}  # pyright: ignore
+    (more,) = found if len(found) == 1 else (None,)
+    return more if isinstance(more, int) else None
 
 
 def _greater(a: Dim, b: Dim) -> Dim:

@@ -28,8 +28,12 @@ Record = Callable[[Body, Own], State]
 _ATTEMPTS = 4
 
 
+class UsedOtherwise(RollError):
+    """A list is used in a way that what takes its place here has not."""
+
+
 def _refuse(*_: Any) -> NoReturn:
-    raise RollError("it appends to a list that it uses otherwise too.", user_location())
+    raise UsedOtherwise("it appends to a list that it uses otherwise too.", user_location())
 
 
 class _Longer:

@@ -7,10 +7,13 @@ changed which an attribute or item holds shows when the loop is recorded.
 from __future__ import annotations
 
 import functools
+import itertools
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from jitgrad.errors import RollError
+from jitgrad.frontend.carries import is_array, is_number
 from jitgrad.frontend.collected import other_references
 from jitgrad.frontend.growing import Growing
 from jitgrad.frontend.growth import Held
@@ -47,6 +50,23 @@ def used_otherwise(variables: Sequence[Variable], state: State, names: Sequence[
     return any(v.use == "otherwise" and type(_value(v, state, names)) in (list, Growing) for v in variables)
 
 
+def may_grow(variables: Sequence[tuple[Any, ...]], state: State, names: Sequence[str]) -> bool:
+    """Is there a list that the loop makes longer or shorter?"""
+    return any(
+        v.use in ("otherwise", "appended") and type(_value(v, state, names)) in (list, Growing)
+        for v in itertools.starmap(Variable, variables)
+    )
+
+
+def indexed(variables: Sequence[Variable], state: State, names: Sequence[str]) -> list[Variable]:
+    """Those whose lists hold numbers, or lists, which the loop assigns to at indices that are computed."""
+    return [v for v in variables if v.use == "indexed" and _has_numbers(_value(v, state, names))]
+
+
+def _has_numbers(items: Any) -> bool:
+    return type(items) is list and all(type(x) is list or (is_number(x) and not is_array(x)) for x in items)
+
+
 def only_names(trace: Trace, variables: Sequence[Variable], state: State, names: Sequence[str]) -> list[Variable]:
     """Those of some variables which are the only ones to refer to a list, besides ``state``."""
     values = [_value(v, state, names) for v in variables]
@@ -79,32 +99,41 @@ def _value(variable: Variable, state: State, names: Sequence[str]) -> Any:
         return None
 
 
+def forget_frames(error: BaseException | None) -> None:
+    """Let the functions that an error has left not refer to anything."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+
+
 def with_lists(trace: Trace, grow: Callable[[Sequence[Held]], State], lists: Lists) -> State:
     """``grow(held)`` with the lists that the loop changes."""
     held = list(lists.sure)
-    for _ in range(_ATTEMPTS):
-        try:
-            return grow(held)
-        except ChangesPlaces as error:
-            more = _found(trace, error, lists, held, grow)
-            if not more:
-                raise
-            held += more
-    return grow(held)
-
-
-def _found(
-    trace: Trace, error: ChangesPlaces, lists: Lists, held: Sequence[Held], grow: Callable[[Sequence[Held]], State]
-) -> list[Held]:
-    """Those among the changed objects that are lists which something else can take the place of."""
-    owners = [p.owner for p in error.places if p.whole]
-    found = [h for h in lists.perhaps if any(h.value is x for x in owners)]
-    left = [x for x in owners if not any(h.value is x for h in found)]
-    places = holders(trace, left, lambda: grow(held)) if left else []
-    for place in places:
-        if other_references(trace, [place.read()])[0] > 2:
-            raise RollError("it changes a list that has several names.", user_location())
-    return [*found, *(Held(p.read(), functools.partial(put_in, p), functools.partial(_note, trace, p)) for p in places)]
+    try:
+        for _ in range(_ATTEMPTS):
+            places: list[Place] = []
+            try:
+                return grow(held)
+            except ChangesPlaces as error:
+                owners = [p.owner for p in error.places if p.whole]
+                more = [h for h in lists.perhaps if any(h.value is x for x in owners)]
+                left = [x for x in owners if not any(h.value is x for h in more)]
+                if left:
+                    places = holders(trace, left, lambda: grow(held))
+                if not more and not places:
+                    raise
+                held += more
+                del owners, left
+                forget_frames(error)
+                error.places = []
+            if any(n > 0 for n in other_references(trace, [p.read() for p in places])):
+                raise RollError("it changes a list that has several names.", user_location())
+            held += [Held(p.read(), functools.partial(put_in, p), functools.partial(_note, trace, p)) for p in places]
+        return grow(held)
+    finally:  # who asks later for references to the lists finds none here
+        held.clear()
+        lists.sure.clear()
+        lists.perhaps.clear()
 
 
 def _note(trace: Trace, place: Place) -> None:

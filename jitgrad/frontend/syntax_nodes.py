@@ -190,9 +190,11 @@ _RESIZING = frozenset(("append", "extend", "pop"))
 
 def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
     """The names whose lists a block may change, and how it uses them: ``"otherwise"``, where it makes them longer or
-    shorter; ``"items"``, where it assigns to items only; ``"passed"``, where other functions may do either."""
+    shorter; ``"items"`` and ``"indexed"``, where it assigns to items only, at constant indices; ``"passed"``, where other functions may do either."""
     found: dict[str, str] = {}
-    resized, written, passed = set[str](), set[str](), set[str]()
+    resized, written, indexed, passed = set[str](), set[str](), set[str](), set[str]()
+    root: ast.expr
+    parts: list[tuple[str, str]] = []
     for node in (n for statement in block for n in ast.walk(statement)):
         match node:
             case ast.Call(func=ast.Attribute(ast.Name(id=name), attr=attr)) if attr in _RESIZING:
@@ -200,14 +202,17 @@ def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
             case ast.AugAssign(target=ast.Name(id=name), op=ast.Add(), value=ast.List() | ast.ListComp() | ast.Tuple()):
                 resized.add(name)
             case ast.Subscript(ctx=ast.Store()):
-                base: ast.expr = node
-                while isinstance(base, ast.Subscript):
-                    base = base.value
-                if isinstance(base, ast.Name):
-                    written.add(base.id)
+                root, known = node, True
+                while isinstance(root, ast.Subscript):
+                    root, known = root.value, known and is_constant(root.slice)
+                if isinstance(root, ast.Name):
+                    (written if known else indexed).add(root.id)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Subscript(value=ast.Name(id=base))):
+                parts.append((name, base))
         if isinstance(node, ast.Call):
             passed.update(a.id for a in node.args if isinstance(a, ast.Name))
-    for names, use in ((passed, "passed"), (written, "items"), (resized, "otherwise")):
+    indexed.update([base for name, base in parts if name in written | indexed])
+    for names, use in ((passed, "passed"), (written, "items"), (indexed, "indexed"), (resized, "otherwise")):
         found.update(dict.fromkeys(sorted(names), use))
     return found
 
