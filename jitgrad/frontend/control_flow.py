@@ -24,11 +24,12 @@ from jitgrad.errors import (
     ShapeError,
     UnsupportedError,
 )
-from jitgrad.frontend import assign, attributes, growth, iteration, python_functions, texts
+from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
 from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
-from jitgrad.frontend.growth import Held, OpenEnd, grow_for, grow_while
+from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
+from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, held_list, with_held_lists
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
 from jitgrad.frontend.junctions import and_, not_, truth
@@ -51,6 +52,11 @@ from jitgrad.frontend.randomness import drawing
 from jitgrad.frontend.recording import condition, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
+from jitgrad.frontend.staying import bound as bound
+from jitgrad.frontend.staying import bound_free as bound_free
+from jitgrad.frontend.staying import comprehension_iter
+from jitgrad.frontend.staying import opaque_iter as opaque_iter
+from jitgrad.frontend.staying import opaque_test as opaque_test
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer, innermost_trace, is_traced
 from jitgrad.frontend.usercode import is_user_class, is_user_function
@@ -115,7 +121,8 @@ def for_(
 ) -> State:
     """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it. ``size``
     counts the operations that are written in the body; ``lists()`` are objects that it does nothing with but call their
-    ``append``, those of which it reads the last item besides, and the variables whose lists it may change. ``settled``: the variables have the types that the
+    ``append``, those of which it reads the last item besides, and the variables whose lists it may change.
+    ``settled``: the variables have the types that the
     first iteration gives them."""
     if isinstance(iterable, Nest):
         return _nested(iterable, (), body, state, names, flag, writes, line, size, lists)
@@ -435,11 +442,11 @@ def if_(
     return _branches(test, [lambda: then(*state), lambda: orelse(*state)], names)
 
 
-def _branches(test: Any, branches: Sequence[Callable[[], State]], names: Sequence[str]) -> State:
+def _branches(test: Any, outcomes: Sequence[Callable[[], State]], names: Sequence[str]) -> State:
     trace = current_trace() or innermost_trace(test)
     selector = condition(trace, test, "if")
-    return growth.branches(
-        trace, lambda thunks, labels: record_branches(trace, "cond", selector, thunks, labels), branches, names
+    return branches(
+        trace, lambda thunks, labels: record_branches(trace, "cond", selector, thunks, labels), outcomes, names
     )
 
 
@@ -481,58 +488,7 @@ def assert_(test: Any, message: Callable[[], Any] | None, line: int) -> None:
     fail_in(trace, ok, 1, failing)
 
 
-# -- what stays Python -------------------------------------------------------------------------------------------------
-
-
-def opaque_iter(iterable: Any, reason: str, line: int) -> Any:
-    """The iterable of a loop that can't be recorded."""
-    if isinstance(iterable, Steps) and not isinstance(iterable.count, int):
-        raise UnsupportedError(
-            f"the loop at line {line} runs over a range whose length is traced, and it can't be recorded: "
-            f"{reason}. Only recorded loops can have a traced length. Move that part into a function of its own, or "
-            "make the length static.",
-            user_location(),
-        )
-    return iterable
-
-
-def comprehension_iter(iterable: Any, line: int) -> Any:
-    """The iterable of a comprehension, which Python runs."""
-    if isinstance(iterable, Steps) and not isinstance(iterable.count, int):
-        raise UnsupportedError(
-            f"the comprehension or generator expression at line {line} runs over a range whose length is traced. "
-            "Python runs it while the function is traced, when that length is not known. Write a for statement, which "
-            "is recorded (s = 0.0, then for i in range(n): s += x[i]; or out[i] = ... in an array with room for all), "
-            "or make the length static with jit(static_argnames=...).",
-            user_location(),
-        )
-    return iterable
-
-
-def opaque_test(test: Any, reason: str, line: int) -> Any:
-    """The condition of an ``if`` or ``while`` that can't be recorded."""
-    if is_traced(test):
-        raise UnsupportedError(
-            f"the condition at line {line} is traced, and the statement can't be recorded: {reason}. Which "
-            "way it goes is not known while the function is traced. Move that part into a function of its own, or use "
-            "np.where.",
-            user_location(),
-        )
-    return test
-
-
-def bound(value: Any, name: str) -> Any:
-    """The value of a variable, which must have one."""
-    if value is UNBOUND:
-        raise UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value")
-    return value
-
-
-def bound_free(value: Any, name: str) -> Any:
-    """The value of a variable of a function around, which must have one."""
-    if value is UNBOUND:
-        raise NameError(f"cannot access free variable '{name}' where it is not associated with a value")
-    return value
+# -- subscripts and calls ----------------------------------------------------------------------------------------------
 
 
 class _Subscript:

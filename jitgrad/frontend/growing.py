@@ -317,9 +317,7 @@ class Growing(Collection):
 
     def _change_length(self) -> None:
         if self.scope is None and self.home is self.trace.scope and self.whole is None:
-            self.rooms = [
-                concatenate([r, self._nothing(x)], 0) for r, x in zip(self.rooms, self._leaves, strict=True)
-            ]
+            self.rooms = [concatenate([r, self._nothing(x)], 0) for r, x in zip(self.rooms, self._leaves, strict=True)]
         elif self.whole is not None or self.trace.scope is not self.scope:
             raise RollError(
                 "a list becomes longer or shorter in code that is recorded once for all times that it runs, where its "
@@ -404,7 +402,7 @@ class Growing(Collection):
             return False
         mine = view_box(self.rooms[0], self._box(self.rooms[0], at))
         same = value._base is mine._base and isinstance(value._lens, Box) and isinstance(mine._lens, Box)
-        return same and value._lens.key() == mine._lens.key()
+        return same and value._lens.key() == mine._lens.key()  # pyright: ignore
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # asked for by those who want to know what it is

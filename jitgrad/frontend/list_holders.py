@@ -119,7 +119,7 @@ def with_lists(trace: Trace, grow: Callable[[Sequence[Held]], State], lists: Lis
                 more = [h for h in lists.perhaps if any(h.value is x for x in owners)]
                 left = [x for x in owners if not any(h.value is x for h in more)]
                 if left:
-                    places = holders(trace, left, lambda: grow(held))
+                    places = holders(trace, left, functools.partial(grow, held))
                 if not more and not places:
                     raise
                 held += more
@@ -128,12 +128,16 @@ def with_lists(trace: Trace, grow: Callable[[Sequence[Held]], State], lists: Lis
                 error.places = []
             if any(n > 0 for n in other_references(trace, [p.read() for p in places])):
                 raise RollError("it changes a list that has several names.", user_location())
-            held += [Held(p.read(), functools.partial(put_in, p), functools.partial(_note, trace, p)) for p in places]
+            held += [_held(trace, p) for p in places]
         return grow(held)
     finally:  # who asks later for references to the lists finds none here
         held.clear()
         lists.sure.clear()
         lists.perhaps.clear()
+
+
+def _held(trace: Trace, place: Place) -> Held:
+    return Held(place.read(), functools.partial(put_in, place), functools.partial(_note, trace, place))
 
 
 def _note(trace: Trace, place: Place) -> None:

@@ -190,7 +190,8 @@ _RESIZING = frozenset(("append", "extend", "pop"))
 
 def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
     """The names whose lists a block may change, and how it uses them: ``"otherwise"``, where it makes them longer or
-    shorter; ``"items"`` and ``"indexed"``, where it assigns to items only, at constant indices; ``"passed"``, where other functions may do either."""
+    shorter; ``"items"`` and ``"indexed"``, where it assigns to items only, at constant indices or at others;
+    ``"passed"``, where other functions may do either."""
     found: dict[str, str] = {}
     resized, written, indexed, passed = set[str](), set[str](), set[str](), set[str]()
     root: ast.expr

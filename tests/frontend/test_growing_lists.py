@@ -276,7 +276,7 @@ def sorted_by_hand(x, w):
     xs = [x[0]] * 12
     for i in range(12):
         xs[i] = x[i]
-    for i in range(12):
+    for _ in range(12):
         for j in range(11):
             if xs[j] > xs[j + 1]:
                 xs[j], xs[j + 1] = xs[j + 1], xs[j]
