@@ -265,7 +265,8 @@ def matrix_chain(x, w):
         for i in range(n - length + 1):
             j = i + length - 1
             c[i][j] = 1e9
-            for k in range(i, j):
+            for m in range(length - 1):
+                k = i + m
                 q = c[i][k] + c[k + 1][j] + (1 + x[i] ** 2) * (1 + x[k + 1] ** 2) * (1 + x[j] ** 2)
                 if q < c[i][j]:
                     c[i][j] = q
