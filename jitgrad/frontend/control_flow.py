@@ -32,7 +32,9 @@ from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, held_list, with_held_lists
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
-from jitgrad.frontend.junctions import and_, not_, truth
+from jitgrad.frontend.junctions import and_ as and_
+from jitgrad.frontend.junctions import not_, truth
+from jitgrad.frontend.junctions import or_ as or_
 from jitgrad.frontend.list_holders import (
     Variable,
     forget_frames,
