@@ -31,7 +31,7 @@ from jitgrad.frontend.primitives import broadcast_to, cast, common_dtype, emit, 
 from jitgrad.frontend.rebound import Rebound
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced, innermost_trace
+from jitgrad.frontend.tracer import ArrayLike, Collection, Tracer, contains_tracer, has_traced, innermost_trace
 from jitgrad.frontend.views import Box, View, view_box
 from jitgrad.ir.location import user_location
 
@@ -398,7 +398,7 @@ def _addend(x: Tracer, ufunc: np.ufunc, other: Any, dims: Any) -> Tracer:
 
 def getitem(a: Any, index: Any) -> Any:
     """``a[index]``, also where ``a`` is an untraced array, list or tuple and the index is traced."""
-    return a[index] if isinstance(a, Tracer) or not has_traced(index) else _lifted_item(a, index)
+    return a[index] if isinstance(a, (Tracer, Collection)) or not has_traced(index) else _lifted_item(a, index)
 
 
 def _lifted_item(a: Any, index: Any) -> Any:

@@ -12,6 +12,7 @@ import functools
 import itertools
 import types
 from collections.abc import Callable, Iterable, Sequence
+from itertools import starmap
 from typing import Any
 
 from jitgrad.errors import (
@@ -27,9 +28,25 @@ from jitgrad.frontend import assign, attributes, iteration, python_functions, te
 from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
-from jitgrad.frontend.held_lists import held_list, with_held_lists
+from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
+from jitgrad.frontend.growth import Held, OpenEnd
+from jitgrad.frontend.held_lists import UsedOtherwise, held_list, with_held_lists
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
-from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, may_stream, refuse_streams
+from jitgrad.frontend.junctions import and_ as and_
+from jitgrad.frontend.junctions import not_, truth
+from jitgrad.frontend.junctions import or_ as or_
+from jitgrad.frontend.list_holders import (
+    Variable,
+    forget_frames,
+    indexed,
+    lists_of,
+    may_grow,
+    only_names,
+    used_otherwise,
+    with_lists,
+)
+from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, is_unrollable, may_stream, refuse_streams
+from jitgrad.frontend.places import ChangesPlaces
 from jitgrad.frontend.python_functions import CLASSES, sort_list
 from jitgrad.frontend.raising import fail_in, sealed, thrown
 from jitgrad.frontend.raising import handled as handled
@@ -37,14 +54,20 @@ from jitgrad.frontend.randomness import drawing
 from jitgrad.frontend.recording import condition, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
+from jitgrad.frontend.staying import bound as bound
+from jitgrad.frontend.staying import bound_free as bound_free
+from jitgrad.frontend.staying import comprehension_iter
+from jitgrad.frontend.staying import opaque_iter as opaque_iter
+from jitgrad.frontend.staying import opaque_test as opaque_test
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
+from jitgrad.frontend.tracer import Collection, Tracer, innermost_trace, is_traced
 from jitgrad.frontend.usercode import is_user_class, is_user_function
 from jitgrad.ir.core import Block, Value
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location
 
 State = tuple[Any, ...]
+Listed = tuple[Sequence[Any], Sequence[Any], Sequence[tuple[Any, ...]]]
 
 #: A loop that can't be recorded is unrolled up to this length.
 _LONGEST = 10_000
@@ -61,8 +84,8 @@ _UNROLLABLE = (
     MutationError,
     ShapeError,
 )
-#: Ops that a recorded operand of ``and`` may have for both operands to be evaluated.
-_EAGER_OPS = 8
+#: What says that a list may be changed which no variable holds.
+_OF_LISTS = (ChangesPlaces, UsedOtherwise)
 
 #: Methods of containers that change them.
 _CHANGES = frozenset(
@@ -94,13 +117,14 @@ def for_(
     writes: Callable[[], Sequence[Any]],
     line: int,
     size: int,
-    lists: Callable[[], tuple[Sequence[Any], Sequence[Any]]],
+    lists: Callable[[], Listed],
     *,
     settled: bool = False,
 ) -> State:
     """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it. ``size``
     counts the operations that are written in the body; ``lists()`` are objects that it does nothing with but call their
-    ``append``, and those of which it reads the last item besides. ``settled``: the variables have the types that the
+    ``append``, those of which it reads the last item besides, and the variables whose lists it may change.
+    ``settled``: the variables have the types that the
     first iteration gives them."""
     if isinstance(iterable, Nest):
         return _nested(iterable, (), body, state, names, flag, writes, line, size, lists)
@@ -113,7 +137,8 @@ def for_(
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
         with copied(trace, len(steps)):
             return _unrolled(iterable, body, state, names, flag)
-    only, read = ([*own_lists(trace, objects)] for objects in lists()) if known else ([], [])
+    variables = only_names(trace, list(starmap(Variable, lists()[2])), state, names)
+    only, read = ([*own_lists(trace, objects)] for objects in lists()[:2]) if known else ([], [])
     own = Own([*only, *read], [x for x in read if x])
     del only, read
     hints = tuple(writes())
@@ -122,13 +147,7 @@ def for_(
 
     look = refuse_streams if known and may_stream(trace, len(steps)) else accept
     try:
-        result = with_held_lists(
-            trace,
-            body,
-            lambda run, appended: _recorded(trace, steps, run, state, names, flag, hints, look, appended),
-            own,
-            known=known,
-        )
+        result = _recorded_with_lists(trace, steps, body, state, names, flag, hints, look, own, variables)
     except (UnboundLocalError, *_UNROLLABLE) as error:
         unbound = isinstance(error, UnboundLocalError)
         after = None
@@ -141,7 +160,8 @@ def for_(
             _note(trace, line, "for", f"the first iteration apart, {why}")
             if flag is not None and after[names.index(flag)] is True:
                 return after
-            own.clear()  # they are looked at again
+            own.clear()  # they are looked at again, by their references
+            forget_frames(error)
             rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
             return for_(rest, body, after, names, flag, writes, line, size, lists, settled=True)
         if unbound or not known or mode == "roll" or len(steps) > _LONGEST:
@@ -150,6 +170,52 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     _note(trace, line, "for", "rolled")
     return result
+
+
+def _recorded_with_lists(
+    trace: Trace,
+    steps: Steps,
+    body: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    flag: str | None,
+    hints: Sequence[Any],
+    look: Callable[[Block], None],
+    own: Own,
+    variables: Sequence[Variable],
+) -> State:
+    """The loop recorded with the lists that it makes longer: they are collected behind it where it only appends to
+    them, or else it works on what takes their places."""
+    notes = len(trace.notes)
+    item = steps.item if (steps.lo, steps.step) == (0, 1) else steps.at
+
+    def grow(held: Sequence[Held], *, open_end: bool) -> State:
+        return grow_for(trace, steps.count, item, body, state, names, flag, hints, look, held, open_end=open_end)
+
+    if tables := indexed(variables, state, names):
+        try:
+            return with_lists(trace, lambda held: grow(held, open_end=False), lists_of(tables, state, names))
+        except _UNROLLABLE as error:
+            forget_frames(error)
+            del trace.notes[notes:]
+    if not used_otherwise(variables, state, names):
+        known = isinstance(steps.count, int)
+        run = lambda run, appended: _recorded(trace, steps, run, state, names, flag, hints, look, appended)  # noqa: E731
+        try:
+            return with_held_lists(trace, body, run, own, known=known)
+        except _UNROLLABLE as error:
+            if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, _OF_LISTS)):
+                raise
+        del trace.notes[notes:]
+    own.clear()
+    found = lists_of(variables, state, names)
+    unrollable = isinstance(steps.count, int) and trace.options.loops == "auto" and steps.count <= _LONGEST
+    try:
+        return with_lists(trace, lambda held: grow(held, open_end=not unrollable), found)
+    except OpenEnd:  # iterations that know their numbers may know how long the list is
+        if is_unrollable(trace, lambda: _unrolled(steps, body, state, names, flag)):
+            raise
+    return with_lists(trace, lambda held: grow(held, open_end=True), lists_of(variables, state, names))
 
 
 def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) -> list[Any]:
@@ -198,7 +264,7 @@ def _nested(
     writes: Callable[[], Sequence[Any]],
     line: int,
     size: int,
-    lists: Callable[[], tuple[Sequence[Any], Sequence[Any]]],
+    lists: Callable[[], Listed],
 ) -> State:
     """A loop for each axis, in each other; ``outer`` are the values of the axes further out."""
     if len(outer) == len(nest.axes):
@@ -297,6 +363,7 @@ def while_(
     flag: str | None,
     writes: Callable[[], Sequence[Any]],
     line: int,
+    lists: Callable[[], Listed],
 ) -> State:
     """``while test(*state): state = body(*state)``; ``flag`` names the variable that ends it. Python runs it until its
     condition is traced, or until it has run for long: then what is left of it is recorded, if it can be."""
@@ -315,6 +382,9 @@ def while_(
         if not go_on:
             return state
         trace = current_trace()
+        grows = done == 1 and trace is not None and may_grow(lists()[2], state, names)
+        if grows and trace is not None and not is_unrollable(trace, lambda state=state: body(*state)):
+            break
         before = 0 if trace is None else len(trace.builder.ops)
         state = body(*state)
         if done < longest or trace is None or trace.options.loops == "unroll":
@@ -328,9 +398,32 @@ def while_(
             _note(trace, line, "while", f"rolled after {done} iterations, as it is long")
             return result
     trace = current_trace() or innermost_trace(go_on)
-    result = record_while(trace, decision, body, state, names, tuple(writes()))
+    result = _recorded_while(trace, decision, body, state, names, writes, lists)
     _note(trace, line, "while", "rolled")
     return result
+
+
+def _recorded_while(
+    trace: Trace,
+    test: Callable[..., Any],
+    body: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    writes: Callable[[], Sequence[Any]],
+    lists: Callable[[], Listed],
+) -> State:
+    variables = only_names(trace, list(starmap(Variable, lists()[2])), state, names)
+    hints = tuple(writes())
+    if not used_otherwise(variables, state, names):
+        notes = len(trace.notes)
+        try:
+            return record_while(trace, test, body, state, names, hints)
+        except _UNROLLABLE as error:
+            if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, _OF_LISTS)):
+                raise
+        del trace.notes[notes:]
+    found = lists_of(variables, state, names)
+    return with_lists(trace, lambda held: grow_while(trace, test, body, state, names, hints, held), found)
 
 
 # -- branches ----------------------------------------------------------------------------------------------------------
@@ -345,11 +438,18 @@ def if_(
     line: int,
 ) -> State:
     """``if test: state = then(*state) else: state = orelse(*state)``."""
+    test = truth(test)
     if not is_traced(test):
         return then(*state) if test else orelse(*state)
+    return _branches(test, [lambda: then(*state), lambda: orelse(*state)], names)
+
+
+def _branches(test: Any, outcomes: Sequence[Callable[[], State]], names: Sequence[str]) -> State:
     trace = current_trace() or innermost_trace(test)
     selector = condition(trace, test, "if")
-    return record_branches(trace, "cond", selector, [lambda: then(*state), lambda: orelse(*state)], names)
+    return branches(
+        trace, lambda thunks, labels: record_branches(trace, "cond", selector, thunks, labels), outcomes, names
+    )
 
 
 def if_return(test: Any, then: Callable[[], Any], orelse: Callable[[], Any], line: int) -> Any:
@@ -363,58 +463,11 @@ def ifexp(test: Any, then: Callable[[], Any], orelse: Callable[[], Any], line: i
 
 
 def _choice(test: Any, then: Callable[[], Any], orelse: Callable[[], Any], name: str) -> Any:
+    test = truth(test)
     if not is_traced(test):
         return then() if test else orelse()
-    trace = current_trace() or innermost_trace(test)
-    selector = condition(trace, test, "if")
-    (value,) = record_branches(trace, "cond", selector, [lambda: (then(),), lambda: (orelse(),)], (name,))
+    (value,) = _branches(test, [lambda: (then(),), lambda: (orelse(),)], (name,))
     return value
-
-
-def not_(value: Any) -> Any:
-    """``not value``."""
-    if not is_traced(value):
-        return not value
-    trace = current_trace() or innermost_trace(value)
-    (result,) = trace.emit("logical_not", [condition(trace, value, "not")], {})
-    return Tracer(trace, result, "bool")
-
-
-def and_(a: Any, b: Callable[[], Any]) -> Any:
-    """``a and b()``."""
-    return _junction(a, b, "and", "logical_and") if is_traced(a) else a and b()
-
-
-def or_(a: Any, b: Callable[[], Any]) -> Any:
-    """``a or b()``."""
-    return _junction(a, b, "or", "logical_or") if is_traced(a) else a or b()
-
-
-def _junction(a: Tracer, b: Callable[[], Any], word: str, op: str) -> Any:
-    """A traced first operand. The second one is evaluated beside it where that is cheap and can't fail; else only in
-    its branch. Of other than bools the result is one of the operands, as in Python."""
-    trace = current_trace() or innermost_trace(a)
-    first = condition(trace, a, word)
-    with trace.region(f"an operand of {word!r}") as scope:
-        second = b()
-        eager = len(scope.ops) <= _EAGER_OPS and not scope.written
-        eager &= all(not inner.regions and not inner.effects and inner.name != "wrap_index" for inner in scope.ops)
-        logical = _is_bool(a) and _is_bool(second)
-    if eager and logical:
-        second = b()
-        (result,) = trace.emit(op, [first, condition(trace, second, word)], {})
-        return Tracer(trace, result, "bool")
-    branches = [b, lambda: a] if word == "and" else [lambda: a, b]
-    if logical:
-        branches = [b, lambda: False] if word == "and" else [lambda: True, b]
-    (value,) = record_branches(
-        trace, "cond", first, [lambda f=f: (f(),) for f in branches], (f"the value of {word!r}",)
-    )
-    return value
-
-
-def _is_bool(value: Any) -> bool:
-    return type(value) is bool or (isinstance(value, Tracer) and value.dtype.kind == "b")
 
 
 def assert_(test: Any, message: Callable[[], Any] | None, line: int) -> None:
@@ -437,58 +490,7 @@ def assert_(test: Any, message: Callable[[], Any] | None, line: int) -> None:
     fail_in(trace, ok, 1, failing)
 
 
-# -- what stays Python -------------------------------------------------------------------------------------------------
-
-
-def opaque_iter(iterable: Any, reason: str, line: int) -> Any:
-    """The iterable of a loop that can't be recorded."""
-    if isinstance(iterable, Steps) and not isinstance(iterable.count, int):
-        raise UnsupportedError(
-            f"the loop at line {line} runs over a range whose length is traced, and it can't be recorded: "
-            f"{reason}. Only recorded loops can have a traced length. Move that part into a function of its own, or "
-            "make the length static.",
-            user_location(),
-        )
-    return iterable
-
-
-def comprehension_iter(iterable: Any, line: int) -> Any:
-    """The iterable of a comprehension, which Python runs."""
-    if isinstance(iterable, Steps) and not isinstance(iterable.count, int):
-        raise UnsupportedError(
-            f"the comprehension or generator expression at line {line} runs over a range whose length is traced. "
-            "Python runs it while the function is traced, when that length is not known. Write a for statement, which "
-            "is recorded (s = 0.0, then for i in range(n): s += x[i]; or out[i] = ... in an array with room for all), "
-            "or make the length static with jit(static_argnames=...).",
-            user_location(),
-        )
-    return iterable
-
-
-def opaque_test(test: Any, reason: str, line: int) -> Any:
-    """The condition of an ``if`` or ``while`` that can't be recorded."""
-    if is_traced(test):
-        raise UnsupportedError(
-            f"the condition at line {line} is traced, and the statement can't be recorded: {reason}. Which "
-            "way it goes is not known while the function is traced. Move that part into a function of its own, or use "
-            "np.where.",
-            user_location(),
-        )
-    return test
-
-
-def bound(value: Any, name: str) -> Any:
-    """The value of a variable, which must have one."""
-    if value is UNBOUND:
-        raise UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value")
-    return value
-
-
-def bound_free(value: Any, name: str) -> Any:
-    """The value of a variable of a function around, which must have one."""
-    if value is UNBOUND:
-        raise NameError(f"cannot access free variable '{name}' where it is not associated with a value")
-    return value
+# -- subscripts and calls ----------------------------------------------------------------------------------------------
 
 
 class _Subscript:
@@ -528,10 +530,16 @@ def augitem(a: Any, index: Any, op: str, value: Any) -> None:
 
 def _note_change(a: Any) -> None:
     """Remember what a list, dict or set held before it is changed in a region."""
-    if isinstance(a, (list, dict, set, collections.deque)):
+    if isinstance(a, (list, dict, set, collections.deque)) and not isinstance(a, Collection):
         trace = current_trace()
         if trace is not None and trace.scopes:
             trace.scopes[-1].note_change(a)
+
+
+def extended(a: Any) -> None:
+    """Before ``a += b``."""
+    if type(a) is list:
+        _note_change(a)
 
 
 def callee(function: Any) -> Any:

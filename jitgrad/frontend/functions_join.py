@@ -46,6 +46,8 @@ def _rows(arrays: Any) -> list[Tracer]:
 
 def _whole(arrays: Any) -> Tracer | None:
     """An array of the operands along a new first axis, where they are elements of one; else None."""
+    if isinstance(arrays, Tracer) and arrays.dims and not isinstance(arrays.dims[0], int):
+        return arrays
     return as_array(innermost_trace(arrays), arrays) if isinstance(arrays, (list, tuple)) else None
 
 

@@ -28,8 +28,12 @@ Record = Callable[[Body, Own], State]
 _ATTEMPTS = 4
 
 
+class UsedOtherwise(RollError):
+    """A list is used in a way that what takes its place here has not."""
+
+
 def _refuse(*_: Any) -> NoReturn:
-    raise RollError("it appends to a list that it uses otherwise too.", user_location())
+    raise UsedOtherwise("it appends to a list that it uses otherwise too.", user_location())
 
 
 class _Longer:
@@ -97,13 +101,13 @@ def with_held_lists(trace: Trace, body: Body, record: Record, own: Own, *, known
             return attempt()
         except RollError as error:
             if known and isinstance(error, ChangesPlaces):
-                places += _holders(trace, [p.owner for p in error.places if p.whole], attempt)
+                places += holders(trace, [p.owner for p in error.places if p.whole], attempt)
             if (len(places), len(read)) == before:
                 raise
     return attempt()
 
 
-def _holders(trace: Trace, lists: Sequence[list[Any]], run: Callable[[], State]) -> list[Place]:
+def holders(trace: Trace, lists: Sequence[list[Any]], run: Callable[[], State]) -> list[Place]:
     """The places that hold these lists, which ``run``, which fails, appends to. None if some can't be found."""
     found: list[Place] = []
     if not lists or any(type(x) is not list for x in lists):
@@ -125,7 +129,7 @@ def _may_put(place: Place) -> bool:
     return place.key in getattr(place.owner, "__dict__", ())
 
 
-def _put(place: Place, value: Any) -> None:
+def put_in(place: Place, value: Any) -> None:
     if not place.item:
         vars(place.owner)[place.key] = value
     elif isinstance(place.owner, dict):
@@ -143,7 +147,7 @@ def _attempt(trace: Trace, body: Body, record: Record, own: Own, places: Sequenc
         raise RollError("it appends to a list that has several names.", user_location())
     stand_ins = [_Longer(x, any(p is known for known in read)) for p, x in zip(places, lists, strict=True)]
     for place, stand_in in zip(places, stand_ins, strict=True):
-        _put(place, stand_in)
+        put_in(place, stand_in)
     before = other_references(trace, stand_ins)
 
     def checked(*values: Any) -> State:
@@ -160,7 +164,7 @@ def _attempt(trace: Trace, body: Body, record: Record, own: Own, places: Sequenc
     finally:
         del trace.collecting[-len(own) - 1 :]
         for place, one, stand_in in zip(places, lists, stand_ins, strict=True):
-            _put(place, one)
+            put_in(place, one)
             if stand_in.reads and not stand_in.carried:
                 read.append(place)
     for one, stand_in in zip(lists, stand_ins, strict=True):

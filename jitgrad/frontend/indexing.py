@@ -21,7 +21,7 @@ from jitgrad.errors import ArgumentError, IndexBoundsError, ShapeError, Unsuppor
 from jitgrad.frontend.primitives import broadcast_together, cast, static_int
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Tracer, contains_tracer, extent, innermost_trace
+from jitgrad.frontend.tracer import Collection, Tracer, contains_tracer, extent, innermost_trace
 from jitgrad.frontend.views import Box
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim, add, as_sym, expr, floordiv, interval, never_negative
@@ -202,6 +202,13 @@ def position(trace: Trace, k: Tracer, n: Dim) -> Dim:
     return _checked(trace, value, e, n)
 
 
+def place(trace: Trace, k: Any, n: Dim) -> Dim:
+    """An index, a number or a traced integer, as a position in what has ``n`` items."""
+    if isinstance(k, Tracer):
+        return position(trace, k, n)
+    return _static_position(k, n, 0) if isinstance(n, int) else _checked(trace, as_value(trace, k).value, k, n)
+
+
 def _checked(trace: Trace, value: Value, e: Dim, n: Dim) -> Dim:
     """The position that the value of ``e`` stands for."""
     if never_negative(e):
@@ -310,6 +317,8 @@ def clipped_count(trace: Trace, first: Dim, last: Dim, step: int, extent: Dim = 
 
 def length(obj: Any) -> Any:
     """``len``, which gives a traced integer for an extent that is not known. Stands for it in traced functions."""
+    if isinstance(obj, Collection):
+        return obj.length()
     if isinstance(obj, Tracer) and obj.dims and not isinstance(obj.dims[0], int):
         return extent(obj.owner, obj.dims[0])
     return len(obj)

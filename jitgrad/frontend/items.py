@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from jitgrad.frontend.primitives import cast, common_dtype, concatenate, insert_axes, strong
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.tracer import Collection, Tracer
 from jitgrad.frontend.views import Box, View, view_slice
+from jitgrad.ir.index import Dim
 
 #: Fewer elements are taken one by one.
 _FEW = 4
@@ -75,7 +76,7 @@ def elements(x: Tracer, *, scalar: bool, weak: str | None = None) -> list[View]:
 
 def listed(parts: Any) -> Tracer | None:
     """The array that these are all elements of, in order; None where there is none."""
-    if not isinstance(parts, (list, tuple)) or not parts or _place(parts[0]) is None:
+    if isinstance(parts, Collection) or not isinstance(parts, (list, tuple)) or not parts or _place(parts[0]) is None:
         return None
     found = runs(parts)
     run = found[0]
@@ -85,7 +86,9 @@ def listed(parts: Any) -> Tracer | None:
 def as_array(trace: Trace, parts: Any) -> Tracer | None:
     """An array of the parts, along its first axis; None where they are not mostly elements of other arrays, or not all
     of one shape."""
-    if not isinstance(parts, (list, tuple)) or len(parts) < _FEW:
+    if isinstance(parts, Collection):
+        return parts.array()
+    if not isinstance(parts, (list, tuple)) or any(isinstance(p, Collection) for p in parts) or len(parts) < _FEW:
         return None
     parts = [p if (x := listed(p)) is None else x for p in parts]
     if _place(parts[-1]) is None:
@@ -100,9 +103,11 @@ def as_array(trace: Trace, parts: Any) -> Tracer | None:
     return concatenate([cast(t, dtype) for t in joined], 0)
 
 
-def as_items(parts: Any) -> tuple[int, Callable[[Any], Any]] | None:
+def as_items(parts: Any) -> tuple[Dim, Callable[[Any], Any]] | None:
     """How many there are, and a function of an index that gives a part; None where they are not all elements of one
     array, or tuples of such."""
+    if isinstance(parts, Collection):
+        return parts.as_items()
     if not isinstance(parts, (list, tuple)) or len(parts) < _FEW:
         return None
     if all(type(p) is tuple and len(p) == len(parts[0]) for p in parts) and type(parts[0]) is tuple:

@@ -84,6 +84,20 @@ def is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: Sta
         return True
 
 
+def is_unrollable(trace: Trace, run: Callable[[], State]) -> bool:
+    """Can Python run a loop while the function is traced? A trial of it is put back."""
+    notes = len(trace.notes)
+    with trace.region("a trial of a loop") as scope:
+        try:
+            run()
+        except JitgradError:
+            return False
+        finally:
+            del trace.notes[notes:]
+            scope.restore()
+    return True
+
+
 def _leaves_no_trace(trace: Trace, iteration: Callable[[], State]) -> bool:
     """Does a trial of an iteration record nothing? What it changes is put back."""
     notes = len(trace.notes)

@@ -11,7 +11,7 @@ import numpy as np
 from jitgrad.errors import ConcretizationError
 from jitgrad.frontend.concrete import adopt, adopt_made
 from jitgrad.frontend.registry import ADVICE, FUNCTIONS, WRITERS, call, unsupported
-from jitgrad.frontend.tracer import contains_tracer
+from jitgrad.frontend.tracer import Collection, contains_tracer
 from jitgrad.frontend.ufuncs import array_ufunc
 
 
@@ -25,7 +25,7 @@ class UfuncWrapper:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if contains_tracer(args) or "out" in kwargs:
-            return array_ufunc(self.__wrapped__, "__call__", args, kwargs)
+            return array_ufunc(self.__wrapped__, "__call__", tuple(map(_as_array, args)), kwargs)
         return adopt(self.__wrapped__(*args, **kwargs))
 
     def __getattr__(self, name: str) -> Any:
@@ -54,10 +54,15 @@ def wrap(function: Any) -> Any:
     @functools.wraps(function)
     def routed(*args: Any, **kwargs: Any) -> Any:
         if contains_tracer(args) or contains_tracer(kwargs):
-            return call(function, args, kwargs)
+            return call(function, tuple(map(_as_array, args)), kwargs)
         return adopt_made(function, args, kwargs)
 
     return routed
+
+
+def _as_array(obj: Any) -> Any:
+    """What stands for a list as the array that NumPy makes of it."""
+    return obj.array() if isinstance(obj, Collection) else obj
 
 
 @functools.cache

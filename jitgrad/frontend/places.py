@@ -160,6 +160,11 @@ def with_places(trace: Trace, record: Callable[[Places], State], *, resizing: bo
     for left in reversed(range(_ATTEMPTS)):
         try:
             result = record(places)
+        except CarryError as error:
+            resized = [p for p in places.all if p.whole]
+            if not resized:
+                raise
+            raise ChangesPlaces(error.message, error.location, resized) from error
         except ChangesPlaces as error:
             if not left or (not resizing and any(p.whole for p in error.places)):
                 raise

@@ -21,7 +21,7 @@ from jitgrad.frontend.namespace import wrap
 from jitgrad.frontend.primitives import cast, promote, where
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import flatten, unflatten
-from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace, is_traced
+from jitgrad.frontend.tracer import Collection, Tracer, has_traced, innermost_trace, is_traced
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import DTYPES
 
@@ -179,10 +179,12 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any) -> 
         name, key = function.__name__, kwargs.get("key")
         if len(args) != 1:
             items = list(args)
+        elif isinstance(args[0], Collection) and key is None and not kwargs:
+            return call(of_array, (args[0].array(),), {})
         elif isinstance(args[0], Tracer) and args[0].ndim == 1 and key is None:
             return call(of_array, args, {})
         else:
-            items = args[0] if isinstance(args[0], np.ndarray) else list(args[0])
+            items = args[0] if isinstance(args[0], np.ndarray) else list(args[0])  # pyright: ignore
         keys = items if key is None else list(map(key, items))
         if not len(items) or set(kwargs) - {"key", "default"} or not has_traced(keys):
             args = args if len(args) != 1 else (items,)
@@ -311,10 +313,12 @@ def _sum(iterable: Iterable[Any], /, start: Any = 0) -> Any:
         many = iterable
     elif isinstance(iterable, Pair) and iterable.dims and isinstance(iterable.dims[0], int):
         return start + call(np.sum, (iterable,), {"axis": 0})
+    elif isinstance(iterable, Collection):
+        many, weak = iterable.array(), iterable.weak
     elif isinstance(iterable, (list, tuple)) and has_traced(iterable):
         many = as_array(innermost_trace(*iterable), iterable)
         weak = iterable[0].weak if isinstance(iterable[0], Tracer) else None
-    if many is None or not many.dims or not isinstance(many.dims[0], int) or many.dims[0] <= _FEW:
+    if many is None or not many.dims or (isinstance(many.dims[0], int) and many.dims[0] <= _FEW):
         return builtins.sum(iterable, start)
     total = call(np.sum, (many,), {"axis": 0, "dtype": None if many.dtype.kind == "b" else many.dtype})
     return start + (Tracer(total.owner, total.value, weak) if weak and not total.dims else total)

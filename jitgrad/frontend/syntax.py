@@ -16,7 +16,7 @@ line, size, lists)``                                    the variable that ends t
                                                         iteration; ``writes()`` is a tuple of objects which the body may
                                                         write into; ``size`` counts the operations in the body
 ``while_(test, body, state, names, flag, writes,       ``while``; ``test(*state)`` is not called once the flag is true
-line)``
+line, lists)``
 ``range_(range, ...)``, ``enumerate_``, ``zip_``,      as iterables of loops; first, what the name means there
 ``reversed_``
 ``and_(a, thunk)``, ``or_(a, thunk)``, ``not_(a)``,    thunks are functions without arguments
@@ -26,6 +26,7 @@ line)``
 ``handled()``                                          a context: the body of a ``try`` that has handlers
 ``getitem(a, index)``, ``setitem(a, index, value)``,   ``op`` is "+", "-", ... ``augitem`` gets its value before the
 ``augitem(a, index, op, value)``, ``s_[...]``           element is read; ``s_[...]`` gives back what is in the brackets
+``extended(a)``                                        before ``a += b``, which changes ``a`` if that is a list
 ``contains(a, container)``                             ``a in container``
 ``callee(function)``                                   what to call in the place of a method, of a function that
                                                         a variable or container holds, of ``float``, ``int``, ``bool``

@@ -18,7 +18,7 @@ N = TypeVar("N", bound=ast.AST)
 Span = tuple[int, int, int, int]
 _PLACE = ("lineno", "col_offset", "end_lineno", "end_col_offset")
 
-_STATIC_CALLS = frozenset({"isinstance", "issubclass", "callable", "hasattr", "len"})
+_STATIC_CALLS = frozenset({"isinstance", "issubclass", "callable", "hasattr"})
 
 
 def span(node: ast.AST) -> Span:
@@ -171,6 +171,53 @@ def only_appended(block: Sequence[ast.stmt]) -> tuple[list[str], list[str]]:
     return [name for name in only if not read[name]], [name for name in only if read[name]]
 
 
+def may_be_list(node: ast.expr) -> bool:
+    """May the expression give a list, as far as can be seen?"""
+    match node:
+        case ast.Constant() | ast.UnaryOp() | ast.Compare() | ast.Lambda():
+            return False
+        case ast.BinOp(left=left, right=right):
+            return any(
+                isinstance(x, ast.List | ast.ListComp) or (isinstance(x, ast.BinOp) and may_be_list(x))
+                for x in (left, right)
+            )
+    return True
+
+
+#: Methods that make a list longer or shorter.
+_RESIZING = frozenset(("append", "extend", "pop"))
+
+
+def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
+    """The names whose lists a block may change, and how it uses them: ``"otherwise"``, where it makes them longer or
+    shorter; ``"items"`` and ``"indexed"``, where it assigns to items only, at constant indices or at others;
+    ``"passed"``, where other functions may do either."""
+    found: dict[str, str] = {}
+    resized, written, indexed, passed = set[str](), set[str](), set[str](), set[str]()
+    root: ast.expr
+    parts: list[tuple[str, str]] = []
+    for node in (n for statement in block for n in ast.walk(statement)):
+        match node:
+            case ast.Call(func=ast.Attribute(ast.Name(id=name), attr=attr)) if attr in _RESIZING:
+                resized.add(name)
+            case ast.AugAssign(target=ast.Name(id=name), op=ast.Add(), value=ast.List() | ast.ListComp() | ast.Tuple()):
+                resized.add(name)
+            case ast.Subscript(ctx=ast.Store()):
+                root, known = node, True
+                while isinstance(root, ast.Subscript):
+                    root, known = root.value, known and is_constant(root.slice)
+                if isinstance(root, ast.Name):
+                    (written if known else indexed).add(root.id)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Subscript(value=ast.Name(id=base))):
+                parts.append((name, base))
+        if isinstance(node, ast.Call):
+            passed.update(a.id for a in node.args if isinstance(a, ast.Name))
+    indexed.update([base for name, base in parts if name in written | indexed])
+    for names, use in ((passed, "passed"), (written, "items"), (indexed, "indexed"), (resized, "otherwise")):
+        found.update(dict.fromkeys(sorted(names), use))
+    return found
+
+
 def is_constant(node: ast.expr | None) -> bool:
     """Constants, and what is made of nothing else."""
     match node:
@@ -198,9 +245,9 @@ def _is_text(node: ast.expr) -> bool:
 
 
 def _is_plain(node: ast.expr) -> bool:
-    """A number that Python knows: a constant, a length, a number of dimensions."""
+    """A number that Python knows: a constant, a number of dimensions."""
     match node:
-        case ast.Constant() | ast.Attribute(attr="ndim") | ast.Call(func=ast.Name(id="len")):
+        case ast.Constant() | ast.Attribute(attr="ndim"):
             return True
         case ast.UnaryOp(operand=operand):
             return _is_plain(operand)

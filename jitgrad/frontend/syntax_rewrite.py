@@ -18,9 +18,11 @@ from jitgrad.frontend.syntax_nodes import (
     FUNCTION,
     PREFIX,
     call,
+    changed_lists,
     constant,
     definition,
     load,
+    may_be_list,
     names_tuple,
     only_appended,
     operations,
@@ -311,6 +313,8 @@ class _Function:
         if isinstance(target, ast.Name):
             if target in self._analysis.unbound:
                 out.append(place(ast.Expr(self._expressions.checked(target)), node))
+            if isinstance(node.op, ast.Add) and may_be_list(node.value):
+                out.append(place(ast.Expr(call("extended", [place(load(target.id), node)], node)), node))
         else:
             target.value = self._visit(target.value)
             target.value = self._expressions.owner(target)
@@ -409,7 +413,7 @@ class _Function:
         frame = self._analysis.frames[node]
         size = operations(node.body)
         writes = self._writes(node, frame)
-        lists = self._appended(node)
+        setters, lists = self._appended(node, frame)
         iterable = self._expressions.iterable(node.iter)
         item = PREFIX + "item"
         body = self._assign(node.target, place(load(item), node.target), node) + self._block(node.body)
@@ -417,7 +421,7 @@ class _Function:
         flag = constant(self._plan.flags.get(node))
         arguments = [iterable, load(made.name), *self._state(frame), flag, writes]
         arguments += [constant(node.lineno), constant(size), lists]
-        return [made, self._call_with_state("for_", frame, arguments, node)]
+        return [made, *setters, self._call_with_state("for_", frame, arguments, node)]
 
     def _opaque_for(self, node: ast.For) -> list[ast.stmt]:
         reason = constant(self._plan.reasons[node])
@@ -441,12 +445,13 @@ class _Function:
             return [node]
         frame = self._analysis.frames[node]
         writes = self._writes(node, frame)
+        setters, lists = self._appended(node, frame)
         test = self._generate("test", node, frame, [], self._visit(node.test))
         state = names_tuple(frame.state, ast.Load())
         body = self._generate("while", node, frame, self._block(node.body), state, 0)
         flag = constant(self._plan.flags.get(node))
-        arguments = [load(test.name), load(body.name), *self._state(frame), flag, writes, constant(node.lineno)]
-        return [test, body, self._call_with_state("while_", frame, arguments, node)]
+        arguments = [load(test.name), load(body.name), *self._state(frame), flag, writes, constant(node.lineno), lists]
+        return [test, body, *setters, self._call_with_state("while_", frame, arguments, node)]
 
     def _writes(self, node: ast.For | ast.While, frame: Frame) -> ast.expr:
         """``lambda: __jitgrad__.hint(lambda: A, ...)`` for what the body may write into."""
@@ -459,13 +464,33 @@ class _Function:
     def _hinted(self, objects: Sequence[ast.expr], node: ast.AST) -> ast.expr:
         return call("hint", [thunk(o, node) for o in objects], node) if objects else ast.Tuple([], ast.Load())
 
-    def _appended(self, node: ast.For) -> ast.expr:
-        """``lambda: (__jitgrad__.hint(lambda: A, ...), __jitgrad__.hint(lambda: B, ...))`` for lists that the body does
-        nothing with but append to them, and those of which it reads the last item besides."""
+    def _appended(self, node: ast.For | ast.While, frame: Frame) -> tuple[list[ast.stmt], ast.expr]:
+        """``lambda: (__jitgrad__.hint(lambda: A, ...), __jitgrad__.hint(lambda: B, ...), ((name, lambda: C, set C,
+        use), ...))`` for lists that the body does nothing with but append to them, those of which it reads the last
+        item besides, and all that it may change. Before it the functions that set the variables."""
         own = self._scope.locals - self._scope.captured
-        found = [[place(load(n), node) for n in names if n in own] for names in only_appended(node.body)]
-        pair = ast.Tuple([self._hinted(objects, node) for objects in found], ast.Load())
-        return thunk(place(pair, node), node)
+        inside = self._analysis.assigned(node) - frozenset(frame.state)
+        only = only_appended(node.body)
+        found = [[place(load(n), node) for n in names if n in own] for names in only]
+        setters: list[ast.stmt] = []
+        changed: list[ast.expr] = []
+        for name, use in changed_lists(node.body).items():
+            if name not in own or name in inside:
+                continue
+            if any(name in names for names in only):
+                use = "appended"
+            put, given = constant(None), PREFIX + "given"
+            if name not in frame.state:
+                body = [ast.Nonlocal([name]), ast.Assign([store(name)], load(given))]
+                made = ast.FunctionDef(
+                    name=f"{FUNCTION}put_{name}_{node.lineno}", args=parameters([given]), body=body, decorator_list=[],
+                    returns=None, type_comment=None,
+                )  # fmt: skip
+                setters.append(place(definition(made), node))
+                put = load(made.name)
+            changed.append(ast.Tuple([constant(name), thunk(load(name), node), put, constant(use)], ast.Load()))
+        objects = [*(self._hinted(x, node) for x in found), ast.Tuple(changed, ast.Load())]
+        return setters, thunk(place(ast.Tuple(objects, ast.Load()), node), node)
 
 
 def _guard_body(node: ast.ClassDef, scopes: Scopes, foreign: frozenset[str]) -> None:

@@ -51,6 +51,7 @@ class Trace:
         self.scopes: list[Scope] = []
         self.copies = 1  # of what is traced now, by loops that are unrolled
         self.collecting: list[Sequence[list[Any]]] = []  # the lists that loops which are being recorded append to
+        self.growing: list[Any] = []  # what stands for lists in the loops that are being recorded
         self.sought: list[tuple[Sequence[list[Any]], list[Any]]] = []  # lists, and the places found that hold them
         self.notes: list[str] = []  # how each loop was traced
         self.limit: tuple[int, str] | None = None  # how many ops it may have at top level, and what to say of more
@@ -103,7 +104,8 @@ class Trace:
         if kept is obj and value is not None and value.op is not None and _same_bits(value.op.attrs["value"], array):
             return value
         value = self._constant(array)
-        self._arrays[id(obj)] = (obj, value)
+        if isinstance(obj, np.ndarray):  # a list may have only one name, which matters (``growth``)
+            self._arrays[id(obj)] = (obj, value)
         return value
 
     def _constant(self, array: np.ndarray) -> Value:

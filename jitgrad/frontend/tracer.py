@@ -360,6 +360,32 @@ class Tracer(Operators, ArrayMethods):
             before = scope.saved.setdefault(self, before)  # what it was in the scope around
 
 
+class Collection:
+    """What stands for a list in recorded code, see :class:`~jitgrad.frontend.growing.Growing`: it counts as traced.
+
+    ``isinstance`` says that it is a list. ``root`` is an array of its trace.
+    """
+
+    root: Tracer | None
+    weak: str | None  # of what Python's numbers are, if it has nothing but those
+
+    def length(self) -> Any:
+        """``len``: a number, or a traced one."""
+        raise NotImplementedError
+
+    def truth(self) -> Any:
+        """``bool``, which may be traced."""
+        raise NotImplementedError
+
+    def array(self) -> Tracer:
+        """What ``np.array`` makes of it."""
+        raise NotImplementedError
+
+    def as_items(self) -> tuple[Dim, Callable[[Any], Any]]:
+        """How many there are, and a function of an index that gives one."""
+        raise NotImplementedError
+
+
 def extent(trace: Trace, d: Dim) -> Any:
     """An extent as users see it: an int, or a traced integer."""
     if isinstance(d, int):
@@ -370,7 +396,7 @@ def extent(trace: Trace, d: Dim) -> Any:
 
 def contains_tracer(obj: Any) -> bool:
     """Is there a tracer in these nested lists, tuples and dicts?"""
-    if isinstance(obj, (Tracer, Pair)):
+    if isinstance(obj, (Tracer, Pair, Collection)):
         return True
     if isinstance(obj, (list, tuple)):
         return any(contains_tracer(o) for o in obj)
@@ -390,6 +416,8 @@ def has_traced(obj: Any) -> bool:
         return obj.concrete is None
     if isinstance(obj, Pair):
         return has_traced((obj.re, obj.im))
+    if isinstance(obj, Collection):
+        return True
     if isinstance(obj, (list, tuple)):
         return any(map(has_traced, obj))
     if isinstance(obj, dict):
@@ -414,6 +442,8 @@ def innermost_trace(*objects: Any) -> Trace:
                 raise leaked(obj)
             if found is None or obj.owner.serial > found.serial:
                 found = obj.owner
+        elif isinstance(obj, Collection):
+            stack.append(obj.root)
         elif isinstance(obj, (list, tuple)):
             stack.extend(obj)
         elif isinstance(obj, Pair):

@@ -107,6 +107,9 @@ class PlainRuntime:
                 break
         return state
 
+    def extended(self, a: Any) -> None:
+        pass
+
     def while_(
         self,
         test: Callable,
@@ -116,6 +119,7 @@ class PlainRuntime:
         flag: str | None,
         writes: Callable[[], tuple],
         line: int,
+        lists: Callable[[], tuple],
     ) -> tuple:
         self._note("while", line, names, writes)
         while test(*state):
@@ -206,10 +210,10 @@ class TracingRuntime(PlainRuntime):
         body(7, *state)
         return after
 
-    def while_(self, test, body, state, names, flag, writes, line) -> tuple:  # type: ignore[override]
+    def while_(self, test, body, state, names, flag, writes, line, lists) -> tuple:  # type: ignore[override]
         test(*state)
         body(*state)
-        after = super().while_(test, body, state, names, flag, writes, line)
+        after = super().while_(test, body, state, names, flag, writes, line, lists)
         body(*state)
         return after
 

@@ -219,20 +219,20 @@ def inside_an_object(x, w):
     return np.array(log["x"])
 
 
-RECORDED = [
-    sums, extremes,
-    comprehension, comprehension_of_pairs, table, table_in_a_list, sum_of_a_comprehension,
-    stacked, stacked_last, joined, joined_along_rows, elements, numbers, single_precision, tuples, several_lists,
-    looped_over, nested, flat_from_nested, steps_down, copied, before_the_update, written_after_it_is_appended,
-    one_array_in_two_lists, changed_afterwards, read_inside, inside_an_object,
-]  # fmt: skip
-
-
 def length_inside(x, w):
     found = []
     for t in range(20):
         found.append(x[t] * (2.0 if len(found) > 7 else 1.0))
     return np.array(found)
+
+
+RECORDED = [
+    sums, extremes,
+    comprehension, comprehension_of_pairs, table, table_in_a_list, sum_of_a_comprehension,
+    stacked, stacked_last, joined, joined_along_rows, elements, numbers, single_precision, tuples, several_lists,
+    looped_over, nested, flat_from_nested, steps_down, copied, before_the_update, written_after_it_is_appended,
+    one_array_in_two_lists, changed_afterwards, read_inside, inside_an_object, length_inside,
+]  # fmt: skip
 
 
 def another_name(x, w):
@@ -306,7 +306,7 @@ def comprehension_that_fails_on_the_way(x, w):
 
 UNROLLED = [
     comprehension_that_fails_on_the_way,
-    length_inside, another_name, read_by_a_function, the_same_array, views_of_an_argument,
+    another_name, read_by_a_function, the_same_array, views_of_an_argument,
     of_changing_shape, sometimes, popped,
 ]  # fmt: skip
 

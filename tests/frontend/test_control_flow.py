@@ -334,10 +334,10 @@ def wants_a_number(x, n):
     return s
 
 
-def appends(x, n):
+def inserts(x, n):
     parts = []
     for i in range(n):
-        parts.append(x[i])
+        parts.insert(0, x[i])
     return sum(parts)
 
 
@@ -416,7 +416,7 @@ REFUSED: dict[Callable[..., Any], tuple[type[Exception], list[str], str]] = {
     array_condition: (ConcretizationError, ["condition of while", "(6,)", "np.any"], "while x > 0"),
     array_test: (ConcretizationError, ["condition of if", "(6,)", "np.any"], "return x if x > 0"),
     wants_a_number: (ConcretizationError, ["Python needs an integer", "static"], "s += x[0] * ord(chr(i))"),
-    appends: (RollError, ["list", "loops='unroll'"], "for i in range(n)"),
+    inserts: (RollError, ["list", "loops='unroll'"], "for i in range(n)"),
     draws: (RollError, ["Generator.normal", "random numbers", "before the loop"], "x = x + rng.normal()"),
     traced_step: (ConcretizationError, ["step of a range", "while loop"], "range(0, 6, n)"),
     float_bound: (ArgumentError, ["bound of range()", "f64[]", "astype(np.int64)"], "range(x[0])"),

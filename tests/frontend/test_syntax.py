@@ -144,7 +144,7 @@ def test_static_tests_stay_python() -> None:
     def f(x, mode):
         if x is None or mode == "fast":
             return 0
-        if isinstance(x, list) and len(x) > 2 and not callable(x):
+        if isinstance(x, list) and hasattr(x, "append") and not callable(x):
             x = 3
         while x != 3:
             break

@@ -1,0 +1,213 @@
+"""Loops and branches in which lists grow, recorded: see ``growth``.
+
+A ``while`` has no bound. It is recorded once to count its iterations, with the last items of the lists that it reads as
+variables, and once more as a ``for`` of that many: the same is done for its gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jitgrad.errors import RollError
+from jitgrad.frontend.carries import is_array
+from jitgrad.frontend.chosen import Chosen
+from jitgrad.frontend.growing import MANY, Growing
+from jitgrad.frontend.growth import Growth, Held, clipped, outside, refuse_written
+from jitgrad.frontend.indexing import as_value
+from jitgrad.frontend.loop_choices import accept
+from jitgrad.frontend.primitives import strong
+from jitgrad.frontend.recording import condition, record_for, record_while
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer
+from jitgrad.ir.core import Block, Op
+from jitgrad.ir.index import Dim, add
+from jitgrad.ir.location import user_location
+from jitgrad.ir.symbols import index_of
+
+State = tuple[Any, ...]
+
+
+class _Early(Exception):
+    """The flag that ends a loop is traced."""
+
+
+def grow_for(
+    trace: Trace,
+    count: Dim,
+    item: Callable[[Tracer], Any],
+    body: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    flag: str | None,
+    hints: Sequence[Any],
+    look: Callable[[Block], None],
+    held: Sequence[Held],
+    *,
+    open_end: bool = True,
+) -> State:
+    """A loop of ``count`` iterations in which lists grow; ``item`` gives the item of an iteration by its number. Raises
+    OpenEnd for a list whose length is not known behind the loop, unless ``open_end``."""
+    flagged = None if flag is None else names.index(flag)
+    size = len(state)
+    early = False
+
+    with Growth(trace, held, open_end=open_end) as growth:
+        state = growth.replaced(state)
+        hints = [h for h in hints if not any(h is x.value for x in held)]
+
+        def iteration(number: Tracer, *values: Any) -> State:
+            growth.enter(index_of(trace.own(number)), values[size:])
+            new = body(item(number), *values[:size])
+            if flagged is not None and not early and new[flagged] is not False:
+                raise _Early
+            return (*new, *growth.leave(new))
+
+        def test(number: Tracer, *values: Any) -> Any:
+            growth.enter(index_of(trace.own(number)), values[size:])
+            for g in growth.all:
+                g.scope = None
+            go_on = Tracer(trace, trace.emit("less", [strong(number), as_value(trace, count)], {})[0], "bool")
+            stop = values[:size][flagged]  # pyright: ignore[reportCallIssue, reportArgumentType]
+            stop = condition(trace, stop, "while")
+            (again,) = trace.emit("logical_not", [stop], {})
+            return Tracer(trace, trace.emit("logical_and", [go_on, Tracer(trace, again)], {})[0], "bool")
+
+        def run() -> tuple[State, Dim]:
+            nonlocal early
+            start, rooms = (*state, *growth.counts), [g.rooms for g in growth.all]
+            labels = (*names, *("count" for _ in growth.counts))
+            if not early:
+                try:
+                    return record_for(trace, 0, count, 1, iteration, start, labels, (*hints, rooms), look=look), count
+                except _Early:
+                    early = True
+            first = Tracer(trace, as_value(trace, 0).value, "int")
+            numbered = lambda k, *values: (k + 1, *iteration(k, *values))  # noqa: E731
+            limits = {0: (0, add(count, -1))}
+            done, *result = record_while(
+                trace, test, numbered, (first, *start), ("k", *labels), (*hints, rooms), limits=limits
+            )
+            return tuple(result), index_of(trace.own(done))
+
+        growth.probe(run)
+        growth.furnish(count)
+        result, trips = run()
+        growth.check()
+        return growth.finish(result[:size], trips, result[size:])
+
+
+def grow_while(
+    trace: Trace,
+    test: Callable[..., Any],
+    body: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    hints: Sequence[Any],
+    held: Sequence[Held],
+) -> State:
+    """A ``while`` in which lists grow: its iterations are counted, then they are run."""
+    size = len(state)
+    with trace.region("a loop whose iterations are counted") as scope, Growth(trace, held) as growth:
+        for g in growth.new:
+            g.window = []
+        start = growth.replaced(state)
+        objects = [h for h in hints if not any(h is x.value for x in held)]
+
+        def head(number: Tracer, *values: Any) -> Any:
+            growth.enter(index_of(trace.own(number)), values[size:])
+            for g in growth.all:
+                g.scope = None
+            return test(*values[:size])
+
+        def numbered(number: Tracer, *values: Any) -> State:
+            growth.enter(index_of(trace.own(number)), values[size:])
+            new = body(*values[:size])
+            return (number + 1, *new, *growth.leave(new))
+
+        def run() -> Tracer:
+            first = Tracer(trace, as_value(trace, 0).value, "int")
+            counts = growth.counts
+            labels = ("k", *names, *("count" for _ in counts))
+            return record_while(trace, head, numbered, (first, *start, *counts), labels, objects)[0]
+
+        growth.probe(run)
+        done = run().value
+        growth.put_back()
+        scope.restore()
+    if any(_shows(op) for op in scope.ops):
+        raise RollError("a while loop that makes a list longer prints.", user_location())
+    trace.builder.ops.extend(scope.ops)
+    (count,) = trace.emit("maximum", [Tracer(trace, done), as_value(trace, 0)], {})
+    return grow_for(
+        trace, index_of(count), lambda _: None, lambda _, *s: body(*s), state, names, None, hints, accept, held
+    )
+
+
+def _shows(op: Op) -> bool:
+    return op.name == "show" or any(_shows(inner) for block in op.regions for inner in block.ops)
+
+
+def branches(
+    trace: Trace, record: Callable[[Sequence[Callable[[], State]], Sequence[str]], State],
+    thunks: Sequence[Callable[[], State]], names: Sequence[str],
+) -> State:  # fmt: skip
+    """``record(thunks, names)``, of branches in which lists may grow."""
+    lists: list[Growing] = trace.growing
+    if not lists:
+        return record(thunks, names)
+    before = [(g.count, g.scope, g.most, len(g.kept)) for g in lists]
+    ends: dict[int, list[Dim]] = {}
+    around_them = trace.scope
+    most: list[Dim] = [0 for _ in lists]
+
+    def around(n: int, thunk: Callable[[], State]) -> State:
+        for g, (count, scope, _, kept) in zip(lists, before, strict=True):
+            g.count, g.most = count, 0
+            g.scope = trace.scope if scope is around_them else None
+            del g.kept[kept:]
+        state = list(thunk())
+        ends[n] = [g.count for g in lists]
+        for k, (g, (*_, kept)) in enumerate(zip(lists, before, strict=True)):
+            most[k] = _greater(most[k], outside(trace, g.most))
+            refuse_written(g, trace, kept)
+            for j, value in enumerate(state):
+                if is_array(value) and any(value.root is leaf.root for leaf, *_ in g.kept[kept:]):
+                    own = Tracer(trace, value.value)
+                    own.boxed = True
+                    state[j] = Chosen(trace, own.value, [own])
+        return (*state, *(g.length() for g in lists))
+
+    around_all = [lambda n=n, thunk=thunk: around(n, thunk) for n, thunk in enumerate(thunks)]
+    try:
+        result = record(around_all, (*names, *("count" for _ in lists)))
+    except BaseException:
+        for g, (count, _, added, _) in zip(lists, before, strict=True):
+            g.count, g.most = count, added
+        raise
+    finally:
+        for g, (_, scope, _, _) in zip(lists, before, strict=True):
+            g.scope = scope
+    size = len(result) - len(lists)
+    for k, (g, counted) in enumerate(zip(lists, result[size:], strict=True)):
+        same = {n[k] for n in ends.values()}
+        like = next((j for j in range(k) if _difference(ends, k, j) is not None), None)
+        if len(same) == 1:
+            (g.count,) = same
+        elif like is not None:
+            g.count = add(lists[like].count, _difference(ends, k, like) or 0)
+        else:
+            g.count = clipped(trace, trace.lift(counted), g.rooms[0].dims[0] if g.rooms else MANY)
+        g.most = add(before[k][2], most[k])
+    return result[:size]
+
+
+def _difference(ends: dict[int, list[Dim]], k: int, j: int) -> int | None:
+    """How many items one list has more than another at the end of each branch."""
+    found = {add(n[k], -n[j]) for n in ends.values()}  # pyright: ignore
+    (more,) = found if len(found) == 1 else (None,)
+    return more if isinstance(more, int) else None
+
+
+def _greater(a: Dim, b: Dim) -> Dim:
+    return max(a, b) if isinstance(a, int) and isinstance(b, int) else b if a == 0 else a if b == 0 else add(a, b)

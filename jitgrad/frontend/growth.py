@@ -1,0 +1,426 @@
+"""Recording loops and branches in which lists grow (see ``growing`` for what takes their place).
+
+A loop is recorded in a trial first. It shows what the items are, how many an iteration appends, and how many at most.
+Where the number is the same in all iterations, the count of a list is a closed form of the loop's index; otherwise it
+is a variable of the loop. The rooms are made for the most that there can be. Behind the loop a list whose length is
+known has its items again, as elements of the room; one whose length is known only when the program runs stays what took
+its place. ``grown_loops`` records loops and branches with this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jitgrad.errors import RollError
+from jitgrad.frontend.carries import is_array
+from jitgrad.frontend.chosen import Chosen
+from jitgrad.frontend.collected import other_references
+from jitgrad.frontend.growing import MANY, Growing, Wider, described, new_room
+from jitgrad.frontend.indexing import as_value
+from jitgrad.frontend.items import element, elements, listed
+from jitgrad.frontend.primitives import cast, strong
+from jitgrad.frontend.signature import flatten, unflatten
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.views import view_slice
+from jitgrad.ir.core import Value
+from jitgrad.ir.index import Dim, Sym, add, as_sym, interval, mul
+from jitgrad.ir.location import user_location
+from jitgrad.ir.sums import Polynomial, sum_below
+from jitgrad.ir.symbols import index_of, named_values
+
+State = tuple[Any, ...]
+
+#: How often a loop is tried to find what the items of its lists are.
+_TRIALS = 8
+#: So many items from the end of a list the condition of a ``while`` may depend on.
+_WIDEST = 16
+
+
+class Held(NamedTuple):
+    """A list that a loop may change, and how to let another object take its place: ``put`` is None for a variable of
+    the loop. ``note`` says that the other object will stay there."""
+
+    value: Any
+    put: Callable[[Any], None] | None
+    note: Callable[[], None] | None = None
+
+
+class OpenEnd(RollError):
+    """How long a list is will be known only when the program runs."""
+
+
+class Step(NamedTuple):
+    """How many items an iteration adds, as a polynomial in its number, the symbol."""
+
+    items: Polynomial
+    number: Sym
+
+    def before(self, number: Dim) -> Dim:
+        """How many the iterations before that one add."""
+        numbers = Polynomial.of(number)
+        assert numbers is not None, "the number of an iteration is a symbol, a count is a value"
+        return sum_below(self.items, self.number, numbers).dim()
+
+    def at(self, number: Dim) -> Dim:
+        return self.items.at(self.number, Polynomial.of(number) or Polynomial({})).dim()
+
+
+class Growth:
+    """The lists that grow in a loop: those of loops around it, and ``new`` ones, which are ``held``."""
+
+    def __init__(self, trace: Trace, held: Sequence[Held], *, open_end: bool = True) -> None:
+        self.trace, self.held, self.open_end = trace, held, open_end
+        self.new = [_stand_in(trace, h.value) for h in held]
+        self.all: list[Growing] = [*trace.growing, *self.new]
+        self.start: list[Dim] = [g.count for g in self.all]
+        self._before = [(g, g.count, g.most, g.scope, list(g.kept)) for g in self.all]
+        #: How many items an iteration adds, where that is known; and how many at most.
+        self.steps: list[Step | None] = [None for _ in self.all]
+        self.most: list[Dim] = [0 for _ in self.all]
+        #: Lists that get as many items as an earlier one: its number, and how many more they have.
+        self.tied: dict[int, tuple[int, int]] = {}
+        self._loose: list[int] = []
+        self.trying = False
+        self.shared: dict[int, tuple[Growing, int, Dim | None]] = {}
+
+    def __enter__(self) -> Growth:
+        for held, stand_in in zip(self.held, self.new, strict=True):
+            if held.put is not None:
+                held.put(stand_in)
+        self.trace.growing, self._outer = self.all, self.trace.growing
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self.trace.growing = self._outer
+        for g, count, most, scope, kept in self._before:
+            if kind is not None:
+                g.count, g.most = count, most
+            g.scope = scope
+            g.kept[:] = kept
+        if kind is not None:
+            self.put_back()
+            self.held = ()  # who asks later for references to the lists finds none here
+
+    def replaced(self, state: State) -> State:
+        """The state with what takes the place of the lists in it."""
+        for held, g in zip(self.held, self.new, strict=True):
+            if held.put is None:
+                state = tuple(g if v is held.value else v for v in state)
+        return state
+
+    # -- an iteration ----------------------------------------------------------------------------------------------
+
+    def enter(self, number: Dim, counts: Sequence[Any]) -> None:
+        """At the start of iteration ``number``; ``counts`` are those of the lists whose count is a variable."""
+        given = iter(counts)
+        for k, (g, start, step) in enumerate(zip(self.all, self.start, self.steps, strict=True)):
+            if k in self.tied:
+                first, more = self.tied[k]
+                g.count = add(self.all[first].count, more)
+            else:
+                g.count = add(start, step.before(number)) if step is not None else index_of(self.trace.own(next(given)))
+            g.scope, g.region, g.most, g.viewed = self.trace.scope, self.trace.scope, 0, False
+            if g.window is not None and g.item is not None:
+                n = len(g.item.leaves)
+                g.window = [[next(given) for _ in range(n)] for _ in range(g.width)]
+            g.kept.clear()
+        self._entry, self._number = [g.count for g in self.all], number
+
+    def leave(self, state: State) -> State:
+        """At the end of an iteration: the counts that are variables."""
+        trace = self.trace
+        self.grown: list[Dim] = [add(g.count, -c) for g, c in zip(self.all, self._entry, strict=True)]  # pyright: ignore
+        self.most = [outside(trace, g.most) for g in self.all]
+        self.shared = {}
+        for g in self.all:
+            refuse_written(g, trace, 0)
+            for n, value in enumerate(state):
+                if is_array(value) and any(value.root is room for room in g.rooms):
+                    raise RollError("it gives an array that is an item of a list a name.", user_location())
+                for leaf, _, k, at in g.kept:
+                    if is_array(value) and value.root is leaf.root:
+                        self.shared[n] = g, k, add(g.count, -at) if value is leaf else None  # pyright: ignore
+        self._forms = [_step(trace, n, self._number) for n in self.grown]
+        if any(s is not None and s.at(self._number) != n for s, n in zip(self.steps, self.grown, strict=True)):
+            raise RollError("the number of items that it appends to a list changes.", user_location())
+        counts = [g.count for g in self.all]
+        self._loose = [k for k, (first, more) in self.tied.items() if add(counts[k], -counts[first]) != more]  # pyright: ignore
+        if self._loose and not self.trying:
+            raise RollError("how many items lists get differs from what a trial showed.", user_location())
+        found = self._variables(counts)
+        for g in self.all:
+            g.scope = None
+        return found
+
+    @property
+    def counts(self) -> State:
+        """What the variables are before the loop."""
+        for held, g in zip(self.held, self.new, strict=True):
+            if g.window is not None and g.item is not None:
+                had = [flatten(x)[0] for x in (held.value[-g.width :] if g.width else [])]
+                none = [np.zeros(x.type.shape, x.type.dtype)[()] for x in g.item.leaves]  # pyright: ignore
+                g.window = [none] * (g.width - len(had)) + had
+        return self._variables(self.start)
+
+    def _variables(self, counts: Sequence[Dim]) -> State:
+        """The counts that are variables, and the windows."""
+        found: list[Any] = []
+        for k, (g, count, step) in enumerate(zip(self.all, counts, self.steps, strict=True)):
+            if step is None and k not in self.tied:
+                found.append(Tracer(self.trace, as_value(self.trace, count).value, "int"))
+            found += [leaf for leaves in g.window or () for leaf in leaves]
+        return tuple(found)
+
+    # -- before and behind the loop --------------------------------------------------------------------------------
+
+    def probe(self, run: Callable[[], object]) -> None:
+        """Record the loop as a trial, to find what the items are and how many an iteration appends."""
+        for _ in range(_TRIALS):
+            before = [(g.item, g.width) for g in self.all]
+            self.steps, self.trying = [None for _ in self.all], True
+            with self.trace.region("a trial of a loop body") as scope:
+                for g in self.new:
+                    g.home, g.probing = self.trace.scope, True
+                    g.rooms = []
+                    if g.item is not None and g.window is None:
+                        g.rooms = [new_room(self.trace, MANY, leaf) for leaf in g.item.leaves]
+                try:
+                    run()
+                except Wider as error:
+                    if error.width > _WIDEST:
+                        raise
+                    error.of.width = error.width
+                finally:
+                    for g in self.new:
+                        g.probing, g.rooms = False, []
+                    for g, start in zip(self.all, self.start, strict=True):
+                        g.count = start
+                    scope.restore()
+            if before != [(g.item, g.width) for g in self.all]:
+                continue
+            for k in self._loose:
+                del self.tied[k]
+            if not self._loose and (self.tied or not self._tie()):
+                break
+            self._loose = []
+        self.steps, self.trying = list(self._forms), False
+        self.found = list(self.most)
+
+    def _tie(self) -> bool:
+        """Take lists for ones that get as many items as another one, where the numbers are variables."""
+        carried = [k for k, form in enumerate(self._forms) if form is None]
+        for k in carried[1:]:
+            more = add(self.start[k], -self.start[carried[0]])  # pyright: ignore
+            if isinstance(more, int):
+                self.tied[k] = carried[0], more
+        return bool(self.tied)
+
+    def furnish(self, trips: Dim) -> None:
+        """Make the rooms, for so many iterations."""
+        offset = len(self.all) - len(self.new)
+        for k, (held, g) in enumerate(zip(self.held, self.new, strict=True), offset):
+            if g.item is None:
+                continue
+            step = self.steps[k]
+            exact = step is not None and not g.popped
+            capacity = add(g.count, step.before(trips) if exact else mul(trips, self.found[k]))  # pyright: ignore
+            g.rooms = _furnished(self.trace, g, held.value, capacity)
+
+    def check(self) -> None:
+        """The loop was recorded: has it appended no more than there is room for?"""
+        if self.most != self.found:
+            raise RollError("the number of items that it appends to a list is not known.", user_location())
+
+    def finish(self, result: State, trips: Dim, counts: Sequence[Tracer]) -> State:
+        """The counts behind the loop, and what the variables are that stand for what was appended."""
+        trace, given = self.trace, iter(counts)
+        outer = len(self.all) - len(self.new)
+        for n, (g, start, step, most) in enumerate(zip(self.all, self.start, self.steps, self.found, strict=True)):
+            if n in self.tied:
+                g.count = add(self.all[self.tied[n][0]].count, self.tied[n][1])
+            elif step is not None:
+                g.count = add(start, step.before(trips))
+            else:
+                capacity = g.rooms[0].dims[0] if g.rooms else MANY
+                g.count = clipped(trace, next(given), capacity)
+            if n < outer:
+                g.most = add(self._before[n][2], mul(trips, most))
+        final = list(result)
+        for n, (g, k, back) in self.shared.items():
+            if n >= len(final) or not is_array(final[n]):
+                continue
+            known = isinstance(g.count, int) and isinstance(back, int) and any(g is x for x in self.new)
+            if known and isinstance(trips, int) and trips > 0:
+                final[n] = element(g.rooms[k], g.count - back, scalar=False)  # pyright: ignore
+            else:
+                own = Tracer(trace, final[n].value)
+                own.boxed = True
+                final[n] = Chosen(trace, own.value, [own, *(g.rooms if any(g is x for x in self.new) else ())])
+        return self._given_back(tuple(final))
+
+    def _given_back(self, state: State) -> State:
+        """Give the lists their items, where their lengths are known."""
+        for held, g in zip(self.held, self.new, strict=True):
+            if isinstance(g.count, int):
+                _fill(self.trace, held.value, g)
+                if held.put is not None:
+                    held.put(held.value)
+                else:
+                    state = tuple(held.value if v is g else v for v in state)
+                continue
+            if not self.open_end:
+                raise OpenEnd("how long a list is gets known when the program runs.", user_location())
+            if any(held.value is x for lists in self.trace.collecting for x in lists):
+                raise RollError("a loop around it appends to the same list.", user_location())
+            if held.note is not None:
+                held.note()
+            g.home = self.trace.scope
+        return state
+
+    def put_back(self) -> None:
+        """Let the lists have their places again, as they were."""
+        for held in self.held:
+            if held.put is not None:
+                held.put(held.value)
+
+
+def _step(trace: Trace, grown: Dim, number: Dim) -> Step | None:
+    """How many items an iteration adds, if it depends on nothing but its number and what is known before the loop."""
+    symbol, items = as_sym(number), Polynomial.of(grown)
+    if symbol is None or items is None:
+        return None
+    if any(v is not symbol.payload for v in _made_inside(trace, grown)):
+        return None
+    return Step(items, symbol)
+
+
+def _stand_in(trace: Trace, value: Any) -> Growing:
+    """What takes the place of a list, without its rooms. Raises RollError for one that has other names, or holds what
+    can't be in an array."""
+    if isinstance(value, Growing):
+        g = Growing(trace, value.item, value.count)
+        g.rewritten = value.rewritten
+        return g
+    rows = [x for x in value if type(x) is list]
+    if rows and (len({id(x) for x in rows}) < len(rows) or any(n > 0 for n in other_references(trace, rows))):
+        raise RollError("a list has lists that have several names.", user_location())
+    item = None
+    for x in _samples(value):
+        found, _ = described(trace, x)
+        item = found if item is None else item.joined(found)
+    return Growing(trace, item, len(value))
+
+
+def _samples(items: Sequence[Any]) -> Sequence[Any]:
+    """Items that tell what all of a list are: of elements of one array the first and the last do."""
+    if len(items) > 2 and (found := listed(items)) is not None and found.dims:
+        return [items[0], items[-1]]
+    return items
+
+
+def _furnished(trace: Trace, g: Growing, value: Any, capacity: Dim) -> list[Tracer]:
+    """The rooms of a list, with the items that it has."""
+    assert g.item is not None
+    had = g.count
+    if isinstance(value, Growing):
+        columns = [Tracer(trace, view_slice(r, 0, 0, had).value) for r in value.rooms]
+    elif g.item.depth:
+        columns = [strong(trace.lift(value))]
+    else:
+        columns = [strong(trace.lift(list(c))) for c in zip(*(flatten(x)[0] for x in value), strict=True)]
+    rooms = []
+    for k, leaf in enumerate(g.item.leaves):
+        if had != 0:
+            column = cast(columns[k], leaf.type.dtype)
+            if had == capacity:
+                rooms.append(Tracer(trace, trace.own(column)))
+                rooms[-1].boxed = True
+                continue
+        rooms.append(new_room(trace, capacity, leaf))
+        if had != 0:
+            view_slice(rooms[-1], 0, 0, had).store(column)
+    return rooms
+
+
+def _fill(trace: Trace, target: list[Any], g: Growing) -> None:
+    """Give a list its items, as elements of the rooms."""
+    if g.item is None or (not g.touched and not g.rewritten):
+        return
+    if trace.scopes:
+        trace.scopes[-1].note_change(target)
+    item, count = g.item, g.count
+    assert isinstance(count, int)
+
+    def made(k: int) -> Any:
+        if item.depth:
+            return _nested(element(g.rooms[0], k, scalar=False), item.leaves[0].weak, item.depth)
+        pairs = zip(g.rooms, item.leaves, strict=True)
+        return unflatten(item.tree, [element(r, k, scalar=x.scalar, weak=x.weak) for r, x in pairs])
+
+    first = 0 if g.rewritten else len(target)
+    rows = target[:count] if item.depth and g.rewritten else []
+    target[first:] = [made(k) for k in range(first, count)]
+    for k, row in enumerate(rows):  # they are the lists that they were
+        _refill(trace, row, target[k])
+        target[k] = row
+
+
+def _refill(trace: Trace, row: list[Any], items: list[Any]) -> None:
+    if trace.scopes:
+        trace.scopes[-1].note_change(row)
+    for k, (old, new) in enumerate(zip(row, items, strict=True)):
+        if type(old) is list:
+            _refill(trace, old, new)
+        else:
+            row[k] = new
+
+
+def _nested(x: Tracer, weak: str | None, depth: int) -> list[Any]:
+    if depth == 1:
+        return elements(x, scalar=True, weak=weak)  # pyright: ignore[reportReturnType]
+    return [_nested(element(x, k, scalar=False), weak, depth - 1) for k in range(x.dims[0])]
+
+
+def refuse_written(g: Growing, trace: Trace, first: int) -> None:
+    """Raise RollError where an array that was appended was made before the loop, or is written again."""
+    for leaf, value, _, _ in g.kept[first:]:
+        root = leaf.root
+        scopes = trace.scopes
+        first_inside = next((k for k, s in enumerate(scopes) if s is g.region), len(scopes))
+        inside = root.owner is trace and (not root.scope.open or any(root.scope is s for s in scopes[first_inside:]))
+        if not inside or (leaf.scope.open and root.scope.open and leaf.value is not value):
+            raise RollError("it appends an array to a list that is made before, or written again.", user_location())
+
+
+def outside(trace: Trace, d: Dim) -> Dim:
+    """An extent, or what it is at most, by numbers that are known before the region that is recorded now. Raises
+    RollError where it is not limited."""
+    if isinstance(d, int):
+        return d
+    if _made_inside(trace, d):
+        most = interval(d)[1]
+        if most is None:
+            raise RollError("how many items it appends to a list is not limited.", user_location())
+        return most
+    return d
+
+
+def _made_inside(trace: Trace, d: Dim) -> list[Value]:
+    """The values in an extent that the region makes which is recorded now."""
+    if isinstance(d, int) or not trace.scopes:
+        return []
+    region = trace.scope
+    inner = {id(v) for op in region.ops for v in op.results}
+    inner |= {id(v) for v in (region.region.params if region.region is not None else ())}
+    return [v for v in named_values((d,)) if id(v) in inner]
+
+
+def clipped(trace: Trace, count: Tracer, capacity: Dim) -> Dim:
+    """A count that is between 0 and the capacity, as its ops show."""
+    (low,) = trace.emit("maximum", [strong(count), as_value(trace, 0)], {})
+    (value,) = trace.emit("minimum", [Tracer(trace, low), as_value(trace, capacity)], {})
+    return index_of(value)

@@ -1,0 +1,68 @@
+"""``and``, ``or`` and ``not`` of traced values, as rewritten functions call them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jitgrad.frontend.branching import record_branches
+from jitgrad.frontend.recording import condition
+from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.tracer import Collection, Tracer, innermost_trace, is_traced
+
+#: Ops that a recorded operand of ``and`` may have for both operands to be evaluated.
+_EAGER_OPS = 8
+
+
+def truth(test: Any) -> Any:
+    """A condition; a list that is traced is whether it has items."""
+    return test.truth() if isinstance(test, Collection) else test
+
+
+def not_(value: Any) -> Any:
+    """``not value``."""
+    value = truth(value)
+    if not is_traced(value):
+        return not value
+    trace = HOOKS["current_trace"]() or innermost_trace(value)
+    (result,) = trace.emit("logical_not", [condition(trace, value, "not")], {})
+    return Tracer(trace, result, "bool")
+
+
+def and_(a: Any, b: Callable[[], Any]) -> Any:
+    """``a and b()``."""
+    a = truth(a)
+    return _junction(a, b, "and", "logical_and") if is_traced(a) else a and b()
+
+
+def or_(a: Any, b: Callable[[], Any]) -> Any:
+    """``a or b()``."""
+    a = truth(a)
+    return _junction(a, b, "or", "logical_or") if is_traced(a) else a or b()
+
+
+def _junction(a: Tracer, b: Callable[[], Any], word: str, op: str) -> Any:
+    """A traced first operand. The second one is evaluated beside it where that is cheap and can't fail; else only in
+    its branch. Of other than bools the result is one of the operands, as in Python."""
+    trace = HOOKS["current_trace"]() or innermost_trace(a)
+    first = condition(trace, a, word)
+    with trace.region(f"an operand of {word!r}") as scope:
+        second = b()
+        eager = len(scope.ops) <= _EAGER_OPS and not scope.written
+        eager &= all(not inner.regions and not inner.effects and inner.name != "wrap_index" for inner in scope.ops)
+        logical = _is_bool(a) and _is_bool(second)
+    if eager and logical:
+        second = b()
+        (result,) = trace.emit(op, [first, condition(trace, second, word)], {})
+        return Tracer(trace, result, "bool")
+    branches = [b, lambda: a] if word == "and" else [lambda: a, b]
+    if logical:
+        branches = [b, lambda: False] if word == "and" else [lambda: True, b]
+    (value,) = record_branches(
+        trace, "cond", first, [lambda f=f: (f(),) for f in branches], (f"the value of {word!r}",)
+    )
+    return value
+
+
+def _is_bool(value: Any) -> bool:
+    return type(value) is bool or (isinstance(value, Tracer) and value.dtype.kind == "b")

@@ -1,0 +1,573 @@
+"""Lists that recorded loops make longer and use otherwise too; lists and tables at traced indices."""
+
+# ruff: noqa: PERF401, B905
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+import jitgrad as jg
+from jitgrad.testing import differences
+
+X = np.random.default_rng(0).normal(size=20)
+W = np.random.default_rng(1).normal(size=(20, 3))
+
+
+def total_of(result):
+    """A number that depends on all of a result."""
+    parts = result if isinstance(result, tuple) else (result,)
+    return sum(np.sum(np.cos(k + p) * p) for k, p in enumerate(parts))
+
+
+# -- loops of known length ---------------------------------------------------------------------------------------------
+
+
+def its_length(x, w):
+    xs = []
+    for t in range(20):
+        xs.append(x[t] * (2.0 if len(xs) > 7 else 1.0) + len(xs))
+    return np.array(xs), len(xs)
+
+
+def extended(x, w):
+    xs, ys = [1.0], []
+    for t in range(20):
+        xs.extend([x[t], x[t] ** 2])
+        ys.extend((np.sin(w[t]), w[t] * x[t]))
+    return np.array(xs), np.array(ys)
+
+
+def added_to(x, w):
+    xs = [1.0]
+    for t in range(20):
+        xs += [x[t], x[t] * xs[-1]]
+    return np.array(xs), len(xs)
+
+
+def items_from_the_end(x, w):
+    xs = [x[0], x[1], 0.5]
+    for t in range(20):
+        xs.append(np.sin(xs[-1]) + 0.5 * xs[-2] * x[t] - 0.1 * xs[-3])
+    return np.array(xs), sum(xs), max(xs)
+
+
+def items_from_the_start(x, w):
+    xs = [x[0]]
+    for t in range(1, 20):
+        s = 0.0
+        for j in range(t):
+            s = s + xs[j] * xs[t - 1 - j]
+        xs.append(0.1 * s + x[t] * xs[0])
+    return np.array(xs), xs[3]
+
+
+def arrays(x, w):
+    rows = [w[0] * 1.0, w[1] * 2.0]
+    for t in range(2, 20):
+        rows.append(np.tanh(rows[-1] + 0.3 * rows[t - 2]) * w[t] + rows[0])
+    return np.array(rows), np.stack(rows, axis=1), rows[4] * rows[-1]
+
+
+def slices(x, w):
+    xs = [x[0], x[1], x[2], x[3]]
+    for t in range(4, 20):
+        xs.append(np.mean(xs[-4:]) + x[t] * sum(xs[-2:]))
+    return np.array(xs)
+
+
+def all_so_far(x, w):
+    xs = [x[0]]
+    for t in range(1, 20):
+        xs.append(np.sum(np.array(xs) ** 2) * 0.02 + x[t] + 0.1 * max(xs) + 0.1 * sum(xs))
+    return np.array(xs)
+
+
+def looped_over_inside(x, w):
+    xs = [x[0]]
+    for t in range(1, 20):
+        s = 0.0
+        for k, v in enumerate(xs):
+            s = s + v * np.cos(k + x[t])
+        xs.append(s * 0.2 + x[t])
+    return np.array(xs)
+
+
+def in_both_branches(x, w):
+    xs = []
+    for t in range(20):
+        if x[t] > 0:
+            xs.append(x[t] * 2)
+        else:
+            xs.append(np.sin(x[t]) * len(xs))
+    return np.array(xs)
+
+
+def nested(x, w):
+    xs = []
+    for i in range(10):
+        for j in range(12):
+            xs.append(x[i] * x[j] + len(xs))
+        xs.append(xs[-3])
+    return np.array(xs), len(xs)
+
+
+def triangle(x, w):
+    xs = [0.5]
+    for i in range(12):
+        for j in range(i):
+            xs.append(x[i] * x[j] + 0.1 * xs[-1])
+    return np.array(xs), len(xs)
+
+
+def pairs(x, w):
+    xs = [(x[0], 1.0)]
+    for t in range(20):
+        a, b = xs[-1]
+        xs.append((a * 0.5 + x[t], b + len(xs)))
+    p, q = zip(*xs)
+    return np.array(p), np.array(q), np.array([a for a, _ in xs])
+
+
+def dicts(x, w):
+    xs = []
+    for t in range(20):
+        xs.append({"a": x[t] * len(xs), "b": w[t] * 2})
+    return np.array([d["a"] for d in xs]), np.stack([d["b"] for d in xs])
+
+
+def two_lists(x, w):
+    xs, ys = [x[0]], [0.0, 0.0]
+    for t in range(20):
+        xs.append(xs[-1] * 0.5 + ys[-2])
+        ys.append(x[t] - xs[-2])
+    return np.array(xs), np.array(ys)
+
+
+def by_a_function(x, w):
+    def push(values, v):
+        values.append(v + 0.1 * values[-2])
+
+    xs = [x[0], x[1]]
+    for t in range(20):
+        push(xs, x[t] * 2)
+    return np.array(xs)
+
+
+@dataclass
+class Record:
+    losses: list = field(default_factory=list)
+
+
+def of_an_attribute(x, w):
+    r = Record([x[0], x[1]])
+    for t in range(20):
+        r.losses.append(r.losses[-1] - 0.5 * r.losses[-2] + x[t] * len(r.losses))
+    return np.array(r.losses)
+
+
+def integers_first(x, w):
+    xs = [0, 1]
+    for t in range(20):
+        xs.append(xs[-1] + x[t] * xs[-2])
+    return np.array(xs)
+
+
+def stack(x, w):
+    xs = [x[0]]
+    for t in range(20):
+        xs.append(x[t] * xs[-1])
+        a = xs.pop()
+        b = xs.pop()
+        xs.append(a * 0.5 + b)
+        xs.append(a - b)
+    return np.array(xs), len(xs)
+
+
+def with_the_first_apart(x, w):
+    xs = []
+    for t in range(20):
+        before = xs[-1] if len(xs) > 0 else 0.0
+        xs.append(before * 0.5 + x[t])
+    return np.array(xs)
+
+
+def under_a_condition_inside(x, w):
+    xs = [x[0], x[1]]
+    for t in range(20):
+        y = x[t]
+        if y > 0:
+            y = y * xs[-2]
+        xs.append(y)
+    return np.array(xs)
+
+
+def variable_of_the_last(x, w):
+    rows = [w[0] * 1.0]
+    for t in range(20):
+        h = np.sin(rows[-1]) + w[t] * len(rows)
+        rows.append(h)
+    h += 1.0
+    return np.array(rows), h
+
+
+GROWING = [
+    its_length, extended, added_to, items_from_the_end, items_from_the_start, arrays, slices, all_so_far,
+    looped_over_inside, in_both_branches, nested, triangle, pairs, dicts, two_lists, by_a_function, of_an_attribute,
+    integers_first, stack, with_the_first_apart, under_a_condition_inside, variable_of_the_last,
+]  # fmt: skip
+
+
+# -- lists and tables at traced indices --------------------------------------------------------------------------------
+
+
+def filled(x, w):
+    f = [0.0] * 20
+    f[0], f[1] = x[0], x[1]
+    for i in range(2, 20):
+        f[i] = f[i - 1] * 0.5 + f[i - 2] * x[i]
+        f[-1] += 0.1 * f[i]
+    return f[19], np.array(f)
+
+
+def edit_distance(x, w):
+    a, b = np.array([1, 2, 3, 4, 1, 2, 5, 6, 1, 2]), np.array([1, 3, 4, 4, 1, 5, 5, 6, 2, 2, 7, 1])
+    n, m = len(a), len(b)
+    d = [[0.0] * (m + 1) for _ in range(n + 1)]
+    for i in range(n + 1):
+        d[i][0] = i * 1.0
+    for j in range(m + 1):
+        d[0][j] = j * 1.0
+    for i in range(1, n + 1):
+        for j in range(1, m + 1):
+            cost = 0.0 if a[i - 1] == b[j - 1] else 1.0 + x[i] ** 2
+            d[i][j] = min(d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + cost)
+    return d[n][m], np.array(d)
+
+
+def knapsack(x, w):
+    """Whole numbers, of which none is a float."""
+    weights, best = np.array([3, 4, 2, 5, 1, 6, 2, 3, 4, 5]), [[0] * 21 for _ in range(11)]
+    for i in range(1, 11):
+        for c in range(21):
+            best[i][c] = best[i - 1][c]
+            if weights[i - 1] <= c:
+                best[i][c] = max(best[i][c], best[i - 1][c - weights[i - 1]] + int(x[i] > 0) * i)
+    return best[-1][-1] * x[0], np.array(best)
+
+
+def matrix_chain(x, w):
+    n = 12
+    c = [[0.0 for _ in range(n)] for _ in range(n)]
+    for length in range(2, n + 1):
+        for i in range(n - length + 1):
+            j = i + length - 1
+            c[i][j] = 1e9
+            for m in range(length - 1):
+                k = i + m
+                q = c[i][k] + c[k + 1][j] + (1 + x[i] ** 2) * (1 + x[k + 1] ** 2) * (1 + x[j] ** 2)
+                if q < c[i][j]:
+                    c[i][j] = q
+    return c[0][n - 1], c[3][7]
+
+
+def sorted_by_hand(x, w):
+    xs = [x[0]] * 12
+    for i in range(12):
+        xs[i] = x[i]
+    for _ in range(12):
+        for j in range(11):
+            if xs[j] > xs[j + 1]:
+                xs[j], xs[j + 1] = xs[j + 1], xs[j]
+    return np.array(xs)
+
+
+def rows_as_names(x, w):
+    t = [[0.0] * 12 for _ in range(10)]
+    for i in range(10):
+        row = t[i]
+        for j in range(12):
+            row[j] = x[i] * x[j] + row[j - 1]
+    return np.array(t), t[2][3]
+
+
+def three_axes(x, w):
+    t = [[[0.0] * 9 for _ in range(10)] for _ in range(11)]
+    for i in range(11):
+        for j in range(10):
+            for k in range(9):
+                t[i][j][k] = x[i] * x[j] + t[i - 1][j - 1][k] * 0.5 + x[k]
+    return np.array(t)
+
+
+TABLES = [
+    filled, edit_distance, knapsack, matrix_chain, sorted_by_hand, rows_as_names, three_axes,
+]  # fmt: skip
+
+
+# -- lists whose lengths are known when the program runs ---------------------------------------------------------------
+
+
+def if_positive(x, w):
+    xs = []
+    for t in range(20):
+        if x[t] > 0:
+            xs.append(x[t] * 2)
+    return np.sum(np.array(xs) ** 2), len(xs), sum(xs), max(xs), xs[-1] * xs[1], np.mean(xs)
+
+
+def until_a_break(x, w):
+    xs = [0.5]
+    for t in range(20):
+        if x[t] < -1.5:
+            break
+        xs.append(x[t] * xs[-1] + len(xs))
+    return np.sum(np.array(xs) ** 2) * len(xs)
+
+
+def with_continue(x, w):
+    rows = []
+    for t in range(20):
+        if x[t] < 0:
+            continue
+        rows.append(w[t] * x[t])
+    return np.array(rows).sum(axis=0), np.stack(rows).mean(), rows[0], rows[-1]
+
+
+def newton(x, w):
+    xs = [3.0 + x[0] ** 2]
+    while abs(xs[-1] ** 2 - 2.0 - x[1] ** 2) > 1e-10:
+        xs.append(0.5 * (xs[-1] + (2.0 + x[1] ** 2) / xs[-1]))
+    return xs[-1], np.sum(np.array(xs)), len(xs)
+
+
+def adaptive_steps(x, w):
+    """Accepted and rejected steps."""
+    t, y, h, ts, ys = 0.0, 1.0 + x[0] ** 2, 0.3, [0.0], []
+    ys.append(y)
+    while t < 2.0:
+        slope = -y + x[1] * np.sin(t)
+        error = abs(h * slope) * 0.3
+        if error < 0.05:
+            t, y = t + h, y + h * slope
+            ts.append(t)
+            ys.append(y)
+            h = h * 1.1
+        else:
+            h = h * 0.5
+    return np.sum(np.array(ys) * np.array(ts)), ys[-1], len(ts)
+
+
+def arrays_in_a_while(x, w):
+    v, rows = w[0] * 1.0, []
+    while np.sum(v**2) > 0.01:
+        v = v * 0.7
+        rows.append(v)
+    return np.sum(np.array(rows) * x[0]), v
+
+
+def looped_over_behind(x, w):
+    xs, s = [], 0.0
+    for t in range(20):
+        if x[t] > -0.5:
+            xs.append(x[t])
+    for k, v in enumerate(xs):
+        s = s + v * np.sin(k * x[0])
+    for k in range(len(xs)):
+        s = s + xs[k] ** 2
+    return s
+
+
+def two_loops(x, w):
+    xs = [x[0]]
+    for t in range(20):
+        if x[t] > 0.3:
+            xs.append(x[t])
+    for t in range(20):
+        if x[t] < -0.3:
+            xs.append(xs[-1] * x[t])
+    xs.append(x[3])
+    return np.sum(np.array(xs) * np.arange(len(xs))), len(xs)
+
+
+def nested_conditions(x, w):
+    xs = []
+    for i in range(10):
+        for j in range(i):
+            if x[i] > x[j]:
+                xs.append(x[i] - x[j])
+        xs.append(x[i])
+    return np.sum(np.array(xs) ** 2), len(xs)
+
+
+def of_objects(x, w):
+    r = Record()
+    for t in range(20):
+        if x[t] > 0:
+            r.losses.append(x[t] ** 3)
+    return np.sum(np.array(r.losses)), len(r.losses)
+
+
+def if_any(x, w):
+    xs, s = [], 0.0
+    for t in range(20):
+        if x[t] > 0.5:
+            xs.append(x[t])
+        if xs:
+            s = s + xs[-1]
+    return s
+
+
+def pairs_if(x, w):
+    xs = []
+    for t in range(20):
+        if x[t] > 0:
+            xs.append((x[t], x[t] ** 2))
+    return np.array(xs).sum(axis=0), len(xs)
+
+
+OPEN = [
+    if_positive, until_a_break, with_continue, newton, adaptive_steps, arrays_in_a_while, looped_over_behind, two_loops,
+    nested_conditions, of_objects, if_any, pairs_if,
+]  # fmt: skip
+
+
+# -- what stays as it was ----------------------------------------------------------------------------------------------
+
+
+def known_conditions(x, w):
+    xs = []
+    for t in range(20):
+        if t % 3 == 0:
+            xs.append(x[t] * 2)
+    return np.array(xs)
+
+
+def shared_rows(x, w):
+    t = [[0.0] * 12] * 10
+    for i in range(10):
+        for j in range(12):
+            t[i][j] = x[i] * x[j] + t[i - 1][j]
+    return np.array(t)
+
+
+def another_name(x, w):
+    xs = []
+    ys = xs
+    for t in range(20):
+        xs.append(x[t] * len(ys))
+    return np.array(ys)
+
+
+def of_changing_shape(x, w):
+    xs = []
+    for t in range(1, 20):
+        xs.append(x[:t] * len(xs))
+    return xs[3], xs[-1]
+
+
+def texts(x, w):
+    xs, s = [], 0.0
+    for t in range(20):
+        xs.append("a" * len(xs))
+        s = s + x[t] * len(xs[-1])
+    return s
+
+
+def the_same_array(x, w):
+    h, rows = np.zeros(3), []
+    for t in range(20):
+        h += w[t]
+        rows.append(h)
+        h *= 0.5
+    return np.array(rows)
+
+
+def first_taken(x, w):
+    xs = [x[0]]
+    for t in range(20):
+        xs.append(x[t])
+        if len(xs) > 4:
+            xs.pop(0)
+    return np.array(xs)
+
+
+def written_after_it_is_read(x, w):
+    rows = [w[0] * 1.0, w[1] * 1.0]
+    for t in range(20):
+        old = rows[-2]
+        rows[-2] = w[t] * 2
+        rows.append(old + rows[-2])
+    return np.array(rows)
+
+
+def deleted(x, w):
+    xs = [x[0], x[1]]
+    for t in range(20):
+        xs.append(x[t])
+        del xs[0]
+    return np.array(xs)
+
+
+UNROLLED = [
+    known_conditions, shared_rows, another_name, of_changing_shape, texts, the_same_array, first_taken, deleted,
+    written_after_it_is_read,
+]  # fmt: skip
+
+
+def leaves(result):
+    return [np.asarray(r) for r in (result if isinstance(result, tuple) else (result,))]
+
+
+def check(fun: Callable) -> None:
+    """Values as NumPy's; gradients as the slopes; reverse and forward mode agree."""
+    for a, b in zip(leaves(jg.jit(fun)(X, W)), leaves(fun(X, W)), strict=True):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=1e-11)
+
+    def total(x, w):
+        return total_of(fun(x, w))
+
+    rng = np.random.default_rng(2)
+    direction = [rng.normal(size=X.shape), rng.normal(size=W.shape)]
+    gradients = jg.grad(total, argnums=(0, 1))(X, W)
+    slope = differences(lambda x, w: (total(x, w),), [X, W], direction, 1e-6)[0]
+    found = sum(np.sum(g * d) for g, d in zip(gradients, direction, strict=True))
+    np.testing.assert_allclose(found, slope, rtol=1e-5, atol=1e-5)
+    _, forward = jg.jvp(total, (X, W), tuple(direction))
+    np.testing.assert_allclose(forward, found, rtol=1e-9, atol=1e-9)
+
+
+def loops(fun: Callable) -> list[str]:
+    lines = jg.jit(fun).explain(X, W).splitlines()
+    return [line.split(": ", 1)[1] for line in lines if line.startswith(("for at", "while at"))]
+
+
+@pytest.mark.parametrize("fun", [*GROWING, *TABLES, *OPEN], ids=lambda f: f.__name__)
+def test_recorded(fun):
+    check(fun)
+    how = loops(fun)
+    assert how and all(h == "rolled" or "the first iteration apart" in h for h in how), how
+
+
+@pytest.mark.parametrize("fun", UNROLLED, ids=lambda f: f.__name__)
+def test_unrolled(fun):
+    check(fun)
+    assert not any(how == "rolled" for how in loops(fun)), loops(fun)
+
+
+@pytest.mark.parametrize("fun", [*GROWING, *TABLES], ids=lambda f: f.__name__)
+def test_gradients_are_those_of_the_unrolled_loops(fun):
+    if fun is three_axes:
+        pytest.skip("a thousand iterations, unrolled, take long to compile")
+
+    def total(x, w):
+        return total_of(fun(x, w))
+
+    for a, b in zip(
+        jg.grad(total, argnums=(0, 1))(X, W), jg.jit(jg.grad(total, argnums=(0, 1)), loops="unroll")(X, W), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
