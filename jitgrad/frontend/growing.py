@@ -338,10 +338,11 @@ class Growing(Collection):
         if not self._top.probing:
             raise RollError("the items of a list are of different types.", user_location())
         if self.whole is not None:  # a row: its list gets other rooms
-            (leaf,), (mine,), whole = self.whole.item.leaves, item.leaves, self.whole  # pyright: ignore
-            whole._become(
-                whole.item._replace(leaves=(Leaf(leaf.type._replace(dtype=mine.type.dtype), True, mine.weak),))
-            )  # pyright: ignore
+            whole, outer = self.whole, self.whole.item
+            assert outer is not None
+            (leaf,), (mine,) = outer.leaves, item.leaves
+            wider = Leaf(leaf.type._replace(dtype=mine.type.dtype), True, mine.weak)
+            whole._become(outer._replace(leaves=(wider,)))
             self.item = item
             with self.trace.emitting_in(self._top.home or self.trace.scope):
                 self.rooms = [new_room(self.trace, self.count, mine)]

@@ -181,7 +181,8 @@ class Growth:
         """Record the loop as a trial, to find what the items are and how many an iteration appends."""
         for _ in range(_TRIALS):
             before = [(g.item, g.width) for g in self.all]
-            self.steps, self.trying = [None for _ in self.all], True
+            self.steps = [None for _ in self.all]
+            self.trying = True
             with self.trace.region("a trial of a loop body") as scope:
                 for g in self.new:
                     g.home, g.probing = self.trace.scope, True

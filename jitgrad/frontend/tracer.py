@@ -385,6 +385,9 @@ class Collection:
         """How many there are, and a function of an index that gives one."""
         raise NotImplementedError
 
+    def __getitem__(self, index: Any) -> Any:
+        raise NotImplementedError
+
 
 def extent(trace: Trace, d: Dim) -> Any:
     """An extent as users see it: an int, or a traced integer."""

@@ -1,7 +1,7 @@
 """Python's control flow in traced functions: every program gives what it gives without jitgrad, recorded as loops and
 unrolled, and its gradients agree with central differences."""
 
-# ruff: noqa: F841, PERF401
+# ruff: noqa: F841
 
 from __future__ import annotations
 
