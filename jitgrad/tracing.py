@@ -76,6 +76,20 @@ def running(trace: Trace, recorder: Recorder) -> Iterator[None]:
             ACTIVITY.count -= 1
 
 
+@contextlib.contextmanager
+def emitting_for(trace: Trace) -> Iterator[None]:
+    """Make ``trace`` the innermost one for a while: for what is computed in a function inside it, and belongs to it."""
+    before = _state.trace
+    _state.trace = trace
+    try:
+        yield
+    finally:
+        _state.trace = before
+
+
+HOOKS["emitting_for"] = emitting_for
+
+
 def declare(trace: Trace, specs: Sequence[LeafSpec], paths: Sequence[str]) -> list[Tracer]:
     """One parameter a leaf; ``params['w1']`` is named ``params_w1``."""
     params = []

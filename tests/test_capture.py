@@ -231,6 +231,35 @@ def test_what_inner_transformed_functions_capture():
     assert f(1.0) == 8
 
 
+VIEWS = {
+    "slice": lambda a, i: a[i : i + 4],
+    "row": lambda a, i: a.reshape(10, 4)[i // 4],
+    "reversed": lambda a, i: a[::-1][i : i + 4],
+    "transposed": lambda a, i: a.reshape(4, 10).T[i // 4],
+    "reshaped": lambda a, i: a[i : i + 4].reshape(2, 2).ravel(),
+}
+
+
+@pytest.mark.parametrize("loops", ["roll", "unroll"])
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_that_an_inner_function_reads_first(name, loops):
+    """What it reads is computed outside, and the outer function may read it again."""
+    x, view = np.random.default_rng(0).normal(size=40), VIEWS[name]
+
+    def descend(w, order, slope):
+        total = 0.0
+        for i in range(0, 40, 4):
+            batch = view(order, i)
+            w = w - 0.1 * slope(lambda v, batch=batch: np.sum((x[batch] * v - 1) ** 2), w, batch)
+            total = total + np.sum(batch)
+        return w, total
+
+    order = np.random.default_rng(1).permutation(40)
+    traced = jg.jit(lambda w: descend(w, order + 0, lambda f, w, batch: jg.grad(f)(w)), loops=loops)
+    expected = descend(0.5, order, lambda f, w, batch: np.sum(2 * (x[batch] * w - 1) * x[batch]))
+    np.testing.assert_allclose(traced(0.5), expected)
+
+
 def test_read_only_arrays_are_not_compared():
     fixed = np.frombuffer(np.ones(3).tobytes())
     assert not Array(fixed).writable

@@ -190,7 +190,8 @@ class View(Tracer):
             seen, value, scope = self._array
             if seen is current and scope.open:
                 return value
-        value = self._lens.read(self._current()).value
+        with HOOKS["emitting_for"](self.owner):  # a function that is traced inside may be the one that reads it
+            value = self._lens.read(self._current()).value
         self._array = (current, value, self.owner.scope)
         return value
 
