@@ -34,11 +34,17 @@ from tests.cuda.device_programs import PROGRAMS, check, close, executable, float
 from tests.fuzz.random_loops import random_loops
 
 
+#: Computed by LAPACK, by code for Fourier transforms that is not for a GPU, and by NumPy's generators.
+_HOST_ONLY = (
+    *("eigh", "eigvalsh", "svd", "svdvals", "pinv", "qr", "banded_solve"),
+    *("fft", "rfft", "irfft", "dct", "dst"),
+    "generator_state",
+)
+
+
 def _on_host(name: str) -> bool:
-    """Does only the host compute it, by SciPy's own code or by LAPACK?"""
-    return name in ("eigh", "eigvalsh", "svd", "svdvals", "pinv", "qr", "banded_solve") or (
-        name in SCALARS and SCALARS[name].scipy is not None
-    )
+    """Does only the host compute it?"""
+    return name in _HOST_ONLY or (name in SCALARS and SCALARS[name].scipy is not None)
 
 
 @pytest.mark.parametrize("name", [n for n in testing.op_names() if not _on_host(n)])
