@@ -33,7 +33,6 @@ from jitgrad.passes.pipeline import prepare
 from tests.cuda.device_programs import PROGRAMS, check, close, executable, floats, normal
 from tests.fuzz.random_loops import random_loops
 
-
 #: Computed by LAPACK, by code for Fourier transforms that is not for a GPU, and by NumPy's generators.
 _HOST_ONLY = (
     *("eigh", "eigvalsh", "svd", "svdvals", "pinv", "qr", "banded_solve"),
