@@ -112,6 +112,7 @@ def _maker(cls: type) -> Callable[..., Any] | None:
         finally:
             if held is not None and isinstance(after, types.MethodType):
                 held.pop("__post_init__", None)
+        HOOKS["current_trace"]().scope.forget(obj)
         return obj
 
     return make

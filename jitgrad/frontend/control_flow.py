@@ -7,10 +7,7 @@ be recorded once for all iterations. Other loops are unrolled: Python runs them 
 
 from __future__ import annotations
 
-import collections
-import functools
 import itertools
-import types
 from collections.abc import Callable, Iterable, Sequence
 from itertools import starmap
 from typing import Any
@@ -60,7 +57,7 @@ from jitgrad.frontend.staying import comprehension_iter
 from jitgrad.frontend.staying import opaque_iter as opaque_iter
 from jitgrad.frontend.staying import opaque_test as opaque_test
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Collection, Tracer, innermost_trace, is_traced
+from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
 from jitgrad.ir.core import Block, Value
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location

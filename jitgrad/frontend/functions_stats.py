@@ -558,22 +558,18 @@ def _sample(dist: Any, /, *args: Any, random_state: Any = None, **kwds: Any) -> 
             "known while the function is traced. Use the method of a generator: generator.normal(loc, scale).",
             user_location(),
         )
-    if random_state is None:
-        random_state = dist.random_state
-    number = isinstance(dist, scipy.stats.rv_discrete) and kwds.get("size") is None
+    kwds["random_state"] = passed(dist.random_state if random_state is None else random_state)
+    # Of a number SciPy takes int(), which a traced one has not.
+    number = isinstance(dist, scipy.stats.rv_discrete) and len(args) < dist.numargs + 2 and kwds.get("size") is None
     try:
-        if number:  # SciPy takes its int()
-            names = ("loc", "size")[: max(len(args) - dist.numargs, 0)]
-            if "size" not in names:
-                found = dist.rvs(*args, **kwds, size=1, random_state=passed(random_state))
-                return found[0].item() if hasattr(found, "item") and np.shape(found) == (1,) else found
-        return dist.rvs(*args, **kwds, random_state=passed(random_state))
+        found = dist.rvs(*args, **(kwds | {"size": 1} if number else kwds))
     except ConcretizationError as error:
         raise UnsupportedError(
-            f"scipy.stats.{_name(dist)}.rvs computes with the numbers that it draws what a traced function can't. Draw "
-            "outside of the function and pass the numbers in, or use a method of a generator.",
+            f"scipy.stats.{_name(dist)}.rvs computes with what it draws as a traced function can't. Draw outside and "
+            "pass the numbers in, or use a method of a generator.",
             user_location(),
         ) from error
+    return found[0].item() if number else found
 
 
 _KINDS = (scipy.stats.rv_continuous, scipy.stats.rv_discrete, type(_mvn).__mro__[1])
