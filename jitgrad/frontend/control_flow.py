@@ -364,6 +364,8 @@ def while_(
 
     longest = _LONG_WHILE
     for done in itertools.count(1):
+        known = current_trace()
+        first = 0 if known is None else len(known.builder.ops)
         go_on = decision(*state)
         if is_traced(go_on):
             break
@@ -372,6 +374,7 @@ def while_(
         trace = current_trace()
         grows = done == 1 and trace is not None and may_grow(lists()[2], state, names)
         if grows and trace is not None and not is_unrollable(trace, lambda state=state: body(*state)):
+            forget_effects(trace, first)
             break
         before = 0 if trace is None else len(trace.builder.ops)
         state = body(*state)
@@ -386,9 +389,28 @@ def while_(
             _note(trace, line, "while", f"rolled after {done} iterations, as it is long")
             return result
     trace = current_trace() or innermost_trace(go_on)
-    result = _recorded_while(trace, decision, body, state, names, writes, lists)
+    if is_traced(go_on) and any(op.effects for op in trace.builder.ops[first:]):
+        result = _rotated_while(trace, decision, body, state, names, writes, lists, go_on)
+    else:
+        result = _recorded_while(trace, decision, body, state, names, writes, lists)
     _note(trace, line, "while", "rolled")
     return result
+
+
+def _rotated_while(
+    trace: Trace, test: Callable[..., Any], body: Callable[..., State], state: State, names: Sequence[str],
+    writes: Callable[[], Sequence[Any]], lists: Callable[[], Listed], go_on: Any,
+) -> State:  # fmt: skip
+    """A ``while`` whose condition draws random numbers or prints. It is asked once for each iteration, and at the start,
+    which has been done: so it is carried, and asked at the end of the body."""
+
+    def with_test(*values: Any) -> State:
+        new = body(*values[:-1])
+        return *new, condition(trace, test(*new), "while")
+
+    start = (*state, condition(trace, go_on, "while"))
+    names = (*names, "the condition of the loop")
+    return _recorded_while(trace, lambda *values: values[-1], with_test, start, names, writes, lists)[:-1]
 
 
 def _recorded_while(

@@ -433,7 +433,13 @@ def _is_positive(trace: Trace, number: Dim) -> Tracer:
 
 
 def _inlined(trace: Trace, test: Block, inits: Sequence[Value]) -> Tracer:
-    """The condition of a loop for its first values."""
+    """The condition of a loop for its first values. Raises RollError for one with effects: they would come twice."""
+    if any(op.effects for op in test.ops):
+        raise RollError(
+            "a while loop whose condition draws random numbers or prints leaves an array that depends on whether it "
+            "has run at all. Draw before the loop and at the end of its body, and let the condition look at that.",
+            user_location(),
+        )
     env = dict(zip(test.params, inits, strict=True))
     for op in test.ops:
         trace.builder.copy(op, env)
