@@ -48,7 +48,7 @@ from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, i
 from jitgrad.frontend.places import ChangesPlaces
 from jitgrad.frontend.raising import fail_in, sealed, thrown
 from jitgrad.frontend.raising import handled as handled
-from jitgrad.frontend.recording import condition, record_for, record_while
+from jitgrad.frontend.recording import attempt, condition, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.staying import bound as bound
@@ -178,7 +178,8 @@ def _recorded_with_lists(
     item = steps.item if (steps.lo, steps.step) == (0, 1) else steps.at
 
     def grow(held: Sequence[Held], *, open_end: bool) -> State:
-        return grow_for(trace, steps.count, item, body, state, names, flag, hints, look, held, open_end=open_end)
+        with attempt(trace):
+            return grow_for(trace, steps.count, item, body, state, names, flag, hints, look, held, open_end=open_end)
 
     if tables := indexed(variables, state, names):
         try:
@@ -188,7 +189,11 @@ def _recorded_with_lists(
             del trace.notes[notes:]
     if not used_otherwise(variables, state, names):
         known = isinstance(steps.count, int)
-        run = lambda run, appended: _recorded(trace, steps, run, state, names, flag, hints, look, appended)  # noqa: E731
+
+        def run(run: Any, appended: Any) -> State:
+            with attempt(trace):
+                return _recorded(trace, steps, run, state, names, flag, hints, look, appended)
+
         try:
             return with_held_lists(trace, body, run, own, known=known)
         except _UNROLLABLE as error:
@@ -374,7 +379,6 @@ def while_(
         trace = current_trace()
         grows = done == 1 and trace is not None and may_grow(lists()[2], state, names)
         if grows and trace is not None and not is_unrollable(trace, lambda state=state: body(*state)):
-            forget_effects(trace, first)
             break
         before = 0 if trace is None else len(trace.builder.ops)
         state = body(*state)
@@ -401,8 +405,8 @@ def _rotated_while(
     trace: Trace, test: Callable[..., Any], body: Callable[..., State], state: State, names: Sequence[str],
     writes: Callable[[], Sequence[Any]], lists: Callable[[], Listed], go_on: Any,
 ) -> State:  # fmt: skip
-    """A ``while`` whose condition draws random numbers or prints. It is asked once for each iteration, and at the start,
-    which has been done: so it is carried, and asked at the end of the body."""
+    """A ``while`` whose condition draws random numbers or prints. It is asked once for each iteration: it was asked
+    at the start, is carried, and is asked again at the end of the body."""
 
     def with_test(*values: Any) -> State:
         new = body(*values[:-1])
@@ -427,7 +431,8 @@ def _recorded_while(
     if not used_otherwise(variables, state, names):
         notes = len(trace.notes)
         try:
-            return record_while(trace, test, body, state, names, hints)
+            with attempt(trace):
+                return record_while(trace, test, body, state, names, hints)
         except _UNROLLABLE as error:
             if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, _OF_LISTS)):
                 raise

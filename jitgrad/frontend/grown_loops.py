@@ -137,8 +137,8 @@ def grow_while(
         scope.restore()
     if any(_shows(op) for op in scope.ops):
         raise RollError(
-            "a while loop that makes a list longer prints or draws random numbers. Its iterations are counted before they "
-            "are run. Write into an array that is long enough, and count.",
+            "a while loop that makes a list longer prints or draws random numbers. Its iterations are counted before "
+            "they are run. Write into an array that is long enough, and count.",
             user_location(),
         )
     trace.builder.ops.extend(scope.ops)

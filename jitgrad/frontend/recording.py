@@ -8,6 +8,7 @@ value, and the handle stands for the last one afterwards.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -411,6 +412,23 @@ def _recorded_while(
             results = trace.builder.emit_op("while", inits, {}, (head, block)).results
             return carried.leave(results, written, None, _once(trace, _inlined, head, inits))
     raise _unsettled(carried)
+
+
+@contextlib.contextmanager
+def attempt(trace: Trace) -> Iterator[None]:
+    """Where the code inside fails, its ops with effects are taken back, and what uses their results: what is recorded
+    instead would draw and print once more. Others may be used elsewhere, as handles of generators are."""
+    first, gone, kept = len(trace.builder.ops), set[Value](), list[Op]()
+    try:
+        yield
+    except BaseException:
+        for op in trace.builder.ops[first:]:
+            if op.effects or not gone.isdisjoint(_operands([op])):
+                gone.update(op.results)
+            else:
+                kept.append(op)
+        trace.builder.ops[first:] = kept
+        raise
 
 
 def _once(trace: Trace, emit: Callable[..., Tracer], *args: Any) -> Callable[[], Tracer]:
