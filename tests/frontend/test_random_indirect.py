@@ -314,7 +314,7 @@ def test_lists_that_draws_make_longer():
         found = []
         for _ in range(40):
             if g.random() < 0.5:
-                found.append(x * g.normal())
+                found.append(x * g.normal())  # noqa: PERF401
         return sum(found), len(found)
 
     ours, numpys = np.random.default_rng(0), np.random.default_rng(0)
