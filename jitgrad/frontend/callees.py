@@ -101,7 +101,7 @@ def _maker(cls: type) -> Callable[..., Any] | None:
         return None
 
     def make(*args: Any, **kwargs: Any) -> Any:
-        obj = cls.__new__(cls)
+        obj: Any = object.__new__(cls)
         after = getattr(obj, "__post_init__", None) if dataclasses.is_dataclass(cls) else None
         held = getattr(obj, "__dict__", None)
         if held is not None and isinstance(after, types.MethodType):

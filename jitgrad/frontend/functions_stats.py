@@ -562,7 +562,7 @@ def _sample(dist: Any, /, *args: Any, random_state: Any = None, **kwds: Any) -> 
     # Of a number SciPy takes int(), which a traced one has not.
     number = isinstance(dist, scipy.stats.rv_discrete) and len(args) < dist.numargs + 2 and kwds.get("size") is None
     try:
-        found = dist.rvs(*args, **(kwds | {"size": 1} if number else kwds))
+        found: Any = dist.rvs(*args, **(kwds | {"size": 1} if number else kwds))
     except ConcretizationError as error:
         raise UnsupportedError(
             f"scipy.stats.{_name(dist)}.rvs computes with what it draws as a traced function can't. Draw outside and "
