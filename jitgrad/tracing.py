@@ -15,6 +15,7 @@ import optree
 from jitgrad.errors import ArgumentError, ConcretizationError, DtypeError, JitgradWarning, MutationError
 from jitgrad.frontend.capture import Recorder, call_method
 from jitgrad.frontend.raising import ends
+from jitgrad.frontend.randomness import shared_states, warn_of_draws
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import LeafSpec, flatten, prepare_leaf
 from jitgrad.frontend.trace import Trace
@@ -113,6 +114,7 @@ def run_traced(
     parameters ``watched`` were assigned into: their new values are further results of the graph, after those.
     ``unreached`` stands for the result where the program always ends with an exception."""
     before = [p.value for p in watched]
+    states = shared_states() if current_trace() is None else None
     try:
         with running(trace, recorder):
             out = _called(recorder.prepare(fun), trace, args, kwargs, unreached)
@@ -121,6 +123,8 @@ def run_traced(
             written = tuple(k for k, (p, v) in enumerate(zip(watched, before, strict=True)) if p.value is not v)
             graph = trace.finish([*leaves, *(watched[k] for k in written)])
             _forget_attributes(trace, name)
+            if states is not None:
+                warn_of_draws(states, name)
             return graph, tree, written
     except BaseException as error:
         trace.close()

@@ -7,10 +7,7 @@ be recorded once for all iterations. Other loops are unrolled: Python runs them 
 
 from __future__ import annotations
 
-import collections
-import functools
 import itertools
-import types
 from collections.abc import Callable, Iterable, Sequence
 from itertools import starmap
 from typing import Any
@@ -26,6 +23,8 @@ from jitgrad.errors import (
 )
 from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
 from jitgrad.frontend.branching import record_branches
+from jitgrad.frontend.callees import callee as callee
+from jitgrad.frontend.callees import note_change
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
 from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
@@ -47,11 +46,9 @@ from jitgrad.frontend.list_holders import (
 )
 from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, is_unrollable, may_stream, refuse_streams
 from jitgrad.frontend.places import ChangesPlaces
-from jitgrad.frontend.python_functions import CLASSES, sort_list
 from jitgrad.frontend.raising import fail_in, sealed, thrown
 from jitgrad.frontend.raising import handled as handled
-from jitgrad.frontend.randomness import drawing
-from jitgrad.frontend.recording import condition, record_for, record_while
+from jitgrad.frontend.recording import attempt, condition, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.staying import bound as bound
@@ -60,8 +57,7 @@ from jitgrad.frontend.staying import comprehension_iter
 from jitgrad.frontend.staying import opaque_iter as opaque_iter
 from jitgrad.frontend.staying import opaque_test as opaque_test
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Collection, Tracer, innermost_trace, is_traced
-from jitgrad.frontend.usercode import is_user_class, is_user_function
+from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
 from jitgrad.ir.core import Block, Value
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location
@@ -86,14 +82,6 @@ _UNROLLABLE = (
 )
 #: What says that a list may be changed which no variable holds.
 _OF_LISTS = (ChangesPlaces, UsedOtherwise)
-
-#: Methods of containers that change them.
-_CHANGES = frozenset(
-    (
-        *("append", "extend", "insert", "pop", "remove", "clear", "reverse", "sort"),
-        *("update", "setdefault", "popitem", "add", "discard"),
-    )
-)
 
 
 class _BreakIsTraced(Exception):
@@ -190,7 +178,8 @@ def _recorded_with_lists(
     item = steps.item if (steps.lo, steps.step) == (0, 1) else steps.at
 
     def grow(held: Sequence[Held], *, open_end: bool) -> State:
-        return grow_for(trace, steps.count, item, body, state, names, flag, hints, look, held, open_end=open_end)
+        with attempt(trace):
+            return grow_for(trace, steps.count, item, body, state, names, flag, hints, look, held, open_end=open_end)
 
     if tables := indexed(variables, state, names):
         try:
@@ -200,7 +189,11 @@ def _recorded_with_lists(
             del trace.notes[notes:]
     if not used_otherwise(variables, state, names):
         known = isinstance(steps.count, int)
-        run = lambda run, appended: _recorded(trace, steps, run, state, names, flag, hints, look, appended)  # noqa: E731
+
+        def run(run: Any, appended: Any) -> State:
+            with attempt(trace):
+                return _recorded(trace, steps, run, state, names, flag, hints, look, appended)
+
         try:
             return with_held_lists(trace, body, run, own, known=known)
         except _UNROLLABLE as error:
@@ -376,6 +369,8 @@ def while_(
 
     longest = _LONG_WHILE
     for done in itertools.count(1):
+        known = current_trace()
+        first = 0 if known is None else len(known.builder.ops)
         go_on = decision(*state)
         if is_traced(go_on):
             break
@@ -398,9 +393,28 @@ def while_(
             _note(trace, line, "while", f"rolled after {done} iterations, as it is long")
             return result
     trace = current_trace() or innermost_trace(go_on)
-    result = _recorded_while(trace, decision, body, state, names, writes, lists)
+    if is_traced(go_on) and any(op.effects for op in trace.builder.ops[first:]):
+        result = _rotated_while(trace, decision, body, state, names, writes, lists, go_on)
+    else:
+        result = _recorded_while(trace, decision, body, state, names, writes, lists)
     _note(trace, line, "while", "rolled")
     return result
+
+
+def _rotated_while(
+    trace: Trace, test: Callable[..., Any], body: Callable[..., State], state: State, names: Sequence[str],
+    writes: Callable[[], Sequence[Any]], lists: Callable[[], Listed], go_on: Any,
+) -> State:  # fmt: skip
+    """A ``while`` whose condition draws random numbers or prints. It is asked once for each iteration: it was asked
+    at the start, is carried, and is asked again at the end of the body."""
+
+    def with_test(*values: Any) -> State:
+        new = body(*values[:-1])
+        return *new, condition(trace, test(*new), "while")
+
+    start = (*state, condition(trace, go_on, "while"))
+    names = (*names, "the condition of the loop")
+    return _recorded_while(trace, lambda *values: values[-1], with_test, start, names, writes, lists)[:-1]
 
 
 def _recorded_while(
@@ -417,7 +431,8 @@ def _recorded_while(
     if not used_otherwise(variables, state, names):
         notes = len(trace.notes)
         try:
-            return record_while(trace, test, body, state, names, hints)
+            with attempt(trace):
+                return record_while(trace, test, body, state, names, hints)
         except _UNROLLABLE as error:
             if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, _OF_LISTS)):
                 raise
@@ -518,50 +533,20 @@ def hint(*values: Callable[[], Any]) -> list[Any]:
 
 def setitem(a: Any, index: Any, value: Any) -> None:
     """``a[index] = value``. A list or dict from outside can't be changed in a recorded region."""
-    _note_change(a)
+    note_change(a)
     assign.setitem(a, index, value)
 
 
 def augitem(a: Any, index: Any, op: str, value: Any) -> None:
     """``a[index] op= value``."""
-    _note_change(a)
+    note_change(a)
     assign.augitem(a, index, op, value)
-
-
-def _note_change(a: Any) -> None:
-    """Remember what a list, dict or set held before it is changed in a region."""
-    if isinstance(a, (list, dict, set, collections.deque)) and not isinstance(a, Collection):
-        trace = current_trace()
-        if trace is not None and trace.scopes:
-            trace.scopes[-1].note_change(a)
 
 
 def extended(a: Any) -> None:
     """Before ``a += b``."""
     if type(a) is list:
-        _note_change(a)
-
-
-def callee(function: Any) -> Any:
-    """What to call in the place of a function: methods and functions of the user's are rewritten too."""
-    kind = type(function)
-    if kind is type:
-        return CLASSES.get(function, function)
-    if kind is types.BuiltinMethodType:
-        if function is setattr:
-            return attributes.set_attribute
-        if function is delattr:
-            return attributes.delete_attribute
-        if function.__name__ in _CHANGES:
-            _note_change(function.__self__)
-        if function.__name__ == "sort" and type(function.__self__) is list:
-            return functools.partial(sort_list, function.__self__)
-        return drawing(function)
-    if kind is types.FunctionType or kind is types.MethodType or _is_user_object(function):
-        recorder = HOOKS["current_recorder"]()
-        if recorder is not None and is_user_function(_code_of(function)):
-            return recorder.prepare(function)
-    return drawing(function) if kind is types.MethodType else function
+        note_change(a)
 
 
 def show(function: Any, arguments: texts.Arguments) -> Any:
@@ -577,17 +562,6 @@ def show(function: Any, arguments: texts.Arguments) -> Any:
 def appender(owner: Any, key: Any, item: bool) -> Any:
     """``owner.key.append``, or ``owner[key].append``."""
     return callee(held_list(owner, key, item).append)
-
-
-def _is_user_object(obj: Any) -> bool:
-    return not isinstance(obj, type) and is_user_class(type(obj))
-
-
-def _code_of(function: Any) -> Any:
-    """The Python function that runs when an object is called, if it is one."""
-    if isinstance(function, types.MethodType):
-        return function.__func__
-    return function if isinstance(function, types.FunctionType) else getattr(type(function), "__call__", None)  # noqa: B004
 
 
 contains = python_functions.contains

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ from jitgrad.frontend.primitives import (
     transpose,
     where,
 )
-from jitgrad.frontend.registry import ADVICE, HOOKS, implements
+from jitgrad.frontend.registry import ADVICE, HOOKS, call, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
 from jitgrad.frontend.views import (
     Box,
@@ -372,21 +373,32 @@ def rot90(m: ArrayLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tracer:
 @implements(np.roll)
 def roll(a: ArrayLike, shift: Any, axis: Any = None) -> Tracer:
     x = lift_one(a)
+    shifts = [s if _is_open(s) else static_int(s, "shift") for s in _listed(shift)]
     if axis is None:
         flat = reshape(x, (x.count,))
-        return reshape(roll(flat, int(np.sum([static_int(s, "shift") for s in _listed(shift)])), 0), x.dims)
-    shifts, axes = np.broadcast_arrays([static_int(s, "shift") for s in _listed(shift)], _listed(axis))
-    for s, k in zip(shifts.tolist(), axes.tolist(), strict=True):
+        return reshape(roll(flat, functools.reduce(operator.add, shifts, 0), 0), x.dims)
+    axes = _listed(axis)
+    count = max(len(shifts), len(axes))
+    for s, k in zip(*(one * count if len(one) == 1 else one for one in (shifts, axes)), strict=True):
         k = axis_index(k, x.ndim)
         n = x.dims[k]
+        if _is_open(s):
+            x = call(np.take, (x, (np.arange(n) - s) % n), {"axis": k}) if n else x
+            continue
         s = s % n if n else 0
         if s:
             x = concatenate([take_slice(x, k, n - s, n), take_slice(x, k, 0, n - s)], k)
     return Tracer(x.owner, x.value)
 
 
+def _is_open(value: Any) -> bool:
+    """Is it a traced integer whose value is known only when the program runs?"""
+    return isinstance(value, Tracer) and value.concrete is None and value.dtype.kind in "iu"
+
+
 def _listed(value: Any) -> list[Any]:
-    return [value] if isinstance(value, Tracer) or np.ndim(value) == 0 else list(value)
+    one = not value.dims if isinstance(value, Tracer) else not isinstance(value, (list, tuple)) and np.ndim(value) == 0
+    return [value] if one else list(value)
 
 
 def diagonal_last(x: Tracer, offset: int = 0) -> Tracer:

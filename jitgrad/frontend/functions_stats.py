@@ -10,6 +10,7 @@ Loaded when a program uses ``scipy.stats``, which takes long to import.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,10 +19,12 @@ import numpy as np
 import scipy.stats
 
 import jitgrad.numpy as jnp
-from jitgrad.errors import ArgumentError, UnsupportedError
+from jitgrad.errors import ArgumentError, ConcretizationError, UnsupportedError
 from jitgrad.frontend.namespace import Mirror, wrap
 from jitgrad.frontend.primitives import cast, lift
+from jitgrad.frontend.randomness import passed
 from jitgrad.frontend.registry import FUNCTIONS, implements
+from jitgrad.frontend.tracer import Tracer, contains_tracer
 from jitgrad.ir.location import user_location
 from jitgrad.scipy import Part, linalg, special
 
@@ -511,7 +514,9 @@ class Distribution(Mirror):
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.__dict__["_original"], name)
-        if callable(value) and not name.startswith("_"):
+        if name == "rvs":
+            value = functools.partial(_sample, self.__dict__["_original"])
+        elif callable(value) and not name.startswith("_"):
             value = wrap(value)
         self.__dict__[name] = value
         return value
@@ -525,12 +530,46 @@ class Frozen:
 
     def __init__(self, distribution: Distribution, args: tuple[Any, ...], kwds: dict[str, Any]) -> None:
         self._distribution, self.args, self.kwds = distribution, args, kwds
+        self.random_state: Any = None
+
+    def rvs(self, size: Any = None, random_state: Any = None) -> Any:
+        """Random numbers."""
+        state = self.random_state if random_state is None else random_state
+        named = self.kwds if size is None else {**self.kwds, "size": size}
+        return self._distribution.rvs(*self.args, **named, random_state=state)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._distribution, name)
         if not callable(method) or name.startswith("_"):
             return method
         return lambda *args, **kwds: method(*args, *self.args, **self.kwds, **kwds)
+
+
+def _known(x: Any) -> Any:
+    return x.concrete if isinstance(x, Tracer) and x.concrete is not None else x
+
+
+def _sample(dist: Any, /, *args: Any, random_state: Any = None, **kwds: Any) -> Any:
+    """``dist.rvs``: SciPy's own, which gets what stands for its generator, and so is recorded."""
+    args, kwds = tuple(map(_known, args)), {name: _known(x) for name, x in kwds.items()}
+    if contains_tracer((args, list(kwds.values()))):
+        raise UnsupportedError(
+            f"scipy.stats.{_name(dist)}.rvs is not supported on traced values. Its parameters are numbers that are "
+            "known while the function is traced. Use the method of a generator: generator.normal(loc, scale).",
+            user_location(),
+        )
+    kwds["random_state"] = passed(dist.random_state if random_state is None else random_state)
+    # Of a number SciPy takes int(), which a traced one has not.
+    number = isinstance(dist, scipy.stats.rv_discrete) and len(args) < dist.numargs + 2 and kwds.get("size") is None
+    try:
+        found: Any = dist.rvs(*args, **(kwds | {"size": 1} if number else kwds))
+    except ConcretizationError as error:
+        raise UnsupportedError(
+            f"scipy.stats.{_name(dist)}.rvs computes with what it draws as a traced function can't. Draw outside and "
+            "pass the numbers in, or use a method of a generator.",
+            user_location(),
+        ) from error
+    return found[0].item() if number else found
 
 
 _KINDS = (scipy.stats.rv_continuous, scipy.stats.rv_discrete, type(_mvn).__mro__[1])
@@ -543,7 +582,9 @@ def stand_in(value: Any) -> Any:
     if value is scipy.stats:
         return stats
     if isinstance(value, _FROZEN):
-        return Frozen(stand_in(getattr(scipy.stats, value.dist.name)), value.args, value.kwds)
+        frozen = Frozen(stand_in(getattr(scipy.stats, value.dist.name)), value.args, value.kwds)
+        frozen.random_state = value.random_state
+        return frozen
     if isinstance(value, types.MethodType) and isinstance(value.__self__, _KINDS):
         return getattr(stand_in(value.__self__), value.__name__)
     if not isinstance(value, _KINDS):

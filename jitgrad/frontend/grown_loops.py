@@ -136,7 +136,11 @@ def grow_while(
         growth.put_back()
         scope.restore()
     if any(_shows(op) for op in scope.ops):
-        raise RollError("a while loop that makes a list longer prints.", user_location())
+        raise RollError(
+            "a while loop that makes a list longer prints or draws random numbers. Its iterations are counted before "
+            "they are run. Write into an array that is long enough, and count.",
+            user_location(),
+        )
     trace.builder.ops.extend(scope.ops)
     (count,) = trace.emit("maximum", [Tracer(trace, done), as_value(trace, 0)], {})
     return grow_for(
@@ -145,7 +149,9 @@ def grow_while(
 
 
 def _shows(op: Op) -> bool:
-    return op.name == "show" or any(_shows(inner) for block in op.regions for inner in block.ops)
+    """Does the op print, or draw random numbers? It must not do so twice."""
+    seen = op.name in ("show", "draw")
+    return seen or any(_shows(inner) for block in op.regions for inner in block.ops)
 
 
 def branches(

@@ -185,7 +185,7 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any) -> 
             return call(of_array, args, {})
         else:
             items = args[0] if isinstance(args[0], np.ndarray) else list(args[0])  # pyright: ignore
-        keys = items if key is None else list(map(key, items))
+        keys = items if key is None else list(map(HOOKS["callee"](key), items))
         if not len(items) or set(kwargs) - {"key", "default"} or not has_traced(keys):
             args = args if len(args) != 1 else (items,)
             return function(*args, **kwargs)
@@ -238,7 +238,7 @@ def _chosen(first: Tracer, x: Any, y: Any) -> Any:
 def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> list[Any]:
     """``sorted``, by a sort in the program where the keys are traced. NaN comes last."""
     items = list(iterable)
-    keys = items if key is None else list(map(key, items))
+    keys = items if key is None else list(map(HOOKS["callee"](key), items))
     count = len(items)
     if not has_traced(keys):
         order = builtins.sorted(range(count), key=keys.__getitem__, reverse=reverse)
@@ -337,14 +337,13 @@ def _next(iterator: Any, *default: Any) -> Any:
 
 
 def _map(function: Any, *iterables: Any, **kwargs: Any) -> Any:
-    return builtins.map(
-        CLASSES.get(function, function) if isinstance(function, type) else function, *iterables, **kwargs
-    )
+    return builtins.map(HOOKS["callee"](function), *iterables, **kwargs)
 
 
 def _filter(function: Any, iterable: Any, /) -> Iterator[Any]:
+    keeps = HOOKS["callee"](function) if callable(function) else lambda x: x
     for x in iterable:
-        keep = function(x) if callable(function) else x
+        keep = keeps(x)
         if is_traced(keep):
             raise ConcretizationError(
                 "filter() keeps items by a traced condition. How many are kept is not known while the function is "

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jitgrad.errors import UnsupportedError
+from jitgrad.errors import ConcretizationError, UnsupportedError
 from jitgrad.frontend.assign import getitem
 from jitgrad.frontend.primitives import cast, emit, static_int, static_shape
 from jitgrad.frontend.raising import demand
@@ -194,7 +194,15 @@ def _size(given: dict[str, Any], name: str) -> tuple[int, ...] | None:
     if isinstance(size, np.ndarray) and not isinstance(size, Tracer):
         return tuple(int(n) for n in np.atleast_1d(size))
     sizes = size if isinstance(size, (tuple, list)) else (size,)
-    return tuple(static_int(n, f"the size of {name}") for n in sizes)
+    try:
+        return tuple(static_int(n, f"the size of {name}") for n in sizes)
+    except ConcretizationError:
+        raise ConcretizationError(
+            f"the size of {name} is known only when the program runs: {size!r}. A compiled program has room for a "
+            "number of draws that is known while it is made. Draw one number at a time in a loop, or make the size "
+            "static with jit(static_argnames=...).",
+            user_location(),
+        ) from None
 
 
 # -- the op ------------------------------------------------------------------------------------------------------------

@@ -8,13 +8,18 @@ and the ones behind the functions of ``np.random`` and ``random``. In a traced f
 from __future__ import annotations
 
 import functools
+import operator
+import pickle
 import random
+import sys
+import types
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import UnsupportedError
+from jitgrad.errors import JitgradWarning, UnsupportedError
 from jitgrad.frontend.python_functions import CLASSES
 from jitgrad.frontend.random_methods import METHODS, Target, drawn
 from jitgrad.frontend.registry import HOOKS
@@ -26,6 +31,10 @@ from jitgrad.ir.types import i64
 
 _GLOBAL: Any = np.random.mtrand._rand  # pyright: ignore[reportAttributeAccessIssue]
 _PYTHON: Any = random._inst  # pyright: ignore[reportAttributeAccessIssue]
+
+
+#: The classes with methods that draw.
+_BASES = (np.random.Generator, np.random.RandomState, random.Random)
 
 
 def kind_of(generator: Any) -> str:
@@ -148,12 +157,71 @@ def is_stand_in(obj: Any) -> bool:
 
 
 def drawing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What to call in the place of a function: a method of a generator emits a draw."""
+    """What to call in the place of a function: a method of a generator emits a draw. Raises UnsupportedError for one of
+    an object of a class that changes how generators draw."""
     owner = getattr(function, "__self__", None)
-    if not is_generator(owner) or HOOKS["current_trace"]() is None:
+    if not isinstance(owner, _BASES) or is_stand_in(owner) or HOOKS["current_trace"]() is None:
         return function
     name = getattr(function, "__name__", "")
-    return lambda *args, **kwargs: draw_from(owner, name, args, kwargs)
+    if is_generator(owner):
+        return lambda *args, **kwargs: draw_from(owner, name, args, kwargs)
+    if name in METHODS[kind_of(owner)]:
+        base = kind_of(owner)
+        raise UnsupportedError(
+            f"{type(owner).__name__}.{name} draws in a traced function, and {type(owner).__name__} overrides methods "
+            f"of {base}. A compiled program calls the methods of the generator itself, and can't see what others make "
+            f"of it. Use a plain {base}, with functions that take it.",
+            user_location(),
+        )
+    return function
+
+
+def refuse_new(function: Any, made: Any) -> None:
+    """Raise UnsupportedError for a generator that a function made which is not rewritten: it would go on at the next
+    call of the program, where plain Python makes a new one. New is what nothing else holds."""
+    if not isinstance(made, _BASES):
+        return
+    known, holders = made, 4  # the caller's variable, the two of this function, and the parameter of getrefcount
+    if is_stand_in(made):
+        known, holders = object.__getattribute__(made, "found"), 3  # the stand-in, the variable, and the parameter
+    if is_generator(known) and sys.getrefcount(known) <= holders:
+        raise UnsupportedError(
+            f"{getattr(function, '__name__', function)} makes a generator while a function is traced, once for all "
+            "calls of the program. Make it with np.random.default_rng in the function, or outside and use it here.",
+            user_location(),
+        )
+
+
+def passed(x: Any) -> Any:
+    """What code that is not rewritten gets in the place of a generator, or of a method of one."""
+    if is_generator(x):
+        return stand_in(x)
+    if isinstance(x, (types.BuiltinMethodType, types.MethodType)):
+        return drawing(x)
+    if type(x) is functools.partial:
+        func = passed(x.func)
+        args, kwargs = tuple(map(passed, x.args)), {k: passed(v) for k, v in x.keywords.items()}
+        same = func is x.func and all(map(operator.is_, (*args, *kwargs.values()), (*x.args, *x.keywords.values())))
+        return x if same else functools.partial(func, *args, **kwargs)
+    return x
+
+
+def shared_states() -> tuple[Any, Any]:
+    """The states of the generators behind the functions of ``np.random`` and ``random``."""
+    return pickle.dumps(_GLOBAL.get_state(legacy=False)), _PYTHON.getstate()
+
+
+def warn_of_draws(before: tuple[Any, Any], name: str) -> None:
+    """Warn if code that is not rewritten has drawn from them since, while ``name`` was traced."""
+    if before == shared_states():
+        return
+    warnings.warn(
+        f"random numbers are drawn while {name} is traced, by code that jitgrad does not rewrite (or by another "
+        "thread). They become constants of the compiled program, the same ones at each call. Draw them in the "
+        "function itself, or outside and pass them in.",
+        JitgradWarning,
+        stacklevel=3,
+    )
 
 
 # -- generators that the function makes --------------------------------------------------------------------------------
@@ -252,4 +320,16 @@ for _kind in MAKERS:
     if isinstance(_bits, type) and issubclass(_bits, np.random.BitGenerator):
         CLASSES[_bits] = _in_trace(_bits, lambda seed=None, kind=_kind: _BitGenerator(kind, seed))
 
-__all__ = ["FUNCTIONS", "GENERATORS", "PYTHON_FUNCTIONS", "drawing", "for_handle", "is_stand_in", "stand_in"]
+__all__ = [
+    "FUNCTIONS",
+    "GENERATORS",
+    "PYTHON_FUNCTIONS",
+    "drawing",
+    "for_handle",
+    "is_stand_in",
+    "passed",
+    "refuse_new",
+    "shared_states",
+    "stand_in",
+    "warn_of_draws",
+]

@@ -8,6 +8,7 @@ value, and the handle stands for the last one afterwards.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -413,6 +414,23 @@ def _recorded_while(
     raise _unsettled(carried)
 
 
+@contextlib.contextmanager
+def attempt(trace: Trace) -> Iterator[None]:
+    """Where the code inside fails, its ops with effects are taken back, and what uses their results: what is recorded
+    instead would draw and print once more. Others may be used elsewhere, as handles of generators are."""
+    first, gone, kept = len(trace.builder.ops), set[Value](), list[Op]()
+    try:
+        yield
+    except BaseException:
+        for op in trace.builder.ops[first:]:
+            if op.effects or not gone.isdisjoint(_operands([op])):
+                gone.update(op.results)
+            else:
+                kept.append(op)
+        trace.builder.ops[first:] = kept
+        raise
+
+
 def _once(trace: Trace, emit: Callable[..., Tracer], *args: Any) -> Callable[[], Tracer]:
     """A function that does ``emit(trace, *args)`` in the scope that is recorded now, when it is first called."""
     scope = trace.scope
@@ -433,7 +451,13 @@ def _is_positive(trace: Trace, number: Dim) -> Tracer:
 
 
 def _inlined(trace: Trace, test: Block, inits: Sequence[Value]) -> Tracer:
-    """The condition of a loop for its first values."""
+    """The condition of a loop for its first values. Raises RollError for one with effects: they would come twice."""
+    if any(op.effects for op in test.ops):
+        raise RollError(
+            "a while loop whose condition draws random numbers or prints leaves an array that depends on whether it "
+            "has run at all. Draw before the loop and at the end of its body, and let the condition look at that.",
+            user_location(),
+        )
     env = dict(zip(test.params, inits, strict=True))
     for op in test.ops:
         trace.builder.copy(op, env)

@@ -105,6 +105,10 @@ class Scope:
             before = vars(obj).get(name, _MISSING)
         self.changed.append((obj, name, before))
 
+    def forget(self, obj: Any) -> None:
+        """Take no note of the attributes that an object has got so far: it has been made with them in this scope."""
+        self.changed[:] = [change for change in self.changed if change[0] is not obj]
+
     def outer_changes(self) -> list[Change]:
         """What was changed in the scope of containers and objects from outside; they get back what they held.
 

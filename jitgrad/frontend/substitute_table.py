@@ -26,7 +26,7 @@ from jitgrad.frontend.complex_python import CMATH, CMATH_FUNCTIONS
 from jitgrad.frontend.namespace import Mirror, stand_in, tried
 from jitgrad.frontend.python_math import MATH, MATH_FUNCTIONS
 from jitgrad.frontend.randomness import FUNCTIONS as RANDOM
-from jitgrad.frontend.randomness import PYTHON_FUNCTIONS, is_generator
+from jitgrad.frontend.randomness import PYTHON_FUNCTIONS, is_generator, passed
 from jitgrad.frontend.randomness import stand_in as generator_stand_in
 from jitgrad.frontend.registry import ADVICE, FUNCTIONS
 
@@ -69,6 +69,9 @@ def replacement(value: Any) -> Any:
     """Our module, function or object for one of NumPy or SciPy; None for anything else."""
     if is_generator(value):
         return generator_stand_in(value)
+    if isinstance(value, (types.BuiltinMethodType, types.MethodType)) and is_generator(value.__self__):
+        found = passed(value)
+        return None if found is value else found
     if type(value) is np.vectorize:
         return jnp.vectorize.of(value)
     found = _BY_ID.get(id(value))

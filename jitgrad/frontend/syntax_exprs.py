@@ -173,7 +173,7 @@ class Expressions(ast.NodeTransformer):
                 return name != RUNTIME
             case ast.Name(id=name):
                 return name in self._own or name in CLASSES or name in _CHANGING or not hasattr(builtins, name)
-        return isinstance(function, (ast.Attribute, ast.Subscript))
+        return isinstance(function, (ast.Attribute, ast.Subscript, ast.Call))
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         stays = all(map(is_static, node.values[:-1])) or self.has_walrus(*node.values[1:])

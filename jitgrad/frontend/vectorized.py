@@ -40,20 +40,19 @@ class Vectorized:
                 "applied element by element. Write a loop over the first axis.",
                 user_location(),
             )
-        recorder = HOOKS["current_recorder"]()
-        self.pyfunc: Any = pyfunc if recorder is None or pyfunc is None else recorder.prepare(pyfunc)
-        self.otypes, self.excluded = otypes, frozenset(excluded or ())
+        self.pyfunc: Any = pyfunc if pyfunc is None else HOOKS["callee"](pyfunc)
+        self.otypes, self.excluded, self.cache = otypes, frozenset(excluded or ()), cache
 
     @classmethod
     def of(cls, original: np.vectorize) -> Vectorized:
         """The same as an object that NumPy made."""
         signature = getattr(original, "signature", None)
-        return cls(original.pyfunc, original.otypes, None, original.excluded, False, signature)
+        return cls(original.pyfunc, original.otypes, None, original.excluded, original.cache, signature)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         pyfunc = self.pyfunc
         if pyfunc is None:  # a decorator with arguments
-            return Vectorized(args[0], self.otypes, excluded=self.excluded)
+            return Vectorized(args[0], self.otypes, excluded=self.excluded, cache=self.cache)
         named = {**dict(enumerate(args)), **kwargs}
         varied = [k for k in named if k not in self.excluded]
         arrays = stand_in(np.broadcast_arrays)(*(named[k] for k in varied))
@@ -70,6 +69,8 @@ class Vectorized:
         count = rows[0].size
         if count == 0:
             return self._empty(shape)
+        if self.otypes is None and not self.cache:
+            at(0)  # NumPy calls it once more to learn the dtype: a function that draws shows that
         location = user_location()
         line = 0 if location is None else location.line
         found = control_flow.collect(control_flow.range_(range, count), at, line, _SIZE)

@@ -46,8 +46,18 @@ STATE_BYTES = 6144
 
 
 def is_generator(obj: Any) -> bool:
-    """Whether a program can draw from an object."""
-    return type(obj) in GENERATORS
+    """Whether a program can draw from an object: it is of one of these classes, or of one derived from them that leaves
+    their methods as they are."""
+    return type(obj) in GENERATORS or (isinstance(obj, GENERATORS) and _leaves_methods(type(obj)))
+
+
+@functools.cache
+def _leaves_methods(cls: type) -> bool:
+    lineage = cls.__mro__
+    base = next(c for c in lineage if c in GENERATORS)
+    own = {name for c in lineage[: lineage.index(base)] for name in vars(c)}
+    public = {name for name in dir(base) if not name.startswith("_")}
+    return own.isdisjoint(public | {"__getattribute__", "__getattr__", "_randbelow"})
 
 
 class Source:

@@ -1,0 +1,121 @@
+"""What is called in the place of a function that a traced function calls: the user's own functions, methods and classes
+in their rewritten form; methods of generators as draws; and others' code with what stands for generators in it.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import types
+from collections.abc import Callable
+from typing import Any
+
+from jitgrad.frontend import attributes
+from jitgrad.frontend.python_functions import CLASSES, sort_list
+from jitgrad.frontend.randomness import drawing, passed, refuse_new
+from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.tracer import Collection
+from jitgrad.frontend.usercode import is_user_class, is_user_function
+
+#: Methods of containers that change them.
+_CHANGES = frozenset(
+    (
+        *("append", "extend", "insert", "pop", "remove", "clear", "reverse", "sort"),
+        *("update", "setdefault", "popitem", "add", "discard"),
+    )
+)
+
+_CONTAINERS = (list, dict, set, tuple, collections.deque)
+
+
+def note_change(a: Any) -> None:
+    """Remember what a list, dict or set held before it is changed in a region."""
+    if isinstance(a, (list, dict, set, collections.deque)) and not isinstance(a, Collection):
+        trace = HOOKS["current_trace"]()
+        if trace is not None and trace.scopes:
+            trace.scopes[-1].note_change(a)
+
+
+def callee(function: Any) -> Any:
+    """What to call in the place of a function: methods and functions of the user's are rewritten too."""
+    kind = type(function)
+    if isinstance(function, type):
+        made = CLASSES.get(function)
+        return made if made is not None else _maker(function) or _others(function)
+    if kind is types.BuiltinMethodType:
+        if function is setattr:
+            return attributes.set_attribute
+        if function is delattr:
+            return attributes.delete_attribute
+        if function.__name__ in _CHANGES:
+            note_change(function.__self__)
+        if function.__name__ == "sort" and type(function.__self__) is list:
+            return functools.partial(sort_list, function.__self__)
+        if isinstance(function.__self__, _CONTAINERS):
+            return function
+        return _others(function)
+    if kind is functools.partial:
+        return functools.partial(callee(function.func), *function.args, **function.keywords)
+    if kind is types.FunctionType or kind is types.MethodType or _is_user_object(function):
+        recorder = HOOKS["current_recorder"]()
+        if is_user_function(_code_of(function)):
+            return function if recorder is None else recorder.prepare(function)
+    return _others(function)
+
+
+def _is_user_object(obj: Any) -> bool:
+    return not isinstance(obj, type) and is_user_class(type(obj))
+
+
+def _code_of(function: Any) -> Any:
+    """The Python function that runs when an object is called, if it is one."""
+    if isinstance(function, types.MethodType):
+        return function.__func__
+    return function if isinstance(function, types.FunctionType) else getattr(type(function), "__call__", None)  # noqa: B004
+
+
+def _others(function: Any) -> Any:
+    """A function that runs as it is. It calls no method of a generator itself: that would draw while it is traced."""
+    if HOOKS["current_trace"]() is None:
+        return function
+    found = drawing(function)
+    if found is not function:
+        return found
+
+    @functools.wraps(function, assigned=(), updated=())
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = function(*map(passed, args), **{name: passed(x) for name, x in kwargs.items()})
+        refuse_new(function, result)
+        return result
+
+    return call
+
+
+def _maker(cls: type) -> Callable[..., Any] | None:
+    """What makes objects of a class of the user's, with its ``__init__`` rewritten; None for other classes."""
+    recorder = HOOKS["current_recorder"]()
+    init: Any = cls.__init__
+    plain = type(cls).__call__ is type.__call__ and cls.__new__ is object.__new__
+    if recorder is None or not plain or not is_user_function(init):
+        return None
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        obj: Any = object.__new__(cls)
+        after = getattr(obj, "__post_init__", None) if dataclasses.is_dataclass(cls) else None
+        held = getattr(obj, "__dict__", None)
+        if held is not None and isinstance(after, types.MethodType):
+            # dataclasses writes the __init__, which calls what it finds in the object first.
+            held["__post_init__"] = callee(after)
+        try:
+            recorder.prepare(init)(obj, *args, **kwargs)
+        finally:
+            if held is not None and isinstance(after, types.MethodType):
+                held.pop("__post_init__", None)
+        HOOKS["current_trace"]().scope.forget(obj)
+        return obj
+
+    return make
+
+
+HOOKS["callee"] = callee
