@@ -7,7 +7,6 @@ be recorded once for all iterations. Other loops are unrolled: Python runs them 
 
 from __future__ import annotations
 
-import collections
 import functools
 import itertools
 import types
@@ -28,6 +27,10 @@ from jitgrad.frontend import assign, attributes, iteration, python_functions, te
 from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
+from jitgrad.frontend.container_changes import augitem as augitem
+from jitgrad.frontend.container_changes import augmented as augmented
+from jitgrad.frontend.container_changes import delitem as delitem
+from jitgrad.frontend.container_changes import setitem as setitem
 from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, held_list, with_held_lists
@@ -60,7 +63,7 @@ from jitgrad.frontend.staying import comprehension_iter
 from jitgrad.frontend.staying import opaque_iter as opaque_iter
 from jitgrad.frontend.staying import opaque_test as opaque_test
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Collection, Tracer, innermost_trace, is_traced
+from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
 from jitgrad.frontend.usercode import is_user_class, is_user_function
 from jitgrad.ir.core import Block, Value
 from jitgrad.ir.index import add
@@ -516,32 +519,6 @@ def hint(*values: Callable[[], Any]) -> list[Any]:
     return found
 
 
-def setitem(a: Any, index: Any, value: Any) -> None:
-    """``a[index] = value``. A list or dict from outside can't be changed in a recorded region."""
-    _note_change(a)
-    assign.setitem(a, index, value)
-
-
-def augitem(a: Any, index: Any, op: str, value: Any) -> None:
-    """``a[index] op= value``."""
-    _note_change(a)
-    assign.augitem(a, index, op, value)
-
-
-def _note_change(a: Any) -> None:
-    """Remember what a list, dict or set held before it is changed in a region."""
-    if isinstance(a, (list, dict, set, collections.deque)) and not isinstance(a, Collection):
-        trace = current_trace()
-        if trace is not None and trace.scopes:
-            trace.scopes[-1].note_change(a)
-
-
-def extended(a: Any) -> None:
-    """Before ``a += b``."""
-    if type(a) is list:
-        _note_change(a)
-
-
 def callee(function: Any) -> Any:
     """What to call in the place of a function: methods and functions of the user's are rewritten too."""
     kind = type(function)
@@ -553,7 +530,7 @@ def callee(function: Any) -> Any:
         if function is delattr:
             return attributes.delete_attribute
         if function.__name__ in _CHANGES:
-            _note_change(function.__self__)
+            attributes.note_change(function.__self__)
         if function.__name__ == "sort" and type(function.__self__) is list:
             return functools.partial(sort_list, function.__self__)
         return drawing(function)
@@ -591,7 +568,8 @@ def _code_of(function: Any) -> Any:
 
 
 contains = python_functions.contains
-attribute = attributes.attribute
+attribute, augmented_attribute = attributes.attribute, attributes.augmented_attribute
+delete_attribute = attributes.delete_attribute
 getitem = assign.getitem
 percent = texts.percent
 range_, enumerate_, zip_, reversed_ = (

@@ -103,9 +103,9 @@ class Expressions(ast.NodeTransformer):
                 node.value = self.owner(node)
         return node
 
-    def owner(self, target: ast.Attribute) -> ast.expr:
-        """The object whose attribute is assigned to."""
-        return call("attribute", [target.value, constant(target.attr)], target)
+    def owner(self, target: ast.Attribute, how: str = "attribute") -> ast.expr:
+        """The object whose attribute is assigned to; ``how`` names the function of the runtime that gives it."""
+        return call(how, [target.value, constant(target.attr)], target)
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
         node.value = self.visit(node.value)

@@ -107,7 +107,7 @@ class PlainRuntime:
                 break
         return state
 
-    def extended(self, a: Any) -> None:
+    def augmented(self, a: Any) -> None:
         pass
 
     def while_(
@@ -157,6 +157,15 @@ class PlainRuntime:
 
     def getitem(self, value: Any, index: Any) -> Any:
         return value[index]
+
+    def augmented_attribute(self, owner: Any, name: str) -> Any:
+        return self.attribute(owner, name)
+
+    def delete_attribute(self, owner: Any, name: str) -> None:
+        delattr(owner, name)
+
+    def delitem(self, target: Any, index: Any) -> None:
+        del target[index]
 
     def setitem(self, target: Any, index: Any, value: Any) -> None:
         target[index] = value
