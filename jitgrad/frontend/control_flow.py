@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import sys
 import types
 from collections.abc import Callable, Iterable, Sequence
 from itertools import starmap
@@ -31,6 +32,7 @@ from jitgrad.frontend.container_changes import augitem as augitem
 from jitgrad.frontend.container_changes import augmented as augmented
 from jitgrad.frontend.container_changes import delitem as delitem
 from jitgrad.frontend.container_changes import setitem as setitem
+from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, held_list, with_held_lists
@@ -136,7 +138,11 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     known = isinstance(steps.count, int)
     mode = trace.options.loops
-    if known and (mode == "unroll" or (mode == "auto" and is_short(trace, len(steps), size))):
+    short = known and mode == "auto" and is_short(trace, len(steps), size)
+    if short and any(lists()) and len(steps) > 1:
+        # A branch of it may make a list longer: its length is followed only where the loop is recorded.
+        short = is_unrollable(trace, lambda: _unrolled(steps, body, state, names, flag))
+    if short or (known and mode == "unroll"):
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
         with copied(trace, len(steps)):
             return _unrolled(iterable, body, state, names, flag)
@@ -578,3 +584,4 @@ range_, enumerate_, zip_, reversed_ = (
     iteration.zip_,
     iteration.reversed_,
 )
+HOOKS["runtime"] = lambda: sys.modules[__name__]

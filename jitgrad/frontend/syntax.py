@@ -39,6 +39,8 @@ line, lists)``
 ``bound(value, name)``, ``bound_free(value, name)``    the value; UnboundLocalError and NameError for ``UNBOUND``
 ``collect(iterable, element, line, size)``              a list comprehension; ``element`` is a function of an item,
                                                         ``size`` counts the operations in it
+``filtered(iterable, choose, line)``                   one with conditions; ``choose`` is a function of an item that
+                                                        gives the test, and a function that gives the element
 ``comprehension_iter(iterable, line)``                 the iterable of another one, which stays Python's
 ``opaque_iter(iterable, reason, line)``,               iterable and test of a statement that has to stay Python's
 ``opaque_test(test, reason, line)``
@@ -100,6 +102,7 @@ _CALLS = frozenset(
         "delitem",
         "delete_attribute",
         "collect",
+        "filtered",
         "comprehension_iter",
         "opaque_iter",
         "opaque_test",

@@ -176,6 +176,9 @@ class PlainRuntime:
     def collect(self, iterable: Any, element: Callable, line: int, size: int) -> list:
         return [element(item) for item in iterable]
 
+    def filtered(self, iterable: Any, choose: Callable, line: int) -> list:
+        return [element() for test, element in map(choose, iterable) if test]
+
     def comprehension_iter(self, iterable: Any, line: int) -> Any:
         return iterable
 
