@@ -17,6 +17,7 @@ from jitgrad.frontend import (  # noqa: F401
     functions_kind,
     functions_linalg,
     functions_numeric,
+    functions_order,
     functions_poly,
     functions_quantiles,
     functions_reduce,

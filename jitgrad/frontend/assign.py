@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import DtypeError, MutationError, ShapeError, UnsupportedError
+from jitgrad.frontend.attributes import note_change
 from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.complex_pair import Pair, holds_complex, is_complex, is_plain_complex
 from jitgrad.frontend.indexing import (
@@ -462,6 +463,7 @@ def augitem(a: Any, index: Any, op: str, value: Any) -> None:
     elif isinstance(a, np.ndarray) and not isinstance(a, Tracer):
         _check_plain(a, index, value)
     item = getitem(a, index)
+    note_change(item)
     setitem(a, index, python(item, value))
 
 

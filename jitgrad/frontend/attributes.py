@@ -1,13 +1,15 @@
-"""Assignments to attributes in traced functions: what they change is noted, so that recorded code can carry it."""
+"""Assignments to attributes in traced functions, and changes of containers: both are noted, so that recorded code can
+carry them."""
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 from typing import Any
 
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.tracer import Collection, Tracer
 from jitgrad.frontend.usercode import is_user_function
 
 
@@ -21,6 +23,21 @@ def attribute(owner: Any, name: str) -> Any:
         return _WithSetter(owner, name, HOOKS["current_recorder"]().prepare(found.fset))
     trace.scope.note_change(owner, name)
     return owner
+
+
+def note_change(a: Any) -> None:
+    """Remember what a list, dict or set held before it is changed in a region."""
+    if isinstance(a, (list, dict, set, collections.deque)) and not isinstance(a, Collection):
+        trace = HOOKS["current_trace"]()
+        if trace is not None and trace.scopes:
+            trace.scopes[-1].note_change(a)
+
+
+def augmented_attribute(owner: Any, name: str) -> Any:
+    """The owner of an attribute, before ``owner.name op= b``, which changes in place what it holds if that is a
+    container."""
+    note_change(getattr(owner, "__dict__", {}).get(name))
+    return attribute(owner, name)
 
 
 class _WithSetter:

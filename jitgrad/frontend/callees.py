@@ -15,7 +15,6 @@ from jitgrad.frontend import attributes
 from jitgrad.frontend.python_functions import CLASSES, sort_list
 from jitgrad.frontend.randomness import drawing, passed, refuse_new
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.tracer import Collection
 from jitgrad.frontend.usercode import is_user_class, is_user_function
 
 #: Methods of containers that change them.
@@ -27,14 +26,6 @@ _CHANGES = frozenset(
 )
 
 _CONTAINERS = (list, dict, set, tuple, collections.deque)
-
-
-def note_change(a: Any) -> None:
-    """Remember what a list, dict or set held before it is changed in a region."""
-    if isinstance(a, (list, dict, set, collections.deque)) and not isinstance(a, Collection):
-        trace = HOOKS["current_trace"]()
-        if trace is not None and trace.scopes:
-            trace.scopes[-1].note_change(a)
 
 
 def callee(function: Any) -> Any:
@@ -49,7 +40,7 @@ def callee(function: Any) -> Any:
         if function is delattr:
             return attributes.delete_attribute
         if function.__name__ in _CHANGES:
-            note_change(function.__self__)
+            attributes.note_change(function.__self__)
         if function.__name__ == "sort" and type(function.__self__) is list:
             return functools.partial(sort_list, function.__self__)
         if isinstance(function.__self__, _CONTAINERS):

@@ -8,6 +8,7 @@ be recorded once for all iterations. Other loops are unrolled: Python runs them 
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import starmap
 from typing import Any
@@ -24,9 +25,13 @@ from jitgrad.errors import (
 from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
 from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.callees import callee as callee
-from jitgrad.frontend.callees import note_change
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
+from jitgrad.frontend.container_changes import augitem as augitem
+from jitgrad.frontend.container_changes import augmented as augmented
+from jitgrad.frontend.container_changes import delitem as delitem
+from jitgrad.frontend.container_changes import setitem as setitem
+from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, held_list, with_held_lists
@@ -121,7 +126,11 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     known = isinstance(steps.count, int)
     mode = trace.options.loops
-    if known and (mode == "unroll" or (mode == "auto" and is_short(trace, len(steps), size))):
+    short = known and mode == "auto" and is_short(trace, len(steps), size)
+    if short and any(lists()) and len(steps) > 1:
+        # A branch of it may make a list longer: its length is followed only where the loop is recorded.
+        short = is_unrollable(trace, lambda: _unrolled(steps, body, state, names, flag))
+    if short or (known and mode == "unroll"):
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
         with copied(trace, len(steps)):
             return _unrolled(iterable, body, state, names, flag)
@@ -531,24 +540,6 @@ def hint(*values: Callable[[], Any]) -> list[Any]:
     return found
 
 
-def setitem(a: Any, index: Any, value: Any) -> None:
-    """``a[index] = value``. A list or dict from outside can't be changed in a recorded region."""
-    note_change(a)
-    assign.setitem(a, index, value)
-
-
-def augitem(a: Any, index: Any, op: str, value: Any) -> None:
-    """``a[index] op= value``."""
-    note_change(a)
-    assign.augitem(a, index, op, value)
-
-
-def extended(a: Any) -> None:
-    """Before ``a += b``."""
-    if type(a) is list:
-        note_change(a)
-
-
 def show(function: Any, arguments: texts.Arguments) -> Any:
     """``function(*args, **kwargs)`` for what may write a text; ``arguments()`` gives ``args`` and ``kwargs``."""
     to = texts.receiver(function)
@@ -565,7 +556,8 @@ def appender(owner: Any, key: Any, item: bool) -> Any:
 
 
 contains = python_functions.contains
-attribute = attributes.attribute
+attribute, augmented_attribute = attributes.attribute, attributes.augmented_attribute
+delete_attribute = attributes.delete_attribute
 getitem = assign.getitem
 percent = texts.percent
 range_, enumerate_, zip_, reversed_ = (
@@ -574,3 +566,4 @@ range_, enumerate_, zip_, reversed_ = (
     iteration.zip_,
     iteration.reversed_,
 )
+HOOKS["runtime"] = lambda: sys.modules[__name__]

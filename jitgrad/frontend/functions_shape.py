@@ -30,7 +30,7 @@ from jitgrad.frontend.primitives import (
     transpose,
     where,
 )
-from jitgrad.frontend.registry import ADVICE, HOOKS, call, implements
+from jitgrad.frontend.registry import HOOKS, call, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
 from jitgrad.frontend.views import (
     Box,
@@ -530,5 +530,3 @@ def triu(m: ArrayLike, k: int = 0) -> Tracer:
 HOOKS["diagonal"] = diagonal
 HOOKS["broadcast_arrays"] = broadcast_arrays
 HOOKS["moveaxis"] = moveaxis
-for _function in (np.unique, np.unique_values, np.unique_counts, np.unique_inverse, np.unique_all):
-    ADVICE[_function] = "The shape of its result depends on the data. Compute it outside the traced function."

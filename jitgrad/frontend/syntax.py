@@ -26,17 +26,21 @@ line, lists)``
 ``handled()``                                          a context: the body of a ``try`` that has handlers
 ``getitem(a, index)``, ``setitem(a, index, value)``,   ``op`` is "+", "-", ... ``augitem`` gets its value before the
 ``augitem(a, index, op, value)``, ``s_[...]``           element is read; ``s_[...]`` gives back what is in the brackets
-``extended(a)``                                        before ``a += b``, which changes ``a`` if that is a list
+``delitem(a, index)``, ``delete_attribute(a, name)``   ``del`` of an item or attribute
+``augmented(a)``                                       before ``a op= b``, which changes ``a`` if it is a container
 ``contains(a, container)``                             ``a in container``
 ``callee(function)``                                   what to call in the place of a method, of a function that
                                                         a variable or container holds, of ``float``, ``int``, ``bool``
                                                         and ``type``
 ``show(function, thunk)``, ``percent(text, values)``   a call of what may print or warn, whose arguments the thunk
                                                         gives; ``text % values``
-``attribute(owner, name)``                             the owner of an attribute that is about to be assigned to
+``attribute(owner, name)``,                            the owner of an attribute that is about to be assigned to; the
+``augmented_attribute(owner, name)``                    second before ``owner.name op= b``
 ``bound(value, name)``, ``bound_free(value, name)``    the value; UnboundLocalError and NameError for ``UNBOUND``
 ``collect(iterable, element, line, size)``              a list comprehension; ``element`` is a function of an item,
                                                         ``size`` counts the operations in it
+``filtered(iterable, choose, line)``                   one with conditions; ``choose`` is a function of an item that
+                                                        gives the test, and a function that gives the element
 ``comprehension_iter(iterable, line)``                 the iterable of another one, which stays Python's
 ``opaque_iter(iterable, reason, line)``,               iterable and test of a statement that has to stay Python's
 ``opaque_test(test, reason, line)``
@@ -95,13 +99,17 @@ _CALLS = frozenset(
         "getitem",
         "setitem",
         "augitem",
+        "delitem",
+        "delete_attribute",
         "collect",
+        "filtered",
         "comprehension_iter",
         "opaque_iter",
         "opaque_test",
         "callee",
         "contains",
         "attribute",
+        "augmented_attribute",
         "show",
         "percent",
     }

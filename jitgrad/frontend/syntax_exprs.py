@@ -103,9 +103,9 @@ class Expressions(ast.NodeTransformer):
                 node.value = self.owner(node)
         return node
 
-    def owner(self, target: ast.Attribute) -> ast.expr:
-        """The object whose attribute is assigned to."""
-        return call("attribute", [target.value, constant(target.attr)], target)
+    def owner(self, target: ast.Attribute, how: str = "attribute") -> ast.expr:
+        """The object whose attribute is assigned to; ``how`` names the function of the runtime that gives it."""
+        return call(how, [target.value, constant(target.attr)], target)
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
         node.value = self.visit(node.value)
@@ -273,8 +273,10 @@ class Expressions(ast.NodeTransformer):
         """``[element for target in iterable]`` is a call of the runtime with the iterable and a function of an item:
         ``lambda item: [element for target in (item,)][0]``."""
         first, *others = node.generators
-        if others or first.ifs or first.is_async or self.scopes.walrus:
+        if others or first.is_async or self.scopes.walrus:
             return self._visit_comprehension(node)
+        if first.ifs:
+            return self._filtered(node)
         iterable, item, size = self.iterable(first.iter), PREFIX + "item", operations([ast.Expr(node.elt)])
         with self._inside(node, True):
             first.target = self.visit(first.target)
@@ -283,6 +285,22 @@ class Expressions(ast.NodeTransformer):
         element = thunk(ast.Subscript(node, constant(0), ast.Load()), node)
         element.args.args = [place(ast.arg(item), node)]
         return call("collect", [iterable, element, constant(node.lineno), constant(size)], node)
+
+    def _filtered(self, node: ast.ListComp) -> ast.expr:
+        """``[element for target in iterable if test]`` is a call of the runtime with the iterable and a function of an
+        item: ``lambda item: [(test, lambda: element) for target in (item,)][0]``."""
+        (first,) = node.generators
+        iterable, item = self.iterable(first.iter), PREFIX + "item"
+        with self._inside(node, True):
+            first.target = self.visit(first.target)
+            first.iter = place(ast.Tuple([load(item)], ast.Load()), first.iter)
+            tests, first.ifs = first.ifs, []
+            test = self.visit(tests[0] if len(tests) == 1 else place(ast.BoolOp(ast.And(), tests), node))
+            element = self.visit(node.elt)
+            node.elt = place(ast.Tuple([test, thunk(element, element)], ast.Load()), node.elt)
+        choose = thunk(ast.Subscript(node, constant(0), ast.Load()), node)
+        choose.args.args = [place(ast.arg(item), node)]
+        return call("filtered", [iterable, choose, constant(node.lineno)], node)
 
     def _visit_comprehension(self, node: ComprehensionNode) -> ast.expr:
         first = node.generators[0]

@@ -48,6 +48,8 @@ _OPERATORS: dict[type[ast.operator], str] = {
     ast.LShift: "<<",
     ast.RShift: ">>",
 }
+#: Operators that change a list, set or dict in place.
+_IN_PLACE = (ast.Add, ast.Mult, ast.Sub, ast.BitAnd, ast.BitOr, ast.BitXor)
 _GUARD = "it is the guard of a 'case'"
 _SUBJECT = "it is the subject of a 'match' statement"
 
@@ -313,11 +315,12 @@ class _Function:
         if isinstance(target, ast.Name):
             if target in self._analysis.unbound:
                 out.append(place(ast.Expr(self._expressions.checked(target)), node))
-            if isinstance(node.op, ast.Add) and may_be_list(node.value):
-                out.append(place(ast.Expr(call("extended", [place(load(target.id), node)], node)), node))
+            if isinstance(node.op, _IN_PLACE) and (not isinstance(node.op, ast.Add) or may_be_list(node.value)):
+                out.append(place(ast.Expr(call("augmented", [place(load(target.id), node)], node)), node))
         else:
             target.value = self._visit(target.value)
-            target.value = self._expressions.owner(target)
+            in_place = isinstance(node.op, _IN_PLACE)
+            target.value = self._expressions.owner(target, "augmented_attribute" if in_place else "attribute")
         node.value = self._visit(node.value)
         return [*out, node]
 
@@ -325,11 +328,21 @@ class _Function:
         if isinstance(target, ast.Tuple | ast.List):
             return [s for part in target.elts for s in self._delete(part, node)]
         if not isinstance(target, ast.Name) or target.id not in self._analysis.sentinel:
-            return [place(ast.Delete([self._visit(target)]), node)]
+            return [self._deleted(target, node)]
         out: list[ast.stmt] = []
         if target in self._analysis.unbound:
             out.append(place(ast.Expr(self._expressions.checked(target)), node))
         return [*out, place(ast.Assign([store(target.id)], runtime("UNBOUND", node)), node)]
+
+    def _deleted(self, target: ast.expr, node: ast.stmt) -> ast.stmt:
+        match target:
+            case ast.Subscript(value=owner, slice=index):
+                made = call("delitem", [self._visit(owner), self._expressions.index(index)], node)
+            case ast.Attribute(value=owner, attr=name):
+                made = call("delete_attribute", [self._visit(owner), constant(name)], node)
+            case _:
+                return place(ast.Delete([self._visit(target)]), node)
+        return place(ast.Expr(made), node)
 
     # Branches and loops
 

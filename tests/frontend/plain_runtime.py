@@ -107,7 +107,7 @@ class PlainRuntime:
                 break
         return state
 
-    def extended(self, a: Any) -> None:
+    def augmented(self, a: Any) -> None:
         pass
 
     def while_(
@@ -158,6 +158,15 @@ class PlainRuntime:
     def getitem(self, value: Any, index: Any) -> Any:
         return value[index]
 
+    def augmented_attribute(self, owner: Any, name: str) -> Any:
+        return self.attribute(owner, name)
+
+    def delete_attribute(self, owner: Any, name: str) -> None:
+        delattr(owner, name)
+
+    def delitem(self, target: Any, index: Any) -> None:
+        del target[index]
+
     def setitem(self, target: Any, index: Any, value: Any) -> None:
         target[index] = value
 
@@ -166,6 +175,9 @@ class PlainRuntime:
 
     def collect(self, iterable: Any, element: Callable, line: int, size: int) -> list:
         return [element(item) for item in iterable]
+
+    def filtered(self, iterable: Any, choose: Callable, line: int) -> list:
+        return [element() for test, element in map(choose, iterable) if test]
 
     def comprehension_iter(self, iterable: Any, line: int) -> Any:
         return iterable

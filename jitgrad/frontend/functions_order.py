@@ -1,0 +1,72 @@
+"""Orders by several keys, and what is different among the elements of an array, whose number the data decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jitgrad.errors import ArgumentError, UnsupportedError
+from jitgrad.frontend.functions_reduce import argsort
+from jitgrad.frontend.primitives import lift, lift_one, reshape
+from jitgrad.frontend.registry import ADVICE, implements
+from jitgrad.frontend.tracer import ArrayLike, Tracer
+from jitgrad.ir.location import user_location
+
+
+@implements(np.lexsort)
+def lexsort(keys: Any, axis: int = -1) -> Tracer:
+    """Indices that sort by the last key, where that is equal by the one before, and so on. Raises ArgumentError for
+    keys with more than one axis each."""
+    found = list(lift(*keys)) if isinstance(keys, list | tuple) else list(lift_one(keys))
+    if not found or any(k.ndim != 1 for k in found):
+        raise ArgumentError(
+            "np.lexsort takes keys of one axis each here. Flatten them, or sort row by row.", user_location()
+        )
+    order = argsort(found[0])
+    for key in found[1:]:
+        order = order[argsort(key[order])]  # stable, so that the order by the earlier keys stays
+    return order
+
+
+@implements(np.unique)
+def unique(
+    ar: ArrayLike,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: Any = None,
+    *,
+    equal_nan: bool = True,
+    sorted: bool = True,
+) -> Any:
+    """The different elements in rising order; their number is known when the program runs. Raises UnsupportedError for
+    ``axis``."""
+    x = lift_one(ar)
+    if axis is not None and x.ndim != 1:
+        raise UnsupportedError(
+            "np.unique with axis= is not supported on traced values of several axes. Compute it outside.",
+            user_location(),
+        )
+    flat = reshape(x, (x.count,))
+    order = argsort(flat)
+    ordered = flat[order]
+    new = ordered[1:] != ordered[:-1]
+    if equal_nan and x.dtype.kind == "f":
+        new = np.logical_and(new, np.logical_not(np.isnan(ordered[:-1])))  # NaN is last, equal to no other
+    first = np.concatenate([np.ones_like(ordered[:1], dtype=bool), new])  # in an empty array there is none
+    out = [ordered[first]]
+    if return_index:
+        out.append(order[first])
+    if return_inverse:
+        out.append(reshape((np.cumsum(first) - 1)[argsort(order)], x.dims))
+    if return_counts:
+        # From each first one to the next; both are selected by the same mask, so that their numbers are the same.
+        place = np.arange(x.count)
+        later = np.concatenate([np.where(first, place, x.count)[1:], np.full(min(1, x.count), x.count)])
+        out.append((np.minimum.accumulate(later[::-1])[::-1] - place)[first])
+    return out[0] if len(out) == 1 else tuple(out)
+
+
+for _function in (np.unique_values, np.unique_counts, np.unique_inverse, np.unique_all):
+    ADVICE[_function] = "The shape of its result depends on the data. np.unique works where its result is used inside."

@@ -1,0 +1,83 @@
+"""Comprehensions with conditions, and short loops whose branches append, against plain Python."""
+
+import numpy as np
+import pytest
+
+import jitgrad as jg
+
+
+def counted(x):
+    return sum(1 for v in x if v > 0)
+
+
+def squares(x):
+    return sum(v * v for v in x if v > 0)
+
+
+def least(x):
+    return min(abs(v) for v in x if v != 0)
+
+
+def chosen(x):
+    i = [k for k in range(len(x)) if x[k] > 0]
+    return len(i) + x[i[0]] + sum(i)
+
+
+def contrast(x):
+    return np.mean([v for v in x if v > 0]) - np.mean([v for v in x if v <= 0])
+
+
+def in_a_loop(x):
+    total = 0.0
+    for k in range(20):
+        total += sum(v * k for v in x if v > k - 10)
+    return total
+
+
+def nested(x):
+    return sum([sum(u for u in np.outer(x, x)[i] if u > 0) for i in range(len(x))])
+
+
+def two_tests(x):
+    return sum(v for i, v in enumerate(x) if i % 2 == 0 if v > 0)
+
+
+def known_first(x):
+    return sum(x[i] for i in range(len(x)) if i != 1 and (i < 3 or x[i] > 1))
+
+
+def looped_over(x):
+    total = 0.0
+    for v in [w for w in x if w > 0]:
+        total = total + v**3
+    return total
+
+
+def appended(x):
+    out = []
+    for v in x:
+        if v > 0:
+            out.append(v * v)  # noqa: PERF401 - the loop is what is tested
+    return sum(out) / len(out)
+
+
+@pytest.mark.parametrize("n", [5, 12])
+@pytest.mark.parametrize(
+    "program",
+    [counted, squares, least, chosen, contrast, in_a_loop, nested, two_tests, known_first, looped_over, appended],
+)
+def test_values_and_gradients(program, n):
+    run = jg.jit(program)
+    for seed in range(2):
+        x = np.random.default_rng(seed).permutation(np.arange(n) - n // 2 + 0.25)
+        np.testing.assert_allclose(run(x), program(x), rtol=1e-12)
+    if program is not counted:
+        step = 1e-6 * np.random.default_rng(3).normal(size=n)
+        slope = (program(x + step) - program(x - step)) / 2
+        np.testing.assert_allclose(jg.grad(program)(x) @ step, slope, rtol=1e-5, atol=1e-12)
+
+
+def test_a_condition_that_is_known_leaves_a_plain_list():
+    x = np.arange(5.0)
+    got = jg.jit(lambda x: np.array([x[i] for i in range(len(x)) if i != 2]))(x)
+    np.testing.assert_array_equal(got, [0.0, 1.0, 3.0, 4.0])  # a result of a known shape
