@@ -7,10 +7,7 @@ be recorded once for all iterations. Other loops are unrolled: Python runs them 
 
 from __future__ import annotations
 
-import collections
-import functools
 import itertools
-import types
 from collections.abc import Callable, Iterable, Sequence
 from itertools import starmap
 from typing import Any
@@ -30,7 +27,7 @@ from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
 from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
-from jitgrad.frontend.held_lists import UsedOtherwise, held_list, with_held_lists
+from jitgrad.frontend.held_lists import UsedOtherwise, with_held_lists
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
 from jitgrad.frontend.junctions import and_ as and_
 from jitgrad.frontend.junctions import not_, truth
@@ -47,10 +44,8 @@ from jitgrad.frontend.list_holders import (
 )
 from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, is_unrollable, may_stream, refuse_streams
 from jitgrad.frontend.places import ChangesPlaces
-from jitgrad.frontend.python_functions import CLASSES, sort_list
 from jitgrad.frontend.raising import fail_in, sealed, thrown
 from jitgrad.frontend.raising import handled as handled
-from jitgrad.frontend.randomness import drawing
 from jitgrad.frontend.recording import condition, record_for, record_while
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
@@ -59,9 +54,16 @@ from jitgrad.frontend.staying import bound_free as bound_free
 from jitgrad.frontend.staying import comprehension_iter
 from jitgrad.frontend.staying import opaque_iter as opaque_iter
 from jitgrad.frontend.staying import opaque_test as opaque_test
+from jitgrad.frontend.subscripts_calls import appender as appender
+from jitgrad.frontend.subscripts_calls import augitem as augitem
+from jitgrad.frontend.subscripts_calls import callee as callee
+from jitgrad.frontend.subscripts_calls import extended as extended
+from jitgrad.frontend.subscripts_calls import hint as hint
+from jitgrad.frontend.subscripts_calls import s_ as s_
+from jitgrad.frontend.subscripts_calls import setitem as setitem
+from jitgrad.frontend.subscripts_calls import show as show
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Collection, Tracer, innermost_trace, is_traced
-from jitgrad.frontend.usercode import is_user_class, is_user_function
+from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
 from jitgrad.ir.core import Block, Value
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location
@@ -86,14 +88,6 @@ _UNROLLABLE = (
 )
 #: What says that a list may be changed which no variable holds.
 _OF_LISTS = (ChangesPlaces, UsedOtherwise)
-
-#: Methods of containers that change them.
-_CHANGES = frozenset(
-    (
-        *("append", "extend", "insert", "pop", "remove", "clear", "reverse", "sort"),
-        *("update", "setdefault", "popitem", "add", "discard"),
-    )
-)
 
 
 class _BreakIsTraced(Exception):
@@ -488,106 +482,6 @@ def assert_(test: Any, message: Callable[[], Any] | None, line: int) -> None:
         if failing is None:
             raise made
     fail_in(trace, ok, 1, failing)
-
-
-# -- subscripts and calls ----------------------------------------------------------------------------------------------
-
-
-class _Subscript:
-    """Gives back what is in the brackets."""
-
-    def __getitem__(self, index: Any) -> Any:
-        return index
-
-
-s_ = _Subscript()
-
-
-def hint(*values: Callable[[], Any]) -> list[Any]:
-    """The objects that there are, of some that a loop may write into."""
-    found = []
-    for value in values:
-        try:
-            obj = value()
-        except (NameError, AttributeError, LookupError, TypeError):
-            continue
-        if obj is not UNBOUND:
-            found.append(obj)
-    return found
-
-
-def setitem(a: Any, index: Any, value: Any) -> None:
-    """``a[index] = value``. A list or dict from outside can't be changed in a recorded region."""
-    _note_change(a)
-    assign.setitem(a, index, value)
-
-
-def augitem(a: Any, index: Any, op: str, value: Any) -> None:
-    """``a[index] op= value``."""
-    _note_change(a)
-    assign.augitem(a, index, op, value)
-
-
-def _note_change(a: Any) -> None:
-    """Remember what a list, dict or set held before it is changed in a region."""
-    if isinstance(a, (list, dict, set, collections.deque)) and not isinstance(a, Collection):
-        trace = current_trace()
-        if trace is not None and trace.scopes:
-            trace.scopes[-1].note_change(a)
-
-
-def extended(a: Any) -> None:
-    """Before ``a += b``."""
-    if type(a) is list:
-        _note_change(a)
-
-
-def callee(function: Any) -> Any:
-    """What to call in the place of a function: methods and functions of the user's are rewritten too."""
-    kind = type(function)
-    if kind is type:
-        return CLASSES.get(function, function)
-    if kind is types.BuiltinMethodType:
-        if function is setattr:
-            return attributes.set_attribute
-        if function is delattr:
-            return attributes.delete_attribute
-        if function.__name__ in _CHANGES:
-            _note_change(function.__self__)
-        if function.__name__ == "sort" and type(function.__self__) is list:
-            return functools.partial(sort_list, function.__self__)
-        return drawing(function)
-    if kind is types.FunctionType or kind is types.MethodType or _is_user_object(function):
-        recorder = HOOKS["current_recorder"]()
-        if recorder is not None and is_user_function(_code_of(function)):
-            return recorder.prepare(function)
-    return drawing(function) if kind is types.MethodType else function
-
-
-def show(function: Any, arguments: texts.Arguments) -> Any:
-    """``function(*args, **kwargs)`` for what may write a text; ``arguments()`` gives ``args`` and ``kwargs``."""
-    to = texts.receiver(function)
-    if to is not None:
-        return texts.show(to, function, arguments)
-    called = callee(function)
-    args, kwargs = arguments()
-    return called(*args, **kwargs)
-
-
-def appender(owner: Any, key: Any, item: bool) -> Any:
-    """``owner.key.append``, or ``owner[key].append``."""
-    return callee(held_list(owner, key, item).append)
-
-
-def _is_user_object(obj: Any) -> bool:
-    return not isinstance(obj, type) and is_user_class(type(obj))
-
-
-def _code_of(function: Any) -> Any:
-    """The Python function that runs when an object is called, if it is one."""
-    if isinstance(function, types.MethodType):
-        return function.__func__
-    return function if isinstance(function, types.FunctionType) else getattr(type(function), "__call__", None)  # noqa: B004
 
 
 contains = python_functions.contains

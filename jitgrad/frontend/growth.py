@@ -17,11 +17,11 @@ import numpy as np
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
-from jitgrad.frontend.collected import other_references
 from jitgrad.frontend.growing import MANY, Growing, Wider, described, new_room
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.items import element, elements, listed
 from jitgrad.frontend.primitives import cast, strong
+from jitgrad.frontend.references import other_references
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer

@@ -114,6 +114,7 @@ class Scope:
         while self.changed:
             obj, name, before = self.changed.pop()
             again = sum(c[0] is obj for c in self.changed) + sum(c.owner is obj for c in found)
+            again += sum(obj is x for others in self.trace.alternatives for x in others)
             if sys.getrefcount(obj) <= 2 + again:  # the name here, the argument, and other changes of it
                 continue
             if name is not None:
