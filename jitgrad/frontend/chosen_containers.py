@@ -40,10 +40,17 @@ def _matched(trace: Trace, value: Any, outcomes: Sequence[Any]) -> Any:
         same = [x for x in same if x.keys() == value.keys()]
     for key in value if kind is dict else range(len(value)):
         value[key] = _matched(trace, value[key], [x[key] for x in same])
+    note_choice(trace, value, same)
+    return value
+
+
+def note_choice(trace: Trace, value: Any, containers: Sequence[Any]) -> None:
+    """Take note that a value is what one of some containers held when it was chosen."""
+    if not containers:
+        return
     if len(trace.alternatives) >= _MANY:  # leave out those that nothing refers to
         trace.alternatives = [x for x in trace.alternatives if other_references(trace, list(x))[0] >= 0]
-    trace.alternatives.append((value, *same))
-    return value
+    trace.alternatives.append((value, *containers))
 
 
 def refuse_change(trace: Trace, container: Any) -> None:

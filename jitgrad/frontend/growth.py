@@ -172,7 +172,7 @@ class Growth:
         for k, (g, count, step) in enumerate(zip(self.all, counts, self.steps, strict=True)):
             if step is None and k not in self.tied:
                 found.append(Tracer(self.trace, as_value(self.trace, count).value, "int"))
-            found += [leaf for leaves in g.window or () for leaf in leaves]
+            found += g.last
         return tuple(found)
 
     # -- before and behind the loop --------------------------------------------------------------------------------
@@ -279,6 +279,8 @@ class Growth:
                 raise RollError("a loop around it appends to the same list.", user_location())
             if held.note is not None:
                 held.note()
+            elif held.put is not None and self.trace.scopes:
+                self.trace.scope.grown.append((held.put, held.value))
             g.home = self.trace.scope
         return state
 

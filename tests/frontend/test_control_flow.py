@@ -341,13 +341,6 @@ def inserts(x, n):
     return sum(parts)
 
 
-def draws(x, n):
-    rng = np.random.default_rng(0)
-    for _ in range(n):
-        x = x + rng.normal()
-    return x
-
-
 def traced_step(x, n):
     s = 0.0
     for i in range(0, 6, n):
@@ -417,7 +410,6 @@ REFUSED: dict[Callable[..., Any], tuple[type[Exception], list[str], str]] = {
     array_test: (ConcretizationError, ["condition of if", "(6,)", "np.any"], "return x if x > 0"),
     wants_a_number: (ConcretizationError, ["Python needs an integer", "static"], "s += x[0] * ord(chr(i))"),
     inserts: (RollError, ["list", "loops='unroll'"], "for i in range(n)"),
-    draws: (RollError, ["Generator.normal", "random numbers", "before the loop"], "x = x + rng.normal()"),
     traced_step: (ConcretizationError, ["step of a range", "while loop"], "range(0, 6, n)"),
     float_bound: (ArgumentError, ["bound of range()", "f64[]", "astype(np.int64)"], "range(x[0])"),
     comprehension: (UnsupportedError, ["comprehension", "length is traced", "static"], "for i in range(n)"),
