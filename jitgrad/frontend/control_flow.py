@@ -26,6 +26,7 @@ from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
 from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
+from jitgrad.frontend.growing import Wider
 from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, with_held_lists
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
@@ -143,6 +144,8 @@ def for_(
     try:
         result = _recorded_with_lists(trace, steps, body, state, names, flag, hints, look, own, variables)
     except (UnboundLocalError, *_UNROLLABLE) as error:
+        if isinstance(error, Wider) and any(error.of is g for g in trace.growing):
+            raise  # the loop around that counts its iterations is recorded again
         unbound = isinstance(error, UnboundLocalError)
         after = None
         if known and len(steps) > 1 and unbound:

@@ -451,6 +451,19 @@ def while_in_for(x, w):
     return np.sum(np.array(rows)), len(rows)
 
 
+def last_items_in_a_loop_inside(x, w):
+    xs, ys, n, s = [x[0], 0.3], [x[1], 0.5], 0, 0.0
+    while s < 3.0 and n < 9:
+        n += 1
+        for i in range(9):
+            ys.append(0.1 * len(xs) + s)
+            for k in range(9):
+                s = s + (xs[-1] + xs[-2]) ** 2 + 0.1
+                ys += [np.tanh(x[i + k]), 0.5 * ys[-1] + 0.1 * ys[-3]]
+        xs.append(ys[-1])
+    return s, np.sum(np.array(xs)), np.sum(np.array(ys))
+
+
 OPEN = [
     if_positive, until_a_break, with_continue, newton, adaptive_steps, arrays_in_a_while, looped_over_behind, two_loops,
     nested_conditions, of_objects, if_any, pairs_if, last_in_a_branch,
@@ -544,6 +557,10 @@ def test_a_while_loop_in_an_unrolled_one():
     check(while_in_for)
 
 
+def test_loops_in_a_while_loop_that_reads_last_items():
+    check(last_items_in_a_loop_inside)
+
+
 def grown_under_a_condition(x, n):
     xs = [x[0], x[1]]
     if x[2] > 0:
@@ -555,6 +572,22 @@ def grown_under_a_condition(x, n):
 def test_a_list_that_grows_by_any_number_of_items_in_a_branch_is_refused():
     with pytest.raises(RollError, match="a list is changed in the body of a loop"):
         jg.jit(grown_under_a_condition)(X, np.array(3))
+
+
+def one_list_open_and_one_not(x, n):
+    """That the length of ``ys`` is not known must not show in ``xs`` before the loop is recorded again."""
+    xs, ys = [x[0], 0.3], [x[1]]
+    for t in range(n):
+        ys.append(ys[-1] * 0.5)
+    for t in range(12):
+        xs.append(0.5 * xs.pop() + x[t])
+        ys.extend([x[t], 0.3])
+    return np.array(xs), sum(ys)
+
+
+def test_lists_of_known_and_unknown_lengths_in_one_loop():
+    for a, b in zip(jg.jit(one_list_open_and_one_not)(X, np.array(5)), one_list_open_and_one_not(X, 5)):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
 def of_each_iteration(x, n):

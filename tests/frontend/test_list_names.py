@@ -32,7 +32,7 @@ def a_list_that_one_name_is_left_of(x, n):
     if x[3] > 0:
         p = [p[1], p[0]]
     else:
-        p = q + []
+        p = list(q)
     p[0] = p[0] + 5.0
     return np.array(p + q)
 
@@ -125,7 +125,7 @@ def a_row_after_a_loop(x, n):
     ids=lambda f: f.__name__,
 )
 def test_a_change_that_another_name_would_have_to_see_is_an_error(fun) -> None:
-    with pytest.raises(MutationError, match="[Cc]opy") as caught:
+    with pytest.raises(MutationError, match=r"[Cc]opy") as caught:
         jg.jit(fun)(np.array([1.0, 2.0, 3.0, 4.0]), np.array(1))
     assert " = 7.0" in str(caught.value) or "append(7.0)" in str(caught.value)
 
