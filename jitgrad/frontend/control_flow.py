@@ -25,8 +25,8 @@ from jitgrad.frontend import assign, attributes, iteration, python_functions, te
 from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
-from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
 from jitgrad.frontend.growing import Wider
+from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, with_held_lists
 from jitgrad.frontend.iteration import Nest, Steps, steps_of

@@ -577,7 +577,7 @@ def test_a_list_that_grows_by_any_number_of_items_in_a_branch_is_refused():
 def one_list_open_and_one_not(x, n):
     """That the length of ``ys`` is not known must not show in ``xs`` before the loop is recorded again."""
     xs, ys = [x[0], 0.3], [x[1]]
-    for t in range(n):
+    for _ in range(n):
         ys.append(ys[-1] * 0.5)
     for t in range(12):
         xs.append(0.5 * xs.pop() + x[t])
