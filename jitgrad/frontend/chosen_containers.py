@@ -37,7 +37,7 @@ def _matched(trace: Trace, value: Any, outcomes: Sequence[Any]) -> Any:
     if len(same) == len(outcomes) and all(x is same[0] for x in same):
         return same[0]
     if kind is dict:
-        same = [x for x in same if x.keys() == value.keys()]
+        same = [x for x in same if all(key in x for key in value)]
     for key in value if kind is dict else range(len(value)):
         value[key] = _matched(trace, value[key], [x[key] for x in same])
     note_choice(trace, value, same)
