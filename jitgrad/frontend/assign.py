@@ -15,6 +15,7 @@ import numpy as np
 from jitgrad.errors import DtypeError, MutationError, ShapeError, UnsupportedError
 from jitgrad.frontend.attributes import note_change
 from jitgrad.frontend.chosen import Chosen
+from jitgrad.frontend.chosen_containers import note_choice
 from jitgrad.frontend.complex_pair import Pair, holds_complex, is_complex, is_plain_complex
 from jitgrad.frontend.indexing import (
     INT,
@@ -426,7 +427,14 @@ def _lifted_item(a: Any, index: Any) -> Any:
             )
         taken = HOOKS["stack"](parts)[index]
         sources = [item for item in a if isinstance(item, Tracer) and (item.dims or item.boxed) and not item.weak]
-        return Chosen(trace, trace.own(taken), sources) if taken.dims else taken
+        if not taken.dims:
+            return taken
+        if lists := [item for item in a if type(item) is list]:
+            with trace.emitting_in(trace.top):  # it stands for the lists, which would not see what is written
+                sources.append(Tracer(trace, trace.scalar(0, np.dtype(np.int64))))
+        chosen = Chosen(trace, trace.own(taken), sources)
+        note_choice(trace, chosen, lists)
+        return chosen
     return a[index]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 

@@ -7,6 +7,7 @@ import collections
 from collections.abc import Callable
 from typing import Any
 
+from jitgrad.frontend.chosen_containers import refuse_change
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import Collection, Tracer
@@ -26,10 +27,14 @@ def attribute(owner: Any, name: str) -> Any:
 
 
 def note_change(a: Any) -> None:
-    """Remember what a list, dict or set held before it is changed in a region."""
+    """Remember what a list, dict or set held before it is changed in a region. Raises MutationError for one of which it
+    is not known which it is."""
     if isinstance(a, (list, dict, set, collections.deque)) and not isinstance(a, Collection):
         trace = HOOKS["current_trace"]()
-        if trace is not None and trace.scopes:
+        if trace is None:
+            return
+        refuse_change(trace, a)
+        if trace.scopes:
             trace.scopes[-1].note_change(a)
 
 

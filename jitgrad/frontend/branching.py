@@ -24,6 +24,7 @@ from jitgrad.frontend.carries import (
     traced_slot,
 )
 from jitgrad.frontend.chosen import Chosen, origins
+from jitgrad.frontend.chosen_containers import as_they_are
 from jitgrad.frontend.places import Places, with_places
 from jitgrad.frontend.raising import fail_in, sealed
 from jitgrad.frontend.scopes import Scope
@@ -126,7 +127,7 @@ def _recorded_branches(
                 leaves = [leaves_of(v, s[k])[n] for s in outcomes]
                 tracers.append(_outcome(trace, value, slot, leaves, scopes, arrays))
         result.append(rebuilt(v, tracers))
-    return tuple(result)
+    return as_they_are(trace, result, list(zip(*outcomes, strict=True)))
 
 
 def _outcome(

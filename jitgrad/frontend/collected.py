@@ -11,7 +11,6 @@ would have to show what is written into it later.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,10 +19,10 @@ import optree
 from jitgrad.errors import RollError
 from jitgrad.frontend.assign import setitem
 from jitgrad.frontend.carries import is_array
-from jitgrad.frontend.guards import references_by_guards
 from jitgrad.frontend.items import element, elements, listed
 from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.recording import record_for
+from jitgrad.frontend.references import other_references
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
@@ -73,35 +72,6 @@ class Own(NamedTuple):
         """Refer to them no longer."""
         self.lists.clear()
         self.read.clear()
-
-
-def _references(objects: Sequence[Any]) -> list[int]:
-    """How many references there are to each, this function's own and that of the sequence among them."""
-    return [sys.getrefcount(obj) for obj in objects]
-
-
-def _of_one_variable() -> int:
-    """The count for a list that one variable of a function refers to; it depends on Python."""
-    mine: list[Any] = []
-    return _references([(lambda: mine)()])[0]
-
-
-_LONE = _of_one_variable()
-
-
-def other_references(trace: Trace, objects: Sequence[Any]) -> list[int]:
-    """How many references there are to each, besides one: those by which the trace looks after it don't count."""
-    counts = [n - _known(trace, obj) - _LONE for obj, n in zip(objects, _references(objects), strict=True)]
-    return [n and n - references_by_guards(obj) for obj, n in zip(objects, counts, strict=True)]
-
-
-def _known(trace: Trace, obj: Any) -> int:
-    """The references to an object by which the trace looks after it."""
-    known = sum(obj is one for others in trace.collecting for one in others)
-    for changed, _, before in (change for scope in trace.scopes for change in scope.changed):
-        held = before.values() if isinstance(before, dict) else before if type(before) is list else (before,)
-        known += (obj is changed) + sum(obj is x for x in held)
-    return known
 
 
 def own_lists(trace: Trace, lists: Sequence[Any]) -> list[list[Any]]:

@@ -32,9 +32,10 @@ from jitgrad.frontend.container_changes import augmented as augmented
 from jitgrad.frontend.container_changes import delitem as delitem
 from jitgrad.frontend.container_changes import setitem as setitem
 from jitgrad.frontend.filtered import filtered as filtered
+from jitgrad.frontend.growing import Wider
 from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
-from jitgrad.frontend.held_lists import UsedOtherwise, held_list, with_held_lists
+from jitgrad.frontend.held_lists import UsedOtherwise, with_held_lists
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
 from jitgrad.frontend.junctions import and_ as and_
 from jitgrad.frontend.junctions import not_, truth
@@ -61,6 +62,10 @@ from jitgrad.frontend.staying import bound_free as bound_free
 from jitgrad.frontend.staying import comprehension_iter
 from jitgrad.frontend.staying import opaque_iter as opaque_iter
 from jitgrad.frontend.staying import opaque_test as opaque_test
+from jitgrad.frontend.subscripts_calls import appender as appender
+from jitgrad.frontend.subscripts_calls import hint as hint
+from jitgrad.frontend.subscripts_calls import s_ as s_
+from jitgrad.frontend.subscripts_calls import show as show
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
 from jitgrad.ir.core import Block, Value
@@ -146,6 +151,8 @@ def for_(
     try:
         result = _recorded_with_lists(trace, steps, body, state, names, flag, hints, look, own, variables)
     except (UnboundLocalError, *_UNROLLABLE) as error:
+        if isinstance(error, Wider) and any(error.of is g for g in trace.growing):
+            raise  # the loop around that counts its iterations is recorded again
         unbound = isinstance(error, UnboundLocalError)
         after = None
         if known and len(steps) > 1 and unbound:
@@ -512,47 +519,6 @@ def assert_(test: Any, message: Callable[[], Any] | None, line: int) -> None:
         if failing is None:
             raise made
     fail_in(trace, ok, 1, failing)
-
-
-# -- subscripts and calls ----------------------------------------------------------------------------------------------
-
-
-class _Subscript:
-    """Gives back what is in the brackets."""
-
-    def __getitem__(self, index: Any) -> Any:
-        return index
-
-
-s_ = _Subscript()
-
-
-def hint(*values: Callable[[], Any]) -> list[Any]:
-    """The objects that there are, of some that a loop may write into."""
-    found = []
-    for value in values:
-        try:
-            obj = value()
-        except (NameError, AttributeError, LookupError, TypeError):
-            continue
-        if obj is not UNBOUND:
-            found.append(obj)
-    return found
-
-
-def show(function: Any, arguments: texts.Arguments) -> Any:
-    """``function(*args, **kwargs)`` for what may write a text; ``arguments()`` gives ``args`` and ``kwargs``."""
-    to = texts.receiver(function)
-    if to is not None:
-        return texts.show(to, function, arguments)
-    called = callee(function)
-    args, kwargs = arguments()
-    return called(*args, **kwargs)
-
-
-def appender(owner: Any, key: Any, item: bool) -> Any:
-    """``owner.key.append``, or ``owner[key].append``."""
-    return callee(held_list(owner, key, item).append)
 
 
 contains = python_functions.contains

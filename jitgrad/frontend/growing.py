@@ -245,6 +245,16 @@ class Growing(Collection):
         part.rooms = [Tracer(self.trace, view_slice(r, 0, start, size).value) for r in self.rooms]
         return part
 
+    @property
+    def last(self) -> list[Any]:
+        """The leaves of the items of the window."""
+        return [leaf for leaves in self.window or () for leaf in leaves]
+
+    def set_last(self, given: Iterator[Any]) -> None:
+        """Let the window have these leaves."""
+        if self.window:
+            self.window = [[next(given) for _ in leaves] for leaves in self.window]
+
     # -- as what else it is seen -----------------------------------------------------------------------------------
 
     @property

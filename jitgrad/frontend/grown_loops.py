@@ -163,13 +163,14 @@ def branches(
     if not lists:
         return record(thunks, names)
     before = [(g.count, g.scope, g.most, len(g.kept)) for g in lists]
+    windows = [g.window for g in lists]
     ends: dict[int, list[Dim]] = {}
     around_them = trace.scope
     most: list[Dim] = [0 for _ in lists]
 
     def around(n: int, thunk: Callable[[], State]) -> State:
-        for g, (count, scope, _, kept) in zip(lists, before, strict=True):
-            g.count, g.most = count, 0
+        for g, window, (count, scope, _, kept) in zip(lists, windows, before, strict=True):
+            g.count, g.most, g.window = count, 0, window
             g.scope = trace.scope if scope is around_them else None
             del g.kept[kept:]
         state = list(thunk())
@@ -182,20 +183,24 @@ def branches(
                     own = Tracer(trace, value.value)
                     own.boxed = True
                     state[j] = Chosen(trace, own.value, [own])
-        return (*state, *(g.length() for g in lists))
+        return (*state, *(g.length() for g in lists), *(leaf for g in lists for leaf in g.last))
 
     around_all = [lambda n=n, thunk=thunk: around(n, thunk) for n, thunk in enumerate(thunks)]
     try:
-        result = record(around_all, (*names, *("count" for _ in lists)))
+        last = ["an item of a list" for g in lists for _ in g.last]
+        result = record(around_all, (*names, *("count" for _ in lists), *last))
     except BaseException:
-        for g, (count, _, added, _) in zip(lists, before, strict=True):
-            g.count, g.most = count, added
+        for g, window, (count, _, added, _) in zip(lists, windows, before, strict=True):
+            g.count, g.most, g.window = count, added, window
         raise
     finally:
         for g, (_, scope, _, _) in zip(lists, before, strict=True):
             g.scope = scope
-    size = len(result) - len(lists)
-    for k, (g, counted) in enumerate(zip(lists, result[size:], strict=True)):
+    size = len(result) - len(lists) - len(last)
+    given = iter(result[size + len(lists) :])
+    for g in lists:
+        g.set_last(given)
+    for k, (g, counted) in enumerate(zip(lists, result[size : size + len(lists)], strict=True)):
         same = {n[k] for n in ends.values()}
         like = next((j for j in range(k) if _difference(ends, k, j) is not None), None)
         if len(same) == 1:

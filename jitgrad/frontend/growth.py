@@ -17,11 +17,11 @@ import numpy as np
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
-from jitgrad.frontend.collected import other_references
 from jitgrad.frontend.growing import MANY, Growing, Wider, described, new_room
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.items import element, elements, listed
 from jitgrad.frontend.primitives import cast, strong
+from jitgrad.frontend.references import other_references
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
@@ -78,6 +78,7 @@ class Growth:
         self.all: list[Growing] = [*trace.growing, *self.new]
         self.start: list[Dim] = [g.count for g in self.all]
         self._before = [(g, g.count, g.most, g.scope, list(g.kept)) for g in self.all]
+        self._windows = [g.window for g in trace.growing]
         #: How many items an iteration adds, where that is known; and how many at most.
         self.steps: list[Step | None] = [None for _ in self.all]
         self.most: list[Dim] = [0 for _ in self.all]
@@ -99,11 +100,16 @@ class Growth:
         for g, count, most, scope, kept in self._before:
             if kind is not None:
                 g.count, g.most = count, most
+                self._restore_windows()
             g.scope = scope
             g.kept[:] = kept
         if kind is not None:
             self.put_back()
             self.held = ()  # who asks later for references to the lists finds none here
+
+    def _restore_windows(self) -> None:
+        for g, window in zip(self.all, self._windows, strict=False):
+            g.window = window
 
     def replaced(self, state: State) -> State:
         """The state with what takes the place of the lists in it."""
@@ -172,14 +178,16 @@ class Growth:
         for k, (g, count, step) in enumerate(zip(self.all, counts, self.steps, strict=True)):
             if step is None and k not in self.tied:
                 found.append(Tracer(self.trace, as_value(self.trace, count).value, "int"))
-            found += [leaf for leaves in g.window or () for leaf in leaves]
+            found += g.last
         return tuple(found)
 
     # -- before and behind the loop --------------------------------------------------------------------------------
 
     def probe(self, run: Callable[[], object]) -> None:
         """Record the loop as a trial, to find what the items are and how many an iteration appends."""
+        notes = len(self.trace.notes)
         for _ in range(_TRIALS):
+            del self.trace.notes[notes:]
             before = [(g.item, g.width) for g in self.all]
             self.steps = [None for _ in self.all]
             self.trying = True
@@ -192,14 +200,15 @@ class Growth:
                 try:
                     run()
                 except Wider as error:
-                    if error.width > _WIDEST:
-                        raise
+                    if error.width > _WIDEST or not any(error.of is g for g in self.new):
+                        raise  # a list of a loop around this one
                     error.of.width = error.width
                 finally:
                     for g in self.new:
                         g.probing, g.rooms = False, []
                     for g, start in zip(self.all, self.start, strict=True):
                         g.count = start
+                    self._restore_windows()
                     scope.restore()
             if before != [(g.item, g.width) for g in self.all]:
                 continue
@@ -208,6 +217,7 @@ class Growth:
             if not self._loose and (self.tied or not self._tie()):
                 break
             self._loose = []
+        del self.trace.notes[notes:]
         self.steps, self.trying = list(self._forms), False
         self.found = list(self.most)
 
@@ -248,6 +258,7 @@ class Growth:
             else:
                 capacity = g.rooms[0].dims[0] if g.rooms else MANY
                 g.count = clipped(trace, next(given), capacity)
+            g.set_last(given)
             if n < outer:
                 g.most = add(self._before[n][2], mul(trips, most))
         final = list(result)
@@ -265,6 +276,13 @@ class Growth:
 
     def _given_back(self, state: State) -> State:
         """Give the lists their items, where their lengths are known."""
+        for held, g in zip(self.held, self.new, strict=True):  # before any of them is filled
+            if isinstance(g.count, int):
+                continue
+            if not self.open_end:
+                raise OpenEnd("how long a list is gets known when the program runs.", user_location())
+            if any(held.value is x for lists in self.trace.collecting for x in lists):
+                raise RollError("a loop around it appends to the same list.", user_location())
         for held, g in zip(self.held, self.new, strict=True):
             if isinstance(g.count, int):
                 _fill(self.trace, held.value, g)
@@ -273,12 +291,10 @@ class Growth:
                 else:
                     state = tuple(held.value if v is g else v for v in state)
                 continue
-            if not self.open_end:
-                raise OpenEnd("how long a list is gets known when the program runs.", user_location())
-            if any(held.value is x for lists in self.trace.collecting for x in lists):
-                raise RollError("a loop around it appends to the same list.", user_location())
             if held.note is not None:
                 held.note()
+            elif held.put is not None and self.trace.scopes:
+                self.trace.scope.grown.append((held.put, held.value))
             g.home = self.trace.scope
         return state
 

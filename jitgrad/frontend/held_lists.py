@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 
 from jitgrad.errors import RollError
 from jitgrad.frontend.assign import getitem
-from jitgrad.frontend.collected import Own, other_references
+from jitgrad.frontend.collected import Own
 from jitgrad.frontend.places import ChangesPlaces, Place
+from jitgrad.frontend.references import other_references
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import user_location

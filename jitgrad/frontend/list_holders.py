@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array, is_number
-from jitgrad.frontend.collected import other_references
 from jitgrad.frontend.growing import Growing
 from jitgrad.frontend.growth import Held
 from jitgrad.frontend.held_lists import holders, put_in
 from jitgrad.frontend.places import ChangesPlaces, Place
+from jitgrad.frontend.references import other_references
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import user_location
 

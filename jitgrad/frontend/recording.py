@@ -25,6 +25,7 @@ from jitgrad.frontend.carries import (
     rebuilt,
 )
 from jitgrad.frontend.chosen import Chosen, Lost, lose
+from jitgrad.frontend.chosen_containers import as_they_are
 from jitgrad.frontend.concrete import is_captured, thaw
 from jitgrad.frontend.identity import Names, Referent, Referents
 from jitgrad.frontend.places import Places, with_places
@@ -78,7 +79,8 @@ class _Carried:
             values.append(rebuilt(v, params))
         for r in self.roots:
             r.rebind(scope.param(r.type, r.value.name).value)
-        return tuple(values)
+        self.entered = tuple(values)
+        return self.entered
 
     def names_after(self, scope: Scope, new: State) -> None:
         """Take note of which arrays the variables stand for after an iteration. ``assigned`` are the variables by whose
@@ -124,7 +126,7 @@ class _Carried:
 
     def settle(self, scope: Scope, new: State, when: str) -> bool:
         """Join the types with those of the new values, take in arrays that were written; True if nothing changed."""
-        before = self.variables
+        before, self.ended = self.variables, new
         found = (made_traced(describe(v.name, value), [scope]) for v, value in zip(before, new, strict=True))
         self.variables = [join(v, after, when) for v, after in zip(before, found, strict=True)]
         for leaf, param, value in self.params:
@@ -176,7 +178,20 @@ class _Carried:
                 value.name = value.name or r.value.name
                 r.store(Tracer(self.trace, value))
         final = iter(self._with_identity(tracers, trips, ran))
-        return tuple(rebuilt(v, [next(final) for s in v.slots if s.type is not None]) for v in self.variables)
+        values = [rebuilt(v, [next(final) for s in v.slots if s.type is not None]) for v in self.variables]
+        return as_they_are(self.trace, values, [self._containers(*three) for three in self._at_the_ends()])
+
+    def _at_the_ends(self) -> Iterator[tuple[Any, Any, Any]]:
+        """What each variable is before the loop, when an iteration begins, and when it ends."""
+        return zip(self.start, self.entered, self.ended, strict=True)
+
+    def _containers(self, start: Any, entered: Any, ended: Any) -> list[Any]:
+        """What a variable may be after the loop, if it is a list or dict: one from before, or what an iteration ends
+        with."""
+        if ended is entered or ended is start:
+            return [start]
+        others = [first for first, param in zip(self.start, self.entered, strict=True) if param is ended]
+        return [start, *(others or [ended])]
 
     def _with_identity(
         self, tracers: list[Tracer], trips: Dim | None, ran: Callable[[], Tracer] | None

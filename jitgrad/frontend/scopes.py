@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from jitgrad.frontend.guards import references_by_guards
@@ -66,7 +66,7 @@ class Scope:
     ``saved`` has what they get back when the region is left. ``what`` is how messages call it.
     """
 
-    __slots__ = ("changed", "open", "ops", "parent", "region", "saved", "trace", "what", "written")
+    __slots__ = ("changed", "grown", "open", "ops", "parent", "region", "saved", "trace", "what", "written")
 
     def __init__(
         self,
@@ -81,6 +81,8 @@ class Scope:
         self.written: ByIdentity[Value] = ByIdentity()
         self.saved: ByIdentity[Value] = ByIdentity()
         self.changed: list[tuple[Any, str | None, Any]] = []  # what was changed in it, and what it held before
+        #: Lists that something else has taken the place of, and what gives them back their places.
+        self.grown: list[tuple[Callable[[Any], None], Any]] = []
 
     def param(self, type: TensorType, name: str | None = None, weak: str | None = None) -> Tracer:
         """A new parameter of the region's block."""
@@ -114,10 +116,12 @@ class Scope:
 
         One that was made inside is held by nothing but this list by now, as the code that made it has returned.
         """
+        self._put_grown_back()
         found: list[Change] = []
         while self.changed:
             obj, name, before = self.changed.pop()
             again = sum(c[0] is obj for c in self.changed) + sum(c.owner is obj for c in found)
+            again += sum(obj is x for others in self.trace.alternatives for x in others)
             if sys.getrefcount(obj) <= 2 + again:  # the name here, the argument, and other changes of it
                 continue
             if name is not None:
@@ -129,8 +133,16 @@ class Scope:
 
     def restore(self) -> None:
         """Give everything that was changed what it held; for when the code that changed it has failed."""
+        self._put_grown_back()
         while self.changed:
             _put_back(*self.changed.pop())
+
+    def _put_grown_back(self) -> None:
+        while self.grown:
+            put, obj = self.grown.pop()
+            put(obj)
+            if not any(obj is known and name is None for known, name, _ in self.changed):
+                self.changed.append((obj, None, _Grown(obj)))
 
     def forget_traced_attributes(self) -> list[str]:
         """Attributes that hold traced values get back what they held; returns the names of those that can be seen: of
@@ -151,6 +163,7 @@ class Scope:
         """Close the scope: arrays from outside have their old values again. Returns the scope around it."""
         assert self.parent is not None
         self.open = False
+        self._put_grown_back()
         for root, value in self.saved.items():
             root.restore(value)
         return self.parent
@@ -171,10 +184,14 @@ def _is_seen(one: tuple[Any, list[str]]) -> bool:
     return others > 0 and others > references_by_guards(one[0])
 
 
+class _Grown(list):
+    """What a list held that has become longer since, which does not show in it."""
+
+
 def _changed_keys(obj: Any, before: Any) -> list[Any]:
     """The items of a list or dict that are others than before; None stands for all of a container that has become
     longer or shorter, or has lost a key."""
-    if isinstance(obj, list) and len(obj) == len(before):
+    if isinstance(obj, list) and len(obj) == len(before) and type(before) is not _Grown:
         return [k for k, x in enumerate(obj) if x is not before[k]]
     if isinstance(obj, dict) and None not in obj and all(key in obj for key in before):
         return [key for key, x in obj.items() if key not in before or x is not before[key]]

@@ -157,12 +157,24 @@ class _Verifier:
         """The bounds of the variable, which simplification relies on, hold for every iteration."""
         if _never_runs(s):
             return
-        first, last = map(bounds, loop_limits(s.lo, s.hi, s.step))
+        first, last = loop_limits(s.lo, s.hi, s.step)
         lo, hi = s.var.bounds
-        if (lo is not None and first[0] is not None and first[0] < lo) or (
-            hi is not None and last[1] is not None and last[1] > hi
+        if (lo is not None and self.goes_below(s, first, lo)) or (
+            hi is not None and self.goes_below(s, mul(last, -1), -hi)
         ):
             self.fail(f"{s.var.name} is declared to lie in [{lo}, {hi}], and the loop goes further")
+
+    def goes_below(self, s: Loop, end: Dim, limit: int) -> bool:
+        """Whether an end of the loop is less than a limit of its variable. The interval of the end comes from the
+        limits of other variables; where those depend on each other, it is too wide to tell."""
+        least, most = bounds(end)
+        if least is None or least >= limit:
+            return False
+        if most is not None and most < limit:
+            return True
+        if self.conditions or coefficients(end) is None:
+            return False
+        return self.may_be_at_least(limit - 1, end, s)
 
     def conditional(self, s: If | While) -> None:
         if s.cond.dtype != bool_:
@@ -294,13 +306,15 @@ class _Verifier:
             if refused and (self.may_be_at_least(mul(e, -1), 1) or self.may_be_at_least(e, extent)):
                 self.fail(f"index {k} of {t!r} is {e}, in [{lo}, {hi}], and the extent is {extent}")
 
-    def may_be_at_least(self, a: Dim, b: Dim) -> bool:
-        """Whether ``a >= b`` is possible where every loop around runs: one that is empty for some iterations of those
-        around it may only be right for the others."""
+    def may_be_at_least(self, a: Dim, b: Dim, inner: Loop | None = None) -> bool:
+        """Whether ``a >= b`` is possible where every loop around runs, and the ``inner`` one: one that is empty for
+        some iterations of those around it may only be right for the others."""
         system = System()
-        for s in self.loops.values():
+        for s in (*self.loops.values(), *(() if inner is None else (inner,))):
             below, above = (s.lo, s.hi) if s.step > 0 else (s.hi, s.lo)
             system.at_least(without_quotients(add(above, mul(below, -1)), 1), 1)
+            if s is inner:
+                continue  # its variable has the limits that are in question
             # Bounds that were replaced, as by what a buffer in them holds, are narrower than the variable's limits.
             first, last = (0, -1) if s.step > 0 else (1, 0)
             system.at_least(without_quotients(add(expr(s.var), add(mul(below, -1), -first)), 1), 0)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
+from jitgrad.errors import RollError
 from jitgrad.testing import differences
 
 X = np.random.default_rng(0).normal(size=20)
@@ -428,9 +429,44 @@ def pairs_if(x, w):
     return np.array(xs).sum(axis=0), len(xs)
 
 
+def last_in_a_branch(x, w):
+    """The condition depends on the last item, which one branch appends."""
+    rows, n, s = [w[0] * x[0], w[1] * 1.0], 0, 0.1
+    while s < 3.0 and n < 9:
+        n += 1
+        rows.append(w[2] * s)
+        if s > 0.5:
+            rows.append(0.3 * w[3] + rows[-2])
+        s = s + abs(rows[-1][0]) + 0.1
+    return s, np.sum(np.array(rows))
+
+
+def while_in_for(x, w):
+    rows, n = [w[0] * x[0], w[1] + x[1]], 0
+    for i in range(9):
+        n = 0
+        while np.sin(x[i]) > 0.4 + n * 0.1 and n < 9:
+            n += 1
+            rows.append(rows[-1] * 0.5 + 0.2 * rows[-2])
+    return np.sum(np.array(rows)), len(rows)
+
+
+def last_items_in_a_loop_inside(x, w):
+    xs, ys, n, s = [x[0], 0.3], [x[1], 0.5], 0, 0.0
+    while s < 3.0 and n < 9:
+        n += 1
+        for i in range(9):
+            ys.append(0.1 * len(xs) + s)
+            for k in range(9):
+                s = s + (xs[-1] + xs[-2]) ** 2 + 0.1
+                ys += [np.tanh(x[i + k]), 0.5 * ys[-1] + 0.1 * ys[-3]]
+        xs.append(ys[-1])
+    return s, np.sum(np.array(xs)), np.sum(np.array(ys))
+
+
 OPEN = [
     if_positive, until_a_break, with_continue, newton, adaptive_steps, arrays_in_a_while, looped_over_behind, two_loops,
-    nested_conditions, of_objects, if_any, pairs_if,
+    nested_conditions, of_objects, if_any, pairs_if, last_in_a_branch,
 ]  # fmt: skip
 
 
@@ -515,6 +551,58 @@ UNROLLED = [
     known_conditions, shared_rows, another_name, of_changing_shape, texts, the_same_array, first_taken, deleted,
     written_after_it_is_read,
 ]  # fmt: skip
+
+
+def test_a_while_loop_in_an_unrolled_one():
+    check(while_in_for)
+
+
+def test_loops_in_a_while_loop_that_reads_last_items():
+    check(last_items_in_a_loop_inside)
+
+
+def grown_under_a_condition(x, n):
+    xs = [x[0], x[1]]
+    if x[2] > 0:
+        for t in range(n):
+            xs.append(x[t])
+    return sum(xs)
+
+
+def test_a_list_that_grows_by_any_number_of_items_in_a_branch_is_refused():
+    with pytest.raises(RollError, match="a list is changed in the body of a loop"):
+        jg.jit(grown_under_a_condition)(X, np.array(3))
+
+
+def one_list_open_and_one_not(x, n):
+    """That the length of ``ys`` is not known must not show in ``xs`` before the loop is recorded again."""
+    xs, ys = [x[0], 0.3], [x[1]]
+    for _ in range(n):
+        ys.append(ys[-1] * 0.5)
+    for t in range(12):
+        xs.append(0.5 * xs.pop() + x[t])
+        ys.extend([x[t], 0.3])
+    return np.array(xs), sum(ys)
+
+
+def test_lists_of_known_and_unknown_lengths_in_one_loop():
+    for a, b in zip(jg.jit(one_list_open_and_one_not)(X, np.array(5)), one_list_open_and_one_not(X, 5)):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def of_each_iteration(x, n):
+    s = 0.0
+    for t in range(12):
+        xs = [x[t], 1.0]
+        for k in range(n):
+            if x[k] > 0:
+                xs.append(x[k] * xs[-1] + xs[0])
+        s = s + sum(xs)
+    return s
+
+
+def test_a_list_that_an_iteration_makes_may_grow_by_any_number_of_items():
+    np.testing.assert_allclose(jg.jit(of_each_iteration)(X, np.array(5)), of_each_iteration(X, 5))
 
 
 def leaves(result):

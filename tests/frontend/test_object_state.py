@@ -317,7 +317,7 @@ def test_what_can_not_be_carried() -> None:
         path, e = [], x.sum()
         while e > 0.1:
             e = e * 0.9
-            path.append(e)
+            path.insert(0, e)
         return e
 
     with pytest.raises(RollError, match="a list is changed in the body of a loop"):

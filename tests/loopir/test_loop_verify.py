@@ -84,6 +84,23 @@ def test_loop_variables_stay_in_their_loop():
     bad("declared to lie in", y, Loop(wide, 0, 4, (Store(y, (expr(wide),), ONE),)))
 
 
+def test_limits_of_variables_that_depend_on_each_other():
+    """``for i in range(4): for j in range(4 - i): for k in range(j, j + i + 1)``: k is at most 3, and the limits of i
+    and j alone allow 6."""
+    y, i, j = out(), Sym("i", 0, 3), Sym("j", 0, 3)
+
+    def nest(k: Sym, hi: Dim, step: int = 1) -> Loop:
+        first, last = (expr(j), hi) if step > 0 else (hi - 1, expr(j) - 1)
+        inner = Loop(k, first, last, (Store(y, (expr(k),), ONE),), step)
+        return Loop(i, 0, 4, (Loop(j, 0, 4 - expr(i), (inner,)),))
+
+    for step in (1, -1):
+        check(y, nest(Sym("k", 0, 3), expr(j) + expr(i) + 1, step))
+        bad("k is declared to lie in", y, nest(Sym("k", 0, 3), expr(j) + expr(i) + 2, step))
+        bad("k is declared to lie in", y, nest(Sym("k", 0, 2), expr(j) + expr(i) + 1, step))
+        bad("k is declared to lie in", y, nest(Sym("k", 1, 3), expr(j) + expr(i) + 1, step))
+
+
 def test_indices_lie_within_the_extents():
     y = out()
     bad("axes, and the index", y, loop(lambda i: [Store(y, (i, 0), ONE)]))

@@ -1,0 +1,68 @@
+"""Lists and dicts of which it is not known, while a function is traced, which of several they are.
+
+``c = a if t else b`` makes ``c`` another name of ``a`` or of ``b``. Behind a recorded branch or loop a new list takes
+its place, which has what it holds. It can be read; but a change of it, or of one that it may be, would have to be seen
+by the other names. Where all ways through the code lead to one and the same list, that is what it stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jitgrad.errors import MutationError
+from jitgrad.frontend.references import other_references
+from jitgrad.frontend.trace import Trace
+from jitgrad.ir.location import user_location
+
+#: From so many containers on, those that are gone are left out.
+_MANY = 64
+
+
+def as_they_are(trace: Trace, values: Sequence[Any], outcomes: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+    """The values of variables, each of which is one of its ``outcomes``: with the lists and dicts that they are; of
+    others the trace takes note."""
+    return tuple(_matched(trace, value, found) for value, found in zip(values, outcomes, strict=True))
+
+
+def _matched(trace: Trace, value: Any, outcomes: Sequence[Any]) -> Any:
+    kind = type(value)
+    if kind not in (list, dict, tuple):
+        return value
+    same = [x for x in outcomes if type(x) is kind and len(x) == len(value)]
+    if not same:
+        return value
+    if kind is tuple:
+        return as_they_are(trace, value, list(zip(*same, strict=True)))
+    if len(same) == len(outcomes) and all(x is same[0] for x in same):
+        return same[0]
+    if kind is dict:
+        same = [x for x in same if all(key in x for key in value)]
+    for key in value if kind is dict else range(len(value)):
+        value[key] = _matched(trace, value[key], [x[key] for x in same])
+    note_choice(trace, value, same)
+    return value
+
+
+def note_choice(trace: Trace, value: Any, containers: Sequence[Any]) -> None:
+    """Take note that a value is what one of some containers held when it was chosen."""
+    if not containers:
+        return
+    if len(trace.alternatives) >= _MANY:  # leave out those that nothing refers to
+        trace.alternatives = [x for x in trace.alternatives if other_references(trace, list(x))[0] >= 0]
+    trace.alternatives.append((value, *containers))
+
+
+def refuse_change(trace: Trace, container: Any) -> None:
+    """Raise MutationError for a change of a list or dict that is one of several by another name."""
+    for known in trace.alternatives:
+        if not any(container is x for x in known):
+            continue
+        seen = other_references(trace, list(known))
+        if seen[0] >= 0 and any(n >= 0 for n in seen[1:]):
+            raise MutationError(
+                f"a {type(container).__name__} is changed that has another name perhaps: a traced condition, or a "
+                "recorded loop, has chosen one of several for that name. Which one is not known while the function is "
+                "traced. Copy it when it is chosen: list(a), a.copy().",
+                user_location(),
+            )

@@ -1,0 +1,40 @@
+"""How many references there are to an object, besides those by which the trace looks after it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from jitgrad.frontend.guards import references_by_guards
+from jitgrad.frontend.trace import Trace
+
+
+def _references(objects: Sequence[Any]) -> list[int]:
+    """How many references there are to each, this function's own and that of the sequence among them."""
+    return [sys.getrefcount(obj) for obj in objects]
+
+
+def _of_one_variable() -> int:
+    """The count for a list that one variable of a function refers to; it depends on Python."""
+    mine: list[Any] = []
+    return _references([(lambda: mine)()])[0]
+
+
+_LONE = _of_one_variable()
+
+
+def other_references(trace: Trace, objects: Sequence[Any]) -> list[int]:
+    """How many references there are to each, besides one: those by which the trace looks after it don't count."""
+    counts = [n - _known(trace, obj) - _LONE for obj, n in zip(objects, _references(objects), strict=True)]
+    return [n and n - references_by_guards(obj) for obj, n in zip(objects, counts, strict=True)]
+
+
+def _known(trace: Trace, obj: Any) -> int:
+    """The references to an object by which the trace looks after it."""
+    known = sum(obj is one for others in trace.collecting for one in others)
+    known += sum(obj is one for others in trace.alternatives for one in others)
+    for changed, _, before in (change for scope in trace.scopes for change in scope.changed):
+        held = before.values() if isinstance(before, dict) else before if type(before) is list else (before,)
+        known += (obj is changed) + sum(obj is x for x in held)
+    return known
