@@ -58,12 +58,7 @@ def thrown(make: Callable[[], Any]) -> Any:
     if trace is None:
         return make()
     found: list[tuple[Tracer, str]] = []
-
-    def hole(x: Tracer, spec: str) -> str:
-        found.append((x, spec))
-        return mark(len(found) - 1)
-
-    token = SHOWING.set(hole if not _state.handlers else lambda x, spec: x.described())
+    token = SHOWING.set(hole_maker(found) if not _state.handlers else lambda x, spec: x.described())
     try:
         made = make()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from llvmlite import ir
 from native import run_native
 
-from jitgrad.codegen import externs, lapack, lapack_orthogonal, libcalls
+from jitgrad.codegen import externs, lapack, lapack_complex, lapack_orthogonal, libcalls
 from jitgrad.errors import CompilationError
 
 
@@ -131,6 +132,25 @@ def test_factorizations(n: int, dtype: type, tol: float) -> None:
     inverse = lu.copy()
     assert both("getri", [inverse, work], [inverse, pivots], tol, n=n, count=3) == 0
     np.testing.assert_allclose(inverse.swapaxes(1, 2) @ a, np.broadcast_to(np.eye(n), a.shape), atol=10 * tol)
+
+
+@pytest.mark.parametrize(("dtype", "tol"), DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 5, 70])
+def test_complex_factorizations(n: int, dtype: type, tol: float) -> None:
+    rng = np.random.default_rng(n)
+    parts = (rng.standard_normal((3, n, n, 2)) + 2 * np.sqrt(n) * np.eye(n)[..., None]).astype(dtype)
+    lu, pivots = parts.copy(), np.empty((3, n), np.int32)
+    assert both("getrf_complex", [lu, pivots], [lu], tol, n=n, count=3) == 0
+    a = (parts + parts.swapaxes(1, 2) * np.array([1, -1], dtype)).astype(dtype)
+    z, w = (a[..., 0] + 1j * a[..., 1]).swapaxes(1, 2), np.empty((3, n), dtype)
+    work, rwork, iwork = lapack_complex.heevd_sizes(n)
+    spare = [np.empty(2 * work, dtype), np.empty(rwork, dtype), np.empty(iwork, np.int32)]
+    for run in (functools.partial(run_native, "heevd"), lapack_complex.heevd_python):
+        vectors = a.copy()
+        assert run([vectors, w, *spare], [vectors], n=n, count=3) == 0
+        v = (vectors[..., 0] + 1j * vectors[..., 1]).swapaxes(1, 2)
+        np.testing.assert_allclose(w, np.linalg.eigvalsh(z), rtol=tol, atol=100 * tol)
+        np.testing.assert_allclose(z @ v, v * w[:, None], atol=100 * tol)
 
 
 @pytest.mark.parametrize(("dtype", "tol"), DTYPES)
