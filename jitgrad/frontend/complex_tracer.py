@@ -146,6 +146,8 @@ class ComplexTracer(Pair, Operators, ArrayMethods):
         )
 
     def __repr__(self) -> str:
+        if known(self):
+            return repr(value_of(self))
         shown = SHOWING.get()
         return self.described() if shown is None else shown(self, "")
 
@@ -154,6 +156,8 @@ class ComplexTracer(Pair, Operators, ArrayMethods):
         return f"<traced complex: {self.dtype}{list(self.dims)}>"
 
     def __format__(self, spec: str) -> str:
+        if known(self):
+            return format(value_of(self), spec)
         shown = SHOWING.get()
         if shown is not None:
             return shown(self, spec)

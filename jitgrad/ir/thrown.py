@@ -53,14 +53,19 @@ def formatted(text: str, values: Sequence[Any]) -> str:
     return "".join(found)
 
 
+def _value(values: Sequence[Any], number: int, spec: str) -> tuple[Any, str]:
+    """What fills a hole, and the format of that."""
+    if not spec.startswith("&"):
+        return values[number], spec
+    other, _, spec = spec[1:].partition(":")
+    re, im = np.asarray(values[number]), np.asarray(values[int(other)])
+    value = np.empty(re.shape, np.result_type(re.dtype, np.complex64))
+    value.real, value.imag = re, im
+    return value[()], spec
+
+
 def _word(values: Sequence[Any], number: int, spec: str) -> str:
-    value = values[number]
-    if spec.startswith("&"):
-        other, _, spec = spec[1:].partition(":")
-        im = values[int(other)]
-        value = np.empty(np.shape(value), np.result_type(value, im, np.complex64))
-        value.real, value.imag = values[number], im
-        value = value[()]
+    value, spec = _value(values, number, spec)
     try:
         return format(value, spec)
     except (TypeError, ValueError):
@@ -114,17 +119,16 @@ class Thrown:
             if number is not None:
                 specs[int(number)] = spec or ""
                 message += mark(int(number))
-        imaginary = {int(s[1:].partition(":")[0]) for s in specs.values() if s.startswith("&")}
-        if specs.keys() | imaginary != set(range(len(specs) + len(imaginary))):
-            raise ValueError("the holes of a message are numbered from 0")
-        return cls(kind(message) if message else kind(), [specs.get(k, "") for k in range(len(specs) + len(imaginary))])
+        imaginary = [int(s[1:].partition(":")[0]) for s in specs.values() if s.startswith("&")]
+        count = 1 + max([*specs, *imaginary], default=-1)  # some may be values that the message does not show
+        return cls(kind(message) if message else kind(), [specs.get(k, "") for k in range(count)])
 
     def exception(self, values: Sequence[Any] | None = None) -> BaseException:
         """The exception with its holes filled; question marks where the values are not known."""
 
         def filled(item: Any) -> Any:
             if isinstance(item, Hole):
-                return "?" if values is None else values[item.number]
+                return "?" if values is None else _value(values, item.number, self.specs[item.number])[0]
             if isinstance(item, str):
                 return _MARKED.sub(lambda m: self._formatted(int(m[1]), values), item)
             return item
