@@ -58,7 +58,7 @@ LETTERS: dict[np.dtype, str] = {
 
 
 def llvm_type(dtype: np.dtype) -> Any:
-    """The type of an element in memory; bool is one byte. Of a complex one that of its parts, which follow each other."""
+    """The type of an element in memory; bool is one byte, and a complex number a pair of its parts."""
     if dtype.kind == "c":
         return ir.DoubleType() if dtype.itemsize == 16 else ir.FloatType()
     if dtype.kind == "f":
@@ -74,7 +74,8 @@ def _capsule(name: str) -> Any:
 
 def parse_signature(text: str, name: str) -> str:
     """The kinds of the arguments, from the C signature in a capsule's name: ``c`` for ``char *``, ``i`` for ``int *``,
-    ``r`` for a pointer to float, double or complex. Raises CompilationError for anything else (a BLAS with 64-bit integers)."""
+    ``r`` for a pointer to float, double or complex. Raises CompilationError for anything else (a BLAS with 64-bit
+    integers)."""
     kinds = ""
     match = re.fullmatch(r"void \((.*)\)", text)
     for argument in match[1].split(", ") if match else [text]:
