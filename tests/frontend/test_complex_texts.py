@@ -14,7 +14,7 @@ from jitgrad.ir.parser import parse
 
 def report(z: Any, w: Any, s: Any) -> Any:
     """All ways to write a value; the last ones in a recorded loop."""
-    print("z", z, w, f"{s:.2f}|{s!r}|{z[0]:.3f}", "%s and %-12s." % (s, s), [s], {"a": s})
+    print("z", z, w, f"{s:.2f}|{s!r}|{z[0]:.3f}", "%s and %-12s." % (s, s), [s], {"a": s})  # noqa: UP031
     known = np.zeros(2, complex)
     print("known", known, f"{known[0]:.1f}", 2j)
     known[0] = s
