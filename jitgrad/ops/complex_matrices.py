@@ -84,6 +84,8 @@ class EighComplex(OpRule):
         return TensorType(re.dtype, re.shape[:-1]), re, re
 
     def eval(self, re: np.ndarray, im: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        w: Any
+        v: Any
         w, v = np.linalg.eigh(re + np.asarray(1j, np.result_type(re, np.complex64)) * im)
         return w, np.ascontiguousarray(v.real), np.ascontiguousarray(v.imag)
 
@@ -98,7 +100,7 @@ class EighComplex(OpRule):
         w, *v = out
         if ts[0] is None and ts[1] is None:
             return None, None, None
-        t = tuple(x * 0.0 if y is None else y for x, y in zip((re, im), ts, strict=True))
+        t: Any = tuple(x * 0.0 if y is None else y for x, y in zip((re, im), ts, strict=True))
         moved = _product((v[0], v[1]), _product(_hermitian(t), (v[0], v[1])), left=True)
         away = gaps(w, v[0])
         dv = _product((v[0], v[1]), (moved[0] * away, moved[1] * away))
@@ -148,7 +150,8 @@ class SlogdetComplex(OpRule):
     @staticmethod
     def _inverse(re: Var, im: Var) -> Z:
         """By the real matrix ``[[re, -im], [im, re]]``."""
-        axis, n = re.ndim - 1, re.shape[-1]
+        n: Any = re.shape[-1]
+        axis = re.ndim - 1
         rows = apply("concatenate", re, -im, axis=axis), apply("concatenate", im, re, axis=axis)
         left = part(apply("inv", apply("concatenate", *rows, axis=axis - 1)), -1, 0, n)
         return part(left, -2, 0, n), part(left, -2, n, 2 * n)
