@@ -158,7 +158,7 @@ def _shown(text: str, values: Any) -> str:
             return place[0]
         for number in taken[:-1]:
             size = size.replace("*", str(number), 1)
-        if kind in "diu" and value.dtype.kind == "f":
+        if kind in "diu" and isinstance(value, Tracer) and value.dtype.kind == "f":
             value = value.astype(np.int64)
         align = "<" if "-" in flags else ""
         kind = {"i": "d", "u": "d", "s": "", "r": "", "a": ""}.get(kind, kind)
