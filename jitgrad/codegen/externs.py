@@ -38,6 +38,7 @@ ROUTINES: dict[str, str] = {
     "getc2": "cython_lapack",
     "gesc2": "cython_lapack",
     "syevd": "cython_lapack",
+    "heevd": "cython_lapack",
     "gbtrf": "cython_lapack",
     "gbtrs": "cython_lapack",
     "geqrf": "cython_lapack",
@@ -48,11 +49,18 @@ ROUTINES: dict[str, str] = {
 _PREFIX = "jitgrad_"
 
 #: The type letter of a routine's name.
-LETTERS: dict[np.dtype, str] = {np.dtype(np.float32): "s", np.dtype(np.float64): "d"}
+LETTERS: dict[np.dtype, str] = {
+    np.dtype(np.float32): "s",
+    np.dtype(np.float64): "d",
+    np.dtype(np.complex64): "c",
+    np.dtype(np.complex128): "z",
+}
 
 
 def llvm_type(dtype: np.dtype) -> Any:
-    """The type of an element in memory; bool is one byte."""
+    """The type of an element in memory; bool is one byte, and a complex number a pair of its parts."""
+    if dtype.kind == "c":
+        return ir.DoubleType() if dtype.itemsize == 16 else ir.FloatType()
     if dtype.kind == "f":
         return ir.DoubleType() if dtype.itemsize == 8 else ir.FloatType()
     return ir.IntType(8 * dtype.itemsize)
@@ -66,7 +74,8 @@ def _capsule(name: str) -> Any:
 
 def parse_signature(text: str, name: str) -> str:
     """The kinds of the arguments, from the C signature in a capsule's name: ``c`` for ``char *``, ``i`` for ``int *``,
-    ``r`` for a pointer to float or double. Raises CompilationError for anything else (a BLAS with 64-bit integers)."""
+    ``r`` for a pointer to float, double or complex. Raises CompilationError for anything else (a BLAS with 64-bit
+    integers)."""
     kinds = ""
     match = re.fullmatch(r"void \((.*)\)", text)
     for argument in match[1].split(", ") if match else [text]:
@@ -74,7 +83,7 @@ def parse_signature(text: str, name: str) -> str:
             kinds += "c"
         elif argument == "int *":
             kinds += "i"
-        elif re.fullmatch(r"(float|double|__pyx_t_\w+_[sd]) \*", argument):
+        elif re.fullmatch(r"(float|double|__pyx_t_\w+_[sd]|__pyx_t_(?:float|double)_complex) \*", argument):
             kinds += "r"
         else:
             raise CompilationError(

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jitgrad.codegen import blas, drawing, fourier, lapack, lapack_orthogonal, printing, rowsort
+from jitgrad.codegen import blas, drawing, fourier, lapack, lapack_complex, lapack_orthogonal, printing, rowsort
 from jitgrad.codegen.externs import register_symbols
 from jitgrad.errors import CompilationError
 
@@ -41,6 +41,14 @@ def _factorization(*, n: int, **_: Any) -> int:
 
 def _eigenvectors(*, n: int, vectors: bool, **_: Any) -> int:
     return 9 * n**3 if vectors else 2 * n**3 // 3
+
+
+def _complex_factorization(*, n: int, **_: Any) -> int:
+    return 4 * n**3 // 3
+
+
+def _complex_eigenvectors(*, n: int, **_: Any) -> int:
+    return 36 * n**3
 
 
 def _orthogonal(*, m: int, n: int, **_: Any) -> int:
@@ -69,6 +77,8 @@ LIBRARY: dict[str, LibFn] = {
     "getri": LibFn(lapack.getri_python, lapack.getri_emit, _factorization),
     "adjugate": LibFn(lapack.adjugate_python, lapack.adjugate_emit, _factorization),
     "syevd": LibFn(lapack.syevd_python, lapack.syevd_emit, _eigenvectors),
+    "getrf_complex": LibFn(lapack_complex.getrf_python, lapack_complex.getrf_emit, _complex_factorization),
+    "heevd": LibFn(lapack_complex.heevd_python, lapack_complex.heevd_emit, _complex_eigenvectors),
     "gbsv": LibFn(lapack.gbsv_python, lapack.gbsv_emit, _banded),
     "geqrf": LibFn(lapack_orthogonal.geqrf_python, lapack_orthogonal.geqrf_emit, _orthogonal),
     "orgqr": LibFn(lapack_orthogonal.orgqr_python, lapack_orthogonal.orgqr_emit, _orthogonal),

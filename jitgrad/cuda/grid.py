@@ -94,6 +94,8 @@ REPEATS = 1 << 12
 #: Library calls that only the host can do.
 ON_HOST = {
     "syevd": "Eigenvalues have",
+    "heevd": "Eigenvalues have",
+    "getrf_complex": "A determinant of a complex matrix has",
     "gesdd": "Singular values have",
     "geqrf": "A QR factorization has",
     "orgqr": "A QR factorization has",

@@ -4,7 +4,8 @@
 (``solve``, ``inv``, ``pinv``, ``expm``) is read off the same function of the real matrix. Its eigenvalues, where ``A +
 iB`` is Hermitian, and its singular values are those of the complex one, each twice. With rows and columns in the order
 re, im, re, im, ... the real matrix of a triangular one with a real diagonal is triangular, so Cholesky factors agree.
-Eigenvectors and the factors of QR and SVD are not unique, and are refused.
+Eigenvectors of Hermitian matrices and determinants are ops of their own (``jitgrad.ops.complex_matrices``). The factors
+of QR and SVD are refused.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any
 import numpy as np
 import scipy.linalg as sla
 
-from jitgrad.errors import UnsupportedError
+from jitgrad.errors import ArgumentError
 from jitgrad.frontend.complex_calls import special
 from jitgrad.frontend.complex_functions import whole
 from jitgrad.frontend.complex_pair import is_complex
 from jitgrad.frontend.complex_tracer import make, parts
 from jitgrad.frontend.complex_ufuncs import refused
+from jitgrad.frontend.functions_linalg import square_matrix
+from jitgrad.frontend.primitives import emit_all
 from jitgrad.frontend.registry import call, unsupported_argument
 from jitgrad.ir.location import user_location
 
@@ -117,7 +120,35 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: 
 
 @special(np.linalg.eigh)
 def eigh(a: Any, UPLO: str = "L") -> Any:
-    raise refused(np.linalg.eigh, "Eigenvalues are: np.linalg.eigvalsh. So are solve, inv, pinv, cholesky, expm.")
+    re, im = _square("np.linalg.eigh", a)
+    if str(UPLO).upper() not in ("L", "U"):
+        raise ArgumentError(f"np.linalg.eigh got UPLO={UPLO!r}. Use 'L' or 'U'.", user_location())
+    if str(UPLO).upper() == "U":
+        re, im = np.swapaxes(re, -1, -2), -np.swapaxes(im, -1, -2)
+    w, *v = emit_all("eigh_complex", re, im)
+    kind: Any = type(np.linalg.eigh(np.eye(1)))  # the named tuple is not public
+    return kind(w, make(*v))
+
+
+def _square(name: str, a: Any) -> tuple[Any, Any]:
+    """The parts of square matrices, as traced arrays of one dtype. Raises what ``square_matrix`` raises."""
+    re, im = _both(a)
+    (re,), (im,) = square_matrix(name, re), square_matrix(name, im)
+    return re, im
+
+
+@special(np.linalg.slogdet)
+def slogdet(a: Any) -> Any:
+    re, im, size = emit_all("slogdet_complex", *_square("np.linalg.slogdet", a))
+    kind: Any = type(np.linalg.slogdet(np.eye(1)))
+    return kind(make(re, im), size)
+
+
+@special(np.linalg.det, sla.det)
+def det(a: Any) -> Any:
+    """By its logarithm."""
+    re, im, size = emit_all("slogdet_complex", *_square("np.linalg.det", a))
+    return make(re, im) * np.exp(size)
 
 
 @special(np.linalg.cholesky)
@@ -204,16 +235,19 @@ def multi_dot(arrays: Any) -> Any:
     return out
 
 
-def _refuse(function: Any) -> None:
-    def handler(*args: Any, **kwargs: Any) -> Any:
-        raise UnsupportedError(
-            f"np.linalg.{function.__name__} of a complex matrix is not supported on traced values. Of complex ones "
-            "solve, inv, pinv, lstsq, cholesky, eigvalsh, svdvals, norm, matrix_power and scipy.linalg.expm are.",
-            user_location(),
-        )
-
-    special(function)(handler)
+@special(np.linalg.cond)
+def cond(x: Any, p: Any = None) -> Any:
+    if p in (None, 2, -2):
+        s = svdvals(x)
+        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+    return norm(x, p, (-2, -1)) * norm(call(np.linalg.inv, (x,), {}), p, (-2, -1))
 
 
-for _function in (np.linalg.det, np.linalg.slogdet, np.linalg.qr, np.linalg.cond, np.linalg.matrix_rank):
-    _refuse(_function)
+@special(np.linalg.qr)
+def qr(a: Any, mode: str = "reduced") -> Any:
+    raise refused(np.linalg.qr, "Of complex matrices solve, lstsq, pinv, cholesky, eigh, svdvals are.")
+
+
+@special(np.linalg.matrix_rank)
+def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
+    raise refused(np.linalg.matrix_rank, "Count the singular values, np.linalg.svdvals, above a bound.")

@@ -28,7 +28,7 @@ from jitgrad.frontend.primitives import broadcast_to, broadcast_together, cast
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import NAMESPACE
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Tracer, contains_tracer, innermost_trace
+from jitgrad.frontend.tracer import SHOWING, Tracer, contains_tracer, innermost_trace
 from jitgrad.ir.location import user_location
 
 
@@ -146,9 +146,21 @@ class ComplexTracer(Pair, Operators, ArrayMethods):
         )
 
     def __repr__(self) -> str:
+        if known(self):
+            return repr(value_of(self))
+        shown = SHOWING.get()
+        return self.described() if shown is None else shown(self, "")
+
+    def described(self) -> str:
+        """What it is, in words."""
         return f"<traced complex: {self.dtype}{list(self.dims)}>"
 
     def __format__(self, spec: str) -> str:
+        if known(self):
+            return format(value_of(self), spec)
+        shown = SHOWING.get()
+        if shown is not None:
+            return shown(self, spec)
         raise ConcretizationError(
             "a traced complex value is formatted. Its parts are not known while the function is traced. Print or "
             "format z.real and z.imag.",

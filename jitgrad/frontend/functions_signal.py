@@ -10,7 +10,7 @@ import scipy.signal
 import jitgrad.numpy as jnp
 from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
 from jitgrad.frontend import functions_spectral
-from jitgrad.frontend.complex_calls import BILINEAR
+from jitgrad.frontend.complex_calls import BILINEAR, LINEAR
 from jitgrad.frontend.control_flow import current_trace
 from jitgrad.frontend.namespace import wrap
 from jitgrad.frontend.primitives import axis_index, floating, floats, lift
@@ -146,6 +146,7 @@ def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: None = None) -> Tracer:
     return jnp.moveaxis(y[order:], 0, axis)
 
 
+LINEAR[scipy.signal.lfilter] = ("x",)
 BILINEAR |= dict.fromkeys((scipy.signal.convolve, scipy.signal.fftconvolve, scipy.signal.convolve2d))
 BILINEAR |= dict.fromkeys((scipy.signal.correlate, scipy.signal.correlate2d), 1)
 

@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from jitgrad.errors import UnsupportedError
+from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
+from jitgrad.frontend.texts import hole_maker
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import SHOWING, Tracer, innermost_trace
+from jitgrad.frontend.tracer import SHOWING, Tracer, has_traced, innermost_trace
 from jitgrad.ir.core import Block
 from jitgrad.ir.location import Location, user_location
-from jitgrad.ir.thrown import Hole, Thrown, copied, mark, plain
+from jitgrad.ir.thrown import Hole, Thrown, copied, plain, with_imaginary
 from jitgrad.ir.types import bool_
 
 #: The attribute of an exception that a ``raise`` statement of a traced function made: a :class:`_Raised`.
@@ -58,12 +60,7 @@ def thrown(make: Callable[[], Any]) -> Any:
     if trace is None:
         return make()
     found: list[tuple[Tracer, str]] = []
-
-    def hole(x: Tracer, spec: str) -> str:
-        found.append((x, spec))
-        return mark(len(found) - 1)
-
-    token = SHOWING.set(hole if not _state.handlers else lambda x, spec: x.described())
+    token = SHOWING.set(hole_maker(found) if not _state.handlers else lambda x, spec: x.described())
     try:
         made = make()
     finally:
@@ -137,6 +134,10 @@ def _taken_apart(trace: Trace, error: BaseException) -> tuple[Thrown, Location |
             values.append(item)
             specs.append("")
             return Hole(len(values) - 1)
+        if isinstance(item, Pair) and has_traced(item):
+            values.extend([item.re, item.im])
+            specs.extend([with_imaginary(len(values) - 1, ""), ""])
+            return Hole(len(values) - 2)
         return item
 
     made = copied(error, change)

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import ConcretizationError
+from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import SHOWING, Tracer, has_traced, is_traced
 from jitgrad.ir.location import user_location
 from jitgrad.ir.messages import deliver
-from jitgrad.ir.thrown import braced, mark, plain
+from jitgrad.ir.thrown import braced, mark, plain, with_imaginary
 
 #: A place in a text for a value, by ``%``: a name in parentheses, flags, width and precision, and a kind. Where that is
 #: ``%`` too, it is none.
@@ -48,6 +49,20 @@ def receiver(function: Any) -> tuple[Any, ...] | None:
     return ("log", "root", level, *place) if any(function is f for f in _OF_THE_ROOT) else None
 
 
+def hole_maker(found: list[tuple[Tracer, str]]) -> Callable[[Any, str], str]:
+    """What makes a hole for a traced value and its format, and puts them into a list; a complex one has two places."""
+
+    def hole(x: Any, spec: str) -> str:
+        number = len(found)
+        if isinstance(x, Pair):
+            found.extend([(x.re, with_imaginary(number + 1, spec)), (x.im, "")])
+        else:
+            found.append((x, spec))
+        return mark(number)
+
+    return hole
+
+
 def show(to: tuple[Any, ...], function: Callable[..., Any], arguments: Arguments) -> Any:
     """``print(*args, **kwargs)``, a warning or a message to a logger, of which the arguments are evaluated here: it is
     written when the program runs, with the values of then. What goes to a file, and arrays whose shapes are known only
@@ -57,12 +72,7 @@ def show(to: tuple[Any, ...], function: Callable[..., Any], arguments: Arguments
         args, kwargs = arguments()
         return function(*args, **kwargs)
     shown: list[tuple[Tracer, str]] = []
-
-    def hole(x: Tracer, spec: str) -> str:
-        shown.append((x, spec))
-        return mark(len(shown) - 1)
-
-    token = SHOWING.set(hole)
+    token = SHOWING.set(hole_maker(shown))
     try:
         args, kwargs = arguments()
         found = _WRITERS[to[0]](to, args, {name: v for name, v in kwargs.items() if v is not None})
@@ -143,12 +153,12 @@ def _shown(text: str, values: Any) -> str:
         count = size.count("*") + (name is None)
         taken = [given.pop(0) for _ in range(min(count, len(given)))]
         value: Any = named[name] if name is not None else taken[-1] if len(taken) == count else None
-        if not is_traced(value):
+        if not is_traced(value) and not (isinstance(value, Pair) and has_traced(value)):
             others.extend(taken)
             return place[0]
         for number in taken[:-1]:
             size = size.replace("*", str(number), 1)
-        if kind in "diu" and value.dtype.kind == "f":
+        if kind in "diu" and isinstance(value, Tracer) and value.dtype.kind == "f":
             value = value.astype(np.int64)
         align = "<" if "-" in flags else ""
         kind = {"i": "d", "u": "d", "s": "", "r": "", "a": ""}.get(kind, kind)

@@ -13,6 +13,8 @@ import string
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 #: How a hole is written inside a string, and found there: a number between characters that no message has.
 _MARK = "\0{}\0"
 _MARKED = re.compile("\0([0-9]+)\0")
@@ -36,17 +38,34 @@ def braced(text: str, specs: Sequence[str]) -> str:
     return _MARKED.sub(lambda m: f"{{{m[1]}:{specs[int(m[1])]}}}".replace(":}", "}"), text)
 
 
+def with_imaginary(number: int, spec: str) -> str:
+    """The format of the hole for the real part of a complex value, whose imaginary part has a number of its own."""
+    return f"&{number}:{spec}" if spec else f"&{number}"
+
+
 def formatted(text: str, values: Sequence[Any]) -> str:
     """A format string with these values; by ``str`` where a value does not take the format that it is given."""
     found = []
     for literal, number, spec, _ in string.Formatter().parse(text):
         found.append(literal)
         if number is not None:
-            found.append(_word(values[int(number)], spec or ""))
+            found.append(_word(values, int(number), spec or ""))
     return "".join(found)
 
 
-def _word(value: Any, spec: str) -> str:
+def _value(values: Sequence[Any], number: int, spec: str) -> tuple[Any, str]:
+    """What fills a hole, and the format of that."""
+    if not spec.startswith("&"):
+        return values[number], spec
+    other, _, spec = spec[1:].partition(":")
+    re, im = np.asarray(values[number]), np.asarray(values[int(other)])
+    value = np.empty(re.shape, np.result_type(re.dtype, np.complex64))
+    value.real, value.imag = re, im
+    return value[()], spec
+
+
+def _word(values: Sequence[Any], number: int, spec: str) -> str:
+    value, spec = _value(values, number, spec)
     try:
         return format(value, spec)
     except (TypeError, ValueError):
@@ -100,16 +119,16 @@ class Thrown:
             if number is not None:
                 specs[int(number)] = spec or ""
                 message += mark(int(number))
-        if set(specs) != set(range(len(specs))):
-            raise ValueError("the holes of a message are numbered from 0")
-        return cls(kind(message) if message else kind(), [specs[k] for k in range(len(specs))])
+        imaginary = [int(s[1:].partition(":")[0]) for s in specs.values() if s.startswith("&")]
+        count = 1 + max([*specs, *imaginary], default=-1)  # some may be values that the message does not show
+        return cls(kind(message) if message else kind(), [specs.get(k, "") for k in range(count)])
 
     def exception(self, values: Sequence[Any] | None = None) -> BaseException:
         """The exception with its holes filled; question marks where the values are not known."""
 
         def filled(item: Any) -> Any:
             if isinstance(item, Hole):
-                return "?" if values is None else values[item.number]
+                return "?" if values is None else _value(values, item.number, self.specs[item.number])[0]
             if isinstance(item, str):
                 return _MARKED.sub(lambda m: self._formatted(int(m[1]), values), item)
             return item
@@ -117,7 +136,7 @@ class Thrown:
         return copied(self.error, filled)
 
     def _formatted(self, number: int, values: Sequence[Any] | None) -> str:
-        return "?" if values is None else _word(values[number], self.specs[number])
+        return "?" if values is None else _word(values, number, self.specs[number])
 
 
 def copied(error: BaseException, change: Callable[[Any], Any]) -> BaseException:

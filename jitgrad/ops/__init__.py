@@ -3,6 +3,7 @@
 from jitgrad.ops import (
     arithmetic,
     banded,
+    complex_matrices,
     control,
     creation,
     effects,
@@ -29,6 +30,7 @@ from jitgrad.ops import (
 __all__ = [
     "arithmetic",
     "banded",
+    "complex_matrices",
     "control",
     "creation",
     "effects",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from llvmlite import ir
 from native import run_native
 
-from jitgrad.codegen import externs, lapack, lapack_orthogonal, libcalls
+from jitgrad.codegen import externs, lapack, lapack_complex, lapack_orthogonal, libcalls
 from jitgrad.errors import CompilationError
 
 
@@ -134,6 +135,25 @@ def test_factorizations(n: int, dtype: type, tol: float) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "tol"), DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 5, 70])
+def test_complex_factorizations(n: int, dtype: type, tol: float) -> None:
+    rng = np.random.default_rng(n)
+    parts = (rng.standard_normal((3, n, n, 2)) + 2 * np.sqrt(n) * np.eye(n)[..., None]).astype(dtype)
+    lu, pivots = parts.copy(), np.empty((3, n), np.int32)
+    assert both("getrf_complex", [lu, pivots], [lu], tol, n=n, count=3) == 0
+    a = (parts + parts.swapaxes(1, 2) * np.array([1, -1], dtype)).astype(dtype)
+    z, w = (a[..., 0] + 1j * a[..., 1]).swapaxes(1, 2), np.empty((3, n), dtype)
+    work, rwork, iwork = lapack_complex.heevd_sizes(n)
+    spare = [np.empty(2 * work, dtype), np.empty(rwork, dtype), np.empty(iwork, np.int32)]
+    for run in (functools.partial(run_native, "heevd"), lapack_complex.heevd_python):
+        vectors = a.copy()
+        assert run([vectors, w, *spare], [vectors], n=n, count=3) == 0
+        v = (vectors[..., 0] + 1j * vectors[..., 1]).swapaxes(1, 2)
+        np.testing.assert_allclose(w, np.linalg.eigvalsh(z), rtol=tol, atol=100 * tol)
+        np.testing.assert_allclose(z @ v, v * w[:, None], atol=100 * tol)
+
+
+@pytest.mark.parametrize(("dtype", "tol"), DTYPES)
 @pytest.mark.parametrize(("m", "n"), [(1, 1), (5, 3), (3, 5), (70, 40), (40, 70)])
 def test_orthogonal_factorizations(m: int, n: int, dtype: type, tol: float) -> None:
     rng, k = np.random.default_rng(m), min(m, n)
@@ -220,6 +240,8 @@ def test_emitted_code_names_symbols_not_addresses() -> None:
 
 
 def test_every_symbol_can_be_bound() -> None:
-    names = [f"jitgrad_{letter}{name}" for letter, name in itertools.product("sd", externs.ROUTINES)]
+    real = [name for name in externs.ROUTINES if name != "heevd"]
+    names = [f"jitgrad_{letter}{name}" for letter, name in itertools.product("sd", real)]
+    names += [f"jitgrad_{letter}{name}" for letter, name in itertools.product("cz", ("heevd", "getrf"))]
     libcalls.register_symbols([*names, "jitgrad_threads", "malloc", "not_ours"])
     assert all(map(externs.binding.address_of_symbol, [*names, "jitgrad_threads"]))

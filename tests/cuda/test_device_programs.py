@@ -36,6 +36,7 @@ from tests.fuzz.random_loops import random_loops
 #: Computed by LAPACK, by code for Fourier transforms that is not for a GPU, and by NumPy's generators.
 _HOST_ONLY = (
     *("eigh", "eigvalsh", "svd", "svdvals", "pinv", "qr", "banded_solve"),
+    *("eigh_complex", "slogdet_complex"),
     *("fft", "rfft", "irfft", "dct", "dst"),
     "generator_state",
 )

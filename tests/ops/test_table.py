@@ -37,6 +37,7 @@ NO_GRADIENT_SAMPLE = {
     "cholesky": "test_linalg: on symmetric matrices, on which alone it is defined",
     "eigh": "test_numpy_linalg: on symmetric matrices, on which alone it is defined",
     "eigvalsh": "test_numpy_linalg: on symmetric matrices, on which alone it is defined",
+    "eigh_complex": "test_complex_matrices: on Hermitian matrices, on which alone it is defined",
     "heaviside": "test_elementwise: at x = 0, where alone it has a derivative",
     "polygamma3": "test_elementwise: its second derivative is not there",
     **dict.fromkeys(
