@@ -22,7 +22,7 @@ from jitgrad.frontend.primitives import emit, reshape
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, has_traced
-from jitgrad.frontend.views import Box, Derived, Dims, Lens, Reshaped, View, contiguous_strides
+from jitgrad.frontend.views import Box, Derived, Lens, Reshaped, View, box_of, contiguous_strides
 from jitgrad.ir.core import Value
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import SHORT_NAMES, TensorType
@@ -519,37 +519,6 @@ def place(root: Tracer, array: np.ndarray, memory: np.ndarray) -> tuple[Tracer, 
     if not array.flags.writeable:
         lens = Derived(array.shape, lens.read, "a view")
     return base, lens
-
-
-def box_of(dims: Dims, offset: int, strides: tuple[int, ...], shape: tuple[int, ...]) -> Box | None:
-    """The box on a C-contiguous array of these extents whose elements lie at ``offset + sum(k*stride)``, or None.
-
-    Equal addresses are equal elements, so any way to write the strides as steps along distinct axes will do, as long
-    as no position leaves its axis.
-    """
-    steps_of: Any = contiguous_strides(dims)
-    starts, rest = [], offset
-    for s in steps_of:
-        k, rest = divmod(rest, s)
-        starts.append(k)
-    sizes, steps = [1] * len(dims), [1] * len(dims)
-    axes: list[int | None] = []
-    for n, stride in zip(shape, strides, strict=True):
-        if n == 1:
-            axes.append(None)
-            continue
-        found = None
-        for k, s in enumerate(steps_of):
-            step = stride // s
-            last = starts[k] + (n - 1) * step
-            if stride and stride % s == 0 and k not in axes and 0 <= last < dims[k]:
-                found = k
-                break
-        if found is None:
-            return None
-        axes.append(found)
-        sizes[found], steps[found] = n, stride // steps_of[found]
-    return Box(tuple(starts), tuple(sizes), tuple(steps), tuple(axes))
 
 
 class Positions(Lens):

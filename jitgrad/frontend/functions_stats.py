@@ -19,12 +19,11 @@ import numpy as np
 import scipy.stats
 
 import jitgrad.numpy as jnp
-from jitgrad.errors import ArgumentError, ConcretizationError, UnsupportedError
+from jitgrad.errors import ArgumentError, UnsupportedError
+from jitgrad.frontend.functions_rvs import name_of, sample
 from jitgrad.frontend.namespace import Mirror, wrap
 from jitgrad.frontend.primitives import cast, lift
-from jitgrad.frontend.randomness import passed
 from jitgrad.frontend.registry import FUNCTIONS, implements
-from jitgrad.frontend.tracer import Tracer, contains_tracer
 from jitgrad.ir.location import user_location
 from jitgrad.scipy import Part, linalg, special
 
@@ -515,7 +514,7 @@ class Distribution(Mirror):
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.__dict__["_original"], name)
         if name == "rvs":
-            value = functools.partial(_sample, self.__dict__["_original"])
+            value = functools.partial(sample, self.__dict__["_original"])
         elif callable(value) and not name.startswith("_"):
             value = wrap(value)
         self.__dict__[name] = value
@@ -545,33 +544,6 @@ class Frozen:
         return lambda *args, **kwds: method(*args, *self.args, **self.kwds, **kwds)
 
 
-def _known(x: Any) -> Any:
-    return x.concrete if isinstance(x, Tracer) and x.concrete is not None else x
-
-
-def _sample(dist: Any, /, *args: Any, random_state: Any = None, **kwds: Any) -> Any:
-    """``dist.rvs``: SciPy's own, which gets what stands for its generator, and so is recorded."""
-    args, kwds = tuple(map(_known, args)), {name: _known(x) for name, x in kwds.items()}
-    if contains_tracer((args, list(kwds.values()))):
-        raise UnsupportedError(
-            f"scipy.stats.{_name(dist)}.rvs is not supported on traced values. Its parameters are numbers that are "
-            "known while the function is traced. Use the method of a generator: generator.normal(loc, scale).",
-            user_location(),
-        )
-    kwds["random_state"] = passed(dist.random_state if random_state is None else random_state)
-    # Of a number SciPy takes int(), which a traced one has not.
-    number = isinstance(dist, scipy.stats.rv_discrete) and len(args) < dist.numargs + 2 and kwds.get("size") is None
-    try:
-        found: Any = dist.rvs(*args, **(kwds | {"size": 1} if number else kwds))
-    except ConcretizationError as error:
-        raise UnsupportedError(
-            f"scipy.stats.{_name(dist)}.rvs computes with what it draws as a traced function can't. Draw outside and "
-            "pass the numbers in, or use a method of a generator.",
-            user_location(),
-        ) from error
-    return found[0].item() if number else found
-
-
 _KINDS = (scipy.stats.rv_continuous, scipy.stats.rv_discrete, type(_mvn).__mro__[1])
 _FROZEN = type(scipy.stats.norm()).__mro__[1]
 _distributions: dict[str, Distribution] = {}
@@ -589,14 +561,10 @@ def stand_in(value: Any) -> Any:
         return getattr(stand_in(value.__self__), value.__name__)
     if not isinstance(value, _KINDS):
         return None
-    name = _name(value)
+    name = name_of(value)
     if name not in _distributions:
         _distributions[name] = Distribution(value, f"jitgrad.scipy.stats.{name}", {}, {})
     return _distributions[name]
-
-
-def _name(dist: Any) -> str:
-    return getattr(dist, "name", None) or type(dist).__name__.removesuffix("_gen")
 
 
 stats = Part(scipy.stats, "jitgrad.scipy.stats", {}, {})

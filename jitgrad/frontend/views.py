@@ -463,6 +463,37 @@ def _is_less(a: Dim, b: Dim) -> bool | None:
     return None
 
 
+def box_of(dims: Dims, offset: int, strides: tuple[int, ...], shape: tuple[int, ...]) -> Box | None:
+    """The box on a C-contiguous array of these extents whose elements lie at ``offset + sum(k*stride)``, or None.
+
+    Equal addresses are equal elements, so any way to write the strides as steps along distinct axes will do, as long
+    as no position leaves its axis.
+    """
+    steps_of: Any = contiguous_strides(dims)
+    starts, rest = [], offset
+    for s in steps_of:
+        k, rest = divmod(rest, s)
+        starts.append(k)
+    sizes, steps = [1] * len(dims), [1] * len(dims)
+    axes: list[int | None] = []
+    for n, stride in zip(shape, strides, strict=True):
+        if n == 1:
+            axes.append(None)
+            continue
+        found = None
+        for k, s in enumerate(steps_of):
+            step = stride // s
+            last = starts[k] + (n - 1) * step
+            if stride and stride % s == 0 and k not in axes and 0 <= last < dims[k]:
+                found = k
+                break
+        if found is None:
+            return None
+        axes.append(found)
+        sizes[found], steps[found] = n, stride // steps_of[found]
+    return Box(tuple(starts), tuple(sizes), tuple(steps), tuple(axes))
+
+
 def share_memory(a: Tracer, b: Tracer) -> bool:
     """May two arrays share elements? Of boxes on one array it is known."""
     if a.root is not b.root:

@@ -3,7 +3,6 @@
 # ruff: noqa: PERF401, B905
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,17 +10,7 @@ import pytest
 
 import jitgrad as jg
 from jitgrad.errors import RollError
-from jitgrad.testing import differences
-
-X = np.random.default_rng(0).normal(size=20)
-W = np.random.default_rng(1).normal(size=(20, 3))
-
-
-def total_of(result):
-    """A number that depends on all of a result."""
-    parts = result if isinstance(result, tuple) else (result,)
-    return sum(np.sum(np.cos(k + p) * p) for k, p in enumerate(parts))
-
+from tests.frontend.growing_lists import X, check, check_recorded, check_unrolled, loops
 
 # -- loops of known length ---------------------------------------------------------------------------------------------
 
@@ -218,93 +207,6 @@ GROWING = [
     its_length, extended, added_to, items_from_the_end, items_from_the_start, arrays, slices, all_so_far,
     looped_over_inside, in_both_branches, nested, triangle, pairs, dicts, two_lists, by_a_function, of_an_attribute,
     integers_first, stack, with_the_first_apart, under_a_condition_inside, variable_of_the_last,
-]  # fmt: skip
-
-
-# -- lists and tables at traced indices --------------------------------------------------------------------------------
-
-
-def filled(x, w):
-    f = [0.0] * 20
-    f[0], f[1] = x[0], x[1]
-    for i in range(2, 20):
-        f[i] = f[i - 1] * 0.5 + f[i - 2] * x[i]
-        f[-1] += 0.1 * f[i]
-    return f[19], np.array(f)
-
-
-def edit_distance(x, w):
-    a, b = np.array([1, 2, 3, 4, 1, 2, 5, 6, 1, 2]), np.array([1, 3, 4, 4, 1, 5, 5, 6, 2, 2, 7, 1])
-    n, m = len(a), len(b)
-    d = [[0.0] * (m + 1) for _ in range(n + 1)]
-    for i in range(n + 1):
-        d[i][0] = i * 1.0
-    for j in range(m + 1):
-        d[0][j] = j * 1.0
-    for i in range(1, n + 1):
-        for j in range(1, m + 1):
-            cost = 0.0 if a[i - 1] == b[j - 1] else 1.0 + x[i] ** 2
-            d[i][j] = min(d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + cost)
-    return d[n][m], np.array(d)
-
-
-def knapsack(x, w):
-    """Whole numbers, of which none is a float."""
-    weights, best = np.array([3, 4, 2, 5, 1, 6, 2, 3, 4, 5]), [[0] * 21 for _ in range(11)]
-    for i in range(1, 11):
-        for c in range(21):
-            best[i][c] = best[i - 1][c]
-            if weights[i - 1] <= c:
-                best[i][c] = max(best[i][c], best[i - 1][c - weights[i - 1]] + int(x[i] > 0) * i)
-    return best[-1][-1] * x[0], np.array(best)
-
-
-def matrix_chain(x, w):
-    n = 12
-    c = [[0.0 for _ in range(n)] for _ in range(n)]
-    for length in range(2, n + 1):
-        for i in range(n - length + 1):
-            j = i + length - 1
-            c[i][j] = 1e9
-            for m in range(length - 1):
-                k = i + m
-                q = c[i][k] + c[k + 1][j] + (1 + x[i] ** 2) * (1 + x[k + 1] ** 2) * (1 + x[j] ** 2)
-                if q < c[i][j]:
-                    c[i][j] = q
-    return c[0][n - 1], c[3][7]
-
-
-def sorted_by_hand(x, w):
-    xs = [x[0]] * 12
-    for i in range(12):
-        xs[i] = x[i]
-    for _ in range(12):
-        for j in range(11):
-            if xs[j] > xs[j + 1]:
-                xs[j], xs[j + 1] = xs[j + 1], xs[j]
-    return np.array(xs)
-
-
-def rows_as_names(x, w):
-    t = [[0.0] * 12 for _ in range(10)]
-    for i in range(10):
-        row = t[i]
-        for j in range(12):
-            row[j] = x[i] * x[j] + row[j - 1]
-    return np.array(t), t[2][3]
-
-
-def three_axes(x, w):
-    t = [[[0.0] * 9 for _ in range(10)] for _ in range(11)]
-    for i in range(11):
-        for j in range(10):
-            for k in range(9):
-                t[i][j][k] = x[i] * x[j] + t[i - 1][j - 1][k] * 0.5 + x[k]
-    return np.array(t)
-
-
-TABLES = [
-    filled, edit_distance, knapsack, matrix_chain, sorted_by_hand, rows_as_names, three_axes,
 ]  # fmt: skip
 
 
@@ -605,40 +507,9 @@ def test_a_list_that_an_iteration_makes_may_grow_by_any_number_of_items():
     np.testing.assert_allclose(jg.jit(of_each_iteration)(X, np.array(5)), of_each_iteration(X, 5))
 
 
-def leaves(result):
-    return [np.asarray(r) for r in (result if isinstance(result, tuple) else (result,))]
-
-
-def check(fun: Callable) -> None:
-    """Values as NumPy's; gradients as the slopes; reverse and forward mode agree."""
-    for a, b in zip(leaves(jg.jit(fun)(X, W)), leaves(fun(X, W)), strict=True):
-        assert a.shape == b.shape
-        assert a.dtype == b.dtype
-        np.testing.assert_allclose(a, b, rtol=1e-11)
-
-    def total(x, w):
-        return total_of(fun(x, w))
-
-    rng = np.random.default_rng(2)
-    direction = [rng.normal(size=X.shape), rng.normal(size=W.shape)]
-    gradients = jg.grad(total, argnums=(0, 1))(X, W)
-    slope = differences(lambda x, w: (total(x, w),), [X, W], direction, 1e-6)[0]
-    found = sum(np.sum(g * d) for g, d in zip(gradients, direction, strict=True))
-    np.testing.assert_allclose(found, slope, rtol=1e-5, atol=1e-5)
-    _, forward = jg.jvp(total, (X, W), tuple(direction))
-    np.testing.assert_allclose(forward, found, rtol=1e-9, atol=1e-9)
-
-
-def loops(fun: Callable) -> list[str]:
-    lines = jg.jit(fun).explain(X, W).splitlines()
-    return [line.split(": ", 1)[1] for line in lines if line.startswith(("for at", "while at"))]
-
-
-@pytest.mark.parametrize("fun", [*GROWING, *TABLES, *OPEN], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("fun", [*GROWING, *OPEN], ids=lambda f: f.__name__)
 def test_recorded(fun):
-    check(fun)
-    how = loops(fun)
-    assert how and all(h == "rolled" or "the first iteration apart" in h for h in how), how
+    check_recorded(fun)
 
 
 @pytest.mark.parametrize("fun", UNROLLED, ids=lambda f: f.__name__)
@@ -647,15 +518,6 @@ def test_unrolled(fun):
     assert not any(how == "rolled" for how in loops(fun)), loops(fun)
 
 
-@pytest.mark.parametrize("fun", [*GROWING, *TABLES], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("fun", GROWING, ids=lambda f: f.__name__)
 def test_gradients_are_those_of_the_unrolled_loops(fun):
-    if fun is three_axes:
-        pytest.skip("a thousand iterations, unrolled, take long to compile")
-
-    def total(x, w):
-        return total_of(fun(x, w))
-
-    for a, b in zip(
-        jg.grad(total, argnums=(0, 1))(X, W), jg.jit(jg.grad(total, argnums=(0, 1)), loops="unroll")(X, W), strict=True
-    ):
-        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+    check_unrolled(fun)
