@@ -496,6 +496,7 @@ def _augment(a: Tracer, index: Any, ufunc: np.ufunc, value: Any) -> bool:
     piece = view_box(a, normal.box(a.dims))
     if not _adds(piece, ufunc, value):
         return False
+    piece.check_writable()
     write_box("add", piece._base, piece._lens, _addend(piece, ufunc, value, piece.dims))  # pyright: ignore[reportArgumentType]
     return True
 

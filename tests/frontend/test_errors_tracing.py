@@ -123,7 +123,6 @@ CASES = {
     "argument": (lambda x: np.mean(x, out=np.zeros(())), MutationError, "np.mean would write"),
     "method": (lambda x: x.view(np.int64), UnsupportedError, "ndarray.view"),
     "attribute": (lambda x: x.strides, UnsupportedError, "ndarray.strides"),
-    "lexsort": (lambda x: np.lexsort((x, x)), UnsupportedError, "np.lexsort"),
 }
 
 

@@ -313,7 +313,6 @@ ERRORS = {
     "einsum extents": (lambda a: np.einsum("ii", a), ShapeError, "letter 'i'"),
     "einsum output": (lambda a: np.einsum("ij->ik", a), ArgumentError, "output"),
     "cross": (lambda a: np.cross(a[:, :1], a[:, :1]), ShapeError, "2 or 3 components"),
-    "fft": (lambda a: np.fft.fft(a), UnsupportedError, "np.fft.fft"),
 }
 
 

@@ -127,7 +127,6 @@ ERRORS = {
     "axis": (lambda x: np.sum(x, axis=2), IndexBoundsError, "out of bounds"),
     "max where": (lambda x: np.max(x, where=MASK), UnsupportedError, "initial"),
     "out": (lambda x: np.sum(x, out=np.zeros(())), MutationError, "would write"),
-    "unique": (lambda x: np.unique(x), UnsupportedError, "depends on the data"),
     "histogram": (lambda x: np.histogram2d(x[0], x[1]), UnsupportedError, "np.histogram2d"),
     "quantile": (lambda x: np.quantile(x, x[0, 0]), UnsupportedError, "static"),
 }

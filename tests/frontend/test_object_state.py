@@ -329,7 +329,7 @@ def test_what_can_not_be_carried() -> None:
             found.append(x[0])
         return sum(found)
 
-    with pytest.raises(CarryError, match="a list is list of 1 before and list of 0 in another branch"):
+    with pytest.raises(RollError, match="a list is list of 1 before and list of 0 in another branch"):
         jg.jit(differ)(X)
 
     def queue(x: Any) -> Any:

@@ -152,11 +152,11 @@ def test_the_verifier_knows_the_attribute():
         verify(graph)
 
 
-def test_subclasses_are_no_generators_that_a_program_knows():
+def test_what_is_a_generator():
     class Mine(np.random.Generator):
         pass
 
-    assert is_generator(np.random.default_rng(0)) and not is_generator(Mine(np.random.PCG64(0)))
+    assert is_generator(np.random.default_rng(0)) and is_generator(Mine(np.random.PCG64(0)))
     assert not is_generator(np.random.PCG64(0)) and not is_generator(None)
 
 
