@@ -432,8 +432,10 @@ def _recorded_while(
 @contextlib.contextmanager
 def attempt(trace: Trace) -> Iterator[None]:
     """Where the code inside fails, its ops with effects are taken back, and what uses their results: what is recorded
-    instead would draw and print once more. Others may be used elsewhere, as handles of generators are."""
+    instead would draw and print once more. Others may be used elsewhere, as handles of generators are. What it chose
+    among containers is forgotten."""
     first, gone, kept = len(trace.builder.ops), set[Value](), list[Op]()
+    alternatives = list(trace.alternatives)
     try:
         yield
     except BaseException:
@@ -443,6 +445,7 @@ def attempt(trace: Trace) -> Iterator[None]:
             else:
                 kept.append(op)
         trace.builder.ops[first:] = kept
+        trace.alternatives = alternatives
         raise
 
 
