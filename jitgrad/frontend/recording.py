@@ -79,7 +79,7 @@ class _Carried:
             values.append(rebuilt(v, params))
         for r in self.roots:
             r.rebind(scope.param(r.type, r.value.name).value)
-        self.entered = tuple(values)
+        self.entered = scope.entered = tuple(values)
         return self.entered
 
     def names_after(self, scope: Scope, new: State) -> None:

@@ -66,7 +66,7 @@ class Scope:
     ``saved`` has what they get back when the region is left. ``what`` is how messages call it.
     """
 
-    __slots__ = ("changed", "grown", "open", "ops", "parent", "region", "saved", "trace", "what", "written")
+    __slots__ = ("changed", "entered", "grown", "open", "ops", "parent", "region", "saved", "trace", "what", "written")
 
     def __init__(
         self,
@@ -81,6 +81,7 @@ class Scope:
         self.written: ByIdentity[Value] = ByIdentity()
         self.saved: ByIdentity[Value] = ByIdentity()
         self.changed: list[tuple[Any, str | None, Any]] = []  # what was changed in it, and what it held before
+        self.entered: tuple[Any, ...] = ()  # of a loop body: what its variables are when an iteration begins
         #: Lists that something else has taken the place of, and what gives them back their places.
         self.grown: list[tuple[Callable[[Any], None], Any]] = []
 
@@ -121,7 +122,7 @@ class Scope:
         while self.changed:
             obj, name, before = self.changed.pop()
             again = sum(c[0] is obj for c in self.changed) + sum(c.owner is obj for c in found)
-            again += sum(obj is x for others in self.trace.alternatives for x in others)
+            again += sum(obj is x for others in (*self.trace.alternatives, self.entered) for x in others)
             if sys.getrefcount(obj) <= 2 + again:  # the name here, the argument, and other changes of it
                 continue
             if name is not None:
