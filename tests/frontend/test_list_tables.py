@@ -100,9 +100,14 @@ TABLES = [
 ]
 
 
-@pytest.mark.parametrize("fun", TABLES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("fun", [f for f in TABLES if f is not three_axes], ids=lambda f: f.__name__)
 def test_recorded(fun):
     check_recorded(fun)
+
+
+@pytest.mark.slow
+def test_tables_of_three_axes():
+    check_recorded(three_axes)
 
 
 @pytest.mark.parametrize("fun", [f for f in TABLES if f is not three_axes], ids=lambda f: f.__name__)
