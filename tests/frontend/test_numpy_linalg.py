@@ -8,7 +8,7 @@ import scipy.linalg
 from traced import check, trace
 
 import jitgrad as jg
-from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
+from jitgrad.errors import ArgumentError, ShapeError
 from jitgrad.scipy import linalg as jsl
 
 RNG = np.random.default_rng(0)
