@@ -158,8 +158,12 @@ def test_a_process_is_at_rest_when_its_threads_are():
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak of the resident set")
 def test_growth_counts_what_a_call_takes_and_gives_back():
     held = np.ones(4_000_000)
-    assert 30e6 < session.resident_growth(lambda: held + 1) < 45e6
-    assert session.resident_growth(lambda: None) < 5e6
+
+    def growths(call):  # several, as the system may take pages of others back meanwhile
+        return [session.resident_growth(call) for _ in range(5)]
+
+    assert 30e6 < max(growths(lambda: held + 1)) < 45e6
+    assert max(growths(lambda: None)) < 5e6
 
 
 def test_inputs_are_the_same_every_time_and_of_the_cases_dtype():

@@ -130,6 +130,7 @@ class Scope:
             else:
                 found += [Change(obj, key, True) for key in _changed_keys(obj, before)]
             _put_back(obj, name, before)
+        self.entered = ()  # who keeps the scope does not keep arrays that the program has no name of any more
         return found
 
     def restore(self) -> None:
