@@ -150,6 +150,16 @@ class Growing(Collection):
         self.width = 0
         self.probing = self.viewed = self.rewritten = self.touched = self.popped = False
 
+    def noted(self) -> tuple[Any, ...]:
+        """What a trial may change, for :meth:`put_back`."""
+        flags = self.viewed, self.rewritten, self.touched, self.popped
+        return self.count, self.most, self.scope, self.region, self.window, list(self.rooms), list(self.kept), flags
+
+    def put_back(self, noted: tuple[Any, ...]) -> None:
+        self.count, self.most, self.scope, self.region, self.window, rooms, kept, flags = noted
+        self.rooms, self.kept[:] = list(rooms), kept
+        self.viewed, self.rewritten, self.touched, self.popped = flags
+
     # -- what a list does ----------------------------------------------------------------------------------------
 
     def append(self, value: Any) -> None:

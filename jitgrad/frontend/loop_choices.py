@@ -110,5 +110,6 @@ def _leaves_no_trace(trace: Trace, iteration: Callable[[], State]) -> bool:
         finally:
             del trace.notes[notes:]
         scope.outer_changes()
+        scope.restore_lists()
         traced = any(is_traced(leaf) for leaf in flatten(new)[0])
     return not (scope.ops or scope.written or traced)

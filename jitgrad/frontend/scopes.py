@@ -66,7 +66,20 @@ class Scope:
     ``saved`` has what they get back when the region is left. ``what`` is how messages call it.
     """
 
-    __slots__ = ("changed", "entered", "grown", "open", "ops", "parent", "region", "saved", "trace", "what", "written")
+    __slots__ = (
+        "_lists",
+        "changed",
+        "entered",
+        "grown",
+        "open",
+        "ops",
+        "parent",
+        "region",
+        "saved",
+        "trace",
+        "what",
+        "written",
+    )
 
     def __init__(
         self,
@@ -84,6 +97,7 @@ class Scope:
         self.entered: tuple[Any, ...] = ()  # of a loop body: what its variables are when an iteration begins
         #: Lists that something else has taken the place of, and what gives them back their places.
         self.grown: list[tuple[Callable[[Any], None], Any]] = []
+        self._lists = [(g, g.noted()) for g in trace.growing]
 
     def param(self, type: TensorType, name: str | None = None, weak: str | None = None) -> Tracer:
         """A new parameter of the region's block."""
@@ -138,6 +152,12 @@ class Scope:
         self._put_grown_back()
         while self.changed:
             _put_back(*self.changed.pop())
+        self.restore_lists()
+
+    def restore_lists(self) -> None:
+        """Let what takes the places of lists that loops around make longer be as it was when the scope began."""
+        for g, noted in self._lists:
+            g.put_back(noted)
 
     def _put_grown_back(self) -> None:
         while self.grown:

@@ -49,7 +49,8 @@ line, lists)``
 
 What stays Python's, whole: functions without source, generators and coroutines, callers of ``locals``, ``exec`` and
 ``eval``; classes inside functions. A loop or branch stays Python's with an opaque iterable or test if it assigns
-``global`` or ``nonlocal`` names, or jumps out of a ``try``. A part of an expression with ``:=`` stays where it is.
+``global`` names, or ``nonlocal`` ones of a function that is not rewritten, or jumps out of a ``try``. A part of an
+expression with ``:=`` stays where it is.
 """
 
 from __future__ import annotations

@@ -91,9 +91,9 @@ def lower(body: list[ast.stmt], scope: Scope, taken: set[str]) -> tuple[list[ast
 class _Lowering:
     def __init__(self, scope: Scope, taken: set[str]) -> None:
         self.plan = Plan()
-        self._outside = scope.globals | scope.nonlocals
+        self._outside = scope.globals | (scope.nonlocals - scope.given)
         self._nonlocals = scope.nonlocals
-        self._shared = scope.shared
+        self._shared = scope.written_elsewhere
         self._taken = taken
         self._escapes: dict[ast.AST, tuple[Jumps, Jumps]] = {}
         self._tested: set[str] = set()

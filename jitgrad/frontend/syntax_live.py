@@ -102,21 +102,21 @@ class Analysis:
         self._plan = plan
         self._scopes = scopes
         self._scope = scope
-        self._tracked = scope.locals | plan.generated
-        self._rank = {name: k for k, name in enumerate([*scope.binds, *sorted(plan.generated)])}
+        self._tracked = scope.locals | scope.given | plan.generated
+        self._rank = {name: k for k, name in enumerate([*scope.binds, *sorted(scope.given | plan.generated)])}
         self._reads, kept = called_only(scope, scopes)
         self._events: dict[ast.AST, list[Event]] = {}
         self._facts: dict[ast.AST, Facts] = {}
         escaping: Names = scope.locals & _NONE.union(*(c.free for c in scope.closures if c not in kept))
         escaping = escaping.union(*(self._reads[n] for n in escaping if n in self._reads))
-        always = escaping | scope.shared
+        always = escaping | scope.written_elsewhere
         assigned = self._of_block(body).assigned
         self._live(body, always, always)
         self._bind(body, frozenset(scope.parameters) - scope.shared)
         # What generated functions and closures write must be assigned here too, whatever code can't be reached.
-        self.initialise |= scope.captured - assigned
+        self.initialise |= scope.shared | (scope.captured - assigned)
         self.initialise |= {name for frame in self.frames.values() for name in frame.outer}
-        self.initialise -= set(scope.parameters)
+        self.initialise -= scope.given.union(scope.parameters)  # the function around starts its own
         self.sentinel |= self.initialise
 
     def assigned(self, node: ast.stmt) -> Names:
@@ -386,9 +386,9 @@ class Analysis:
             return
         facts = [self._of_block(node.body), self._of_block(node.orelse)]
         assigned = facts[0].assigned | facts[1].assigned
-        shared = self._scope.shared
+        shared = self._scope.written_elsewhere
         state = (assigned & live) | shared if kind is Kind.ROLL else _NONE
-        outer = ((assigned & self._scope.captured) | shared) - state
+        outer = ((assigned & (self._scope.captured | self._scope.given)) | shared) - state
         copies = tuple(self._ordered(((f.assigned & f.reads) - state) | outer) for f in facts)
         self.frames[node] = Frame(self._ordered(state), self._ordered(outer), copies)
 
@@ -396,10 +396,10 @@ class Analysis:
         body = self._of_block(node.body)
         if isinstance(node, ast.For):
             body = self._of_events(self.events(node.target)).then(body)
-        state = (body.assigned & head) | self._scope.shared
+        state = (body.assigned & head) | self._scope.written_elsewhere
         if node in self._plan.flags:
             state |= {self._plan.flags[node]}
-        outer = (body.assigned & self._scope.captured) - state
+        outer = (body.assigned & (self._scope.captured | self._scope.given)) - state
         self.frames[node] = Frame(self._ordered(state), self._ordered(outer))
 
     # Boundness, from the start to the end
@@ -436,12 +436,12 @@ class Analysis:
         now = set(bound)
         for do, name, node in events:
             if do is Do.STORE:
-                if name not in self._scope.shared:
+                if name not in self._scope.written_elsewhere:
                     now.add(name)
             elif do is not Do.MAYBE:
                 if name not in now and name not in self._plan.generated:
                     self._need((name,), _NONE)
-                    if node is not None:
+                    if node is not None and name not in self._scope.given:
                         self.unbound.add(node)
                 if do is Do.DELETE:
                     now.discard(name)

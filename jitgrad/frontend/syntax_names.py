@@ -34,6 +34,7 @@ class Scope:
     nonlocals: set[str] = field(default_factory=set)
     children: list[Scope] = field(default_factory=list)
     suspends: str | None = None  # why the function is no plain function: "a generator", "a coroutine"
+    given: frozenset[str] = frozenset()  # names of functions around, inside the root, that closures write
 
     @cached_property
     def locals(self) -> frozenset[str]:
@@ -75,6 +76,11 @@ class Scope:
         """The own names that closures write."""
         return self.locals & frozenset().union(*(child.writes for child in self.children))
 
+    @property
+    def written_elsewhere(self) -> frozenset[str]:
+        """The variables that calls may read and write: those that closures share, and those of a function around."""
+        return self.shared | self.given
+
 
 class Scopes(ast.NodeVisitor):
     """The scopes of a ``def`` or ``lambda`` and of everything inside it.
@@ -97,6 +103,7 @@ class Scopes(ast.NodeVisitor):
         self._stack = [outside]
         self.visit(root)
         self.root = outside.children[0]
+        _give(self.root, frozenset())
 
     @property
     def _here(self) -> Scope:
@@ -254,6 +261,17 @@ class Scopes(ast.NodeVisitor):
     def visit_Await(self, node: ast.Await) -> None:
         self._suspend("a coroutine")
         self.generic_visit(node)
+
+
+def _give(scope: Scope, shared: frozenset[str]) -> None:
+    """Let the scopes inside know which names of functions around them closures write: ``shared`` for this one. What it
+    calls may write them, whether it does so itself or not."""
+    if isinstance(scope.node, ast.FunctionDef):
+        scope.given = shared - scope.locals - scope.globals
+    if scope.kind != "class":  # a class does not shield its methods
+        shared = (shared - scope.locals) | scope.shared
+    for child in scope.children:
+        _give(child, shared)
 
 
 def called_only(scope: Scope, scopes: Scopes) -> tuple[dict[str, frozenset[str]], set[Scope]]:

@@ -125,8 +125,8 @@ class _Function:
         out: list[ast.stmt] = []
         if self._scope.globals:
             out.append(ast.Global(sorted(self._scope.globals)))
-        if self._scope.nonlocals:
-            out.append(ast.Nonlocal(sorted(self._scope.nonlocals)))
+        if names := self._scope.nonlocals | self._scope.given:
+            out.append(ast.Nonlocal(sorted(names)))
         names = sorted(self._analysis.initialise)
         if names:
             out.append(ast.Assign([store(n) for n in names], runtime("UNBOUND", self._node)))
@@ -401,7 +401,7 @@ class _Function:
             node.body, node.orelse = self._body(node.body, node), self._block(node.orelse)
             return [node]
         frame = self._analysis.frames[node]
-        effects = bool(self._scope.shared) or self._expressions.has_walrus(node.test)
+        effects = bool(self._scope.written_elsewhere) or self._expressions.has_walrus(node.test)
         test = self._visit(node.test)
         out: list[ast.stmt] = []
         if any(frame.copies) and effects:

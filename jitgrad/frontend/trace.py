@@ -47,13 +47,13 @@ class Trace:
         self.closed = False
         self.captures: list[tuple[Tracer, Value]] = []
         self.serial = next(_serials)  # an inner trace starts later, so it has the larger serial
+        self.growing: list[Any] = []  # what stands for lists in the loops that are being recorded
         self.top = self.scope = Scope(self, self.builder.ops)
         self.scopes: list[Scope] = []
         self.copies = 1  # of what is traced now, by loops that are unrolled
         self.collecting: list[Sequence[list[Any]]] = []  # the lists that loops which are being recorded append to
         #: Lists and dicts that stand for one of several others, each with those (``chosen_containers``).
         self.alternatives: list[tuple[Any, ...]] = []
-        self.growing: list[Any] = []  # what stands for lists in the loops that are being recorded
         self.sought: list[tuple[Sequence[list[Any]], list[Any]]] = []  # lists, and the places found that hold them
         self.notes: list[str] = []  # how each loop was traced
         self.limit: tuple[int, str] | None = None  # how many ops it may have at top level, and what to say of more

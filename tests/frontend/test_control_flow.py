@@ -358,18 +358,6 @@ def comprehension(x, n):
     return np.array([x[i] for i in range(n)])
 
 
-def assigns_nonlocal(x, n):
-    s = 0.0
-
-    def inner():
-        nonlocal s
-        for i in range(n):
-            s += x[i]
-
-    inner()
-    return s
-
-
 def return_in_try(x, n):
     for i in range(n):
         try:
@@ -413,7 +401,6 @@ REFUSED: dict[Callable[..., Any], tuple[type[Exception], list[str], str]] = {
     traced_step: (ConcretizationError, ["step of a range", "while loop"], "range(0, 6, n)"),
     float_bound: (ArgumentError, ["bound of range()", "f64[]", "astype(np.int64)"], "range(x[0])"),
     comprehension: (UnsupportedError, ["comprehension", "length is traced", "static"], "for i in range(n)"),
-    assigns_nonlocal: (UnsupportedError, ["'s', which is nonlocal", "static"], "for i in range(n)"),
     return_in_try: (UnsupportedError, ["'return' inside 'try'"], "for i in range(n)"),
     matches: (UnsupportedError, ["'match'", "np.where"], "match x[0] > 0"),
     other_shape: (CarryError, ["a is", "f64[6]", "f64[2]", "branch"], "if x[0] > 0"),

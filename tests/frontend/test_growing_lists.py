@@ -463,6 +463,26 @@ def test_loops_in_a_while_loop_that_reads_last_items():
     check(last_items_in_a_loop_inside)
 
 
+def rows_of_a_while(a, s, k):
+    rs = [a * s, a + 0.5]
+    while s < 3.0:
+        for _ in range(1, 9, 4):  # short: whether it can be unrolled is tried
+            for _ in range(k, 4):
+                r = rs[-1] * 0.5
+                rs.append(r * abs(a[-1]) - (a[1] if s > 0.8 else s))
+        s = s + 0.7
+    z = np.array(rs)
+    return np.sum(z[-1]) + np.sum(z[3] * a)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_trial_of_a_loop_inside_leaves_no_items_in_the_lists_of_loops_around(k):
+    value, (slope, of_s) = jg.value_and_grad(lambda a, s, k: rows_of_a_while(a, s, k), (0, 1))(X, 0.3, k)
+    np.testing.assert_allclose(value, rows_of_a_while(X, 0.3, k), rtol=1e-12)
+    moved = [rows_of_a_while(X + h * W[:, 0], 0.3 + h, k) for h in (1e-6, -1e-6)]
+    np.testing.assert_allclose(np.sum(slope * W[:, 0]) + of_s, (moved[0] - moved[1]) / 2e-6, rtol=1e-7)
+
+
 def grown_under_a_condition(x, n):
     xs = [x[0], x[1]]
     if x[2] > 0:

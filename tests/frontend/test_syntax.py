@@ -272,19 +272,55 @@ def test_what_stays_python_says_why(fun: Callable, given: tuple, expected: str) 
 
 
 def test_nonlocal_names_in_a_loop_are_named() -> None:
-    def f(n):
-        total = 0
+    total = 0
 
-        def add(k):
-            nonlocal total
-            for i in range(k):
-                total += i
-
-        add(n)
+    def add(n):
+        nonlocal total
+        for i in range(n):
+            total = i
         return total
 
-    reasons = run(f, 4).reasons
-    assert reasons == [("it assigns 'total', which is nonlocal", f.__code__.co_firstlineno + 5)]
+    reasons = run(add, 4).reasons  # the function that owns the name is not rewritten
+    assert reasons == [("it assigns 'total', which is nonlocal", add.__code__.co_firstlineno + 2)]
+
+
+def test_nonlocal_names_of_a_rewritten_function_are_handed_over() -> None:
+    def f(n):
+        def outer(k):
+            def add(k):
+                nonlocal total, last
+                for i in range(k):
+                    if i % 2:
+                        total += i
+                        continue
+                    while total > 5 * i:
+                        total -= k
+                        last = i
+                    skip()
+
+            def skip():
+                nonlocal total
+                total = total + 1 if total else total
+
+            add(k)
+            return total
+
+        last = total = 10
+        return outer(n), total, last
+
+    def late(n):  # bound only by the closure, which may not do so
+        def find():
+            nonlocal found
+            for i in range(n):
+                if i > 3:
+                    found = i
+                    break
+
+        find()
+        return found
+        found = 0
+
+    assert run(f, 5).reasons == run(late, 6).reasons == run(late, 2).reasons == []
 
 
 # Code objects

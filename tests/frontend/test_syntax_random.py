@@ -45,6 +45,11 @@ class Generator:
             self.emit(1, "def poke(k):")
             self.emit(2, f"nonlocal {name}")
             self.emit(2, f"{name} = k % 7")
+            if self.draw.random() < 0.5:
+                self.emit(2, "for j in range(k % 4):")
+                self.emit(3, f"if j + {name} > 3:")
+                self.emit(4, self.draw.choice(("break", "continue", f"return {name}", f"{name} -= 2")))
+                self.emit(3, f"{name} += j")
             self.emit(2, f"return {name}")
             self.closures.append("poke")
         self.block(1, 4, loop=False, jumps=True)

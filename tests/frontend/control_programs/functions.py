@@ -183,3 +183,32 @@ def draws_random_numbers(x):
     for i in range(12):
         s += np.sum(x * rng.normal(size=6))
     return s
+
+
+@program(X, 6)
+def nonlocal_names_in_loops(x, n):
+    """Closures that count and add up in loops and branches of their own, one of them before the name is bound."""
+    total, steps = 0.0, 0
+
+    def add(v):
+        nonlocal total, steps
+        steps += 1
+        if v > 0:
+            total += v * v
+        else:
+            total -= 0.1 * v * total
+
+    def run(k):
+        nonlocal best
+        best = x[0]
+        for i in range(n):
+            add(x[i] * k)
+            if x[i] > best:
+                best = x[i]
+                if steps > 8:
+                    break
+
+    for k in range(1, 3):
+        run(k)
+    best = best * 2
+    return total * best + steps
