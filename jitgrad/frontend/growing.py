@@ -151,14 +151,11 @@ class Growing(Collection):
         self.probing = self.viewed = self.rewritten = self.touched = self.popped = False
 
     def noted(self) -> tuple[Any, ...]:
-        """What a trial may change, for :meth:`put_back`."""
-        flags = self.viewed, self.rewritten, self.touched, self.popped
-        return self.count, self.most, self.scope, self.region, self.window, list(self.rooms), list(self.kept), flags
+        """What a trial changes that is dropped, for :meth:`put_back`."""
+        return self.count, self.most, self.scope, self.window, list(self.kept)
 
     def put_back(self, noted: tuple[Any, ...]) -> None:
-        self.count, self.most, self.scope, self.region, self.window, rooms, kept, flags = noted
-        self.rooms, self.kept[:] = list(rooms), kept
-        self.viewed, self.rewritten, self.touched, self.popped = flags
+        self.count, self.most, self.scope, self.window, self.kept[:] = noted
 
     # -- what a list does ----------------------------------------------------------------------------------------
 

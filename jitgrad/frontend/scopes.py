@@ -97,7 +97,8 @@ class Scope:
         self.entered: tuple[Any, ...] = ()  # of a loop body: what its variables are when an iteration begins
         #: Lists that something else has taken the place of, and what gives them back their places.
         self.grown: list[tuple[Callable[[Any], None], Any]] = []
-        self._lists = [(g, g.noted()) for g in trace.growing]
+        # What stands for lists in the loops around: the list of them itself, as they are asked how many refer to them.
+        self._lists: tuple[list[Any], list[Any]] = trace.growing, [g.noted() for g in trace.growing]
 
     def param(self, type: TensorType, name: str | None = None, weak: str | None = None) -> Tracer:
         """A new parameter of the region's block."""
@@ -156,7 +157,7 @@ class Scope:
 
     def restore_lists(self) -> None:
         """Let what takes the places of lists that loops around make longer be as it was when the scope began."""
-        for g, noted in self._lists:
+        for g, noted in zip(*self._lists, strict=False):
             g.put_back(noted)
 
     def _put_grown_back(self) -> None:
@@ -164,7 +165,7 @@ class Scope:
             put, obj = self.grown.pop()
             put(obj)
             if not any(obj is known and name is None for known, name, _ in self.changed):
-                self.changed.append((obj, None, _Grown(obj)))
+                self.changed.append((obj, None, _Grown(obj if type(obj) is list else ())))
 
     def forget_traced_attributes(self) -> list[str]:
         """Attributes that hold traced values get back what they held; returns the names of those that can be seen: of
@@ -185,6 +186,7 @@ class Scope:
         """Close the scope: arrays from outside have their old values again. Returns the scope around it."""
         assert self.parent is not None
         self.open = False
+        self._lists = [], []
         self._put_grown_back()
         for root, value in self.saved.items():
             root.restore(value)
@@ -213,7 +215,7 @@ class _Grown(list):
 def _changed_keys(obj: Any, before: Any) -> list[Any]:
     """The items of a list or dict that are others than before; None stands for all of a container that has become
     longer or shorter, or has lost a key."""
-    if isinstance(obj, list) and len(obj) == len(before) and type(before) is not _Grown:
+    if isinstance(obj, list) and type(before) is not _Grown and len(obj) == len(before):
         return [k for k, x in enumerate(obj) if x is not before[k]]
     if isinstance(obj, dict) and None not in obj and all(key in obj for key in before):
         return [key for key, x in obj.items() if key not in before or x is not before[key]]
@@ -227,6 +229,8 @@ def _put_back(obj: Any, name: str | None, before: Any) -> None:
                 delattr(obj, name)
         else:
             setattr(obj, name, before)
+    elif type(obj) is not list and type(before) is _Grown:
+        pass  # what stood for a list is as it was
     elif isinstance(obj, list):
         obj[:] = before
     else:

@@ -10,7 +10,7 @@ import pytest
 
 import jitgrad as jg
 from jitgrad.errors import RollError
-from tests.frontend.growing_lists import X, check, check_recorded, check_unrolled, loops
+from tests.frontend.growing_lists import W, X, check, check_recorded, check_unrolled, loops
 
 # -- loops of known length ---------------------------------------------------------------------------------------------
 

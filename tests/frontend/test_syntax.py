@@ -317,7 +317,7 @@ def test_nonlocal_names_of_a_rewritten_function_are_handed_over() -> None:
                     break
 
         find()
-        return found
+        return found  # noqa: F821
         found = 0
 
     assert run(f, 5).reasons == run(late, 6).reasons == run(late, 2).reasons == []

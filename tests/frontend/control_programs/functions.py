@@ -210,5 +210,5 @@ def nonlocal_names_in_loops(x, n):
 
     for k in range(1, 3):
         run(k)
-    best = best * 2
+    best = best * 2  # noqa: F821
     return total * best + steps
