@@ -11,8 +11,8 @@ from __future__ import annotations
 import array
 import collections
 import ctypes
-import gc
 import types
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,16 +40,40 @@ class Snapshot:
         raise NotImplementedError
 
 
-class Same(Snapshot):
-    """The same object."""
+class _Holder:
+    """The one reference by which all snapshots hold an object, so that who counts references knows theirs."""
 
-    __slots__ = ("value",)
+    __slots__ = ("__weakref__", "value")
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
+
+#: The holders by the ids of their objects, which live as long as they do.
+_HOLDERS: weakref.WeakValueDictionary[int, _Holder] = weakref.WeakValueDictionary()
+
+
+def references_by_guards(obj: Any) -> int:
+    """How many references there are to an object by which guards remember what a name or attribute stood for. Not for
+    functions, arrays, and what can't be changed."""
+    return int(id(obj) in _HOLDERS)
+
+
+class Same(Snapshot):
+    """The same object."""
+
+    __slots__ = ("holder",)
+
+    def __init__(self, value: Any) -> None:
+        found = _HOLDERS.get(id(value))
+        self.holder = found or _HOLDERS.setdefault(id(value), _Holder(value))
+
+    @property
+    def value(self) -> Any:
+        return self.holder.value
+
     def change(self, value: Any) -> str | None:
-        return None if value is self.value else "was rebound"
+        return None if value is self.holder.value else "was rebound"
 
 
 class Function(Snapshot):
@@ -137,13 +161,14 @@ def _is_writable(array: np.ndarray) -> bool:
     return base is not None and not isinstance(base, bytes)
 
 
-class Raw(Snapshot):
+class Raw(Same):
     """A mutable sequence of bytes or numbers: the same object, with the same bytes."""
 
-    __slots__ = ("bytes", "value")
+    __slots__ = ("bytes",)
 
     def __init__(self, value: bytearray | array.array) -> None:
-        self.value, self.bytes = value, bytes(memoryview(value))
+        super().__init__(value)
+        self.bytes = bytes(memoryview(value))
 
     def change(self, value: Any) -> str | None:
         if value is not self.value:
@@ -151,14 +176,14 @@ class Raw(Snapshot):
         return None if bytes(memoryview(value)) == self.bytes else "changed its contents"
 
 
-class Items(Snapshot):
+class Items(Same):
     """A list, tuple or deque (or a subclass): the same elements in the same order. A mutable one must be the same
     object."""
 
-    __slots__ = ("items", "value")
+    __slots__ = ("items",)
 
     def __init__(self, value: Any, seen: dict[int, Snapshot]) -> None:
-        self.value = value
+        super().__init__(value)
         self.items = [snapshot(v, seen) for v in value]
 
     def change(self, value: Any) -> str | None:
@@ -173,13 +198,13 @@ class Items(Snapshot):
         return None
 
 
-class Mapped(Snapshot):
+class Mapped(Same):
     """A dict, or a view of one: the same keys with the same values, in the same order."""
 
-    __slots__ = ("items", "value")
+    __slots__ = ("items",)
 
     def __init__(self, value: Mapping[Any, Any], seen: dict[int, Snapshot]) -> None:
-        self.value = value
+        super().__init__(value)
         self.items = {k: snapshot(v, seen) for k, v in value.items()}
 
     def change(self, value: Any) -> str | None:
@@ -194,13 +219,14 @@ class Mapped(Snapshot):
         return None
 
 
-class Members(Snapshot):
+class Members(Same):
     """A set: the same members."""
 
-    __slots__ = ("members", "value")
+    __slots__ = ("members",)
 
     def __init__(self, value: Any) -> None:
-        self.value, self.members = value, frozenset(value)
+        super().__init__(value)
+        self.members = frozenset(value)
 
     def change(self, value: Any) -> str | None:
         if type(value) is not type(self.value):
@@ -208,14 +234,14 @@ class Members(Snapshot):
         return None if self.members == value else "changed its members"
 
 
-class Attributes(Snapshot):
+class Attributes(Same):
     """An object of a user's class, or such a class: the same object, with the same attributes, all the way down, and
     the data that it has from its classes."""
 
-    __slots__ = ("inherited", "items", "value")
+    __slots__ = ("inherited", "items")
 
     def __init__(self, value: Any, seen: dict[int, Snapshot]) -> None:
-        self.value = value
+        super().__init__(value)
         is_class = isinstance(value, type)
         self.items = {} if is_class else {k: snapshot(v, seen) for k, v in vars(value).items()}
         names = [k for k in class_data(value if is_class else type(value)) if k not in self.items]
@@ -288,11 +314,6 @@ def snapshot(value: Any, seen: dict[int, Snapshot] | None = None) -> Snapshot:
         found = Same(value)
     seen[id(value)] = found
     return found
-
-
-def references_by_guards(obj: Any) -> int:
-    """How many references there are to an object by which guards remember what a name or attribute stood for."""
-    return sum(isinstance(x, Snapshot) for x in gc.get_referrers(obj))
 
 
 def has_open_attributes(value: Any) -> bool:

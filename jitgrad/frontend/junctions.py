@@ -48,7 +48,8 @@ def _junction(a: Tracer, b: Callable[[], Any], word: str, op: str) -> Any:
     first = condition(trace, a, word)
     with trace.region(f"an operand of {word!r}") as scope:
         second = b()
-        eager = len(scope.ops) <= _EAGER_OPS and not scope.written
+        changes = scope.outer_changes()  # takes them back
+        eager = len(scope.ops) <= _EAGER_OPS and not scope.written and not changes
         eager &= all(not inner.regions and not inner.effects and inner.name != "wrap_index" for inner in scope.ops)
         logical = _is_bool(a) and _is_bool(second)
     if eager and logical:
