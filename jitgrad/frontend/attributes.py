@@ -10,6 +10,8 @@ from typing import Any
 from jitgrad.frontend.chosen_containers import refuse_change
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.scopes import CELL, Scope
+from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer
 from jitgrad.frontend.usercode import is_user_function
 
@@ -36,6 +38,31 @@ def note_change(a: Any) -> None:
         refuse_change(trace, a)
         if trace.scopes:
             trace.scopes[-1].note_change(a)
+
+
+def note_variables(read: Callable[[], Any]) -> tuple[Scope, list[Any]] | None:
+    """Take note of variables that a function or a part of one assigns, and other functions see (``nonlocal``), by a
+    function that reads them; for :func:`handed_over`. They are what their cells hold."""
+    trace: Trace | None = HOOKS["current_trace"]()
+    if trace is None:
+        return None
+    return trace.scope, [cell for cell in read.__closure__ or () if trace.scope.note_change(cell, CELL)]
+
+
+def own_variables(read: Callable[[], Any]) -> None:
+    """The variables of a function that starts, which closures assign, by a function that reads them."""
+    trace: Trace | None = HOOKS["current_trace"]()
+    if trace is not None:
+        trace.cells.update((id(cell), (cell, trace.scope)) for cell in read.__closure__ or ())
+
+
+def handed_over(noted: tuple[Scope, list[Any]] | None, state: Any) -> Any:
+    """``state``, by which the part of a function hands over what it assigned: there is no other change."""
+    if noted is not None:
+        scope, cells = noted
+        for cell in cells:
+            scope.forget(cell)
+    return state
 
 
 def augmented_attribute(owner: Any, name: str) -> Any:

@@ -524,6 +524,8 @@ def assert_(test: Any, message: Callable[[], Any] | None, line: int) -> None:
 contains = python_functions.contains
 attribute, augmented_attribute = attributes.attribute, attributes.augmented_attribute
 delete_attribute = attributes.delete_attribute
+own_variables, note_variables = attributes.own_variables, attributes.note_variables
+handed_over = attributes.handed_over
 getitem = assign.getitem
 percent = texts.percent
 range_, enumerate_, zip_, reversed_ = (

@@ -15,7 +15,7 @@ from typing import Any
 
 from jitgrad.errors import CarryError, RollError
 from jitgrad.frontend.carries import UNBOUND
-from jitgrad.frontend.scopes import Change, Scope
+from jitgrad.frontend.scopes import Change, Scope, held
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import Location, user_location
 
@@ -37,6 +37,8 @@ class Place(Change):
     def label(self) -> str:
         """What messages, and values of the graph, call it."""
         kind = type(self.owner).__name__
+        if self.of_cell:
+            return "nonlocal"
         if self.whole:
             return f"a {kind}"
         return f"{kind}[{self.key!r}]" if self.item else f"{kind}.{self.key}"
@@ -48,7 +50,7 @@ class Place(Change):
     def read(self) -> Any:
         """What it holds; UNBOUND for an attribute or key that there is not."""
         if not self.item:
-            return getattr(self.owner, self.key, UNBOUND)
+            return held(self.owner, self.key, UNBOUND)
         if self.key is None:
             return self.owner.copy()
         return self.owner.get(self.key, UNBOUND) if isinstance(self.owner, dict) else self.owner[self.key]
@@ -60,6 +62,8 @@ class Place(Change):
             trace.scope.note_change(owner, key)
             if value is not UNBOUND:
                 setattr(owner, key, value)
+            elif self.of_cell:
+                del owner.cell_contents
             elif key in getattr(owner, "__dict__", ()):
                 delattr(owner, key)
             return

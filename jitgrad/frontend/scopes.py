@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from types import CellType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from jitgrad.frontend.guards import references_by_guards
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 _MISSING = object()
+#: The attribute of a cell that holds the variable.
+CELL = "cell_contents"
 
 
 class ByIdentity(MutableMapping["Tracer", V], Generic[V]):
@@ -52,10 +55,15 @@ class Change(NamedTuple):
     key: Any
     item: bool
 
+    @property
+    def of_cell(self) -> bool:
+        """Is it a variable that several functions see?"""
+        return type(self.owner) is CellType
+
     def __str__(self) -> str:
         kind = type(self.owner).__name__
         if not self.item:
-            return f"the attribute {self.key!r} of a {kind}"
+            return "a variable of a function around" if self.of_cell else f"the attribute {self.key!r} of a {kind}"
         return f"a {kind}" if self.key is None else f"the item {self.key!r} of a {kind}"
 
 
@@ -111,17 +119,21 @@ class Scope:
         trace = self.trace
         return self.region.finish(*(trace.own(trace.lift(r)) for r in results))
 
-    def note_change(self, obj: Any, name: str | None = None) -> None:
-        """Remember what a container holds, or an attribute, before it is changed; the first time."""
+    def note_change(self, obj: Any, name: str | None = None) -> bool:
+        """Remember what a container holds, or an attribute, before it is changed; the first time. Was it the first?"""
+        _, made = self.trace.cells.get(id(obj), (None, None))
+        if made is self or (made is not None and not made.open):
+            return False  # a variable that was made in the scope, or has gone with its own
         if any(obj is known and name == other for known, other, _ in self.changed):
-            return
+            return False
         if name is None:
             before = copy.copy(obj)
         elif hasattr(getattr(type(obj), name, None), "__set__") or not hasattr(obj, "__dict__"):  # a property, a slot
-            before = getattr(obj, name, _MISSING)
+            before = held(obj, name, _MISSING)
         else:
             before = vars(obj).get(name, _MISSING)
         self.changed.append((obj, name, before))
+        return True
 
     def forget(self, obj: Any) -> None:
         """Take no note of the attributes that an object has got so far: it has been made with them in this scope."""
@@ -141,7 +153,8 @@ class Scope:
             if sys.getrefcount(obj) <= 2 + again:  # the name here, the argument, and other changes of it
                 continue
             if name is not None:
-                found.append(Change(obj, name, False))
+                if type(obj) is not CellType or held(obj, name, _MISSING) is not before:
+                    found.append(Change(obj, name, False))
             else:
                 found += [Change(obj, key, True) for key in _changed_keys(obj, before)]
             _put_back(obj, name, before)
@@ -170,17 +183,18 @@ class Scope:
     def forget_traced_attributes(self) -> list[str]:
         """Attributes that hold traced values get back what they held; returns the names of those that can be seen: of
         objects that there is another reference to. For the end of a trace."""
-        held: dict[int, tuple[Any, list[str]]] = {}
+        owners: dict[int, tuple[Any, list[str]]] = {}
         while self.changed:
             obj, name, before = self.changed.pop()
-            if name is not None and contains_tracer(getattr(obj, name, None)):
+            if name is not None and contains_tracer(held(obj, name, None)):
                 _put_back(obj, name, before)
-                held.setdefault(id(obj), (obj, []))[1].append(f"{type(obj).__name__}.{name}")
+                label = "a variable of a function around" if type(obj) is CellType else f"{type(obj).__name__}.{name}"
+                owners.setdefault(id(obj), (obj, []))[1].append(label)
         obj = before = count = None
-        while count != len(held):  # one that goes may have held others
-            count = len(held)
-            held = {key: one for key, one in held.items() if _is_seen(one)}
-        return [name for _, names in held.values() for name in names]
+        while count != len(owners):  # one that goes may have held others
+            count = len(owners)
+            owners = {key: one for key, one in owners.items() if _is_seen(one)}
+        return [name for _, names in owners.values() for name in names]
 
     def leave(self) -> Scope:
         """Close the scope: arrays from outside have their old values again. Returns the scope around it."""
@@ -222,9 +236,21 @@ def _changed_keys(obj: Any, before: Any) -> list[Any]:
     return [None]
 
 
+def held(obj: Any, name: str, default: Any) -> Any:
+    """What an attribute is; ``default`` where there is none, as in an empty cell."""
+    try:
+        return getattr(obj, name, default)
+    except ValueError:
+        if type(obj) is not CellType:
+            raise
+        return default
+
+
 def _put_back(obj: Any, name: str | None, before: Any) -> None:
     if name is not None:
-        if before is _MISSING:
+        if before is _MISSING and type(obj) is CellType:
+            del obj.cell_contents
+        elif before is _MISSING:
             if hasattr(obj, name) and name in getattr(obj, "__dict__", (name,)):
                 delattr(obj, name)
         else:

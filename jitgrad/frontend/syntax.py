@@ -36,6 +36,9 @@ line, lists)``
                                                         gives; ``text % values``
 ``attribute(owner, name)``,                            the owner of an attribute that is about to be assigned to; the
 ``augmented_attribute(owner, name)``                    second before ``owner.name op= b``
+``own_variables(thunk)``, ``note_variables(thunk)``     at the start of a function: its variables that closures assign,
+``handed_over(noted, state)``                          and those of functions around it that may be assigned; the state
+                                                        of a statement, with what was noted at the start of its part
 ``bound(value, name)``, ``bound_free(value, name)``    the value; UnboundLocalError and NameError for ``UNBOUND``
 ``collect(iterable, element, line, size)``              a list comprehension; ``element`` is a function of an item,
                                                         ``size`` counts the operations in it
@@ -108,6 +111,8 @@ _CALLS = frozenset(
         "opaque_iter",
         "opaque_test",
         "callee",
+        "note_variables",
+        "own_variables",
         "contains",
         "attribute",
         "augmented_attribute",

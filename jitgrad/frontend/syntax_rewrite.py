@@ -8,7 +8,7 @@ parameters and results as well, so the runtime sees them. Variables that don't m
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from jitgrad.frontend.syntax_exprs import Expressions, Writes
 from jitgrad.frontend.syntax_flow import Kind, Plan, lower
@@ -130,7 +130,15 @@ class _Function:
         names = sorted(self._analysis.initialise)
         if names:
             out.append(ast.Assign([store(n) for n in names], runtime("UNBOUND", self._node)))
+        for what, names in ("own", self._scope.shared), ("note", self._scope.nonlocals | self._scope.given):
+            if names:
+                out.append(ast.Expr(self._variables(what, names, self._node)))
         return [place(statement, self._node) for statement in out]
+
+    def _variables(self, what: str, names: Iterable[str], like: ast.AST) -> ast.Call:
+        """``__jitgrad__.note_variables(lambda: (name, ...))``, for what is assigned here and belongs to other functions
+        too; or ``own_variables``."""
+        return call(f"{what}_variables", [thunk(names_tuple(sorted(names), ast.Load()), like)], like)
 
     def _temporary(self) -> str:
         self._temporaries += 1
@@ -357,7 +365,9 @@ class _Function:
         item: str | None = None,
     ) -> ast.FunctionDef:
         """A function for a part of a statement, named after it. It takes the item of the loop, if there is one, and the
-        state; then the copies of the frame, by default values of the moment when it is made."""
+        state; then the copies of the frame, by default values of the moment when it is made. The result is the state,
+        if the part has a number."""
+        carries = part is not None
         copies = frame.copies[part] if part is not None and frame.copies else ()
         starts = sorted(self._analysis.starts.get((node, part), ())) if part is not None else []
         names = [f"{PREFIX}s_{n}" for n in frame.state + copies]
@@ -369,6 +379,14 @@ class _Function:
             first.append(ast.Assign([store(name)], load(given)))
         if starts:
             first.append(ast.Assign([store(n) for n in starts], runtime("UNBOUND", node)))
+        elsewhere = self._scope.written_elsewhere.intersection(written)
+        if elsewhere:
+            noted: ast.expr = self._variables("note", elsewhere, node)
+            if carries and result is not None:
+                first.append(ast.Assign([store(PREFIX + "noted")], noted))
+                result = call("handed_over", [load(PREFIX + "noted"), result], node)
+            else:
+                first.append(ast.Expr(noted))
         last: list[ast.stmt] = [] if result is None else [ast.Return(result)]
         made = ast.FunctionDef(
             name=f"{FUNCTION}{word}_{node.lineno}",

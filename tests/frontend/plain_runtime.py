@@ -68,6 +68,17 @@ class PlainRuntime:
     def attribute(self, owner: Any, name: str) -> Any:
         return owner
 
+    def own_variables(self, read: Callable[[], Any]) -> None:
+        assert read.__closure__
+
+    def note_variables(self, read: Callable[[], Any]) -> Any:
+        assert read.__closure__
+        return read
+
+    def handed_over(self, noted: Any, state: tuple) -> tuple:
+        assert set(noted.__code__.co_freevars)
+        return state
+
     def bound(self, value: Any, name: str) -> Any:
         if value is self.UNBOUND:
             raise UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value")
