@@ -61,13 +61,13 @@ class _Complex:
         return ir.Constant(self.kind, value)
 
     def add(self, x: Pair, y: Pair) -> Pair:
-        return tuple(self.b.fadd(p, q, flags=("contract",)) for p, q in zip(x, y, strict=True))  # pyright: ignore
+        return tuple(self.b.fadd(p, q, flags=("contract",)) for p, q in zip(x, y, strict=True))
 
     def sub(self, x: Pair, y: Pair) -> Pair:
-        return tuple(self.b.fsub(p, q, flags=("contract",)) for p, q in zip(x, y, strict=True))  # pyright: ignore
+        return tuple(self.b.fsub(p, q, flags=("contract",)) for p, q in zip(x, y, strict=True))
 
     def scale(self, x: Pair, by: float) -> Pair:
-        return tuple(self.b.fmul(p, self.const(by), flags=("contract",)) for p in x)  # pyright: ignore
+        return tuple(self.b.fmul(p, self.const(by), flags=("contract",)) for p in x)
 
     def sub_i(self, x: Pair, y: Pair) -> Pair:
         """``x - i y``"""
@@ -276,7 +276,7 @@ def later(module: ir.Module, dtype: np.dtype, r: int, lanes: Lanes, turned: bool
                 z = _Complex(b, memory.kind)
                 y = z.transform([(memory.load(xr, i), memory.load(xi, i)) for i in at])
                 for j in range(1, r) if turned else ():
-                    y[j] = z.mul(y[j], tuple(memory.spread(f) for f in factors[2 * j - 2 : 2 * j]))  # pyright: ignore
+                    y[j] = z.mul(y[j], tuple(memory.spread(f) for f in factors[2 * j - 2 : 2 * j]))
                 for j, (re, im) in enumerate(y):
                     to = b.add(b.add(target, q), b.mul(yj, I64(j)))
                     if paired:

@@ -71,7 +71,7 @@ def _operand(x: Any, dtype: np.dtype, trace: Any) -> tuple[Tracer, Tracer]:
 def _descriptor(x: Any) -> Any:
     """What ``resolve_dtypes`` takes for an operand."""
     if isinstance(x, (Tracer, Pair)):
-        return {"int": int, "float": float, "complex": complex}.get(x.weak or "", x.dtype)  # pyright: ignore
+        return {"int": int, "float": float, "complex": complex}.get(x.weak or "", x.dtype)
     return type(x) if type(x) in (int, float, complex) else np.asarray(x).dtype
 
 
