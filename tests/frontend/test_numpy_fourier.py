@@ -102,6 +102,7 @@ def test_repeated_axes(name: str) -> None:
                 f(x, axes=(1, -1))
 
 
+@pytest.mark.filterwarnings("ignore:`axes` should not be:DeprecationWarning")
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("name", SEVERAL)
 def test_lengths_of_the_array_and_too_many(name: str, module: str) -> None:
