@@ -13,13 +13,14 @@ from typing import Any
 import optree
 
 from jitgrad.errors import ArgumentError, ConcretizationError, DtypeError, JitgradWarning, MutationError
-from jitgrad.frontend.capture import Recorder, call_method
+from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.raising import ends
 from jitgrad.frontend.randomness import shared_states, warn_of_draws
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import LeafSpec, flatten, prepare_leaf
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.usercode import call_method
 from jitgrad.ir.core import Graph
 from jitgrad.ir.location import Location
 from jitgrad.transforms import Function

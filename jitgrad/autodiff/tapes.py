@@ -340,7 +340,7 @@ class Plan:
         if any(d is None for d in room):
             return None
         most = [max(d, 1) if isinstance(d, int) and k < len(loops) else d for k, d in enumerate(room)]
-        return Layout(tuple(most), (*numbers, *(0,) * len(shape)), (*(1,) * len(loops), *shape))  # pyright: ignore
+        return Layout(tuple(most), (*numbers, *(0,) * len(shape)), (*(1,) * len(loops), *shape))  # pyright: ignore[reportArgumentType]
 
     def _room(self, d: Dim) -> Dim | None:
         """What an extent or a number of iterations is at most, in terms of values outside of the nest."""

@@ -19,7 +19,7 @@ import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils
 
-from jitgrad.codegen import blas_threads, drawing, fourier_calls, printing, python_api, scipy_special, threads
+from jitgrad.codegen import blas_threads, callbacks, fourier_tables, python_api, scipy_special, threads
 from jitgrad.codegen.capsules import capsule_contents
 from jitgrad.errors import CompilationError
 
@@ -112,12 +112,10 @@ def register_symbols(names: Iterable[str]) -> None:
             threads.bind()
         elif name.startswith(python_api.PREFIX):
             python_api.bind(name)
-        elif name == printing.SYMBOL:
-            printing.bind()
-        elif name.startswith(fourier_calls.PREFIX):
-            fourier_calls.bind(name)
-        elif name.startswith(drawing.SYMBOL):
-            drawing.bind()
+        elif name.startswith(callbacks.PREFIX):
+            callbacks.bind()
+        elif name.startswith(fourier_tables.PREFIX):
+            fourier_tables.bind(name)
         elif name.startswith(scipy_special.PREFIX):
             scipy_special.bind(name)
         elif name.startswith(_PREFIX):

@@ -6,28 +6,56 @@ numbers, the results likewise, all contiguous.
 
 ``passes`` are the radices of a transform that is machine code, along one axis (``fourier_kernels``). The results are
 followed by a workspace then, and ``columns`` is how many columns are transformed at a time where the axis is not the
-last one. Without passes, the call goes to SciPy (``fourier_calls``).
+last one. Without passes, SciPy is called (``callbacks``).
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
 from numba.core import cgutils
 
-from jitgrad.codegen import fourier_calls, fourier_kernels
-from jitgrad.codegen.externs import I32, I64, llvm_type, offset
-from jitgrad.codegen.fourier_calls import fourier_python
-from jitgrad.loopir.nodes import Buffer
+from jitgrad.codegen import fourier_kernels
+from jitgrad.codegen.callbacks import Function, Kind, library_function
+from jitgrad.codegen.externs import I64, llvm_type, offset
 
-__all__ = ["fourier_emit", "fourier_python"]
 
-_I8P = ir.IntType(8).as_pointer()
+def _transforming(
+    _: Sequence[Kind], *, kind: str, shape: Sequence[int], axes: Sequence[int], inverse: bool, **__: Any
+) -> Function:
+    """What SciPy is asked for."""
+    shape, axes = tuple(shape), tuple(axes)
+
+    def run(outs: Sequence[np.ndarray], ins: Sequence[np.ndarray]) -> None:
+        import scipy.fft
+
+        arrays = [a.reshape(shape) for a in ins]
+        z = arrays[0]
+        if len(arrays) == 2:
+            z = np.empty(shape, np.complex64 if z.dtype.itemsize == 4 else np.complex128)
+            z.real, z.imag = arrays
+        found: Any
+        if kind == "fft":
+            transform, norm = (scipy.fft.ifftn, "forward") if inverse else (scipy.fft.fftn, "backward")
+            found = transform(z, axes=axes, norm=norm, overwrite_x=True)
+        elif kind == "rfft":
+            found = scipy.fft.rfft(z, axis=axes[0])
+        elif kind == "irfft":
+            n = outs[0].size // (z.size // shape[axes[0]])
+            found = scipy.fft.irfft(z, n, axis=axes[0], norm="forward", overwrite_x=True)
+        else:
+            found = getattr(scipy.fft, kind[:3])(z, int(kind[3]), axis=axes[0])
+        parts = (found.real, found.imag) if np.iscomplexobj(found) else (found,)
+        for out, part in zip(outs, parts, strict=False):  # a workspace may follow
+            out.reshape(part.shape)[...] = part
+
+    return run
+
+
+fourier_python, _call_emit = library_function("fourier", _transforming)
 
 
 def fourier_emit(b: Any, outs: Any, ins: Any, static: dict[str, Any], out_buffers: Any, in_buffers: Any) -> Any:
@@ -35,28 +63,7 @@ def fourier_emit(b: Any, outs: Any, ins: Any, static: dict[str, Any], out_buffer
     if static.get("passes"):
         _Transform(b, out_buffers[0].dtype, static).emit(outs, ins)
         return None
-    return _call(b, outs, ins, static, out_buffers, in_buffers)
-
-
-def _call(b: Any, outs: Any, ins: Any, static: dict[str, Any], out_buffers: Any, in_buffers: Any) -> Any:
-    """A call with what to do as JSON, and a table of the addresses: results first."""
-    fourier_calls.bind(fourier_calls.CALL)
-
-    def sizes(buffers: Sequence[Buffer]) -> list[int]:
-        return [math.prod(t.static_shape) for t in buffers]
-
-    what = {"outs": sizes(out_buffers), "ins": sizes(in_buffers), "dtype": out_buffers[0].dtype.str, "static": static}
-    text = json.dumps(what, sort_keys=True).encode() + b"\0"
-    constant = cgutils.global_constant(
-        b, "transform", ir.Constant(ir.ArrayType(ir.IntType(8), len(text)), bytearray(text))
-    )
-    pointers = (*outs, *ins)
-    table = cgutils.alloca_once(b, _I8P, len(pointers))
-    for k, pointer in enumerate(pointers):
-        b.store(b.bitcast(pointer, _I8P), b.gep(table, [I32(k)]))
-    signature = ir.FunctionType(I64, [_I8P, _I8P.as_pointer()])
-    function = cgutils.get_or_insert_function(b.module, signature, fourier_calls.CALL)
-    return b.call(function, [b.bitcast(constant, _I8P), table])
+    return _call_emit(b, outs, ins, static, out_buffers, in_buffers)
 
 
 class _Rows(NamedTuple):

@@ -11,7 +11,7 @@ consecutive q, with nothing to shuffle. Only the first pass, where s is 1, takes
 stores. A transform along an axis that is not the last one is the same with s starting at the number of columns.
 
 A kernel is a function of the module, emitted once a radix, dtype and variant; lengths and strides are its arguments.
-Factors come from tables that ``fourier_calls`` makes, once a process and length; code refers to them by symbols.
+Factors come from tables that ``fourier_tables`` makes, once a process and length; code refers to them by symbols.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from jitgrad.codegen import fourier_calls
+from jitgrad.codegen import fourier_tables
 from jitgrad.codegen.externs import I32, I64, llvm_type, offset
 from jitgrad.codegen.llvm_metadata import describe, keep_rolled
 
@@ -36,11 +36,11 @@ Pair = tuple[Any, Any]
 
 
 def factors(module: ir.Module, dtype: np.dtype, form: str, n: int, passes: Sequence[int]) -> Any:
-    """The table of :func:`jitgrad.codegen.fourier_calls.table`, as a pointer."""
-    symbol = fourier_calls.TWIDDLES + "_".join(map(str, (dtype.str[1:], form, n, *passes)))
+    """The table of :func:`jitgrad.codegen.fourier_tables.table`, as a pointer."""
+    symbol = fourier_tables.PREFIX + "_".join(map(str, (dtype.str[1:], form, n, *passes)))
     known = module.globals.get(symbol)
     if known is None:
-        fourier_calls.bind(symbol)
+        fourier_tables.bind(symbol)
         known = ir.GlobalVariable(module, llvm_type(dtype), symbol)
         known.global_constant = True
     return known
@@ -61,13 +61,13 @@ class _Complex:
         return ir.Constant(self.kind, value)
 
     def add(self, x: Pair, y: Pair) -> Pair:
-        return tuple(self.b.fadd(p, q, flags=("contract",)) for p, q in zip(x, y, strict=True))  # pyright: ignore
+        return tuple(self.b.fadd(p, q, flags=("contract",)) for p, q in zip(x, y, strict=True))
 
     def sub(self, x: Pair, y: Pair) -> Pair:
-        return tuple(self.b.fsub(p, q, flags=("contract",)) for p, q in zip(x, y, strict=True))  # pyright: ignore
+        return tuple(self.b.fsub(p, q, flags=("contract",)) for p, q in zip(x, y, strict=True))
 
     def scale(self, x: Pair, by: float) -> Pair:
-        return tuple(self.b.fmul(p, self.const(by), flags=("contract",)) for p in x)  # pyright: ignore
+        return tuple(self.b.fmul(p, self.const(by), flags=("contract",)) for p in x)
 
     def sub_i(self, x: Pair, y: Pair) -> Pair:
         """``x - i y``"""
@@ -276,7 +276,7 @@ def later(module: ir.Module, dtype: np.dtype, r: int, lanes: Lanes, turned: bool
                 z = _Complex(b, memory.kind)
                 y = z.transform([(memory.load(xr, i), memory.load(xi, i)) for i in at])
                 for j in range(1, r) if turned else ():
-                    y[j] = z.mul(y[j], tuple(memory.spread(f) for f in factors[2 * j - 2 : 2 * j]))  # pyright: ignore
+                    y[j] = z.mul(y[j], tuple(memory.spread(f) for f in factors[2 * j - 2 : 2 * j]))
                 for j, (re, im) in enumerate(y):
                     to = b.add(b.add(target, q), b.mul(yj, I64(j)))
                     if paired:

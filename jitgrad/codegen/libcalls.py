@@ -85,7 +85,7 @@ LIBRARY: dict[str, LibFn] = {
     "gesdd": LibFn(lapack_orthogonal.gesdd_python, lapack_orthogonal.gesdd_emit, _singular_vectors),
     "sort_rows": LibFn(rowsort.sort_rows_python, rowsort.sort_rows_emit),
     "show": LibFn(printing.show_python, printing.show_emit),
-    **{name: LibFn(drawing.python_form(name), drawing.emitter(name)) for name in drawing.FUNCTIONS},
+    **{name: LibFn(*forms) for name, forms in drawing.FUNCTIONS.items()},
     "argsort_rows": LibFn(rowsort.argsort_rows_python, rowsort.argsort_rows_emit),
     "fourier": LibFn(fourier.fourier_python, fourier.fourier_emit),
 }

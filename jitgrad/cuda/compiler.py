@@ -133,7 +133,7 @@ def _versions() -> tuple[str, ...]:
     found = [*_installed(_COMPILERS), *_installed(_NVVM), *_installed(_LINKER)]
     if not all(map(_installed, (_COMPILERS[:1], _NVVM, _LINKER))):  # some belong to a CUDA toolkit, or are missing
         numba_cuda()
-        from cuda.bindings import nvjitlink, nvvm  # pyright: ignore
+        from cuda.bindings import nvjitlink, nvvm  # pyright: ignore[reportMissingImports]
 
         found.append(f"NVVM {nvvm.version()} nvJitLink {nvjitlink.version()}")
     return tuple(found)
@@ -292,7 +292,7 @@ def _nvvm(modules: Mapping[str, list[str]], capability: tuple[Any, ...]) -> str:
 
 
 def _link(code: str, signatures: Mapping[str, tuple[Parameter, ...]], arch: str) -> Cubin:
-    from cuda.bindings import nvjitlink  # pyright: ignore
+    from cuda.bindings import nvjitlink  # pyright: ignore[reportMissingImports]
 
     options = [f"-arch={arch}", "-verbose"]
     with _lock:

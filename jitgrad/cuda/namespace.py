@@ -46,10 +46,10 @@ def numba_cuda() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import numba_cuda  # noqa: F401  # pyright: ignore
-            from cuda.bindings import nvjitlink, nvvm  # pyright: ignore
+            import numba_cuda  # noqa: F401  # pyright: ignore[reportMissingImports]
+            from cuda.bindings import nvjitlink, nvvm  # pyright: ignore[reportMissingImports]
             from numba import cuda
-            from numba.cuda import extending, libdevice, types  # noqa: F401  # pyright: ignore
+            from numba.cuda import extending, libdevice, types  # noqa: F401  # pyright: ignore[reportMissingImports]
 
             for library in (nvvm, nvjitlink):
                 library.version()  # loads it

@@ -15,7 +15,7 @@ from jitgrad.frontend import attributes
 from jitgrad.frontend.python_functions import CLASSES, sort_list
 from jitgrad.frontend.randomness import drawing, passed, refuse_new
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.usercode import is_user_class, is_user_function
+from jitgrad.frontend.usercode import call_method, is_user_class, is_user_function
 
 #: Methods of containers that change them.
 _CHANGES = frozenset(
@@ -63,7 +63,7 @@ def _code_of(function: Any) -> Any:
     """The Python function that runs when an object is called, if it is one."""
     if isinstance(function, types.MethodType):
         return function.__func__
-    return function if isinstance(function, types.FunctionType) else getattr(type(function), "__call__", None)  # noqa: B004
+    return function if isinstance(function, types.FunctionType) else call_method(function)
 
 
 def _others(function: Any) -> Any:

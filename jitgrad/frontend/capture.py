@@ -35,7 +35,7 @@ from jitgrad.frontend.reads import Chain, reads_of
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.syntax import rewrite
 from jitgrad.frontend.tracer import Tracer, contains_tracer
-from jitgrad.frontend.usercode import is_user_class, is_user_function, is_user_module
+from jitgrad.frontend.usercode import call_method, is_user_class, is_user_function, is_user_module
 
 #: Methods that change a container and tell nothing of what is in it.
 _WRITES = frozenset(("append", "extend", "insert", "add", "update", "clear", "appendleft", "write"))
@@ -465,11 +465,6 @@ def _reference(obj: Any) -> Callable[[], Any]:
         return weakref.ref(obj)
     except TypeError:
         return lambda: obj
-
-
-def call_method(obj: Any) -> Any:
-    """The function that runs when an object is called; None for a class or a function."""
-    return None if isinstance(obj, type) else getattr(type(obj), "__call__", None)  # noqa: B004
 
 
 def _lineage(obj: Any) -> tuple[type, ...]:

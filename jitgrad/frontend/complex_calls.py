@@ -193,7 +193,7 @@ def _linear(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
         if names == ("",) and which:
             results.append(call(np.zeros_like, (results[0],), {}))
             continue
-        one = inspect.BoundArguments(bound.signature, here)  # pyright: ignore
+        one = inspect.BoundArguments(bound.signature, here)
         results.append(call(function, one.args, one.kwargs))
     if function in _SEPARATE and not isinstance(results[0], Tracer):
         several = zip(map(as_whole, given[names[0]]), *results, strict=True)

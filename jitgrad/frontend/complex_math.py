@@ -97,12 +97,15 @@ def absolute(a: Z) -> Any:
 
 
 def sign(a: Z) -> Z:
-    """``z / abs(z)``, and 0 at 0."""
+    """``z / abs(z)``, and 0 at 0. Where one part is infinite, the other one counts for nothing."""
     size = absolute(a)
     nought = size == 0
     size = _where(nought, 1.0, size)
     nothing = _like(size, 0.0)
-    return _where(nought, nothing, a[0] / size), _where(nought, nothing, a[1] / size)
+    infinite = np.isinf(a[0]), np.isinf(a[1])
+    ends = tuple(_where(i, np.copysign(_like(p, 1.0), p), nothing) for i, p in zip(infinite, a, strict=True))
+    finite = _where(nought, nothing, a[0] / size), _where(nought, nothing, a[1] / size)
+    return _choose(np.logical_xor(*infinite), (ends[0], ends[1]), finite)
 
 
 def angle(a: Z) -> Any:
@@ -127,7 +130,7 @@ def integer_power(a: Z, n: int) -> Z:
         if k:
             factor = square(factor)
     if result is None:
-        return a[0] * 0.0 + 1.0, a[1] * 0.0
+        return np.ones_like(a[0]), np.zeros_like(a[1])  # of NaN and infinities too
     return reciprocal(result) if n < 0 else result
 
 

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import numpy as np
-import optree
 
 from jitgrad.errors import ArgumentError, ConcretizationError, DtypeError, MutationError, UnsupportedAttributeError
 from jitgrad.frontend.complex_pair import WHOLE, Pair, is_plain_complex, joined, whole_dtype
@@ -26,7 +25,7 @@ from jitgrad.frontend.methods import ArrayMethods
 from jitgrad.frontend.operators import Operators
 from jitgrad.frontend.primitives import broadcast_to, broadcast_together, cast
 from jitgrad.frontend.registry import HOOKS, call
-from jitgrad.frontend.signature import NAMESPACE
+from jitgrad.frontend.signature import register_node
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import SHOWING, Tracer, contains_tracer, innermost_trace
 from jitgrad.ir.location import user_location
@@ -90,14 +89,6 @@ class ComplexTracer(Pair, Operators, ArrayMethods):
         return self.re.size
 
     @property
-    def itemsize(self) -> int:
-        return self.dtype.itemsize
-
-    @property
-    def nbytes(self) -> Any:
-        return self.size * self.itemsize
-
-    @property
     def real(self) -> Any:
         return self.re
 
@@ -114,14 +105,6 @@ class ComplexTracer(Pair, Operators, ArrayMethods):
     def imag(self, value: Any) -> None:
         self._check_array()
         self.im[...] = value
-
-    @property
-    def T(self) -> Any:
-        return call(np.transpose, (self,), {})
-
-    @property
-    def mT(self) -> Any:
-        return call(np.matrix_transpose, (self,), {})
 
     @property
     def flat(self) -> Any:
@@ -403,13 +386,7 @@ def _rejoined(_: Any, children: Any) -> Any:
     return ComplexTracer(re, im)  # what stands for the leaves of a structure
 
 
-optree.register_pytree_node(
-    ComplexTracer,  # pyright: ignore[reportArgumentType]
-    _split,  # pyright: ignore[reportArgumentType]
-    _rejoined,  # pyright: ignore[reportArgumentType]
-    path_entry_type=optree.GetAttrEntry,
-    namespace=NAMESPACE,
-)
+register_node(ComplexTracer, _split, _rejoined)
 
 HOOKS["complex_leaf"] = _leaf
 HOOKS["complex_known"] = known

@@ -24,6 +24,7 @@ from jitgrad.ir.location import user_location
 
 _REDUCTIONS = {np.add: np.sum, np.multiply: np.prod, np.logical_and: np.all, np.logical_or: np.any}
 _ACCUMULATIONS = {np.add: np.cumsum, np.multiply: np.cumprod}
+_LOGICAL = (np.logical_and, np.logical_or, np.logical_xor)
 _COMPARISONS = (np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal)
 
 
@@ -45,10 +46,13 @@ def compute(ufunc: np.ufunc, *args: Any, dtype: Any = None) -> Any:
     dtypes = resolve(ufunc, tuple(map(_descriptor, args)), dtype)  # an error for what NumPy does not take either
     if rule is None:
         raise refused(ufunc)
-    if not any(d in PARTS for d in dtypes):
+    whole = next((d for d in dtypes if d in PARTS), None)
+    if whole is None and ufunc in _LOGICAL:  # NumPy casts operands of two dtypes to bool
+        whole = np.result_type(np.complex64, *map(_descriptor, args))
+    if whole is None:
         raise DtypeError(f"{qualified_name(ufunc)} in {dtypes[-1]} is not supported.", user_location())
     trace = innermost_trace(*args)
-    part = PARTS.get(dtypes[0]) or PARTS[dtypes[-1]]
+    part = PARTS[whole]
     result = rule(*(_operand(a, part, trace) for a in args))
     if isinstance(result, tuple):
         return _fresh(make(*(cast(r, part) for r in result)), args)
@@ -71,7 +75,7 @@ def _operand(x: Any, dtype: np.dtype, trace: Any) -> tuple[Tracer, Tracer]:
 def _descriptor(x: Any) -> Any:
     """What ``resolve_dtypes`` takes for an operand."""
     if isinstance(x, (Tracer, Pair)):
-        return {"int": int, "float": float, "complex": complex}.get(x.weak or "", x.dtype)  # pyright: ignore
+        return {"int": int, "float": float, "complex": complex}.get(x.weak or "", x.dtype)
     return type(x) if type(x) in (int, float, complex) else np.asarray(x).dtype
 
 

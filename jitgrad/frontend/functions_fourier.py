@@ -142,8 +142,6 @@ def transformed(x: Signal, axes: Sequence[int], inverse: bool) -> Signal:
     """The complex transform along axes, the last one first."""
     if not axes:
         return Signal(*x.pair)
-    if len(set(axes)) < len(axes):  # an axis that is named twice is transformed twice
-        return transformed(transformed(x, axes[-1:], inverse), axes[:-1], inverse)
     if x.im is not None:
         return Signal(*emit_all("fft", x.re, x.im, axes=tuple(axes), inverse=inverse))
     *others, last = axes
@@ -212,12 +210,13 @@ def ihfft(a: Any, n: Any = None, axis: Any = -1, norm: Any = None) -> Any:
 # -- along several axes ------------------------------------------------------------------------------------------------
 
 
-def extents(x: Tracer, s: Any, axes: Any, name: str) -> tuple[list[int | None], list[int]]:
-    """The lengths that are asked for (None: as it is) and the axes, as many of each."""
+def extents(x: Tracer, s: Any, axes: Any, name: str, *, once: bool) -> tuple[list[int | None], list[int]]:
+    """The lengths that are asked for (None for all: as they are) and the axes, as many of each. Raises ShapeError where
+    they do not fit, and with ``once`` where an axis is named twice."""
     if s is not None:
         s = [static_int(n, "s") for n in (s if isinstance(s, (list, tuple, np.ndarray)) else (s,))]
     if axes is None:
-        found = list(range(x.ndim) if s is None else range(x.ndim - len(s), x.ndim))
+        found = list(range(x.ndim) if s is None else range(-len(s), 0))
     else:
         found = list(axes) if isinstance(axes, (list, tuple, np.ndarray)) else [axes]
     found = [axis_index(k, x.ndim, "axes") for k in found]
@@ -227,7 +226,22 @@ def extents(x: Tracer, s: Any, axes: Any, name: str) -> tuple[list[int | None], 
             "axes=.",
             user_location(),
         )
-    return [None if n == -1 else length(name, n) for n in s or [-1] * len(found)], found
+    if once and _repeats(found):
+        raise ShapeError(f"{name} along axes {found}. Each axis is named once. Check axes=.", user_location())
+    if s is None:
+        return [None] * len(found), found
+    return [x.dims[k] if n == -1 else length(name, n) for n, k in zip(s, found, strict=True)], found
+
+
+def _repeats(axes: Sequence[int]) -> bool:
+    return len(set(axes)) < len(axes)
+
+
+def _in_turn(a: Any, steps: Sequence[tuple[str, int | None, int]], norm: Any) -> Any:
+    """Transforms one after the other, by name, length and axis: what NumPy does where an axis is named twice."""
+    for name, n, axis in steps:
+        a = TRANSFORMS[name](a, n, axis, norm)
+    return a
 
 
 def _resized(x: Tracer, sizes: Sequence[int | None], axes: Sequence[int]) -> Tracer:
@@ -240,10 +254,16 @@ def _count(x: Tracer, axes: Sequence[int]) -> int:
     return math.prod(x.dims[k] for k in axes)
 
 
-def _over(name: str, inverse: bool, default: Any) -> Function:
+def _over(name: str, inverse: bool, default: Any, once: bool) -> Function:
     def transform(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
         x = signal(a)
-        sizes, axes = extents(x.re, s, axes, name)
+        sizes, axes = extents(x.re, s, axes, name, once=once)
+        if not axes:
+            return x.value()
+        if _repeats(axes):
+            sizes = [x.re.dims[k] if n is None else n for n, k in zip(sizes, axes, strict=True)]
+            steps = [("ifft" if inverse else "fft", n, k) for n, k in zip(sizes, axes, strict=True)]
+            return _in_turn(x.value(), steps[::-1], norm)
         x = x.map(lambda p: _resized(p, sizes, axes))
         by = factor(norm, _count(x.re, axes), inverse)
         return scaled(transformed(x, axes, inverse), by).value()
@@ -251,12 +271,16 @@ def _over(name: str, inverse: bool, default: Any) -> Function:
     return transform
 
 
-def _real_over(name: str, default: Any) -> Function:
+def _real_over(name: str, default: Any, once: bool) -> Function:
     def transform(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
         x = real_signal(name, a)
-        sizes, axes = extents(x, s, axes, name)
+        sizes, axes = extents(x, s, axes, name, once=once)
         if not axes:
             raise ShapeError(f"{name} along no axis. It transforms one at least. Check axes=.", user_location())
+        if _repeats(axes):
+            sizes = [x.dims[k] if n is None else n for n, k in zip(sizes, axes, strict=True)]
+            kinds = ["fft"] * (len(axes) - 1) + ["rfft"]
+            return _in_turn(x, list(zip(kinds, sizes, axes, strict=True))[::-1], norm)
         x = _resized(x, sizes, axes)
         by = factor(norm, _count(x, axes), inverse=False)
         half = Signal(*emit_all("rfft", x, axis=axes[-1]))
@@ -265,12 +289,15 @@ def _real_over(name: str, default: Any) -> Function:
     return transform
 
 
-def _to_real_over(name: str, default: Any) -> Function:
+def _to_real_over(name: str, default: Any, once: bool) -> Function:
     def transform(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
         x = signal(a)
-        sizes, axes = extents(x.re, s, axes, name)
+        sizes, axes = extents(x.re, s, axes, name, once=once)
         if not axes:
             raise ShapeError(f"{name} along no axis. It transforms one at least. Check axes=.", user_location())
+        if _repeats(axes):
+            kinds = ["ifft"] * (len(axes) - 1) + ["irfft"]
+            return _in_turn(x.value(), list(zip(kinds, sizes, axes, strict=True)), norm)
         last = sizes[-1]
         n = length(name, 2 * (x.re.dims[axes[-1]] - 1) if last is None else last)
         x = x.map(lambda p: fitted(_resized(p, sizes[:-1], axes[:-1]), n // 2 + 1, axes[-1]))
@@ -278,6 +305,20 @@ def _to_real_over(name: str, default: Any) -> Function:
         return scaled(Signal(to_real(transformed(x, axes[:-1], inverse=True), n, axes[-1])), by).value()
 
     return transform
+
+
+def several_axes(once: bool) -> dict[str, Function]:
+    """The transforms along several axes; SciPy wants each to be named ``once``, NumPy transforms along one again."""
+    return {
+        "fft2": _over("fft2", False, (-2, -1), once),
+        "ifft2": _over("ifft2", True, (-2, -1), once),
+        "fftn": _over("fftn", False, None, once),
+        "ifftn": _over("ifftn", True, None, once),
+        "rfft2": _real_over("rfft2", (-2, -1), once),
+        "rfftn": _real_over("rfftn", None, once),
+        "irfft2": _to_real_over("irfft2", (-2, -1), once),
+        "irfftn": _to_real_over("irfftn", None, once),
+    }
 
 
 #: The transforms by their names. Those of NumPy and of SciPy have the same first parameters.
@@ -288,14 +329,7 @@ TRANSFORMS: dict[str, Function] = {
     "irfft": irfft,
     "hfft": hfft,
     "ihfft": ihfft,
-    "fft2": _over("fft2", False, (-2, -1)),
-    "ifft2": _over("ifft2", True, (-2, -1)),
-    "fftn": _over("fftn", False, None),
-    "ifftn": _over("ifftn", True, None),
-    "rfft2": _real_over("rfft2", (-2, -1)),
-    "rfftn": _real_over("rfftn", None),
-    "irfft2": _to_real_over("irfft2", (-2, -1)),
-    "irfftn": _to_real_over("irfftn", None),
+    **several_axes(once=False),
 }
 
 for _name, _function in TRANSFORMS.items():

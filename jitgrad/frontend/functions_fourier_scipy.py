@@ -49,18 +49,21 @@ def _over(name: str, transform: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+_TRANSFORMS = {**ff.TRANSFORMS, **ff.several_axes(once=True)}
+
+
 def _hfftn(x: Any, s: Any, axes: Any, norm: Any) -> Any:
     """From ``irfftn``, as ``hfft`` from ``irfft``."""
-    return ff.TRANSFORMS["irfftn"](ff.signal(x).conj().value(), s, axes, ff.swapped(norm))
+    return _TRANSFORMS["irfftn"](ff.signal(x).conj().value(), s, axes, ff.swapped(norm))
 
 
 def _ihfftn(x: Any, s: Any, axes: Any, norm: Any) -> Any:
-    return ff.signal(ff.TRANSFORMS["rfftn"](x, s, axes, ff.swapped(norm))).conj().value()
+    return ff.signal(_TRANSFORMS["rfftn"](x, s, axes, ff.swapped(norm))).conj().value()
 
 
 _HERMITIAN = {"hfft2": _hfftn, "hfftn": _hfftn, "ihfft2": _ihfftn, "ihfftn": _ihfftn}
 
-for _name, _function in {**ff.TRANSFORMS, **_HERMITIAN}.items():
+for _name, _function in {**_TRANSFORMS, **_HERMITIAN}.items():
     _form = _over if _name[-1] in "2n" else _along
     ff.both(getattr(scipy.fft, _name))(_form(_name, _function))
 
@@ -121,7 +124,7 @@ def _dct(kind: str, inverse: bool) -> Callable[..., Any]:
     def over(x: Any, type: Any, s: Any, axes: Any, norm: Any, orthogonalize: Any, name: str) -> Any:
         z = ff.signal(x)
         type = _type(name, type, inverse)
-        sizes, axes = ff.extents(z.re, s, axes, name)
+        sizes, axes = ff.extents(z.re, s, axes, name, once=True)
         orthogonal = norm == "ortho" if orthogonalize is None else bool(orthogonalize)
         for n, axis in zip(sizes, axes, strict=True):
             n = z.re.dims[axis] if n is None else n

@@ -333,7 +333,7 @@ def pad(array: ArrayLike, pad_width: Any, mode: str | Callable[..., Any] = "cons
         # NumPy's own result on the indices says which element goes where; each axis is one gather.
         for axis, (low, high) in enumerate(pairs):
             if low or high:
-                index = np.pad(np.arange(x.dims[axis]), (low, high), mode=mode)  # pyright: ignore
+                index = np.pad(np.arange(x.dims[axis]), (low, high), mode=mode)
                 x = HOOKS["getitem"](x, (slice(None),) * axis + (index,))
         return x
     raise UnsupportedError(

@@ -116,7 +116,7 @@ def _row(trace: Trace, value: list[Any]) -> tuple[Item, list[Any]]:
     if not all(is_number(x) and not is_array(x) and not isinstance(x, np.ndarray) for x in level):
         raise RollError("a list has lists of other things than numbers.", user_location())
     kinds = {_leaf(x)[2] for x in level}
-    weak = None if None in kinds else max(kinds, key=("bool", "int", "float").index)  # pyright: ignore
+    weak = None if None in kinds else max(kinds, key=("bool", "int", "float").index)
     try:
         array = (
             strong(HOOKS["array"](value)) if contains_tracer(value) else Tracer(trace, trace.array(np.asarray(value)))
@@ -136,7 +136,9 @@ class Growing(Collection):
 
     With a ``window`` it has no rooms, but the leaves of the last ``width`` items only."""
 
-    __class__ = property(lambda self: list)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    @property
+    def __class__(self) -> Any:
+        return list
 
     def __init__(self, trace: Trace, item: Item | None, count: Dim, whole: Growing | None = None) -> None:
         self.trace, self.item, self.count, self.whole = trace, item, count, whole
@@ -415,12 +417,12 @@ class Growing(Collection):
     def _is_item(self, value: Any, at: Dim) -> bool:
         """Is it this very item, as it was read?"""
         if isinstance(value, Growing):
-            return value.whole is self and value.rooms[0]._lens.key() == self._box(self.rooms[0], at).key()  # pyright: ignore
+            return value.whole is self and value.rooms[0]._lens.key() == self._box(self.rooms[0], at).key()
         if type(value) is not View or len(self.rooms) != 1:
             return False
         mine = view_box(self.rooms[0], self._box(self.rooms[0], at))
-        same = value._base is mine._base and isinstance(value._lens, Box) and isinstance(mine._lens, Box)
-        return same and value._lens.key() == mine._lens.key()  # pyright: ignore
+        its, own = value._lens, mine._lens
+        return value._base is mine._base and isinstance(its, Box) and isinstance(own, Box) and its.key() == own.key()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # asked for by those who want to know what it is
@@ -483,6 +485,7 @@ def _refuse(*args: Any, **kwargs: Any) -> Any:
 
 
 for _name in [
+    "hash",
     "contains",
     "reversed",
     "delitem",
@@ -506,4 +509,3 @@ for _name in [
     "imul",
 ]:
     setattr(Growing, f"__{_name}__", _refuse)
-Growing.__hash__ = _refuse  # type: ignore[method-assign]

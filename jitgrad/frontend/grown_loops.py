@@ -83,7 +83,10 @@ def grow_for(
                 except _Early:
                     early = True
             first = Tracer(trace, as_value(trace, 0).value, "int")
-            numbered = lambda k, *values: (k + 1, *iteration(k, *values))  # noqa: E731
+
+            def numbered(k: Any, *values: Any) -> State:
+                return k + 1, *iteration(k, *values)
+
             limits = {0: (0, add(count, -1))}
             done, *result = record_while(
                 trace, test, numbered, (first, *start), ("k", *labels), (*hints, rooms), limits=limits

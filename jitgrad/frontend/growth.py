@@ -139,7 +139,7 @@ class Growth:
     def leave(self, state: State) -> State:
         """At the end of an iteration: the counts that are variables."""
         trace = self.trace
-        self.grown: list[Dim] = [add(g.count, -c) for g, c in zip(self.all, self._entry, strict=True)]  # pyright: ignore
+        self.grown: list[Dim] = [add(g.count, -c) for g, c in zip(self.all, self._entry, strict=True)]
         self.most = [outside(trace, g.most) for g in self.all]
         self.shared = {}
         for g in self.all:
@@ -149,12 +149,12 @@ class Growth:
                     raise RollError("it gives an array that is an item of a list a name.", user_location())
                 for leaf, _, k, at in g.kept:
                     if is_array(value) and value.root is leaf.root:
-                        self.shared[n] = g, k, add(g.count, -at) if value is leaf else None  # pyright: ignore
+                        self.shared[n] = g, k, add(g.count, -at) if value is leaf else None
         self._forms = [_step(trace, n, self._number) for n in self.grown]
         if any(s is not None and s.at(self._number) != n for s, n in zip(self.steps, self.grown, strict=True)):
             raise RollError("the number of items that it appends to a list changes.", user_location())
         counts = [g.count for g in self.all]
-        self._loose = [k for k, (first, more) in self.tied.items() if add(counts[k], -counts[first]) != more]  # pyright: ignore
+        self._loose = [k for k, (first, more) in self.tied.items() if add(counts[k], -counts[first]) != more]
         if self._loose and not self.trying:
             raise RollError("how many items lists get differs from what a trial showed.", user_location())
         found = self._variables(counts)
@@ -168,7 +168,7 @@ class Growth:
         for held, g in zip(self.held, self.new, strict=True):
             if g.window is not None and g.item is not None:
                 had = [flatten(x)[0] for x in (held.value[-g.width :] if g.width else [])]
-                none = [np.zeros(x.type.shape, x.type.dtype)[()] for x in g.item.leaves]  # pyright: ignore
+                none = [np.zeros(x.type.shape, x.type.dtype)[()] for x in g.item.leaves]  # pyright: ignore[reportArgumentType, reportCallIssue]
                 g.window = [none] * (g.width - len(had)) + had
         return self._variables(self.start)
 
@@ -225,7 +225,7 @@ class Growth:
         """Take lists for ones that get as many items as another one, where the numbers are variables."""
         carried = [k for k, form in enumerate(self._forms) if form is None]
         for k in carried[1:]:
-            more = add(self.start[k], -self.start[carried[0]])  # pyright: ignore
+            more = add(self.start[k], -self.start[carried[0]])
             if isinstance(more, int):
                 self.tied[k] = carried[0], more
         return bool(self.tied)
@@ -237,8 +237,8 @@ class Growth:
             if g.item is None:
                 continue
             step = self.steps[k]
-            exact = step is not None and not g.popped
-            capacity = add(g.count, step.before(trips) if exact else mul(trips, self.found[k]))  # pyright: ignore
+            exact = step if not g.popped else None
+            capacity = add(g.count, exact.before(trips) if exact is not None else mul(trips, self.found[k]))
             g.rooms = _furnished(self.trace, g, held.value, capacity)
 
     def check(self) -> None:
@@ -265,13 +265,14 @@ class Growth:
         for n, (g, k, back) in self.shared.items():
             if n >= len(final) or not is_array(final[n]):
                 continue
-            known = isinstance(g.count, int) and isinstance(back, int) and any(g is x for x in self.new)
-            if known and isinstance(trips, int) and trips > 0:
-                final[n] = element(g.rooms[k], g.count - back, scalar=False)  # pyright: ignore
+            own = any(g is x for x in self.new)
+            known = own and isinstance(trips, int) and trips > 0
+            if known and isinstance(g.count, int) and isinstance(back, int):
+                final[n] = element(g.rooms[k], g.count - back, scalar=False)
             else:
-                own = Tracer(trace, final[n].value)
-                own.boxed = True
-                final[n] = Chosen(trace, own.value, [own, *(g.rooms if any(g is x for x in self.new) else ())])
+                array = Tracer(trace, final[n].value)
+                array.boxed = True
+                final[n] = Chosen(trace, array.value, [array, *(g.rooms if own else ())])
         return self._given_back(tuple(final))
 
     def _given_back(self, state: State) -> State:

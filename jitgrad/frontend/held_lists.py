@@ -47,7 +47,9 @@ class _Longer:
         self.carried = carried and self.had > 0
         self.reads = False
 
-    __class__ = property(lambda self: list)  # pyright: ignore[reportAssignmentType]
+    @property
+    def __class__(self) -> Any:
+        return list
 
     def append(self, value: Any) -> None:
         held_list(self, "items", False).append(value)

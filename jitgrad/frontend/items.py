@@ -49,9 +49,10 @@ def _place(x: Any) -> tuple[Tracer, int] | None:
         return None
     box, base = x._lens, x._base
     n = len(box.starts)
-    first, dims = box.starts[0] if n else None, base.dims
-    plain = type(first) is int and box.sizes == (1, *dims[1:]) and box.axes == tuple(range(1, n))
-    return (base, first) if plain and not any(box.starts[1:]) and set(box.steps) == {1} else None  # pyright: ignore
+    first = box.starts[0] if n else None
+    if not isinstance(first, int) or box.sizes != (1, *base.dims[1:]) or box.axes != tuple(range(1, n)):
+        return None
+    return (base, first) if not any(box.starts[1:]) and set(box.steps) == {1} else None
 
 
 def runs(parts: Sequence[Any]) -> list[Run | Any]:

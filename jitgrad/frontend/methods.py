@@ -23,13 +23,37 @@ def _mutates(method: str, instead: str) -> MutationError:
 
 
 class ArrayMethods:
-    """ndarray's methods. Arguments mean what they mean in NumPy."""
+    """ndarray's methods, and attributes that follow from others. Arguments mean what they mean in NumPy."""
 
     __slots__ = ()
 
+    if TYPE_CHECKING:  # of the classes that have the methods
+        boxed: bool
+        dims: Any
+        dtype: Any
+        size: Any
+
+        def __setitem__(self, index: Any, value: Any) -> None: ...
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> Any:
+        return self.size * self.itemsize
+
+    @property
+    def T(self) -> Tracer:
+        return call(np.transpose, (self,), {})
+
+    @property
+    def mT(self) -> Tracer:
+        return call(np.matrix_transpose, (self,), {})
+
     def _is_array(self) -> bool:
         """Is it an array, which a method may return as it is, and no scalar?"""
-        return bool(self.dims or self.boxed)  # pyright: ignore[reportAttributeAccessIssue]
+        return bool(self.dims or self.boxed)
 
     def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Tracer:
         return call(np.reshape, (self, shape[0] if len(shape) == 1 else shape), {"order": order})
@@ -42,7 +66,7 @@ class ArrayMethods:
 
     def copy(self, order: str = "C") -> Tracer:
         out = call(np.copy, (self,), {"order": order})
-        out.boxed = self.boxed  # pyright: ignore[reportAttributeAccessIssue]  # a copy of a scalar is one
+        out.boxed = self.boxed  # a copy of a scalar is one
         return out
 
     def astype(
@@ -152,10 +176,10 @@ class ArrayMethods:
         return call(np.choose, (self, choices), {"out": out, "mode": mode})
 
     def sort(self, axis: int = -1, kind: str | None = None, order: Any = None, *, stable: bool | None = None) -> None:
-        self[...] = call(np.sort, (self,), {"axis": axis, "order": order})  # pyright: ignore[reportIndexIssue]
+        self[...] = call(np.sort, (self,), {"axis": axis, "order": order})
 
     def partition(self, kth: Any, axis: int = -1, kind: str | None = None, order: Any = None) -> None:
-        self[...] = call(np.partition, (self, kth), {"axis": axis, "order": order})  # pyright: ignore[reportIndexIssue]
+        self[...] = call(np.partition, (self, kth), {"axis": axis, "order": order})
 
     def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
         call(np.put, (self, indices, values), {"mode": mode})
@@ -173,4 +197,4 @@ class ArrayMethods:
         raise _mutates("byteswap()", "astype outside the traced function")
 
     def fill(self, value: Any) -> None:
-        self[...] = value  # pyright: ignore[reportIndexIssue]
+        self[...] = value

@@ -184,7 +184,8 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any) -> 
         elif isinstance(args[0], Tracer) and args[0].ndim == 1 and key is None:
             return call(of_array, args, {})
         else:
-            items = args[0] if isinstance(args[0], np.ndarray) else list(args[0])  # pyright: ignore
+            (given,) = args
+            items = given if isinstance(given, np.ndarray) else list(given)
         keys = items if key is None else list(map(HOOKS["callee"](key), items))
         if not len(items) or set(kwargs) - {"key", "default"} or not has_traced(keys):
             args = args if len(args) != 1 else (items,)

@@ -138,6 +138,12 @@ def _is_new_dataclass(leaf: Any) -> bool:
     return hasattr(cls, "__dataclass_fields__") and cls not in _registered and not isinstance(leaf, type)
 
 
+def register_node(cls: Any, split: Any, join: Any) -> None:
+    """Make a class a tree node. ``split`` gives the children of an object, what is left, and the names of the children
+    as attributes; ``join`` takes what is left, and children."""
+    optree.register_pytree_node(cls, split, join, path_entry_type=optree.GetAttrEntry, namespace=NAMESPACE)
+
+
 def register_dataclass(cls: type) -> None:
     """Make a dataclass a tree node. Instances are rebuilt without ``__init__``, so that any leaf may be filled in."""
     names = [f.name for f in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
@@ -159,13 +165,7 @@ def register_dataclass(cls: type) -> None:
 
     with _registration:
         if cls not in _registered:
-            optree.register_pytree_node(
-                cls,  # pyright: ignore[reportArgumentType]
-                split,  # pyright: ignore[reportArgumentType]
-                join,  # pyright: ignore[reportArgumentType]
-                path_entry_type=optree.GetAttrEntry,
-                namespace=NAMESPACE,
-            )
+            register_node(cls, split, join)
             _registered.add(cls)
 
 

@@ -127,22 +127,6 @@ class Tracer(Operators, ArrayMethods):
         return extent(self.owner, self.type.size)
 
     @property
-    def itemsize(self) -> int:
-        return self.dtype.itemsize
-
-    @property
-    def nbytes(self) -> Any:
-        return self.size * self.dtype.itemsize
-
-    @property
-    def T(self) -> Tracer:
-        return call(np.transpose, (self,), {})
-
-    @property
-    def mT(self) -> Tracer:
-        return call(np.matrix_transpose, (self,), {})
-
-    @property
     def real(self) -> Tracer:
         return self
 
@@ -361,32 +345,20 @@ class Tracer(Operators, ArrayMethods):
 
 
 class Collection:
-    """What stands for a list in recorded code, see :class:`~jitgrad.frontend.growing.Growing`: it counts as traced.
+    """What stands for a list in recorded code: it counts as traced, and ``isinstance`` says that it is a list.
 
-    ``isinstance`` says that it is a list. ``root`` is an array of its trace.
+    Its class is always :class:`~jitgrad.frontend.growing.Growing`: this one is for the modules that come before that.
     """
 
-    root: Tracer | None
-    weak: str | None  # of what Python's numbers are, if it has nothing but those
+    if TYPE_CHECKING:
+        root: Any
+        weak: Any
 
-    def length(self) -> Any:
-        """``len``: a number, or a traced one."""
-        raise NotImplementedError
-
-    def truth(self) -> Any:
-        """``bool``, which may be traced."""
-        raise NotImplementedError
-
-    def array(self) -> Tracer:
-        """What ``np.array`` makes of it."""
-        raise NotImplementedError
-
-    def as_items(self) -> tuple[Dim, Callable[[Any], Any]]:
-        """How many there are, and a function of an index that gives one."""
-        raise NotImplementedError
-
-    def __getitem__(self, index: Any) -> Any:
-        raise NotImplementedError
+        def length(self) -> Any: ...
+        def truth(self) -> Any: ...
+        def array(self) -> Tracer: ...
+        def as_items(self) -> tuple[Dim, Callable[[Any], Any]]: ...
+        def __getitem__(self, index: Any) -> Any: ...
 
 
 def extent(trace: Trace, d: Dim) -> Any:

@@ -30,6 +30,11 @@ def is_user_function(obj: Any) -> bool:
     return isinstance(obj, types.FunctionType) and is_user_file(obj.__code__.co_filename)
 
 
+def call_method(obj: Any) -> Any:
+    """The function that runs when an object is called; None for a class or a function."""
+    return None if isinstance(obj, type) else getattr(type(obj), "__call__", None)  # noqa: B004  (which, not whether)
+
+
 def is_user_module(obj: Any) -> bool:
     """A module that the user wrote, in Python."""
     if not isinstance(obj, types.ModuleType) or obj.__name__ in sys.builtin_module_names:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 #: The generators behind the functions of ``np.random`` and ``random``, which every process has.
-_SHARED: dict[str, Any] = {"np.random": np.random.mtrand._rand, "random": random._inst}  # pyright: ignore
+_SHARED: dict[str, Any] = {"np.random": np.random.mtrand._rand, "random": random._inst}
 
 _BIT_GENERATORS: dict[str, Callable[..., Any]] = {
     name: getattr(np.random, name) for name in ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")

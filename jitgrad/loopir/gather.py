@@ -203,7 +203,7 @@ def _joined(
             and s.fixed == first.fixed
             and all(a.lo == b.lo and a.hi == b.hi for a, b in zip(s.loops, first.loops, strict=True))
         )
-        if same and _suits(s, defined) and not any(mine.must_follow(other) for other in between):  # pyright: ignore
+        if same and _suits(s, defined) and not any(mine.must_follow(other) for other in between):  # pyright: ignore[reportArgumentType]
             found.append(j)
         else:
             between.append(mine)

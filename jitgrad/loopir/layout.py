@@ -197,11 +197,12 @@ def _votes(s: Stmt, fixed: set[Buffer]) -> Votes:
             return
         weights = votes.setdefault(t, {(len(t.shape) - 1, 1): 0.0})
         var = loops[-1].var
-        along = [k for k, e in enumerate(index) if isinstance(e, IndexExpr) and var in e.syms()]
+        along = [(k, e) for k, e in enumerate(index) if isinstance(e, IndexExpr) and var in e.syms()]
         if len(along) == 1:
-            step = abs(dict(index[along[0]].terms).get(var, 0) * loops[-1].step)  # pyright: ignore
+            ((axis, position),) = along
+            step = abs(dict(position.terms).get(var, 0) * loops[-1].step)
             if 1 <= step <= STEP:
-                key = along[0], step
+                key = axis, step
                 weights[key] = weights.get(key, 0.0) + count
 
     def visit(x: Stmt, loops: tuple[Loop, ...], count: float) -> None:

@@ -137,7 +137,7 @@ def _wanted(nest: _Nest) -> Mapping[Buffer, Axes]:
     kept = _kept(nest)
     if not kept:
         return {}
-    trips = {loop.var: len(range(loop.lo, loop.hi, loop.step)) for loop in nest.loops}  # pyright: ignore
+    trips = {loop.var: len(range(loop.lo, loop.hi, loop.step)) for loop in nest.loops}  # pyright: ignore[reportArgumentType]
     if math.prod(trips[v] for v in kept) < ENOUGH:
         return {}
     return {
@@ -150,7 +150,7 @@ def _wanted(nest: _Nest) -> Mapping[Buffer, Axes]:
 def _run(t: Buffer, axis: int) -> float:
     """Bytes of an array from one index on an axis to the next."""
     extents = t.shape[axis + 1 :]
-    return math.prod(extents) * t.dtype.itemsize if all(isinstance(n, int) for n in extents) else 0  # pyright: ignore
+    return math.prod(extents) * t.dtype.itemsize if all(isinstance(n, int) for n in extents) else 0  # pyright: ignore[reportReturnType]
 
 
 def _outside(nest: _Nest, wanted: Mapping[Buffer, Axes]) -> tuple[Sym, ...] | None:

@@ -145,7 +145,7 @@ class SlogdetComplex(OpRule):
 
     def eval(self, re: np.ndarray, im: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         sign, logdet = np.linalg.slogdet(re + np.asarray(1j, np.result_type(re, np.complex64)) * im)
-        return tuple(np.asarray(x, re.dtype) for x in (np.real(sign), np.imag(sign), logdet))  # pyright: ignore
+        return np.asarray(np.real(sign), re.dtype), np.asarray(np.imag(sign), re.dtype), np.asarray(logdet, re.dtype)
 
     @staticmethod
     def _inverse(re: Var, im: Var) -> Z:

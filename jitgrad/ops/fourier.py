@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jitgrad.errors import DtypeError, ShapeError, UnsupportedError
+from jitgrad.errors import DtypeError, ShapeError
 from jitgrad.ir.location import user_location
-from jitgrad.ir.symbols import is_static
-from jitgrad.ir.types import SHORT_NAMES, TensorType, is_float
+from jitgrad.ir.types import TensorType
+from jitgrad.ops.checks import check_float, check_static
 from jitgrad.ops.op import OpRule, Sample, Var, apply, apply_all, register, zeros
 
 
@@ -30,17 +30,8 @@ def check_transform(name: str, axes: Sequence[int], *types: TensorType) -> None:
             "Cast or broadcast one of them.",
             user_location(),
         )
-    if not is_float(x.dtype):
-        raise DtypeError(
-            f"{name} got dtype {SHORT_NAMES[x.dtype]}. It takes float32 or float64. Convert the array with astype().",
-            user_location(),
-        )
-    if not is_static(*x.shape):
-        raise UnsupportedError(
-            f"{name} of an array of shape {tuple(x.shape)}, an extent of which depends on traced values. Fourier "
-            "transforms are compiled for one shape. Pad the array with zeros to a known extent.",
-            user_location(),
-        )
+    check_float(name, x)
+    check_static(name, x.shape, "Fourier transforms")
     if not axes or len(set(axes)) != len(axes) or not all(0 <= k < x.ndim for k in axes):
         raise ShapeError(
             f"{name} along axes {tuple(axes)} of an array of shape {tuple(x.shape)}. Each axis is named once, and is "

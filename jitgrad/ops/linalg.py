@@ -16,7 +16,8 @@ import numpy as np
 
 from jitgrad.errors import DtypeError, NotSquareError, ShapeError
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import TensorType, broadcast_shapes, i64, is_float
+from jitgrad.ir.types import TensorType, broadcast_shapes, i64
+from jitgrad.ops.checks import check_float
 from jitgrad.ops.op import OpRule, Sample, Var, apply, full_like, register, unbroadcast
 from jitgrad.ops.products import einsum
 
@@ -38,11 +39,7 @@ def check_square(name: str, a: TensorType) -> None:
             "Reshape or slice the array.",
             user_location(),
         )
-    if not is_float(a.dtype):
-        raise DtypeError(
-            f"{name} got dtype {a.dtype}. It takes float32 or float64. Convert the array with astype().",
-            user_location(),
-        )
+    check_float(name, a)
 
 
 def check_system(name: str, a: TensorType, b: TensorType) -> TensorType:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import DtypeError, ShapeError, UnsupportedError
+from jitgrad.errors import ShapeError
 from jitgrad.ir.location import user_location
-from jitgrad.ir.symbols import is_static
-from jitgrad.ir.types import TensorType, is_float
+from jitgrad.ir.types import TensorType
+from jitgrad.ops.checks import check_float, check_static
 from jitgrad.ops.linalg import WORK_COLUMNS, matmul, transposed, triangle
 from jitgrad.ops.op import OpRule, Sample, Var, apply, register
 
@@ -24,17 +24,8 @@ def check_matrices(name: str, a: TensorType) -> None:
             "array.",
             user_location(),
         )
-    if not is_static(*a.shape):
-        raise UnsupportedError(
-            f"{name} of an array of shape {tuple(a.shape)}, an extent of which depends on traced values. "
-            "Factorizations are compiled for one shape. Pad the array with zeros to a known extent.",
-            user_location(),
-        )
-    if not is_float(a.dtype):
-        raise DtypeError(
-            f"{name} got dtype {a.dtype}. It takes float32 or float64. Convert the array with astype().",
-            user_location(),
-        )
+    check_static(name, a.shape, "Factorizations")
+    check_float(name, a)
 
 
 def extents(a: Any) -> tuple[tuple[int, ...], int, int, int]:

@@ -123,7 +123,7 @@ class _Pieces(Rewriter):
         target = self._target(chain[0])
         plans = []
         for family in _families(chain, target.origin if target.zeros else None):
-            found = [Piece(op.operands[1], _offset(op, family[0]), op.operands[1].type.shape) for op in family]  # pyright: ignore
+            found = [Piece(op.operands[1], _offset(op, family[0]), op.operands[1].type.shape) for op in family]  # pyright: ignore[reportArgumentType]
             plans.append((family, _groups(found) if _is_static(family[0].operands[1].type.shape) else []))
         gain = any(len(group) > 1 for _, groups in plans for group in groups)
         if target.zeros and plans[0][1]:

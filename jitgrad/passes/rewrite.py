@@ -179,7 +179,7 @@ def renamed_block(block: Block, outer: Mapping[Value, Value]) -> Block:
     params = []
     for p in block.params:
         new = renamed_param(p, env)
-        fresh = new.type != p.type or (p.symbol is not None and new.symbol.limits != p.symbol.limits)  # pyright: ignore
+        fresh = new.type != p.type or (p.symbol is not None and new.symbol.limits != p.symbol.limits)  # pyright: ignore[reportOptionalMemberAccess]
         params.append(new if fresh else p)
         if fresh:
             env[p] = new

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from llvmlite import binding
 from llvmlite.binding import orcjit
 
-from jitgrad.codegen.externs import register_symbols
+from jitgrad.codegen.libcalls import register_symbols
 from jitgrad.codegen.threads import LAYER
 from jitgrad.runtime import threads
 from jitgrad.runtime.target import NEAR

@@ -260,6 +260,29 @@ def test_infinities() -> None:
         np.testing.assert_array_equal(jg.jit(function)(points), function(points), err_msg=name)
 
 
+def test_logical_functions_of_two_dtypes() -> None:
+    z = np.array([0, 1j, 2, complex(np.nan, 0)], np.complex64)
+    others: list[Any] = [np.array([0.0, 1.0, 0.0, 2.0]), np.array([True, False, True, True]), z.astype(complex)]
+    for other in (*others, np.array([0, 3, 0, 1]), 2, 0.0, 1j, False):
+        for function in (np.logical_and, np.logical_or, np.logical_xor):
+            for f in (
+                lambda z, f=function, other=other: f(z, other),
+                lambda z, f=function, other=other: f(other, z),
+            ):
+                found = jg.jit(f)(z)
+                assert found.dtype == bool
+                np.testing.assert_array_equal(found, f(z), err_msg=f"{function} {other}")
+
+
+def test_signs_and_powers_of_what_is_not_finite() -> None:
+    inf, nan = np.inf, np.nan
+    parts = [(inf, 1), (-inf, -1), (0, -inf), (2, inf), (inf, inf), (nan, 1), (inf, nan), (nan, -inf), (0, 0), (3, 4)]
+    z = np.array([complex(*p) for p in parts])
+    with np.errstate(all="ignore"):
+        for f in (np.sign, lambda z: z**0, lambda z: z**0.0):
+            np.testing.assert_allclose(jg.jit(f)(z), f(z), rtol=1e-15)
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_division_does_not_overflow() -> None:
     a = np.array([1e200 + 1e200j, 1e-200j, 1e308 + 0j, 1.0 + 1j, 1 + 0j, -1j, complex(0, 0), complex(2, -3)])

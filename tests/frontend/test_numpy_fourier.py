@@ -84,9 +84,43 @@ def test_cosine_and_sine_transforms(kind: str) -> None:
     same(lambda x: plain_dct(x, norm="ortho"), x)
 
 
-def test_repeated_axes() -> None:
-    x = RNG.normal(size=(3, 4))
-    same(lambda x: np.fft.fftn(x, axes=(1, 1, 0)), x)
+@pytest.mark.parametrize("name", SEVERAL)
+def test_repeated_axes(name: str) -> None:
+    """NumPy transforms along an axis again; SciPy does not."""
+    for x in array(name, 4, 6):
+        for kw in (
+            {"axes": (0, 0)},
+            {"axes": (1, 0, -1)},
+            {"s": (3, 8), "axes": (0, 0)},
+            {"s": (8, 3), "axes": (1, 1)},
+        ):
+            same(lambda x, kw=kw: getattr(np.fft, name)(x, **kw), x)
+        for f in (getattr(scipy.fft, name), scipy.fft.dctn):
+            with pytest.raises(ShapeError, match="named once"):
+                jg.jit(lambda x, f=f: f(x, axes=(1, -1)))(x)
+            with pytest.raises(ValueError, match="unique"):
+                f(x, axes=(1, -1))
+
+
+@pytest.mark.filterwarnings("ignore:`axes` should not be:DeprecationWarning")
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("name", SEVERAL)
+def test_lengths_of_the_array_and_too_many(name: str, module: str) -> None:
+    transform = getattr(MODULES[module], name)
+    for x in array(name, 4, 6):
+        for s in ((-1, -1), (3, -1), (-1, 5)):
+            same(lambda x, s=s: transform(x, s, (0, 1)), x)
+        with pytest.raises(AxisError, match="-3 is out of bounds"):
+            jg.jit(lambda x: transform(x, (2, 3, 4), None))(x)
+        with pytest.raises(ValueError):
+            transform(x, (2, 3, 4), None)
+
+
+@pytest.mark.parametrize("name", ["fft2", "ifftn"])
+def test_along_no_axis(name: str) -> None:
+    for x in array(name, 2, 3):
+        for module in MODULES.values():
+            same(lambda x, module=module: getattr(module, name)(x, axes=()), x)
 
 
 def test_dtypes() -> None:

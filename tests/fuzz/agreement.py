@@ -39,6 +39,12 @@ def check_same(found: tuple[Any, list[Any]], expected: tuple[Any, list[Any]], wh
         np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-9, err_msg=what)
 
 
+def check_seeds(check: Callable[[int], tuple[int, int]], seeds: range, *, values: float, derivatives: float) -> None:
+    """``check`` tells of each seed how many values and derivatives were compared: enough, for so many seeds?"""
+    right, derived = map(sum, zip(*map(check, seeds), strict=True))
+    assert right > values * len(seeds) and derived > derivatives * len(seeds), f"{right} values, {derived} derivatives"
+
+
 def weighted(results: Sequence[Any]) -> Any:
     """A number that depends on all results, on each element in another way."""
     return sum((1 + k) * np.sum(np.cos(np.arange(np.size(x)).reshape(np.shape(x))) * x) for k, x in enumerate(results))

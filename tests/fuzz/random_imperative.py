@@ -37,6 +37,7 @@ class ImperativeGenerator(StatementGenerator):
 
     EXPRESSIONS, SIMPLE, CONDITIONS = templates(EXPRESSIONS), 6, templates(CONDITIONS)
     STATEMENTS, LOOPS, ODDS = templates(STATEMENTS), templates(LOOPS), (0.6, 0.78)
+    OTHERWISE, endings = (0.2, 0.5), [(0.1, RETURN)]
 
     def __init__(self, seed: int, statements: int = 10) -> None:
         super().__init__(seed, statements, ["def f(a, b, A, s, t, k):"])
@@ -55,17 +56,3 @@ class ImperativeGenerator(StatementGenerator):
     def position(self) -> str:
         name = self.draw.choice(self.indices)
         return self.draw.choice((name, name, f"{name} - 1", f"-1 - {name}", "0", "-1", str(self.length // 2)))
-
-    def branch(self, depth: int, in_loop: bool) -> None:
-        self.emit(depth, "if C:")
-        self.block(depth + 1, 2, in_loop)
-        if in_loop and self.draw.random() < 0.2:
-            self.emit(depth + 1, self.draw.choice(("break", "continue")))
-        elif self.draw.random() < 0.1:
-            self.emit(depth + 1, RETURN)
-        if self.draw.random() < 0.2:
-            self.emit(depth, "elif C:")
-            self.block(depth + 1, 2, in_loop)
-        if self.draw.random() < 0.5:
-            self.emit(depth, "else:")
-            self.block(depth + 1, 2, in_loop)

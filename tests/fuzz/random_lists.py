@@ -81,8 +81,9 @@ class ListGenerator(StatementGenerator):
         if self.floats:
             self.CONDITIONS += templates(OF_FLOATS)
         self.lines.append("    n = 0")
-        self.result = f"return {', '.join(['s, t', *(KINDS[name][2] for name in self.kinds)])}"
-        self.write(self.result)
+        result = f"return {', '.join(['s, t', *(KINDS[name][2] for name in self.kinds)])}"
+        self.endings = [(0.06, result)]
+        self.write(result)
         rng = np.random.default_rng(seed)
         self.args: list[Any] = [rng.uniform(-1, 1, self.length), *rng.uniform(-1, 1, 2), int(rng.integers(0, 3))]
 
@@ -99,14 +100,3 @@ class ListGenerator(StatementGenerator):
     def position(self) -> str:
         name = self.draw.choice(self.indices)
         return self.draw.choice((name, name, f"({name} + 1)", f"({name} + 2)", "0", "1", "-1"))
-
-    def branch(self, depth: int, in_loop: bool) -> None:
-        self.emit(depth, "if C:")
-        self.block(depth + 1, 2, in_loop)
-        if in_loop and self.draw.random() < 0.2:
-            self.emit(depth + 1, self.draw.choice(("break", "continue")))
-        elif self.draw.random() < 0.06:
-            self.emit(depth + 1, self.result)
-        if self.draw.random() < 0.4:
-            self.emit(depth, "else:")
-            self.block(depth + 1, 2, in_loop)

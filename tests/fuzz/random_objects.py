@@ -117,6 +117,7 @@ class ObjectGenerator(StatementGenerator):
 
     EXPRESSIONS, SIMPLE, CONDITIONS = templates(EXPRESSIONS), 8, templates(CONDITIONS)
     STATEMENTS, LOOPS, ODDS = templates(STATEMENTS), templates(LOOPS), (0.58, 0.78)
+    endings = [(0.1, RETURN), (0.1, 'raise ValueError(f"at {O.v:.4f}")')]
 
     def __init__(self, seed: int, statements: int = 9) -> None:
         super().__init__(seed, statements, BEFORE.splitlines())
@@ -136,16 +137,3 @@ class ObjectGenerator(StatementGenerator):
             "K": lambda: choice("gh"),
             "N": str(N),
         }
-
-    def branch(self, depth: int, in_loop: bool) -> None:
-        self.emit(depth, "if C:")
-        self.block(depth + 1, 2, in_loop)
-        if in_loop and self.draw.random() < 0.2:
-            self.emit(depth + 1, self.draw.choice(("break", "continue")))
-        elif self.draw.random() < 0.1:
-            self.emit(depth + 1, RETURN)
-        elif self.draw.random() < 0.1:
-            self.emit(depth + 1, 'raise ValueError(f"at {O.v:.4f}")')
-        if self.draw.random() < 0.4:
-            self.emit(depth, "else:")
-            self.block(depth + 1, 2, in_loop)

@@ -30,6 +30,10 @@ class StatementGenerator:
     LOOPS: list[str]
     #: Random numbers below the first are simple statements, those below the second branches, the others loops.
     ODDS: tuple[float, float]
+    #: How often a branch has an ``elif``, and an ``else``.
+    OTHERWISE: tuple[float, float] = (0.0, 0.4)
+    #: Lines that a branch may end with, and how often; each is tried if those before it were not drawn.
+    endings: list[tuple[float, str]]
 
     def __init__(self, seed: int, statements: int, lines: list[str]) -> None:
         self.draw, self.lines = random.Random(seed), lines
@@ -84,7 +88,18 @@ class StatementGenerator:
             self.loop(depth)
 
     def branch(self, depth: int, in_loop: bool) -> None:
-        raise NotImplementedError
+        self.emit(depth, "if C:")
+        self.block(depth + 1, 2, in_loop)
+        if in_loop and self.draw.random() < 0.2:
+            self.emit(depth + 1, self.draw.choice(("break", "continue")))
+        else:
+            ending = next((line for odds, line in self.endings if self.draw.random() < odds), None)
+            if ending is not None:
+                self.emit(depth + 1, ending)
+        for odds, head in zip(self.OTHERWISE, ("elif C:", "else:"), strict=True):
+            if odds and self.draw.random() < odds:
+                self.emit(depth, head)
+                self.block(depth + 1, 2, in_loop)
 
     def loop(self, depth: int) -> None:
         before, index = list(self.indices), f"i{depth}"
