@@ -84,6 +84,23 @@ def in_expressions(x):
     return x * n, first, second, third, chained
 
 
+class Count:
+    def __init__(self):
+        self.n = 0
+
+    def below(self, v, bound):
+        self.n += 1
+        return v < bound
+
+
+def an_attribute_in_expressions(x):
+    """The second operand runs where Python runs it, once."""
+    c = Count()
+    first = c.below(x[0], 5) and c.below(x[1], 5)
+    second = c.below(x[2], 0) or c.below(x[1], 5)
+    return x * c.n, first, second
+
+
 def in_a_while(x):
     steps, largest = 0, x[0]
 
@@ -152,6 +169,7 @@ PROGRAMS = [
     in_a_loop,
     made_by_a_function,
     in_expressions,
+    an_attribute_in_expressions,
     in_a_while,
     arrays,
     without_an_effect,
