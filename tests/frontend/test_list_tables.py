@@ -46,7 +46,7 @@ def knapsack(x, w):
 
 
 def matrix_chain(x, w):
-    n = 12
+    n = 10
     c = [[0.0 for _ in range(n)] for _ in range(n)]
     for length in range(2, n + 1):
         for i in range(n - length + 1):
