@@ -28,7 +28,7 @@ line, lists)``
 ``augitem(a, index, op, value)``, ``s_[...]``           element is read; ``s_[...]`` gives back what is in the brackets
 ``delitem(a, index)``, ``delete_attribute(a, name)``   ``del`` of an item or attribute
 ``augmented(a)``                                       before ``a op= b``, which changes ``a`` if it is a container
-``contains(a, container)``                             ``a in container``
+``contains(a, container)``, ``is_none(a)``              ``a in container``, ``a is None``
 ``callee(function)``                                   what to call in the place of a method, of a function that
                                                         a variable or container holds, of ``float``, ``int``, ``bool``
                                                         and ``type``
@@ -109,6 +109,7 @@ _CALLS = frozenset(
         "opaque_test",
         "callee",
         "contains",
+        "is_none",
         "attribute",
         "augmented_attribute",
         "show",

@@ -16,6 +16,7 @@ from jitgrad.frontend.syntax_nodes import (
     call,
     constant,
     is_constant,
+    is_none_test,
     is_static,
     load,
     operations,
@@ -201,7 +202,8 @@ class Expressions(ast.NodeTransformer):
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         single = len(node.ops) == 1
-        stays = is_static(node) or self.has_walrus(node) or (single and not isinstance(node.ops[0], ast.In | ast.NotIn))
+        called = is_none_test(node) or isinstance(node.ops[0], ast.In | ast.NotIn)
+        stays = is_static(node) or self.has_walrus(node) or (single and not called)
         operands = [node.left, *node.comparators]
         plain = [isinstance(c, ast.Constant | ast.Name) and self.quiet(c) for c in operands]
         node.left = self.visit(node.left)
@@ -216,6 +218,9 @@ class Expressions(ast.NodeTransformer):
         return self._chain(node, node.left, plain[0], list(zip(node.ops, node.comparators, plain[1:], strict=True)))
 
     def _comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr, node: ast.Compare) -> ast.expr:
+        if isinstance(op, ast.Is | ast.IsNot) and isinstance(right, ast.Constant) and right.value is None:
+            found = call("is_none", [left], node)
+            return found if isinstance(op, ast.Is) else call("not_", [found], node)
         if not isinstance(op, ast.In | ast.NotIn):
             return place(ast.Compare(left, [op], [right]), node)
         found = call("contains", [left, right], node)
