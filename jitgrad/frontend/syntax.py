@@ -41,6 +41,7 @@ line, lists)``
                                                         ``size`` counts the operations in it
 ``filtered(iterable, choose, line)``                   one with conditions; ``choose`` is a function of an item that
                                                         gives the test, and a function that gives the element
+``first(iterable, choose, line[, default])``            ``next`` of a generator with one loop; ``choose`` likewise
 ``comprehension_iter(iterable, line)``                 the iterable of another one, which stays Python's
 ``opaque_iter(iterable, reason, line)``,               iterable and test of a statement that has to stay Python's
 ``opaque_test(test, reason, line)``
@@ -104,6 +105,7 @@ _CALLS = frozenset(
         "delete_attribute",
         "collect",
         "filtered",
+        "first",
         "comprehension_iter",
         "opaque_iter",
         "opaque_test",

@@ -33,7 +33,7 @@ CLASSES = frozenset({"bool", "complex", "float", "int", "type"})
 #: Functions that are built in and change attributes.
 _CHANGING = frozenset(("setattr", "delattr"))
 #: Functions that look at everything that a generator gives.
-_OF_ALL = frozenset({"list", "max", "min", "sorted", "sum", "tuple"})
+_OF_ALL = frozenset({"all", "any", "list", "max", "min", "sorted", "sum", "tuple"})
 _COMPREHENSIONS_ARE_INLINE = sys.version_info >= (3, 12)
 _COMPREHENSION = "it is the condition of a comprehension"
 
@@ -125,6 +125,12 @@ class Expressions(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.expr:
         if isinstance(node.func, ast.Name) and node.func.id in _OF_ALL - self._own and node.args:
             node.args[0] = self._as_list(node.args[0])
+            if _is_iterable(node.args[0]):
+                rest, keywords = [self.visit(a) for a in node.args[1:]], [self.visit(k) for k in node.keywords]
+                made = ast.Call(self.visit(node.func), [self.iterable(node.args[0]), *rest], keywords)
+                return place(made, node)
+        if (found := self._next(node)) is not None:
+            return found
         implicit = isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args and not node.keywords
         self.generic_visit(node)
         if (
@@ -157,6 +163,21 @@ class Expressions(ast.NodeTransformer):
             case ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
                 return call("percent", [node.left, node.right], node)
         return node
+
+    def _next(self, node: ast.Call) -> ast.expr | None:
+        """``next(element for target in iterable if test)``, with or without a default: a call of the runtime with the
+        iterable and the function of an item that :meth:`_filtered` makes."""
+        match node:
+            case ast.Call(ast.Name("next"), [ast.GeneratorExp(generators=[one]) as inner, *default], []):
+                if "next" in self._own or len(default) > 1 or one.is_async or self.scopes.walrus:
+                    return None
+                made = place(ast.ListComp(inner.elt, inner.generators), inner)
+                self.scopes.of[made] = self.scopes.of[inner]
+                one.ifs = one.ifs or [constant(True)]
+                found = self._filtered(made)
+                assert isinstance(found, ast.Call)
+                return call("first", [*found.args, *map(self.visit, default)], node)
+        return None
 
     def _as_list(self, node: ast.expr) -> ast.expr:
         """A generator expression as the list of what it gives."""
@@ -266,8 +287,9 @@ class Expressions(ast.NodeTransformer):
 
     def iterable(self, node: ast.expr) -> ast.expr:
         """What a loop iterates over: ``range`` and the like, by name, go to the runtime."""
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ITERABLES):
+        if not _is_iterable(node):
             return self.visit(node)
+        assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         arguments = [self.iterable(a) if node.func.id != "range" else self.visit(a) for a in node.args]
         keywords = [self.visit(k) for k in node.keywords]
         made = call(node.func.id + "_", [self.visit(node.func), *arguments], node)
@@ -335,6 +357,11 @@ class Expressions(ast.NodeTransformer):
         line = constant(node.lineno)
         value = self.visit(node)
         return value if stays else call("opaque_test", [value, constant(reason), line], node)
+
+
+def _is_iterable(node: ast.expr) -> bool:
+    """Is it a call of ``range`` or the like, by name?"""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ITERABLES
 
 
 def _holder(function: ast.expr) -> list[ast.expr] | None:
