@@ -543,7 +543,7 @@ contains = python_functions.contains
 attribute, augmented_attribute = attributes.attribute, attributes.augmented_attribute
 delete_attribute = attributes.delete_attribute
 getitem = assign.getitem
-percent = texts.percent
+percent, text = texts.percent, texts.text
 range_, enumerate_, zip_, reversed_ = (
     iteration.range_,
     iteration.enumerate_,

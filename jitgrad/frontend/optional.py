@@ -55,7 +55,7 @@ class Optional(Tracer):
 
 optree.register_pytree_node(
     Optional,  # pyright: ignore[reportArgumentType]
-    lambda x: (x._array, None, None),  # pyright: ignore[reportArgumentType]
+    lambda x: ((x.inner, x.none), None, None),  # pyright: ignore
     lambda _, pair: Optional(*pair),  # pyright: ignore[reportArgumentType]
     namespace=NAMESPACE,
 )

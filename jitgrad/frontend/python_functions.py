@@ -185,7 +185,7 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
             keys = as_array(HOOKS["current_trace"](), _keys(args[0], key))
             if keys is not None and keys.ndim == 1:
                 return steps.at(python_number(call(of_key, (keys,), {}), "int", name))
-            items = list(args[0])
+            items = [steps.at(k) for k in range(len(steps))]
         elif isinstance(args[0], Tracer) and args[0].ndim == 1 and key is None:
             return call(of_array, args, {})
         else:
@@ -317,12 +317,13 @@ def sort_list(items: list[Any], /, *, key: Callable[[Any], Any] | None = None, r
 def _junction(function: Callable[[Any], bool], of_two: np.ufunc, of_all: Any) -> Callable[[Any], Any]:
     @functools.wraps(function)
     def routed(iterable: Any, /) -> Any:
-        items = iterable if isinstance(iterable, Collection) else list(iterable)
-        if isinstance(items, Collection) or len(items) > _FEW:
+        items: Any = [iterable.array()] if isinstance(iterable, Collection) else list(iterable)
+        many = items[0] if isinstance(iterable, Collection) else None
+        if len(items) > _FEW:
             many = as_array(HOOKS["current_trace"](), items)
-            if many is not None and many.ndim == 1:
-                result = call(of_all, (many,), {})
-                return Tracer(result.owner, result.value, "bool")
+        if many is not None and many.ndim == 1:
+            result = call(of_all, (many,), {})
+            return Tracer(result.owner, result.value, "bool")
         if not has_traced(items):
             return function(items)
         for item in items:

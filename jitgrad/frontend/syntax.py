@@ -32,8 +32,8 @@ line, lists)``
 ``callee(function)``                                   what to call in the place of a method, of a function that
                                                         a variable or container holds, of ``float``, ``int``, ``bool``
                                                         and ``type``
-``show(function, thunk)``, ``percent(text, values)``   a call of what may print or warn, whose arguments the thunk
-                                                        gives; ``text % values``
+``show(function, thunk)``, ``percent(text, values)``,  a call of what may print or warn, whose arguments the thunk
+``text(thunk)``                                         gives; ``text % values``; the f-string that the thunk gives
 ``attribute(owner, name)``,                            the owner of an attribute that is about to be assigned to; the
 ``augmented_attribute(owner, name)``                    second before ``owner.name op= b``
 ``bound(value, name)``, ``bound_free(value, name)``    the value; UnboundLocalError and NameError for ``UNBOUND``
@@ -115,6 +115,7 @@ _CALLS = frozenset(
         "attribute",
         "augmented_attribute",
         "show",
+        "text",
         "percent",
     }
 )

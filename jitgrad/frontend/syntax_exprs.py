@@ -157,6 +157,17 @@ class Expressions(ast.NodeTransformer):
         arguments = place(ast.Tuple([ast.Tuple(node.args, ast.Load()), keywords], ast.Load()), node)
         return call("show", [node.func, thunk(arguments, node)], node)
 
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.expr:
+        stays = self.has_walrus(node) or not any(isinstance(v, ast.FormattedValue) for v in node.values)
+        node.values = [self.visit(v) for v in node.values]
+        return node if stays else call("text", [thunk(node, node)], node)
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.expr:
+        node.value = self.visit(node.value)
+        if isinstance(node.format_spec, ast.JoinedStr):  # part of this text
+            node.format_spec.values = [self.visit(v) for v in node.format_spec.values]
+        return node
+
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)
         match node:

@@ -62,6 +62,9 @@ class PlainRuntime:
     def callee(self, function: Any) -> Any:
         return function
 
+    def text(self, make: Callable[[], str]) -> str:
+        return make()
+
     def is_none(self, value: Any) -> bool:
         return value is None
 

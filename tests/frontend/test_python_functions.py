@@ -399,7 +399,7 @@ def reductions(x):
     at = max(range(len(x)), key=lambda i: x[i] * x[i])
     up, down = sorted(x, key=lambda v: v * v), sorted(x, key=lambda v: round(v), reverse=True)
     flags = any(v > 2.5 for v in x), all(v > -9 for v in x), any(v > 99 for v in x), all(v > 0 for v in x)
-    pairs = max(zip(x, reversed(x)), key=lambda pair: pair[0] - pair[1])
+    pairs = max(zip(x, reversed(x), strict=True), key=lambda pair: pair[0] - pair[1])
     return k, v, at, x[at], up[0] * up[-1], down[3], flags, pairs, max(enumerate(x[:3]), key=lambda t: -t[1])
 
 
