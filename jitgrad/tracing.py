@@ -14,6 +14,7 @@ import optree
 
 from jitgrad.errors import ArgumentError, ConcretizationError, DtypeError, JitgradWarning, MutationError
 from jitgrad.frontend.capture import Recorder
+from jitgrad.frontend.optional import without_none
 from jitgrad.frontend.raising import ends
 from jitgrad.frontend.randomness import shared_states, warn_of_draws
 from jitgrad.frontend.registry import HOOKS
@@ -119,6 +120,7 @@ def run_traced(
     try:
         with running(trace, recorder):
             out = _called(recorder.prepare(fun), trace, args, kwargs, unreached)
+            out = without_none(out, name)
             leaves, tree = flatten(out)
             _check_results(leaves, tree, name, fun)
             written = tuple(k for k, (p, v) in enumerate(zip(watched, before, strict=True)) if p.value is not v)

@@ -15,6 +15,7 @@ import numpy as np
 import optree
 
 from jitgrad.errors import CarryError
+from jitgrad.frontend.optional import PAIR, Optional
 from jitgrad.frontend.primitives import WEAK_SAMPLES, broadcast_to, cast
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten, unflatten, widened, with_complex
@@ -121,6 +122,8 @@ def join(a: Variable, b: Variable, when: str) -> Variable:
         return Variable(a.name, b.tree, tuple(map(_bound_slot, b.slots)))
     if _is_unbound(b):
         return Variable(a.name, a.tree, tuple(map(_bound_slot, a.slots)))
+    if (pair := _optional(a)) is not None and (other := _optional(b)) is not None:
+        return join(pair, other, when)
     wide, other = _with_complex(a, b), _with_complex(b, a)
     if (wide is not a or other is not b) and wide.tree == other.tree:
         return join(wide, other, when)
@@ -129,6 +132,17 @@ def join(a: Variable, b: Variable, when: str) -> Variable:
         "keeps its structure. Keep it the same, or use a loop that is unrolled.",
         user_location(),
     )
+
+
+def _optional(v: Variable) -> Variable | None:
+    """None, a number or an array as what may be None or not; None for anything else."""
+    if is_none(v):
+        return Variable(v.name, PAIR, (Slot(None, None, UNBOUND), Slot(None, None, True)))
+    if v.tree == PAIR:
+        return v
+    if v.tree.is_leaf() and (v.slots[0].type is not None or is_number(v.slots[0].value)):
+        return Variable(v.name, PAIR, (*v.slots, Slot(None, None, False)))
+    return None
 
 
 def _with_complex(v: Variable, like: Variable) -> Variable:
@@ -152,11 +166,16 @@ def _is_unbound(v: Variable) -> bool:
     return v.tree.is_leaf() and v.slots[0].value is UNBOUND
 
 
+def is_none(v: Variable) -> bool:
+    """Does it hold None?"""
+    return not v.slots and v.tree.type in (None, type(None))
+
+
 def _structure(v: Variable) -> str:
     """In words, for messages."""
     if v.tree.is_leaf():
         return "one value"
-    if not v.slots and v.tree.type in (None, type(None)):
+    if is_none(v):
         return "None"
     return f"{v.tree.type.__name__ if v.tree.type else v.tree} of {len(v.slots)}"
 
@@ -253,6 +272,8 @@ def leaves_of(variable: Variable, value: Any) -> list[Any]:
     """The leaves of a value of this variable; UNBOUND everywhere if it is that."""
     if value is UNBOUND:
         return [UNBOUND] * len(variable.slots)
+    if variable.tree == PAIR and type(value) is not Optional:
+        return [UNBOUND, True] if value is None else [value, False]
     leaves, tree = flatten(value)
     if tree == variable.tree:
         return leaves

@@ -32,6 +32,7 @@ from jitgrad.frontend.container_changes import augmented as augmented
 from jitgrad.frontend.container_changes import delitem as delitem
 from jitgrad.frontend.container_changes import setitem as setitem
 from jitgrad.frontend.filtered import filtered as filtered
+from jitgrad.frontend.filtered import first as first
 from jitgrad.frontend.growing import Wider
 from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
@@ -51,6 +52,7 @@ from jitgrad.frontend.list_holders import (
     with_lists,
 )
 from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, is_unrollable, may_stream, refuse_streams
+from jitgrad.frontend.optional import is_none as is_none
 from jitgrad.frontend.places import ChangesPlaces
 from jitgrad.frontend.raising import fail_in, sealed, thrown
 from jitgrad.frontend.raising import handled as handled
@@ -148,8 +150,10 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
 
     look = refuse_streams if known and may_stream(trace, len(steps)) else accept
+    peels = known and len(steps) > 1 and mode == "auto" and not settled
     try:
-        result = _recorded_with_lists(trace, steps, body, state, names, flag, hints, look, own, variables)
+        once = _refuse_first_values(body, state, names) if peels and any(v is None for v in state) else body
+        result = _recorded_with_lists(trace, steps, once, state, names, flag, hints, look, own, variables)
     except (UnboundLocalError, *_UNROLLABLE) as error:
         if isinstance(error, Wider) and any(error.of is g for g in trace.growing):
             raise  # the loop around that counts its iterations is recorded again
@@ -157,7 +161,7 @@ def for_(
         after = None
         if known and len(steps) > 1 and unbound:
             after = _first(steps, body, state)
-        elif known and len(steps) > 1 and mode == "auto" and isinstance(error, CarryError) and not settled:
+        elif peels and isinstance(error, CarryError):
             after = body(steps.at(0), *state)
         if after is not None:
             why = "as it binds what later ones use" if unbound else "as later ones begin with values of other types"
@@ -174,6 +178,20 @@ def for_(
         return _unrolled(iterable, body, state, names, flag)
     _note(trace, line, "for", "rolled")
     return result
+
+
+def _refuse_first_values(body: Callable[..., State], state: State, names: Sequence[str]) -> Callable[..., State]:
+    """The body, for a loop whose first iteration can stand apart: raises CarryError where one of the variables that are
+    None before it always has a value after it."""
+
+    def run(item: Any, *values: Any) -> State:
+        new = body(item, *values)
+        for name, before, after in zip(names, state, new, strict=True):
+            if before is None and is_none(after) is False:
+                raise CarryError(f"{name} is None before and has a value after an iteration.", user_location())
+        return new
+
+    return run
 
 
 def _recorded_with_lists(
@@ -527,7 +545,7 @@ delete_attribute = attributes.delete_attribute
 own_variables, note_variables = attributes.own_variables, attributes.note_variables
 handed_over = attributes.handed_over
 getitem = assign.getitem
-percent = texts.percent
+percent, text = texts.percent, texts.text
 range_, enumerate_, zip_, reversed_ = (
     iteration.range_,
     iteration.enumerate_,

@@ -1,4 +1,4 @@
-"""List comprehensions with a condition: ``[element for target in iterable if test]``.
+"""List comprehensions with a condition, ``[element for target in iterable if test]``, and the first item of such.
 
 Python runs one as long as its tests are known. From the first traced test on, it is the loop that it stands for, in
 rewritten form, as if the user had written it.
@@ -50,6 +50,34 @@ def filtered(iterable: Any, choose: Choice, line: int) -> Any:
 
 
 def _recorded(iterable: Any, choose: Choice, before: list[Any]) -> Any:
-    code = rewrite(_kept)
+    return _rewritten(_kept)(iterable, choose, before)
+
+
+def _rewritten(fun: types.FunctionType) -> types.FunctionType:
+    code = rewrite(fun)
     assert code is not None
-    return types.FunctionType(code, {RUNTIME: HOOKS["runtime"]()})(iterable, choose, before)
+    return types.FunctionType(code, {**fun.__globals__, RUNTIME: HOOKS["runtime"]()})
+
+
+def _first(iterable, choose, default):  # pyright: ignore[reportMissingParameterType]
+    for item in iterable:
+        test, element = choose(item)
+        if test:
+            return element()
+    return default
+
+
+def _first_of_some(iterable, choose):  # pyright: ignore[reportMissingParameterType]
+    for item in iterable:
+        test, element = choose(item)
+        if test:
+            return element()
+    raise StopIteration
+
+
+def first(iterable: Any, choose: Choice, line: int, *default: Any) -> Any:
+    """``next((element for item in iterable if test), default)``."""
+    if HOOKS["current_trace"]() is None:
+        return next((element() for test, element in map(choose, iterable) if test), *default)
+    fun: Any = _first if default else _first_of_some
+    return _rewritten(fun)(iterable, choose, *default)

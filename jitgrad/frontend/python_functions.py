@@ -15,8 +15,8 @@ from jitgrad.errors import ConcretizationError, RollError, UnsupportedError
 from jitgrad.frontend import complex_python, iteration
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.indexing import length
-from jitgrad.frontend.items import as_array
-from jitgrad.frontend.iteration import Steps, bound_value
+from jitgrad.frontend.items import as_array, elements
+from jitgrad.frontend.iteration import Steps, bound_value, steps_of
 from jitgrad.frontend.namespace import wrap
 from jitgrad.frontend.primitives import cast, promote, where
 from jitgrad.frontend.registry import HOOKS, call
@@ -173,14 +173,19 @@ def _in_range(x: Any, start: Any, stop: Any, step: int) -> Any:
     return Tracer(found.owner, found.value, "bool") if isinstance(found, Tracer) else bool(found)
 
 
-def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any) -> Callable[..., Any]:
+def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_key: Any) -> Callable[..., Any]:
     @functools.wraps(function)
     def routed(*args: Any, **kwargs: Any) -> Any:
         name, key = function.__name__, kwargs.get("key")
         if len(args) != 1:
             items = list(args)
-        elif isinstance(args[0], Collection) and key is None and not kwargs:
-            return call(of_array, (args[0].array(),), {})
+        elif isinstance(args[0], Collection) and key is None and not kwargs.keys() - {"default"}:
+            return _or_default(args[0], lambda array: call(of_array, (array,), {}), kwargs)
+        elif key is not None and "default" not in kwargs and (steps := _many(args[0])) is not None:
+            keys = as_array(HOOKS["current_trace"](), _keys(args[0], key))
+            if keys is not None and keys.ndim == 1:
+                return steps.at(python_number(call(of_key, (keys,), {}), "int", name))
+            items = [steps.at(k) for k in range(len(steps))]
         elif isinstance(args[0], Tracer) and args[0].ndim == 1 and key is None:
             return call(of_array, args, {})
         else:
@@ -198,6 +203,25 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any) -> 
         return found
 
     return routed
+
+
+def _many(iterable: Any) -> Steps | None:
+    """What can be looped over by a recorded loop, if it has many items, of known number."""
+    steps = steps_of(iterable) if HOOKS["current_trace"]() is not None else None
+    return steps if steps is not None and isinstance(steps.count, int) and steps.count > _FEW else None
+
+
+def _keys(iterable: Any, key: Callable[[Any], Any]) -> Any:
+    """The keys of the items, by a recorded loop if it can be."""
+    location = user_location()
+    return HOOKS["runtime"]().collect(iterable, HOOKS["callee"](key), location.line if location else 0, 1)
+
+
+def _or_default(items: Collection, of: Callable[[Any], Any], kwargs: dict[str, Any]) -> Any:
+    """What a function gives for the array of the items, or ``default`` where there are none."""
+    if "default" not in kwargs:
+        return of(items.array())
+    return HOOKS["runtime"]().ifexp(items, lambda: of(items.array()), lambda: kwargs["default"], 0)
 
 
 def _compared(compare: np.ufunc, x: Any, y: Any, name: str) -> Any:
@@ -238,8 +262,14 @@ def _chosen(first: Tracer, x: Any, y: Any) -> Any:
 
 def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> list[Any]:
     """``sorted``, by a sort in the program where the keys are traced. NaN comes last."""
-    items = list(iterable)
-    keys = items if key is None else list(map(HOOKS["callee"](key), items))
+    plain = isinstance(iterable, Tracer) and len(iterable.dims) == 1 and isinstance(iterable.dims[0], int)
+    items: list[Any] = [*elements(iterable, scalar=True)] if plain else list(iterable)
+    if key is None:
+        keys = items
+    elif _many(iterable) is not None:
+        keys = _keys(iterable, key)
+    else:
+        keys = list(map(HOOKS["callee"](key), items))
     count = len(items)
     if not has_traced(keys):
         order = builtins.sorted(range(count), key=keys.__getitem__, reverse=reverse)
@@ -252,7 +282,9 @@ def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, revers
                 "for a key, or np.lexsort.",
                 user_location(),
             )
-    stack = innermost_trace(keys).lift(keys[::-1] if reverse else keys)
+    many = as_array(innermost_trace(keys), keys)
+    stack = innermost_trace(keys).lift(keys) if many is None else many
+    stack = stack[::-1] if reverse else stack
     places = call(np.argsort, (stack,), {"kind": "stable"})
     if reverse:  # equal ones stay in their order
         places = (count - 1) - places[::-1]
@@ -271,13 +303,11 @@ def picked(items: list[Any], places: Tracer) -> list[Any]:
     sources = []
     for column in zip(*columns, strict=True):
         weak = all(class_of(v) in (float, int, bool) for v in column)
-        stack = places.owner.lift(list(column))
-        sources.append((stack[places], _WEAK[stack.dtype.kind] if weak else None))
-    rows = []
-    for k in range(len(items)):
-        found = [row[k] for row, _ in sources]
-        rows.append([Tracer(x.owner, x.value, w) if w else x for x, (_, w) in zip(found, sources, strict=True)])
-    return [unflatten(trees[0], row) for row in rows]
+        many = as_array(places.owner, list(column))
+        stack = places.owner.lift(list(column)) if many is None else many
+        kind = _WEAK[stack.dtype.kind] if weak else None
+        sources.append(elements(stack[places], scalar=stack.ndim == 1, weak=kind))
+    return [unflatten(trees[0], row) for row in zip(*sources, strict=True)]
 
 
 def sort_list(items: list[Any], /, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
@@ -285,10 +315,16 @@ def sort_list(items: list[Any], /, *, key: Callable[[Any], Any] | None = None, r
     items[:] = _sorted(items, key=key, reverse=reverse)
 
 
-def _junction(function: Callable[[Any], bool], of_two: np.ufunc) -> Callable[[Any], Any]:
+def _junction(function: Callable[[Any], bool], of_two: np.ufunc, of_all: Any) -> Callable[[Any], Any]:
     @functools.wraps(function)
     def routed(iterable: Any, /) -> Any:
-        items = list(iterable)
+        items: Any = [iterable.array()] if isinstance(iterable, Collection) else list(iterable)
+        many = items[0] if isinstance(iterable, Collection) else None
+        if len(items) > _FEW:
+            many = as_array(HOOKS["current_trace"](), items)
+        if many is not None and many.ndim == 1:
+            result = call(of_all, (many,), {})
+            return Tracer(result.owner, result.value, "bool")
         if not has_traced(items):
             return function(items)
         for item in items:
@@ -368,14 +404,14 @@ def _pow(base: Any, exp: Any, mod: Any = None) -> Any:
 
 #: What Python's names mean in a traced function.
 BUILTINS: dict[str, Any] = {
-    "all": _junction(builtins.all, np.logical_and),
-    "any": _junction(builtins.any, np.logical_or),
+    "all": _junction(builtins.all, np.logical_and, np.all),
+    "any": _junction(builtins.any, np.logical_or, np.any),
     "filter": _filter,
     "isinstance": _isinstance,
     "len": length,
     "map": _map,
-    "max": _extreme(builtins.max, np.greater, np.max),
-    "min": _extreme(builtins.min, np.less, np.min),
+    "max": _extreme(builtins.max, np.greater, np.max, np.argmax),
+    "min": _extreme(builtins.min, np.less, np.min, np.argmin),
     "next": _next,
     "pow": _pow,
     "sorted": _sorted,

@@ -16,12 +16,12 @@ from jitgrad.errors import UnsupportedError
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
-from jitgrad.frontend.texts import hole_maker
+from jitgrad.frontend.texts import Text, hole_maker
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import SHOWING, Tracer, has_traced, innermost_trace
 from jitgrad.ir.core import Block
 from jitgrad.ir.location import Location, user_location
-from jitgrad.ir.thrown import Hole, Thrown, copied, plain, with_imaginary
+from jitgrad.ir.thrown import Hole, Thrown, copied, mark, plain, with_imaginary
 from jitgrad.ir.types import bool_
 
 #: The attribute of an exception that a ``raise`` statement of a traced function made: a :class:`_Raised`.
@@ -130,6 +130,12 @@ def _taken_apart(trace: Trace, error: BaseException) -> tuple[Thrown, Location |
     specs = [spec for _, spec in found]
 
     def change(item: Any) -> Any:
+        if isinstance(item, Text):
+            number = len(values)
+            values.extend(x for x, _ in item.shown)
+            specs.extend(spec for _, spec in item.shown)
+            marks = iter(range(number, len(values)))
+            return item.by(lambda x, spec: mark(next(marks)))
         if isinstance(item, Tracer):
             values.append(item)
             specs.append("")

@@ -28,12 +28,12 @@ line, lists)``
 ``augitem(a, index, op, value)``, ``s_[...]``           element is read; ``s_[...]`` gives back what is in the brackets
 ``delitem(a, index)``, ``delete_attribute(a, name)``   ``del`` of an item or attribute
 ``augmented(a)``                                       before ``a op= b``, which changes ``a`` if it is a container
-``contains(a, container)``                             ``a in container``
+``contains(a, container)``, ``is_none(a)``              ``a in container``, ``a is None``
 ``callee(function)``                                   what to call in the place of a method, of a function that
                                                         a variable or container holds, of ``float``, ``int``, ``bool``
                                                         and ``type``
-``show(function, thunk)``, ``percent(text, values)``   a call of what may print or warn, whose arguments the thunk
-                                                        gives; ``text % values``
+``show(function, thunk)``, ``percent(text, values)``,  a call of what may print or warn, whose arguments the thunk
+``text(thunk)``                                         gives; ``text % values``; the f-string that the thunk gives
 ``attribute(owner, name)``,                            the owner of an attribute that is about to be assigned to; the
 ``augmented_attribute(owner, name)``                    second before ``owner.name op= b``
 ``own_variables(thunk)``, ``note_variables(thunk)``     at the start of a function: its variables that closures assign,
@@ -44,6 +44,7 @@ line, lists)``
                                                         ``size`` counts the operations in it
 ``filtered(iterable, choose, line)``                   one with conditions; ``choose`` is a function of an item that
                                                         gives the test, and a function that gives the element
+``first(iterable, choose, line[, default])``            ``next`` of a generator with one loop; ``choose`` likewise
 ``comprehension_iter(iterable, line)``                 the iterable of another one, which stays Python's
 ``opaque_iter(iterable, reason, line)``,               iterable and test of a statement that has to stay Python's
 ``opaque_test(test, reason, line)``
@@ -107,6 +108,7 @@ _CALLS = frozenset(
         "delete_attribute",
         "collect",
         "filtered",
+        "first",
         "comprehension_iter",
         "opaque_iter",
         "opaque_test",
@@ -114,9 +116,11 @@ _CALLS = frozenset(
         "note_variables",
         "own_variables",
         "contains",
+        "is_none",
         "attribute",
         "augmented_attribute",
         "show",
+        "text",
         "percent",
     }
 )

@@ -16,6 +16,7 @@ from jitgrad.frontend.syntax_nodes import (
     call,
     constant,
     is_constant,
+    is_none_test,
     is_static,
     load,
     operations,
@@ -32,7 +33,7 @@ CLASSES = frozenset({"bool", "complex", "float", "int", "type"})
 #: Functions that are built in and change attributes.
 _CHANGING = frozenset(("setattr", "delattr"))
 #: Functions that look at everything that a generator gives.
-_OF_ALL = frozenset({"list", "max", "min", "sorted", "sum", "tuple"})
+_OF_ALL = frozenset({"all", "any", "list", "max", "min", "sorted", "sum", "tuple"})
 _COMPREHENSIONS_ARE_INLINE = sys.version_info >= (3, 12)
 _COMPREHENSION = "it is the condition of a comprehension"
 
@@ -124,6 +125,12 @@ class Expressions(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.expr:
         if isinstance(node.func, ast.Name) and node.func.id in _OF_ALL - self._own and node.args:
             node.args[0] = self._as_list(node.args[0])
+            if _is_iterable(node.args[0]):
+                rest, keywords = [self.visit(a) for a in node.args[1:]], [self.visit(k) for k in node.keywords]
+                made = ast.Call(self.visit(node.func), [self.iterable(node.args[0]), *rest], keywords)
+                return place(made, node)
+        if (found := self._next(node)) is not None:
+            return found
         implicit = isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args and not node.keywords
         self.generic_visit(node)
         if (
@@ -150,12 +157,38 @@ class Expressions(ast.NodeTransformer):
         arguments = place(ast.Tuple([ast.Tuple(node.args, ast.Load()), keywords], ast.Load()), node)
         return call("show", [node.func, thunk(arguments, node)], node)
 
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.expr:
+        stays = self.has_walrus(node) or not any(isinstance(v, ast.FormattedValue) for v in node.values)
+        node.values = [self.visit(v) for v in node.values]
+        return node if stays else call("text", [thunk(node, node)], node)
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.expr:
+        node.value = self.visit(node.value)
+        if isinstance(node.format_spec, ast.JoinedStr):  # part of this text
+            node.format_spec.values = [self.visit(v) for v in node.format_spec.values]
+        return node
+
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)
         match node:
             case ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
                 return call("percent", [node.left, node.right], node)
         return node
+
+    def _next(self, node: ast.Call) -> ast.expr | None:
+        """``next(element for target in iterable if test)``, with or without a default: a call of the runtime with the
+        iterable and the function of an item that :meth:`_filtered` makes."""
+        match node:
+            case ast.Call(ast.Name("next"), [ast.GeneratorExp(generators=[one]) as inner, *default], []):
+                if "next" in self._own or len(default) > 1 or one.is_async or self.scopes.walrus:
+                    return None
+                made = place(ast.ListComp(inner.elt, inner.generators), inner)
+                self.scopes.of[made] = self.scopes.of[inner]
+                one.ifs = one.ifs or [constant(True)]
+                found = self._filtered(made)
+                assert isinstance(found, ast.Call)
+                return call("first", [*found.args, *map(self.visit, default)], node)
+        return None
 
     def _as_list(self, node: ast.expr) -> ast.expr:
         """A generator expression as the list of what it gives."""
@@ -201,7 +234,8 @@ class Expressions(ast.NodeTransformer):
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         single = len(node.ops) == 1
-        stays = is_static(node) or self.has_walrus(node) or (single and not isinstance(node.ops[0], ast.In | ast.NotIn))
+        called = is_none_test(node) or isinstance(node.ops[0], ast.In | ast.NotIn)
+        stays = is_static(node) or self.has_walrus(node) or (single and not called)
         operands = [node.left, *node.comparators]
         plain = [isinstance(c, ast.Constant | ast.Name) and self.quiet(c) for c in operands]
         node.left = self.visit(node.left)
@@ -216,6 +250,9 @@ class Expressions(ast.NodeTransformer):
         return self._chain(node, node.left, plain[0], list(zip(node.ops, node.comparators, plain[1:], strict=True)))
 
     def _comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr, node: ast.Compare) -> ast.expr:
+        if isinstance(op, ast.Is | ast.IsNot) and isinstance(right, ast.Constant) and right.value is None:
+            found = call("is_none", [left], node)
+            return found if isinstance(op, ast.Is) else call("not_", [found], node)
         if not isinstance(op, ast.In | ast.NotIn):
             return place(ast.Compare(left, [op], [right]), node)
         found = call("contains", [left, right], node)
@@ -261,8 +298,9 @@ class Expressions(ast.NodeTransformer):
 
     def iterable(self, node: ast.expr) -> ast.expr:
         """What a loop iterates over: ``range`` and the like, by name, go to the runtime."""
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ITERABLES):
+        if not _is_iterable(node):
             return self.visit(node)
+        assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         arguments = [self.iterable(a) if node.func.id != "range" else self.visit(a) for a in node.args]
         keywords = [self.visit(k) for k in node.keywords]
         made = call(node.func.id + "_", [self.visit(node.func), *arguments], node)
@@ -330,6 +368,11 @@ class Expressions(ast.NodeTransformer):
         line = constant(node.lineno)
         value = self.visit(node)
         return value if stays else call("opaque_test", [value, constant(reason), line], node)
+
+
+def _is_iterable(node: ast.expr) -> bool:
+    """Is it a call of ``range`` or the like, by name?"""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ITERABLES
 
 
 def _holder(function: ast.expr) -> list[ast.expr] | None:

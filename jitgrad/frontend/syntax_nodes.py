@@ -147,9 +147,17 @@ def is_static(test: ast.expr) -> bool:
             return name in _STATIC_CALLS
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             if all(isinstance(op, ast.Is | ast.IsNot) for op in ops):
-                return True
+                return not is_none_test(test)
             operands = [left, *comparators]
             return any(map(_is_text, operands)) or all(map(_is_plain, operands))
+    return False
+
+
+def is_none_test(test: ast.Compare) -> bool:
+    """Is it ``x is None`` or ``x is not None``?"""
+    match test:
+        case ast.Compare(left=left, ops=[ast.Is() | ast.IsNot()], comparators=[ast.Constant(value=None)]):
+            return not isinstance(left, ast.Constant)
     return False
 
 

@@ -63,6 +63,69 @@ def hole_maker(found: list[tuple[Tracer, str]]) -> Callable[[Any, str], str]:
     return hole
 
 
+class Text(str):
+    """A text that shows traced values, which are described in it. In what is printed or raised later it has holes for
+    them: ``marked`` is the text with holes, ``shown`` are the values and their formats."""
+
+    __slots__ = ("marked", "shown")
+    marked: str
+    shown: list[tuple[Tracer, str]]
+
+    @classmethod
+    def of(cls, marked: str, shown: list[tuple[Tracer, str]]) -> Text:
+        made = cls(plain(marked, [x.described() for x, _ in shown]))
+        made.marked, made.shown = marked, shown
+        return made
+
+    def by(self, hole: Callable[[Any, str], str]) -> str:
+        """The text with holes of another maker."""
+        words = [hole(x, spec) for x, spec in self.shown]
+        return plain(self.marked, words)
+
+    def __str__(self) -> str:
+        hole = SHOWING.get()
+        return str.__str__(self) if hole is None else self.by(hole)
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    def __add__(self, other: str) -> str:
+        more = other if isinstance(other, Text) else Text.of(other, [])
+        words = [mark(n + len(self.shown)) for n in range(len(more.shown))]
+        return Text.of(self.marked + plain(more.marked, words), [*self.shown, *more.shown])
+
+    def __radd__(self, other: str) -> str:
+        return Text.of(other, []) + self
+
+
+def text(make: Callable[[], str]) -> str:
+    """The f-string that ``make()`` gives. One that shows traced values can be printed or raised later."""
+    if HOOKS["current_trace"]() is None or SHOWING.get() is not None:
+        return make()
+    found: list[tuple[Tracer, str]] = []
+    hole = hole_maker(found)
+
+    def marked(x: Any, spec: str) -> str:
+        if isinstance(x, Pair) or (x.weak == "int" and x.scope.region is not None):
+            raise _NotShown  # it may be a key: see Tracer.__str__
+        return hole(x, spec)
+
+    token = SHOWING.set(marked)
+    try:
+        made = make()
+    except _NotShown:
+        made = None
+    finally:
+        SHOWING.reset(token)
+    if made is None:
+        return make()
+    return Text.of(made, found) if found else made
+
+
+class _NotShown(Exception):
+    """A text shows a value that texts are not made of."""
+
+
 def show(to: tuple[Any, ...], function: Callable[..., Any], arguments: Arguments) -> Any:
     """``print(*args, **kwargs)``, a warning or a message to a logger, of which the arguments are evaluated here: it is
     written when the program runs, with the values of then. What goes to a file, and arrays whose shapes are known only

@@ -62,6 +62,12 @@ class PlainRuntime:
     def callee(self, function: Any) -> Any:
         return function
 
+    def text(self, make: Callable[[], str]) -> str:
+        return make()
+
+    def is_none(self, value: Any) -> bool:
+        return value is None
+
     def contains(self, value: Any, container: Any) -> bool:
         return value in container
 

@@ -306,8 +306,38 @@ def changes_structure(x, n):
 def was_none(x, n):
     best = None
     for i in range(n):
-        best = x[i]
+        best = (x[i], i)
     return best
+
+
+def may_be_none(x, n):
+    best = None
+    for i in range(n):
+        if x[i] > 0.6 and (best is None or x[i] < best):
+            best = x[i]
+    return best
+
+
+def test_a_result_that_is_none_for_some_arguments():
+    f = jg.value_and_grad(may_be_none)
+    value, slope = f(X, np.array(3))
+    assert (value, slope.tolist()) == (0.8, [0, 0, 1, 0, 0, 0])
+    with pytest.raises(TypeError, match="a result of may_be_none is None for these arguments"):
+        f(X, np.array(2))
+
+
+def test_a_loop_that_gives_none_a_value_at_once_has_its_first_iteration_apart():
+    def best_of(x):
+        best = None
+        for k in range(6):
+            if best is None or x[k] ** 2 < best:
+                best = x[k] ** 2
+        return best
+
+    with config.using(unroll_limit=0):
+        f = jg.jit(best_of)
+        assert f(X) == best_of(X)
+        assert "the first iteration apart" in f.explain(X)
 
 
 def is_text(x, n):

@@ -389,3 +389,47 @@ def test_nests_of_unusual_shapes():
         return s
 
     check(traced, V, 5)
+
+
+# -- of many items -----------------------------------------------------------------------------------------------------
+
+
+def reductions(x):
+    k, v = min(enumerate(x), key=lambda pair: pair[1])
+    at = max(range(len(x)), key=lambda i: x[i] * x[i])
+    up, down = sorted(x, key=lambda v: v * v), sorted(x, key=lambda v: round(v), reverse=True)
+    flags = any(v > 2.5 for v in x), all(v > -9 for v in x), any(v > 99 for v in x), all(v > 0 for v in x)
+    pairs = max(zip(x, reversed(x), strict=True), key=lambda pair: pair[0] - pair[1])
+    return k, v, at, x[at], up[0] * up[-1], down[3], flags, pairs, max(enumerate(x[:3]), key=lambda t: -t[1])
+
+
+def of_some(x, limit):
+    few = max((v * v for v in x if v > limit), default=-1.0), min((v for v in x if v < limit), default=0.0)
+    where = next((i for i, v in enumerate(x) if v > limit), -1)
+    return *few, where, next((2 * v for v in x if v > limit), limit), next(v for v in x if v > -9)
+
+
+def test_many_items_are_reduced_by_one_loop():
+    x = np.round(3 * np.sin(np.arange(40.0) ** 2), 1)  # some are equal
+    check(reductions, x)
+    assert "unrolled" not in jg.jit(reductions).explain(x).replace("unrolled, 3 iterations", "")
+    for limit in (-1.0, 2.0, 99.0):
+        check(of_some, x, limit)
+    with pytest.raises(StopIteration):
+        jg.jit(lambda x: next(v for v in x if v > 99))(x)
+
+    def total(x):
+        k, v = min(enumerate(x), key=lambda pair: pair[1])
+        up = sorted(x, key=lambda v: -v)
+        return v * k + up[0] * up[1] ** 2 + sum(of_some(x, 1.5)) * max(range(40), key=lambda i: x[i])
+
+    x = np.random.default_rng(0).normal(size=40)
+    jg.testing.check_grads(total, (x,), order=1)
+
+
+def test_next_of_what_is_known():
+    def f(x, words):
+        first = next(w for w in words if w.startswith("b"))
+        return next(i for i in range(9) if i > 3), next((i for i in ()), 7) * x[0], len(first)
+
+    check(lambda x: f(x, ["abc", "bc"]), V)

@@ -240,3 +240,45 @@ def test_texts_that_need_a_number_are_refused() -> None:
 
     with pytest.raises(ConcretizationError, match="made into text"):
         jg.jit(named)(X, np.array(3))
+
+
+class Failed(Exception):
+    def __init__(self, what, text):
+        super().__init__(f"{what}: {text}!")
+        self.text = text
+
+
+def tells(x, limit):
+    """Messages that are made before they are printed or raised, some of them in recorded code."""
+    s = 0.0
+    for v in x:
+        s = s + v * v
+        if v > 1.5:
+            print("large " + f"{v:.2f} " * 2, end="")
+            note = f"{v:.1f} of {s:.1f}"
+            print(note, f"[{note:>12}]")
+    message = f"s is {s:.3f}" + " in all, " + f"{x[0]:>5} at first"
+    if s > limit:
+        raise Failed("limit", message)
+    print(message + ".", {"not": "this"}[f"{'not'}"])
+    warnings.warn(f"sum: {s:g}", stacklevel=1)
+    error = ValueError(message, s)
+    if s > limit - 1:
+        raise error
+    return s
+
+
+def test_texts_made_before_they_are_shown():
+    for limit in (4.0, 6.0, 9.0):
+        found = []
+        for f in (tells, jg.jit(tells), jg.value_and_grad(tells)):
+            with contextlib.redirect_stdout(io.StringIO()) as out, warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                try:
+                    f(X, limit)
+                    error = None
+                except (Failed, ValueError) as caught:
+                    error = type(caught), str(caught), getattr(caught, "text", "")
+            found.append((out.getvalue(), [str(w.message) for w in seen], error))
+        assert found[0] == found[1] == found[2]
+    assert "traced" not in str(found)

@@ -3,7 +3,7 @@
 Arguments that are Python ints are traced too, so ranges over them have traced bounds.
 """
 
-from . import arrays, branches, carries, functions, iteration, jumps, ranges, whiles  # noqa: F401  # fill the table
+from . import arrays, branches, carries, functions, iteration, jumps, nones, ranges, whiles  # noqa: F401  # fill the table
 from .registry import PROGRAMS, X
 
 __all__ = ["PROGRAMS", "X"]

@@ -1,0 +1,101 @@
+"""Values that are None or not, which a traced condition decides: ``best = None``, and ``if best is None or f < best:
+best = f`` in a loop.
+
+Such a value is a pair: a number or array, and whether it is None. It computes as the number or array does, whose
+elements are NaN (integers: the one furthest from 0) where it is None, as those of a variable without a value are.
+``x is None`` is the flag.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import optree
+
+from jitgrad.frontend.raising import demand
+from jitgrad.frontend.signature import NAMESPACE, flatten
+from jitgrad.frontend.tracer import Tracer
+from jitgrad.ir.core import Value
+
+
+class Optional(Tracer):
+    """``inner``, or None where the flag ``none`` is True. In trees it is a node of these two."""
+
+    __slots__ = ()
+
+    def __init__(self, inner: Any, none: Any) -> None:
+        self._array = inner, none
+        if isinstance(inner, Tracer):
+            self.owner, self.scope, self.weak, self.boxed = inner.owner, inner.scope, inner.weak, inner.boxed
+            self.order = inner.order if type(inner) is Tracer else None
+
+    @property
+    def inner(self) -> Tracer:
+        return self._array[0]
+
+    @property
+    def none(self) -> Tracer:
+        return self._array[1]
+
+    @property
+    def value(self) -> Value:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.inner.value
+
+    @property
+    def root(self) -> Tracer:
+        return self.inner.root
+
+    def store(self, new: Tracer) -> None:
+        self.inner.store(new)
+
+    def rebind(self, value: Value) -> None:
+        self.inner.rebind(value)
+
+
+optree.register_pytree_node(
+    Optional,  # pyright: ignore[reportArgumentType]
+    lambda x: ((x.inner, x.none), None, None),  # pyright: ignore
+    lambda _, pair: Optional(*pair),  # pyright: ignore[reportArgumentType]
+    namespace=NAMESPACE,
+)
+#: The structure of one.
+PAIR = flatten(Optional(0.0, False))[1]
+
+
+def is_none(x: Any) -> Any:
+    """``x is None``, which may be traced."""
+    return Tracer(x.none.owner, x.none.value, "bool") if type(x) is Optional else x is None
+
+
+def without_none(tree: Any, name: str) -> Any:
+    """The result of function ``name`` with numbers and arrays for what may be None; the program raises TypeError where
+    one is."""
+
+    def demanded(x: Any) -> Any:
+        if not _is_optional(x):
+            return x
+        trace = x.none.owner
+        (ok,) = trace.emit("logical_not", [x.none], {})
+        error = TypeError(
+            f"a result of {name} is None for these arguments, and a number or an array for others. A compiled function "
+            "returns one kind. Begin with a number (np.inf, -1), or return whether there is one as well."
+        )
+        demand(Tracer(trace, ok), error)
+        return x.inner
+
+    if not any(map(_is_optional, optree.tree_leaves(tree, is_leaf=_is_optional, namespace=NAMESPACE))):
+        return tree
+    return optree.tree_map(demanded, tree, is_leaf=_is_optional, namespace=NAMESPACE)
+
+
+def _is_optional(x: Any) -> bool:
+    return type(x) is Optional
+
+
+def is_true(x: Optional) -> Tracer:
+    """``bool(x)``: None is False."""
+    trace = x.none.owner
+    (some,) = trace.emit("logical_not", [x.none], {})
+    (nonzero,) = trace.emit("not_equal", [x.inner, trace.lift(np.zeros((), x.dtype))], {})
+    return Tracer(trace, trace.emit("logical_and", [Tracer(trace, some), Tracer(trace, nonzero)], {})[0], "bool")
