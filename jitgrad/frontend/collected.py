@@ -82,7 +82,7 @@ def own_lists(trace: Trace, lists: Sequence[Any]) -> list[list[Any]]:
 
 def record_collecting(loop: For, own: Own) -> State:
     """``record_for`` of a loop that runs a known number of times and may append to lists. It does not end early."""
-    trace, body, item, hints, look = loop.trace, loop.body, loop.item, loop.hints, loop.look
+    trace, body, item, hints, look, begins = loop.trace, loop.body, loop.item, loop.hints, loop.look, loop.begins
     lists, read = own
     count, variables = len(loop.steps), len(loop.state)
     state = (*loop.state, *(x[-1] for x in read))
@@ -110,13 +110,13 @@ def record_collecting(loop: For, own: Own) -> State:
     try:
         with trace.region("a trial of a loop body") as scope:
             try:
-                record_for(trace, 0, count, 1, iteration, state, names, hints, look=look)
+                record_for(trace, 0, count, 1, iteration, state, names, hints, look=look, begins=begins)
             finally:
                 scope.restore()
         appended = taker.appended
         rooms = {leaf: _room(trace, count, leaf) for one in appended for leaf in one.leaves}
         arrays = [[rooms[leaf] for leaf in one.leaves] for one in appended]
-        result = record_for(trace, 0, count, 1, storing, state, names, (*hints, arrays), look=look)
+        result = record_for(trace, 0, count, 1, storing, state, names, (*hints, arrays), look=look, begins=begins)
     finally:
         taker.put_back()
         del trace.collecting[-len(own) :]

@@ -150,7 +150,8 @@ def for_(
 
     look = refuse_streams if known and may_stream(trace, len(steps)) else accept
     try:
-        loop = For(trace, steps, body, state, names, flag, hints, look)
+        begins = known and len(steps) > 1 and mode == "auto" and not settled
+        loop = For(trace, steps, body, state, names, flag, hints, look, begins)
         result = _recorded_with_lists(loop, own, variables)
     except (UnboundLocalError, *_UNROLLABLE) as error:
         if isinstance(error, Wider) and any(error.of is g for g in trace.growing):
@@ -305,7 +306,7 @@ def _unrolled(
 
 
 def _recorded(loop: For, own: Own) -> State:
-    trace, steps, body, state, names, _, hints, look = loop
+    trace, steps, body, state, names, _, hints, look, begins = loop
     place = loop.flagged
 
     def checked(index: Tracer, *values: Any) -> State:
@@ -324,7 +325,7 @@ def _recorded(loop: For, own: Own) -> State:
 
         return record_collecting(loop._replace(body=whole), own)
     try:
-        return record_for(trace, steps.lo, steps.hi, steps.step, checked, state, names, hints, look=look)
+        return record_for(trace, steps.lo, steps.hi, steps.step, checked, state, names, hints, look=look, begins=begins)
     except _BreakIsTraced:
         assert place is not None
     count = Tracer(trace, _index_value(trace, steps.count), "int")

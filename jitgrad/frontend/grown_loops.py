@@ -37,7 +37,7 @@ class _Early(Exception):
 def grow_for(loop: For, held: Sequence[Held], *, open_end: bool = True) -> State:
     """A loop in which lists grow. Raises OpenEnd for a list whose length is not known behind the loop, unless
     ``open_end``."""
-    trace, body, look = loop.trace, loop.body, loop.look
+    trace, body, look, begins = loop.trace, loop.body, loop.look, loop.begins
     count, item, flagged = loop.steps.count, loop.item, loop.flagged
     size = len(loop.state)
     early = False
@@ -69,7 +69,9 @@ def grow_for(loop: For, held: Sequence[Held], *, open_end: bool = True) -> State
             labels = (*loop.names, *("count" for _ in growth.counts))
             if not early:
                 try:
-                    return record_for(trace, 0, count, 1, iteration, start, labels, (*hints, rooms), look=look), count
+                    objects = (*hints, rooms)
+                    result = record_for(trace, 0, count, 1, iteration, start, labels, objects, look=look, begins=begins)
+                    return result, count
                 except _Early:
                     early = True
             first = Tracer(trace, as_value(trace, 0).value, "int")

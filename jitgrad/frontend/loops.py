@@ -15,7 +15,8 @@ State = tuple[Any, ...]
 class For(NamedTuple):
     """``for item in steps: state = body(item, *state)``, where ``names`` are those of the variables, and ``flag`` names
     the one that ends it, if any does. ``hints`` are objects in which lie arrays that it may write into. ``look`` gets
-    the recorded body, and may raise an error if that should not be a loop."""
+    the recorded body, and may raise an error if that should not be a loop. ``begins``: its first iteration may be run
+    apart, and is the first of the program's."""
 
     trace: Trace
     steps: Steps
@@ -25,6 +26,7 @@ class For(NamedTuple):
     flag: str | None
     hints: Sequence[Any]
     look: Callable[[Block], None]
+    begins: bool = False
 
     @property
     def flagged(self) -> int | None:

@@ -19,6 +19,7 @@ from typing import Any
 import optree
 
 from jitgrad.frontend.signature import NAMESPACE, flatten, is_tree, unflatten
+from jitgrad.frontend.tracer import Collection
 from jitgrad.frontend.usercode import is_user_class
 
 #: Objects in each other are opened so deep.
@@ -80,7 +81,8 @@ def _slots(cls: type) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_plain(cls: type) -> bool:
+def is_plain(cls: type) -> bool:
+    """Does ``object.__new__`` make the instances of a class, which a user wrote?"""
     if type(cls) not in (type, abc.ABCMeta) or cls.__new__ is not object.__new__ or hasattr(cls, "__del__"):
         return False
     return is_user_class(cls) and not dataclasses.is_dataclass(cls)
@@ -88,13 +90,13 @@ def _is_plain(cls: type) -> bool:
 
 def may_open(obj: Any) -> bool:
     """Can an object be made again of its attributes? Not if it holds itself, at whatever depth."""
-    return _is_plain(type(obj)) and not is_tree(obj) and _is_finite(obj, ())
+    return is_plain(type(obj)) and not is_tree(obj) and _is_finite(obj, ())
 
 
 def _is_finite(value: Any, around: tuple[Any, ...]) -> bool:
     if any(value is x for x in around) or len(around) > _DEPTH:
         return False
-    if _is_plain(type(value)) and not is_tree(value):
+    if is_plain(type(value)) and not is_tree(value):
         return all(_is_finite(x, (*around, value)) for x in attributes(value).values())
     if type(value) in (list, tuple, dict):
         items = value.values() if type(value) is dict else value
@@ -135,11 +137,31 @@ def _beside(spec: optree.PyTreeSpec, like: optree.PyTreeSpec) -> Iterator[optree
             yield from _beside(child, other)
 
 
+def held_by(values: Any) -> list[Any]:
+    """What containers and objects in some values hold, each as often as it is held."""
+    found, seen, left = [], set[int](), [values]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        inside: Sequence[Any] = ()
+        if isinstance(one, (list, tuple)) and not isinstance(one, Collection):
+            inside = list(one)
+        elif type(one) is dict:
+            inside = list(one.values())
+        elif is_plain(type(one)) or dataclasses.is_dataclass(one):
+            inside = list(attributes(one).values())
+        found += inside
+        left += inside
+    return found
+
+
 def all_leaves(tree: Any) -> list[Any]:
     """The leaves of a tree and of all objects in it that can be opened."""
     found: list[Any] = []
     for leaf in flatten(tree)[0]:
-        if _is_plain(type(leaf)) and may_open(leaf):
+        if is_plain(type(leaf)) and may_open(leaf):
             found += [x for value in attributes(leaf).values() for x in all_leaves(value)]
         else:
             found.append(leaf)
