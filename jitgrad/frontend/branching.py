@@ -83,7 +83,7 @@ def _recorded_branches(
                     raise
                 scope.restore()
             else:
-                places.refuse_others(scope, outcomes[-1])
+                places.refuse_others(scope, outcomes[-1], names)
                 finals.append([(r, r.value) for r in scope.written])
                 scopes.append(scope)
         if failing is not None and selector is not None:

@@ -152,6 +152,7 @@ class LoopCells:
         self.entered: list[Any] = []
         self.ended: list[Any] = []
         self.lost: dict[int, set[Key]] = {}
+        self.outside: set[int] = set()  # the cells for which an iteration ends with one from outside
         self._changes: list[tuple[int, Key]] = []
 
     def enter(self, variables: Sequence[Variable], start: Sequence[Any], entered: Sequence[Any]) -> None:
@@ -190,6 +191,8 @@ class LoopCells:
         that are changed and may have other names in the loop, and CarryError where these are names of first ones that
         the first iteration apart would be rid of."""
         before, self.ended = self.ended, cells_of(variables, new)
+        again = len(before) == len(self.ended)  # what an iteration makes is another object each time
+        self.outside = {k for k, x in enumerate(self.ended) if again and x is before[k] and self._number(x) is None}
         changed = self._closure()
         if held := [owner for owner in owners if any(owner is x for x in (*self.start, *self.ended))]:
             raise SeveralNames(held)
@@ -198,19 +201,15 @@ class LoopCells:
             return True
         for k in changed:
             first, last = self.start[k], self.ended[k]
-            again = self._number(last)
+            source = self._number(last)
             if first is not UNBOUND:
                 shared = any(first is x for j, x in enumerate(self.start) if j != k)
-                if (shared or again is None) and self.begins:
+                if (shared or source is None) and self.begins:
                     raise CarryError(SeveralNames().message, user_location())
                 if shared:
                     raise SeveralNames
-            outside = again is None and len(before) == len(self.ended) and last is before[k]
-            if (
-                outside
-                or any(last is x for x in self.start)
-                or any(last is x for j, x in enumerate(self.ended) if j != k)
-            ):
+            others = [*self.start, *(x for j, x in enumerate(self.ended) if j != k)]
+            if k in self.outside or any(last is x for x in others):
                 raise SeveralNames
         known = changed == self.lost
         self.lost = changed
@@ -263,8 +262,8 @@ class LoopCells:
         for cell, key in self._lost_places([cell for _, cell in kept]):
             self._change(cell, key, _hidden(self.trace))
         for k, cell in kept:
-            number = next(j for j, x in enumerate(self.start) if x is cell)
-            for key in self.lost.get(number, ()):
+            number = next((j for j, x in enumerate(self.start) if x is cell), None)
+            for key in self.lost.get(number, ()):  # pyright: ignore
                 self._change(cell, key, _get(cells[k], key))
         self.start, self.entered, self.ended = [], [], []  # who asks for references to them finds none here
         return result
@@ -293,13 +292,15 @@ class LoopCells:
             else:
                 path.append(after)
         firsts: list[tuple[Any, int | None]] = [(self.start[j], None) for j in path]
-        made: tuple[Any, int | None] = self.ended[path[-1]], len(path) - 1
+        last = self.ended[path[-1]]
+        known = path[-1] in self.outside or any(last is x for x in self.start)
+        made: tuple[Any, int | None] = last, None if known else len(path) - 1
         if isinstance(trips, int):
             if trips < len(path):
                 return [firsts[trips]]
             return [made if cycle is None else firsts[cycle + (trips - cycle) % (len(path) - cycle)]]
-        found = firsts[int(runs and cycle != 0) :]
-        return [*found, made] if cycle is None else found
+        found = firsts[int(runs and cycle != 0) :] + ([made] if cycle is None else [])
+        return [one for k, one in enumerate(found) if not _overlap([one], found[:k])]
 
 
 def _get_or_unbound(cell: Any, key: Key) -> Any:

@@ -108,10 +108,17 @@ class Places:
         found = [Place(*change) for change in changes]
         return [p for p in found if not any(p.same(known) for known in self.all)]
 
-    def refuse_others(self, scope: Scope, new: State = ()) -> None:
-        """Raise ChangesPlaces where the code that is recorded in ``scope`` and has returned ``new`` has changed other
-        places of objects from outside; all have got back what they held."""
-        unknown = self.unknown(scope.outer_changes([*held_by(new), *new[len(new) - len(self.all) :]]))
+    def refuse_others(self, scope: Scope, new: State, names: Sequence[str], opened: Sequence[Any] = ()) -> None:
+        """Raise ChangesPlaces where the code that is recorded in ``scope`` and has returned ``new``, for variables and
+        places of these ``names``, has changed other places of objects from outside; all have got back what they held. Those in ``opened`` will be
+        carried as what the variables stand for.
+        """
+        # The variables of the program refer to what they stand for until it gets their values behind the loop. What
+        # has another label than a name is a result, or a place.
+        count = len(new) - len(self.all)
+        named = [k for k, name in enumerate(names) if k >= count or name.isidentifier()]
+        unknown = self.unknown(scope.outer_changes([*held_by(new), *(new[k] for k in named)]))
+        unknown = [p for p in unknown if not any(p.owner is x for x in opened)]
         if unknown:
             raise ChangesPlaces(
                 f"{unknown[0]} is changed in {scope.what}, which is recorded once for all times that it runs. Python "

@@ -28,6 +28,7 @@ from jitgrad.frontend.cells import LoopCells
 from jitgrad.frontend.chosen import Chosen, Lost, lose
 from jitgrad.frontend.concrete import is_captured, thaw
 from jitgrad.frontend.identity import Names, Referent, Referents
+from jitgrad.frontend.objects import held_by, may_open
 from jitgrad.frontend.places import Places, with_places
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.rebound import Rebound, parts
@@ -126,6 +127,16 @@ class _Carried:
         """Does an array that is written share elements with one that another name stands for?"""
         arrays = {k: leaf for k, (leaf, _, _) in enumerate(self.params) if is_array(leaf)}
         return any(share_memory(arrays[k], other) for k in self.written for j, other in arrays.items() if j != k)
+
+    def opened(self, new: State) -> list[Any]:
+        """The first objects of variables that stand for others after an iteration, and what these hold."""
+        pairs = [
+            (slot.value, leaf)
+            for v, value in zip(self.variables, new, strict=True)
+            for slot, leaf in zip(v.slots, leaves_of(v, value), strict=False)
+        ]
+        found = [x for x, leaf in pairs if leaf is not x and type(leaf) is type(x) and may_open(x)]
+        return [*found, *held_by(found)]
 
     def settle(self, scope: Scope, new: State, when: str, places: Places) -> bool:
         """Join the types with those of the new values, take in arrays that were written; True if nothing changed."""
@@ -332,7 +343,7 @@ def _recorded_for(
             with carried.cells.hiding():
                 new = run()
             carried.cells.note_changes(scope)
-            places.refuse_others(scope, new)
+            places.refuse_others(scope, new, [v.name for v in carried.variables], carried.opened(new))
             places.refuse_lost_keys((carried.start, new))
             if settled := carried.settle(scope, new, "after an iteration", places):
                 carried.names_after(scope, new)
@@ -406,7 +417,7 @@ def _recorded_while(
             with carried.cells.hiding():
                 new = run()
             carried.cells.note_changes(scope)
-            places.refuse_others(scope, new)
+            places.refuse_others(scope, new, [v.name for v in carried.variables], carried.opened(new))
             places.refuse_lost_keys((carried.start, new))
             settled = carried.settle(scope, new, "after an iteration", places)
             if settled:
