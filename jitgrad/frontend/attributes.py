@@ -24,6 +24,7 @@ def attribute(owner: Any, name: str) -> Any:
     found = getattr(type(owner), name, None)
     if type(found) is property and is_user_function(found.fset):
         return _WithSetter(owner, name, HOOKS["current_recorder"]().prepare(found.fset))
+    refuse_change(trace, owner)
     trace.scope.note_change(owner, name)
     return owner
 
@@ -97,5 +98,6 @@ def delete_attribute(owner: Any, name: str) -> None:
     """``delattr(owner, name)``."""
     trace = HOOKS["current_trace"]()
     if trace is not None:
+        refuse_change(trace, owner)
         trace.scope.note_change(owner, name)
     delattr(owner, name)

@@ -23,8 +23,8 @@ from jitgrad.frontend.carries import (
     rebuilt,
     traced_slot,
 )
+from jitgrad.frontend.cells import chosen_cells
 from jitgrad.frontend.chosen import Chosen, origins
-from jitgrad.frontend.chosen_containers import as_they_are
 from jitgrad.frontend.places import Places, with_places
 from jitgrad.frontend.raising import fail_in, sealed
 from jitgrad.frontend.scopes import Scope
@@ -83,7 +83,7 @@ def _recorded_branches(
                     raise
                 scope.restore()
             else:
-                places.refuse_others(scope)
+                places.refuse_others(scope, outcomes[-1], names)
                 finals.append([(r, r.value) for r in scope.written])
                 scopes.append(scope)
         if failing is not None and selector is not None:
@@ -127,7 +127,7 @@ def _recorded_branches(
                 leaves = [leaves_of(v, s[k])[n] for s in outcomes]
                 tracers.append(_outcome(trace, value, slot, leaves, scopes, arrays))
         result.append(rebuilt(v, tracers))
-    return as_they_are(trace, result, list(zip(*outcomes, strict=True)))
+    return chosen_cells(trace, variables, result, outcomes, places)
 
 
 def _outcome(

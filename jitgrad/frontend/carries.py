@@ -7,20 +7,22 @@ an array element takes the element's dtype.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import optree
 
 from jitgrad.errors import CarryError
+from jitgrad.frontend.objects import Opened, all_leaves, closed, flatten_like, may_open
 from jitgrad.frontend.optional import PAIR, Optional
 from jitgrad.frontend.primitives import WEAK_SAMPLES, broadcast_to, cast
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten, unflatten, widened, with_complex
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.tracer import Tracer, is_traced
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType
 
@@ -115,13 +117,13 @@ def traced_slot(leaf: Any) -> Slot:
 def join(a: Variable, b: Variable, when: str) -> Variable:
     """The variable that holds what either holds. Raises CarryError; ``when`` says what makes the difference, as in
     "after an iteration"."""
+    a, b = _opened_alike(a, b)
     if a.tree == b.tree:
         slots = tuple(_joined_slot(a.name, x, y, when) for x, y in zip(a.slots, b.slots, strict=True))
         return Variable(a.name, a.tree, slots)
-    if _is_unbound(a):
-        return Variable(a.name, b.tree, tuple(map(_bound_slot, b.slots)))
-    if _is_unbound(b):
-        return Variable(a.name, a.tree, tuple(map(_bound_slot, a.slots)))
+    if _is_unbound(a) or _is_unbound(b):
+        bound = _opened_if_traced(b if _is_unbound(a) else a)
+        return Variable(a.name, bound.tree, tuple(map(_bound_slot, bound.slots)))
     if (pair := _optional(a)) is not None and (other := _optional(b)) is not None:
         return join(pair, other, when)
     wide, other = _with_complex(a, b), _with_complex(b, a)
@@ -143,6 +145,60 @@ def _optional(v: Variable) -> Variable | None:
     if v.tree.is_leaf() and (v.slots[0].type is not None or is_number(v.slots[0].value)):
         return Variable(v.name, PAIR, (*v.slots, Slot(None, None, False)))
     return None
+
+
+def _opened_alike(a: Variable, b: Variable) -> tuple[Variable, Variable]:
+    """Both with those objects opened, of which the two have different ones of a class in one place."""
+    while True:
+        here, there = set[int](), set[int]()
+        for (first, i), (second, j) in _aligned(a.tree, 0, b.tree, 0):
+            x = a.slots[i].value if first.is_leaf() else None
+            y = b.slots[j].value if second.is_leaf() else None
+            if first.is_leaf() and second.is_leaf():
+                if x is y or type(x) is not type(y) or not (may_open(x) and may_open(y)):
+                    continue
+            elif not may_open(x if first.is_leaf() else y) or Opened not in (first.type, second.type):
+                continue
+            here |= {i} if first.is_leaf() else set()
+            there |= {j} if second.is_leaf() else set()
+        if not here and not there:
+            return a, b
+        a, b = _opened(a, here), _opened(b, there)
+
+
+def _aligned(a: optree.PyTreeSpec, i: int, b: optree.PyTreeSpec, j: int) -> Iterator[tuple[Any, Any]]:
+    """The places of two structures where one of them has a leaf: both structures there, with the numbers of their first
+    leaves. Where they differ further out there are none."""
+    if a.is_leaf() or b.is_leaf():
+        yield (a, i), (b, j)
+    elif a.type is b.type and a.num_children == b.num_children:
+        for x, y in zip(optree.treespec_children(a), optree.treespec_children(b), strict=True):
+            yield from _aligned(x, i, y, j)
+            i, j = i + x.num_leaves, j + y.num_leaves
+
+
+def _opened(v: Variable, which: Collection[int]) -> Variable:
+    """The variable with the objects opened that are its slots of these numbers. Their numbers stay what they are, until
+    they change."""
+    if not which:
+        return v
+    marks = [Opened.of(slot.value) if k in which else 0 for k, slot in enumerate(v.slots)]
+    slots: list[Slot] = []
+    for slot, mark in zip(v.slots, marks, strict=True):
+        inner = [slot] if mark == 0 else [_slot(leaf, static_numbers=True) for leaf in flatten(mark)[0]]
+        slots += inner
+    return Variable(v.name, flatten(unflatten(v.tree, marks))[1], tuple(slots))
+
+
+def _opened_if_traced(v: Variable) -> Variable:
+    """The variable with the objects opened that hold traced values."""
+    while True:
+        found = {
+            k for k, slot in enumerate(v.slots) if may_open(slot.value) and any(map(is_traced, all_leaves(slot.value)))
+        }
+        if not found:
+            return v
+        v = _opened(v, found)
 
 
 def _with_complex(v: Variable, like: Variable) -> Variable:
@@ -199,11 +255,13 @@ def _bound_slot(slot: Slot) -> Slot:
 
 
 def _is_same(a: Any, b: Any) -> bool:
-    """Are two static values the same object, or equal?"""
+    """Are two static values the same object, or equal? The zeros of different signs are not."""
     if a is b:
         return True
     if type(a) is not type(b) or isinstance(a, (np.ndarray, Tracer)):
         return False
+    if isinstance(a, (float, np.floating)) and not a:
+        return not b and math.copysign(1.0, a) == math.copysign(1.0, b)
     try:
         return bool(a == b)
     except (TypeError, ValueError):  # objects that can't be compared are different
@@ -274,7 +332,7 @@ def leaves_of(variable: Variable, value: Any) -> list[Any]:
         return [UNBOUND] * len(variable.slots)
     if variable.tree == PAIR and type(value) is not Optional:
         return [UNBOUND, True] if value is None else [value, False]
-    leaves, tree = flatten(value)
+    leaves, tree = flatten_like(value, variable.tree)
     if tree == variable.tree:
         return leaves
     where = widened(tree, variable.tree)
@@ -285,7 +343,7 @@ def rebuilt(variable: Variable, traced: Sequence[Tracer]) -> Any:
     """The variable's value, of what its traced leaves are now; static ones are as they were."""
     values = iter(traced)
     leaves = [s.value if s.type is None else next(values) for s in variable.slots]
-    return unflatten(variable.tree, leaves)
+    return closed(unflatten(variable.tree, leaves))
 
 
 def made_traced(variable: Variable, scopes: Sequence[Scope]) -> Variable:

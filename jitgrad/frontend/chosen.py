@@ -96,13 +96,13 @@ class Lost(Tracer):
         )
 
     def restore(self, value: Value) -> None:
-        _set_class(self, Tracer)
+        set_class(self, Tracer)
         self.restore(value)  # a Tracer by now
 
 
-_set_class = object.__dict__["__class__"].__set__
+set_class = object.__dict__["__class__"].__set__
 
 
 def lose(x: Tracer) -> None:
     """Let every later use of an array be an error."""
-    _set_class(x, Lost)
+    set_class(x, Lost)

@@ -19,31 +19,6 @@ from jitgrad.ir.location import user_location
 _MANY = 64
 
 
-def as_they_are(trace: Trace, values: Sequence[Any], outcomes: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
-    """The values of variables, each of which is one of its ``outcomes``: with the lists and dicts that they are; of
-    others the trace takes note."""
-    return tuple(_matched(trace, value, found) for value, found in zip(values, outcomes, strict=True))
-
-
-def _matched(trace: Trace, value: Any, outcomes: Sequence[Any]) -> Any:
-    kind = type(value)
-    if kind not in (list, dict, tuple):
-        return value
-    same = [x for x in outcomes if type(x) is kind and len(x) == len(value)]
-    if not same:
-        return value
-    if kind is tuple:
-        return as_they_are(trace, value, list(zip(*same, strict=True)))
-    if len(same) == len(outcomes) and all(x is same[0] for x in same):
-        return same[0]
-    if kind is dict:
-        same = [x for x in same if all(key in x for key in value)]
-    for key in value if kind is dict else range(len(value)):
-        value[key] = _matched(trace, value[key], [x[key] for x in same])
-    note_choice(trace, value, same)
-    return value
-
-
 def note_choice(trace: Trace, value: Any, containers: Sequence[Any]) -> None:
     """Take note that a value is what one of some containers held when it was chosen."""
     if not containers:

@@ -11,7 +11,7 @@ would have to show what is written into it later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import optree
@@ -20,13 +20,13 @@ from jitgrad.errors import RollError
 from jitgrad.frontend.assign import setitem
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.items import element, elements, listed
-from jitgrad.frontend.iteration import Steps
+from jitgrad.frontend.loops import For
 from jitgrad.frontend.recording import record_for
 from jitgrad.frontend.references import other_references
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
-from jitgrad.ir.core import Block, Value
+from jitgrad.ir.core import Value
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType
 
@@ -80,23 +80,14 @@ def own_lists(trace: Trace, lists: Sequence[Any]) -> list[list[Any]]:
     return [obj for obj, others in zip(lists, counts, strict=True) if type(obj) is list and others <= 0]
 
 
-def record_collecting(
-    trace: Trace,
-    steps: Steps,
-    body: Callable[..., State],
-    state: State,
-    names: Sequence[str],
-    hints: Sequence[Any],
-    look: Callable[[Block], None],
-    own: Own,
-) -> State:
-    """``record_for`` of a loop that runs a known number of times and may append to lists."""
+def record_collecting(loop: For, own: Own) -> State:
+    """``record_for`` of a loop that runs a known number of times and may append to lists. It does not end early."""
+    trace, body, item, hints, look, begins = loop.trace, loop.body, loop.item, loop.hints, loop.look, loop.begins
     lists, read = own
-    count, variables = len(steps), len(state)
-    state = (*state, *(x[-1] for x in read))
-    names = (*names, *("the last item of a list" for _ in read))
+    count, variables = len(loop.steps), len(loop.state)
+    state = (*loop.state, *(x[-1] for x in read))
+    names = (*loop.names, *("the last item of a list" for _ in read))
     taker = _Taker(trace, lists)
-    item = steps.item if (steps.lo, steps.step) == (0, 1) else steps.at
 
     def iteration(index: Tracer, *values: Any) -> State:
         taker.enter(values)
@@ -119,13 +110,13 @@ def record_collecting(
     try:
         with trace.region("a trial of a loop body") as scope:
             try:
-                record_for(trace, 0, count, 1, iteration, state, names, hints, look=look)
+                record_for(trace, 0, count, 1, iteration, state, names, hints, look=look, begins=begins)
             finally:
                 scope.restore()
         appended = taker.appended
         rooms = {leaf: _room(trace, count, leaf) for one in appended for leaf in one.leaves}
         arrays = [[rooms[leaf] for leaf in one.leaves] for one in appended]
-        result = record_for(trace, 0, count, 1, storing, state, names, (*hints, arrays), look=look)
+        result = record_for(trace, 0, count, 1, storing, state, names, (*hints, arrays), look=look, begins=begins)
     finally:
         taker.put_back()
         del trace.collecting[-len(own) :]

@@ -52,6 +52,7 @@ from jitgrad.frontend.list_holders import (
     with_lists,
 )
 from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, is_unrollable, may_stream, refuse_streams
+from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.optional import is_none as is_none
 from jitgrad.frontend.places import ChangesPlaces
 from jitgrad.frontend.raising import fail_in, sealed, thrown
@@ -70,7 +71,7 @@ from jitgrad.frontend.subscripts_calls import s_ as s_
 from jitgrad.frontend.subscripts_calls import show as show
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
-from jitgrad.ir.core import Block, Value
+from jitgrad.ir.core import Value
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location
 
@@ -153,7 +154,8 @@ def for_(
     peels = known and len(steps) > 1 and mode == "auto" and not settled
     try:
         once = _refuse_first_values(body, state, names) if peels and any(v is None for v in state) else body
-        result = _recorded_with_lists(trace, steps, once, state, names, flag, hints, look, own, variables)
+        loop = For(trace, steps, once, state, names, flag, hints, look, peels)
+        result = _recorded_with_lists(loop, own, variables)
     except (UnboundLocalError, *_UNROLLABLE) as error:
         if isinstance(error, Wider) and any(error.of is g for g in trace.growing):
             raise  # the loop around that counts its iterations is recorded again
@@ -194,26 +196,15 @@ def _refuse_first_values(body: Callable[..., State], state: State, names: Sequen
     return run
 
 
-def _recorded_with_lists(
-    trace: Trace,
-    steps: Steps,
-    body: Callable[..., State],
-    state: State,
-    names: Sequence[str],
-    flag: str | None,
-    hints: Sequence[Any],
-    look: Callable[[Block], None],
-    own: Own,
-    variables: Sequence[Variable],
-) -> State:
+def _recorded_with_lists(loop: For, own: Own, variables: Sequence[Variable]) -> State:
     """The loop recorded with the lists that it makes longer: they are collected behind it where it only appends to
     them, or else it works on what takes their places."""
-    notes = len(trace.notes)
-    item = steps.item if (steps.lo, steps.step) == (0, 1) else steps.at
+    trace, state, names = loop.trace, loop.state, loop.names
+    notes, known = len(trace.notes), isinstance(loop.steps.count, int)
 
     def grow(held: Sequence[Held], *, open_end: bool) -> State:
         with attempt(trace):
-            return grow_for(trace, steps.count, item, body, state, names, flag, hints, look, held, open_end=open_end)
+            return grow_for(loop, held, open_end=open_end)
 
     if tables := indexed(variables, state, names):
         try:
@@ -222,25 +213,24 @@ def _recorded_with_lists(
             forget_frames(error)
             del trace.notes[notes:]
     if not used_otherwise(variables, state, names):
-        known = isinstance(steps.count, int)
 
-        def run(run: Any, appended: Any) -> State:
+        def run(body: Callable[..., State], appended: Own) -> State:
             with attempt(trace):
-                return _recorded(trace, steps, run, state, names, flag, hints, look, appended)
+                return _recorded(loop._replace(body=body), appended)
 
         try:
-            return with_held_lists(trace, body, run, own, known=known)
+            return with_held_lists(trace, loop.body, run, own, known=known)
         except _UNROLLABLE as error:
             if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, _OF_LISTS)):
                 raise
         del trace.notes[notes:]
     own.clear()
     found = lists_of(variables, state, names)
-    unrollable = isinstance(steps.count, int) and trace.options.loops == "auto" and steps.count <= _LONGEST
+    unrollable = known and trace.options.loops == "auto" and len(loop.steps) <= _LONGEST
     try:
         return with_lists(trace, lambda held: grow(held, open_end=not unrollable), found)
     except OpenEnd:  # iterations that know their numbers may know how long the list is
-        if is_unrollable(trace, lambda: _unrolled(steps, body, state, names, flag)):
+        if is_unrollable(trace, lambda: _unrolled(loop.steps, loop.body, state, names, loop.flag)):
             raise
     return with_lists(trace, lambda held: grow(held, open_end=True), lists_of(variables, state, names))
 
@@ -271,7 +261,7 @@ def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) 
     found.clear()
     look = refuse_streams if may_stream(trace, len(steps)) else accept
     try:
-        record_collecting(trace, steps, body, (), (), (), look, Own([found], []))
+        record_collecting(For(trace, steps, body, (), (), None, (), look), Own([found], []))
     except _UNROLLABLE as error:
         if not automatic or len(steps) > _LONGEST:
             raise
@@ -332,18 +322,9 @@ def _unrolled(
     return state
 
 
-def _recorded(
-    trace: Trace,
-    steps: Steps,
-    body: Callable[..., State],
-    state: State,
-    names: Sequence[str],
-    flag: str | None,
-    hints: Sequence[Any],
-    look: Callable[[Block], None],
-    own: Own,
-) -> State:
-    place = None if flag is None else names.index(flag)
+def _recorded(loop: For, own: Own) -> State:
+    trace, steps, body, state, names, _, hints, look, begins = loop
+    place = loop.flagged
 
     def checked(index: Tracer, *values: Any) -> State:
         new = body(steps.item(index), *values)
@@ -359,9 +340,9 @@ def _recorded(
                 raise RollError("it appends to a list and may end early.", user_location())
             return new
 
-        return record_collecting(trace, steps, whole, state, names, hints, look, own)
+        return record_collecting(loop._replace(body=whole), own)
     try:
-        return record_for(trace, steps.lo, steps.hi, steps.step, checked, state, names, hints, look=look)
+        return record_for(trace, steps.lo, steps.hi, steps.step, checked, state, names, hints, look=look, begins=begins)
     except _BreakIsTraced:
         assert place is not None
     count = Tracer(trace, _index_value(trace, steps.count), "int")
@@ -428,19 +409,17 @@ def while_(
             return result
     trace = current_trace() or innermost_trace(go_on)
     if is_traced(go_on) and any(op.effects for op in trace.builder.ops[first:]):
-        result = _rotated_while(trace, decision, body, state, names, writes, lists, go_on)
+        result = _rotated_while(While(trace, decision, body, state, names, ()), writes, lists, go_on)
     else:
-        result = _recorded_while(trace, decision, body, state, names, writes, lists)
+        result = _recorded_while(While(trace, decision, body, state, names, ()), writes, lists)
     _note(trace, line, "while", "rolled")
     return result
 
 
-def _rotated_while(
-    trace: Trace, test: Callable[..., Any], body: Callable[..., State], state: State, names: Sequence[str],
-    writes: Callable[[], Sequence[Any]], lists: Callable[[], Listed], go_on: Any,
-) -> State:  # fmt: skip
+def _rotated_while(loop: While, writes: Callable[[], Sequence[Any]], lists: Callable[[], Listed], go_on: Any) -> State:
     """A ``while`` whose condition draws random numbers or prints. It is asked once for each iteration: it was asked
     at the start, is carried, and is asked again at the end of the body."""
+    trace, test, body, state, names, _ = loop
 
     def with_test(*values: Any) -> State:
         new = body(*values[:-1])
@@ -448,31 +427,25 @@ def _rotated_while(
 
     start = (*state, condition(trace, go_on, "while"))
     names = (*names, "the condition of the loop")
-    return _recorded_while(trace, lambda *values: values[-1], with_test, start, names, writes, lists)[:-1]
+    rotated = While(trace, lambda *values: values[-1], with_test, start, names, ())
+    return _recorded_while(rotated, writes, lists)[:-1]
 
 
-def _recorded_while(
-    trace: Trace,
-    test: Callable[..., Any],
-    body: Callable[..., State],
-    state: State,
-    names: Sequence[str],
-    writes: Callable[[], Sequence[Any]],
-    lists: Callable[[], Listed],
-) -> State:
+def _recorded_while(loop: While, writes: Callable[[], Sequence[Any]], lists: Callable[[], Listed]) -> State:
+    trace, state, names = loop.trace, loop.state, loop.names
     variables = only_names(trace, list(starmap(Variable, lists()[2])), state, names)
-    hints = tuple(writes())
+    loop = loop._replace(hints=tuple(writes()))
     if not used_otherwise(variables, state, names):
         notes = len(trace.notes)
         try:
             with attempt(trace):
-                return record_while(trace, test, body, state, names, hints)
+                return record_while(*loop)
         except _UNROLLABLE as error:
             if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, _OF_LISTS)):
                 raise
         del trace.notes[notes:]
     found = lists_of(variables, state, names)
-    return with_lists(trace, lambda held: grow_while(trace, test, body, state, names, hints, held), found)
+    return with_lists(trace, lambda held: grow_while(loop, held), found)
 
 
 # -- branches ----------------------------------------------------------------------------------------------------------

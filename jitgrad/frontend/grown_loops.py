@@ -15,12 +15,14 @@ from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.growing import MANY, Growing
 from jitgrad.frontend.growth import Growth, Held, clipped, outside, refuse_written
 from jitgrad.frontend.indexing import as_value
+from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.loop_choices import accept
+from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.primitives import strong
 from jitgrad.frontend.recording import condition, record_for, record_while
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
-from jitgrad.ir.core import Block, Op
+from jitgrad.ir.core import Op
 from jitgrad.ir.index import Dim, add
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of
@@ -32,29 +34,17 @@ class _Early(Exception):
     """The flag that ends a loop is traced."""
 
 
-def grow_for(
-    trace: Trace,
-    count: Dim,
-    item: Callable[[Tracer], Any],
-    body: Callable[..., State],
-    state: State,
-    names: Sequence[str],
-    flag: str | None,
-    hints: Sequence[Any],
-    look: Callable[[Block], None],
-    held: Sequence[Held],
-    *,
-    open_end: bool = True,
-) -> State:
-    """A loop of ``count`` iterations in which lists grow; ``item`` gives the item of an iteration by its number. Raises
-    OpenEnd for a list whose length is not known behind the loop, unless ``open_end``."""
-    flagged = None if flag is None else names.index(flag)
-    size = len(state)
+def grow_for(loop: For, held: Sequence[Held], *, open_end: bool = True) -> State:
+    """A loop in which lists grow. Raises OpenEnd for a list whose length is not known behind the loop, unless
+    ``open_end``."""
+    trace, body, look, begins = loop.trace, loop.body, loop.look, loop.begins
+    count, item, flagged = loop.steps.count, loop.item, loop.flagged
+    size = len(loop.state)
     early = False
 
     with Growth(trace, held, open_end=open_end) as growth:
-        state = growth.replaced(state)
-        hints = [h for h in hints if not any(h is x.value for x in held)]
+        state = growth.replaced(loop.state)
+        hints = [h for h in loop.hints if not any(h is x.value for x in held)]
 
         def iteration(number: Tracer, *values: Any) -> State:
             growth.enter(index_of(trace.own(number)), values[size:])
@@ -76,10 +66,12 @@ def grow_for(
         def run() -> tuple[State, Dim]:
             nonlocal early
             start, rooms = (*state, *growth.counts), [g.rooms for g in growth.all]
-            labels = (*names, *("count" for _ in growth.counts))
+            labels = (*loop.names, *("count" for _ in growth.counts))
             if not early:
                 try:
-                    return record_for(trace, 0, count, 1, iteration, start, labels, (*hints, rooms), look=look), count
+                    objects = (*hints, rooms)
+                    result = record_for(trace, 0, count, 1, iteration, start, labels, objects, look=look, begins=begins)
+                    return result, count
                 except _Early:
                     early = True
             first = Tracer(trace, as_value(trace, 0).value, "int")
@@ -100,16 +92,9 @@ def grow_for(
         return growth.finish(result[:size], trips, result[size:])
 
 
-def grow_while(
-    trace: Trace,
-    test: Callable[..., Any],
-    body: Callable[..., State],
-    state: State,
-    names: Sequence[str],
-    hints: Sequence[Any],
-    held: Sequence[Held],
-) -> State:
+def grow_while(loop: While, held: Sequence[Held]) -> State:
     """A ``while`` in which lists grow: its iterations are counted, then they are run."""
+    trace, test, body, state, names, hints = loop
     size = len(state)
     with trace.region("a loop whose iterations are counted") as scope, Growth(trace, held) as growth:
         for g in growth.new:
@@ -146,9 +131,8 @@ def grow_while(
         )
     trace.builder.ops.extend(scope.ops)
     (count,) = trace.emit("maximum", [Tracer(trace, done), as_value(trace, 0)], {})
-    return grow_for(
-        trace, index_of(count), lambda _: None, lambda _, *s: body(*s), state, names, None, hints, accept, held
-    )
+    steps = Steps(0, index_of(count), 1, lambda _: None)
+    return grow_for(For(trace, steps, lambda _, *s: body(*s), state, names, None, hints, accept), held)
 
 
 def _shows(op: Op) -> bool:

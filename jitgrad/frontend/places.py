@@ -15,6 +15,7 @@ from typing import Any
 
 from jitgrad.errors import CarryError, RollError
 from jitgrad.frontend.carries import UNBOUND
+from jitgrad.frontend.objects import held_by
 from jitgrad.frontend.scopes import Change, Scope, held
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import Location, user_location
@@ -23,7 +24,7 @@ State = tuple[Any, ...]
 Body = Callable[..., State]
 
 #: How often a body is recorded to find what it changes: objects that it makes anew each time are never all found.
-_ATTEMPTS = 4
+_ATTEMPTS = 6
 
 
 class Place(Change):
@@ -86,6 +87,19 @@ class ChangesPlaces(RollError):
         self.places = places
 
 
+class SeveralNames(RollError):
+    """Recorded code changes ``owners``, or others, by names that stand for others too."""
+
+    def __init__(self, owners: Sequence[Any] = ()) -> None:
+        super().__init__(
+            "an object or container is changed in a loop or branch that lets several names stand for it, or its own "
+            "name for others too. Which name stands for which object is not known while the function is traced. Copy "
+            "it, or use a loop that is unrolled.",
+            user_location(),
+        )
+        self.owners = owners
+
+
 class Places:
     """The places that a recorded body changes, and are variables of it."""
 
@@ -98,10 +112,17 @@ class Places:
         found = [Place(*change) for change in changes]
         return [p for p in found if not any(p.same(known) for known in self.all)]
 
-    def refuse_others(self, scope: Scope) -> None:
-        """Raise ChangesPlaces where the code that is recorded in ``scope`` has changed other places of objects from
-        outside; all have got back what they held."""
-        unknown = self.unknown(scope.outer_changes())
+    def refuse_others(self, scope: Scope, new: State, names: Sequence[str], opened: Sequence[Any] = ()) -> None:
+        """Raise ChangesPlaces where the code that is recorded in ``scope`` and has returned ``new``, for variables and
+        places of these ``names``, has changed other places of objects from outside; all have got back what they held.
+        Those in ``opened`` will be carried as what the variables stand for.
+        """
+        # The variables of the program refer to what they stand for until it gets their values behind the loop. What
+        # has another label than a name is a result, or a place.
+        count = len(new) - len(self.all)
+        named = [k for k, name in enumerate(names) if k >= count or name.isidentifier()]
+        unknown = self.unknown(scope.outer_changes([*held_by(new), *(new[k] for k in named)]))
+        unknown = [p for p in unknown if not any(p.owner is x for x in opened)]
         if unknown:
             raise ChangesPlaces(
                 f"{unknown[0]} is changed in {scope.what}, which is recorded once for all times that it runs. Python "
@@ -161,6 +182,7 @@ def with_places(trace: Trace, record: Callable[[Places], State], *, resizing: bo
     """``record(places)``, which raises ChangesPlaces for what it has to carry besides; the state without the places,
     which have got their values. Raises RollError for containers that become longer or shorter, unless ``resizing``."""
     places = Places(trace)
+    variables: list[Any] = []  # objects that are not changed as they are, but in the places of variables
     for left in reversed(range(_ATTEMPTS)):
         try:
             result = record(places)
@@ -172,7 +194,15 @@ def with_places(trace: Trace, record: Callable[[Places], State], *, resizing: bo
         except ChangesPlaces as error:
             if not left or (not resizing and any(p.whole for p in error.places)):
                 raise
+            if any(p.owner is x for p in error.places for x in variables):
+                raise SeveralNames from error
             places.all += error.places
+            continue
+        except SeveralNames as error:
+            if not left or not error.owners:
+                raise
+            variables += error.owners
+            places.all = [p for p in places.all if not any(p.owner is x for x in variables)]
             continue
         count = len(result) - len(places.all)
         places.write(result[count:])

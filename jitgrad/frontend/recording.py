@@ -24,10 +24,11 @@ from jitgrad.frontend.carries import (
     made_traced,
     rebuilt,
 )
+from jitgrad.frontend.cells import LoopCells
 from jitgrad.frontend.chosen import Chosen, Lost, lose
-from jitgrad.frontend.chosen_containers import as_they_are
 from jitgrad.frontend.concrete import is_captured, thaw
 from jitgrad.frontend.identity import Names, Referent, Referents
+from jitgrad.frontend.objects import held_by, may_open
 from jitgrad.frontend.places import Places, with_places
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.rebound import Rebound, parts
@@ -51,8 +52,11 @@ State = tuple[Any, ...]
 class _Carried:
     """What a loop carries: its variables, and the arrays that it writes into."""
 
-    def __init__(self, trace: Trace, names: Sequence[str], state: State, roots: Sequence[Tracer]) -> None:
+    def __init__(
+        self, trace: Trace, names: Sequence[str], state: State, roots: Sequence[Tracer], *, begins: bool = False
+    ) -> None:
         self.trace, self.start = trace, state
+        self.cells = LoopCells(trace, begins=begins)
         self.variables = [describe(n, v) for n, v in zip(names, state, strict=True)]
         self.roots: list[Tracer] = []
         self.add_roots(roots)
@@ -79,8 +83,8 @@ class _Carried:
             values.append(rebuilt(v, params))
         for r in self.roots:
             r.rebind(scope.param(r.type, r.value.name).value)
-        self.entered = scope.entered = tuple(values)
-        return self.entered
+        self.cells.enter(self.variables, self.start, values)
+        return tuple(values)
 
     def names_after(self, scope: Scope, new: State) -> None:
         """Take note of which arrays the variables stand for after an iteration. ``assigned`` are the variables by whose
@@ -124,9 +128,19 @@ class _Carried:
         arrays = {k: leaf for k, (leaf, _, _) in enumerate(self.params) if is_array(leaf)}
         return any(share_memory(arrays[k], other) for k in self.written for j, other in arrays.items() if j != k)
 
-    def settle(self, scope: Scope, new: State, when: str) -> bool:
+    def opened(self, new: State) -> list[Any]:
+        """The first objects of variables that stand for others after an iteration, and what these hold."""
+        pairs = [
+            (slot.value, leaf)
+            for v, value in zip(self.variables, new, strict=True)
+            for slot, leaf in zip(v.slots, leaves_of(v, value), strict=False)
+        ]
+        found = [x for x, leaf in pairs if leaf is not x and type(leaf) is type(x) and may_open(x)]
+        return [*found, *held_by(found)]
+
+    def settle(self, scope: Scope, new: State, when: str, places: Places) -> bool:
         """Join the types with those of the new values, take in arrays that were written; True if nothing changed."""
-        before, self.ended = self.variables, new
+        before = self.variables
         found = (made_traced(describe(v.name, value), [scope]) for v, value in zip(before, new, strict=True))
         self.variables = [join(v, after, when) for v, after in zip(before, found, strict=True)]
         for leaf, param, value in self.params:
@@ -137,6 +151,7 @@ class _Carried:
         count = len(self.roots)
         self.add_roots([r for r in scope.written if r.scope is not scope])
         same = all(a.same(b) for a, b in zip(self.variables, before, strict=True))
+        same = same and self.cells.settle(self.variables, new, [p.owner for p in places.all])
         return same and len(self.roots) == count
 
     def yields(self, new: State) -> list[Tracer]:
@@ -179,19 +194,7 @@ class _Carried:
                 r.store(Tracer(self.trace, value))
         final = iter(self._with_identity(tracers, trips, ran))
         values = [rebuilt(v, [next(final) for s in v.slots if s.type is not None]) for v in self.variables]
-        return as_they_are(self.trace, values, [self._containers(*three) for three in self._at_the_ends()])
-
-    def _at_the_ends(self) -> Iterator[tuple[Any, Any, Any]]:
-        """What each variable is before the loop, when an iteration begins, and when it ends."""
-        return zip(self.start, self.entered, self.ended, strict=True)
-
-    def _containers(self, start: Any, entered: Any, ended: Any) -> list[Any]:
-        """What a variable may be after the loop, if it is a list or dict: one from before, or what an iteration ends
-        with."""
-        if ended is entered or ended is start:
-            return [start]
-        others = [first for first, param in zip(self.start, self.entered, strict=True) if param is ended]
-        return [start, *(others or [ended])]
+        return self.cells.leave(self.variables, values, trips, ran is None)
 
     def _with_identity(
         self, tracers: list[Tracer], trips: Dim | None, ran: Callable[[], Tracer] | None
@@ -298,15 +301,18 @@ def record_for(
     index_name: str | None = None,
     what: str = "the body of a loop",
     look: Callable[[Block], None] = lambda block: None,
+    begins: bool = False,
 ) -> State:
     """``for i in range(lo, hi, step): state = body(i, *state)`` as one op; returns the last state.
 
     ``i`` is a traced Python int. ``look`` gets the recorded body, and may raise an error if that should not be a loop.
-    Raises CarryError for variables whose types do not settle.
+    ``begins``: the first iteration may be run apart. Raises CarryError for variables whose types do not settle, or
+    where that would rid them of what hinders.
     """
 
     def record(places: Places) -> State:
-        carried = _Carried(trace, places.names(names), (*state, *places.read()), hinted_roots(trace, hints))
+        first = (*state, *places.read())
+        carried = _Carried(trace, places.names(names), first, hinted_roots(trace, hints), begins=begins)
         return _recorded_for(trace, (lo, hi, step), places.around(body), carried, places, index_name, what, look)
 
     return with_places(trace, record)
@@ -333,10 +339,13 @@ def _recorded_for(
 
     for _ in range(_ATTEMPTS):
         with trace.region(what) as scope:
-            new = enter(scope)()
-            places.refuse_others(scope)
+            run = enter(scope)
+            with carried.cells.hiding():
+                new = run()
+            carried.cells.note_changes(scope)
+            places.refuse_others(scope, new, [v.name for v in carried.variables], carried.opened(new))
             places.refuse_lost_keys((carried.start, new))
-            if settled := carried.settle(scope, new, "after an iteration"):
+            if settled := carried.settle(scope, new, "after an iteration", places):
                 carried.names_after(scope, new)
                 block = scope.finish(carried.yields(new))
                 written = list(scope.written)
@@ -404,10 +413,13 @@ def _recorded_while(
             head = scope.finish([decision])
             test_writes = [*scope.written, *places.unknown(scope.outer_changes())]
         with trace.region(what) as scope:
-            new = enter(scope)()
-            places.refuse_others(scope)
+            run = enter(scope)
+            with carried.cells.hiding():
+                new = run()
+            carried.cells.note_changes(scope)
+            places.refuse_others(scope, new, [v.name for v in carried.variables], carried.opened(new))
             places.refuse_lost_keys((carried.start, new))
-            settled = carried.settle(scope, new, "after an iteration")
+            settled = carried.settle(scope, new, "after an iteration", places)
             if settled:
                 carried.names_after(scope, new)
                 block = scope.finish(carried.yields(new))

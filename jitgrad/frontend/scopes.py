@@ -77,7 +77,6 @@ class Scope:
     __slots__ = (
         "_lists",
         "changed",
-        "entered",
         "grown",
         "open",
         "ops",
@@ -102,7 +101,6 @@ class Scope:
         self.written: ByIdentity[Value] = ByIdentity()
         self.saved: ByIdentity[Value] = ByIdentity()
         self.changed: list[tuple[Any, str | None, Any]] = []  # what was changed in it, and what it held before
-        self.entered: tuple[Any, ...] = ()  # of a loop body: what its variables are when an iteration begins
         #: Lists that something else has taken the place of, and what gives them back their places.
         self.grown: list[tuple[Callable[[Any], None], Any]] = []
         # What stands for lists in the loops around: the list of them itself, as they are asked how many refer to them.
@@ -139,17 +137,38 @@ class Scope:
         """Take no note of the attributes that an object has got so far: it has been made with them in this scope."""
         self.changed[:] = [change for change in self.changed if change[0] is not obj]
 
-    def outer_changes(self) -> list[Change]:
+    def changes_of(self, objects: Sequence[Any]) -> list[tuple[int, tuple[Any, bool]]]:
+        """What was changed of some objects, which have taken the places of others in this scope: the number of the
+        object, and the name, or the index or key with True. That is no change of what is outside."""
+        self._put_grown_back()
+        found: list[tuple[int, tuple[Any, bool]]] = []
+        others: list[tuple[Any, str | None, Any]] = []
+        for change in self.changed:
+            obj, name, before = change
+            number = next((k for k, x in enumerate(objects) if x is obj), None)
+            if number is None:
+                others.append(change)
+            elif name is None:
+                keys = _changed_keys(obj, before)
+                keys = keys if keys != [None] else list(obj if isinstance(obj, dict) else range(len(obj)))
+                found += [(number, (key, True)) for key in keys]
+            elif getattr(obj, name, _MISSING) is not before:
+                found.append((number, (name, False)))
+        self.changed = others
+        return found
+
+    def outer_changes(self, besides: Sequence[Any] = ()) -> list[Change]:
         """What was changed in the scope of containers and objects from outside; they get back what they held.
 
-        One that was made inside is held by nothing but this list by now, as the code that made it has returned.
+        One that was made inside is held by nothing but this list by now, as the code that made it has returned, and by
+        what holds it besides: ``besides`` has it as often as that does.
         """
         self._put_grown_back()
         found: list[Change] = []
         while self.changed:
             obj, name, before = self.changed.pop()
             again = sum(c[0] is obj for c in self.changed) + sum(c.owner is obj for c in found)
-            again += sum(obj is x for others in (*self.trace.alternatives, self.entered) for x in others)
+            again += sum(obj is x for others in (*self.trace.alternatives, besides, besides) for x in others)
             if sys.getrefcount(obj) <= 2 + again:  # the name here, the argument, and other changes of it
                 continue
             if name is not None:
@@ -158,7 +177,6 @@ class Scope:
             else:
                 found += [Change(obj, key, True) for key in _changed_keys(obj, before)]
             _put_back(obj, name, before)
-        self.entered = ()  # who keeps the scope does not keep arrays that the program has no name of any more
         return found
 
     def restore(self) -> None:
