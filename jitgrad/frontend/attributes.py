@@ -54,7 +54,7 @@ def own_variables(read: Callable[[], Any]) -> None:
     """The variables of a function that starts, which closures assign, by a function that reads them."""
     trace: Trace | None = HOOKS["current_trace"]()
     if trace is not None:
-        trace.cells.update((id(cell), (cell, trace.scope)) for cell in read.__closure__ or ())
+        trace.shared.update((id(cell), (cell, trace.scope)) for cell in read.__closure__ or ())
 
 
 def handed_over(noted: tuple[Scope, list[Any]] | None, state: Any) -> Any:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import optree
 
@@ -241,22 +241,22 @@ class LoopCells:
         cells = cells_of(variables, values)
         if not cells:
             return tuple(values)
-        finals = [self._final(k, trips, runs) for k in range(len(cells))]
+        paths = [self._path(k) for k in range(len(cells))]
         instead: list[Any] = []
         kept: list[tuple[int, Any]] = []
-        for k, (cell, final) in enumerate(zip(cells, finals, strict=True)):
-            one = final[0]
-            if len(final) == 1 and one[0] is not UNBOUND and one[1] is None:
-                kept.append((k, one[0]))
-                instead.append(one[0])
+        for k, (cell, path) in enumerate(zip(cells, paths, strict=True)):
+            final = path.outcomes([*_numbers(trips, runs, path, path)])
+            if len(final) == 1 and final[0][0] is not UNBOUND and final[0][1] is None:
+                kept.append((k, final[0][0]))
+                instead.append(final[0][0])
                 continue
-            same = [j for j in range(k) if _are_same(finals[j], final) and (len(final) == 1 or self._end_alike(j, k))]
+            meet = [[_meet(path.at(n), p.at(n)) for n in _numbers(trips, runs, path, p)] for p in paths[:k]]
+            same = [j for j, found in enumerate(meet) if all(found)]
             instead.append(instead[same[0]] if same else cell)
             if not same:
                 note_choice(self.trace, cell, [x for x, _ in final if x is not UNBOUND])
-                for j in range(k):
-                    if _overlap(finals[j], final):
-                        note_choice(self.trace, cell, [instead[j]])
+                for j in (j for j, found in enumerate(meet) if any(found)):
+                    note_choice(self.trace, cell, [instead[j]])
         replacing = _Replacing(instead)
         result = tuple(replacing.walk(v.tree, value) for v, value in zip(variables, values, strict=True))
         for cell, key in self._lost_places([cell for _, cell in kept]):
@@ -276,12 +276,8 @@ class LoopCells:
             self.trace.scope.note_change(cell)
         _put(cell, key, value)
 
-    def _end_alike(self, j: int, k: int) -> bool:
-        return self.ended[j] is self.ended[k]
-
-    def _final(self, k: int, trips: Any, runs: bool) -> list[tuple[Any, int | None]]:
-        """What a cell may be behind the loop: one from before it, with None, or an object that a variable has at the
-        end of an iteration, with the number of iterations since then."""
+    def _path(self, k: int) -> _Path:
+        """What a cell is, followed back from the end of the loop."""
         path, cycle = [k], None
         while cycle is None:
             after = self._number(self.ended[path[-1]])
@@ -291,16 +287,54 @@ class LoopCells:
                 cycle = path.index(after)
             else:
                 path.append(after)
-        firsts: list[tuple[Any, int | None]] = [(self.start[j], None) for j in path]
         last = self.ended[path[-1]]
         known = path[-1] in self.outside or any(last is x for x in self.start)
-        made: tuple[Any, int | None] = last, None if known else len(path) - 1
-        if isinstance(trips, int):
-            if trips < len(path):
-                return [firsts[trips]]
-            return [made if cycle is None else firsts[cycle + (trips - cycle) % (len(path) - cycle)]]
-        found = firsts[int(runs and cycle != 0) :] + ([made] if cycle is None else [])
-        return [one for k, one in enumerate(found) if not _overlap([one], found[:k])]
+        return _Path([self.start[j] for j in path], cycle, (last, None if known else len(path) - 1))
+
+
+#: A cell from before the loop, or from outside, with None; or an object that a variable has at the end of an iteration,
+#: with the number of iterations since then.
+_Identity = tuple[Any, int | None]
+
+
+class _Path(NamedTuple):
+    """What a cell is after a number of iterations: ``firsts[n]`` after few. After more they repeat from ``cycle`` on;
+    where that is None it is ``made``."""
+
+    firsts: list[Any]
+    cycle: int | None
+    made: _Identity
+
+    def at(self, n: int) -> _Identity:
+        """What it is after ``n`` iterations."""
+        if n < len(self.firsts):
+            return self.firsts[n], None
+        if self.cycle is None:
+            return self.made
+        return self.firsts[self.cycle + (n - self.cycle) % (len(self.firsts) - self.cycle)], None
+
+    def outcomes(self, numbers: Sequence[int]) -> list[_Identity]:
+        """What it may be after one of these numbers of iterations."""
+        found: list[_Identity] = []
+        for one in map(self.at, numbers):
+            if not any(_is_one(one, x) for x in found):
+                found.append(one)
+        return found
+
+
+def _is_one(a: _Identity, b: _Identity) -> bool:
+    return a[0] is b[0] and a[1] == b[1]
+
+
+def _meet(a: _Identity, b: _Identity) -> bool:
+    return a[0] is not UNBOUND and _is_one(a, b)
+
+
+def _numbers(trips: Any, runs: bool, a: _Path, b: _Path) -> range:
+    """Numbers of iterations that show all that two cells may be at the same time."""
+    if isinstance(trips, int):
+        return range(trips, trips + 1)
+    return range(int(runs), len(a.firsts) + len(b.firsts) + len(a.firsts) * len(b.firsts) + 1)
 
 
 def _get_or_unbound(cell: Any, key: Key) -> Any:
@@ -308,14 +342,6 @@ def _get_or_unbound(cell: Any, key: Key) -> Any:
         return _get(cell, key)
     except LookupError:
         return UNBOUND
-
-
-def _are_same(a: Sequence[tuple[Any, Any]], b: Sequence[tuple[Any, Any]]) -> bool:
-    return len(a) == len(b) and all(x is y and m == n for (x, m), (y, n) in zip(a, b, strict=True))
-
-
-def _overlap(a: Sequence[tuple[Any, Any]], b: Sequence[tuple[Any, Any]]) -> bool:
-    return any(x is y and x is not UNBOUND and m == n for x, m in a for y, n in b)
 
 
 # -- branches ----------------------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def _may_put(place: Place) -> bool:
     """Can another object take the place without running code of the user's?"""
     if place.item:
         return isinstance(place.owner, (dict, list))
-    return place.key in getattr(place.owner, "__dict__", ())
+    return not isinstance(place.owner, type) and place.key in getattr(place.owner, "__dict__", ())
 
 
 def put_in(place: Place, value: Any) -> None:

@@ -115,7 +115,7 @@ class Places:
     def refuse_others(self, scope: Scope, new: State, names: Sequence[str], opened: Sequence[Any] = ()) -> None:
         """Raise ChangesPlaces where the code that is recorded in ``scope`` and has returned ``new``, for variables and
         places of these ``names``, has changed other places of objects from outside; all have got back what they held.
-        Those in ``opened`` will be carried as what the variables stand for.
+        Objects in ``opened`` will be carried as what the variables stand for.
         """
         # The variables of the program refer to what they stand for until it gets their values behind the loop. What
         # has another label than a name is a result, or a place.

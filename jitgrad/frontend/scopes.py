@@ -119,7 +119,7 @@ class Scope:
 
     def note_change(self, obj: Any, name: str | None = None) -> bool:
         """Remember what a container holds, or an attribute, before it is changed; the first time. Was it the first?"""
-        _, made = self.trace.cells.get(id(obj), (None, None))
+        _, made = self.trace.shared.get(id(obj), (None, None))
         if made is self or (made is not None and not made.open):
             return False  # a variable that was made in the scope, or has gone with its own
         if any(obj is known and name == other for known, other, _ in self.changed):
@@ -201,6 +201,7 @@ class Scope:
     def forget_traced_attributes(self) -> list[str]:
         """Attributes that hold traced values get back what they held; returns the names of those that can be seen: of
         objects that there is another reference to. For the end of a trace."""
+        self.trace.alternatives.clear()  # they are references that are no reason to warn
         owners: dict[int, tuple[Any, list[str]]] = {}
         while self.changed:
             obj, name, before = self.changed.pop()

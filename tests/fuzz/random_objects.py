@@ -13,8 +13,8 @@ from typing import Any
 from random_statements import StatementGenerator, templates, vectors_and_numbers
 
 N = 4
-#: In templates ``O`` is an object, ``R`` one that is not ``q``, ``J`` a place in a list, ``K`` a key and ``N`` the
-#: length of the vectors.
+#: In templates ``O`` is an object, ``R`` one that is not ``q``, ``U`` one that is often bound to a new one,
+#: ``J`` a place in a list, ``K`` a key and ``N`` the length of the vectors.
 EXPRESSIONS = """
 x|y|O.v|O.v|O.w[I]|d['K']|a[I]|0.3|E * E|E + E|np.sin(E)|np.tanh(O.total)|abs(E)|L[J].v|np.sum(O.w[:k])|l[J]
 (E if C else E)
@@ -25,14 +25,16 @@ O.v = E|O.v += E|O.w[I] = E|O.w = O.w * 0.7 + E|O.w += E|O.scale(np.cos(E))|x = 
 d['K'] = E|d['K'] += E|L[J].v = E|L[J].w[I] += E|L[J].step(E)|L[0], L[1] = L[1], L[0]|O.v, O.v = O.v, O.v
 q.inner, L[1] = L[1], q.inner|p, r = r, p|x = E|y += 0.3 * E|l[J] = E|l[J] += E|O.w, O.w = O.w, O.w|O.w = a|a = O.w
 a[I] = E|O.w = O.w.copy()|q.inner = R|L[J] = O|setattr(O, 'v', E)|for o in L: o.v = o.v * 0.9 + E|d['new'] = E
-d.pop('new', None)|x += d.get('new', 0.1)
+d.pop('new', None)|x += d.get('new', 0.1)|R = P(E, O.w.copy())|R = P(E, a * 1.0)|u = u + V(E, R)|u = u.moved(E)|t = u
+U.x = E|u.x += E|x = U.norm() + t.x|u = V(E, P(E, a * 1.0))|R = U.p|U.p.v = E|U.p = O|u, t = t, u|u = u if C else t
+R = P(E, O.w)|u = V(U.x + E, U.p)|q.inner = P(E, R.w)|L[J] = P(E, a * 1.0)|U.p.w[I] = E|u = t.moved(E)
 """
 LOOPS = """
 for i in range(N):|for i in range(k):|for x in a:|while C and n < 9:|for i, o in enumerate(L):|for i in range(2):
 for _ in range(12):
 """
 RETURN = """
-return a, x, y, p.v, p.w, r.v, r.w, q.v, q.w, q.inner.v, L[0].v, L[1].w, L[2].v, d['g'], d['h'], l[0], l[1]
+return a, x, y, p.v, p.w, r.v, r.w, q.v, q.w, q.inner.v, L[0].v, L[1].w, L[2].v, d['g'], l[0], u.x, t.x, u.p.v, t.p.w
 """.strip()
 BEFORE = """
 import dataclasses
@@ -93,6 +95,21 @@ class Q:
             self.w[i] = z + self.inner.deep(z, 1)
         return self.w[0]
 
+class V:
+    scale = 0.9
+
+    def __init__(self, x, p, kind="v"):
+        self.x, self.p, self.kind = x, p, kind
+
+    def __add__(self, other):
+        return V(self.x * self.scale + np.sin(other.x), other.p, self.kind)
+
+    def moved(self, z):
+        return V(self.x - 0.1 * z, P(self.p.v + z, self.p.w * 0.9), self.kind)
+
+    def norm(self):
+        return np.tanh(self.x + self.p.v)
+
 def f(a, b, x, y, k):
     n = 0
     p = P(x, b * 1.0)
@@ -109,6 +126,8 @@ BEGINNINGS = (
     ),
     ("    d = {{'g': x, 'h': y}}",),
     ("    l = {}", ("[x, y, 0.5]", "[0.0, x, 1.0]")),
+    ("    u = V({}, {})", ("x", "0.5"), ("p", "P(y, a * 0.5)")),
+    ("    t = {}", ("u", "V(y, r)", "V(0.1, P(x, b * 1.0))")),
 )
 
 
@@ -133,6 +152,7 @@ class ObjectGenerator(StatementGenerator):
         return {
             "O": lambda: choice(("p", "r", "q", "q.inner", "L[0]")),
             "R": lambda: choice(("p", "r")),
+            "U": lambda: choice(("u", "t")),
             "J": lambda: choice(("0", "1", "2", "-1")),
             "K": lambda: choice("gh"),
             "N": str(N),
