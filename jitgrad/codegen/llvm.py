@@ -70,15 +70,6 @@ _UPDATE = {
 }
 
 
-class _Scope:
-    """Values known in one basic-block scope. A value is dropped when something it was computed from is written."""
-
-    __slots__ = ("values",)
-
-    def __init__(self) -> None:
-        self.values: dict[Expr, Any] = {}
-
-
 class KernelEmitter:
     """Emits the body of one function: ``stmts`` over parameters that are pointers to ``buffers``."""
 
@@ -90,7 +81,10 @@ class KernelEmitter:
         self.env: dict[Term, Any] = {}
         self.locals: dict[Local, Any] = {}
         self.slots: dict[Buffer, Any] = {}  # of the buffers in the heap that this kernel makes
-        self.scopes: list[_Scope] = [_Scope()]
+        #: What is computed already, and in each scope around (a branch, a loop) what was computed there. A value is
+        #: dropped when something it was computed from is written.
+        self.values: dict[Expr, Any] = {}
+        self.scopes: list[list[Expr]] = [[]]
         #: The known values that are computed from a root buffer, a local, or the value of an expression.
         self._users: dict[Buffer | Expr, list[Expr]] = {}
         self.streams = False  # whether anything is written past the caches
@@ -109,30 +103,31 @@ class KernelEmitter:
         while stale:
             e = stale.pop()
             stale += self._users.pop(e, ())
-            for scope in self.scopes:
-                scope.values.pop(e, None)
-
-    def _known(self, e: Expr) -> bool:
-        return any(e in scope.values for scope in self.scopes)
+            self.values.pop(e, None)
 
     def expr(self, e: Expr) -> Any:
-        for part in postorder(e, self._known):
-            self.scopes[-1].values[part] = self._compute(part)
+        values, users = self.values, self._users
+        found = values.get(e)
+        if found is not None:
+            return found
+        for part in postorder(e, values.__contains__):
+            values[part] = self._compute(part)
+            self.scopes[-1].append(part)
             for used in part.children():
-                self._users.setdefault(used, []).append(part)
+                users.setdefault(used, []).append(part)
             if isinstance(part, Load):
-                self._users.setdefault(part.buffer.root, []).append(part)
+                users.setdefault(part.buffer.root, []).append(part)
             elif isinstance(part, Local):
-                self._users.setdefault(part, []).append(part)
-        return next(scope.values[e] for scope in self.scopes if e in scope.values)
+                users.setdefault(part, []).append(part)
+        return values[e]
 
     def _compute(self, e: Expr) -> Any:
-        if isinstance(e, Const):
-            return self.scalars.constant(e.value, e.dtype)
         if isinstance(e, Scalar):
             return self.scalars.emit(e, self.expr)
         if isinstance(e, Load):
             return self._from_memory(self.b.load(self.address(e.buffer, e.index)), e.dtype)
+        if isinstance(e, Const):
+            return self.scalars.constant(e.value, e.dtype)
         if isinstance(e, Index):
             return self.index(e.index)
         if isinstance(e, Local):
@@ -230,9 +225,10 @@ class KernelEmitter:
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
         """What is computed here is not known behind it: it may be in a branch, or in a loop."""
-        self.scopes.append(_Scope())
+        self.scopes.append([])
         yield
-        self.scopes.pop()
+        for e in self.scopes.pop():
+            self.values.pop(e, None)
 
     def loop(self, s: Loop) -> None:
         if s.kind == "parallel":
