@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ from jitgrad.loopir.nodes import (
     While,
     postorder,
 )
-from jitgrad.loopir.walk import buffers_of, statement_key, statements, written
+from jitgrad.loopir.walk import buffers_of, statements, written
 
 #: Iterations of a loop with loops in it that may be unrolled, and of one without.
 UNROLLED, UNROLLED_INNERMOST = 8, 64
@@ -363,15 +363,16 @@ def in_heap(t: Buffer) -> bool:
 
 
 class ProgramEmitter:
-    """Emits a whole program into a module: one function a distinct top-level statement, and calls in order."""
+    """Emits a whole program into a module: one function a distinct top-level statement, and calls in order.
 
-    def __init__(self, module: ir.Module, program: Program) -> None:
-        self.module, self.program = module, program
+    ``keys`` are those of the statements that are :func:`called`, equal for equal ones: ``statement_key`` gives them."""
+
+    def __init__(self, module: ir.Module, program: Program, keys: Sequence[Hashable]) -> None:
+        self.module, self.program, self.keys = module, program, keys
         self._functions: dict[Any, ir.Function] = {}
         self.shared = 0  # statements that were found equal to an earlier one
 
-    def function_for(self, stmt: Stmt, buffers: Sequence[Buffer]) -> ir.Function:
-        key = statement_key(stmt)
+    def function_for(self, stmt: Stmt, buffers: Sequence[Buffer], key: Hashable) -> ir.Function:
         found = self._functions.get(key)
         if found is not None:
             self.shared += 1
@@ -404,9 +405,9 @@ class ProgramEmitter:
         slots = {t: b.alloca(SLOT, name=t.name) for t in self.program.temporaries if in_heap(t)}
         for slot in slots.values():
             b.store(SLOT([I8.as_pointer()(None), I64(0)]), slot)
-        for position, stmt in enumerate(called(self.program)):
+        for position, (stmt, key) in enumerate(zip(called(self.program), self.keys, strict=True)):
             buffers = buffers_of(stmt)
-            function = self.function_for(stmt, buffers)
+            function = self.function_for(stmt, buffers, key)
             args = [
                 self._argument(b, t, type.pointee, slots, pointer)  # pyright: ignore[reportAttributeAccessIssue]
                 for t, type in zip(buffers, (a.type for a in function.args), strict=True)

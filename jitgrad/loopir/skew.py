@@ -74,7 +74,7 @@ def _heavy(inner: Loop) -> bool:
     return any(price(e.op) >= TRANSCENDENTAL for e in _evaluated(inner) if isinstance(e, Scalar))
 
 
-def _evaluated(inner: Loop) -> Iterator[Expr]:
+def _evaluated(inner: Loop) -> Iterable[Expr]:
     return subexpressions(e for s in inner.body for e in expressions(s))
 
 
