@@ -3,8 +3,9 @@ arrays, and allocate the results. In Python they cost 0.2 and 0.15 us an array, 
 
 ``matcher`` and ``allocator`` describe arrays in a ``bytes`` object. It is bound to a builtin function as its ``self``,
 so that a call hands over nothing but the arguments. The code for all of them is compiled once a process, in a few
-milliseconds, or comes from the cache on disk; so is that of the pool, once a result is large. It reads the fields of ``ndarray`` and ``dtype`` objects, whose places
-are checked when it is loaded. Both run under the interpreter's lock, as functions of an extension module do.
+milliseconds, or comes from the cache on disk; that of the pool follows when a result is large. It reads the fields of
+``ndarray`` and ``dtype`` objects, whose places are checked when it is loaded. Both run under the interpreter's lock, as
+functions of an extension module do.
 """
 
 from __future__ import annotations
@@ -269,7 +270,8 @@ def _pool() -> Pool | None:
     if not pool.available():
         return None
     linked = _linked(pool.CODE, pool.EXPORTS, pool.symbols())
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(linked))  # arrays call it when they are dropped, after all modules perhaps
+    # Arrays call it when they are dropped, after all modules perhaps.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(linked))
     return Pool(linked.addresses)
 
 
