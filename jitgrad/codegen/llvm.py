@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ from jitgrad.loopir.nodes import (
     While,
     postorder,
 )
-from jitgrad.loopir.walk import buffers_of, statement_key, statements, written
+from jitgrad.loopir.walk import buffers_of, statements, written
 
 #: Iterations of a loop with loops in it that may be unrolled, and of one without.
 UNROLLED, UNROLLED_INNERMOST = 8, 64
@@ -70,15 +70,6 @@ _UPDATE = {
 }
 
 
-class _Scope:
-    """Values known in one basic-block scope. A value is dropped when something it was computed from is written."""
-
-    __slots__ = ("values",)
-
-    def __init__(self) -> None:
-        self.values: dict[Expr, Any] = {}
-
-
 class KernelEmitter:
     """Emits the body of one function: ``stmts`` over parameters that are pointers to ``buffers``."""
 
@@ -90,7 +81,10 @@ class KernelEmitter:
         self.env: dict[Term, Any] = {}
         self.locals: dict[Local, Any] = {}
         self.slots: dict[Buffer, Any] = {}  # of the buffers in the heap that this kernel makes
-        self.scopes: list[_Scope] = [_Scope()]
+        #: What is computed already, and in each scope around (a branch, a loop) what was computed there. A value is
+        #: dropped when something it was computed from is written.
+        self.values: dict[Expr, Any] = {}
+        self.scopes: list[list[Expr]] = [[]]
         #: The known values that are computed from a root buffer, a local, or the value of an expression.
         self._users: dict[Buffer | Expr, list[Expr]] = {}
         self.streams = False  # whether anything is written past the caches
@@ -109,30 +103,31 @@ class KernelEmitter:
         while stale:
             e = stale.pop()
             stale += self._users.pop(e, ())
-            for scope in self.scopes:
-                scope.values.pop(e, None)
-
-    def _known(self, e: Expr) -> bool:
-        return any(e in scope.values for scope in self.scopes)
+            self.values.pop(e, None)
 
     def expr(self, e: Expr) -> Any:
-        for part in postorder(e, self._known):
-            self.scopes[-1].values[part] = self._compute(part)
+        values, users = self.values, self._users
+        found = values.get(e)
+        if found is not None:
+            return found
+        for part in postorder(e, values.__contains__):
+            values[part] = self._compute(part)
+            self.scopes[-1].append(part)
             for used in part.children():
-                self._users.setdefault(used, []).append(part)
+                users.setdefault(used, []).append(part)
             if isinstance(part, Load):
-                self._users.setdefault(part.buffer.root, []).append(part)
+                users.setdefault(part.buffer.root, []).append(part)
             elif isinstance(part, Local):
-                self._users.setdefault(part, []).append(part)
-        return next(scope.values[e] for scope in self.scopes if e in scope.values)
+                users.setdefault(part, []).append(part)
+        return values[e]
 
     def _compute(self, e: Expr) -> Any:
-        if isinstance(e, Const):
-            return self.scalars.constant(e.value, e.dtype)
         if isinstance(e, Scalar):
             return self.scalars.emit(e, self.expr)
         if isinstance(e, Load):
             return self._from_memory(self.b.load(self.address(e.buffer, e.index)), e.dtype)
+        if isinstance(e, Const):
+            return self.scalars.constant(e.value, e.dtype)
         if isinstance(e, Index):
             return self.index(e.index)
         if isinstance(e, Local):
@@ -230,9 +225,10 @@ class KernelEmitter:
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
         """What is computed here is not known behind it: it may be in a branch, or in a loop."""
-        self.scopes.append(_Scope())
+        self.scopes.append([])
         yield
-        self.scopes.pop()
+        for e in self.scopes.pop():
+            self.values.pop(e, None)
 
     def loop(self, s: Loop) -> None:
         if s.kind == "parallel":
@@ -367,15 +363,16 @@ def in_heap(t: Buffer) -> bool:
 
 
 class ProgramEmitter:
-    """Emits a whole program into a module: one function a distinct top-level statement, and calls in order."""
+    """Emits a whole program into a module: one function a distinct top-level statement, and calls in order.
 
-    def __init__(self, module: ir.Module, program: Program) -> None:
-        self.module, self.program = module, program
+    ``keys`` are those of the statements that are :func:`called`, equal for equal ones: ``statement_key`` gives them."""
+
+    def __init__(self, module: ir.Module, program: Program, keys: Sequence[Hashable]) -> None:
+        self.module, self.program, self.keys = module, program, keys
         self._functions: dict[Any, ir.Function] = {}
         self.shared = 0  # statements that were found equal to an earlier one
 
-    def function_for(self, stmt: Stmt, buffers: Sequence[Buffer]) -> ir.Function:
-        key = statement_key(stmt)
+    def function_for(self, stmt: Stmt, buffers: Sequence[Buffer], key: Hashable) -> ir.Function:
         found = self._functions.get(key)
         if found is not None:
             self.shared += 1
@@ -408,9 +405,9 @@ class ProgramEmitter:
         slots = {t: b.alloca(SLOT, name=t.name) for t in self.program.temporaries if in_heap(t)}
         for slot in slots.values():
             b.store(SLOT([I8.as_pointer()(None), I64(0)]), slot)
-        for position, stmt in enumerate(called(self.program)):
+        for position, (stmt, key) in enumerate(zip(called(self.program), self.keys, strict=True)):
             buffers = buffers_of(stmt)
-            function = self.function_for(stmt, buffers)
+            function = self.function_for(stmt, buffers, key)
             args = [
                 self._argument(b, t, type.pointee, slots, pointer)  # pyright: ignore[reportAttributeAccessIssue]
                 for t, type in zip(buffers, (a.type for a in function.args), strict=True)

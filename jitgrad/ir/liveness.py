@@ -115,7 +115,8 @@ def _pruned_op(op: Op, live: set[Value], env: dict[Value, Value], blocks: dict[B
     regions = tuple(_pruned_region(op, region, kept, live, env, blocks) for region in op.regions)
     if blocks is not None:
         blocks.update((a, b) for a, b in zip(op.regions, regions, strict=True) if a is not b)
-    if len(kept) == len(op.results) and _same(regions, op.regions) and not any(v in env for v in used_values(op)):
+    same = len(kept) == len(op.results) and _same(regions, op.regions)
+    if same and not (env and any(v in env for v in used_values(op))):
         return op
     loop = op.name in ("for", "while")
     operands = [op.operands[k] for k in kept] if loop else op.operands

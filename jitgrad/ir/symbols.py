@@ -323,8 +323,10 @@ def used_values(op: Op) -> Iterator[Value]:
     for region in op.regions:
         yield from block_uses(region)
     for r in op.results:
-        if r.type.shape:
-            yield from named_values(r.type.shape)
+        for extent in r.type.shape:
+            if isinstance(extent, IndexExpr):
+                yield from named_values(r.type.shape)
+                break
 
 
 def block_uses(block: Block) -> Iterator[Value]:

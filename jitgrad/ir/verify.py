@@ -19,20 +19,24 @@ from jitgrad.ir.types import SHORT_NAMES, TensorType
 CONTEXT = 3
 
 
-def verify(graph: Graph, stage: str = "") -> None:
+def verify(graph: Graph, stage: str = "", known: set[Op] | None = None) -> None:
     """Raise IRError unless the graph is well formed.
 
     Checked: every op is registered; every value is defined once, and before its uses, in its own block or one around
     it; every result has the type that ``infer`` gives and points back to its op; every attribute is of an immutable
     type that has a text form. The error shows the op inside its neighbours, the user's line, and ``stage``, the name
     of the pass that was just run.
+
+    Ops never change once they are built, and graphs share those that a pass leaves alone. So what can be said of an op
+    by itself, its attributes and the types that ``infer`` gives, is checked once for those in ``known``, to which all
+    ops of a graph that is well formed are added.
     """
-    _Verifier(graph, stage).block(graph.block, set())
+    _Verifier(graph, stage, set() if known is None else known).block(graph.block, set())
 
 
 class _Verifier:
-    def __init__(self, graph: Graph, stage: str) -> None:
-        self.graph, self.stage = graph, stage
+    def __init__(self, graph: Graph, stage: str, known: set[Op]) -> None:
+        self.graph, self.stage, self.known = graph, stage, known
         self.defined: set[Value] = set()
 
     def block(self, block: Block, outer: set[Value]) -> None:
@@ -79,23 +83,35 @@ class _Verifier:
         for number, v in enumerate(op.operands):
             if v not in visible:
                 self.fail(f"operand {number} of {op.name} is not defined before it, in its block or one around it", op)
+        if op not in self.known:
+            self.attributes(op)
+        for value in op.attrs.values():
+            self.symbols(value, visible, op)
+        for region in op.regions:
+            self.block(region, visible)
+        if op not in self.known:
+            self.types(op)
+        for number, result in enumerate(op.results):
+            if result.op is not op:
+                self.fail(f"result {number} of {op.name} belongs to another op", op)
+            self.symbols(result.type.shape, visible, op)
+            self.define(result, visible, op)
+        self.known.add(op)
+
+    def attributes(self, op: Op) -> None:
         for key, value in op.attrs.items():
             problem = _attribute_problem(value)
             if problem:
                 self.fail(f"attribute {key!r} of {op.name} {problem}", op)
-            self.symbols(value, visible, op)
-        for region in op.regions:
-            self.block(region, visible)
+
+    def types(self, op: Op) -> None:
+        """Check that the results have the types that ``infer`` gives."""
         inferred = self.infer(op)
         if len(inferred) != len(op.results):
             self.fail(f"{op.name} has {len(op.results)} results where infer gives {len(inferred)}", op)
         for number, (result, type) in enumerate(zip(op.results, inferred, strict=True)):
-            if result.op is not op:
-                self.fail(f"result {number} of {op.name} belongs to another op", op)
-            if result.type != type:
+            if result.op is op and result.type != type:
                 self.fail(f"result {number} of {op.name} is {result.type} where infer gives {type}", op)
-            self.symbols(type.shape, visible, op)
-            self.define(result, visible, op)
 
     def infer(self, op: Op) -> tuple[TensorType, ...]:
         types = [v.type for v in op.operands]

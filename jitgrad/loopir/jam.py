@@ -142,7 +142,7 @@ def _waits(nest: Loop) -> bool:
     return any(e is x.local for x in carried for e in subexpressions(expressions(x)))
 
 
-def _evaluated(nest: Loop) -> Iterator[Expr]:
+def _evaluated(nest: Loop) -> Iterable[Expr]:
     return subexpressions(e for s in nest.body for e in expressions(s))
 
 

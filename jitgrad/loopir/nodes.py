@@ -105,9 +105,10 @@ MAX_DEPTH = 32
 class Expr:
     """A scalar expression of type ``dtype``. Operators build :class:`Scalar` nodes; numbers become constants."""
 
-    __slots__ = ("__weakref__", "_children", "_syms", "depth", "dtype")
+    __slots__ = ("__weakref__", "_below", "_children", "_syms", "depth", "dtype")
     dtype: np.dtype
     _children: tuple[Expr, ...]
+    _below: tuple[Expr, ...] | None
     depth: int  # operations on the longest path to a leaf
 
     @classmethod
@@ -116,7 +117,7 @@ class Expr:
         found = _interned.get(full)
         if found is None:
             found = object.__new__(cls)
-            found._syms = None
+            found._syms = found._below = None
             for name, value in fields.items():
                 setattr(found, name, value)
             found._children = found._own_children()
@@ -127,6 +128,20 @@ class Expr:
     def children(self) -> tuple[Expr, ...]:
         """Direct subexpressions, those inside dynamic indices included."""
         return self._children
+
+    def below(self) -> tuple[Expr, ...]:
+        """Every distinct subexpression, without the expression itself: a parent before its operands, the last operand
+        first. Kept, since passes walk over the same expressions again and again."""
+        if self._below is None:
+            found: dict[Expr, None] = {}
+            stack = list(self._children)
+            while stack:
+                e = stack.pop()
+                if e not in found:
+                    found[e] = None
+                    stack.extend(e._children)
+            self._below = tuple(found)
+        return self._below
 
     def _own_children(self) -> tuple[Expr, ...]:
         return ()
@@ -282,7 +297,7 @@ class Local(Expr):
     __slots__ = ("name",)
 
     def __init__(self, name: str, dtype: np.dtype) -> None:
-        self.name, self.dtype, self._syms, self._children, self.depth = name, dtype, frozenset(), (), 1
+        self.name, self.dtype, self._syms, self._children, self._below, self.depth = name, dtype, frozenset(), (), (), 1
 
     def __repr__(self) -> str:
         return self.name

@@ -18,7 +18,7 @@ skewing: the wavefront method revisited, 1986, and Lamport, The parallel executi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from jitgrad.ir.index import Dim, Sym, add, expr, floordiv, interval, mul
 from jitgrad.loopir.build import loop_limits
@@ -74,7 +74,7 @@ def _heavy(inner: Loop) -> bool:
     return any(price(e.op) >= TRANSCENDENTAL for e in _evaluated(inner) if isinstance(e, Scalar))
 
 
-def _evaluated(inner: Loop) -> Iterator[Expr]:
+def _evaluated(inner: Loop) -> Iterable[Expr]:
     return subexpressions(e for s in inner.body for e in expressions(s))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -31,52 +32,75 @@ from jitgrad.loopir.nodes import (
 )
 
 
+def _kept(compute: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of a statement whose result is kept with the statement, which never changes: passes ask the same of
+    the same statements again and again."""
+    name = f"_{compute.__name__}"
+
+    def get(s: Stmt) -> Any:
+        known = s.__dict__
+        if name not in known:
+            known[name] = compute(s)
+        return known[name]
+
+    return functools.update_wrapper(get, compute)
+
+
 def statements(stmts: Iterable[Stmt]) -> Iterator[Stmt]:
     """All statements of a tree, outer ones first."""
     for s in stmts:
         yield s
-        if isinstance(s, (Loop, While, Block)):
-            yield from statements(s.body)
-        elif isinstance(s, If):
-            yield from statements(s.then)
-            yield from statements(s.orelse)
+        if s.__class__ in _WITH_LISTS:
+            yield from _inside(s)
 
 
-def expressions(s: Stmt) -> Iterator[Expr]:
+_WITH_LISTS = frozenset((Loop, While, Block, If))
+
+
+@_kept
+def _inside(s: Stmt) -> tuple[Stmt, ...]:
+    """The statements in a statement, outer ones first."""
+    return tuple(statements(s.then + s.orelse if isinstance(s, If) else s.body))  # pyright: ignore
+
+
+@_kept
+def expressions(s: Stmt) -> tuple[Expr, ...]:
     """The expressions that a statement itself evaluates (not those of its body), dynamic indices included."""
     if isinstance(s, Store):
-        for e in (*s.index, *s.buffer.shape[1:]):
-            yield from _dynamic_parts(e)
-        yield s.value
-    elif isinstance(s, (Let, Assign)):
-        yield s.value
-    elif isinstance(s, (If, While)):
-        yield s.cond
-    elif isinstance(s, Loop):
-        yield from _dynamic_parts(s.lo)
-        yield from _dynamic_parts(s.hi)
-    elif isinstance(s, Alloc):
-        for e in s.buffer.shape:
-            yield from _dynamic_parts(e)
+        return (*_dynamic_parts((*s.index, *s.buffer.shape[1:])), s.value)
+    if isinstance(s, (Let, Assign)):
+        return (s.value,)
+    if isinstance(s, (If, While)):
+        return (s.cond,)
+    if isinstance(s, Loop):
+        return tuple(_dynamic_parts((s.lo, s.hi)))
+    if isinstance(s, Alloc):
+        return tuple(_dynamic_parts(s.buffer.shape))
+    return ()
 
 
-def _dynamic_parts(e: Dim) -> Iterator[Expr]:
-    if isinstance(e, IndexExpr):
-        for s in e.syms():
-            if s.payload is not None:
-                yield s.payload
+def _dynamic_parts(dims: Iterable[Dim]) -> Iterator[Expr]:
+    for e in dims:
+        if isinstance(e, IndexExpr):
+            for s in e.syms():
+                if s.payload is not None:
+                    yield s.payload
 
 
-def subexpressions(roots: Iterable[Expr], seen: set[Expr] | None = None) -> Iterator[Expr]:
-    """Every distinct expression below ``roots``, roots included."""
-    seen = set() if seen is None else seen
-    stack = list(roots)
-    while stack:
-        e = stack.pop()
-        if e not in seen:
-            seen.add(e)
-            yield e
-            stack.extend(e.children())
+def subexpressions(roots: Iterable[Expr], seen: set[Expr] | None = None) -> Iterable[Expr]:
+    """Every distinct expression below ``roots``, roots included, but those that were seen before."""
+    roots = tuple(roots)
+    if seen is None:
+        if len(roots) == 1:
+            return (*roots, *roots[0].below())
+        seen = set()
+    found: list[Expr] = []
+    for root in reversed(roots):
+        if root not in seen:
+            new = [root, *(e for e in root.below() if e not in seen)]
+            seen.update(new)
+            found += new
+    return found
 
 
 def loads(stmts: Iterable[Stmt]) -> Iterator[Load]:
@@ -90,27 +114,35 @@ def loads(stmts: Iterable[Stmt]) -> Iterator[Load]:
 
 def read_roots(stmts: Iterable[Stmt]) -> set[Buffer]:
     """Root buffers that are read (by loads, library calls and read-modify-write stores)."""
-    stmts = tuple(stmts)
-    found = {e.buffer.root for e in loads(stmts)}
-    for s in statements(stmts):
-        if isinstance(s, LibCall):
-            found.update(t.root for t in s.ins)
-        elif isinstance(s, Store) and s.mode != "=":
-            found.add(s.buffer.root)
-    return found
+    return set().union(*map(_read, stmts))
+
+
+@_kept
+def _read(s: Stmt) -> frozenset[Buffer]:
+    """As :func:`read_roots`, of one statement with all that is in it."""
+    found = {e.buffer.root for e in subexpressions(expressions(s)) if isinstance(e, Load)}
+    if isinstance(s, LibCall):
+        found.update(t.root for t in s.ins)
+    elif isinstance(s, Store) and s.mode != "=":
+        found.add(s.buffer.root)
+    return frozenset(found.union(*(_read(x) for body in lists_of(s) for x in body)))
 
 
 def written(stmts: Iterable[Stmt]) -> set[Any]:
     """Root buffers and locals that are written."""
-    found: set[Any] = set()
-    for s in statements(stmts):
-        if isinstance(s, Store):
-            found.add(s.buffer.root)
-        elif isinstance(s, (Let, Assign)):
-            found.add(s.local)
-        elif isinstance(s, LibCall):
-            found.update(t.root for t in s.outs)
-    return found
+    return set().union(*map(_written, stmts))
+
+
+@_kept
+def _written(s: Stmt) -> frozenset[Any]:
+    """As :func:`written`, by one statement with all that is in it."""
+    if isinstance(s, Store):
+        return frozenset((s.buffer.root,))
+    if isinstance(s, (Let, Assign)):
+        return frozenset((s.local,))
+    if isinstance(s, LibCall):
+        return frozenset(t.root for t in s.outs)
+    return frozenset().union(*(_written(x) for body in lists_of(s) for x in body))
 
 
 def written_roots(stmts: Iterable[Stmt]) -> set[Buffer]:
@@ -118,7 +150,8 @@ def written_roots(stmts: Iterable[Stmt]) -> set[Buffer]:
     return {t for t in written(stmts) if isinstance(t, Buffer)}
 
 
-def buffers_of(stmt: Stmt) -> list[Buffer]:
+@_kept
+def buffers_of(stmt: Stmt) -> tuple[Buffer, ...]:
     """Root buffers that a statement touches, in an order that depends on its structure only."""
     order: dict[Buffer, None] = {}
     seen: set[Expr] = set()
@@ -154,7 +187,7 @@ def buffers_of(stmt: Stmt) -> list[Buffer]:
         elif not isinstance(s, (Fail, Alloc)):
             for e in expressions(s) if not isinstance(s, Store) else (s.value,):
                 visit(e)
-    return list(order)
+    return tuple(order)
 
 
 def _ordered_payloads(e: Dim) -> Iterator[Expr]:

@@ -11,11 +11,13 @@ The values are those of the ops' ``eval``, so folding is as exact as NumPy.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from jitgrad.ir.core import OPS, Graph, Value
 from jitgrad.ir.symbols import named_values
-from jitgrad.passes.rewrite import Node, Rewriter, array_of
+from jitgrad.passes.rewrite import Node, Rewriter, Rules, array_of
 
 LIMIT = 4096
 GROWTH = 2
@@ -23,8 +25,14 @@ GROWTH = 2
 
 def fold(graph: Graph) -> Graph:
     """The graph with its constant parts evaluated."""
-    rules = {name: [_evaluate] for name in OPS if name not in ("constant", "iota", "broadcast_to", "stop_gradient")}
-    return Rewriter(graph, {**rules, "constant": [_splat], "broadcast_to": [_evaluate]}).run(graph)
+    return Rewriter(graph, _rules(tuple(OPS))).run(graph)
+
+
+@functools.lru_cache(maxsize=1)
+def _rules(names: tuple[str, ...]) -> Rules:
+    """The rewrite table for ops of these names."""
+    table = {name: [_evaluate] for name in names if name not in ("iota", "stop_gradient")}
+    return {**table, "constant": [_splat]}
 
 
 def _splat(r: Rewriter, node: Node) -> Value | None:

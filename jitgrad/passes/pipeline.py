@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jitgrad import config
-from jitgrad.ir.core import Graph
+from jitgrad.ir.core import Graph, Op
 from jitgrad.ir.verify import verify as verify_graph
 from jitgrad.passes.cse import cse
 from jitgrad.passes.dce import dce
@@ -33,19 +33,20 @@ def prepare(graph: Graph, notes: list[str] | None = None, *, verify: bool | None
     notes : a line for each of the latter two is appended.
     verify : check the graph after every pass; by default as ``config.verify`` says.
     """
-    graph = _run("fold", fold, graph, verify)
+    check = _Checks(verify)
+    graph = _run("fold", fold, graph, check)
     # Before simplification, so that a product of equal values is seen to be a square; and after, since that makes more
     # values equal.
-    graph = _run("cse", cse, graph, verify)
-    graph = _run("simplify", lambda g: simplify(g, final=False), graph, verify)
-    graph = _run("unwrap", unwrap, graph, verify)
-    graph = _run("vectorise", vectorise, graph, verify)
-    graph = _run("simplify", lambda g: simplify(g, final=False), graph, verify)
-    graph = _run("cse", cse, graph, verify)
-    graph = _run("stable", lambda g: stable(g, notes), graph, verify)
-    graph = _run("invariant", lambda g: invariant(g, notes), graph, verify)
-    graph = _run("licm", licm, graph, verify)  # what does not change in a loop need not be saved in it
-    return _run("dce", dce, graph, verify)
+    graph = _run("cse", cse, graph, check)
+    graph = _run("simplify", lambda g: simplify(g, final=False), graph, check)
+    graph = _run("unwrap", unwrap, graph, check)
+    graph = _run("vectorise", vectorise, graph, check)
+    graph = _run("simplify", lambda g: simplify(g, final=False), graph, check)
+    graph = _run("cse", cse, graph, check)
+    graph = _run("stable", lambda g: stable(g, notes), graph, check)
+    graph = _run("invariant", lambda g: invariant(g, notes), graph, check)
+    graph = _run("licm", licm, graph, check)  # what does not change in a loop need not be saved in it
+    return _run("dce", dce, graph, check)
 
 
 def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | None = None) -> Graph:
@@ -54,35 +55,56 @@ def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | Non
     notes : a line that sums up what happened is appended.
     verify : check the graph after every pass; by default as ``config.verify`` says.
     """
-    before = len(graph.ops)
-    graph = _run("dce", dce, graph, verify)
-    graph = _run("erase", erase, graph, verify)
-    graph = _run("order", order, graph, verify)
+    before, check = len(graph.ops), _Checks(verify)
+    graph = _run("dce", dce, graph, check)
+    graph = _run("erase", erase, graph, check)
+    graph = _run("order", order, graph, check)
     for _ in range(ROUNDS):
         start = graph
-        graph = _run("fold", fold, graph, verify)
-        graph = _run("simplify", simplify, graph, verify)
-        graph = _run("cse", cse, graph, verify)
-        graph = _run("unwrap", unwrap, graph, verify)
-        graph = _run("dce", dce, graph, verify)
+        graph = _run("fold", fold, graph, check)
+        graph = _run("simplify", simplify, graph, check)
+        graph = _run("cse", cse, graph, check)
+        graph = _run("unwrap", unwrap, graph, check)
+        graph = _run("dce", dce, graph, check)
         if _same_ops(start, graph):
             break
-    graph = _run("values_only", values_only, graph, verify)
-    graph = _run("rotate", rotate, graph, verify)
-    graph = _run("pieces", pieces, graph, verify)
-    graph = _run("dce", dce, graph, verify)
-    graph = _run("licm", licm, graph, verify)
-    graph = _run("unwrap", lambda g: unwrap(g, checkpoints=True), graph, verify)
+    graph = _run("values_only", values_only, graph, check)
+    graph = _run("rotate", rotate, graph, check)
+    graph = _run("pieces", pieces, graph, check)
+    graph = _run("dce", dce, graph, check)
+    graph = _run("licm", licm, graph, check)
+    graph = _run("unwrap", lambda g: unwrap(g, checkpoints=True), graph, check)
     if notes is not None:
         notes.append(f"{before} ops before optimisation, {len(graph.ops)} after")
     return graph
 
 
-def _run(stage: str, run: Callable[[Graph], Graph], graph: Graph, verify: bool | None) -> Graph:
+class _Checks:
+    """Verifies a graph after every pass, if it is to be done: not again where a pass has changed nothing, and of an op
+    that a pass has left alone only how it fits into the graph."""
+
+    def __init__(self, verify: bool | None) -> None:
+        self.on = config.current().verify if verify is None else verify
+        self.last: Graph | None = None
+        self.known: set[Op] = set()
+
+    def __call__(self, graph: Graph, stage: str) -> None:
+        if self.on and not (self.last is not None and _same(self.last, graph)):
+            verify_graph(graph, stage, self.known)
+            self.last = graph
+
+
+def _run(stage: str, run: Callable[[Graph], Graph], graph: Graph, check: _Checks) -> Graph:
     graph = run(graph)
-    if config.current().verify if verify is None else verify:
-        verify_graph(graph, stage)
+    check(graph, stage)
     return graph
+
+
+def _same(a: Graph, b: Graph) -> bool:
+    """True where nothing differs, names of graphs aside."""
+    ends = zip((*a.params, *a.results), (*b.params, *b.results), strict=False)
+    counts = len(a.params) == len(b.params) and len(a.results) == len(b.results)
+    return counts and all(x is y for x, y in ends) and _same_ops(a, b)
 
 
 def _same_ops(a: Graph, b: Graph) -> bool:

@@ -152,7 +152,7 @@ class Rewriter(Builder):
 def renamed(op: Op, env: Mapping[Value, Value]) -> Op:
     """The op with its operands, and the values that its attributes, types and regions name, renamed; the op itself
     where nothing changes."""
-    if not any(v in env for v in used_values(op)):
+    if not env or not any(v in env for v in used_values(op)):
         return op
     operands = tuple(env.get(v, v) for v in op.operands)
     regions = tuple(renamed_block(region, env) for region in op.regions)

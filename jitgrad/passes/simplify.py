@@ -15,10 +15,12 @@ after the elementwise op that it feeds, and not at all where that op broadcasts 
 
 from __future__ import annotations
 
-from jitgrad.ir.core import OPS, Graph
+import functools
+
+from jitgrad.ir.core import OPS, Graph, OpDef
 from jitgrad.ops.op import Elementwise
 from jitgrad.passes import rules_arithmetic, rules_products, rules_shape
-from jitgrad.passes.rewrite import Rewriter, Rule
+from jitgrad.passes.rewrite import Rewriter, Rule, Rules
 
 
 def simplify(graph: Graph, *, final: bool = True) -> Graph:
@@ -30,14 +32,20 @@ def simplify(graph: Graph, *, final: bool = True) -> Graph:
     return Rewriter(graph, rules(final=final)).run(graph)
 
 
-def rules(*, final: bool = True) -> dict[str, list[Rule]]:
+def rules(*, final: bool = True) -> Rules:
     """The rewrite table: for each op name its rules, in order."""
+    return _table(final, tuple(OPS.items()))
+
+
+@functools.lru_cache(maxsize=2)
+def _table(final: bool, ops: tuple[tuple[str, OpDef], ...]) -> Rules:
+    """The table for these ops: programs may add to them."""
     table: dict[str, list[Rule]] = {}
     parts = [rules_arithmetic.RULES, rules_shape.RULES, rules_products.RULES]
     for part in [*parts, rules_arithmetic.FINAL_RULES] if final else parts:
         for name, entries in part.items():
             table.setdefault(name, []).extend(entries)
-    for name, opdef in OPS.items():
+    for name, opdef in ops:
         if isinstance(opdef, Elementwise) or name in ("cast", "where"):
             table.setdefault(name, []).append(rules_arithmetic.drop_broadcasts)
     return table

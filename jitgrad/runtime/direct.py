@@ -3,8 +3,9 @@ arrays, and allocate the results. In Python they cost 0.2 and 0.15 us an array, 
 
 ``matcher`` and ``allocator`` describe arrays in a ``bytes`` object. It is bound to a builtin function as its ``self``,
 so that a call hands over nothing but the arguments. The code for all of them is compiled once a process, in a few
-milliseconds, or comes from the cache on disk. It reads the fields of ``ndarray`` and ``dtype`` objects, whose places
-are checked when it is loaded. Both run under the interpreter's lock, as functions of an extension module do.
+milliseconds, or comes from the cache on disk; that of the pool follows when a result is large. It reads the fields of
+``ndarray`` and ``dtype`` objects, whose places are checked when it is loaded. Both run under the interpreter's lock, as
+functions of an extension module do.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -197,7 +198,6 @@ class _Code(NamedTuple):
     linked: Linked
     matches: MethodDef
     allocate: MethodDef
-    pool: Pool | None
 
 
 def matcher(leaves: Iterable[tuple[type, np.dtype | None, tuple[int, ...]]]) -> Callable[[tuple[Any, ...]], bool]:
@@ -214,13 +214,12 @@ def matcher(leaves: Iterable[tuple[type, np.dtype | None, tuple[int, ...]]]) -> 
 def allocator(arrays: Iterable[tuple[tuple[int, ...], np.dtype]]) -> Callable[[], tuple[np.ndarray, ...]]:
     """A function that makes a tuple of uninitialised arrays of these shapes and dtypes; large ones in the pool."""
     words: list[int] = []
-    made, code = list(arrays), _code()
-    handler = id(code.pool.capsule) if code.pool is not None and current().pool else 0
+    made, pooled = list(arrays), current().pool
     for shape, dtype in made:
-        large = math.prod(shape) * dtype.itemsize >= LARGE
+        found = _pool() if pooled and math.prod(shape) * dtype.itemsize >= LARGE else None
         # NumPy's own object for the dtype, which stays
-        words += (id(np.dtype(dtype.char)), handler if large else 0, len(shape), *shape)
-    return _builtin(code.allocate, [len(made), *words])
+        words += (id(np.dtype(dtype.char)), 0 if found is None else id(found.capsule), len(shape), *shape)
+    return _builtin(_code().allocate, [len(made), *words])
 
 
 def release_memory() -> int:
@@ -228,7 +227,7 @@ def release_memory() -> int:
     thread's memory for temporaries. How many bytes that is."""
     size = arena_size()
     release_arena()
-    kept = _code().pool if _code.cache_info().currsize else None  # nothing is compiled for this
+    kept = _pool() if _pool.cache_info().currsize else None  # nothing is compiled for this
     if kept is not None:
         size += kept.held
         kept.release()
@@ -259,24 +258,32 @@ def _code() -> _Code:
     known = {f"jitgrad_{name}": ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value for name in called}
     for name, place in (("PyArray_Empty", 184), ("PyDataMem_SetHandler", 304)):  # numpy/__multiarray_api.h
         known[f"jitgrad_{name}"] = _word(address + 8 * place)
-    exports = ["matches", "allocate"]
-    pooled = pool.available()
-    if pooled:
-        known |= pool.symbols()
-        exports += pool.EXPORTS
-    for name, value in known.items():
-        binding.add_symbol(name, value)
-    linked = link([_object_code(pooled)], exports, known)
+    linked = _linked(_CODE, ("matches", "allocate"), known)
     matches = MethodDef(b"matches", linked.addresses["matches"], ONE, None)
     allocate = MethodDef(b"allocate", linked.addresses["allocate"], NONE, None)
-    if pooled:  # arrays call it when they are dropped, after all modules perhaps
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(linked))
-    return _Code(linked, matches, allocate, pool.Pool(linked.addresses) if pooled else None)
+    return _Code(linked, matches, allocate)
 
 
-def _object_code(pooled: bool) -> bytes:
+@functools.cache
+def _pool() -> Pool | None:
+    """The pool of this process, where there can be one."""
+    if not pool.available():
+        return None
+    linked = _linked(pool.CODE, pool.EXPORTS, pool.symbols())
+    # Arrays call it when they are dropped, after all modules perhaps.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(linked))
+    return Pool(linked.addresses)
+
+
+def _linked(text: str, exports: Sequence[str], known: Mapping[str, int | None]) -> Linked:
+    """The machine code of a module that calls what is ``known`` by its address."""
+    for name, value in known.items():
+        binding.add_symbol(name, value)
+    return link([_object_code(text)], exports, known)
+
+
+def _object_code(text: str) -> bytes:
     """The machine code as an object file: from the cache, else compiled and put there."""
-    text = _CODE + pool.CODE if pooled else _CODE
     key = cache.key_of([text]) if current().cache else None
     entry = cache.find(key, count=False) if key else None
     if entry is not None and len(entry.parts) == 1:

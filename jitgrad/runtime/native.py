@@ -38,7 +38,7 @@ _PAYLOAD = object.__basicsize__
 _I8P = I8.as_pointer()
 
 #: Machine code by :func:`program_key`, the most recently used last.
-_compiled: collections.OrderedDict[Hashable, NativeCode] = collections.OrderedDict()
+_compiled: collections.OrderedDict[ProgramKey, NativeCode] = collections.OrderedDict()
 _KEPT = 256
 #: Held while a program is made or compiled: expressions are shared by all programs, and so is LLVM's linker.
 compiling = threading.RLock()
@@ -51,7 +51,7 @@ class NativeCode(NamedTuple):
     """``entry(leaves, outs, consts, arena_address) -> status``; ``unit`` is what another process can load, ``parts``
     what it was made of, ``key`` that of the program, and ``shared`` statements were found equal to another one."""
 
-    key: Hashable
+    key: ProgramKey
     entry: Entry
     unit: ObjectCode
     parts: tuple[target.Part, ...]
@@ -106,7 +106,15 @@ def compile_native(program: Program, scalar_params: tuple[bool, ...], places: Ma
     return found
 
 
-def program_key(program: Program, scalar_params: tuple[bool, ...], places: Mapping[Buffer, Place]) -> Hashable:
+class ProgramKey(NamedTuple):
+    """``statements`` has for each one that is called its own key, then those of the buffers that it touches."""
+
+    name: str
+    scalar_params: tuple[bool, ...]
+    statements: tuple[tuple[Hashable, ...], ...]
+
+
+def program_key(program: Program, scalar_params: tuple[bool, ...], places: Mapping[Buffer, Place]) -> ProgramKey:
     """Equal for programs that have the same machine code: the same statements over the same places, and one name."""
     numbers = {r.root: k for k, r in enumerate(program.results)}
     keys: dict[Buffer, Hashable] = {
@@ -116,20 +124,20 @@ def program_key(program: Program, scalar_params: tuple[bool, ...], places: Mappi
     kinds = {"argument": program.params, "result": program.results, "constant": program.constants, "heap": heap}
     for kind, found in kinds.items():
         keys.update({t.root: (kind, k) for k, t in enumerate(found)})
-    return (
+    return ProgramKey(
         program.name,
         scalar_params,
         tuple((statement_key(s), *(keys[t] for t in buffers_of(s))) for s in called(program)),
     )
 
 
-def digest(key: Hashable) -> str:
+def digest(key: ProgramKey) -> str:
     """A hash of what :func:`program_key` gives that is the same in every process."""
     return hashlib.sha256(repr(key).encode()).hexdigest()
 
 
 def _compile(
-    key: Hashable, program: Program, scalar_params: tuple[bool, ...], places: Mapping[Buffer, Place]
+    key: ProgramKey, program: Program, scalar_params: tuple[bool, ...], places: Mapping[Buffer, Place]
 ) -> NativeCode:
     _check_layouts()
     module = target.new_module(program.name)
@@ -140,7 +148,7 @@ def _compile(
     arena = python_api.call(b, "PyLong_AsVoidPtr", _I8P, address)
     pointers = _pointers(b, program, scalar_params, places, (*objects, arena))
     state = python_api.call(b, "PyEval_SaveThread", _I8P)
-    emitter = ProgramEmitter(module, program)
+    emitter = ProgramEmitter(module, program, [own for own, *_ in key.statements])
     status = emitter.emit(b, pointers.__getitem__)
     python_api.call(b, "PyEval_RestoreThread", ir.VoidType(), state)
     b.ret(python_api.call(b, "PyLong_FromLongLong", _I8P, status))

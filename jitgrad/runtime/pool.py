@@ -6,7 +6,7 @@ when the array that owns it is dropped, and from there to the next result of the
 process larger than its results once were together: where no block fits, as many bytes are given back to the system as
 are taken from it. Nor is it more than ``share()`` of the memory. ``release`` gives all of it back.
 
-The code is compiled with that of ``jitgrad.runtime.direct``.
+``jitgrad.runtime.direct`` compiles the code when the first large result is made.
 """
 
 from __future__ import annotations

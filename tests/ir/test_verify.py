@@ -152,3 +152,23 @@ def test_values_of_a_region_stay_in_it(monkeypatch, inside) -> None:
         return
     with pytest.raises(IRError, match="operand 0 of exp is not defined before it"):
         verify(graph)
+
+
+def test_ops_that_are_known_are_looked_at_again_in_their_place_only() -> None:
+    x = Value(T, "x")
+    first = exp(x)
+    second = exp(first.result)
+    good = graph_of(first, second, params=(x,), results=(second.result,))
+    known: set[Op] = set()
+    verify(good, known=known)
+    assert known == {first, second}
+    verify(good, known=known)
+    with pytest.raises(IRError, match="operand 0 of exp is not defined before it"):
+        verify(graph_of(second, first, params=(x,), results=(second.result,)), known=known)
+    with pytest.raises(IRError, match="defined twice"):
+        verify(graph_of(first, first, params=(x,), results=(first.result,)), known=known)
+    with pytest.raises(IRError, match="where infer gives"):
+        verify(graph_of(first, exp(x, TensorType(f64, (4,))), params=(x,), results=(first.result,)), known=known)
+    Op(OPS["exp"], (x,), {}, first.results)
+    with pytest.raises(IRError, match="belongs to another op"):
+        verify(good, known=known)

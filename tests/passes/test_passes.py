@@ -8,12 +8,13 @@ import pytest
 import jitgrad.ops  # noqa: F401  (registers the ops)
 from jitgrad import config
 from jitgrad.errors import IRError
-from jitgrad.ir.core import OPS, Builder, OpDef
+from jitgrad.ir.core import OPS, Block, Builder, Graph, Op, OpDef, Value
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.location import Location
 from jitgrad.ir.parser import parse
 from jitgrad.ir.printer import print_graph
 from jitgrad.ir.types import TensorType, f64, i64
+from jitgrad.passes import pipeline
 from jitgrad.passes.cse import cse
 from jitgrad.passes.dce import dce
 from jitgrad.passes.fold import LIMIT, fold
@@ -294,3 +295,21 @@ def test_integers_wrap_as_before() -> None:
     args = np.array([2**62, -5])
     for a, c in zip(interpret(graph, args), interpret(optimise(graph), args), strict=True):
         np.testing.assert_array_equal(a, c)
+
+
+@pytest.mark.parametrize("broken", ["order", "type"])
+def test_what_a_late_pass_breaks_is_found_after_it(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    """Though the passes before it have changed nothing, and it leaves most ops alone."""
+    graph = parse("graph g(%x: f64[3]) {\n  %a: f64[3] = sin(%x)\n  %b: f64[3] = cos(%a)\n  return %b\n}")
+
+    def wrong(g: Graph) -> Graph:
+        if broken == "order":
+            return Graph(g.name, Block(g.params, g.ops[::-1], g.results))
+        last = Op(OPS["exp"], (g.ops[-1].result,), {}, (Value(TensorType(f64, (4,))),))
+        return Graph(g.name, Block(g.params, (*g.ops, last), last.results))
+
+    optimise(graph, verify=True)
+    monkeypatch.setattr(pipeline, "pieces", wrong)
+    with pytest.raises(IRError, match="not well formed after pieces"):
+        optimise(graph, verify=True)
+    optimise(graph, verify=False)

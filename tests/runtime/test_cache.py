@@ -26,7 +26,7 @@ from jitgrad import config
 from jitgrad.compiler import Compiled, compile_graph
 from jitgrad.errors import JitgradWarning
 from jitgrad.ir.core import OPS
-from jitgrad.runtime import cache, direct, objects
+from jitgrad.runtime import cache, direct, objects, pool
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = Path(__file__).parent / "cache_script.py"
@@ -37,7 +37,7 @@ posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions are t
 def store(tmp_path: Path) -> Iterator[Path]:
     """The cache is on, in a directory of its own."""
     directory = tmp_path / "store"
-    direct.allocator([])  # what is compiled once a process is no program
+    direct.allocator([((1 << 17,), np.dtype(float))])  # what is compiled once a process is no program
     with config.using(cache=True, cache_dir=str(directory)):
         yield directory
     cache.fingerprint.cache_clear()
@@ -84,7 +84,8 @@ def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
     cold = finish(start(tmp_path))
     warm = finish(start(tmp_path))
     assert cold["hits"] == 1  # the last function is compiled twice
-    assert cold["compiled"] > 0 and cold["misses"] == cold["entries"] - 1 == 7  # and what looks at arguments
+    own = 1 + pool.available()  # what looks at arguments, and the pool, as a result is large
+    assert cold["compiled"] > 0 and cold["misses"] == cold["entries"] - own == 7
     assert (warm["compiled"], warm["misses"], warm["hits"]) == (0, 0, 8)
     assert warm["results"] == cold["results"]
     assert warm["launches"] > 0, "loops of code from the cache run on threads"

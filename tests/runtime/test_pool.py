@@ -40,7 +40,7 @@ def empty():
 
 
 def the_pool():
-    found = direct._code().pool
+    found = direct._pool()
     assert found is not None
     return found
 
