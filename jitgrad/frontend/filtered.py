@@ -1,21 +1,28 @@
-"""List comprehensions with a condition, ``[element for target in iterable if test]``, and the first item of such.
+"""List comprehensions with a condition, ``[element for target in iterable if test]``, the first item of such, and
+``any`` and ``all`` of a generator.
 
 Python runs one as long as its tests are known. From the first traced test on, it is the loop that it stands for, in
-rewritten form, as if the user had written it.
+rewritten form, as if the user had written it; ``any`` and ``all`` look at all items from there on.
 """
 
 from __future__ import annotations
 
+import builtins
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from jitgrad.frontend.iteration import Steps, steps_of
+from jitgrad.frontend.junctions import and_, not_, truth
+from jitgrad.frontend.python_functions import BUILTINS
+from jitgrad.frontend.recording import condition
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.staying import comprehension_iter
 from jitgrad.frontend.syntax import rewrite
 from jitgrad.frontend.syntax_nodes import RUNTIME
-from jitgrad.frontend.tracer import is_traced
+from jitgrad.frontend.tracer import Tracer, is_traced
 
 #: A function of an item: the test, and a function that gives the element.
 Choice = Callable[[Any], tuple[Any, Callable[[], Any]]]
@@ -42,11 +49,15 @@ def filtered(iterable: Any, choose: Choice, line: int) -> Any:
         if is_traced(test):
             if steps is None:
                 return _recorded([item, *items], choose, found)
-            rest = iterable if k == 0 else Steps(steps.lo + k * steps.step, steps.hi, steps.step, steps.item)
-            return _recorded(rest, choose, found)
+            return _recorded(iterable if k == 0 else _behind(steps, k), choose, found)
         if test:
             found.append(element())
     return found
+
+
+def _behind(steps: Steps, k: int) -> Steps:
+    """All but the first ``k``."""
+    return Steps(steps.lo + k * steps.step, steps.hi, steps.step, steps.item)
 
 
 def _recorded(iterable: Any, choose: Choice, before: list[Any]) -> Any:
@@ -81,3 +92,32 @@ def first(iterable: Any, choose: Choice, line: int, *default: Any) -> Any:
         return next((element() for test, element in map(choose, iterable) if test), *default)
     fun: Any = _first if default else _first_of_some
     return _rewritten(fun)(iterable, choose, *default)
+
+
+def quantified(function: Any, iterable: Any, choose: Choice, line: int, size: int) -> Any:
+    """``any(element for item in iterable if test)``, or ``all``: ``function`` is what the name means there."""
+    name = next((n for n in ("any", "all") if function in (getattr(builtins, n), BUILTINS[n])), None)
+    if name is None:
+        return function(element() for test, element in map(choose, iterable) if test)
+
+    def decides(item: Any) -> Any:
+        """Does the item make ``any`` true, or ``all`` false?"""
+        test, element = choose(item)
+        return truth(and_(test, element if name == "any" else lambda: not_(element())))
+
+    trace = HOOKS["current_trace"]()
+    steps = steps_of(iterable) if trace is not None else None
+    if steps is not None and not isinstance(steps.count, int):
+        return _rewritten(_first)(iterable, lambda item: (decides(item), lambda: name == "any"), name != "any")
+    items: Iterable[Any] = iter(comprehension_iter(iterable, line))
+    for k, item in enumerate(items):
+        decided = decides(item)
+        if trace is not None and is_traced(decided):
+            rest = list(items) if steps is None else _behind(steps, k + 1)
+            others = HOOKS["runtime"]().collect(rest, decides, line, size)
+            found: Any = np.logical_or(condition(trace, decided, name), BUILTINS["any"](others))
+            found = found if name == "any" else np.logical_not(found)
+            return Tracer(found.owner, found.value, "bool")
+        if decided:
+            return name == "any"
+    return name != "any"

@@ -45,6 +45,7 @@ line, lists)``
 ``filtered(iterable, choose, line)``                   one with conditions; ``choose`` is a function of an item that
                                                         gives the test, and a function that gives the element
 ``first(iterable, choose, line[, default])``            ``next`` of a generator with one loop; ``choose`` likewise
+``quantified(function, iterable, choose, line, size)`` ``any`` or ``all`` of one; ``function`` is what the name means
 ``comprehension_iter(iterable, line)``                 the iterable of another one, which stays Python's
 ``opaque_iter(iterable, reason, line)``,               iterable and test of a statement that has to stay Python's
 ``opaque_test(test, reason, line)``
@@ -109,6 +110,7 @@ _CALLS = frozenset(
         "collect",
         "filtered",
         "first",
+        "quantified",
         "comprehension_iter",
         "opaque_iter",
         "opaque_test",

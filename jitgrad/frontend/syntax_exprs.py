@@ -33,7 +33,7 @@ CLASSES = frozenset({"bool", "complex", "float", "int", "type"})
 #: Functions that are built in and change attributes.
 _CHANGING = frozenset(("setattr", "delattr"))
 #: Functions that look at everything that a generator gives.
-_OF_ALL = frozenset({"all", "any", "list", "max", "min", "sorted", "sum", "tuple"})
+_OF_ALL = frozenset({"list", "max", "min", "sorted", "sum", "tuple"})
 _COMPREHENSIONS_ARE_INLINE = sys.version_info >= (3, 12)
 _COMPREHENSION = "it is the condition of a comprehension"
 
@@ -129,7 +129,7 @@ class Expressions(ast.NodeTransformer):
                 rest, keywords = [self.visit(a) for a in node.args[1:]], [self.visit(k) for k in node.keywords]
                 made = ast.Call(self.visit(node.func), [self.iterable(node.args[0]), *rest], keywords)
                 return place(made, node)
-        if (found := self._next(node)) is not None:
+        if (found := self._next(node) or self._quantified(node)) is not None:
             return found
         implicit = isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args and not node.keywords
         self.generic_visit(node)
@@ -179,16 +179,35 @@ class Expressions(ast.NodeTransformer):
         """``next(element for target in iterable if test)``, with or without a default: a call of the runtime with the
         iterable and the function of an item that :meth:`_filtered` makes."""
         match node:
-            case ast.Call(ast.Name("next"), [ast.GeneratorExp(generators=[one]) as inner, *default], []):
-                if "next" in self._own or len(default) > 1 or one.is_async or self.scopes.walrus:
-                    return None
-                made = place(ast.ListComp(inner.elt, inner.generators), inner)
-                self.scopes.of[made] = self.scopes.of[inner]
-                one.ifs = one.ifs or [constant(True)]
-                found = self._filtered(made)
-                assert isinstance(found, ast.Call)
-                return call("first", [*found.args, *map(self.visit, default)], node)
+            case ast.Call(ast.Name("next"), [ast.GeneratorExp() as inner, *default], []) if len(default) < 2:
+                arguments = self._choices(inner) if "next" not in self._own else None
+                return None if arguments is None else call("first", [*arguments, *map(self.visit, default)], node)
         return None
+
+    def _quantified(self, node: ast.Call) -> ast.expr | None:
+        """``any(element for target in iterable if test)``, or ``all``: a call of the runtime with what the name means,
+        and as in :meth:`_next`."""
+        match node:
+            case ast.Call(ast.Name("any" | "all" as name), [ast.GeneratorExp() as inner], []) if name not in self._own:
+                size = constant(operations([ast.Expr(inner.elt)]))
+                arguments = self._choices(inner)
+                return (
+                    None if arguments is None else call("quantified", [self.visit(node.func), *arguments, size], node)
+                )
+        return None
+
+    def _choices(self, node: ast.GeneratorExp) -> list[ast.expr] | None:
+        """The iterable of a generator expression, the function of an item that :meth:`_filtered` makes, and the line;
+        None where that has to stay Python's."""
+        (first, *others) = node.generators
+        if others or first.is_async or self.scopes.walrus:
+            return None
+        made = place(ast.ListComp(node.elt, node.generators), node)
+        self.scopes.of[made] = self.scopes.of[node]
+        first.ifs = first.ifs or [constant(True)]
+        found = self._filtered(made)
+        assert isinstance(found, ast.Call)
+        return found.args
 
     def _as_list(self, node: ast.expr) -> ast.expr:
         """A generator expression as the list of what it gives."""

@@ -196,6 +196,9 @@ class PlainRuntime:
     def filtered(self, iterable: Any, choose: Callable, line: int) -> list:
         return [element() for test, element in map(choose, iterable) if test]
 
+    def quantified(self, function: Any, iterable: Any, choose: Callable, line: int, size: int) -> Any:
+        return function(element() for test, element in map(choose, iterable) if test)
+
     def comprehension_iter(self, iterable: Any, line: int) -> Any:
         return iterable
 

@@ -433,3 +433,30 @@ def test_next_of_what_is_known():
         return next(i for i in range(9) if i > 3), next((i for i in ()), 7) * x[0], len(first)
 
     check(lambda x: f(x, ["abc", "bc"]), V)
+
+
+def short_circuits(x, n):
+    """``any`` and ``all`` stop where Python's do, as long as what they look at is known."""
+    seen = []
+
+    def look(k):
+        seen.append(k)
+        return k == 2
+
+    some = any(look(k) for k in range(10)), any(k > 5 for k in itertools.count())
+    every = all(k < 4 for k in itertools.count()), all(look(k) for k in (2, 2, 3, 2))
+    none = any(v for v in []), all(v for v in []), any(v for v in (0, 0.0, ""))
+    mixed = any(look(k) or x[k % 3] > k for k in (2, 0, 1)), any(x[k] > 1 for k in range(3) if k != 1)
+    pairs = any(x[i] > x[j] for i in range(3) for j in range(i)), all(v < 9 for v in x if v > 1)
+    steps = any(x[i] > 2 for i in range(n)), all(x[i] < 2 for i in range(n))
+    return x * len(seen), some, every, none, mixed, pairs, steps
+
+
+@pytest.mark.parametrize("x", [[1.0, 2.0, 3.0], [-1.0, 2.0, 9.5], [-1.0, -2.0, -3.0]])
+def test_any_and_all_of_generators(x):
+    x = np.array(x)
+    for n in (0, 2, 3):
+        expected = short_circuits(x, n)
+        for found in (jg.jit(short_circuits)(x, n), jg.jit(short_circuits)(x, np.array(n))):
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(a, b)
