@@ -73,7 +73,7 @@ class _OnArrays:
         return 0
 
 
-def library_function(name: str, make: Callable[..., Function]) -> tuple[Callable[..., int], Callable[..., Any]]:
+def python_libcall(name: str, make: Callable[..., Function]) -> tuple[Callable[..., int], Callable[..., Any]]:
     """The two forms of a library function (``codegen.libcalls``) that is Python in compiled code too: ``make`` gives
     it, for the kinds of what it writes and its static arguments."""
     register(name, lambda outs, ins, **static: _OnArrays(make(outs, **static), outs, ins))

@@ -108,7 +108,7 @@ def _number_emit(b: Any, number: Any, out: Any, handle: Any, dtype: np.dtype) ->
 
 # -- the library functions ---------------------------------------------------------------------------------------------
 
-_draw_python, _draw_emit = callbacks.library_function("draw", _drawing)
+_draw_python, _draw_emit = callbacks.python_libcall("draw", _drawing)
 
 
 def _any_draw_emit(
@@ -128,7 +128,7 @@ def _any_draw_emit(
 #: The two forms of each.
 FUNCTIONS: dict[str, tuple[Callable[..., int], Callable[..., Any]]] = {
     "draw": (_draw_python, _any_draw_emit),
-    "make_generator": callbacks.library_function("make_generator", _making),
-    "generator_state": callbacks.library_function("generator_state", _saving),
-    "restore_generators": callbacks.library_function("restore_generators", _restoring),
+    "make_generator": callbacks.python_libcall("make_generator", _making),
+    "generator_state": callbacks.python_libcall("generator_state", _saving),
+    "restore_generators": callbacks.python_libcall("restore_generators", _restoring),
 }

@@ -19,7 +19,7 @@ import numpy as np
 from numba.core import cgutils
 
 from jitgrad.codegen import fourier_kernels
-from jitgrad.codegen.callbacks import Function, Kind, library_function
+from jitgrad.codegen.callbacks import Function, Kind, python_libcall
 from jitgrad.codegen.externs import I64, llvm_type, offset
 
 
@@ -55,7 +55,7 @@ def _transforming(
     return run
 
 
-fourier_python, _call_emit = library_function("fourier", _transforming)
+fourier_python, _call_emit = python_libcall("fourier", _transforming)
 
 
 def fourier_emit(b: Any, outs: Any, ins: Any, static: dict[str, Any], out_buffers: Any, in_buffers: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.codegen.callbacks import Function, Kind, library_function
+from jitgrad.codegen.callbacks import Function, Kind, python_libcall
 from jitgrad.ir.messages import deliver
 from jitgrad.ir.thrown import formatted
 
@@ -21,4 +21,4 @@ def _showing(_: Sequence[Kind], *, text: str, to: Sequence[Any]) -> Function:
     return run
 
 
-show_python, show_emit = library_function("show", _showing)
+show_python, show_emit = python_libcall("show", _showing)

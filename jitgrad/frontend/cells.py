@@ -263,8 +263,8 @@ class LoopCells:
         for cell, key in self._lost_places([cell for _, cell in kept]):
             self._change(cell, key, _hidden(self.trace))
         for k, cell in kept:
-            number = next((j for j, x in enumerate(self.start) if x is cell), None)
-            for key in self.lost.get(number, ()):  # pyright: ignore
+            keys = next((self.lost.get(j, ()) for j, x in enumerate(self.start) if x is cell), ())
+            for key in keys:
                 self._change(cell, key, _get(cells[k], key))
         self.start, self.entered, self.ended = [], [], []  # who asks for references to them finds none here
         return result

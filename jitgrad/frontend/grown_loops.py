@@ -202,7 +202,7 @@ def branches(
 
 def _difference(ends: dict[int, list[Dim]], k: int, j: int) -> int | None:
     """How many items one list has more than another at the end of each branch."""
-    found = {add(n[k], -n[j]) for n in ends.values()}  # pyright: ignore
+    found = {add(n[k], -n[j]) for n in ends.values()}
     (more,) = found if len(found) == 1 else (None,)
     return more if isinstance(more, int) else None
 

@@ -50,8 +50,8 @@ class Opened:
 
 optree.register_pytree_node(
     Opened,  # pyright: ignore[reportArgumentType]
-    lambda node: (node.values, (node.cls, node.names), node.names),  # pyright: ignore
-    lambda metadata, values: Opened(*metadata, tuple(values)),  # pyright: ignore
+    lambda node: (node.values, (node.cls, node.names), node.names),  # pyright: ignore[reportAttributeAccessIssue]
+    lambda metadata, values: Opened(*metadata, tuple(values)),  # pyright: ignore[reportArgumentType, reportCallIssue]
     namespace=NAMESPACE,
 )
 

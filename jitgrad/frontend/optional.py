@@ -55,7 +55,7 @@ class Optional(Tracer):
 
 optree.register_pytree_node(
     Optional,  # pyright: ignore[reportArgumentType]
-    lambda x: ((x.inner, x.none), None, None),  # pyright: ignore
+    lambda x: ((x.inner, x.none), None, None),  # pyright: ignore[reportAttributeAccessIssue]
     lambda _, pair: Optional(*pair),  # pyright: ignore[reportArgumentType]
     namespace=NAMESPACE,
 )

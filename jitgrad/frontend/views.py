@@ -208,10 +208,6 @@ class View(Tracer):
     def root(self) -> Tracer:
         return self._base.root
 
-    @property
-    def boxed_lens(self) -> Box | None:
-        return self._lens if isinstance(self._lens, Box) else None
-
     def store(self, new: Tracer) -> None:
         self.check_writable()
         self._base.store(self._lens.write(self._current(), new))

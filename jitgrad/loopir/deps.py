@@ -16,7 +16,6 @@ from jitgrad.loopir.walk import expressions, lists_of, statements, subexpression
 
 #: ``None`` in an interval is unbounded.
 Interval = tuple[int | None, int | None]
-EVERYTHING: Interval = (None, None)
 
 #: Modes of stores whose order does not matter.
 COMMUTE = ("+=", "*=", "max=", "min=", "or=", "and=")

@@ -60,7 +60,7 @@ _WITH_LISTS = frozenset((Loop, While, Block, If))
 @_kept
 def _inside(s: Stmt) -> tuple[Stmt, ...]:
     """The statements in a statement, outer ones first."""
-    return tuple(statements(s.then + s.orelse if isinstance(s, If) else s.body))  # pyright: ignore
+    return tuple(x for body in lists_of(s) for x in statements(body))
 
 
 @_kept
