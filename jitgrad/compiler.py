@@ -14,6 +14,7 @@ from jitgrad.errors import CompilationError
 from jitgrad.ir.core import Block, Builder, Graph, Op
 from jitgrad.ir.printer import print_graph
 from jitgrad.ir.verify import verify
+from jitgrad.loopir.fetch import fetch
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
 from jitgrad.loopir.nodes import Fail, LibCall, Program
@@ -75,6 +76,7 @@ class Stages:
                     program = _checked(schedule(program, notes), "scheduled")
                 if self.target == "cpu":
                     program = _checked(stream(program, notes), "streamed")
+                    program = _checked(fetch(program, notes), "fetching")
                 self._made = graph, program, notes
             return self._made
 

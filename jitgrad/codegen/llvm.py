@@ -39,6 +39,7 @@ from jitgrad.loopir.nodes import (
     Const,
     Expr,
     Fail,
+    Fetch,
     If,
     Index,
     Let,
@@ -203,7 +204,7 @@ class KernelEmitter:
             self.libcall(s)
         elif isinstance(s, Alloc):
             self.allocate(s.buffer)
-        elif not isinstance(s, Comment):
+        elif not isinstance(s, (Comment, Fetch)):
             raise CompilationError(f"no LLVM for {s!r}")
 
     def _alloca(self, local: Local) -> Any:

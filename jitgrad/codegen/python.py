@@ -48,6 +48,7 @@ from jitgrad.loopir.nodes import (
     Const,
     Expr,
     Fail,
+    Fetch,
     If,
     Index,
     Let,
@@ -240,7 +241,7 @@ class Renderer:
             self.line(f"{self.buffers[s.buffer]} = np.empty({size}, {dtype})")
         elif isinstance(s, Comment):
             self.lines += [f"{'    ' * self.depth}# {text}" for text in s.text.splitlines()]
-        else:
+        elif not isinstance(s, Fetch):  # which changes nothing
             raise CompilationError(f"no Python source for {s!r}")
         if isinstance(s, (Store, Let, Assign, LibCall)):
             self.versions.after(s)

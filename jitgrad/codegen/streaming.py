@@ -5,6 +5,8 @@ are. So the loop runs in strips of some lines. A strip has a fixed number of ite
 the stack, and is copied from there: LLVM puts the vectors into registers, and the array vanishes. The first strip
 begins where a line does, and what is before it and behind the last strip the loop writes as usual.
 
+A strip also fetches the lines that its loop fetches ahead; one that is written as usual does without.
+
 A loop that adds something up begins its first strip where it begins itself, so that the order of a sum does not depend
 on addresses. Strips that begin within a line are written as usual.
 """
@@ -16,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
-from jitgrad.codegen.llvm_scalar import I32, I64, memory_type
+from jitgrad.codegen.llvm_scalar import I8, I32, I64, memory_type
 from jitgrad.ir.index import Sym, add, expr
-from jitgrad.loopir.nodes import Assign, Buffer, Expr, Loop, Stmt, Store
+from jitgrad.loopir.build import flatten_index
+from jitgrad.loopir.nodes import Assign, Buffer, Expr, Fetch, Loop, Stmt, Store
 from jitgrad.loopir.substitute import substituted
 from jitgrad.loopir.walk import written
 
@@ -63,7 +66,8 @@ def emit_streamed(emitter: KernelEmitter, s: Loop) -> None:
     end = b.add(start, b.select(b.icmp_signed("==", wait, I64(0)), I64(STRIP), wait), flags=("nsw",))
     end = b.select(b.icmp_signed("<", end, hi), end, hi)
     emitter.env[last] = end
-    plain = tuple(dataclasses.replace(x, streamed=False) if isinstance(x, Store) else x for x in s.body)
+    usual = (x for x in s.body if not isinstance(x, Fetch))
+    plain = tuple(dataclasses.replace(x, streamed=False) if isinstance(x, Store) else x for x in usual)
     with emitter.scope():
         emitter.loop(Loop(s.var, expr(first), expr(last), plain))
     after_rest = b.block
@@ -100,6 +104,8 @@ def _strip(emitter: KernelEmitter, s: Loop, first: Sym) -> None:
     body: list[Stmt] = []
     memo: dict[Expr, Expr] = {}
     for x in s.body:
+        if isinstance(x, Fetch):
+            continue
         new = substituted(x, {s.var: add(expr(first), expr(k))}, memo)
         if isinstance(x, Store) and isinstance(new, Store) and x.streamed:
             t = Buffer(f"{x.buffer.name}_strip", x.buffer.dtype, (STRIP,))
@@ -112,6 +118,9 @@ def _strip(emitter: KernelEmitter, s: Loop, first: Sym) -> None:
     with emitter.scope():
         emitter.loop(Loop(k, 0, STRIP, tuple(body)))
     emitter.env[s.var] = emitter.env[first]
+    for x in s.body:
+        if isinstance(x, Fetch):
+            _fetch(emitter, x)
     for x, area in staged:
         aligned = b.icmp_signed("==", _to_line(emitter, x), I64(0))
         lines = STRIP * x.buffer.dtype.itemsize // LINE
@@ -120,6 +129,16 @@ def _strip(emitter: KernelEmitter, s: Loop, first: Sym) -> None:
                 _copy(b, area, emitter.address(x.buffer, x.index), lines, LINE, past=True)
             with usual:
                 _copy(b, area, emitter.address(x.buffer, x.index), lines, x.buffer.dtype.itemsize, past=False)
+
+
+def _fetch(emitter: KernelEmitter, x: Fetch) -> None:
+    """The lines of a strip. The address may be past the end of the array, so nothing is said about its bounds."""
+    b, pointer = emitter.b, emitter.pointers[x.buffer.root]
+    start = b.bitcast(b.gep(pointer, [emitter.index(flatten_index(x.buffer.shape, x.index))]), I8.as_pointer())
+    type = ir.FunctionType(ir.VoidType(), [start.type, I32, I32, I32])
+    prefetch = b.module.declare_intrinsic("llvm.prefetch", [start.type], type)
+    for j in range(STRIP * x.buffer.dtype.itemsize // LINE):
+        b.call(prefetch, [b.gep(start, [I64(j * LINE)]), I32(0), I32(3), I32(1)])  # to read, into all caches, data
 
 
 def _copy(b: Any, source: Any, to: Any, lines: int, alignment: int, past: bool) -> None:

@@ -485,11 +485,21 @@ class Alloc:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Fetch:
+    """Bring ``buffer[index]`` from memory into the caches, for an iteration that comes later; past the end of the array
+    as well, where it does nothing. It is in the body of a loop with no loop in it, whose variable counts elements that
+    lie one behind the other; see ``jitgrad.loopir.stream``."""
+
+    buffer: Buffer
+    index: tuple[Dim, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Comment:
     text: str
 
 
-Stmt = Loop | Store | Let | Assign | If | While | Block | LibCall | Fail | Alloc | Comment
+Stmt = Loop | Store | Let | Assign | If | While | Block | LibCall | Fail | Alloc | Fetch | Comment
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

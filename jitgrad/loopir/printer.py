@@ -27,6 +27,7 @@ from jitgrad.loopir.nodes import (
     Const,
     Expr,
     Fail,
+    Fetch,
     If,
     Index,
     Let,
@@ -246,6 +247,8 @@ class _Line:
             return f"fail {s.code}" if s.error is None else f"fail {s.code}  # {s.error}"
         if isinstance(s, Alloc):
             return f"alloc {describe(s.buffer)}"
+        if isinstance(s, Fetch):
+            return f"fetch {s.buffer.name}{self._subscript(s.index)}"
         if isinstance(s, Block):
             return "block:"
         if isinstance(s, Comment):

@@ -18,7 +18,7 @@ from jitgrad.loopir.costs import price
 from jitgrad.loopir.deps import without
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import Assign, Buffer, Let, Loop, Program, Scalar, Stmt, Store, payloads
-from jitgrad.loopir.walk import expressions, read_roots, statements, subexpressions, with_lists
+from jitgrad.loopir.walk import buffers_of, expressions, read_roots, statements, subexpressions, with_lists
 
 #: Bytes of an array whose stores go past the caches, at least: about half of what the last cache of a processor holds.
 LEAST = 16 << 20
@@ -26,8 +26,9 @@ LEAST = 16 << 20
 SHORTEST = 256
 #: Stores of one loop that go past the caches, at most.
 MOST = 4
-#: What an iteration may cost, in operations: beside a transcendental function the traffic does not count.
-CHEAP = 15
+#: What an iteration may cost for each array that it goes through, in operations: beside a transcendental function the
+#: traffic does not count.
+CHEAP = 7
 
 
 def stream(program: Program, notes: list[str] | None = None, least: int = LEAST) -> Program:
@@ -60,7 +61,9 @@ def _marked(s: Stmt, least: int, found: dict[Buffer, None]) -> Stmt:
             return with_lists(s, loops)
         if s.step != 1 or (isinstance(s.lo, int) and isinstance(s.hi, int) and s.hi - s.lo < SHORTEST):
             return s
-        if not all(isinstance(x, (Let, Store)) or _adds_up(x) for x in s.body) or _price(s) > CHEAP:
+        if not all(isinstance(x, (Let, Store)) or _adds_up(x) for x in s.body):
+            return s
+        if _price(s) > CHEAP * len(buffers_of(s)):
             return s
         those = [x for x in s.body if isinstance(x, Store) and x.buffer.root in targets and _side_by_side(x, s)]
         if not 0 < len(those) <= MOST:

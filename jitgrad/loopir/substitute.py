@@ -13,6 +13,7 @@ from jitgrad.loopir.nodes import (
     Block,
     Buffer,
     Expr,
+    Fetch,
     If,
     Let,
     Load,
@@ -71,6 +72,8 @@ def substituted(s: Stmt, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Stmt
     if isinstance(s, Store):
         index = tuple(substitute_index(i, env, memo) for i in s.index)
         return dataclasses.replace(s, index=index, value=visit(s.value))
+    if isinstance(s, Fetch):
+        return Fetch(s.buffer, tuple(substitute_index(i, env, memo) for i in s.index))
     if isinstance(s, (Let, Assign)):
         return dataclasses.replace(s, local=memo.get(s.local, s.local), value=visit(s.value))
     return s

@@ -20,6 +20,7 @@ from jitgrad.loopir.nodes import (
     Comment,
     Expr,
     Fail,
+    Fetch,
     If,
     Let,
     LibCall,
@@ -129,6 +130,9 @@ class _Verifier:
                 self.fail(f"the status {s.code} has no meaning")
         elif isinstance(s, Alloc):
             self.alloc(s)
+        elif isinstance(s, Fetch):
+            for e in s.index:
+                self.in_scope(e)
         elif not isinstance(s, Comment):
             self.fail(f"{s!r} is not a statement")
 

@@ -16,6 +16,7 @@ from jitgrad.loopir.nodes import (
     Const,
     Expr,
     Fail,
+    Fetch,
     If,
     Index,
     Let,
@@ -170,6 +171,8 @@ def buffers_of(stmt: Stmt) -> tuple[Buffer, ...]:
         if isinstance(s, LibCall):
             for t in s.outs + s.ins:
                 order.setdefault(t.root)
+        if isinstance(s, Fetch):
+            order.setdefault(s.buffer.root)
         if isinstance(s, Store):
             order.setdefault(s.buffer.root)
             for i in (*s.index, *s.buffer.shape[1:]):
@@ -285,6 +288,8 @@ class _Keys:
             return ("fail", s.code)
         if isinstance(s, Alloc):
             return ("alloc", self.buffer(s.buffer))
+        if isinstance(s, Fetch):
+            return ("fetch", self.buffer(s.buffer), tuple(self.dim(i) for i in s.index))
         return ("comment",)
 
 

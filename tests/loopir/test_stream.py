@@ -13,10 +13,13 @@ import jitgrad as jg
 from jitgrad import compiler
 from jitgrad.compiler import optimise
 from jitgrad.loopir import stream as module
+from jitgrad.loopir.fetch import fetch
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
 from jitgrad.loopir.nodes import Store
+from jitgrad.loopir.printer import print_program
 from jitgrad.loopir.stream import stream
+from jitgrad.loopir.verify import verify
 from jitgrad.loopir.walk import statements
 
 
@@ -25,6 +28,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """All stores go past the caches that can."""
     monkeypatch.setattr(module, "SHORTEST", 1)
     monkeypatch.setattr(compiler, "stream", functools.partial(stream, least=1))
+    monkeypatch.setattr(compiler, "fetch", functools.partial(fetch, least=1))
 
 
 def streamed(fun: Callable[..., Any], *args: np.ndarray, least: int = 1) -> list[str]:
@@ -172,3 +176,36 @@ def test_threads_see_what_others_wrote() -> None:
         np.testing.assert_array_equal(y, 2 * x + 1)
         np.testing.assert_array_equal(least, np.sort(y)[:5])
         np.testing.assert_array_equal(both, y[::-1] + y)
+
+
+def fetched(fun: Callable[..., Any], *args: np.ndarray, least: int = 1) -> list[str]:
+    """The rows that a function brings into the caches before they are needed."""
+    program = fetch(stream(fuse(lower(optimise(jg.trace(fun, *args)))), least=1), least=least)
+    verify(program)
+    return [" ".join(str(x).split()) for x in print_program(program).splitlines() if "fetch" in x]
+
+
+def centred(x: Any) -> Any:
+    return x - x.mean(1, keepdims=True)
+
+
+def test_rows_are_fetched_ahead() -> None:
+    x = np.ones((5, 300))
+    assert fetched(centred, x) == ["fetch x[i0 + 1, i1]"]
+    assert fetched(centred, x, least=12001) == []
+    assert fetched(centred, np.ones((3, 20000))) == []  # would not stay in the caches
+    assert fetched(lambda x: 2 * x + 1, x) == []  # read once, as it comes
+    assert fetched(lambda x: x - x.mean(0), x) == []  # rows are not read again one by one
+    weighted = fetched(lambda x, w: x - (w * x).mean(1, keepdims=True), x, x.copy())
+    assert sorted(weighted) == ["fetch w[i0 + 1, i1]", "fetch x[i0 + 1, i1]"]
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("columns", [64, 300, 513])
+def test_values_with_fetches(dtype: type, columns: int) -> None:
+    f = jg.jit(centred)
+    x = np.random.default_rng(0).random((7, columns)).astype(dtype)
+    assert "prefetch" in f.llvm(x)
+    np.testing.assert_allclose(f(x), centred(x), atol=8 * np.finfo(dtype).eps)
+    assert "fetch" not in f.source(x)
