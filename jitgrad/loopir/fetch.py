@@ -61,9 +61,9 @@ def _rows(around: Loop, before: list[Loop], last: Loop, least: int) -> Iterator[
     """What ``last`` fetches for the next iteration of ``around``: the array, where in it, and the statement."""
     changed = written_roots((around,))
     for x in before:
-        if (x.lo, x.hi, x.step) != (last.lo, last.hi, last.step) or any(
-            isinstance(y, Loop) for y in statements(x.body)
-        ):
+        if (x.lo, x.hi, x.step) != (last.lo, last.hi, last.step):
+            continue
+        if any(isinstance(y, Loop) for y in statements(x.body)):
             continue
         ahead = {x.var: expr(last.var), around.var: add(expr(around.var), 1)}
         for e in loads((x,)):
