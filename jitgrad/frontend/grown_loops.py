@@ -13,6 +13,7 @@ from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.growing import MANY, Growing
+from jitgrad.frontend.grown_arrays import hidden, seen
 from jitgrad.frontend.growth import Growth, Held, clipped, outside, refuse_written
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.iteration import Steps
@@ -48,10 +49,10 @@ def grow_for(loop: For, held: Sequence[Held], *, open_end: bool = True) -> State
 
         def iteration(number: Tracer, *values: Any) -> State:
             growth.enter(index_of(trace.own(number)), values[size:])
-            new = body(item(number), *values[:size])
+            new = body(item(number), *seen(values[:size]))
             if flagged is not None and not early and new[flagged] is not False:
                 raise _Early
-            return (*new, *growth.leave(new))
+            return growth.leave(new)
 
         def test(number: Tracer, *values: Any) -> Any:
             growth.enter(index_of(trace.own(number)), values[size:])
@@ -106,12 +107,12 @@ def grow_while(loop: While, held: Sequence[Held]) -> State:
             growth.enter(index_of(trace.own(number)), values[size:])
             for g in growth.all:
                 g.scope = None
-            return test(*values[:size])
+            return test(*seen(values[:size]))
 
         def numbered(number: Tracer, *values: Any) -> State:
             growth.enter(index_of(trace.own(number)), values[size:])
-            new = body(*values[:size])
-            return (number + 1, *new, *growth.leave(new))
+            new = body(*seen(values[:size]))
+            return (number + 1, *growth.leave(new))
 
         def run() -> Tracer:
             first = Tracer(trace, as_value(trace, 0).value, "int")
@@ -160,7 +161,7 @@ def branches(
             g.count, g.most, g.window = count, 0, window
             g.scope = trace.scope if scope is around_them else None
             del g.kept[kept:]
-        state = list(thunk())
+        state = list(hidden(thunk(), lists))
         ends[n] = [g.count for g in lists]
         for k, (g, (*_, kept)) in enumerate(zip(lists, before, strict=True)):
             most[k] = _greater(most[k], outside(trace, g.most))
@@ -197,7 +198,7 @@ def branches(
         else:
             g.count = clipped(trace, trace.lift(counted), g.rooms[0].dims[0] if g.rooms else MANY)
         g.most = add(before[k][2], most[k])
-    return result[:size]
+    return seen(result[:size])
 
 
 def _difference(ends: dict[int, list[Dim]], k: int, j: int) -> int | None:
