@@ -201,23 +201,35 @@ def _refuse_first_values(body: Callable[..., State], state: State, names: Sequen
 def _recorded_with_lists(loop: For, own: Own, variables: Sequence[Variable]) -> State:
     """The loop recorded with the lists and arrays that it makes longer: what it only appends to lists is collected
     behind it, or else it works on what takes their places."""
+
+    def record(body: Callable[..., State], arrays: Sequence[Held]) -> State:
+        if not arrays:
+            return _with_growing_lists(loop._replace(body=body), own, variables)
+        own.clear()
+        return _with_all_growing(loop, variables, arrays)
+
+    return _with_growing_arrays(loop, record)
+
+
+def _with_growing_arrays(loop: For | While, record: Callable[[Callable[..., State], Sequence[Held]], State]) -> State:
+    """``record(body, arrays)`` with those arrays that the body makes longer, if it can't be recorded without."""
     trace, notes, watch = loop.trace, len(loop.trace.notes), Watch(loop.trace, loop.state)
     try:
         with watch.looking():
-            return _with_growing_lists(loop._replace(body=watch.body(loop.body)), own, variables)
+            return record(watch.body(loop.body), ())
     except _UNROLLABLE as error:
         arrays = [Held(x, None, None, how) for x, how in watch.found()]
+        if not arrays:
+            raise
         forget_frames(error)
-        first = error
-    own.clear()
     while arrays:
         del trace.notes[notes:]
         try:
-            return _with_all_growing(loop, variables, arrays)
+            return record(loop.body, arrays)
         except NotGrown as error:
             forget_frames(error)
             arrays = error.without(arrays)
-    raise first
+    return record(loop.body, ())
 
 
 def _with_growing_lists(loop: For, own: Own, variables: Sequence[Variable]) -> State:
@@ -263,7 +275,9 @@ def _with_all_growing(loop: For, variables: Sequence[Variable], arrays: Sequence
 
     def body(item: Any, *values: Any) -> State:
         new = loop.body(item, *values)
-        if arrays and any(isinstance(x, Tracer) and not all(isinstance(n, int) for n in x.dims) for v in new for x in flatten(v)[0]):
+        if arrays and any(
+            isinstance(x, Tracer) and not all(isinstance(n, int) for n in x.dims) for v in new for x in flatten(v)[0]
+        ):
             raise RollError("the extent of an array is not known.", user_location())
         return new
 
@@ -477,7 +491,17 @@ def _recorded_while(loop: While, writes: Callable[[], Sequence[Any]], lists: Cal
     trace, state, names = loop.trace, loop.state, loop.names
     variables = only_names(trace, list(starmap(Variable, lists()[2])), state, names)
     loop = loop._replace(hints=tuple(writes()))
-    if not used_otherwise(variables, state, names):
+
+    def record(body: Callable[..., State], arrays: Sequence[Held]) -> State:
+        return _while_with_growing(loop._replace(body=body), variables, arrays)
+
+    return _with_growing_arrays(loop, record)
+
+
+def _while_with_growing(loop: While, variables: Sequence[Variable], arrays: Sequence[Held]) -> State:
+    """A ``while`` recorded with what takes the places of its lists, and of arrays."""
+    trace, state, names = loop.trace, loop.state, loop.names
+    if not arrays and not used_otherwise(variables, state, names):
         notes = len(trace.notes)
         try:
             with attempt(trace):
@@ -487,7 +511,7 @@ def _recorded_while(loop: While, writes: Callable[[], Sequence[Any]], lists: Cal
                 raise
         del trace.notes[notes:]
     found = lists_of(variables, state, names)
-    return with_lists(trace, lambda held: grow_while(loop, held), found)
+    return with_lists(trace, lambda held: grow_while(loop, [*held, *arrays]), found)
 
 
 # -- branches ----------------------------------------------------------------------------------------------------------

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 from jitgrad.errors import CarryError, RollError
 from jitgrad.frontend.assign import write_box
 from jitgrad.frontend.carries import is_array
-from jitgrad.frontend.growing import LEAF, Growing, Item, Leaf
+from jitgrad.frontend.growing import LEAF, Growing, Item, Leaf, Wider, new_room
 from jitgrad.frontend.primitives import cast, move_axis, strong
+from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
@@ -75,13 +76,34 @@ class GrownArray(Growing):
 
     def version(self) -> View:
         """The array as it is now."""
-        (room,) = self.rooms
+        (leaf,) = self._leaves
+        room = self._ends() if self.window is not None else self.rooms[0]
         n, count = room.ndim, self.count
         starts: tuple[Dim, ...] = (add(count, -1) if self.front else 0, *[0] * (n - 1))
         axes = [*range(1, n)]
         axes.insert(self.axis, 0)
         steps = (-1 if self.front else 1, *[1] * (n - 1))
-        return View(room, Version(starts, (count, *room.dims[1:]), steps, tuple(axes), self))
+        cls = Version if self.window is None else _Ends
+        return View(room, cls(starts, (count, *leaf.type.shape), steps, tuple(axes), self))
+
+    def _ends(self) -> Tracer:
+        """The last parts that went into the room, where there is none."""
+        assert self.window is not None
+        if not self.window:
+            return new_room(self.trace, 1, self._leaves[0])
+        return HOOKS["stack"]([x for (x,) in self.window])
+
+    def last_of(self, count: int) -> list[list[Any]]:
+        """The last items of the array before the loop, as there are in a window."""
+        room = self.in_room(strong(self.trace.lift(self.start)))
+        size = room.dims[0]
+        if not isinstance(size, int):
+            raise RollError(
+                "a while loop makes an array longer whose length before it is not known. Make it long enough before, "
+                "and count.",
+                user_location(),
+            )
+        return [[room[k]] for k in range(max(0, size - count), size)]
 
     def final(self) -> Tracer:
         """An array of its own, as it is behind the loop."""
@@ -101,6 +123,13 @@ class GrownArray(Growing):
         piece = self.in_room(part)
         size = piece.dims[0]
         if size == 0:
+            return
+        if self.window is not None:
+            if not isinstance(size, int):
+                raise RollError("an array grows by parts whose extents are not known.", user_location())
+            rows = [[piece[k]] for k in range(size)]
+            self.window = [*self.window, *rows][-self.width :] if self.width else []
+            self.count = add(self.count, size)
             return
         box = self._box(self.rooms[0], self.count, size)
         kept = Box(box.starts, box.sizes, box.steps, tuple(range(len(box.sizes))))
@@ -124,6 +153,38 @@ class Version(Box):
     def then(self, other: Box) -> Box | None:
         whole = super().then(other)
         return whole and _PartOfVersion(whole.starts, whole.sizes, whole.steps, whole.axes)
+
+
+class _Ends(Version):
+    """A version of an array of which there are the last items only, in a loop that is recorded to count its iterations.
+    The base is an array of those."""
+
+    __slots__ = ()
+
+    def read(self, x: Tracer) -> Tracer:
+        raise _needs_all()
+
+    def then(self, other: Box) -> Box | None:
+        whole = super().then(other)
+        if whole is None or not isinstance(whole.sizes[0], int):
+            raise _needs_all()
+        (start, *starts), step = whole.starts, whole.steps[0]
+        low = add(start, min(0, step) * (whole.sizes[0] - 1))
+        back = add(self.count, -low)
+        if not isinstance(back, int):
+            raise _needs_all()
+        if back > self.of.width:
+            raise Wider(self.of, back)
+        first = self.of.width - back + max(0, -step) * (whole.sizes[0] - 1)
+        return _PartOfVersion((first, *starts), whole.sizes, whole.steps, whole.axes)
+
+
+def _needs_all() -> RollError:
+    return RollError(
+        "a while loop that may run any number of times reads more of an array that it makes longer than its length "
+        "and the items at its end, by constant indices.",
+        user_location(),
+    )
 
 
 class _PartOfVersion(Box):
@@ -203,9 +264,10 @@ class Watch:
     def body(self, body: Callable[..., State]) -> Callable[..., State]:
         """The body, which takes note of what its variables stand for."""
 
-        def run(item: Any, *values: Any) -> State:
+        def run(*args: Any) -> State:
+            values = args[len(args) - len(self.state) :]
             self._params = [(k, j, x) for k, v in enumerate(values) for j, x in enumerate(_arrays(v)) if x is not None]
-            new = body(item, *values)
+            new = body(*args)
             after = [_arrays(v) for v in new]
             changed = []
             for k, j, x in self._params:
@@ -238,7 +300,6 @@ class Watch:
             if not any(leaves[j] is y for y, _ in found):
                 found.append((leaves[j], how))
         return found
-
 
     def _is(self, noted: Tracer, x: Tracer) -> bool:
         """Is it that array? One of known contents is a constant where it is joined."""

@@ -24,7 +24,7 @@ from jitgrad.frontend.recording import condition, record_for, record_while
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.core import Op
-from jitgrad.ir.index import Dim, add
+from jitgrad.ir.index import Dim, Sym, add
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of
 
@@ -104,13 +104,13 @@ def grow_while(loop: While, held: Sequence[Held]) -> State:
         objects = [h for h in hints if not any(h is x.value for x in held)]
 
         def head(number: Tracer, *values: Any) -> Any:
-            growth.enter(index_of(trace.own(number)), values[size:])
+            growth.enter(_counted(trace, number), values[size:])
             for g in growth.all:
                 g.scope = None
             return test(*seen(values[:size]))
 
         def numbered(number: Tracer, *values: Any) -> State:
-            growth.enter(index_of(trace.own(number)), values[size:])
+            growth.enter(_counted(trace, number), values[size:])
             new = body(*seen(values[:size]))
             return (number + 1, *growth.leave(new))
 
@@ -134,6 +134,13 @@ def grow_while(loop: While, held: Sequence[Held]) -> State:
     (count,) = trace.emit("maximum", [Tracer(trace, done), as_value(trace, 0)], {})
     steps = Steps(0, index_of(count), 1, lambda _: None)
     return grow_for(For(trace, steps, lambda _, *s: body(*s), state, names, None, hints, accept), held)
+
+
+def _counted(trace: Trace, number: Tracer) -> Dim:
+    """The number of an iteration, which is never negative."""
+    value = trace.own(number)
+    value.symbol = Sym(value.name or "k", 0, None, payload=value)
+    return index_of(value)
 
 
 def _shows(op: Op) -> bool:

@@ -17,8 +17,8 @@ import numpy as np
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
-from jitgrad.frontend.grown_arrays import GrownArray, Joined, hidden, mapped, refuse_other, seen
 from jitgrad.frontend.growing import MANY, Growing, Wider, described, new_room
+from jitgrad.frontend.grown_arrays import GrownArray, Joined, hidden, mapped, refuse_other, seen
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.items import element, elements, listed
 from jitgrad.frontend.primitives import cast, strong
@@ -182,7 +182,10 @@ class Growth:
         """What the variables are before the loop."""
         for held, g in zip(self.held, self.new, strict=True):
             if g.window is not None and g.item is not None:
-                had = [flatten(x)[0] for x in (held.value[-g.width :] if g.width else [])]
+                if type(g) is GrownArray:
+                    had = g.last_of(g.width)
+                else:
+                    had = [flatten(x)[0] for x in (held.value[-g.width :] if g.width else [])]
                 none = [np.zeros(x.type.shape, x.type.dtype)[()] for x in g.item.leaves]  # pyright: ignore[reportArgumentType, reportCallIssue]
                 g.window = [none] * (g.width - len(had)) + had
         return self._variables(self.start)
@@ -310,7 +313,7 @@ class Growth:
             if isinstance(g.count, int):
                 continue
             if not self.open_end:
-                raise OpenEnd("how long a list is gets known when the program runs.", user_location())
+                raise OpenEnd("how long a list or an array is gets known when the program runs.", user_location())
             if any(held.value is x for lists in self.trace.collecting for x in lists):
                 raise RollError("a loop around it appends to the same list.", user_location())
         for held, g in zip(self.held, self.new, strict=True):
@@ -467,7 +470,7 @@ def outside(trace: Trace, d: Dim) -> Dim:
     if _made_inside(trace, d):
         most = interval(d)[1]
         if most is None:
-            raise RollError("how many items it appends to a list is not limited.", user_location())
+            raise RollError("how many items it appends to a list or an array is not limited.", user_location())
         return most
     return d
 

@@ -1,6 +1,5 @@
 """Arrays that recorded loops make longer: ``xs = np.append(xs, v)`` and its like."""
 
-# ruff: noqa: B905
 from __future__ import annotations
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 
 import jitgrad as jg
 from jitgrad.errors import JitgradError
-from tests.frontend.growing_lists import W, X, check, check_recorded, check_unrolled, loops
+from tests.frontend.growing_lists import W, X, check, check_recorded, loops
 
 # -- how parts are joined ----------------------------------------------------------------------------------------------
 
@@ -370,6 +369,28 @@ def traced_length(x, w):
     return np.sum(xs**2), len(xs)
 
 
+def while_far(x, w):
+    xs = np.array([2.0, 1.0])
+    while np.abs(xs[-1] - xs[-2]) > 1e-3 and len(xs) < 50:
+        xs = np.append(xs, np.cos(xs[-1] + 0.1 * x[0]))
+    return np.sum(xs**2), len(xs), xs[-1]
+
+
+def while_rows(x, w):
+    m, k = w[:1], 0
+    while np.sum(m[-1] ** 2) > 1e-3:
+        m = np.vstack([m, 0.7 * m[-1] * np.cos(x[0])])
+        k += 1
+    return np.sum(m * np.arange(3)), len(m) + k
+
+
+def while_in_front(x, w):
+    xs = np.array([x[0]])
+    while xs[0] < 5:
+        xs = np.concatenate([[xs[0] + 1 + x[1] ** 2], xs])
+    return np.sum(xs**2), xs.shape[0]
+
+
 RECORDED = [
     appended, appended_to_nothing, appended_to_a_list, appended_several, appended_rows, appended_along_an_axis,
     concatenated, concatenated_rows, concatenated_three, hstacked, hstacked_columns, vstacked, vstacked_on_a_row,
@@ -377,10 +398,179 @@ RECORDED = [
     reads_all, reads_parts, reads_the_one_before, several_arrays, with_lists, parts_from_state, in_a_tuple,
     by_a_function, later_uses, in_a_loop, inner_arrays, a_triangle, growing_parts, integers, becomes_float,
     starts_as_the_argument, complex_numbers, some, some_by_a_function, one_or_two, as_many_either_way, some_in_a_loop,
-    ends_early, traced_length,
+    ends_early, traced_length, while_far, while_rows, while_in_front,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("fun", RECORDED)
 def test_recorded(fun):
     check_recorded(fun)
+
+
+# -- what is not followed ----------------------------------------------------------------------------------------------
+
+
+def written(x, w):
+    xs = np.array([x[0]])
+    for t in range(1, 20):
+        xs = np.append(xs, x[t])
+        xs[0] += xs[-1]
+    return xs
+
+
+def scaled(x, w):
+    xs = np.array([x[0]])
+    for t in range(1, 20):
+        xs = 0.9 * np.append(xs, x[t])
+    return xs
+
+
+def at_both_ends(x, w):
+    xs = np.array([x[0]])
+    for t in range(1, 20):
+        xs = np.concatenate([[x[t]], xs, [x[t]]])
+    return xs
+
+
+def the_one_before_stays(x, w):
+    xs = before = np.array([x[0]])
+    for t in range(1, 20):
+        before = xs
+        xs = np.append(xs, x[t] * before[-1])
+    return xs, before
+
+
+def last_row_stays(x, w):
+    m, r = w[:1], w[0]
+    for t in range(1, 20):
+        r = m[-1]
+        m = np.vstack([m, r * x[t]])
+    return m, r
+
+
+def two_that_swap(x, w):
+    a, b = x[:1], x[1:2]
+    for t in range(1, 20):
+        a, b = np.append(b, x[t]), np.append(a, 2 * x[t])
+    return a, b
+
+
+def where_the_number_says(x, w):
+    xs = x[:1]
+    for t in range(20):
+        if t % 3 == 0:
+            xs = np.append(xs, x[t])
+    return xs
+
+
+UNROLLED = [written, scaled, at_both_ends, the_one_before_stays, last_row_stays, two_that_swap, where_the_number_says]
+
+
+@pytest.mark.parametrize("fun", UNROLLED)
+def test_unrolled(fun):
+    check(fun)
+    assert any("unrolled" in how for how in loops(fun))
+
+
+def several_names(x, w):
+    xs = np.array([1.0])
+    ys = xs
+    for t in range(20):
+        xs = np.append(xs, x[t])
+        ys = xs
+    return xs * ys
+
+
+def another_name_from_before(x, w):
+    xs = np.array([1.0])
+    ys = xs
+    for t in range(20):
+        xs = np.append(xs, x[t])
+    ys[0] = x[0]
+    return xs, ys
+
+
+def of_a_closure(x, w):
+    xs = x[:1]
+
+    def push(v):
+        nonlocal xs
+        xs = np.append(xs, v)
+
+    for t in range(20):
+        push(x[t])
+    return xs
+
+
+@pytest.mark.parametrize("fun", [several_names, another_name_from_before, of_a_closure])
+def test_names(fun):
+    check_recorded(fun)
+
+
+def test_dtypes_are_numpys():
+    def f(x, start):
+        xs = start
+        for t in range(20):
+            xs = np.append(xs, x[t])
+        return xs
+
+    for start in (np.zeros(1, np.float32), np.zeros(1, np.int32), np.zeros(0, bool)):
+        for x in (X, X.astype(np.float32), (10 * X).astype(np.int64)):
+            found, expected = jg.jit(f)(x, start), f(x, start)
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_compile_time_does_not_grow_with_the_number_of_iterations():
+    def ops(fun, n):
+        return len(str(jg.grad(lambda x: np.sum(fun(x, n) ** 2)).ir(0.9)).splitlines())
+
+    def path(x, n):
+        xs = np.array([1.0])
+        for t in range(n):
+            xs = np.append(xs, np.sin(xs[-1] * x) + xs[t // 2])
+        return xs
+
+    def rows(x, n):
+        m = np.ones((1, 3))
+        for _ in range(n):
+            m = np.vstack([m, np.sin(m[-1] * x)])
+        return m
+
+    for fun in (path, rows):
+        assert ops(fun, 500) == ops(fun, 50)
+
+
+def test_second_derivatives():
+    def total(x):
+        return np.sum(reads_items(x, W) ** 2)
+
+    found = jg.hessian(total)(X)
+    step = 1e-6 * np.eye(20)
+    slopes = [(jg.grad(total)(X + d) - jg.grad(total)(X - d)) / 2e-6 for d in step]
+    np.testing.assert_allclose(found, slopes, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("loops_are", ["roll", "auto"])
+def test_a_while_loop_that_reads_other_items(loops_are):
+    def f(x):
+        xs = np.array([x])
+        while np.sum(xs) < 10:
+            xs = np.append(xs, xs[-1] + 1)
+        return np.sum(xs**2)
+
+    with pytest.raises(JitgradError, match="reads more of an array that it makes longer than its length") as caught:
+        jg.jit(f, loops=loops_are)(0.5)
+    assert "np.sum(xs) < 10" in str(caught.value)
+
+
+def test_a_while_loop_in_a_loop():
+    def f(x):
+        xs = np.array([0.5])
+        for t in range(12):
+            while xs[-1] < t:
+                xs = np.append(xs, xs[-1] + x[t])
+        return np.sum(xs)
+
+    with pytest.raises(JitgradError, match="whose length before it is not known"):
+        jg.jit(f)(np.ones(12))
