@@ -178,6 +178,7 @@ def for_(
             return for_(rest, body, after, names, flag, writes, line, size, lists, settled=True)
         if unbound or not known or mode == "roll" or len(steps) > _LONGEST:
             raise
+        forget_frames(error)
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
         return _unrolled(iterable, body, state, names, flag)
     _note(trace, line, "for", "rolled")
