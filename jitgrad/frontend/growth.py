@@ -4,7 +4,8 @@ A loop is recorded in a trial first. It shows what the items are, how many an it
 Where the number is the same in all iterations, the count of a list is a closed form of the loop's index; otherwise it
 is a variable of the loop. The rooms are made for the most that there can be. Behind the loop a list whose length is
 known has its items again, as elements of the room; one whose length is known only when the program runs stays what took
-its place. ``grown_loops`` records loops and branches with this.
+its place. ``grown_loops`` records loops and branches with this,
+and with arrays that grow (``grown_arrays``).
 """
 
 from __future__ import annotations
