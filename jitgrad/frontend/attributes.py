@@ -4,16 +4,21 @@ carry them."""
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from jitgrad.errors import RollError
 from jitgrad.frontend.chosen_containers import refuse_change
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import CELL, Scope
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Collection, Tracer
+from jitgrad.frontend.tracer import Collection, Tracer, contains_tracer
 from jitgrad.frontend.usercode import is_user_function
+from jitgrad.ir.location import user_location
+
+_MISSING = object()
 
 
 def attribute(owner: Any, name: str) -> Any:
@@ -64,6 +69,45 @@ def handed_over(noted: tuple[Scope, list[Any]] | None, state: Any) -> Any:
         for cell in cells:
             scope.forget(cell)
     return state
+
+
+def keeping_globals(fun: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
+    """A function that assigns ``global`` names, which runs as it is. In code that is recorded once, whichever way is
+    taken and however often it runs, it raises RollError if it has changed one, which holds what it held again. What
+    was None may get an untraced value: that is made once, and kept."""
+
+    @functools.wraps(fun)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        trace: Trace | None = HOOKS["current_trace"]()
+        if trace is None or not trace.scopes:
+            return fun(*args, **kwargs)
+        variables = fun.__globals__
+        before = {name: variables.get(name, _MISSING) for name in names}
+        changed: list[str] = []
+        done = False
+        try:
+            result = fun(*args, **kwargs)
+            done = True
+        finally:
+            for name, old in before.items():
+                new = variables.get(name, _MISSING)
+                if new is old or (done and (old is None or old is _MISSING) and not contains_tracer((new,))):
+                    continue
+                changed.append(name)
+                if old is _MISSING:
+                    del variables[name]
+                else:
+                    variables[name] = old
+        if changed:
+            raise RollError(
+                f"{fun.__qualname__} assigns the global variable {changed[0]!r} in {trace.scope.what}, which is "
+                "recorded once: the variables of modules are Python's, which runs only while the function is traced. "
+                "Return the value, or keep it in an attribute or in a variable of a function around (nonlocal).",
+                user_location(),
+            )
+        return result
+
+    return run
 
 
 def augmented_attribute(owner: Any, name: str) -> Any:

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.frontend import control_flow
+from jitgrad.frontend.attributes import keeping_globals
 from jitgrad.frontend.concrete import captured
 from jitgrad.frontend.guards import MISSING, Guard, Same, has_open_attributes, snapshot
 from jitgrad.frontend.python_functions import BUILTINS
@@ -364,9 +365,11 @@ class Recorder:
         self._learn(code)
         reads = reads_of(code)
         if reads.stores_globals:
-            self._copies[id(fun)] = fun
+            found = keeping_globals(fun, reads.stores_globals)
+            self._copies[id(fun)] = self._copies[id(found)] = found
+            self._keep.append(found)
             self.watch(fun)
-            return fun
+            return found
         view = self._view(fun.__globals__)
         view.add_chains(reads.globals)
         cells: list[Any] = []

@@ -27,7 +27,7 @@ from jitgrad.frontend.primitives import broadcast_to, broadcast_together, cast
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import register_node
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import SHOWING, Tracer, contains_tracer, innermost_trace
+from jitgrad.frontend.tracer import SHOWING, Collection, Tracer, contains_tracer, innermost_trace
 from jitgrad.ir.location import user_location
 
 
@@ -378,7 +378,8 @@ def _split(z: Any) -> tuple[Any, None, tuple[str, str]]:
 
 def _rejoined(_: Any, children: Any) -> Any:
     re, im = children
-    if isinstance(re, Tracer) or isinstance(im, Tracer):
+    grown = isinstance(re, Collection) or isinstance(im, Collection)  # it stands for an array that a loop makes longer
+    if not grown and (isinstance(re, Tracer) or isinstance(im, Tracer)):
         return make(re, im)
     numbers = (np.ndarray, np.floating, float)
     if isinstance(re, numbers) and isinstance(im, numbers):

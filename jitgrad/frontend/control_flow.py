@@ -35,6 +35,7 @@ from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.filtered import first as first
 from jitgrad.frontend.filtered import quantified as quantified
 from jitgrad.frontend.growing import Wider
+from jitgrad.frontend.grown_arrays import NotGrown, Watch
 from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, with_held_lists
@@ -177,6 +178,7 @@ def for_(
             return for_(rest, body, after, names, flag, writes, line, size, lists, settled=True)
         if unbound or not known or mode == "roll" or len(steps) > _LONGEST:
             raise
+        forget_frames(error)
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
         return _unrolled(iterable, body, state, names, flag)
     _note(trace, line, "for", "rolled")
@@ -198,8 +200,40 @@ def _refuse_first_values(body: Callable[..., State], state: State, names: Sequen
 
 
 def _recorded_with_lists(loop: For, own: Own, variables: Sequence[Variable]) -> State:
-    """The loop recorded with the lists that it makes longer: they are collected behind it where it only appends to
-    them, or else it works on what takes their places."""
+    """The loop recorded with the lists and arrays that it makes longer: what it only appends to lists is collected
+    behind it, or else it works on what takes their places."""
+
+    def record(body: Callable[..., State], arrays: Sequence[Held]) -> State:
+        if not arrays:
+            return _with_growing_lists(loop._replace(body=body), own, variables)
+        own.clear()
+        return _with_all_growing(loop, variables, arrays)
+
+    return _with_growing_arrays(loop, record)
+
+
+def _with_growing_arrays(loop: For | While, record: Callable[[Callable[..., State], Sequence[Held]], State]) -> State:
+    """``record(body, arrays)`` with those arrays that the body makes longer, if it can't be recorded without."""
+    trace, notes, watch = loop.trace, len(loop.trace.notes), Watch(loop.trace, loop.state)
+    try:
+        with watch.looking():
+            return record(watch.body(loop.body), ())
+    except _UNROLLABLE as error:
+        arrays = [Held(x, None, None, how) for x, how in watch.found()]
+        if not arrays:
+            raise
+        forget_frames(error)
+    while arrays:
+        del trace.notes[notes:]
+        try:
+            return record(loop.body, arrays)
+        except NotGrown as error:
+            forget_frames(error)
+            arrays = error.without(arrays)
+    return record(loop.body, ())
+
+
+def _with_growing_lists(loop: For, own: Own, variables: Sequence[Variable]) -> State:
     trace, state, names = loop.trace, loop.state, loop.names
     notes, known = len(trace.notes), isinstance(loop.steps.count, int)
 
@@ -226,14 +260,36 @@ def _recorded_with_lists(loop: For, own: Own, variables: Sequence[Variable]) -> 
                 raise
         del trace.notes[notes:]
     own.clear()
-    found = lists_of(variables, state, names)
+    return _with_all_growing(loop, variables, ())
+
+
+def _with_all_growing(loop: For, variables: Sequence[Variable], arrays: Sequence[Held]) -> State:
+    """The loop recorded with what takes the places of its lists, and of arrays."""
+    trace, state, names = loop.trace, loop.state, loop.names
+
+    def grow(*, open_end: bool) -> State:
+        def run(held: Sequence[Held]) -> State:
+            with attempt(trace):
+                return grow_for(loop, [*held, *arrays], open_end=open_end)
+
+        return with_lists(trace, run, lists_of(variables, state, names))
+
+    def body(item: Any, *values: Any) -> State:
+        new = loop.body(item, *values)
+        if arrays and any(
+            isinstance(x, Tracer) and not all(isinstance(n, int) for n in x.dims) for v in new for x in flatten(v)[0]
+        ):
+            raise RollError("the extent of an array is not known.", user_location())
+        return new
+
+    known = isinstance(loop.steps.count, int)
     unrollable = known and trace.options.loops == "auto" and len(loop.steps) <= _LONGEST
     try:
-        return with_lists(trace, lambda held: grow(held, open_end=not unrollable), found)
-    except OpenEnd:  # iterations that know their numbers may know how long the list is
-        if is_unrollable(trace, lambda: _unrolled(loop.steps, loop.body, state, names, loop.flag)):
+        return grow(open_end=not unrollable)
+    except OpenEnd:  # iterations that know their numbers may know how long it is
+        if is_unrollable(trace, lambda: _unrolled(loop.steps, body, state, names, loop.flag)):
             raise
-    return with_lists(trace, lambda held: grow(held, open_end=True), lists_of(variables, state, names))
+    return grow(open_end=True)
 
 
 def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) -> list[Any]:
@@ -436,7 +492,17 @@ def _recorded_while(loop: While, writes: Callable[[], Sequence[Any]], lists: Cal
     trace, state, names = loop.trace, loop.state, loop.names
     variables = only_names(trace, list(starmap(Variable, lists()[2])), state, names)
     loop = loop._replace(hints=tuple(writes()))
-    if not used_otherwise(variables, state, names):
+
+    def record(body: Callable[..., State], arrays: Sequence[Held]) -> State:
+        return _while_with_growing(loop._replace(body=body), variables, arrays)
+
+    return _with_growing_arrays(loop, record)
+
+
+def _while_with_growing(loop: While, variables: Sequence[Variable], arrays: Sequence[Held]) -> State:
+    """A ``while`` recorded with what takes the places of its lists, and of arrays."""
+    trace, state, names = loop.trace, loop.state, loop.names
+    if not arrays and not used_otherwise(variables, state, names):
         notes = len(trace.notes)
         try:
             with attempt(trace):
@@ -446,7 +512,7 @@ def _recorded_while(loop: While, writes: Callable[[], Sequence[Any]], lists: Cal
                 raise
         del trace.notes[notes:]
     found = lists_of(variables, state, names)
-    return with_lists(trace, lambda held: grow_while(loop, held), found)
+    return with_lists(trace, lambda held: grow_while(loop, [*held, *arrays]), found)
 
 
 # -- branches ----------------------------------------------------------------------------------------------------------

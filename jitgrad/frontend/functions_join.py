@@ -9,6 +9,7 @@ import numpy as np
 
 from jitgrad.errors import ArgumentError, ConcretizationError, ShapeError, UnsupportedError
 from jitgrad.frontend.functions_shape import array_of, atleast_1d, atleast_2d, atleast_3d
+from jitgrad.frontend.grown_arrays import join_grown
 from jitgrad.frontend.items import as_array
 from jitgrad.frontend.primitives import (
     axis_index,
@@ -65,7 +66,8 @@ def _join(tracers: Sequence[Tracer], axis: int, dtype: Any = None) -> Tracer:
                 "must be equal. Reshape or broadcast one of them.",
                 user_location(),
             )
-    return strong(concatenate([cast(t, target) for t in tracers], axis))
+    grown = join_grown(tracers, axis, target)
+    return grown if grown is not None else strong(concatenate([cast(t, target) for t in tracers], axis))
 
 
 @implements(np.concatenate)

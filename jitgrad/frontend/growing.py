@@ -71,7 +71,8 @@ class Item(NamedTuple):
         )
 
 
-_LEAF = flatten(0)[1]
+#: The structure of a number or an array.
+LEAF = flatten(0)[1]
 
 
 def described(trace: Trace, value: Any) -> tuple[Item, list[Any]]:
@@ -125,7 +126,7 @@ def _row(trace: Trace, value: list[Any]) -> tuple[Item, list[Any]]:
         raise RollError("a list has lists of numbers that are no array.", user_location()) from None
     if array.dims != tuple(shape):
         raise RollError("a list has lists of arrays.", user_location())
-    return Item(_LEAF, (Leaf(array.type, True, weak),), len(shape)), [array]
+    return Item(LEAF, (Leaf(array.type, True, weak),), len(shape)), [array]
 
 
 class Growing(Collection):
@@ -296,7 +297,7 @@ class Growing(Collection):
         if self.item is None:
             raise CarryError("a list is made an array that has no items in the first iteration.", user_location())
         parts = [strong(Tracer(self.trace, view_slice(r, 0, 0, self.count).value)) for r in self.rooms]
-        if len(parts) == 1 and self.item.tree == _LEAF:
+        if len(parts) == 1 and self.item.tree == LEAF:
             return parts[0]
         if (
             self.item.tree.type is not tuple
@@ -371,13 +372,15 @@ class Growing(Collection):
             with self.trace.emitting_in(self.home or self.trace.scope):
                 self.rooms = [new_room(self.trace, MANY, leaf) for leaf in item.leaves]
 
-    def _box(self, room: Tracer, at: Dim) -> Box:
+    def _box(self, room: Tracer, at: Dim, size: Dim = 1) -> Box:
+        """The box of so many items of a room from a place on, without the axis of the items."""
         dims, n = room.dims, room.ndim
-        if not (never_negative(at) and never_negative(add(add(dims[0], -1), _minus(at)))):
+        last = add(dims[0], _minus(size))
+        if not (never_negative(at) and never_negative(add(last, _minus(at)))):
             value = as_value(self.trace, at)
-            (found,) = self.trace.emit("wrap_index", [value], {"extent": dims[0], "check": False})
+            (found,) = self.trace.emit("wrap_index", [value], {"extent": add(last, 1), "check": False})
             at = expr(symbol_of(found))
-        return Box((at, *[0] * (n - 1)), (1, *dims[1:]), (1,) * n, tuple(range(1, n)))
+        return Box((at, *[0] * (n - 1)), (size, *dims[1:]), (1,) * n, tuple(range(1, n)))
 
     def _store(self, at: Dim, leaves: Sequence[Any]) -> None:
         assert self.item is not None
@@ -463,7 +466,7 @@ def new_room(trace: Trace, capacity: Dim, leaf: Leaf) -> Tracer:
 
 def _inner(item: Item, leaf: Leaf) -> Item:
     """What the items of a row are."""
-    return Item(_LEAF, (Leaf(TensorType(leaf.type.dtype, leaf.type.shape[1:]), True, leaf.weak),), item.depth - 1)
+    return Item(LEAF, (Leaf(TensorType(leaf.type.dtype, leaf.type.shape[1:]), True, leaf.weak),), item.depth - 1)
 
 
 def _types(tree: optree.PyTreeSpec) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.growing import MANY, Growing
+from jitgrad.frontend.grown_arrays import hidden, seen
 from jitgrad.frontend.growth import Growth, Held, clipped, outside, refuse_written
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.iteration import Steps
@@ -23,7 +24,7 @@ from jitgrad.frontend.recording import condition, record_for, record_while
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.core import Op
-from jitgrad.ir.index import Dim, add
+from jitgrad.ir.index import Dim, Sym, add
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of
 
@@ -48,10 +49,10 @@ def grow_for(loop: For, held: Sequence[Held], *, open_end: bool = True) -> State
 
         def iteration(number: Tracer, *values: Any) -> State:
             growth.enter(index_of(trace.own(number)), values[size:])
-            new = body(item(number), *values[:size])
+            new = body(item(number), *seen(values[:size]))
             if flagged is not None and not early and new[flagged] is not False:
                 raise _Early
-            return (*new, *growth.leave(new))
+            return growth.leave(new)
 
         def test(number: Tracer, *values: Any) -> Any:
             growth.enter(index_of(trace.own(number)), values[size:])
@@ -103,15 +104,15 @@ def grow_while(loop: While, held: Sequence[Held]) -> State:
         objects = [h for h in hints if not any(h is x.value for x in held)]
 
         def head(number: Tracer, *values: Any) -> Any:
-            growth.enter(index_of(trace.own(number)), values[size:])
+            growth.enter(_counted(trace, number), values[size:])
             for g in growth.all:
                 g.scope = None
-            return test(*values[:size])
+            return test(*seen(values[:size]))
 
         def numbered(number: Tracer, *values: Any) -> State:
-            growth.enter(index_of(trace.own(number)), values[size:])
-            new = body(*values[:size])
-            return (number + 1, *new, *growth.leave(new))
+            growth.enter(_counted(trace, number), values[size:])
+            new = body(*seen(values[:size]))
+            return (number + 1, *growth.leave(new))
 
         def run() -> Tracer:
             first = Tracer(trace, as_value(trace, 0).value, "int")
@@ -133,6 +134,13 @@ def grow_while(loop: While, held: Sequence[Held]) -> State:
     (count,) = trace.emit("maximum", [Tracer(trace, done), as_value(trace, 0)], {})
     steps = Steps(0, index_of(count), 1, lambda _: None)
     return grow_for(For(trace, steps, lambda _, *s: body(*s), state, names, None, hints, accept), held)
+
+
+def _counted(trace: Trace, number: Tracer) -> Dim:
+    """The number of an iteration, which is never negative."""
+    value = trace.own(number)
+    value.symbol = Sym(value.name or "k", 0, None, payload=value)
+    return index_of(value)
 
 
 def _shows(op: Op) -> bool:
@@ -160,7 +168,7 @@ def branches(
             g.count, g.most, g.window = count, 0, window
             g.scope = trace.scope if scope is around_them else None
             del g.kept[kept:]
-        state = list(thunk())
+        state = list(hidden(thunk(), lists))
         ends[n] = [g.count for g in lists]
         for k, (g, (*_, kept)) in enumerate(zip(lists, before, strict=True)):
             most[k] = _greater(most[k], outside(trace, g.most))
@@ -197,7 +205,7 @@ def branches(
         else:
             g.count = clipped(trace, trace.lift(counted), g.rooms[0].dims[0] if g.rooms else MANY)
         g.most = add(before[k][2], most[k])
-    return result[:size]
+    return seen(result[:size])
 
 
 def _difference(ends: dict[int, list[Dim]], k: int, j: int) -> int | None:

@@ -4,7 +4,8 @@ A loop is recorded in a trial first. It shows what the items are, how many an it
 Where the number is the same in all iterations, the count of a list is a closed form of the loop's index; otherwise it
 is a variable of the loop. The rooms are made for the most that there can be. Behind the loop a list whose length is
 known has its items again, as elements of the room; one whose length is known only when the program runs stays what took
-its place. ``grown_loops`` records loops and branches with this.
+its place. ``grown_loops`` records loops and branches with this,
+and with arrays that grow (``grown_arrays``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.growing import MANY, Growing, Wider, described, new_room
+from jitgrad.frontend.grown_arrays import GrownArray, Joined, hidden, mapped, refuse_other, seen
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.items import element, elements, listed
 from jitgrad.frontend.primitives import cast, strong
@@ -42,11 +44,13 @@ _WIDEST = 16
 
 class Held(NamedTuple):
     """A list that a loop may change, and how to let another object take its place: ``put`` is None for a variable of
-    the loop. ``note`` says that the other object will stay there."""
+    the loop. ``note`` says that the other object will stay there. For an array that the loop makes longer, ``joined``
+    says how; it lies in a variable."""
 
     value: Any
     put: Callable[[Any], None] | None
     note: Callable[[], None] | None = None
+    joined: Joined | None = None
 
 
 class OpenEnd(RollError):
@@ -74,7 +78,7 @@ class Growth:
 
     def __init__(self, trace: Trace, held: Sequence[Held], *, open_end: bool = True) -> None:
         self.trace, self.held, self.open_end = trace, held, open_end
-        self.new = [_stand_in(trace, h.value) for h in held]
+        self.new = [_stand_in(trace, h.value, h.joined) for h in held]
         self.all: list[Growing] = [*trace.growing, *self.new]
         self.start: list[Dim] = [g.count for g in self.all]
         self._before = [(g, g.count, g.most, g.scope, list(g.kept)) for g in self.all]
@@ -85,6 +89,8 @@ class Growth:
         #: Lists that get as many items as an earlier one: its number, and how many more they have.
         self.tied: dict[int, tuple[int, int]] = {}
         self._loose: list[int] = []
+        self._tie_arrays()
+        self._may_tie = True
         self.trying = False
         self.shared: dict[int, tuple[Growing, int, Dim | None]] = {}
 
@@ -115,8 +121,9 @@ class Growth:
         """The state with what takes the place of the lists in it."""
         for held, g in zip(self.held, self.new, strict=True):
             if held.put is None:
-                state = tuple(g if v is held.value else v for v in state)
-        return state
+                state = _replaced(state, held.value, g)
+        self.state = hidden(state, self.all)
+        return self.state
 
     # -- an iteration ----------------------------------------------------------------------------------------------
 
@@ -128,7 +135,7 @@ class Growth:
                 first, more = self.tied[k]
                 g.count = add(self.all[first].count, more)
             else:
-                g.count = add(start, step.before(number)) if step is not None else index_of(self.trace.own(next(given)))
+                g.count = add(start, step.before(number)) if step is not None else self._counted(g, start, next(given))
             g.scope, g.region, g.most, g.viewed = self.trace.scope, self.trace.scope, 0, False
             if g.window is not None and g.item is not None:
                 n = len(g.item.leaves)
@@ -136,9 +143,18 @@ class Growth:
             g.kept.clear()
         self._entry, self._number = [g.count for g in self.all], number
 
+    def _counted(self, g: Growing, start: Dim, given: Any) -> Dim:
+        """A count that is a variable."""
+        value = self.trace.own(given)
+        if type(g) is GrownArray:  # it never becomes shorter
+            value.symbol = Sym(value.name or "count", interval(start)[0], None, payload=value)
+        return index_of(value)
+
     def leave(self, state: State) -> State:
-        """At the end of an iteration: the counts that are variables."""
+        """At the end of an iteration: the variables, and the counts that are."""
         trace = self.trace
+        state = hidden(state, self.all)
+        refuse_other(self.state, state)
         self.grown: list[Dim] = [add(g.count, -c) for g, c in zip(self.all, self._entry, strict=True)]
         self.most = [outside(trace, g.most) for g in self.all]
         self.shared = {}
@@ -160,14 +176,17 @@ class Growth:
         found = self._variables(counts)
         for g in self.all:
             g.scope = None
-        return found
+        return (*state, *found)
 
     @property
     def counts(self) -> State:
         """What the variables are before the loop."""
         for held, g in zip(self.held, self.new, strict=True):
             if g.window is not None and g.item is not None:
-                had = [flatten(x)[0] for x in (held.value[-g.width :] if g.width else [])]
+                if type(g) is GrownArray:
+                    had = g.last_of(g.width)
+                else:
+                    had = [flatten(x)[0] for x in (held.value[-g.width :] if g.width else [])]
                 none = [np.zeros(x.type.shape, x.type.dtype)[()] for x in g.item.leaves]  # pyright: ignore[reportArgumentType, reportCallIssue]
                 g.window = [none] * (g.width - len(had)) + had
         return self._variables(self.start)
@@ -214,21 +233,35 @@ class Growth:
                 continue
             for k in self._loose:
                 del self.tied[k]
-            if not self._loose and (self.tied or not self._tie()):
+            if not self._loose and not self._tie():
                 break
             self._loose = []
         del self.trace.notes[notes:]
         self.steps, self.trying = list(self._forms), False
         self.found = list(self.most)
 
+    def _tie_arrays(self) -> None:
+        """Take arrays for ones that get as many parts as another one, until a trial shows that they don't: programs
+        compute with two of them."""
+        arrays = [k for k, g in enumerate(self.all) if k >= len(self.trace.growing) and type(g) is GrownArray]
+        for k in arrays[1:]:
+            more = add(self.start[k], -self.start[arrays[0]])
+            if isinstance(more, int):
+                self.tied[k] = arrays[0], more
+
     def _tie(self) -> bool:
-        """Take lists for ones that get as many items as another one, where the numbers are variables."""
+        """Take lists for ones that get as many items as another one, where the numbers are variables. True if that is
+        to be tried."""
+        if not self._may_tie:
+            return False
+        self._may_tie = False
+        before = dict(self.tied)
         carried = [k for k, form in enumerate(self._forms) if form is None]
         for k in carried[1:]:
             more = add(self.start[k], -self.start[carried[0]])
             if isinstance(more, int):
                 self.tied[k] = carried[0], more
-        return bool(self.tied)
+        return self.tied != before
 
     def furnish(self, trips: Dim) -> None:
         """Make the rooms, for so many iterations."""
@@ -281,23 +314,26 @@ class Growth:
             if isinstance(g.count, int):
                 continue
             if not self.open_end:
-                raise OpenEnd("how long a list is gets known when the program runs.", user_location())
+                raise OpenEnd("how long a list or an array is gets known when the program runs.", user_location())
             if any(held.value is x for lists in self.trace.collecting for x in lists):
                 raise RollError("a loop around it appends to the same list.", user_location())
         for held, g in zip(self.held, self.new, strict=True):
-            if isinstance(g.count, int):
+            if type(g) is GrownArray:
+                array = g.final()
+                state = mapped(state, lambda x, g=g, array=array: array if x is g else x)
+            elif isinstance(g.count, int):
                 _fill(self.trace, held.value, g)
                 if held.put is not None:
                     held.put(held.value)
                 else:
-                    state = tuple(held.value if v is g else v for v in state)
+                    state = _replaced(state, g, held.value)
                 continue
             if held.note is not None:
                 held.note()
             elif held.put is not None and self.trace.scopes:
                 self.trace.scope.grown.append((held.put, held.value))
             g.home = self.trace.scope
-        return state
+        return seen(state)
 
     def put_back(self) -> None:
         """Let the lists have their places again, as they were."""
@@ -316,9 +352,20 @@ def _step(trace: Trace, grown: Dim, number: Dim) -> Step | None:
     return Step(items, symbol)
 
 
-def _stand_in(trace: Trace, value: Any) -> Growing:
-    """What takes the place of a list, without its rooms. Raises RollError for one that has other names, or holds what
-    can't be in an array."""
+def _replaced(state: State, old: Any, new: Any) -> State:
+    """The state with another object in the place of one: a list that is a variable, or an array that is part of one."""
+    if isinstance(old, list):
+        return tuple(new if v is old else v for v in state)
+    return mapped(state, lambda x: new if x is old else x)
+
+
+def _stand_in(trace: Trace, value: Any, joined: Joined | None) -> Growing:
+    """What takes the place of a list, or of an array that grows, without its rooms. Raises RollError for one that has
+    other names, or holds what can't be in an array."""
+    if joined is not None:
+        for noted in trace.joined:  # it may be that of a variable of a loop around
+            noted.append(joined._replace(array=value))
+        return GrownArray(trace, value, joined.axis, joined.front)
     if isinstance(value, Growing):
         g = Growing(trace, value.item, value.count)
         g.rewritten = value.rewritten
@@ -344,7 +391,9 @@ def _furnished(trace: Trace, g: Growing, value: Any, capacity: Dim) -> list[Trac
     """The rooms of a list, with the items that it has."""
     assert g.item is not None
     had = g.count
-    if isinstance(value, Growing):
+    if type(g) is GrownArray:
+        columns = [g.in_room(strong(trace.lift(value)))]
+    elif isinstance(value, Growing):
         columns = [Tracer(trace, view_slice(r, 0, 0, had).value) for r in value.rooms]
     elif g.item.depth:
         columns = [strong(trace.lift(value))]
@@ -422,7 +471,7 @@ def outside(trace: Trace, d: Dim) -> Dim:
     if _made_inside(trace, d):
         most = interval(d)[1]
         if most is None:
-            raise RollError("how many items it appends to a list is not limited.", user_location())
+            raise RollError("how many items it appends to a list or an array is not limited.", user_location())
         return most
     return d
 

@@ -37,7 +37,7 @@ class Reads(NamedTuple):
     globals: dict[str, frozenset[Chain]]
     locals: dict[str, frozenset[Chain]]
     stored: frozenset[str]
-    stores_globals: bool
+    stores_globals: frozenset[str]
     uses_super: bool
 
 
@@ -47,12 +47,13 @@ def reads_of(code: types.CodeType) -> Reads:
     global_chains: dict[str, set[Chain]] = {}
     local_chains: dict[str, set[Chain]] = {}
     stored: set[str] = set()
-    stores_globals = uses_super = False
+    stores_globals: set[str] = set()
+    uses_super = False
     for kind, name, chain in _loads(code):
         (global_chains if kind == "global" else local_chains).setdefault(name, set()).add(chain)
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-            stores_globals = True
+            stores_globals.add(instruction.argval)
         elif instruction.opname in ("STORE_DEREF", "DELETE_DEREF"):
             stored.add(instruction.argval)
         uses_super = uses_super or instruction.opname == "LOAD_SUPER_ATTR"
@@ -66,12 +67,12 @@ def reads_of(code: types.CodeType) -> Reads:
         for name in nested.co_freevars:
             local_chains.setdefault(name, set()).update(inner.locals.get(name, ()))
         stored.update(inner.stored.intersection(nested.co_freevars))
-        stores_globals = stores_globals or inner.stores_globals
+        stores_globals |= inner.stores_globals
     return Reads(
         {k: frozenset(v) for k, v in global_chains.items()},
         {k: frozenset(v) for k, v in local_chains.items()},
         frozenset(stored),
-        stores_globals,
+        frozenset(stores_globals),
         uses_super,
     )
 

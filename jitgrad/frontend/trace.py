@@ -59,6 +59,7 @@ class Trace:
         self.sought: list[tuple[Sequence[list[Any]], list[Any]]] = []  # lists, and the places found that hold them
         self.notes: list[str] = []  # how each loop was traced
         self.limit: tuple[int, str] | None = None  # how many ops it may have at top level, and what to say of more
+        self.joined: list[list[Any]] = []  # who wants to know of arrays that become parts of others
         self.printed: set[str] = set()  # the places that have printed traced values
         self._captured: dict[Value, Value] = {}
         self._remembered: dict[Hashable, tuple[Value, Scope]] = {}

@@ -31,8 +31,12 @@ class Lens:
 
     __slots__ = ("dims",)
     dims: Dims
-    #: What NumPy calls it, where it makes views of this kind read-only.
+    #: What it is called, where nobody may write into views of this kind; and why that is so.
     read_only: str | None = None
+    why_read_only = (
+        "which is read-only in NumPy too: assignment destination is read-only. Write into the array that it is a view "
+        "of, or copy() it first."
+    )
 
     def read(self, x: Tracer) -> Tracer:
         """The elements of the view."""
@@ -216,11 +220,7 @@ class View(Tracer):
         """Raise MutationError for a view that NumPy makes read-only."""
         what = self._lens.read_only
         if what is not None:
-            raise MutationError(
-                f"a write into {what}, which is read-only in NumPy too: assignment destination is read-only. Write "
-                "into the array that it is a view of, or copy() it first.",
-                user_location(),
-            )
+            raise MutationError(f"a write into {what}, {self._lens.why_read_only}", user_location())
         if isinstance(self._base, View):
             self._base.check_writable()
 

@@ -296,6 +296,13 @@ def grows(x, n):
     return a
 
 
+def grows_otherwise(x, n):
+    a = x
+    for _ in range(n):
+        a = 2 * np.concatenate([a, x])
+    return a
+
+
 def changes_structure(x, n):
     s = 0.0
     for _ in range(n):
@@ -420,7 +427,8 @@ def other_structure(x, n):
 
 
 REFUSED: dict[Callable[..., Any], tuple[type[Exception], list[str], str]] = {
-    grows: (CarryError, ["a is", "f64[6]", "f64[12]", "np.zeros"], "for _ in range(n)"),
+    grows: (UnsupportedError, ["a result", "6*", "traced"], "for _ in range(n)"),
+    grows_otherwise: (CarryError, ["a is", "f64[6]", "f64[12]", "np.zeros"], "for _ in range(n)"),
     changes_structure: (CarryError, ["s is", "one value", "tuple of 2"], "for _ in range(n)"),
     was_none: (CarryError, ["best is", "None"], "for i in range(n)"),
     is_text: (CarryError, ["word is", "'a'", "str"], "for _ in range(n)"),
