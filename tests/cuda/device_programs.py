@@ -108,6 +108,12 @@ def transposes(x: Any, y: Any) -> Any:
     return (z**2).sum() + (z * x.T).mean()
 
 
+def transposed_softmax(x: Any, y: Any) -> Any:
+    z = x.T - y
+    e = np.exp(z - z.max(1, keepdims=True))
+    return ((e / e.sum(1, keepdims=True)) ** 2).sum() + (np.tanh(x.T) * y).sum()
+
+
 def embedding(table: Any, index: Any) -> Any:
     return (table[index] ** 2).sum()
 
@@ -151,6 +157,7 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "scan": (scan, (normal(5, 37),)),
     "totals": (totals, (normal(70),)),
     "transposes": (transposes, (normal(40, 33), normal(33, 40))),
+    "transposed_softmax": (transposed_softmax, (normal(70, 20), normal(20, 70))),
     "embedding": (embedding, (normal(10, 3), np.array([1, 1, 5, 9, 0, 1]))),
     "recurrence": (recurrence, (normal(4, 4, dtype=np.float64), normal(20, 4, dtype=np.float64))),
     "columns": (columns, (normal(40, 7),)),

@@ -27,6 +27,7 @@ SINGLE = (
     "scan",
     "totals",
     "transposes",
+    "transposed_softmax",
     "columns",
     "embedding",
     "heat",
@@ -47,7 +48,10 @@ def frugal(cubin: Cubin, most: int = 128) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("name", ["layer_norm", "cross_entropy", "columns", "transposes", "attended", "scan", "totals"])
+@pytest.mark.parametrize(
+    "name",
+    ["layer_norm", "cross_entropy", "columns", "transposes", "transposed_softmax", "attended", "scan", "totals"],
+)
 def test_kernels_for_every_architecture(name: str, arch: str) -> None:
     for least in (LEAST, 0):
         frugal(made(name, least).cubin(arch))
