@@ -103,6 +103,15 @@ def totals(x: Any) -> Any:
     return (np.cumsum(x) ** 2).sum() + (np.cumsum(x[::-1]) * x).sum()
 
 
+def discounted(x: Any, k: Any) -> Any:
+    s = np.float32(0)
+    y = np.zeros(x.shape, x.dtype)
+    for i in range(x.shape[0] - 1, -1, -1):
+        s = x[i] + k[i] * s
+        y[i] = s
+    return (y**2).sum()
+
+
 def transposes(x: Any, y: Any) -> Any:
     z = np.tanh(x).T * y
     return (z**2).sum() + (z * x.T).mean()
@@ -156,6 +165,7 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "attention": (attention, (normal(9, 4), normal(9, 4), normal(9, 4))),
     "scan": (scan, (normal(5, 37),)),
     "totals": (totals, (normal(70),)),
+    "discounted": (discounted, (normal(70), normal(70) / 2)),
     "transposes": (transposes, (normal(40, 33), normal(33, 40))),
     "transposed_softmax": (transposed_softmax, (normal(70, 20), normal(20, 70))),
     "embedding": (embedding, (normal(10, 3), np.array([1, 1, 5, 9, 0, 1]))),

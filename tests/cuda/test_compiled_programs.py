@@ -26,6 +26,7 @@ SINGLE = (
     "mlp",
     "scan",
     "totals",
+    "discounted",
     "transposes",
     "transposed_softmax",
     "columns",
@@ -50,7 +51,7 @@ def frugal(cubin: Cubin, most: int = 128) -> None:
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize(
     "name",
-    ["layer_norm", "cross_entropy", "columns", "transposes", "transposed_softmax", "attended", "scan", "totals"],
+    ["layer_norm", "cross_entropy", "columns", "transposes", "transposed_softmax", "attended", "scan", "totals", "discounted"],
 )
 def test_kernels_for_every_architecture(name: str, arch: str) -> None:
     for least in (LEAST, 0):
