@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jitgrad.cuda import fourier
 from jitgrad.cuda.groups import LEAST_GROUPS, grouped, wants_groups
 from jitgrad.cuda.joins import joined
 from jitgrad.cuda.shared import with_shared
@@ -101,7 +102,6 @@ ON_HOST = {
     "geqrf": "A QR factorization has",
     "orgqr": "A QR factorization has",
     "gbsv": "A solve with a banded matrix has",
-    "fourier": "A Fourier transform has",
     **dict.fromkeys(IN_ORDER - {"show"}, "Drawing random numbers has"),
 }
 
@@ -145,6 +145,11 @@ def plan(program: Program, least: int = LEAST) -> Plans:
                 raise NotOnDevice(f"scipy.special.{e.op} has no form for a GPU.")
         if isinstance(s, LibCall) and s.fn in ON_HOST:
             raise NotOnDevice(f"{ON_HOST[s.fn]} no form for a GPU.", s.loc)
+        if isinstance(s, LibCall) and s.fn == "fourier":
+            kind, dtype = dict(s.static)["kind"], s.outs[0].dtype
+            if kind not in fourier.KINDS or dtype.name not in fourier.DTYPES:
+                what = "A cosine or sine transform" if kind not in fourier.KINDS else f"A Fourier transform of {dtype}"
+                raise NotOnDevice(f"{what} has no form for a GPU.", s.loc)
         if isinstance(s, Alloc):
             raise NotOnDevice(
                 f"{s.buffer.name} is an array whose size depends on values. Kernels can't allocate memory.",

@@ -51,7 +51,17 @@ def frugal(cubin: Cubin, most: int = 128) -> None:
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize(
     "name",
-    ["layer_norm", "cross_entropy", "columns", "transposes", "transposed_softmax", "attended", "scan", "totals", "discounted"],
+    [
+        "layer_norm",
+        "cross_entropy",
+        "columns",
+        "transposes",
+        "transposed_softmax",
+        "attended",
+        "scan",
+        "totals",
+        "discounted",
+    ],
 )
 def test_kernels_for_every_architecture(name: str, arch: str) -> None:
     for least in (LEAST, 0):
