@@ -64,8 +64,8 @@ def load_library(name: str, functions: dict[str, tuple[Any, ...]]) -> Any:
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DeviceError(
-            f"the library {name} can't be used ({reason}). Matrix products, factorizations and Fourier transforms on the GPU need it "
-            f'(package {package}). Install it with: pip install "jitgrad[cuda]".'
+            f"the library {name} can't be used ({reason}). Matrix products, factorizations and Fourier transforms "
+            f'on the GPU need it (package {package}). Install it with: pip install "jitgrad[cuda]".'
         ) from error
     return library
 

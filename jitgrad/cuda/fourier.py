@@ -1,4 +1,4 @@
-"""cuFFT, by ctypes: Fourier transforms of device arrays, for the library call ``fourier`` (``jitgrad.codegen.fourier``).
+"""cuFFT, by ctypes: Fourier transforms on device pointers, for the library call of :mod:`jitgrad.codegen.fourier`.
 
 Arrays are pairs of real ones, and cuFFT has complex numbers: so the parts are joined in scratch memory, transformed
 there, one axis after the other, and taken apart again. Transforms of real numbers are those of complex ones whose other

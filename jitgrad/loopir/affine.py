@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from jitgrad.loopir.nodes import MAX_DEPTH, Const, Expr, Local, Scalar, scalar
 from jitgrad.loopir.walk import subexpressions
 
@@ -86,7 +88,12 @@ def _line(e: Scalar, known: Lines) -> Line | None:
 
 
 def _negative(x: Line) -> Line:
-    return Line(*(Const(-e.value, e.dtype) if isinstance(e, Const) else None if e is None else -e for e in x))
+    def negated(e: Expr | None) -> Expr | None:
+        if isinstance(e, Const):
+            return Const(np.negative(e.value), e.dtype)
+        return None if e is None else -e
+
+    return Line(negated(x.factor), negated(x.rest))
 
 
 def _sum(x: Expr | None, y: Expr | None) -> Expr | None:
