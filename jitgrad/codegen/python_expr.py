@@ -101,7 +101,7 @@ class Spelling:
         if form == _CHOICE:
             cond, x, y = args
             return Text(f"{x.within(TERNARY + 1)} if {cond.within(TERNARY + 1)} else {y.within(TERNARY)}", TERNARY)
-        return Text(form.format(*(a.text for a in args)))
+        return Text(_OPERAND.sub(lambda m: _operand(form, m, args), form))
 
     def _bare_operands(self, e: Scalar, args: Sequence[Text], comparing: bool) -> Sequence[Text]:
         """The operands with a constant in short form where the other operand has the dtype."""
@@ -111,6 +111,16 @@ class Spelling:
             if isinstance(a, Const) and not isinstance(e.args[other], Const):
                 found[k] = self.bare(a, comparing) or found[k]
         return found
+
+
+_OPERAND = re.compile(r"\{(\d)\}")
+
+
+def _operand(form: str, place: re.Match[str], args: Sequence[Text]) -> str:
+    """The text of an operand for its place in a form: in parentheses, unless it is all of an argument of a call."""
+    text = args[int(place[1])]
+    alone = form[: place.start()].endswith(("(", ", ")) and form[place.end() :].startswith((")", ","))
+    return text.text if alone else text.within(UNARY + 1)
 
 
 # Literals

@@ -64,14 +64,14 @@ def load_library(name: str, functions: dict[str, tuple[Any, ...]]) -> Any:
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DeviceError(
-            f"the library {name} can't be used ({reason}). Matrix products and factorizations on the GPU need it "
-            f'(package {package}). Install it with: pip install "jitgrad[cuda]".'
+            f"the library {name} can't be used ({reason}). Matrix products, factorizations and Fourier transforms "
+            f'on the GPU need it (package {package}). Install it with: pip install "jitgrad[cuda]".'
         ) from error
     return library
 
 
 def check(status: int, what: str) -> None:
-    """Raise DeviceError for a status of cuBLAS or cuSOLVER that is not 0."""
+    """Raise DeviceError for a status of one of NVIDIA's libraries that is not 0."""
     if status:
         raise DeviceError(
             f"{what} failed with status {status}. The library reported it when the work was given to the device. An "

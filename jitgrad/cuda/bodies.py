@@ -14,7 +14,7 @@ import numpy as np
 
 from jitgrad.codegen.python import Renderer
 from jitgrad.cuda.grid import Plans
-from jitgrad.cuda.spelling import CudaSpelling, carrier, scan_functions, team_function
+from jitgrad.cuda.spelling import CudaSpelling, affine_scan_functions, carrier, scan_functions, team_function
 from jitgrad.cuda.steps import Launch
 from jitgrad.cuda.teams import (
     WARP,
@@ -28,6 +28,7 @@ from jitgrad.cuda.teams import (
 )
 from jitgrad.ir.index import Dim, IndexExpr, Sym
 from jitgrad.ir.types import bool_
+from jitgrad.loopir.affine import scaled
 from jitgrad.loopir.build import IDENTITIES, flatten_index
 from jitgrad.loopir.nodes import (
     Assign,
@@ -182,7 +183,7 @@ class BodyRenderer(Renderer):
         lo, hi = self.dim(s.lo), self.dim(s.hi)
         first, name = (self.names.first("ijklmnpqr", "loop") for _ in range(2))
         self.variables[s.var] = name
-        changed = written(s.body) | {c.part for c in scan.carried}
+        changed = written(s.body) | {x for c in scan.carried for x in c.parts}
         self.versions.touch(changed)
         self.line(f"for {first} in range({lo.text}, {hi.text}, {self.launch.team * s.step}):")
         self.depth += 1
@@ -194,6 +195,9 @@ class BodyRenderer(Renderer):
         for c in scan.carried:
             self.locals[c.part] = self.names.fresh(f"{self.locals[c.local]}_part", c.part.dtype)
             self.line(f"{self.locals[c.part]} = {self.zero(c.mode, c.part.dtype)}")
+            if c.factor is not None:
+                self.locals[c.factor] = self.names.fresh(f"{self.locals[c.local]}_factor", c.factor.dtype)
+                self.line(f"{self.locals[c.factor]} = {self.zero('*=', c.factor.dtype)}")
         self.distributing, self.updating = s, updating
         self.where(inside, scan.first)
         carried = [(c, self.locals[c.local], self.so_far(c)) for c in scan.carried]
@@ -201,25 +205,33 @@ class BodyRenderer(Renderer):
         self.distributing, self.updating = None, self.atomic
         for c, all_threads, total in carried:
             self.locals[c.local] = all_threads
-            self.update(all_threads, c.local.dtype, c.mode, total)
+            self.update(all_threads, c.local.dtype, "=" if c.factor is not None else c.mode, total)
         self.depth -= 1
         self.names.release((first, name))
         self.end_sums(sums, whole)
         self.versions.touch(changed)
 
-    def so_far(self, c: Carried) -> Local:
-        """Give a local the value that it has for a thread, before its iteration; returns what all threads add."""
-        dtype = c.local.dtype
-        before, total = Local("before", dtype), Local("total", dtype)
-        for local in (before, total):
+    def so_far(self, c: Carried) -> Expr:
+        """Give a local the value that it has for a thread, before its iteration; returns what all threads add to it,
+        or where it is multiplied too, what it is after that."""
+        dtype, function_of = c.local.dtype, scan_functions if c.factor is None else affine_scan_functions
+        before, total = ([Local(name, dtype) for _ in c.parts] for name in ("before", "total"))
+        for local in (*before, *total):
             self.locals[local] = self.names.fresh(local.name, dtype)
-        function, sources = scan_functions(c.mode, dtype, self.launch.team)
+        function, sources = function_of(c.mode, dtype, self.launch.team)
         self.helpers |= sources
-        self.line(f"{self.locals[before]}, {self.locals[total]} = {function}({self.locals[c.part]})")
-        value = self.expr(scalar(OPERATIONS[c.mode], c.local, before)).text
+        names = ", ".join(self.locals[x] for x in (*before, *total))
+        self.line(f"{names} = {function}({', '.join(self.locals[x] for x in c.parts)})")
+
+        def combined(parts: Sequence[Local]) -> Expr:
+            if c.factor is None:
+                return scalar(OPERATIONS[c.mode], c.local, parts[0])
+            return scaled(parts[0], c.local) + parts[1]
+
+        value = self.expr(combined(before)).text
         self.locals[c.local] = self.names.fresh(f"{self.locals[c.local]}_own", dtype)
         self.line(f"{self.locals[c.local]} = {value}")
-        return total
+        return total[0] if c.factor is None else combined(total)
 
     def where(self, condition: str, stmts: Sequence[Stmt]) -> None:
         """Statements under a condition, if there is one."""

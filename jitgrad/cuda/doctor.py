@@ -25,6 +25,7 @@ _LIBRARIES = {
     "nvvm": ("nvidia-nvvm", "nvidia-cuda-nvcc-cu12", "compiles kernels"),
     "nvJitLink": ("nvidia-nvjitlink", "nvidia-nvjitlink-cu12", "links kernels"),
     "cublas": ("nvidia-cublas", "nvidia-cublas-cu12", "matrix products"),
+    "cufft": ("nvidia-cufft", "nvidia-cufft-cu12", "Fourier transforms"),
     "cusolver": ("nvidia-cusolver", "nvidia-cusolver-cu12", "factorizations and solves"),
 }
 _PACKAGES = {"numba-cuda": "compiles kernels", "cuda-core": "belongs to numba-cuda", "cuda-bindings": "runs kernels"}

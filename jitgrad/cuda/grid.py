@@ -7,7 +7,7 @@ own, as on the CPU; a second launch adds those up. A loop that carries sums is c
 before each as a launch in between. What has too little work for many teams runs in one team, and neighbours of that
 kind in one launch.
 
-At last rows that single threads have are put into tiles where that makes them read memory in order (``tiles``), and
+At last rows are put into tiles or groups where that makes threads read memory in order (``tiles``, ``groups``), and
 temporaries of one team into shared memory (``shared``).
 
 Loops whose iterations need each other, but have enough work in them, become a :class:`Repeat`: a sequence of launches.
@@ -22,6 +22,8 @@ import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jitgrad.cuda import fourier
+from jitgrad.cuda.groups import LEAST_GROUPS, grouped, wants_groups
 from jitgrad.cuda.joins import joined
 from jitgrad.cuda.shared import with_shared
 from jitgrad.cuda.steps import Launch, Repeat, Step, mapped, row_count
@@ -100,7 +102,6 @@ ON_HOST = {
     "geqrf": "A QR factorization has",
     "orgqr": "A QR factorization has",
     "gbsv": "A solve with a banded matrix has",
-    "fourier": "A Fourier transform has",
     **dict.fromkeys(IN_ORDER - {"show"}, "Drawing random numbers has"),
 }
 
@@ -144,6 +145,11 @@ def plan(program: Program, least: int = LEAST) -> Plans:
                 raise NotOnDevice(f"scipy.special.{e.op} has no form for a GPU.")
         if isinstance(s, LibCall) and s.fn in ON_HOST:
             raise NotOnDevice(f"{ON_HOST[s.fn]} no form for a GPU.", s.loc)
+        if isinstance(s, LibCall) and s.fn == "fourier":
+            kind, dtype = dict(s.static)["kind"], s.outs[0].dtype
+            if kind not in fourier.KINDS or dtype.name not in fourier.DTYPES:
+                what = "A cosine or sine transform" if kind not in fourier.KINDS else f"A Fourier transform of {dtype}"
+                raise NotOnDevice(f"{what} has no form for a GPU.", s.loc)
         if isinstance(s, Alloc):
             raise NotOnDevice(
                 f"{s.buffer.name} is an array whose size depends on values. Kernels can't allocate memory.",
@@ -151,7 +157,7 @@ def plan(program: Program, least: int = LEAST) -> Plans:
             )
     planner = _Planner(program, least)
     known = planner.distributed
-    steps = mapped(planner.list(program.body, {}), lambda s: tiled(s, known))
+    steps = mapped(planner.list(program.body, {}), lambda s: grouped(tiled(s, known), known, least=planner.groups))
     return Plans(program, with_shared(steps), known)
 
 
@@ -164,7 +170,7 @@ class _Part(NamedTuple):
 
 class _Planner:
     def __init__(self, program: Program, least: int) -> None:
-        self.least = least
+        self.least, self.groups = least, LEAST_GROUPS if least else 1
         self.uses = uses_of(program.body)
         self.names: dict[str, int] = {}
         self.distributed: dict[Loop, bool] = {}
@@ -350,13 +356,15 @@ class _Planner:
         # are not cut for ever: nothing in those is shared out. A few blocks are worth more than that.
         most = n // 4 if self.least else n // 2
         chunks = min(chunks, max(most, min(n, BLOCKS)) if shared else most)
+        if not found.totals and n <= THREAD_CHUNKS and wants_groups(s, n, self.groups):
+            chunks = n  # a row each: groups of them read memory in order
         if own:
             chunks = min(chunks, PRIVATE_BYTES // own)
         if chunks < 2:
             return None
         first, *after = chunked(s, found._replace(chunks=chunks), 0)
         assert isinstance(first, Loop)
-        return _Part((first,), [y for x in first.body for y in _once(self.turned(x))]), after
+        return _Part((first,), [y for x in first.body for y in _once(x) for y in _once(self.turned(y))]), after
 
     def scan(self, s: Loop) -> tuple[_Part, list[Stmt | _Part]] | None:
         """A loop that carries sums, in chunks that start with the sums of those before."""

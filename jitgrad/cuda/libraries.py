@@ -18,7 +18,7 @@ import numpy as np
 from jitgrad.codegen import libcalls
 from jitgrad.codegen.lapack import NOT_POSITIVE_DEFINITE, SINGULAR
 from jitgrad.config import current
-from jitgrad.cuda import blas, solver
+from jitgrad.cuda import blas, fourier, solver
 from jitgrad.cuda.driver import Driver, Stream
 from jitgrad.cuda.driver_simulated import SimulatedDriver
 from jitgrad.cuda.sorting import SORTS, Sorter
@@ -55,7 +55,7 @@ class _Call(NamedTuple):
 
 def statuses(name: str, static: dict[str, Any]) -> int:
     """How many int32 a call needs at ``info``."""
-    return 0 if name in ("gemm", "adjugate", *SORTS) else solver.matrices(static)
+    return 0 if name in ("gemm", "adjugate", "fourier", *SORTS) else solver.matrices(static)
 
 
 class Libraries(abc.ABC):
@@ -96,13 +96,14 @@ class Libraries(abc.ABC):
 
 
 class CudaLibraries(Libraries):
-    """cuBLAS and cuSOLVER, each started when it is first needed."""
+    """cuBLAS, cuSOLVER and cuFFT, each started when it is first needed."""
 
     def __init__(self, driver: Driver) -> None:
         super().__init__(driver)
         self._lock = threading.RLock()  # a handle is for one thread at a time
         self._blas: blas.Blas | None = None
         self._solver: solver.Solver | None = None
+        self._fourier: fourier.Fourier | None = None
 
     def _started(self) -> blas.Blas:
         if self._blas is None:
@@ -114,6 +115,11 @@ class CudaLibraries(Libraries):
             self._solver = solver.Solver(self._driver, self._started())
         return self._solver
 
+    def _started_fourier(self) -> fourier.Fourier:
+        if self._fourier is None:
+            self._fourier = fourier.Fourier(self._driver)
+        return self._fourier
+
     def _scratch(self, name: str, dtype: np.dtype, static: dict[str, Any]) -> int:
         found: list[int] = []
 
@@ -121,6 +127,8 @@ class CudaLibraries(Libraries):
             if name == "gemm":
                 self._started()
                 found.append(0)
+            elif name == "fourier":
+                found.append(self._started_fourier().scratch(dtype, static))
             else:
                 found.append(self._started_solver().scratch(name, dtype, static))
 
@@ -139,6 +147,10 @@ class CudaLibraries(Libraries):
             dtypes = (dtype, ins[0].dtype, ins[1].dtype)
             tf32 = current().tf32
             self._started().gemm(stream.handle, out, ins[0].address, ins[1].address, dtypes, static, tf32)
+            return
+        if name == "fourier":
+            addresses, sizes = [o.address for o in outs], [o.size for o in outs]
+            self._started_fourier().run(stream, addresses, sizes, [o.address for o in ins], scratch, dtype, **static)
             return
         run = self._started_solver()
         if name == "potrf":

@@ -308,3 +308,56 @@ def {whole}(a):
     return {own}({combined}), total
 """
     return whole, functions
+
+
+def affine_scan_functions(mode: str, dtype: np.dtype, team: int) -> tuple[str, dict[str, str]]:
+    """As :func:`scan_functions`, for steps ``x = f * x + a``: a function of the factor and what is added, which returns
+    those of the threads before together, and those of the whole team. ``mode`` is that of what is added.
+
+    Both steps of two lanes are ``f * (f0 * x + a0) + a``; what is added stays as it is where ``a0`` is 0, whatever a
+    product of factors is.
+    """
+    assert mode == "+="
+    own = dtype.name
+    zero, one = f"{own}(0{'.0' if dtype.kind == 'f' else ''})", f"{own}(1{'.0' if dtype.kind == 'f' else ''})"
+    name = f"warp_scan_affine_{own}"
+    lines = [f"def {name}(f, a):", "    lane = cuda.threadIdx.x & 31"]
+    for step in (1, 2, 4, 8, 16):
+        lines += [
+            f"    f0 = {own}(cuda.shfl_up_sync(0xFFFFFFFF, f, {step}))",
+            f"    a0 = {own}(cuda.shfl_up_sync(0xFFFFFFFF, a, {step}))",
+            f"    if lane >= {step}:",
+            f"        a = {own}(f * a0 + a) if a0 != {zero} else a",
+            f"        f = {own}(f * f0)",
+        ]
+    lines += [
+        f"    total_f = {own}(cuda.shfl_sync(0xFFFFFFFF, f, 31))",
+        f"    total_a = {own}(cuda.shfl_sync(0xFFFFFFFF, a, 31))",
+        f"    f = {own}(cuda.shfl_up_sync(0xFFFFFFFF, f, 1))",
+        f"    a = {own}(cuda.shfl_up_sync(0xFFFFFFFF, a, 1))",
+        f"    return (f if lane >= 1 else {one}), (a if lane >= 1 else {zero}), total_f, total_a",
+    ]
+    functions = {name: "\n".join([*lines, ""])}
+    if team == WARP:
+        return name, functions
+    whole, warps = f"block_scan_affine_{own}_{team}", team // WARP
+    functions[whole] = f"""\
+def {whole}(f, a):
+    f, a, total_f, total_a = {name}(f, a)
+    factors = cuda.shared.array({warps}, {own})
+    parts = cuda.shared.array({warps}, {own})
+    lane = cuda.threadIdx.x & 31
+    warp = cuda.threadIdx.x >> 5
+    cuda.syncthreads()  # those of the call before have been read
+    if lane == 0:
+        factors[warp] = total_f
+        parts[warp] = total_a
+    cuda.syncthreads()
+    inside = lane < {warps}
+    f0, a0, total_f, total_a = {name}(factors[lane] if inside else {one}, parts[lane] if inside else {zero})
+    f0 = {own}(cuda.shfl_sync(0xFFFFFFFF, f0, warp))
+    a0 = {own}(cuda.shfl_sync(0xFFFFFFFF, a0, warp))
+    a = {own}(f * a0 + a) if a0 != {zero} else a
+    return {own}(f * f0), a, total_f, total_a
+"""
+    return whole, functions

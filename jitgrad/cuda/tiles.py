@@ -72,10 +72,11 @@ def _plain(body: Sequence[Stmt]) -> bool:
 
 
 def _long(s: Loop) -> bool:
-    return _trips(s) >= LEAST_TRIPS
+    return trips(s) >= LEAST_TRIPS
 
 
-def _trips(s: Loop) -> int:
+def trips(s: Loop) -> int:
+    """How often a loop of rows runs."""
     n = static_trips(s)
     assert n is not None, "the bounds of rows are numbers"
     return n
@@ -96,14 +97,14 @@ def _turned(body: Sequence[Stmt], across: Loop, along: Loop) -> list[Load]:
     """
     written = written_roots(body)
     chosen: list[Load] = []
-    for e in dict.fromkeys(e for s in body for e in _in_order(expressions(s))):
+    for e in dict.fromkeys(e for s in body for e in in_order(expressions(s))):
         fits = _nbytes((*chosen, e)) <= BYTES
-        if fits and _moves_across(e, across, along) and not _needs_body(e, written):
+        if fits and moves_across(e, across, along) and not needs_body(e, written):
             chosen.append(e)
     return chosen
 
 
-def _in_order(roots: Iterable[Expr]) -> list[Load]:
+def in_order(roots: Iterable[Expr]) -> list[Load]:
     """The loads of some expressions, in an order that depends on their structure only."""
     found: dict[Load, None] = {}
     stack = list(roots)[::-1]
@@ -115,13 +116,13 @@ def _in_order(roots: Iterable[Expr]) -> list[Load]:
     return list(found)
 
 
-def _needs_body(e: Load, written: Collection[Buffer]) -> bool:
+def needs_body(e: Load, written: Collection[Buffer]) -> bool:
     """Whether a load is of what the body writes, or from where its locals say."""
     parts = subexpressions((e,))
     return any(isinstance(x, Local) or (isinstance(x, Load) and x.buffer.root in written) for x in parts)
 
 
-def _moves_across(e: Load, across: Loop, along: Loop) -> bool:
+def moves_across(e: Load | Store, across: Loop, along: Loop) -> bool:
     """Whether a load goes to the neighbouring element from one iteration across to the next, and far along."""
     offset = flatten_index(e.buffer.shape, e.index)
     if not isinstance(offset, IndexExpr):
@@ -142,20 +143,20 @@ def _variables(term: Term) -> frozenset[Sym]:
 # Tiles
 
 #: An element of a tile, and loop variables with what takes their place.
-_Place = tuple[Dim, Dim]
+Place = tuple[Dim, Dim]
 _Env = Mapping[Sym, Dim]
 
 
 def _in_tiles(s: Launch, across: Loop, along: Loop, turned: Sequence[Load], known: dict[Loop, bool]) -> Launch:
     """The launch with a block for each tile, and some loads through shared memory."""
     tiles = {e: Buffer(f"{e.buffer.root.name}_tile", e.dtype, (SIDE, SIDE + 1), "shared") for e in turned}
-    counts = {x: -(-_trips(x) // SIDE) for x in (across, along)}
+    counts = {x: -(-trips(x) // SIDE) for x in (across, along)}
     rows = {x: Loop(Sym("tile", 0, n - 1), 0, n, ()) for x, n in counts.items()}
 
-    def load(at: _Place, env: _Env) -> list[Stmt]:
+    def load(at: Place, env: _Env) -> list[Stmt]:
         return [Store(tile, at, rewrite(e, env, {})) for e, tile in tiles.items()]
 
-    def run(at: _Place, env: _Env) -> list[Stmt]:
+    def run(at: Place, env: _Env) -> list[Stmt]:
         memo: dict[Expr, Expr] = {e: Load(tile, at) for e, tile in tiles.items()}
         return [substituted(x, env, memo) for x in s.body]
 
@@ -164,7 +165,7 @@ def _in_tiles(s: Launch, across: Loop, along: Loop, turned: Sequence[Load], know
     return Launch(s.name, tuple(rows.get(x, x) for x in s.rows), body, THREADS, THREADS, unit="tiles")
 
 
-def _elements(rows: Mapping[Loop, Loop], make: Callable[[_Place, _Env], list[Stmt]], *, turn: bool) -> Loop:
+def _elements(rows: Mapping[Loop, Loop], make: Callable[[Place, _Env], list[Stmt]], *, turn: bool) -> Loop:
     """A loop over the threads of a block, each with its elements of a tile. ``rows`` are the loops across and along,
     with those over tiles. With ``turn`` neighbouring threads have neighbours across, else along."""
     e, k = Sym("e", 0, THREADS - 1), Sym("k", 0, SIDE // STRIPE - 1)
@@ -175,7 +176,7 @@ def _elements(rows: Mapping[Loop, Loop], make: Callable[[_Place, _Env], list[Stm
     counts = {s: add(mul(expr(tile.var), SIDE), p) for (s, tile), p in zip(rows.items(), at, strict=True)}
     body = make(at, {s.var: add(s.lo, mul(n, s.step)) for s, n in counts.items()})
     # The last tiles may not be full.
-    inside = [scalar("less", Index(n), Const(_trips(s), i64)) for s, n in counts.items() if _trips(s) % SIDE]
+    inside = [scalar("less", Index(n), Const(trips(s), i64)) for s, n in counts.items() if trips(s) % SIDE]
     if inside:
         body = [If(functools.reduce(lambda a, b: a & b, inside), tuple(body))]
     first = Let(tx, Index(mod(expr(e), SIDE))), Let(ty, Index(floordiv(expr(e), SIDE)))

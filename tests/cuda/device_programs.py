@@ -103,9 +103,24 @@ def totals(x: Any) -> Any:
     return (np.cumsum(x) ** 2).sum() + (np.cumsum(x[::-1]) * x).sum()
 
 
+def discounted(x: Any, k: Any) -> Any:
+    s = np.float32(0)
+    y = np.zeros(x.shape, x.dtype)
+    for i in range(x.shape[0] - 1, -1, -1):
+        s = x[i] + k[i] * s
+        y[i] = s
+    return (y**2).sum()
+
+
 def transposes(x: Any, y: Any) -> Any:
     z = np.tanh(x).T * y
     return (z**2).sum() + (z * x.T).mean()
+
+
+def transposed_softmax(x: Any, y: Any) -> Any:
+    z = x.T - y
+    e = np.exp(z - z.max(1, keepdims=True))
+    return ((e / e.sum(1, keepdims=True)) ** 2).sum() + (np.tanh(x.T) * y).sum()
 
 
 def embedding(table: Any, index: Any) -> Any:
@@ -150,7 +165,9 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "attention": (attention, (normal(9, 4), normal(9, 4), normal(9, 4))),
     "scan": (scan, (normal(5, 37),)),
     "totals": (totals, (normal(70),)),
+    "discounted": (discounted, (normal(70), normal(70) / 2)),
     "transposes": (transposes, (normal(40, 33), normal(33, 40))),
+    "transposed_softmax": (transposed_softmax, (normal(70, 20), normal(20, 70))),
     "embedding": (embedding, (normal(10, 3), np.array([1, 1, 5, 9, 0, 1]))),
     "recurrence": (recurrence, (normal(4, 4, dtype=np.float64), normal(20, 4, dtype=np.float64))),
     "columns": (columns, (normal(40, 7),)),

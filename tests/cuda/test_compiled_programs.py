@@ -26,7 +26,9 @@ SINGLE = (
     "mlp",
     "scan",
     "totals",
+    "discounted",
     "transposes",
+    "transposed_softmax",
     "columns",
     "embedding",
     "heat",
@@ -47,7 +49,20 @@ def frugal(cubin: Cubin, most: int = 128) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("name", ["layer_norm", "cross_entropy", "columns", "transposes", "attended", "scan", "totals"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "layer_norm",
+        "cross_entropy",
+        "columns",
+        "transposes",
+        "transposed_softmax",
+        "attended",
+        "scan",
+        "totals",
+        "discounted",
+    ],
+)
 def test_kernels_for_every_architecture(name: str, arch: str) -> None:
     for least in (LEAST, 0):
         frugal(made(name, least).cubin(arch))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.fft
 import scipy.linalg
 import scipy.special
 
@@ -33,11 +34,11 @@ from jitgrad.passes.pipeline import prepare
 from tests.cuda.device_programs import PROGRAMS, check, close, executable, floats, normal
 from tests.fuzz.random_loops import random_loops
 
-#: Computed by LAPACK, by code for Fourier transforms that is not for a GPU, and by NumPy's generators.
+#: Computed by LAPACK, by code for cosine and sine transforms that is not for a GPU, and by NumPy's generators.
 _HOST_ONLY = (
     *("eigh", "eigvalsh", "svd", "svdvals", "pinv", "qr", "banded_solve"),
     *("eigh_complex", "slogdet_complex"),
-    *("fft", "rfft", "irfft", "dct", "dst"),
+    *("dct", "dst"),
     "generator_state",
 )
 
@@ -292,15 +293,26 @@ def test_what_has_no_form_for_a_device_runs_on_the_host() -> None:
     [
         (lambda x: np.linalg.svd(x, full_matrices=False)[0] ** 2, "Singular values have"),
         (lambda x: np.linalg.pinv(x), "Singular values have"),
-        (lambda x: np.fft.rfft(x, 4).real, "A Fourier transform has"),
+        (lambda x: scipy.fft.dct(x), "A cosine or sine transform has"),
         (lambda x: np.linalg.qr(x)[1] ** 2, "A QR factorization has"),
-        (lambda x: scipy.linalg.solve_banded((1, 1), x + np.array([[0], [5], [0]]), x[0]), "A solve with a banded"),
+        (
+            lambda x: scipy.linalg.solve_banded((1, 1), x + np.array([[0], [5], [0]]), x[0]),
+            "A solve with a banded matrix has",
+        ),
     ],
 )
 def test_factorizations_run_on_the_host(f: Any, what: str) -> None:
     x = np.random.default_rng(2).normal(size=(3, 3))
-    with pytest.warns(JitgradWarning, match=what):
-        close(jg.jit(f, target="cuda")(x).numpy(), f(x))
+    program = jg.jit(f, target="cuda")
+    with pytest.warns(JitgradWarning, match=rf"{what} no form(.|\n)*test_device_programs\.py") as found:
+        close(program(x).numpy(), f(x))
+        close(program(x).numpy(), f(x))
+    assert len(found) == 1
+    with (
+        config.using(strict_device=True),
+        pytest.raises(DeviceError, match=rf"{what} no form(.|\n)*forbids(.|\n)*test_device_programs\.py"),
+    ):
+        jg.jit(f, target="cuda")(x)
 
 
 def test_what_runs_on_the_host_and_writes_into_its_argument() -> None:

@@ -90,6 +90,7 @@ def test_nothing_is_there(nothing: None, capsys: pytest.CaptureFixture[str]) -> 
         "nvvm",
         "nvjitlink",
         "cublas",
+        "cufft",
         "cusolver",
     }
     assert all(line.advice for line in lines.values())

@@ -92,18 +92,208 @@ def fibonacci(x: Any) -> Any:
     return y
 
 
-def decaying(x: Any) -> Any:
+def logistic(x: Any) -> Any:
+    """Not a line in what is carried."""
     y = np.zeros(x.shape)
-    s = 0.0
+    s = 0.5
+    for i in range(x.shape[0]):
+        s = 0.3 * s * (1 - s) + 0.1 * x[i]
+        y[i] = s
+    return y
+
+
+def branching(x: Any) -> Any:
+    """A line on either side, but which one depends on what is carried."""
+    y = np.zeros(x.shape)
+    s = 0.5
+    for i in range(x.shape[0]):
+        s = np.where(s > 0, 0.5 * s, 0.9 * s) + x[i]
+        y[i] = s
+    return y
+
+
+@pytest.mark.parametrize("function", [fibonacci, logistic, branching])
+def test_other_recurrences_are_run_in_order(function: Callable[..., Any]) -> None:
+    assert "_scan_" not in compiled(function, normal(150, dtype=np.float64)).source()
+
+
+def decaying(x: Any, k: Any) -> Any:
+    y = np.zeros(x.shape)
+    s = 1.5
     for i in range(x.shape[0]):
         s = 0.9 * s + x[i]
         y[i] = s
     return y
 
 
-@pytest.mark.parametrize("function", [fibonacci, decaying])
-def test_other_recurrences_are_run_in_order(function: Callable[..., Any]) -> None:
-    assert "_scan_" not in compiled(function, normal(150, dtype=np.float64)).source()
+def averages(x: Any, k: Any) -> Any:
+    y, s = np.zeros(x.shape), 0.0
+    for i in range(x.shape[0]):
+        change = x[i] - s
+        s = s + k[i] * change
+        y[i] = s
+    return y
+
+
+def averages_in_place(x: Any, k: Any) -> Any:
+    y = np.zeros(x.shape)
+    y[0] = x[0]
+    for i in range(1, x.shape[0]):
+        y[i] = k[i] * x[i] + (1 - k[i]) * y[i - 1]
+    return y
+
+
+def returns(x: Any, k: Any) -> Any:
+    """Backwards, and from 0 wherever an episode ends."""
+    y, s = np.zeros(x.shape), 0.0
+    for i in range(x.shape[0] - 1, -1, -1):
+        s = np.where(k[i] > 0.8, x[i], x[i] + 0.99 * s)
+        y[i] = s
+    return y
+
+
+def before_and_after(x: Any, k: Any) -> Any:
+    """What is carried is used before it changes and after."""
+    y, z, s = np.zeros(x.shape), np.zeros(x.shape), 0.25
+    for i in range(x.shape[0]):
+        y[i] = s * x[i]
+        t = -s / 4
+        s = t * k[i] - (x[i] - s) * 0.5
+        z[i] = s - t
+    return y, z
+
+
+def filtered(x: Any, k: Any) -> Any:
+    """A delay line, as that of ``scipy.signal.lfilter``."""
+    y, z = np.zeros(x.shape), np.zeros(x.shape[0] + 1)
+    for i in range(x.shape[0]):
+        z[i + 1] = 0.1 * x[i] + 0.9 * z[i]
+        y[i] = z[i] - x[i]
+    return y
+
+
+AFFINE = [decaying, averages, averages_in_place, returns, before_and_after, filtered]
+
+
+def weights(n: int) -> np.ndarray:
+    return np.random.default_rng(n).uniform(size=n)
+
+
+@pytest.mark.parametrize("length", [3, 31, 70, 300])
+@pytest.mark.parametrize("function", AFFINE)
+def test_affine_recurrences(function: Callable[..., Any], length: int) -> None:
+    x, k = normal(length, dtype=np.float64), weights(length)
+    for least in (LEAST, 0):
+        source = compiled(function, x, k, least=least).source()
+    assert ("_factors" in source) == (length > 3), "in chunks"
+    assert length < 70 or "_scan_affine_" in source
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.int32])
+def test_affine_dtypes(dtype: Any) -> None:
+    def function(x: Any) -> Any:
+        y = np.zeros(x.shape, x.dtype)
+        for i in range(1, x.shape[0]):
+            y[i] = x[i] - y[i - 1] * x[i - 1]
+        return y
+
+    x = np.random.default_rng(0).integers(-1, 2, 300).astype(dtype)
+    for least in (LEAST, 0):
+        assert "_scan_affine_" in compiled(function, x, least=least).source()
+
+
+@pytest.mark.parametrize("function", [averages, returns, averages_in_place])
+def test_affine_gradients(function: Callable[..., Any]) -> None:
+    def loss(x: Any, k: Any) -> Any:
+        return (function(x, k) ** 2).sum()
+
+    x, k = normal(200, dtype=np.float64), weights(200)
+    for least in (LEAST, 0):
+        program = executable(jg.trace(jg.grad(loss, (0, 1)), x, k), least)
+        assert "_scan_affine_" in program.source()
+        for found, want in zip(program.call([x, k]), jg.grad(loss, (0, 1))(x, k), strict=True):
+            close(found.numpy(), np.asarray(want))
+
+
+def test_gradients_of_running_products_are_scans() -> None:
+    def loss(x: Any) -> Any:
+        return (np.cumprod(x) ** 2).sum()
+
+    x = 1 + normal(300, dtype=np.float64) / 50
+    x[100] = 0.0
+    program = executable(jg.trace(jg.grad(loss), x), 0)
+    assert "_scan_affine_" in program.source()
+    close(program.call([x])[0].numpy(), jg.grad(loss)(x))
+
+
+def growing(x: Any, k: Any) -> Any:
+    y, s = np.zeros(x.shape, x.dtype), np.float32(0)
+    for i in range(x.shape[0]):
+        s = k[i] * s + x[i]
+        y[i] = s
+    return y
+
+
+def test_products_of_factors_may_overflow() -> None:
+    x, k = np.zeros(400, np.float32), np.full(400, 2, np.float32)
+    x[390] = 1  # 2 ** 390 is infinite, but what it is multiplied by is 0
+    for least in (LEAST, 0):
+        compiled(growing, x, k, least=least)
+
+
+def test_what_is_not_a_number_stays_so() -> None:
+    for value, at in ((np.inf, "factor"), (np.nan, "factor"), (np.nan, "part")):
+        x, k = np.zeros(200, np.float32), np.full(200, 0.5, np.float32)
+        (k if at == "factor" else x)[20] = value
+        with np.errstate(all="ignore"):
+            want = growing(x, k)
+        for least in (LEAST, 0):
+            np.testing.assert_array_equal(executable(jg.trace(growing, x, k), least).call([x, k])[0].numpy(), want)
+
+
+def test_long_recurrences_are_three_launches() -> None:
+    x, k = normal(20_000, dtype=np.float64), weights(20_000)
+    program = compiled(averages, x, k, least=LEAST)
+    totals, starts, run = (s.describe() for s in program.plans.steps[-3:])  # pyright: ignore[reportAttributeAccessIssue]
+    assert totals == run == "19 blocks of 128 threads: 19 rows, a block each" and "all together" in starts
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("    cuda.syncthreads()\n    inside", "    inside"),  # no barrier: the totals of warps are not there yet
+        ("    cuda.syncthreads()  # those", "    # those"),  # nor here: they are overwritten
+        ("        f = float64(f * f0)\n", ""),  # factors don't multiply
+        ("a = float64(f * a0 + a)", "a = float64(f0 * a0 + a)"),  # in the wrong order
+        ("xFFFFFFFF, f, 8)", "xFFFFFFFF, f, 7)"),  # the factor of another lane
+        ("if lane >= 4:", "if lane > 4:"),  # a lane is left out
+        ("(f if lane >= 1 else", "(f if lane >= 0 else"),
+        ("f0, warp))", "f0, lane))"),  # the start of another warp
+        ("factors[warp] = total_f", "factors[warp] = f"),
+        ("_own = (s if s == 0.0 else before * s) + before1", "_own = s + before1"),
+        ("total * s) + total1", "before * s) + before1"),  # each thread has another sum
+        ("= s_starts[i]", "= s_parts[i]"),
+        ("s_factors[i] = s_factor", "s_factors[i] = s_factor_part"),  # a thread's factors only
+        ("s_factor_part *= factor", "s_factor_part = factor"),
+    ],
+)
+def test_planted_bugs_in_recurrences_are_caught(right: str, wrong: str) -> None:
+    x, k = normal(960, dtype=np.float64), 0.2 * weights(960)
+    program = compiled(lagged, x, k)
+    text = program.source()
+    assert right in text, text
+    close(ran(program, text, x, k)[0], lagged(x, k))
+    with pytest.raises((AssertionError, KernelError)):
+        close(ran(program, text.replace(right, wrong), x, k)[0], lagged(x, k))
+
+
+def lagged(x: Any, k: Any) -> Any:
+    """What is long ago still counts."""
+    y, s = np.zeros(x.shape), 1.5
+    for i in range(x.shape[0]):
+        s = (1 - k[i] / 100) * s + x[i]
+        y[i] = s
+    return y
 
 
 def two_sums(x: Any, y: Any) -> Any:

@@ -1,0 +1,161 @@
+"""cuFFT, by ctypes: Fourier transforms on device pointers, for the library call of :mod:`jitgrad.codegen.fourier`.
+
+Arrays are pairs of real ones, and cuFFT has complex numbers: so the parts are joined in scratch memory, transformed
+there, one axis after the other, and taken apart again. Transforms of real numbers are those of complex ones whose other
+half is zero, or left out. That of more than one axis, not the last, is a call for each of the outer indices.
+
+Cosine and sine transforms are not here: cuFFT has none.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jitgrad.cuda.blas import check, load_library
+from jitgrad.cuda.compiler import load
+from jitgrad.cuda.driver import Code, Driver, Stream, aligned
+
+_P, _I, _L = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong
+FORWARD, INVERSE = -1, 1
+_TYPES = {"float32": 0x29, "float64": 0x69}
+_LAYOUT = (_P, _L, _L)  # extents, elements from one to the next, and from one transform to the next
+_FUNCTIONS: dict[str, tuple[Any, ...]] = {
+    "cufftCreate": (_P,),
+    "cufftMakePlanMany64": (_I, _I, _P, *_LAYOUT, *_LAYOUT, _I, _L, _P),
+    "cufftSetStream": (_I, _P),
+    "cufftExecC2C": (_I, _P, _P, _I),
+    "cufftExecZ2Z": (_I, _P, _P, _I),
+}
+
+#: What there is a transform for: kinds of the library call, and dtypes.
+KINDS = ("fft", "rfft", "irfft")
+DTYPES = frozenset(_TYPES)
+
+#: Threads of a block of the kernels below.
+_BLOCK = 256
+
+
+def _kernels(dtype: np.dtype) -> Code:
+    """Joining the parts of complex arrays, and taking them apart. ``z`` is (outer, n, inner) by rows, the parts are
+    (outer, h, inner). Where h is less than n, the elements from h on are the conjugates of those before, backwards.
+    Those that are their own should be real; what they have besides only adds to imaginary parts, which are left out."""
+    name = dtype.name
+    first = "    i = int64(cuda.blockIdx.x) * int64(cuda.blockDim.x) + int64(cuda.threadIdx.x)\n    if i >= count:\n"
+    source = f"""
+def join(z, re, im, count, n, h, inner):
+{first}        return
+    k = i // inner % n
+    j = k if k < h else n - k
+    at = (i // (inner * n) * h + j) * inner + i % inner
+    z[2 * i] = re[at]
+    z[2 * i + 1] = im[at] if k < h else -im[at]
+
+
+def join_real(z, x, count):
+{first}        return
+    z[2 * i] = x[i]
+    z[2 * i + 1] = {name}(0.0)
+
+
+def split(z, re, im, count, n, h, inner):
+{first}        return
+    at = (i // (inner * h) * n + i // inner % h) * inner + i % inner
+    re[i] = z[2 * at]
+    im[i] = z[2 * at + 1]
+
+
+def split_real(z, x, count):
+{first}        return
+    x[i] = z[2 * i]
+"""
+    scalar = ("scalar", np.dtype(np.int64))
+    pair, one = (dtype, dtype, dtype, *[scalar] * 4), (dtype, dtype, scalar)
+    return Code(source, {"join": pair, "join_real": one, "split": pair, "split_real": one})
+
+
+class _Plan(NamedTuple):
+    """``count`` transforms of n elements that are ``step`` apart; the first ones of two are ``distance`` apart."""
+
+    n: int
+    step: int
+    distance: int
+    count: int
+
+
+class Fourier:
+    """cuFFT on one device. Its calls are made inside :meth:`Driver.enqueue`, one thread at a time."""
+
+    def __init__(self, driver: Driver, library: Any = None) -> None:
+        self._driver = driver
+        self._library = library or load_library("cufft", _FUNCTIONS)
+        self._loaded: dict[np.dtype, Any] = {}
+        # A plan has workspace of its own, so each stream has its plans. They live as long as the process.
+        self._plans: dict[tuple[_Plan, np.dtype, int], int] = {}
+
+    def scratch(self, dtype: np.dtype, static: dict[str, Any]) -> int:
+        """Bytes of scratch memory for a call. Loads the kernels that it will need."""
+        self._kernels_of(dtype)
+        shape = static["shape"]
+        elements = math.prod(shape)
+        if static["kind"] == "irfft":  # of up to twice as many
+            elements = elements // shape[static["axes"][0]] * (2 * shape[static["axes"][0]])
+        return aligned(2 * elements * dtype.itemsize)
+
+    def run(
+        self, stream: Stream, outs: list[int], sizes: list[int], ins: list[int], scratch: int, dtype: np.dtype,
+        *, kind: str, shape: tuple[int, ...], axes: tuple[int, ...], inverse: bool, **_: Any,
+    ) -> None:  # fmt: skip
+        """One call: the addresses of the results, how many elements each has, and the addresses of the operands."""
+        full = list(shape)
+        axis = axes[0]
+        inner, rest = math.prod(shape[axis + 1 :]), math.prod(shape) // shape[axis]
+        if kind == "irfft":
+            full[axis] = sizes[0] // rest
+        count = math.prod(full)
+        if kind == "rfft":
+            self._launch("join_real", dtype, count, [scratch, ins[0], count], stream)
+        else:
+            self._launch("join", dtype, count, [scratch, *ins, count, full[axis], shape[axis], inner], stream)
+        for k in axes:
+            self._along(k, full, scratch, dtype, stream, INVERSE if inverse or kind == "irfft" else FORWARD)
+        if kind == "irfft":
+            self._launch("split_real", dtype, count, [scratch, outs[0], count], stream)
+        else:
+            h = sizes[0] // rest
+            self._launch("split", dtype, sizes[0], [scratch, *outs[:2], sizes[0], full[axis], h, inner], stream)
+
+    def _along(self, axis: int, shape: list[int], z: int, dtype: np.dtype, stream: Stream, sign: int) -> None:
+        """Transform along one axis, in place."""
+        n, outer, inner = shape[axis], math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+        times, plan = (1, _Plan(n, 1, n, outer)) if inner == 1 else (outer, _Plan(n, inner, 1, inner))
+        handle = self._plan(plan, dtype, stream)
+        execute = self._library.cufftExecZ2Z if dtype == np.float64 else self._library.cufftExecC2C
+        for k in range(times):
+            at = z + k * 2 * n * inner * dtype.itemsize
+            check(execute(handle, at, at, sign), "a Fourier transform")
+
+    def _plan(self, plan: _Plan, dtype: np.dtype, stream: Stream) -> int:
+        key = plan, dtype, stream.handle
+        if key not in self._plans:
+            handle, size, extent = _I(), ctypes.c_size_t(), (_L * 1)(plan.n)
+            layout = (extent, plan.step, plan.distance)
+            check(self._library.cufftCreate(ctypes.byref(handle)), "starting cuFFT")
+            status = self._library.cufftMakePlanMany64(
+                handle, 1, extent, *layout, *layout, _TYPES[dtype.name], plan.count, ctypes.byref(size)
+            )
+            check(status, "planning a Fourier transform")
+            check(self._library.cufftSetStream(handle, stream.handle), "choosing a stream for cuFFT")
+            self._plans[key] = handle.value
+        return self._plans[key]
+
+    def _kernels_of(self, dtype: np.dtype) -> Any:
+        if dtype not in self._loaded:
+            self._loaded[dtype] = load(self._driver, _kernels(dtype))
+        return self._loaded[dtype].kernels
+
+    def _launch(self, name: str, dtype: np.dtype, count: int, args: list[Any], stream: Stream) -> None:
+        self._driver.launch(self._kernels_of(dtype)[name], -(-count // _BLOCK), _BLOCK, args, stream=stream)

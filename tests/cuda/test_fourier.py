@@ -1,0 +1,204 @@
+"""Fourier transforms on a device: by the simulated implementation, and by cuFFT's calls on a stand-in of it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.fft
+
+import jitgrad as jg
+from jitgrad import config
+from jitgrad.cuda import fourier
+from jitgrad.cuda.compiler import compile_kernels, ptx
+from jitgrad.cuda.driver import Driver
+from jitgrad.cuda.driver_simulated import SimulatedDriver
+from jitgrad.cuda.fourier import Fourier
+from jitgrad.cuda.libraries import CudaLibraries, Libraries, Operand, SimulatedLibraries
+from jitgrad.errors import DeviceError, JitgradWarning, KernelError
+from tests.cuda.column_major import Through
+from tests.cuda.conftest import REAL, real_driver
+from tests.cuda.device_programs import close
+from tests.cuda.fake_fourier import FakeFourier
+
+
+def stood_in(driver: SimulatedDriver) -> CudaLibraries:
+    library = CudaLibraries(driver)
+    library._fourier = Fourier(driver, Through(FakeFourier(driver), fourier._FUNCTIONS))
+    return library
+
+
+@pytest.fixture(params=["simulated", "stand-in", REAL])
+def on(request: pytest.FixtureRequest) -> tuple[Driver, Libraries]:
+    """A driver with its libraries."""
+    if request.param == "cuda":
+        driver = real_driver()
+        return driver, CudaLibraries(driver)
+    simulated = SimulatedDriver()
+    return simulated, SimulatedLibraries(simulated) if request.param == "simulated" else stood_in(simulated)
+
+
+def run(on: tuple[Driver, Libraries], outs: list[Any], ins: list[np.ndarray], **static: Any) -> list[np.ndarray]:
+    """The results of a call, of these shapes; a workspace that the device does not need comes after them."""
+    driver, library = on
+    dtype = ins[0].dtype
+
+    def put(array: np.ndarray) -> Operand:
+        address = driver.allocate(array.nbytes)
+        assert address
+        driver.copy_in(address, np.ascontiguousarray(array))
+        return Operand(address, array.dtype, array.size)
+
+    sources = [put(a) for a in ins]
+    targets = [put(np.full(shape, 77, dtype)) for shape in (*outs, (3,))]
+    scratch = put(np.zeros(library.scratch("fourier", dtype, static), np.uint8))
+    library.call("fourier", targets, sources, static, 0, scratch.address)
+    found = [np.empty(math.prod(shape), dtype) for shape in outs]
+    for array, target in zip(found, targets, strict=False):
+        driver.copy_out(array, target.address)
+    for a, source in zip(ins, sources, strict=True):
+        kept = np.empty(a.size, dtype)
+        driver.copy_out(kept, source.address)
+        np.testing.assert_array_equal(kept.reshape(a.shape), a)
+    return [a.reshape(shape) for a, shape in zip(found, outs, strict=True)]
+
+
+def numbers(*shape: int, dtype: Any = np.float64) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((8,), (0,)),
+        ((1,), (0,)),
+        ((3, 7), (1,)),
+        ((5, 6), (0,)),
+        ((2, 5, 3), (1,)),
+        ((4, 6), (0, 1)),
+        ((2, 3, 4), (0, 2)),
+    ],
+)
+def test_complex(on: tuple[Driver, Libraries], shape: tuple[int, ...], axes: tuple[int, ...], dtype: Any) -> None:
+    re, im = numbers(*shape, dtype=dtype), numbers(*shape, dtype=dtype)[::-1].copy()
+    for inverse in (False, True):
+        want = scipy.fft.ifftn(re + 1j * im, axes=axes, norm="forward") if inverse else None
+        want = scipy.fft.fftn(re + 1j * im, axes=axes) if want is None else want
+        found = run(on, [shape, shape], [re, im], kind="fft", shape=shape, axes=axes, inverse=inverse)
+        close(found[0], want.real.astype(dtype))
+        close(found[1], want.imag.astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("shape", "axis"), [((8,), 0), ((7,), 0), ((1,), 0), ((3, 6), 1), ((5, 4), 0), ((2, 9, 3), 1)])
+def test_real(on: tuple[Driver, Libraries], shape: tuple[int, ...], axis: int, dtype: Any) -> None:
+    x = numbers(*shape, dtype=dtype)
+    want = scipy.fft.rfft(x, axis=axis)
+    halved = want.shape
+    found = run(on, [halved, halved], [x], kind="rfft", shape=shape, axes=(axis,), inverse=False)
+    close(found[0], want.real.astype(dtype))
+    close(found[1], want.imag.astype(dtype))
+    re, im = numbers(*halved, dtype=dtype), numbers(*halved, dtype=dtype) + 1  # its ends are not real
+    want = scipy.fft.irfft(re + 1j * im, shape[axis], axis=axis, norm="forward").astype(dtype)
+    (got,) = run(on, [shape], [re, im], kind="irfft", shape=halved, axes=(axis,), inverse=False)
+    close(got, want)
+
+
+def test_plans_are_made_once() -> None:
+    driver = SimulatedDriver()
+    fake = FakeFourier(driver)
+    library = CudaLibraries(driver)
+    library._fourier = Fourier(driver, Through(fake, fourier._FUNCTIONS))
+    x = numbers(4, 6, 5)
+    for _ in range(2):
+        run((driver, library), [x.shape] * 2, [x, x], kind="fft", shape=x.shape, axes=(1, 2), inverse=False)
+    assert len(fake.plans) == 2 and fake.executed == 2 * (4 + 1), "a call for each outer index, or for all rows"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("if i >= count:", "if i > count:"),  # one element too many
+        ("j = k if k < h else n - k", "j = k if k < h else n - k - 1"),
+        ("else -im[at]", "else im[at]"),  # not the conjugate
+        ("z[2 * i + 1] = im", "z[2 * i] = im"),
+        ("(i // (inner * h) * n", "(i // (inner * h) * h"),  # the rows of all of them
+    ],
+)
+def test_planted_bugs_are_caught(monkeypatch: pytest.MonkeyPatch, right: str, wrong: str) -> None:
+    kernels = fourier._kernels
+
+    def planted(dtype: np.dtype) -> Any:
+        code = kernels(dtype)
+        assert right in code.source
+        return code._replace(source=code.source.replace(right, wrong))
+
+    monkeypatch.setattr(fourier, "_kernels", planted)
+    driver = SimulatedDriver()
+    with pytest.raises((AssertionError, KernelError)):
+        test_real((driver, stood_in(driver)), (2, 8, 3), 1, np.float64)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("arch", ["sm_75", "sm_90", "sm_100"])
+def test_kernels_compile(arch: str, dtype: Any) -> None:
+    pytest.importorskip("numba_cuda", reason="kernels are compiled by numba-cuda, which is not installed")
+    code = fourier._kernels(np.dtype(dtype))
+    for kernel in compile_kernels(code.source, code.signatures, arch).kernels.values():
+        assert kernel.spill_bytes == kernel.stack_bytes == 0 and kernel.registers <= 64
+    assert dtype == np.float64 or ".f64" not in "".join(ptx(code.source, code.signatures, arch).values())
+
+
+# Programs
+
+
+def spectrum(x: Any) -> Any:
+    z = np.fft.rfft(x)
+    return np.sum(z.real**2 + 0.5 * z.imag**2)
+
+
+def smoothed(x: Any) -> Any:
+    z = np.fft.fft(x, axis=0)
+    return np.sum(np.fft.ifft(z * np.linspace(1, 0, x.shape[0])[:, None], axis=0).real ** 3)
+
+
+def filtered(x: Any) -> Any:
+    return np.sum(np.fft.irfft(np.fft.rfft(x) * 0.5, x.shape[-1]) ** 4)
+
+
+@pytest.mark.usefixtures("simulated")
+@pytest.mark.parametrize(
+    ("f", "shape"),
+    [(spectrum, (3, 8)), (spectrum, (14,)), (smoothed, (6, 4)), (filtered, (12,)), (filtered, (2, 7))],
+)
+def test_programs_and_gradients(f: Callable[..., Any], shape: tuple[int, ...]) -> None:
+    x = numbers(*shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        program = jg.value_and_grad(f, target="cuda")
+        value, slope = program(x)
+    assert "call fourier" in program.explain(x)
+    close(value.numpy(), np.asarray(f(x)))
+    close(slope.numpy(), np.asarray(jg.grad(f)(x)))
+
+
+@pytest.mark.usefixtures("simulated")
+def test_other_transforms_run_on_the_host() -> None:
+    x = numbers(8)
+
+    def f(x: Any) -> Any:
+        return scipy.fft.dct(x) * 2
+
+    with pytest.warns(JitgradWarning, match=r"A cosine or sine transform has(.|\n)*test_fourier\.py") as found:
+        close(jg.jit(f, target="cuda")(x).numpy(), scipy.fft.dct(x) * 2)
+    assert len(found) == 1
+    with (
+        config.using(strict_device=True),
+        pytest.raises(DeviceError, match=r"A cosine or sine(.|\n)*forbids(.|\n)*test_fourier\.py"),
+    ):
+        jg.jit(f, target="cuda")(x)
