@@ -95,7 +95,7 @@ def _body(
         pointer.name = t.name
         pointer.add_attribute("noalias")
     inside = emitter.__class__(function, pointers)
-    inside.streams = emitter.streams
+    inside.streams, inside.rare = emitter.streams, emitter.rare
     rest = rest[len(buffers) :]
     begin, end, origin = Sym("first"), Sym("last"), Sym("start")
     inside.env.update(zip((begin, end, origin, *variables), (first, last, start, *rest), strict=False))

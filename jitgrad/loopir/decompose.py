@@ -14,6 +14,9 @@ loop::
         for i in range(n):
             y[i] = sin(x[i]) if abs(x[i]) > 2**30 else <sin of x[i]>
 
+The second loop is marked as rare, and so is not vectorised: a vector of calls is as many calls in a row, which took as
+long to compile as all else.
+
 A loop that writes what it reads can't be run again. There the arguments are looked at in a loop of their own before,
 and one of the two follows. A parallel loop is cut into runs of iterations, each with a note of its own.
 """
@@ -173,7 +176,7 @@ class _Decomposition:
             Let(large, Const(False, bool_)),
             *(Let(before, v) for v, before in old.items()),
             *first,
-            If(large, (*(Assign(v, before) for v, before in old.items()), rebuild(s, self.whole.visit))),
+            If(large, (*(Assign(v, before) for v, before in old.items()), rebuild(s, self.whole.visit)), rare=True),
         )
 
     def looked_at(self, s: Loop) -> tuple[Stmt, ...]:
@@ -185,7 +188,7 @@ class _Decomposition:
         return (
             Let(large, Const(False, bool_)),
             dataclasses.replace(s, body=look),
-            If(large, (rebuild(s, self.whole.visit),), (rebuild(s, self.inside.visit),)),
+            If(large, (rebuild(s, self.whole.visit),), (rebuild(s, self.inside.visit),), rare=True),
         )
 
     def look(
