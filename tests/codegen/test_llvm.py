@@ -59,6 +59,16 @@ def test_what_arguments_out_of_range_need_is_compiled_small():
     assert np.array_equal(scaled[same], usual[same])  # neighbours have no influence
 
 
+@pytest.mark.parametrize(("n", "left"), [(1 << 20, False), ((1 << 20) + 1, True)])
+def test_shares_of_a_parallel_loop_are_whole_vectors(n, left):
+    program = compiled(f"graph f(%x: f32[{n}]) {{\n%0: f32[{n}] = tanh(%x)\nreturn %0\n}}")
+    text = program.llvm()
+    assert "jitgrad.launch" in text and re.search(r"fdiv [a-z ]*<\d+ x", text)
+    assert bool(re.search(r"fdiv [a-z ]*(?:float|double) ", text)) == left  # one iteration at a time
+    x = np.linspace(-3, 3, n, dtype=np.float32)
+    np.testing.assert_allclose(program(x)[0], np.tanh(x), rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 def test_row_and_column_sums_are_vectorised(dtype):
     for axes, kept in ("(0,)", 256), ("(1,)", 64):
