@@ -359,17 +359,24 @@ class KernelEmitter:
         self.pointers[t] = b.bitcast(b.load(start), memory_type(t.dtype).as_pointer())
 
 
+def _trips(s: Loop | While) -> float:
+    """How often a loop runs; infinity where that is not known here."""
+    if isinstance(s, Loop) and isinstance(s.lo, int) and isinstance(s.hi, int):
+        return len(range(s.lo, s.hi, s.step))
+    return math.inf
+
+
 def _unrolling(s: Loop) -> list[Hint]:
     """What LLVM is told of unrolling a loop.
 
-    Where it knows how often loops in each other run, it would unroll all of them, to thousands of instructions. It
-    would unroll long innermost loops too, and then compute many vectors at once. A few at once are as fast, and are
+    Where it knows how often loops in each other run, it would unroll all of them, to thousands of instructions; around
+    a long loop that gains nothing, and each copy is vectorised anew. It would unroll long innermost loops too, and then compute many vectors at once. A few at once are as fast, and are
     compiled in three quarters of the time (layer_norm: in half).
     """
-    known = isinstance(s.lo, int) and isinstance(s.hi, int)
-    trips = len(range(s.lo, s.hi, s.step)) if known else math.inf  # pyright: ignore[reportArgumentType]
-    if any(isinstance(x, (Loop, While)) for x in statements(s.body)):
-        return [keep_rolled] if trips > UNROLLED else []
+    trips, inside = _trips(s), [x for x in statements(s.body) if isinstance(x, (Loop, While))]
+    if inside:
+        rolled = trips > UNROLLED or any(UNROLLED_INNERMOST < _trips(x) < math.inf for x in inside)
+        return [keep_rolled] if rolled else []
     if not UNROLLED_INNERMOST < trips < math.inf:
         return []
     sums = {x.local for x in s.body if isinstance(x, Assign)}
