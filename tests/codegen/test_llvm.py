@@ -69,6 +69,18 @@ def test_shares_of_a_parallel_loop_are_whole_vectors(n, left):
     np.testing.assert_allclose(program(x)[0], np.tanh(x), rtol=1e-6)
 
 
+def test_loops_around_long_loops_are_not_unrolled():
+    program = compiled(
+        """graph f(%x: f32[8,4,400]) {
+          %0: f32[4] = reduce_sum(%x) {axes=(0,2)}
+          return %0
+        }"""
+    )
+    assert len(re.findall(r"^vector\.body.*:", program.llvm(), re.MULTILINE)) == 1
+    x = np.random.default_rng(0).standard_normal((8, 4, 400)).astype(np.float32)
+    np.testing.assert_allclose(program(x)[0], x.sum((0, 2)), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 def test_row_and_column_sums_are_vectorised(dtype):
     for axes, kept in ("(0,)", 256), ("(1,)", 64):
