@@ -283,7 +283,7 @@ class KernelEmitter:
         following = self.b.add(var, step, flags=("nsw",))
         var.add_incoming(following, self.b.block)
         branch = self.b.cbranch(self.b.icmp_signed(test, following, hi), body, done)
-        hints = [keep_rolled, not_vectorised] if self.rare else _unrolling(s)
+        hints: list[Hint] = [keep_rolled, not_vectorised] if self.rare else _unrolling(s)
         if carries_nothing(s):
             hints.append(parallel_accesses([body, *self.function.blocks[first:]]))
         describe(branch, hints)
@@ -370,8 +370,9 @@ def _unrolling(s: Loop) -> list[Hint]:
     """What LLVM is told of unrolling a loop.
 
     Where it knows how often loops in each other run, it would unroll all of them, to thousands of instructions; around
-    a long loop that gains nothing, and each copy is vectorised anew. It would unroll long innermost loops too, and then compute many vectors at once. A few at once are as fast, and are
-    compiled in three quarters of the time (layer_norm: in half).
+    a long loop that gains nothing, and each copy is vectorised anew. It would unroll long innermost loops too, and then
+    compute many vectors at once. A few at once are as fast, and are compiled in three quarters of the time (layer_norm:
+    in half).
     """
     trips, inside = _trips(s), [x for x in statements(s.body) if isinstance(x, (Loop, While))]
     if inside:
