@@ -8,7 +8,7 @@ from typing import Any
 from llvmlite import ir
 from llvmlite.ir.values import MDValue
 
-from jitgrad.codegen.llvm_scalar import I32
+from jitgrad.codegen.llvm_scalar import I1, I32
 
 
 class _Distinct(MDValue):
@@ -51,6 +51,11 @@ def parallel_accesses(blocks: Iterable[ir.Block]) -> Hint:
 def keep_rolled(module: ir.Module) -> Sequence[Any]:
     """The loop is not unrolled."""
     return (ir.MetaDataString(module, "llvm.loop.unroll.disable"),)
+
+
+def not_vectorised(module: ir.Module) -> Sequence[Any]:
+    """The loop stays one iteration at a time."""
+    return (ir.MetaDataString(module, "llvm.loop.vectorize.enable"), I1(0))
 
 
 def interleaved(count: int) -> Hint:

@@ -118,6 +118,13 @@ class ScalarEmitter:
             return self.scipy(spec.scipy, e.dtype, [value(a) for a in e.args])
         raise CompilationError(f"the scalar function {e.op} of {e.args[0].dtype} has no LLVM rendering")
 
+    def is_call(self, e: Expr) -> bool:
+        """Whether an operation becomes a call of a function from outside."""
+        if not isinstance(e, Scalar) or e.dtype.kind != "f" or self._builtin(e):
+            return False
+        spec = SCALARS.get(e.op)
+        return spec is not None and spec.compose is None and (spec.libm or spec.scipy) is not None
+
     def _builtin(self, e: Scalar) -> bool:
         """Whether :meth:`apply` knows the operation."""
         kind = e.args[0].dtype.kind

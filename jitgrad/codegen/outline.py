@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from jitgrad.codegen import threads
 from jitgrad.codegen.llvm_scalar import I32, I64, memory_type
 from jitgrad.ir.index import IndexExpr, Sym, add, expr, mul
 from jitgrad.loopir.nodes import Buffer, Fail, If, Let, Local, Loop, Stmt, Store, While, loop_syms
+from jitgrad.loopir.schedule import GRAIN, is_innermost
 from jitgrad.loopir.walk import buffers_of, expressions, statements, subexpressions
 
 if TYPE_CHECKING:
@@ -41,7 +43,6 @@ def emit_parallel(emitter: KernelEmitter, s: Loop) -> None:
         env = b.alloca(env_type)
     for k, value in enumerate(values):
         b.store(value, b.gep(env, [I32(0), I32(k)], inbounds=True))
-    innermost = not any(isinstance(x, (Loop, While)) for x in statements(s.body))
     task = _task(body, env_type)
     threads.launch(
         b,
@@ -49,13 +50,18 @@ def emit_parallel(emitter: KernelEmitter, s: Loop) -> None:
         b.bitcast(env, threads.I8P),
         iterations,
         work,
-        grain=threads.GRAIN if innermost else 1,
+        grain=_grain(s),
         uneven=any(map(_varies, statements(s.body))),
     )
     if any(isinstance(x, Fail) for x in statements(s.body)):
         status = b.load(b.gep(env, [I32(0), I32(len(values) - 1)], inbounds=True))
         with b.if_then(b.icmp_signed("!=", status, I64(0)), likely=False):
             emitter.leave(status)
+
+
+def _grain(s: Loop) -> int:
+    """A loop is cut at multiples of this many iterations."""
+    return GRAIN if is_innermost(s) else 1
 
 
 def _varies(x: Stmt) -> bool:
@@ -95,13 +101,18 @@ def _body(
         pointer.name = t.name
         pointer.add_attribute("noalias")
     inside = emitter.__class__(function, pointers)
-    inside.streams = emitter.streams
+    inside.streams, inside.rare = emitter.streams, emitter.rare
     rest = rest[len(buffers) :]
     begin, end, origin = Sym("first"), Sym("last"), Sym("start")
     inside.env.update(zip((begin, end, origin, *variables), (first, last, start, *rest), strict=False))
     for local, value in zip(locals_, rest[len(variables) :], strict=True):
         slot = inside.locals[local] = inside.b.alloca(memory_type(local.dtype), name=local.name)
         inside.b.store(value, slot)
+    if isinstance(s.lo, int) and isinstance(s.hi, int):
+        # LLVM does not know of the grains: where they leave no iterations, neither does the code.
+        whole = math.gcd(_grain(s), len(range(s.lo, s.hi, s.step)))
+        for k in (begin, end) if whole > 1 else ():
+            inside.env[k] = inside.b.and_(inside.env[k], I64(-whole))
     lo, hi = (add(s.lo if isinstance(s.lo, int) else expr(origin), mul(expr(k), s.step)) for k in (begin, end))
     inside.statement(Loop(s.var, lo, hi, s.body, s.step))
     inside.leave(I64(0))

@@ -48,8 +48,6 @@ control = Control(threads=1, factor=REST[0])
 
 #: Chunks a thread: 1 where all iterations take equally long, else this.
 UNEVEN = 8
-#: Innermost loops are cut at multiples of this many iterations: vectors and cache lines stay whole.
-GRAIN = 64
 
 _CONTROL = ir.ArrayType(I64, len(Control._fields_))
 #: ``void task(env, first, last)``: iterations ``first <= k < last``.

@@ -14,6 +14,9 @@ loop::
         for i in range(n):
             y[i] = sin(x[i]) if abs(x[i]) > 2**30 else <sin of x[i]>
 
+The second loop is marked as rare, and so is not vectorised: a vector of calls is as many calls in a row, which took as
+long to compile as all else.
+
 A loop that writes what it reads can't be run again. There the arguments are looked at in a loop of their own before,
 and one of the two follows. A parallel loop is cut into runs of iterations, each with a note of its own.
 """
@@ -23,7 +26,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from jitgrad.ir.index import Sym, add, expr, floordiv, mul
+from jitgrad.ir.index import Dim, Sym, add, expr, floordiv, mul
 from jitgrad.ir.types import bool_
 from jitgrad.loopir.deps import MANY, accesses, never_at_any_time
 from jitgrad.loopir.expansions import EXPANSIONS, Expansion
@@ -58,7 +61,7 @@ from jitgrad.loopir.walk import expressions, lists_of, rebuild, statements, sube
 _KEPT = ("square", "reciprocal", "maximum", "minimum", "fmax", "fmin")
 #: What is expanded also where nothing is vectorised: measured against glibc, in chains and in independent calls.
 _IN_SEQUENCE = ("expm1", "hypot", "log1p_unit", "sinh", "tanh")
-#: Iterations of a parallel loop that have one note.
+#: About how many iterations of a parallel loop have one note.
 RUN = 1024
 
 
@@ -173,7 +176,7 @@ class _Decomposition:
             Let(large, Const(False, bool_)),
             *(Let(before, v) for v, before in old.items()),
             *first,
-            If(large, (*(Assign(v, before) for v, before in old.items()), rebuild(s, self.whole.visit))),
+            If(large, (*(Assign(v, before) for v, before in old.items()), rebuild(s, self.whole.visit)), rare=True),
         )
 
     def looked_at(self, s: Loop) -> tuple[Stmt, ...]:
@@ -185,7 +188,7 @@ class _Decomposition:
         return (
             Let(large, Const(False, bool_)),
             dataclasses.replace(s, body=look),
-            If(large, (rebuild(s, self.whole.visit),), (rebuild(s, self.inside.visit),)),
+            If(large, (rebuild(s, self.whole.visit),), (rebuild(s, self.inside.visit),), rare=True),
         )
 
     def look(
@@ -210,13 +213,16 @@ class _Decomposition:
 
     def in_runs(self, s: Loop) -> tuple[Stmt, ...]:
         """A parallel loop over runs of iterations, each of which notes its own arguments, and the iterations left."""
-        n = floordiv(add(s.hi, mul(s.lo, -1)), RUN)
+        count = add(s.hi, mul(s.lo, -1))
+        length = _run_length(count)
+        n = floordiv(count, length)
         run = Sym("run", 0, None)
-        first = add(s.lo, mul(expr(run), RUN))
-        inner = dataclasses.replace(s, lo=first, hi=add(first, RUN), kind="serial", work=0)
-        rest = dataclasses.replace(s, lo=add(s.lo, mul(n, RUN)), kind="serial", work=0)
-        outer = Loop(run, 0, n, self.guarded(inner), kind="parallel", work=mul(s.work, RUN))
-        return (outer, *self.guarded(rest))
+        first = add(s.lo, mul(expr(run), length))
+        inner = dataclasses.replace(s, lo=first, hi=add(first, length), kind="serial", work=0)
+        outer = Loop(run, 0, n, self.guarded(inner), kind="parallel", work=mul(s.work, length))
+        if mul(n, length) == count:
+            return (outer,)
+        return (outer, *self.guarded(dataclasses.replace(s, lo=add(s.lo, mul(n, length)), kind="serial", work=0)))
 
     # Expansion
 
@@ -235,6 +241,13 @@ class _Decomposition:
     def header(self, s: Stmt, visitor: _Visitor) -> Stmt:
         """The statement with its condition expanded."""
         return dataclasses.replace(s, cond=visitor.visit(s.cond)) if isinstance(s, (If, While)) else s
+
+
+def _run_length(count: Dim) -> int:
+    """How long runs are: such that no iterations are left where that can be, for they would be the same code again.
+    Of several lengths the one that the most powers of two divide, for whole vectors."""
+    fitting = [d for d in range(2 * RUN, RUN // 2, -1) if isinstance(count, int) and count % d == 0]
+    return max(fitting, key=lambda d: d & -d, default=RUN)
 
 
 def _innermost(s: Stmt) -> bool:

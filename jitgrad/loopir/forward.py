@@ -143,7 +143,7 @@ def _forward(s: Stmt, known: _Known) -> Stmt:
         return dataclasses.replace(s, body=inner)
     if isinstance(s, If):
         cond = _apply(s.cond, known)
-        new = If(cond, _forward_all(s.then, known.copy()), _forward_all(s.orelse, known.copy()))
+        new = If(cond, _forward_all(s.then, known.copy()), _forward_all(s.orelse, known.copy()), s.rare)
         known.forget(written((s,)))
         return new
     new = rebuild(s, lambda e: _apply(e, known))
@@ -225,7 +225,7 @@ def _prune(s: Stmt, alive: set[Buffer], used: set[Expr]) -> Stmt | None:
         then, orelse = _prune_all(s.then, alive, used), _prune_all(s.orelse, alive, used)
         if not then and not orelse:
             return None
-        return s if (then, orelse) == (s.then, s.orelse) else If(s.cond, then, orelse)
+        return s if (then, orelse) == (s.then, s.orelse) else dataclasses.replace(s, then=then, orelse=orelse)
     if isinstance(s, (Let, Assign)):
         return s if s.local in used else None
     if isinstance(s, Alloc):

@@ -424,9 +424,12 @@ class Assign:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class If:
+    """``rare`` says that ``then`` hardly ever runs: its loops are compiled as they are, without vectors."""
+
     cond: Expr
     then: tuple[Stmt, ...]
     orelse: tuple[Stmt, ...] = ()
+    rare: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -56,6 +56,10 @@ from jitgrad.loopir.walk import expressions, statements, subexpressions, with_li
 #: The greatest and the least number of chunks of a loop whose iterations are not independent as they stand.
 CHUNKS = 32
 LEAST_CHUNKS = 4
+#: Innermost loops are cut at multiples of this many iterations: vectors and cache lines stay whole.
+GRAIN = 64
+#: That is done where each chunk has so many of them, or chunks would not be equally long.
+GRAINS = 4
 #: The work of a parallel loop, in operations on bytes: 20 to 30 times what a launch costs where that is cheapest.
 LEAST = 4 << 20
 #: A loop of fewer iterations is parallel only if no loop inside it is.
@@ -311,7 +315,8 @@ def chunked(s: Loop, plan: Plan, each: Dim) -> list[Stmt]:
         body.append(Loop(k, 0, size, (Store(parts, (at, expr(k)), zero),)))
         total = Store(whole, (expr(m),), Load(parts, (expr(part), expr(m))), mode)
         after.append(Loop(part, 0, chunks, (Loop(m, 0, size, (total,)),)))
-    first, last = (add(lo, mul(floordiv(mul(k, n), chunks), step)) for k in (at, add(at, 1)))
+    grain = GRAIN if is_innermost(s) and n >= chunks * GRAINS * GRAIN else 1
+    first, last = (add(lo, mul(_start(k, n, chunks, grain), step)) for k in (at, add(at, 1)))
     inner: Stmt = dataclasses.replace(s, lo=first, hi=add(last, 1 - step), step=step)
 
     def place(t: Buffer, index: tuple[Dim, ...]) -> tuple[Buffer, tuple[Dim, ...]] | None:
@@ -325,6 +330,17 @@ def chunked(s: Loop, plan: Plan, each: Dim) -> list[Stmt]:
     body.append(inner)
     loop = Loop(chunk, 0, chunks, tuple(body), 1, "parallel", mul(each, -(-n // chunks)))
     return [*own_sums(loop, plan.sums), *after]
+
+
+def _start(k: Dim, n: int, chunks: int, grain: int) -> Dim:
+    """The iteration at which a chunk of ``n`` iterations starts, ``n`` behind the last one. A chunk has whole grains,
+    and the last one what is left."""
+    whole = mul(floordiv(mul(k, n // grain), chunks), grain)
+    return add(whole, mul(floordiv(k, chunks), n % grain))
+
+
+def is_innermost(s: Loop) -> bool:
+    return not any(isinstance(x, (Loop, While)) for x in statements(s.body))
 
 
 def own_sums(s: Loop, sums: Sequence[tuple[Local, str]]) -> list[Stmt]:

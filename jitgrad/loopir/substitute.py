@@ -68,7 +68,7 @@ def substituted(s: Stmt, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Stmt
         return While(visit(s.cond), tuple(substituted(x, env, memo) for x in s.body))
     if isinstance(s, If):
         then, orelse = (tuple(substituted(x, env, memo) for x in body) for body in (s.then, s.orelse))
-        return If(visit(s.cond), then, orelse)
+        return If(visit(s.cond), then, orelse, s.rare)
     if isinstance(s, Store):
         index = tuple(substitute_index(i, env, memo) for i in s.index)
         return dataclasses.replace(s, index=index, value=visit(s.value))

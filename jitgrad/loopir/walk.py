@@ -277,7 +277,7 @@ class _Keys:
         if isinstance(s, (Let, Assign)):
             return (type(s).__name__, self.number(s.local), getattr(s, "mode", ""), self.expr(s.value))
         if isinstance(s, If):
-            return ("if", self.expr(s.cond), tuple(map(self.stmt, s.then)), tuple(map(self.stmt, s.orelse)))
+            return ("if", s.rare, self.expr(s.cond), tuple(map(self.stmt, s.then)), tuple(map(self.stmt, s.orelse)))
         if isinstance(s, While):
             return ("while", self.expr(s.cond), tuple(map(self.stmt, s.body)))
         if isinstance(s, Block):
@@ -316,7 +316,7 @@ def rebuild(s: Stmt, expr: Callable[[Expr], Expr], store: Callable[[Store], Stmt
     if isinstance(s, While):
         return While(expr(s.cond), rebuild_all(s.body, expr, store))
     if isinstance(s, If):
-        return If(expr(s.cond), rebuild_all(s.then, expr, store), rebuild_all(s.orelse, expr, store))
+        return If(expr(s.cond), rebuild_all(s.then, expr, store), rebuild_all(s.orelse, expr, store), s.rare)
     if isinstance(s, Store):
         value = expr(s.value)
         new = s if value is s.value else dataclasses.replace(s, value=value)
@@ -339,7 +339,7 @@ def with_lists(s: Stmt, fn: Callable[[tuple[Stmt, ...]], tuple[Stmt, ...]]) -> S
     """The statement with the lists of statements in it mapped; the same object where nothing changes."""
     if isinstance(s, If):
         then, orelse = fn(s.then), fn(s.orelse)
-        return s if then is s.then and orelse is s.orelse else If(s.cond, then, orelse)
+        return s if then is s.then and orelse is s.orelse else dataclasses.replace(s, then=then, orelse=orelse)
     if isinstance(s, (Loop, While, Block)):
         body = fn(s.body)
         return s if body is s.body else dataclasses.replace(s, body=body)

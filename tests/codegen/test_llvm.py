@@ -41,6 +41,46 @@ def test_loops_are_vectorised(dtype, name, body, result):
     assert PACKED.search(compiled(text).asm()), name
 
 
+def test_what_arguments_out_of_range_need_is_compiled_small():
+    text = "graph f(%x: f32[1000], %y: f32[1000]) {\n%0: f32[1000] = sin(%x)\n%1: f32[] = reduce_sum(%0) {axes=(0,)}"
+    program = compiled(text + "\n%2: f32[1000] = multiply(%0, %y)\nreturn %1, %2\n}")
+    assert PACKED.search(program.asm())
+    assert len(re.findall(r"call .*@(?:sinf|llvm\.sin\.f32)\(", program.llvm())) == 1  # the calls are not vectorised
+    rng = np.random.default_rng(0)
+    x, y = (rng.uniform(-5, 5, 1000).astype(np.float32) for _ in range(2))
+    usual = program(x, y)[1]
+    x[[3, 500, 999]] = 1e20, np.inf, np.nan
+    with np.errstate(invalid="ignore"):
+        expected = np.sin(x.astype(np.float64))
+    total, scaled = program(x, y)
+    np.testing.assert_allclose(scaled, (expected * y).astype(np.float32), rtol=1e-6, atol=1e-7)
+    assert np.isnan(total)
+    same = np.isfinite(x) & (np.abs(x) < 10)
+    assert np.array_equal(scaled[same], usual[same])  # neighbours have no influence
+
+
+@pytest.mark.parametrize(("n", "left"), [(1 << 20, False), ((1 << 20) + 1, True)])
+def test_shares_of_a_parallel_loop_are_whole_vectors(n, left):
+    program = compiled(f"graph f(%x: f32[{n}]) {{\n%0: f32[{n}] = tanh(%x)\nreturn %0\n}}")
+    text = program.llvm()
+    assert "jitgrad.launch" in text and re.search(r"fdiv [a-z ]*<\d+ x", text)
+    assert bool(re.search(r"fdiv [a-z ]*(?:float|double) ", text)) == left  # one iteration at a time
+    x = np.linspace(-3, 3, n, dtype=np.float32)
+    np.testing.assert_allclose(program(x)[0], np.tanh(x), rtol=1e-6)
+
+
+def test_loops_around_long_loops_are_not_unrolled():
+    program = compiled(
+        """graph f(%x: f32[8,4,400]) {
+          %0: f32[4] = reduce_sum(%x) {axes=(0,2)}
+          return %0
+        }"""
+    )
+    assert len(re.findall(r"^vector\.body.*:", program.llvm(), re.MULTILINE)) == 1
+    x = np.random.default_rng(0).standard_normal((8, 4, 400)).astype(np.float32)
+    np.testing.assert_allclose(program(x)[0], x.sum((0, 2)), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 def test_row_and_column_sums_are_vectorised(dtype):
     for axes, kept in ("(0,)", 256), ("(1,)", 64):

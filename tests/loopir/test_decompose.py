@@ -152,8 +152,8 @@ def test_sequential_outer_loop_has_notes_inside(huge: bool) -> None:
     np.testing.assert_allclose(Executable(program)(data)[0], want, rtol=1e-12)
 
 
-@pytest.mark.parametrize("n", [100, RUN, 2 * RUN + 77])
-def test_parallel_loop_notes_in_runs(n: int) -> None:
+@pytest.mark.parametrize(("n", "copies"), [(100, 4), (RUN, 2), (50_000, 2), (2 * RUN + 77, 4), (2 * RUN + 4, 2)])
+def test_parallel_loop_notes_in_runs(n: int, copies: int) -> None:
     x, y, i = Buffer("x", f64, (n,), "arg"), Buffer("y", f64, (n,), "out"), Sym("i", 0, n - 1)
     nest = loop(n, Store(y, (expr(i),), sine_of(x, i)), var=i, kind="parallel")
     program = Program("f", (x,), (y,), (nest,))
@@ -161,6 +161,8 @@ def test_parallel_loop_notes_in_runs(n: int) -> None:
         if isinstance(s, Loop) and s.kind == "parallel":
             inside = {v.local for v in statements(s.body) if isinstance(v, Let)}
             assert all(v.local in inside for v in statements(s.body) if isinstance(v, Assign))
+    inner = [s for s in statements(decompose(program).body) if isinstance(s, Loop) and s.kind == "serial"]
+    assert len(inner) == copies  # with calls and without, for the runs and for what they leave
     data = values(True, n)
     np.testing.assert_allclose(Executable(program)(data)[0], np.sin(data), rtol=4e-16)
 

@@ -27,6 +27,7 @@ from jitgrad.loopir.nodes import Assign, Buffer, Let, Load, Loop, Program, Stmt,
 from jitgrad.loopir.schedule import parallel_loops, schedule
 from jitgrad.loopir.verify import verify
 from jitgrad.loopir.walk import expressions, lists_of, statements, subexpressions
+from jitgrad.runtime.compiled import Executable
 from tests.fuzz.random_loops import Features, Loops
 from tests.fuzz.random_regions import RegionGraphs, arguments
 
@@ -146,6 +147,25 @@ def test_chunks_compute_the_same(eager: None, seed: int) -> None:
     verify(program, "scheduled")
     for found, expected in zip(compile_python(program)(*args), interpret(graph, *args), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("n", [8191, 8192, 8193, 10_007, 50_000])
+def test_chunks_of_innermost_loops_are_whole_grains(n: int) -> None:
+    x = np.random.default_rng(n).standard_normal(n)
+    graph = jg.trace(lambda x: (np.sum(np.exp(x)), np.exp(x) * 2), x)
+    program = scheduled(graph)
+    verify(program, "scheduled")
+    (outer,) = [s for s in parallel_loops(program) if s.hi == module.CHUNKS]
+    (inner,) = [s for s in outer.body if isinstance(s, Loop) and isinstance(s.lo, IndexExpr)]
+    bounds = [[evaluate(e, {outer.var: k}) for e in (inner.lo, inner.hi)] for k in range(module.CHUNKS)]
+    starts, ends = zip(*bounds, strict=True)
+    assert starts[0] == 0 and ends[-1] == n and ends[:-1] == starts[1:]
+    whole = n >= module.CHUNKS * module.GRAINS * module.GRAIN
+    assert all(k % module.GRAIN == 0 for k in starts) == whole
+    longest, shortest = (f(b - a for a, b in bounds) for f in (max, min))
+    assert longest - shortest < (2 * module.GRAIN if whole else 2)
+    for found, expected in zip(Executable(program)(x), (np.exp(x).sum(), np.exp(x) * 2), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 # Choices
