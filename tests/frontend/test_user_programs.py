@@ -113,3 +113,81 @@ def normed(x):
 
 def test_objects_that_a_function_makes_may_hold_others_with_state():
     check_slope(normed, normal(4, 3))  # a warning would be an error
+
+
+# -- tuples or None ----------------------------------------------------------------------------------------------------
+
+
+def best_of_all(x):
+    best = None
+    for k in range(len(x)):
+        if best is None or x[k] < best[1]:
+            best = k, np.sin(x[k]), x * k
+    k, value, row = best
+    return k, value, row
+
+
+def smallest_above(x):
+    best = None
+    for k in range(len(x)):
+        if x[k] > 0.5 and (not best or x[k] < best[0]):
+            best = x[k], k
+    if best is None:
+        return -1.0, np.int64(-1)
+    return best
+
+
+def first_outside(x):
+    """The tuple has a number from an unrolled loop, and a string."""
+    hit = None
+    for k in range(len(x)):
+        for sign, name in ((1, "up"), (-1, "up")):
+            if hit is None and sign * x[k] > 0.8:
+                hit = k, sign, name, x[k] ** 2
+    return 0.0 if hit is None else hit[3] * hit[1] * len(hit[2])
+
+
+def searched(x):
+    def search(x):
+        for k in range(len(x)):
+            if x[k] > 0.5:
+                return k, x[k]
+        return None
+
+    found = search(x)
+    return x[0] if found is None else found[0] * found[1]
+
+
+class Peak:
+    def __init__(self) -> None:
+        self.at = None
+
+    def see(self, t, v):
+        if self.at is None or v > self.at[1]:
+            self.at = t, v
+
+
+def peak(x):
+    seen = Peak()
+    for t, v in enumerate(x):
+        seen.see(t, v)
+    return seen.at
+
+
+@pytest.mark.parametrize("fun", [best_of_all, smallest_above, first_outside, searched, peak])
+@pytest.mark.parametrize("x", [normal(20), -np.abs(normal(20)), 0.1 * normal(1)])
+def test_a_tuple_or_none(fun, x):
+    check_slope(fun, x)
+
+
+def test_none_in_the_place_of_a_tuple_as_a_result_is_refused():
+    with pytest.raises(TypeError, match=r"^a result of found is None for these arguments, and a tuple for others"):
+        jg.jit(found)(np.zeros(20))
+
+
+def found(x):
+    hit = None
+    for k in range(len(x)):
+        if x[k] > 1.0:
+            hit = k, x[k]
+    return hit
