@@ -127,7 +127,7 @@ def join(a: Variable, b: Variable, when: str) -> Variable:
     if (pair := _optional(a)) is not None and (other := _optional(b)) is not None:
         return join(pair, other, when)
     if (both := _optional_tuples(a, b)) is not None:
-        return join(*both, when)
+        return join(both[0], both[1], when)
     wide, other = _with_complex(a, b), _with_complex(b, a)
     if (wide is not a or other is not b) and wide.tree == other.tree:
         return join(wide, other, when)

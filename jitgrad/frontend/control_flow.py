@@ -72,6 +72,8 @@ from jitgrad.frontend.subscripts_calls import s_ as s_
 from jitgrad.frontend.subscripts_calls import show as show
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
+from jitgrad.frontend.users_operators import binary as binary
+from jitgrad.frontend.users_operators import unary as unary
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location

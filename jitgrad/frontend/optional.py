@@ -78,7 +78,7 @@ class OptionalTuple(tuple):
 optree.register_pytree_node(
     OptionalTuple,  # pyright: ignore[reportArgumentType]
     lambda x: ((*x, x.none), None, None),  # pyright: ignore[reportAttributeAccessIssue]
-    lambda _, parts: OptionalTuple(parts[:-1], parts[-1]),  # pyright: ignore[reportArgumentType]
+    lambda _, parts: OptionalTuple(tuple(parts)[:-1], tuple(parts)[-1]),  # pyright: ignore[reportArgumentType]
     namespace=NAMESPACE,
 )
 

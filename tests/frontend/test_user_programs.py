@@ -191,3 +191,92 @@ def found(x):
         if x[k] > 1.0:
             hit = k, x[k]
     return hit
+
+
+# -- operators of classes ----------------------------------------------------------------------------------------------
+
+
+class Sparse:
+    """A matrix in rows of its elements that are not 0."""
+
+    def __init__(self, data, indices, starts) -> None:
+        self.data, self.indices, self.starts = data, indices, starts
+
+    def __matmul__(self, x):
+        y = np.zeros(len(self.starts) - 1)
+        for i in range(len(y)):
+            for k in range(self.starts[i], self.starts[i + 1]):
+                y[i] += self.data[k] * x[self.indices[k]]
+        return y
+
+
+def product(data, x):
+    return Sparse(data, np.array([1, 0, 2, 2, 1]), np.array([0, 1, 1, 3, 5])) @ x
+
+
+class Clamped:
+    """A number between -1 and 1; each operator decides by its value."""
+
+    def __init__(self, value) -> None:
+        if value > 1.0:
+            value = 1.0 + 0.1 * (value - 1.0)
+        elif value < -1.0:
+            value = -1.0 + 0.1 * (value + 1.0)
+        self.value = value
+
+    def __add__(self, other):
+        return Clamped(self.value + (other.value if isinstance(other, Clamped) else other))
+
+    __radd__ = __add__
+
+    def __mul__(self, other):
+        if not isinstance(other, Clamped):
+            return NotImplemented
+        return Clamped(self.value * other.value)
+
+    def __rmul__(self, other):
+        return Clamped(other * self.value) if other > 0.0 else Clamped(0.5 * other * self.value)
+
+    def __neg__(self):
+        return Clamped(-self.value if self.value > 0.0 else -2.0 * self.value)
+
+    def __abs__(self):
+        return self.value if self.value > 0.0 else -self.value
+
+    def __lt__(self, other):
+        return self.value < other.value if other.value > 0.0 else self.value < 2.0 * other.value
+
+    def __getitem__(self, power):
+        found = 1.0
+        for _ in range(power):
+            found = found * self.value
+        return found
+
+
+class Sharper(Clamped):
+    """Its reflected methods come first."""
+
+    def __radd__(self, other):
+        return Clamped(3.0 * self.value + (other.value if isinstance(other, Clamped) else other))
+
+
+def clamped(x):
+    total, sharp = Clamped(x[0]), Sharper(0.3 * x[1])
+    for k in range(12):
+        total = 0.5 + total * Clamped(x[k]) + Clamped(0.3)
+        if total < Clamped(x[k + 1]):
+            total = -total
+    both = x[1] * (total + sharp)
+    return both.value, abs(-total), total[3], (sharp + total).value, x[2] > 0.5
+
+
+def test_operators_of_classes_are_rewritten():
+    check_slope(product, normal(5), normal(3))
+    check_slope(lambda x: clamped(x)[:4], normal(20))
+
+
+def test_an_operator_that_no_class_has_fails_as_in_python():
+    with pytest.raises(TypeError, match="unsupported operand"):
+        jg.jit(lambda x: (Clamped(x) * 2.0).value)(1.0)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        jg.jit(lambda x: (Clamped(x) - Clamped(x)).value)(1.0)
