@@ -12,7 +12,14 @@ from typing import Any
 
 import optree
 
-from jitgrad.errors import ArgumentError, ConcretizationError, DtypeError, JitgradWarning, MutationError
+from jitgrad.errors import (
+    ArgumentError,
+    ConcretizationError,
+    DtypeError,
+    JitgradWarning,
+    MutationError,
+    UnsupportedError,
+)
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.optional import without_none
 from jitgrad.frontend.raising import ends
@@ -20,7 +27,7 @@ from jitgrad.frontend.randomness import shared_states, warn_of_draws
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import LeafSpec, flatten, prepare_leaf
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.tracer import Collection, Tracer
 from jitgrad.frontend.usercode import call_method
 from jitgrad.ir.core import Graph
 from jitgrad.ir.location import Location
@@ -125,6 +132,7 @@ def run_traced(
             _check_results(leaves, tree, name, fun)
             written = tuple(k for k, (p, v) in enumerate(zip(watched, before, strict=True)) if p.value is not v)
             graph = trace.finish([*leaves, *(watched[k] for k in written)])
+            recorder.drop_gone()
             _forget_attributes(trace, name)
             if states is not None:
                 warn_of_draws(states, name)
@@ -168,11 +176,19 @@ def _was_written_into_array(error: BaseException) -> bool:
 
 
 def _check_results(leaves: list[Any], tree: optree.PyTreeSpec, name: str, fun: Any) -> None:
-    """Raise ArgumentError or DtypeError for a result that is no array and no number."""
+    """Raise ArgumentError or DtypeError for a result that is no array and no number, UnsupportedError for a list of
+    unknown length."""
     for k, leaf in enumerate(leaves):
         if isinstance(leaf, Tracer):
             continue
         what = f"the result{optree.treespec_accessors(tree)[k].codify('')} of {name}"
+        if isinstance(leaf, Collection):
+            raise UnsupportedError(
+                f"{what} is a list, and how long it is gets known when the program runs. What a compiled program "
+                "returns has one structure for all values of its arguments. Return what you compute of it, or an array "
+                "with room for all and the number of items.",
+                describe_function(fun).location,
+            )
         try:
             prepare_leaf(leaf, lambda what=what: what)
         except DtypeError as error:

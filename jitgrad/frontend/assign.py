@@ -34,6 +34,7 @@ from jitgrad.frontend.rebound import Rebound
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import ArrayLike, Collection, Tracer, contains_tracer, has_traced, innermost_trace
+from jitgrad.frontend.users_operators import method
 from jitgrad.frontend.views import Box, View, view_box
 from jitgrad.ir.location import user_location
 
@@ -400,7 +401,11 @@ def _addend(x: Tracer, ufunc: np.ufunc, other: Any, dims: Any) -> Tracer:
 
 def getitem(a: Any, index: Any) -> Any:
     """``a[index]``, also where ``a`` is an untraced array, list or tuple and the index is traced."""
-    return a[index] if isinstance(a, (Tracer, Collection)) or not has_traced(index) else _lifted_item(a, index)
+    if isinstance(a, (Tracer, Collection)):
+        return a[index]
+    if (of_users := method(a, "__getitem__")) is not None:
+        return of_users(index)
+    return a[index] if not has_traced(index) else _lifted_item(a, index)
 
 
 def _lifted_item(a: Any, index: Any) -> Any:
@@ -442,7 +447,10 @@ def setitem(a: Any, index: Any, value: Any) -> None:
     """``a[index] = value``. Raises MutationError where traced values meet an array that is not traced."""
     if isinstance(a, np.ndarray) and type(a) is not Tracer and not isinstance(a, Tracer):
         _check_plain(a, index, value)
-    a[index] = value
+    if (of_users := method(a, "__setitem__")) is not None:
+        of_users(index, value)
+    else:
+        a[index] = value
 
 
 def _check_plain(a: np.ndarray, index: Any, value: Any) -> None:

@@ -79,6 +79,13 @@ class Recorder:
                 del self._guards[key]
         return [change for change in changes.values() if change is not None]
 
+    def drop_gone(self) -> None:
+        """Drop the guards of what objects held that have gone, as those that a function makes for itself do: nobody can
+        read it any more, and guards would keep it."""
+        while gone := [key for key, guard in self._guards.items() if guard.has_gone]:
+            for key in gone:
+                del self._guards[key]
+
     # -- guards -------------------------------------------------------------------------------------------------
 
     def _note(self, key: tuple[Any, ...], name: str, look_up: Callable[[], Any], value: Any, chains: Any) -> None:

@@ -17,7 +17,7 @@ import optree
 
 from jitgrad.errors import CarryError
 from jitgrad.frontend.objects import Opened, all_leaves, closed, flatten_like, may_open
-from jitgrad.frontend.optional import PAIR, Optional
+from jitgrad.frontend.optional import PAIR, Optional, OptionalTuple, none_or_tuple
 from jitgrad.frontend.primitives import WEAK_SAMPLES, broadcast_to, cast
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten, unflatten, widened, with_complex
@@ -126,6 +126,8 @@ def join(a: Variable, b: Variable, when: str) -> Variable:
         return Variable(a.name, bound.tree, tuple(map(_bound_slot, bound.slots)))
     if (pair := _optional(a)) is not None and (other := _optional(b)) is not None:
         return join(pair, other, when)
+    if (both := _optional_tuples(a, b)) is not None:
+        return join(both[0], both[1], when)
     wide, other = _with_complex(a, b), _with_complex(b, a)
     if (wide is not a or other is not b) and wide.tree == other.tree:
         return join(wide, other, when)
@@ -145,6 +147,20 @@ def _optional(v: Variable) -> Variable | None:
     if v.tree.is_leaf() and (v.slots[0].type is not None or is_number(v.slots[0].value)):
         return Variable(v.name, PAIR, (*v.slots, Slot(None, None, False)))
     return None
+
+
+def _optional_tuples(*variables: Variable) -> tuple[Variable, ...] | None:
+    """Tuples of one structure and None, as what may be None or not; None for anything else."""
+    trees = {none_or_tuple(v.tree) for v in variables if not is_none(v)}
+    tree = trees.pop() if len(trees) == 1 else None
+    if tree is None:
+        return None
+    nothing = (Slot(None, None, UNBOUND),) * (tree.num_leaves - 1), Slot(None, None, True)
+    found = []
+    for v in variables:
+        slots, none = nothing if is_none(v) else (v.slots, Slot(None, None, False))
+        found.append(v if v.tree == tree else Variable(v.name, tree, (*slots, none)))
+    return tuple(found)
 
 
 def _opened_alike(a: Variable, b: Variable) -> tuple[Variable, Variable]:
@@ -332,6 +348,10 @@ def leaves_of(variable: Variable, value: Any) -> list[Any]:
         return [UNBOUND] * len(variable.slots)
     if variable.tree == PAIR and type(value) is not Optional:
         return [UNBOUND, True] if value is None else [value, False]
+    if variable.tree.type is OptionalTuple and type(value) is not OptionalTuple:
+        if value is None:
+            return [*[UNBOUND] * (len(variable.slots) - 1), True]
+        value = OptionalTuple(value, False)
     leaves, tree = flatten_like(value, variable.tree)
     if tree == variable.tree:
         return leaves

@@ -23,7 +23,7 @@ from jitgrad.frontend.carries import UNBOUND, Variable
 from jitgrad.frontend.chosen import Lost, set_class
 from jitgrad.frontend.chosen_containers import note_choice
 from jitgrad.frontend.objects import Opened, attributes, put
-from jitgrad.frontend.optional import Optional
+from jitgrad.frontend.optional import Optional, OptionalTuple
 from jitgrad.frontend.places import Places, SeveralNames
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import NAMESPACE, is_complex_node
@@ -71,7 +71,7 @@ def _is_cell(spec: optree.PyTreeSpec) -> bool:
 
 
 def _is_end(spec: optree.PyTreeSpec) -> bool:
-    return spec.is_leaf() or spec.type is Optional or is_complex_node(spec)
+    return spec.is_leaf() or spec.type in (Optional, OptionalTuple) or is_complex_node(spec)
 
 
 def _children(spec: optree.PyTreeSpec, value: Any) -> Sequence[Any]:

@@ -73,6 +73,8 @@ from jitgrad.frontend.subscripts_calls import s_ as s_
 from jitgrad.frontend.subscripts_calls import show as show
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
+from jitgrad.frontend.users_operators import binary as binary
+from jitgrad.frontend.users_operators import unary as unary
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location
@@ -137,7 +139,7 @@ def for_(
     known = isinstance(steps.count, int)
     mode = trace.options.loops
     short = known and mode == "auto" and is_short(trace, len(steps), size)
-    if short and any(lists()) and len(steps) > 1:
+    if short and len(steps) > 1 and (flag is not None or any(lists())):
         # A branch of it may make a list longer: its length is followed only where the loop is recorded.
         short = is_unrollable(trace, lambda: _unrolled(steps, body, state, names, flag))
     if short or (known and mode == "unroll"):
@@ -394,7 +396,7 @@ def _recorded(loop: For, own: Own) -> State:
         def whole(item: Any, *values: Any) -> State:
             new = body(item, *values)
             if place is not None and new[place] is not False:
-                raise RollError("it appends to a list and may end early.", user_location())
+                raise UsedOtherwise("it appends to a list and may end early.", user_location())
             return new
 
         return record_collecting(loop._replace(body=whole), own)

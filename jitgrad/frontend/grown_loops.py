@@ -23,7 +23,7 @@ from jitgrad.frontend.primitives import strong
 from jitgrad.frontend.recording import condition, record_for, record_while
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
-from jitgrad.ir.core import Op
+from jitgrad.ir.core import Block, Op
 from jitgrad.ir.index import Dim, Sym, add
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of
@@ -37,8 +37,8 @@ class _Early(Exception):
 
 def grow_for(loop: For, held: Sequence[Held], *, open_end: bool = True) -> State:
     """A loop in which lists grow. Raises OpenEnd for a list whose length is not known behind the loop, unless
-    ``open_end``."""
-    trace, body, look, begins = loop.trace, loop.body, loop.look, loop.begins
+    ``open_end``: before it is recorded, as arrays and objects have what it leaves in them from then on."""
+    trace, body, begins = loop.trace, loop.body, loop.begins
     count, item, flagged = loop.steps.count, loop.item, loop.flagged
     size = len(loop.state)
     early = False
@@ -64,6 +64,10 @@ def grow_for(loop: For, held: Sequence[Held], *, open_end: bool = True) -> State
             (again,) = trace.emit("logical_not", [stop], {})
             return Tracer(trace, trace.emit("logical_and", [go_on, Tracer(trace, again)], {})[0], "bool")
 
+        def look(block: Block) -> None:
+            growth.check()
+            loop.look(block)
+
         def run() -> tuple[State, Dim]:
             nonlocal early
             start, rooms = (*state, *growth.counts), [g.rooms for g in growth.all]
@@ -87,9 +91,11 @@ def grow_for(loop: For, held: Sequence[Held], *, open_end: bool = True) -> State
             return tuple(result), index_of(trace.own(done))
 
         growth.probe(run)
+        growth.refuse_open_ends(None if early else count)
         growth.furnish(count)
         result, trips = run()
-        growth.check()
+        if early:  # a loop with an open end asks nobody
+            growth.check()
         return growth.finish(result[:size], trips, result[size:])
 
 

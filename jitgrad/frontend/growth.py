@@ -263,6 +263,21 @@ class Growth:
                 self.tied[k] = carried[0], more
         return self.tied != before
 
+    def refuse_open_ends(self, trips: Dim | None) -> None:
+        """After the trial of a loop with so many iterations, None where it may end early: raise what says that it can't
+        give lists their places back. It must come before the loop is recorded: that changes arrays and objects."""
+        offset = len(self.all) - len(self.new)
+        for k, held in enumerate(self.held, offset):
+            step, more = self.steps[k], None
+            if step is not None and (trips is not None or not step.items.terms):
+                more = add(self.start[k], step.before(0 if trips is None else trips))
+            if isinstance(more, int):
+                continue
+            if not self.open_end:
+                raise OpenEnd("how long a list or an array is gets known when the program runs.", user_location())
+            if any(held.value is x for lists in self.trace.collecting for x in lists):
+                raise RollError("a loop around it appends to the same list.", user_location())
+
     def furnish(self, trips: Dim) -> None:
         """Make the rooms, for so many iterations."""
         offset = len(self.all) - len(self.new)
@@ -275,8 +290,8 @@ class Growth:
             g.rooms = _furnished(self.trace, g, held.value, capacity)
 
     def check(self) -> None:
-        """The loop was recorded: has it appended no more than there is room for?"""
-        if self.most != self.found:
+        """The body was recorded, not in a trial: has it appended no more than there is room for?"""
+        if not self.trying and self.most != self.found:
             raise RollError("the number of items that it appends to a list is not known.", user_location())
 
     def finish(self, result: State, trips: Dim, counts: Sequence[Tracer]) -> State:
@@ -310,18 +325,12 @@ class Growth:
 
     def _given_back(self, state: State) -> State:
         """Give the lists their items, where their lengths are known."""
-        for held, g in zip(self.held, self.new, strict=True):  # before any of them is filled
-            if isinstance(g.count, int):
-                continue
-            if not self.open_end:
-                raise OpenEnd("how long a list or an array is gets known when the program runs.", user_location())
-            if any(held.value is x for lists in self.trace.collecting for x in lists):
-                raise RollError("a loop around it appends to the same list.", user_location())
         for held, g in zip(self.held, self.new, strict=True):
             if type(g) is GrownArray:
                 array = g.final()
                 state = mapped(state, lambda x, g=g, array=array: array if x is g else x)
-            elif isinstance(g.count, int):
+                continue
+            if isinstance(g.count, int):
                 _fill(self.trace, held.value, g)
                 if held.put is not None:
                     held.put(held.value)

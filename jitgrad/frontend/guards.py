@@ -350,6 +350,17 @@ class Guard:
             return None
         return _joined(self.name, change)
 
+    @property
+    def has_gone(self) -> bool:
+        """Has the object gone that holds the value?"""
+        try:
+            self.look_up()
+        except ReferenceError:
+            return True
+        except (AttributeError, KeyError, IndexError, ValueError):
+            return False
+        return False
+
     def describe(self) -> str:
         """``W: array f64(3, 3), compared at each call``."""
         s = self.snapshot

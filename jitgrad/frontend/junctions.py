@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jitgrad.frontend.branching import record_branches
-from jitgrad.frontend.optional import Optional, is_true
+from jitgrad.frontend.optional import Optional, OptionalTuple, is_true
 from jitgrad.frontend.recording import condition
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import Collection, Tracer, innermost_trace, is_traced
@@ -17,7 +17,7 @@ _EAGER_OPS = 8
 
 def truth(test: Any) -> Any:
     """A condition; a list that is traced is whether it has items."""
-    if type(test) is Optional:
+    if type(test) in (Optional, OptionalTuple):
         return is_true(test)
     return test.truth() if isinstance(test, Collection) else test
 

@@ -22,6 +22,7 @@ from jitgrad.frontend.primitives import cast, promote, where
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Collection, Tracer, has_traced, innermost_trace, is_traced
+from jitgrad.frontend.users_operators import absolute
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import DTYPES
 
@@ -404,6 +405,7 @@ def _pow(base: Any, exp: Any, mod: Any = None) -> Any:
 
 #: What Python's names mean in a traced function.
 BUILTINS: dict[str, Any] = {
+    "abs": absolute,
     "all": _junction(builtins.all, np.logical_and, np.all),
     "any": _junction(builtins.any, np.logical_or, np.any),
     "filter": _filter,

@@ -27,6 +27,7 @@ line, lists)``
 ``getitem(a, index)``, ``setitem(a, index, value)``,   ``op`` is "+", "-", ... ``augitem`` gets its value before the
 ``augitem(a, index, op, value)``, ``s_[...]``           element is read; ``s_[...]`` gives back what is in the brackets
 ``delitem(a, index)``, ``delete_attribute(a, name)``   ``del`` of an item or attribute
+``binary(a, op, b)``, ``unary(op, a)``                 operators, but for those in the other lines
 ``augmented(a)``                                       before ``a op= b``, which changes ``a`` if it is a container
 ``contains(a, container)``, ``is_none(a)``              ``a in container``, ``a is None``
 ``callee(function)``                                   what to call in the place of a method, of a function that
@@ -124,6 +125,8 @@ _CALLS = frozenset(
         "show",
         "text",
         "percent",
+        "binary",
+        "unary",
     }
 )
 

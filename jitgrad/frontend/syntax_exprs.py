@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 
 from jitgrad.frontend.syntax_names import ComprehensionNode, Scopes
 from jitgrad.frontend.syntax_nodes import (
+    OPERATORS,
     PREFIX,
     RUNTIME,
+    SIGNS,
     call,
     constant,
     is_constant,
-    is_none_test,
     is_static,
     load,
     operations,
@@ -173,7 +174,13 @@ class Expressions(ast.NodeTransformer):
         match node:
             case ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
                 return call("percent", [node.left, node.right], node)
-        return node
+        return self._operator(node.left, node.op, node.right, node)
+
+    def _operator(self, left: ast.expr, op: ast.operator | ast.cmpop, right: ast.expr, node: ast.expr) -> ast.expr:
+        """``left op right``, of operands that are rewritten already; objects of the user's may have methods for it."""
+        if is_constant(left) and is_constant(right):
+            return node
+        return call("binary", [left, constant(OPERATORS[type(op)]), right], node)
 
     def _next(self, node: ast.Call) -> ast.expr | None:
         """``next(element for target in iterable if test)``, with or without a default: a call of the runtime with the
@@ -239,9 +246,13 @@ class Expressions(ast.NodeTransformer):
         return result
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
-        stays = not isinstance(node.op, ast.Not) or is_static(node.operand)
+        stays = is_constant(node.operand) or (isinstance(node.op, ast.Not) and is_static(node.operand))
         self.generic_visit(node)
-        return node if stays else call("not_", [node.operand], node)
+        if stays:
+            return node
+        if isinstance(node.op, ast.Not):
+            return call("not_", [node.operand], node)
+        return call("unary", [constant(SIGNS[type(node.op)]), node.operand], node)
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         stays = is_static(node.test) or self.has_walrus(node.body, node.orelse)
@@ -253,8 +264,7 @@ class Expressions(ast.NodeTransformer):
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         single = len(node.ops) == 1
-        called = is_none_test(node) or isinstance(node.ops[0], ast.In | ast.NotIn)
-        stays = is_static(node) or self.has_walrus(node) or (single and not called)
+        stays = is_static(node) or self.has_walrus(node)
         operands = [node.left, *node.comparators]
         plain = [isinstance(c, ast.Constant | ast.Name) and self.quiet(c) for c in operands]
         node.left = self.visit(node.left)
@@ -273,7 +283,8 @@ class Expressions(ast.NodeTransformer):
             found = call("is_none", [left], node)
             return found if isinstance(op, ast.Is) else call("not_", [found], node)
         if not isinstance(op, ast.In | ast.NotIn):
-            return place(ast.Compare(left, [op], [right]), node)
+            made = place(ast.Compare(left, [op], [right]), node)
+            return made if isinstance(op, ast.Is | ast.IsNot) else self._operator(left, op, right, made)
         found = call("contains", [left, right], node)
         return found if isinstance(op, ast.In) else call("not_", [found], node)
 

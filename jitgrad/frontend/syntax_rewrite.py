@@ -16,6 +16,7 @@ from jitgrad.frontend.syntax_live import Analysis, Frame
 from jitgrad.frontend.syntax_names import FunctionNode, Scopes
 from jitgrad.frontend.syntax_nodes import (
     FUNCTION,
+    OPERATORS,
     PREFIX,
     call,
     changed_lists,
@@ -33,21 +34,6 @@ from jitgrad.frontend.syntax_nodes import (
     thunk,
 )
 
-_OPERATORS: dict[type[ast.operator], str] = {
-    ast.Add: "+",
-    ast.Sub: "-",
-    ast.Mult: "*",
-    ast.Div: "/",
-    ast.FloorDiv: "//",
-    ast.Mod: "%",
-    ast.Pow: "**",
-    ast.MatMult: "@",
-    ast.BitAnd: "&",
-    ast.BitOr: "|",
-    ast.BitXor: "^",
-    ast.LShift: "<<",
-    ast.RShift: ">>",
-}
 #: Operators that change a list, set or dict in place.
 _IN_PLACE = (ast.Add, ast.Mult, ast.Sub, ast.BitAnd, ast.BitOr, ast.BitXor)
 _GUARD = "it is the guard of a 'case'"
@@ -317,7 +303,7 @@ class _Function:
         target = node.target
         if isinstance(target, ast.Subscript):
             arguments = [self._visit(target.value), self._expressions.index(target.slice)]
-            arguments += [constant(_OPERATORS[type(node.op)]), self._visit(node.value)]
+            arguments += [constant(OPERATORS[type(node.op)]), self._visit(node.value)]
             return [place(ast.Expr(call("augitem", arguments, node)), node)]
         out: list[ast.stmt] = []
         if isinstance(target, ast.Name):

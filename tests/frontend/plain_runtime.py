@@ -27,6 +27,28 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">>": operator.irshift,
 }
 
+BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+    "@": operator.matmul,
+    "&": operator.and_,
+    "|": operator.or_,
+    "^": operator.xor,
+    "<<": operator.lshift,
+    ">>": operator.rshift,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
 
 class Unbound:
     def __repr__(self) -> str:
@@ -61,6 +83,12 @@ class PlainRuntime:
 
     def callee(self, function: Any) -> Any:
         return function
+
+    def binary(self, a: Any, op: str, b: Any) -> Any:
+        return BINARY[op](a, b)
+
+    def unary(self, op: str, a: Any) -> Any:
+        return {"-": operator.neg, "+": operator.pos, "~": operator.invert}[op](a)
 
     def text(self, make: Callable[[], str]) -> str:
         return make()

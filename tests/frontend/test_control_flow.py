@@ -313,7 +313,7 @@ def changes_structure(x, n):
 def was_none(x, n):
     best = None
     for i in range(n):
-        best = (x[i], i)
+        best = [x[i], i]
     return best
 
 

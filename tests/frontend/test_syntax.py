@@ -441,8 +441,8 @@ def test_the_cache_holds_no_functions() -> None:
 
 def test_nothing_to_do() -> None:
     def f(x, y):
-        z = x * y + x[0]
-        return max(z, [1, 2][0:1])
+        z = max(x, 2 * 3), x[0]
+        return max(y, z[-1])
 
     assert syntax.rewrite(f) is None and syntax.why_not(f.__code__) is None
 
