@@ -34,7 +34,7 @@ from jitgrad.frontend.container_changes import setitem as setitem
 from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.filtered import first as first
 from jitgrad.frontend.filtered import quantified as quantified
-from jitgrad.frontend.growing import Wider
+from jitgrad.frontend.growing import Again
 from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, with_held_lists
@@ -158,7 +158,7 @@ def for_(
         loop = For(trace, steps, once, state, names, flag, hints, look, peels)
         result = _recorded_with_lists(loop, own, variables)
     except (UnboundLocalError, *_UNROLLABLE) as error:
-        if isinstance(error, Wider) and any(error.of is g for g in trace.growing):
+        if isinstance(error, Again) and any(error.of is g for g in trace.growing):
             raise  # the loop around that counts its iterations is recorded again
         unbound = isinstance(error, UnboundLocalError)
         after = None
@@ -378,10 +378,14 @@ def while_(
     condition is traced, or until it has run for long: then what is left of it is recorded, if it can be."""
     place = None if flag is None else names.index(flag)
 
+    def decided(*values: Any) -> Any:
+        found = truth(test(*values))
+        return found if is_traced(found) else bool(found)  # not a list itself: its references count
+
     def decision(*values: Any) -> Any:
         if place is None:
-            return test(*values)
-        return and_(not_(values[place]), lambda: test(*values))
+            return decided(*values)
+        return and_(not_(values[place]), lambda: decided(*values))
 
     longest = _LONG_WHILE
     for done in itertools.count(1):
@@ -393,7 +397,7 @@ def while_(
         if not go_on:
             return state
         trace = current_trace()
-        grows = done == 1 and trace is not None and may_grow(lists()[2], state, names)
+        grows = done < longest and trace is not None and may_grow(lists()[2], state, names)
         if grows and trace is not None and not is_unrollable(trace, lambda state=state: body(*state)):
             break
         before = 0 if trace is None else len(trace.builder.ops)

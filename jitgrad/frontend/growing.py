@@ -1,10 +1,12 @@
 """Lists in recorded code that become longer, or whose items are read and written at traced indices.
 
 A list exists only while the function is traced. While a loop is recorded, a :class:`Growing` takes its place: an array
-for each leaf of its items, with room for all that there may be, and a count, which is an index expression. ``append``
-writes the place behind the last item and moves the count on; ``len`` is the count; ``xs[-1]``, ``xs[i]`` and slices
-read the arrays, with indices checked against the count. Where the count is a closed form of the loops' indices, these
-are accesses like any other; otherwise it is carried (``growth``).
+for each leaf of its items, with room for all that there may be, and two index expressions: the place of the first item
+and that behind the last one, the count. ``append`` writes the place behind the last item and moves the count on,
+``pop(0)`` moves the first place on; ``len`` is the difference; ``xs[-1]``, ``xs[i]`` and slices read the arrays, with
+indices checked against the length. Where the places are closed forms of the loops' indices, these are accesses like
+any other; otherwise they are carried (``growth``). No place is used again for what is put at the other end: so the
+gradient of a queue saves nothing.
 
 A list whose items are lists of numbers, a table, is one array; an item of it is a ``Growing`` of fixed length on a part
 of that array. What a list can do and this can't raises RollError: the loop is unrolled then, if it can be.
@@ -28,12 +30,12 @@ from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Collection, Tracer, contains_tracer
+from jitgrad.frontend.tracer import Collection, Tracer, contains_tracer, extent
 from jitgrad.frontend.views import Box, View, view_box, view_slice
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim, add, expr, never_negative
 from jitgrad.ir.location import user_location
-from jitgrad.ir.symbols import symbol_of
+from jitgrad.ir.symbols import index_of, symbol_of
 from jitgrad.ir.types import TensorType
 
 #: What an unusable list is called in messages.
@@ -129,12 +131,13 @@ def _row(trace: Trace, value: list[Any]) -> tuple[Item, list[Any]]:
 
 
 class Growing(Collection):
-    """Stands for a list. ``rooms`` are the arrays, with the items along their first axes; ``count`` is how many there
-    are. ``scope`` is the one in which it may become longer now; ``most`` says how much longer it may have become since
+    """Stands for a list. ``rooms`` are the arrays, with the items along their first axes, from the place ``first`` to
+    that before ``count``. ``shifts``: the first place moves, ``leftward``: to the left. ``scope`` is the one in which it may become longer now; ``most`` says how much longer it may have become since
     that was set. ``kept`` are the arrays that were appended, with their values of then. ``probing``: what is recorded
     is dropped, so items may turn out to be of other types. ``whole`` is the list that a fixed row is an item of.
 
-    With a ``window`` it has no rooms, but the leaves of the last ``width`` items only."""
+    With a ``window`` it has no rooms, but the leaves of the last ``width`` items only. ``elastic``: how much room it
+    needs is found by running the loop, so places are kept within the room that there is."""
 
     @property
     def __class__(self) -> Any:
@@ -142,6 +145,7 @@ class Growing(Collection):
 
     def __init__(self, trace: Trace, item: Item | None, count: Dim, whole: Growing | None = None) -> None:
         self.trace, self.item, self.count, self.whole = trace, item, count, whole
+        self.first: Dim = 0
         self.rooms: list[Tracer] = []
         self.scope: Scope | None = None
         self.home: Scope | None = None
@@ -151,13 +155,19 @@ class Growing(Collection):
         self.window: list[list[Any]] | None = None
         self.width = 0
         self.probing = self.viewed = self.rewritten = self.touched = self.popped = False
+        self.shifts = self.leftward = self.elastic = False
 
     def noted(self) -> tuple[Any, ...]:
         """What a trial changes that is dropped, for :meth:`put_back`."""
-        return self.count, self.most, self.scope, self.window, list(self.kept)
+        return self.first, self.count, self.most, self.scope, self.window, list(self.kept)
 
     def put_back(self, noted: tuple[Any, ...]) -> None:
-        self.count, self.most, self.scope, self.window, self.kept[:] = noted
+        self.first, self.count, self.most, self.scope, self.window, self.kept[:] = noted
+
+    @property
+    def size(self) -> Dim:
+        """How many items there are."""
+        return add(self.count, _minus(self.first))
 
     # -- what a list does ----------------------------------------------------------------------------------------
 
@@ -181,22 +191,64 @@ class Growing(Collection):
         self.extend(values)
         return self
 
-    def pop(self, index: Any = -1) -> Any:
-        self._change_length()
-        if type(index) is not int or index != -1 or (self._has_arrays and self.viewed) or self.window is not None:
+    def insert(self, index: Any, value: Any) -> None:
+        if type(index) is not int or index != 0 or self.whole is not None:
             raise _refused()
-        at = place(self.trace, -1, self.count)
-        found = self._item_at(at, copy=True)
-        self.count, self.rewritten, self.popped = add(self.count, -1), True, True
+        self._need_all()
+        self._change_length()
+        if not self.leftward:
+            self.leftward = True
+            self._change_first()
+        leaves = self._accepted(value)
+        self._change_first()
+        self.first, self.most, self.rewritten = add(self.first, -1), add(self.most, 1), True
+        self._store(self.first, leaves)
+        self._keep(leaves)
+
+    def pop(self, index: Any = -1) -> Any:
+        if type(index) is not int or index not in (0, -1) or (self._has_arrays and self.viewed):
+            raise _refused()
+        self._need_all()
+        self._change_length()
+        if self.item is None:
+            raise CarryError("an item of a list is taken that has none in the first iteration.", user_location())
+        found = self._item_at(add(self.first, place(self.trace, index, self.size)), copy=True)
+        self.rewritten = True
+        if index == 0:
+            self._change_first()
+            self.first = add(self.first, 1)
+        else:
+            self.count, self.popped = add(self.count, -1), True
         return found
 
+    def clear(self) -> None:
+        self._need_all()
+        self._change_length()
+        self.count, self.rewritten, self.popped = self.first, True, True
+
+    def __delitem__(self, index: Any) -> None:
+        self.pop(index)
+
+    def _change_first(self) -> None:
+        if not self.shifts:
+            self.shifts = True
+            if self.scope is not None:
+                raise Again(self)
+
+    def _need_all(self) -> None:
+        """The last items are not enough."""
+        if self.window is not None:
+            raise Wider(self, None)
+
     def __len__(self) -> int:
-        if not isinstance(self.count, int):
+        if not isinstance(self.size, int):
             raise _refused()
-        return self.count
+        return self.size
 
     def __bool__(self) -> bool:
-        if not never_negative(add(self.count, -1)):
+        if self.size == 0:
+            return False
+        if not never_negative(add(self.size, -1)):
             raise _refused()
         return True
 
@@ -210,14 +262,15 @@ class Growing(Collection):
             raise CarryError("an item of a list is read that has none in the first iteration.", user_location())
         if self.window is not None:
             return self._in_window(index)
-        return self._item_at(place(self.trace, self._index(index), self.count))
+        return self._item_at(add(self.first, place(self.trace, self._index(index), self.size)))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(index, slice) or self.item is None or self.window is not None:
+        if isinstance(index, slice) or self.item is None:
             raise _refused()
+        self._need_all()
         if self.item.depth and not isinstance(value, Growing):
             raise _refused()
-        at = place(self.trace, self._index(index), self.count)
+        at = add(self.first, place(self.trace, self._index(index), self.size))
         if self._is_item(value, at):
             return  # xs[i] op= v has written it
         if isinstance(value, Growing) or (self._has_arrays and self.viewed):
@@ -229,11 +282,7 @@ class Growing(Collection):
 
     def _in_window(self, index: Any) -> Any:
         if isinstance(index, Tracer) or not index < 0:
-            raise RollError(
-                "a while loop that may run any number of times reads items of a list that it makes longer, and not "
-                "from its end by a constant index.",
-                user_location(),
-            )
+            raise Wider(self, None)
         if -index > self.width:
             raise Wider(self, -index)
         assert self.item is not None and self.window is not None
@@ -243,9 +292,11 @@ class Growing(Collection):
 
     def _part(self, index: slice) -> Any:
         """A slice: a list where its length is known."""
-        if self.item is None or self.window is not None:
+        if self.item is None:
             raise _refused()
-        start, size, step = slice_extent(self.trace, index, self.count)
+        self._need_all()
+        start, size, step = slice_extent(self.trace, index, self.size)
+        start = add(self.first, start)
         if isinstance(size, int):
             return [self._item_at(add(start, k * step)) for k in range(size)]
         if step != 1 or self.item.depth or len(self.rooms) != 1:
@@ -264,6 +315,18 @@ class Growing(Collection):
         if self.window:
             self.window = [[next(given) for _ in leaves] for leaves in self.window]
 
+    @property
+    def span(self) -> tuple[Dim, Dim]:
+        """The first place and the number of items, as a part of the rooms that their ops show to be one."""
+        first, size = self.first, self.size
+        if not self.rooms or isinstance(first, int):
+            return first, size
+        capacity = self.rooms[0].dims[0]
+        first = clipped(self.trace, as_value(self.trace, first), capacity)
+        if not isinstance(size, int):
+            size = clipped(self.trace, as_value(self.trace, size), add(capacity, _minus(first)))
+        return first, size
+
     # -- as what else it is seen -----------------------------------------------------------------------------------
 
     @property
@@ -276,26 +339,21 @@ class Growing(Collection):
 
     def length(self) -> Any:
         """``len``: a number, or a traced one."""
-        return (
-            self.count
-            if isinstance(self.count, int)
-            else Tracer(self.trace, as_value(self.trace, self.count).value, "int")
-        )
+        return extent(self.trace, self.size)
 
     def truth(self) -> Any:
         """``bool``, which may be traced."""
-        if isinstance(self.count, int) or never_negative(add(self.count, -1)):
-            return self.count != 0
-        (found,) = self.trace.emit("greater", [as_value(self.trace, self.count), as_value(self.trace, 0)], {})
+        if isinstance(self.size, int) or never_negative(add(self.size, -1)):
+            return self.size != 0
+        (found,) = self.trace.emit("greater", [as_value(self.trace, self.size), as_value(self.trace, 0)], {})
         return Tracer(self.trace, found, "bool")
 
     def array(self) -> Tracer:
         """What ``np.array`` makes of it."""
-        if self.window is not None:
-            raise _refused()
+        self._need_all()
         if self.item is None:
             raise CarryError("a list is made an array that has no items in the first iteration.", user_location())
-        parts = [strong(Tracer(self.trace, view_slice(r, 0, 0, self.count).value)) for r in self.rooms]
+        parts = [strong(Tracer(self.trace, view_slice(r, 0, *self.span).value)) for r in self.rooms]
         if len(parts) == 1 and self.item.tree == _LEAF:
             return parts[0]
         if (
@@ -308,9 +366,8 @@ class Growing(Collection):
 
     def as_items(self) -> tuple[Dim, Callable[[Any], Any]]:
         """How many there are, and a function of an index that gives one."""
-        if self.window is not None:
-            raise _refused()
-        return self.count, self.__getitem__
+        self._need_all()
+        return self.size, self.__getitem__
 
     # -- its arrays ------------------------------------------------------------------------------------------------
 
@@ -373,7 +430,10 @@ class Growing(Collection):
 
     def _box(self, room: Tracer, at: Dim) -> Box:
         dims, n = room.dims, room.ndim
-        if not (never_negative(at) and never_negative(add(add(dims[0], -1), _minus(at)))):
+        within = never_negative(at) and never_negative(add(add(dims[0], -1), _minus(at)))
+        if not within and self._top.elastic and self.whole is None:
+            at = clipped(self.trace, as_value(self.trace, at), add(dims[0], -1))
+        elif not within:
             value = as_value(self.trace, at)
             (found,) = self.trace.emit("wrap_index", [value], {"extent": dims[0], "check": False})
             at = expr(symbol_of(found))
@@ -441,12 +501,27 @@ class _ReadOnly(Box):
         return whole and _ReadOnly(whole.starts, whole.sizes, whole.steps, whole.axes)
 
 
-class Wider(RollError):
-    """An item is read that the window of a list does not have."""
+class Again(RollError):
+    """A trial has shown what is done with a list, and has to be made once more with that known."""
 
-    def __init__(self, of: Growing, width: int) -> None:
-        super().__init__("a while loop reads items of a list far from its end.", user_location())
-        self.of, self.width = of, width
+    def __init__(self, of: Growing) -> None:
+        super().__init__("it puts items in front of a list, or takes them there.", user_location())
+        self.of = of
+
+
+class Wider(Again):
+    """An item is read that the window of a list does not have. ``width`` is what it should be, None for all."""
+
+    def __init__(self, of: Growing, width: int | None) -> None:
+        super().__init__(of)
+        self.width = width
+
+
+def clipped(trace: Trace, count: Tracer, capacity: Dim) -> Dim:
+    """A count that is between 0 and the capacity, as its ops show."""
+    (low,) = trace.emit("maximum", [strong(count), as_value(trace, 0)], {})
+    (value,) = trace.emit("minimum", [Tracer(trace, low), as_value(trace, capacity)], {})
+    return index_of(value)
 
 
 #: Room for the items of a list whose number is not known yet; what is recorded with it is dropped.
@@ -488,7 +563,6 @@ for _name in [
     "hash",
     "contains",
     "reversed",
-    "delitem",
     "repr",
     "str",
     "format",

@@ -193,7 +193,7 @@ def may_be_list(node: ast.expr) -> bool:
 
 
 #: Methods that make a list longer or shorter.
-_RESIZING = frozenset(("append", "extend", "pop"))
+_RESIZING = frozenset(("append", "extend", "insert", "pop", "clear"))
 
 
 def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
@@ -209,6 +209,8 @@ def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
             case ast.Call(func=ast.Attribute(ast.Name(id=name), attr=attr)) if attr in _RESIZING:
                 resized.add(name)
             case ast.AugAssign(target=ast.Name(id=name), op=ast.Add(), value=ast.List() | ast.ListComp() | ast.Tuple()):
+                resized.add(name)
+            case ast.Subscript(value=ast.Name(id=name), ctx=ast.Del()):
                 resized.add(name)
             case ast.Subscript(ctx=ast.Store()):
                 root, known = node, True

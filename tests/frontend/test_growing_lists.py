@@ -450,7 +450,7 @@ def deleted(x, w):
 
 
 UNROLLED = [
-    known_conditions, shared_rows, another_name, of_changing_shape, texts, the_same_array, first_taken, deleted,
+    known_conditions, shared_rows, another_name, of_changing_shape, texts, the_same_array,
     written_after_it_is_read,
 ]  # fmt: skip
 
