@@ -34,7 +34,7 @@ from jitgrad.frontend.container_changes import setitem as setitem
 from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.filtered import first as first
 from jitgrad.frontend.filtered import quantified as quantified
-from jitgrad.frontend.growing import Again
+from jitgrad.frontend.growing import Again, NoItems
 from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, with_held_lists
@@ -44,7 +44,7 @@ from jitgrad.frontend.junctions import not_, truth
 from jitgrad.frontend.junctions import or_ as or_
 from jitgrad.frontend.list_holders import (
     Variable,
-    forget_frames,
+    has_open_end,
     indexed,
     lists_of,
     may_grow,
@@ -52,13 +52,14 @@ from jitgrad.frontend.list_holders import (
     used_otherwise,
     with_lists,
 )
-from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, is_unrollable, may_stream, refuse_streams
+from jitgrad.frontend.loop_choices import accept, copied, failure, is_short, is_static, is_unrollable, may_stream, refuse_streams
 from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.optional import is_none as is_none
 from jitgrad.frontend.places import ChangesPlaces
 from jitgrad.frontend.raising import fail_in, sealed, thrown
 from jitgrad.frontend.raising import handled as handled
 from jitgrad.frontend.recording import attempt, condition, record_for, record_while
+from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.staying import bound as bound
@@ -231,7 +232,14 @@ def _recorded_with_lists(loop: For, own: Own, variables: Sequence[Variable]) -> 
     try:
         return with_lists(trace, lambda held: grow(held, open_end=not unrollable), found)
     except OpenEnd:  # iterations that know their numbers may know how long the list is
-        if is_unrollable(trace, lambda: _unrolled(loop.steps, loop.body, state, names, loop.flag)):
+
+        def known_ends(item: Any, *values: Any) -> State:
+            after = loop.body(item, *values)
+            if has_open_end(variables, after, names):
+                raise RollError("how long a list is gets known when the program runs.", user_location())
+            return after
+
+        if is_unrollable(trace, lambda: _unrolled(loop.steps, known_ends, state, names, loop.flag)):
             raise
     return with_lists(trace, lambda held: grow(held, open_end=True), lists_of(variables, state, names))
 
@@ -376,6 +384,24 @@ def while_(
 ) -> State:
     """``while test(*state): state = body(*state)``; ``flag`` names the variable that ends it. Python runs it until its
     condition is traced, or until it has run for long: then what is left of it is recorded, if it can be."""
+    try:
+        return _while(test, body, state, names, flag, writes, line, lists)
+    except NoItems as error:
+        if not error.of.probing:
+            raise
+        return state  # the trial goes on, to find what the loop around it puts into the list
+
+
+def _while(
+    test: Callable[..., Any],
+    body: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    flag: str | None,
+    writes: Callable[[], Sequence[Any]],
+    line: int,
+    lists: Callable[[], Listed],
+) -> State:
     place = None if flag is None else names.index(flag)
 
     def decided(*values: Any) -> Any:
@@ -397,9 +423,10 @@ def while_(
         if not go_on:
             return state
         trace = current_trace()
-        grows = done < longest and trace is not None and may_grow(lists()[2], state, names)
-        if grows and trace is not None and not is_unrollable(trace, lambda state=state: body(*state)):
-            break
+        if done == 1 and trace is not None:
+            why = failure(trace, lambda state=state: body(*state))
+            if why is ChangesPlaces or (why is not None and may_grow(lists()[2], state, names)):
+                break
         before = 0 if trace is None else len(trace.builder.ops)
         state = body(*state)
         if done < longest or trace is None or trace.options.loops == "unroll":

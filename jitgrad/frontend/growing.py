@@ -211,7 +211,7 @@ class Growing(Collection):
         self._need_all()
         self._change_length()
         if self.item is None:
-            raise CarryError("an item of a list is taken that has none in the first iteration.", user_location())
+            raise NoItems(self, "an item of a list is taken that has none in the first iteration.")
         found = self._item_at(add(self.first, place(self.trace, index, self.size)), copy=True)
         self.rewritten = True
         if index == 0:
@@ -259,7 +259,7 @@ class Growing(Collection):
         if isinstance(index, slice):
             return self._part(index)
         if self.item is None:
-            raise CarryError("an item of a list is read that has none in the first iteration.", user_location())
+            raise NoItems(self, "an item of a list is read that has none in the first iteration.")
         if self.window is not None:
             return self._in_window(index)
         return self._item_at(add(self.first, place(self.trace, self._index(index), self.size)))
@@ -352,7 +352,7 @@ class Growing(Collection):
         """What ``np.array`` makes of it."""
         self._need_all()
         if self.item is None:
-            raise CarryError("a list is made an array that has no items in the first iteration.", user_location())
+            raise NoItems(self, "a list is made an array that has no items in the first iteration.")
         parts = [strong(Tracer(self.trace, view_slice(r, 0, *self.span).value)) for r in self.rooms]
         if len(parts) == 1 and self.item.tree == _LEAF:
             return parts[0]
@@ -506,6 +506,14 @@ class Again(RollError):
 
     def __init__(self, of: Growing) -> None:
         super().__init__("it puts items in front of a list, or takes them there.", user_location())
+        self.of = of
+
+
+class NoItems(CarryError):
+    """Items of a list are used of which it is not known yet what they are."""
+
+    def __init__(self, of: Growing, message: str) -> None:
+        super().__init__(message, user_location())
         self.of = of
 
 

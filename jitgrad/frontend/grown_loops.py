@@ -48,7 +48,7 @@ def grow_for(
     size = len(loop.state)
     early = False
 
-    with Growth(trace, held, open_end=open_end) as growth:
+    with Growth(trace, held) as growth:
         growth.extra = extra
         for g, one in zip(growth.new, elastic, strict=False):
             g.elastic = one
@@ -95,6 +95,7 @@ def grow_for(
             return tuple(result), index_of(trace.own(done))
 
         growth.probe(run)
+        growth.refuse_ends(None if early else count, open_end=open_end)
         growth.furnish(count)
         result, trips = run()
         growth.check()

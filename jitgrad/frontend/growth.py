@@ -72,8 +72,8 @@ class Step(NamedTuple):
 class Growth:
     """The lists that grow in a loop: those of loops around it, and ``new`` ones, which are ``held``."""
 
-    def __init__(self, trace: Trace, held: Sequence[Held], *, open_end: bool = True) -> None:
-        self.trace, self.held, self.open_end = trace, held, open_end
+    def __init__(self, trace: Trace, held: Sequence[Held]) -> None:
+        self.trace, self.held = trace, held
         self.new = [_stand_in(trace, h.value) for h in held]
         self.all: list[Growing] = [*trace.growing, *self.new]
         self.start: list[Dim] = [g.count for g in self.all]
@@ -183,7 +183,7 @@ class Growth:
         """What the variables are before the loop."""
         for held, g in zip(self.held, self.new, strict=True):
             if g.window is not None and g.item is not None:
-                had = [flatten(x)[0] for x in (held.value[-g.width :] if g.width else [])]
+                had = _last_items(held.value, g) if g.width else []
                 none = [np.zeros(x.type.shape, x.type.dtype)[()] for x in g.item.leaves]  # pyright: ignore[reportArgumentType, reportCallIssue]
                 g.window = [none] * (g.width - len(had)) + had
         return self._variables(self.start, self.fronts)
@@ -266,6 +266,20 @@ class Growth:
                 self.tied[k] = carried[0], more
         return bool(self.tied)
 
+    def refuse_ends(self, trips: Dim | None, *, open_end: bool) -> None:
+        """Raise an error for lists whose lengths won't be known behind the loop: OpenEnd, unless ``open_end``, and
+        RollError where they have to be. ``trips`` is None where it may end early. It is asked after the trial, since
+        what a recorded loop has written is not taken back."""
+        for k, (held, g) in enumerate(zip(self.held, self.new, strict=True), len(self.all) - len(self.new)):
+            steps = [self.steps[self.tied.get(k, (k, 0))[0]], *([self.shifts[k]] if g.shifts else [])]
+            ends = [None if s is None or (trips is None and s.items.terms) else s.before(trips or 0) for s in steps]
+            if None not in ends and isinstance(add(g.size, add(ends[0], -ends[1]) if g.shifts else ends[0]), int):  # pyright: ignore[reportArgumentType, reportOptionalOperand]
+                continue
+            if not open_end:
+                raise OpenEnd("how long a list is gets known when the program runs.", user_location())
+            if any(held.value is x for lists in self.trace.collecting for x in lists):
+                raise RollError("a loop around it appends to the same list.", user_location())
+
     def furnish(self, trips: Dim) -> None:
         """Make the rooms, for so many iterations."""
         offset = len(self.all) - len(self.new)
@@ -321,13 +335,6 @@ class Growth:
 
     def _given_back(self, state: State) -> State:
         """Give the lists their items, where their lengths are known."""
-        for held, g in zip(self.held, self.new, strict=True):  # before any of them is filled
-            if isinstance(g.size, int):
-                continue
-            if not self.open_end:
-                raise OpenEnd("how long a list is gets known when the program runs.", user_location())
-            if any(held.value is x for lists in self.trace.collecting for x in lists):
-                raise RollError("a loop around it appends to the same list.", user_location())
         for held, g in zip(self.held, self.new, strict=True):
             if isinstance(g.size, int):
                 _fill(self.trace, held.value, g)
@@ -348,6 +355,13 @@ class Growth:
         for held in self.held:
             if held.put is not None:
                 held.put(held.value)
+
+
+def _last_items(value: Any, g: Growing) -> list[Any]:
+    """The leaves of the last items of a list before a loop, as many as the window has."""
+    if isinstance(value, Growing) and not isinstance(value.size, int):
+        raise Wider(g, None)
+    return [flatten(x)[0] for x in value[-g.width :]]
 
 
 def _step(trace: Trace, grown: Dim, number: Dim) -> Step | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from jitgrad.frontend.growing import Growing
 from jitgrad.frontend.growth import Held
 from jitgrad.frontend.held_lists import holders, put_in
 from jitgrad.frontend.places import ChangesPlaces, Place
-from jitgrad.frontend.references import other_references
+from jitgrad.frontend.references import forget_frames, other_references
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import user_location
 
@@ -48,6 +47,11 @@ class Lists(NamedTuple):
 def used_otherwise(variables: Sequence[Variable], state: State, names: Sequence[str]) -> bool:
     """Is there a list that the loop does more with than to append to it and to read the last item?"""
     return any(v.use == "otherwise" and type(_value(v, state, names)) in (list, Growing) for v in variables)
+
+
+def has_open_end(variables: Sequence[Variable], state: State, names: Sequence[str]) -> bool:
+    """Is there a list of which it is not known how long it is?"""
+    return any(type(_value(v, state, names)) is Growing for v in variables)
 
 
 def may_grow(variables: Sequence[tuple[Any, ...]], state: State, names: Sequence[str]) -> bool:
@@ -97,13 +101,6 @@ def _value(variable: Variable, state: State, names: Sequence[str]) -> Any:
         return variable.get()
     except NameError:
         return None
-
-
-def forget_frames(error: BaseException | None) -> None:
-    """Let the functions that an error has left not refer to anything."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__context__
 
 
 def with_lists(trace: Trace, grow: Callable[[Sequence[Held]], State], lists: Lists) -> State:

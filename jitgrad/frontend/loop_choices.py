@@ -9,6 +9,7 @@ from typing import Any
 from jitgrad import config
 from jitgrad.errors import JitgradError, RollError
 from jitgrad.frontend.iteration import Steps
+from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import is_traced
@@ -86,16 +87,22 @@ def is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: Sta
 
 def is_unrollable(trace: Trace, run: Callable[[], State]) -> bool:
     """Can Python run a loop while the function is traced? A trial of it is put back."""
+    return failure(trace, run) is None
+
+
+def failure(trace: Trace, run: Callable[[], State]) -> type[JitgradError] | None:
+    """Why Python can't run a loop while the function is traced; None where it can. A trial of it is put back."""
     notes = len(trace.notes)
     with trace.region("a trial of a loop") as scope:
         try:
             run()
-        except JitgradError:
-            return False
+        except JitgradError as error:
+            forget_frames(error)
+            return type(error)
         finally:
             del trace.notes[notes:]
             scope.restore()
-    return True
+    return None
 
 
 def _leaves_no_trace(trace: Trace, iteration: Callable[[], State]) -> bool:

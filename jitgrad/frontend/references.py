@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,3 +41,10 @@ def _known(trace: Trace, obj: Any) -> int:
             held = before.values() if isinstance(before, dict) else before if type(before) is list else ()
         known += (obj is changed) + sum(obj is x for x in held)
     return known
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Let the functions that an error has left not refer to anything."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
