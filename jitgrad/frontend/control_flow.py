@@ -52,7 +52,16 @@ from jitgrad.frontend.list_holders import (
     used_otherwise,
     with_lists,
 )
-from jitgrad.frontend.loop_choices import accept, copied, failure, is_short, is_static, is_unrollable, may_stream, refuse_streams
+from jitgrad.frontend.loop_choices import (
+    accept,
+    copied,
+    failure,
+    is_short,
+    is_static,
+    is_unrollable,
+    may_stream,
+    refuse_streams,
+)
 from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.optional import is_none as is_none
 from jitgrad.frontend.places import ChangesPlaces

@@ -137,7 +137,8 @@ class Growing(Collection):
     is dropped, so items may turn out to be of other types. ``whole`` is the list that a fixed row is an item of.
 
     With a ``window`` it has no rooms, but the leaves of the last ``width`` items only. ``elastic``: how much room it
-    needs is found by running the loop, so places are kept within the room that there is."""
+    needs is found by running the loop, so places are kept within the room that there is. ``bursts``: once it gets more
+    items than there is room for, its count is beyond all capacities, whatever is taken from it afterwards."""
 
     @property
     def __class__(self) -> Any:
@@ -155,7 +156,7 @@ class Growing(Collection):
         self.window: list[list[Any]] | None = None
         self.width = 0
         self.probing = self.viewed = self.rewritten = self.touched = self.popped = False
-        self.shifts = self.leftward = self.elastic = False
+        self.shifts = self.leftward = self.elastic = self.bursts = False
 
     def noted(self) -> tuple[Any, ...]:
         """What a trial changes that is dropped, for :meth:`put_back`."""
@@ -165,9 +166,27 @@ class Growing(Collection):
         self.first, self.count, self.most, self.scope, self.window, self.kept[:] = noted
 
     @property
+    def limit(self) -> Dim:
+        """What its places are at most."""
+        return _BEYOND if self.elastic or not self.rooms else self.rooms[0].dims[0]
+
+    @property
     def size(self) -> Dim:
         """How many items there are."""
         return add(self.count, _minus(self.first))
+
+    @property
+    def shown(self) -> Dim:
+        """How many items there are, and none where there is no room for them: what is left of the iteration counts for
+        nothing then, and loops in it should end."""
+        return self._beyond(0, self.size) if self.bursts else self.size
+
+    def _beyond(self, then: Dim, otherwise: Dim) -> Dim:
+        """What is chosen by whether there are more items than there is room for."""
+        trace, capacity = self.trace, self.rooms[0].dims[0]
+        (found,) = trace.emit("greater", [as_value(trace, self.count), as_value(trace, capacity)], {})
+        values = [Tracer(trace, found), as_value(trace, then), as_value(trace, otherwise)]
+        return index_of(trace.emit("where", values, {})[0])
 
     # -- what a list does ----------------------------------------------------------------------------------------
 
@@ -180,6 +199,8 @@ class Growing(Collection):
             self._store(self.count, leaves)
         self._keep(leaves)
         self.count, self.most = add(self.count, 1), add(self.most, 1)
+        if self.bursts:
+            self.count = self._beyond(add(self.count, MANY), self.count)
 
     def extend(self, values: Any) -> None:
         if isinstance(values, Collection):
@@ -196,6 +217,8 @@ class Growing(Collection):
             raise _refused()
         self._need_all()
         self._change_length()
+        if self.bursts:
+            raise RollError("how many items it puts in front of a list is not limited.", user_location())
         if not self.leftward:
             self.leftward = True
             self._change_first()
@@ -295,7 +318,7 @@ class Growing(Collection):
         if self.item is None:
             raise _refused()
         self._need_all()
-        start, size, step = slice_extent(self.trace, index, self.size)
+        start, size, step = slice_extent(self.trace, index, self.shown)
         start = add(self.first, start)
         if isinstance(size, int):
             return [self._item_at(add(start, k * step)) for k in range(size)]
@@ -318,8 +341,8 @@ class Growing(Collection):
     @property
     def span(self) -> tuple[Dim, Dim]:
         """The first place and the number of items, as a part of the rooms that their ops show to be one."""
-        first, size = self.first, self.size
-        if not self.rooms or isinstance(first, int):
+        first, size = self.first, self.shown
+        if not self.rooms or (isinstance(first, int) and not (self.elastic and self.scope is not None)):
             return first, size
         capacity = self.rooms[0].dims[0]
         first = clipped(self.trace, as_value(self.trace, first), capacity)
@@ -339,13 +362,14 @@ class Growing(Collection):
 
     def length(self) -> Any:
         """``len``: a number, or a traced one."""
-        return extent(self.trace, self.size)
+        return extent(self.trace, self.shown)
 
     def truth(self) -> Any:
         """``bool``, which may be traced."""
-        if isinstance(self.size, int) or never_negative(add(self.size, -1)):
-            return self.size != 0
-        (found,) = self.trace.emit("greater", [as_value(self.trace, self.size), as_value(self.trace, 0)], {})
+        size = self.shown
+        if isinstance(size, int) or never_negative(add(size, -1)):
+            return size != 0
+        (found,) = self.trace.emit("greater", [as_value(self.trace, size), as_value(self.trace, 0)], {})
         return Tracer(self.trace, found, "bool")
 
     def array(self) -> Tracer:
@@ -367,7 +391,7 @@ class Growing(Collection):
     def as_items(self) -> tuple[Dim, Callable[[Any], Any]]:
         """How many there are, and a function of an index that gives one."""
         self._need_all()
-        return self.size, self.__getitem__
+        return self.shown, self.__getitem__
 
     # -- its arrays ------------------------------------------------------------------------------------------------
 
@@ -534,6 +558,8 @@ def clipped(trace: Trace, count: Tracer, capacity: Dim) -> Dim:
 
 #: Room for the items of a list whose number is not known yet; what is recorded with it is dropped.
 MANY = 1 << 31
+#: More than any capacity.
+_BEYOND = 1 << 40
 
 
 def new_room(trace: Trace, capacity: Dim, leaf: Leaf) -> Tracer:

@@ -167,6 +167,8 @@ def _in_enough_room(growth: Growth, run: Callable[[Callable[[], Any]], tuple[Tra
     A run that lacks room ends before the iteration that may need more. Where it is not limited how much one needs, it
     ends behind the one that did."""
     trace = growth.trace
+    for g, most in zip(growth.all, growth.found, strict=True):
+        g.bursts = g.elastic and isinstance(most, int) and most >= MANY
     limits = [n if isinstance(n, int) and n < MANY else 0 for n in growth.found]
     least = _LEAST_ROOM + 2 * max(limits)
 
@@ -260,9 +262,8 @@ def branches(
         g.set_last(given)
     places = result[size : size + 2 * len(lists)]
     for k, (g, counted, front) in enumerate(zip(lists, places[::2], places[1::2], strict=True)):
-        capacity = g.rooms[0].dims[0] if g.rooms else MANY
         fronts_after = {n[k] for n in firsts.values()}
-        g.first = fronts_after.pop() if len(fronts_after) == 1 else clipped(trace, trace.lift(front), capacity)
+        g.first = fronts_after.pop() if len(fronts_after) == 1 else clipped(trace, trace.lift(front), g.limit)
         same = {n[k] for n in ends.values()}
         like = next((j for j in range(k) if _difference(ends, k, j) is not None), None)
         if len(same) == 1:
@@ -270,7 +271,7 @@ def branches(
         elif like is not None:
             g.count = add(lists[like].count, _difference(ends, k, like) or 0)
         else:
-            g.count = clipped(trace, trace.lift(counted), capacity)
+            g.count = clipped(trace, trace.lift(counted), g.limit)
         g.most = add(before[k][2], most[k])
     return result[:size]
 

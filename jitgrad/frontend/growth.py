@@ -304,18 +304,18 @@ class Growth:
         trace, given = self.trace, iter(counts)
         outer = len(self.all) - len(self.new)
         for n, (g, start, step, most) in enumerate(zip(self.all, self.start, self.steps, self.found, strict=True)):
+            if n >= outer:
+                g.elastic = False
             if n in self.tied:
                 g.count = add(self.all[self.tied[n][0]].count, self.tied[n][1])
             elif step is not None:
                 g.count = add(start, step.before(trips))
             else:
-                capacity = g.rooms[0].dims[0] if g.rooms else MANY
-                g.count = clipped(trace, next(given), capacity)
+                g.count = clipped(trace, next(given), g.limit)
             if g.shifts:
                 shift = self.shifts[n]
-                capacity = g.rooms[0].dims[0] if g.rooms else MANY
                 front = self.fronts[n]
-                g.first = add(front, shift.before(trips)) if shift else clipped(trace, next(given), capacity)
+                g.first = add(front, shift.before(trips)) if shift else clipped(trace, next(given), g.limit)
             g.set_last(given)
             if n < outer:
                 g.most = add(self._before[n][3], mul(trips, most))
@@ -499,4 +499,3 @@ def _made_inside(trace: Trace, d: Dim) -> list[Value]:
     inner = {id(v) for op in region.ops for v in op.results}
     inner |= {id(v) for v in (region.region.params if region.region is not None else ())}
     return [v for v in named_values((d,)) if id(v) in inner]
-

@@ -72,7 +72,7 @@ def refuse_streams(block: Block) -> None:
 
 def is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: State, hints: State) -> bool:
     """Does an iteration involve no traced value? Then the loop computes something for the tracing itself. In a triangle
-    of iterations the first one may do nothing at all, so the last one has to agree."""
+    of iterations the first one may do nothing at all, so the last one has to agree, with what that has put into lists."""
     if any(is_traced(leaf) for part in (state, hints) for leaf in flatten(part)[0]):
         return False
     if len(steps) == 0:
@@ -80,7 +80,7 @@ def is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: Sta
     if not _leaves_no_trace(trace, lambda: body(steps.at(0), *state)):
         return False
     try:
-        return _leaves_no_trace(trace, lambda: body(steps.at(len(steps) - 1), *state))
+        return _leaves_no_trace(trace, lambda: body(steps.at(len(steps) - 1), *body(steps.at(0), *state)))
     except Exception:  # noqa: BLE001  (it needs what the iterations before it have done)
         return True
 

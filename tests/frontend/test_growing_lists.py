@@ -223,7 +223,7 @@ def deleted(x, w):
 GROWING = [
     its_length, extended, added_to, items_from_the_end, items_from_the_start, arrays, slices, all_so_far,
     looped_over_inside, in_both_branches, nested, triangle, pairs, dicts, two_lists, by_a_function, of_an_attribute,
-    integers_first, stack, with_the_first_apart, under_a_condition_inside, variable_of_the_last, first_taken, deleted,
+    integers_first, stack, with_the_first_apart, under_a_condition_inside, variable_of_the_last, deleted,
 ]  # fmt: skip
 
 
@@ -450,7 +450,7 @@ def written_after_it_is_read(x, w):
 
 
 UNROLLED = [
-    known_conditions, shared_rows, another_name, of_changing_shape, texts, the_same_array,
+    known_conditions, shared_rows, another_name, of_changing_shape, texts, the_same_array, first_taken,
     written_after_it_is_read,
 ]  # fmt: skip
 
