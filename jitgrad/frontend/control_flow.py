@@ -393,24 +393,6 @@ def while_(
 ) -> State:
     """``while test(*state): state = body(*state)``; ``flag`` names the variable that ends it. Python runs it until its
     condition is traced, or until it has run for long: then what is left of it is recorded, if it can be."""
-    try:
-        return _while(test, body, state, names, flag, writes, line, lists)
-    except NoItems as error:
-        if not error.of.probing:
-            raise
-        return state  # the trial goes on, to find what the loop around it puts into the list
-
-
-def _while(
-    test: Callable[..., Any],
-    body: Callable[..., State],
-    state: State,
-    names: Sequence[str],
-    flag: str | None,
-    writes: Callable[[], Sequence[Any]],
-    line: int,
-    lists: Callable[[], Listed],
-) -> State:
     place = None if flag is None else names.index(flag)
 
     def decided(*values: Any) -> Any:
@@ -422,39 +404,44 @@ def _while(
             return decided(*values)
         return and_(not_(values[place]), lambda: decided(*values))
 
-    longest = _LONG_WHILE
-    for done in itertools.count(1):
-        known = current_trace()
-        first = 0 if known is None else len(known.builder.ops)
-        go_on = decision(*state)
-        if is_traced(go_on):
-            break
-        if not go_on:
-            return state
-        trace = current_trace()
-        if done == 1 and trace is not None:
-            why = failure(trace, lambda state=state: body(*state))
-            if why is ChangesPlaces or (why is not None and may_grow(lists()[2], state, names)):
+    try:
+        longest = _LONG_WHILE
+        for done in itertools.count(1):
+            known = current_trace()
+            first = 0 if known is None else len(known.builder.ops)
+            go_on = decision(*state)
+            if is_traced(go_on):
                 break
-        before = 0 if trace is None else len(trace.builder.ops)
-        state = body(*state)
-        if done < longest or trace is None or trace.options.loops == "unroll":
-            continue
-        if len(trace.builder.ops) > before and any(is_traced(leaf) for leaf in flatten(state)[0]):
-            try:
-                result = record_while(trace, decision, body, state, names, tuple(writes()))
-            except _UNROLLABLE:
-                longest *= 16
+            if not go_on:
+                return state
+            trace = current_trace()
+            if done == 1 and trace is not None:
+                why = failure(trace, lambda state=state: body(*state))
+                if why is ChangesPlaces or (why is not None and may_grow(lists()[2], state, names)):
+                    break
+            before = 0 if trace is None else len(trace.builder.ops)
+            state = body(*state)
+            if done < longest or trace is None or trace.options.loops == "unroll":
                 continue
-            _note(trace, line, "while", f"rolled after {done} iterations, as it is long")
-            return result
-    trace = current_trace() or innermost_trace(go_on)
-    if is_traced(go_on) and any(op.effects for op in trace.builder.ops[first:]):
-        result = _rotated_while(While(trace, decision, body, state, names, ()), writes, lists, go_on)
-    else:
-        result = _recorded_while(While(trace, decision, body, state, names, ()), writes, lists)
-    _note(trace, line, "while", "rolled")
-    return result
+            if len(trace.builder.ops) > before and any(is_traced(leaf) for leaf in flatten(state)[0]):
+                try:
+                    result = record_while(trace, decision, body, state, names, tuple(writes()))
+                except _UNROLLABLE:
+                    longest *= 16
+                    continue
+                _note(trace, line, "while", f"rolled after {done} iterations, as it is long")
+                return result
+        trace = current_trace() or innermost_trace(go_on)
+        if is_traced(go_on) and any(op.effects for op in trace.builder.ops[first:]):
+            result = _rotated_while(While(trace, decision, body, state, names, ()), writes, lists, go_on)
+        else:
+            result = _recorded_while(While(trace, decision, body, state, names, ()), writes, lists)
+        _note(trace, line, "while", "rolled")
+        return result
+    except NoItems as error:
+        if not error.of.probing:
+            raise
+        return state  # the trial goes on, to find what the loop around it puts into the list
 
 
 def _rotated_while(loop: While, writes: Callable[[], Sequence[Any]], lists: Callable[[], Listed], go_on: Any) -> State:

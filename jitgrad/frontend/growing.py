@@ -138,7 +138,7 @@ class Growing(Collection):
 
     With a ``window`` it has no rooms, but the leaves of the last ``width`` items only. ``elastic``: how much room it
     needs is found by running the loop, so places are kept within the room that there is. ``bursts``: once it gets more
-    items than there is room for, its count is beyond all capacities, whatever is taken from it afterwards."""
+    items than there is room for, its count is beyond all capacities, whatever is taken from it afterwards. ``maxlen`` is that of a deque; ``full``: it always has as many."""
 
     @property
     def __class__(self) -> Any:
@@ -156,7 +156,8 @@ class Growing(Collection):
         self.window: list[list[Any]] | None = None
         self.width = 0
         self.probing = self.viewed = self.rewritten = self.touched = self.popped = False
-        self.shifts = self.leftward = self.elastic = self.bursts = False
+        self.shifts = self.leftward = self.elastic = self.bursts = self.full = False
+        self.maxlen: int | None = None
 
     def noted(self) -> tuple[Any, ...]:
         """What a trial changes that is dropped, for :meth:`put_back`."""
@@ -191,6 +192,9 @@ class Growing(Collection):
     # -- what a list does ----------------------------------------------------------------------------------------
 
     def append(self, value: Any) -> None:
+        if self.maxlen is not None:
+            self._need_all()
+            self._change_first()
         self._change_length()
         leaves = self._accepted(value)
         if self.window is not None:
@@ -201,6 +205,9 @@ class Growing(Collection):
         self.count, self.most = add(self.count, 1), add(self.most, 1)
         if self.bursts:
             self.count = self._beyond(add(self.count, MANY), self.count)
+        if self.maxlen is not None:
+            least, self.rewritten = add(self.count, -self.maxlen), True
+            self.first = least if self.full else self._extreme("maximum", self.first, least)
 
     def extend(self, values: Any) -> None:
         if isinstance(values, Collection):
@@ -227,11 +234,52 @@ class Growing(Collection):
         self.first, self.most, self.rewritten = add(self.first, -1), add(self.most, 1), True
         self._store(self.first, leaves)
         self._keep(leaves)
+        if self.maxlen is not None:
+            most, self.popped = add(self.first, self.maxlen), True
+            self.count = most if self.full else self._extreme("minimum", self.count, most)
+
+    def appendleft(self, value: Any) -> None:
+        if self.maxlen is not None and self.maxlen == 0:
+            return
+        self.insert(0, value)
+
+    def extendleft(self, values: Any) -> None:
+        if isinstance(values, Collection):
+            raise _refused()
+        for value in list(values):
+            self.appendleft(value)
+
+    def popleft(self) -> Any:
+        return self.pop(0)
+
+    def rotate(self, n: Any = 1) -> None:
+        """By a constant number of items. An empty deque whose length is not known is an IndexError."""
+        if type(n) is not int or (abs(n) > _FEW and not isinstance(self.size, int)):
+            raise _refused()
+        for _ in range(abs(n) % max(self.size, 1) if isinstance(self.size, int) else abs(n)):
+            if n > 0:
+                self.appendleft(self.pop())
+            else:
+                self.append(self.pop(0))
+
+    def _extreme(self, op: str, a: Dim, b: Dim) -> Dim:
+        """The larger or smaller one of two places."""
+        if isinstance(more := add(b, _minus(a)), int):
+            return b if (more > 0) == (op == "maximum") else a
+        (found,) = self.trace.emit(op, [as_value(self.trace, a), as_value(self.trace, b)], {})
+        return index_of(found)
+
+    def _not_full(self) -> None:
+        if self.full:
+            self.full = False
+            if self.scope is not None:
+                raise Again(self)
 
     def pop(self, index: Any = -1) -> Any:
         if type(index) is not int or index not in (0, -1) or (self._has_arrays and self.viewed):
             raise _refused()
         self._need_all()
+        self._not_full()
         self._change_length()
         if self.item is None:
             raise NoItems(self, "an item of a list is taken that has none in the first iteration.")
@@ -246,6 +294,7 @@ class Growing(Collection):
 
     def clear(self) -> None:
         self._need_all()
+        self._not_full()
         self._change_length()
         self.count, self.rewritten, self.popped = self.first, True, True
 
@@ -346,8 +395,9 @@ class Growing(Collection):
             return first, size
         capacity = self.rooms[0].dims[0]
         first = clipped(self.trace, as_value(self.trace, first), capacity)
-        if not isinstance(size, int):
-            size = clipped(self.trace, as_value(self.trace, size), add(capacity, _minus(first)))
+        if not isinstance(size, int):  # a difference of two places, as of a slice: so none is out of bounds
+            last = clipped(self.trace, as_value(self.trace, add(self.first, size)), capacity)
+            size = add(self._extreme("maximum", last, first), _minus(first))
         return first, size
 
     # -- as what else it is seen -----------------------------------------------------------------------------------
@@ -558,6 +608,8 @@ def clipped(trace: Trace, count: Tracer, capacity: Dim) -> Dim:
 
 #: Room for the items of a list whose number is not known yet; what is recorded with it is dropped.
 MANY = 1 << 31
+#: By so many items a deque is rotated whose length is not known.
+_FEW = 16
 #: More than any capacity.
 _BEYOND = 1 << 40
 

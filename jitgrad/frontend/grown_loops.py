@@ -272,6 +272,8 @@ def branches(
             g.count = add(lists[like].count, _difference(ends, k, like) or 0)
         else:
             g.count = clipped(trace, trace.lift(counted), g.limit)
+        if g.full:
+            g.first = add(g.count, -(g.maxlen or 0))
         g.most = add(before[k][2], most[k])
     return result[:size]
 

@@ -9,6 +9,7 @@ its place. ``grown_loops`` records loops and branches with this.
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -135,7 +136,9 @@ class Growth:
                 g.count = add(self.all[first].count, more)
             else:
                 g.count = add(start, step.before(number)) if step is not None else index_of(self.trace.own(next(given)))
-            if g.shifts:
+            if g.full:
+                g.first = add(g.count, -(g.maxlen or 0))
+            elif g.shifts:
                 shift, front = self.shifts[k], self.fronts[k]
                 g.first = add(front, shift.before(number)) if shift else index_of(self.trace.own(next(given)))
             g.scope, g.region, g.most, g.viewed = self.trace.scope, self.trace.scope, 0, False
@@ -143,7 +146,7 @@ class Growth:
                 n = len(g.item.leaves)
                 g.window = [[next(given) for _ in range(n)] for _ in range(g.width)]
             g.kept.clear()
-        self._shifting = [g.shifts for g in self.all]
+        self._shifting = [(g.shifts, g.full) for g in self.all]
         self._entry, self._number = [(g.first, g.count) for g in self.all], number
 
     def leave(self, state: State) -> State:
@@ -152,7 +155,7 @@ class Growth:
         self.grown: list[Dim] = [add(g.count, -c) for g, (_, c) in zip(self.all, self._entry, strict=True)]
         shifted: list[Dim] = [add(g.first, -f) for g, (f, _) in zip(self.all, self._entry, strict=True)]
         for g, shifts in zip(self.all, self._shifting, strict=True):
-            if g.shifts and not shifts:
+            if (g.shifts, g.full) != shifts:
                 raise Again(g)
         self.most = [outside(trace, g.most, g) for g in self.all]
         self.shared = {}
@@ -194,7 +197,7 @@ class Growth:
         for k, (g, count, step) in enumerate(zip(self.all, counts, self.steps, strict=True)):
             if step is None and k not in self.tied:
                 found.append(Tracer(self.trace, as_value(self.trace, count).value, "int"))
-            if g.shifts and self.shifts[k] is None:
+            if g.shifts and not g.full and self.shifts[k] is None:
                 found.append(Tracer(self.trace, as_value(self.trace, fronts[k]).value, "int"))
             found += g.last
         return tuple(found)
@@ -248,7 +251,7 @@ class Growth:
 
     def _shown(self) -> list[Any]:
         """What trials have shown of the lists."""
-        return [(g.item, g.width, g.elastic, g.shifts, g.leftward) for g in self.all]
+        return [(g.item, g.width, g.elastic, g.shifts, g.leftward, g.full) for g in self.all]
 
     def _begin(self, g: Growing, lead: Dim) -> None:
         """Let a list that is put something in front of start with so much room there."""
@@ -271,6 +274,8 @@ class Growth:
         RollError where they have to be. ``trips`` is None where it may end early. It is asked after the trial, since
         what a recorded loop has written is not taken back."""
         for k, (held, g) in enumerate(zip(self.held, self.new, strict=True), len(self.all) - len(self.new)):
+            if g.full:
+                continue
             steps = [self.steps[self.tied.get(k, (k, 0))[0]], *([self.shifts[k]] if g.shifts else [])]
             ends = [None if s is None or (trips is None and s.items.terms) else s.before(trips or 0) for s in steps]
             if None not in ends and isinstance(add(g.size, add(ends[0], -ends[1]) if g.shifts else ends[0]), int):  # pyright: ignore[reportArgumentType, reportOptionalOperand]
@@ -312,7 +317,9 @@ class Growth:
                 g.count = add(start, step.before(trips))
             else:
                 g.count = clipped(trace, next(given), g.limit)
-            if g.shifts:
+            if g.full:
+                g.first = add(g.count, -(g.maxlen or 0))
+            elif g.shifts:
                 shift = self.shifts[n]
                 front = self.fronts[n]
                 g.first = add(front, shift.before(trips)) if shift else clipped(trace, next(given), g.limit)
@@ -361,7 +368,7 @@ def _last_items(value: Any, g: Growing) -> list[Any]:
     """The leaves of the last items of a list before a loop, as many as the window has."""
     if isinstance(value, Growing) and not isinstance(value.size, int):
         raise Wider(g, None)
-    return [flatten(x)[0] for x in value[-g.width :]]
+    return [flatten(x)[0] for x in list(value)[-g.width :]]
 
 
 def _step(trace: Trace, grown: Dim, number: Dim) -> Step | None:
@@ -379,8 +386,11 @@ def _stand_in(trace: Trace, value: Any) -> Growing:
     can't be in an array."""
     if isinstance(value, Growing):
         g = Growing(trace, value.item, value.size)
-        g.rewritten = value.rewritten
+        g.rewritten, g.maxlen = value.rewritten, value.maxlen
+        g.shifts = value.maxlen is not None
         return g
+    maxlen = value.maxlen if isinstance(value, collections.deque) else None
+    value = list(value)
     rows = [x for x in value if type(x) is list]
     if rows and (len({id(x) for x in rows}) < len(rows) or any(n > 0 for n in other_references(trace, rows))):
         raise RollError("a list has lists that have several names.", user_location())
@@ -388,7 +398,9 @@ def _stand_in(trace: Trace, value: Any) -> Growing:
     for x in _samples(value):
         found, _ = described(trace, x)
         item = found if item is None else item.joined(found)
-    return Growing(trace, item, len(value))
+    g = Growing(trace, item, len(value))
+    g.maxlen, g.shifts, g.full = maxlen, maxlen is not None, maxlen == len(value)
+    return g
 
 
 def _samples(items: Sequence[Any]) -> Sequence[Any]:
@@ -441,6 +453,11 @@ def _fill(trace: Trace, target: list[Any], g: Growing) -> None:
         pairs = zip(g.rooms, item.leaves, strict=True)
         return unflatten(item.tree, [element(r, start + k, scalar=x.scalar, weak=x.weak) for r, x in pairs])
 
+    if isinstance(target, collections.deque):
+        items = [made(k) for k in range(count)]
+        target.clear()
+        target.extend(items)
+        return
     first = 0 if g.rewritten else len(target)
     rows = target[:count] if item.depth and g.rewritten else []
     target[first:] = [made(k) for k in range(first, count)]

@@ -17,7 +17,7 @@ from jitgrad.frontend.growing import Growing
 from jitgrad.frontend.growth import Held
 from jitgrad.frontend.held_lists import holders, put_in
 from jitgrad.frontend.places import ChangesPlaces, Place
-from jitgrad.frontend.references import forget_frames, other_references
+from jitgrad.frontend.references import SEQUENCES, forget_frames, other_references
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import user_location
 
@@ -46,7 +46,7 @@ class Lists(NamedTuple):
 
 def used_otherwise(variables: Sequence[Variable], state: State, names: Sequence[str]) -> bool:
     """Is there a list that the loop does more with than to append to it and to read the last item?"""
-    return any(v.use == "otherwise" and type(_value(v, state, names)) in (list, Growing) for v in variables)
+    return any(v.use == "otherwise" and type(_value(v, state, names)) in (*SEQUENCES, Growing) for v in variables)
 
 
 def has_open_end(variables: Sequence[Variable], state: State, names: Sequence[str]) -> bool:
@@ -57,7 +57,7 @@ def has_open_end(variables: Sequence[Variable], state: State, names: Sequence[st
 def may_grow(variables: Sequence[tuple[Any, ...]], state: State, names: Sequence[str]) -> bool:
     """Is there a list that the loop makes longer or shorter?"""
     return any(
-        v.use in ("otherwise", "appended") and type(_value(v, state, names)) in (list, Growing)
+        v.use in ("otherwise", "appended") and type(_value(v, state, names)) in (*SEQUENCES, Growing)
         for v in itertools.starmap(Variable, variables)
     )
 
@@ -77,7 +77,7 @@ def only_names(trace: Trace, variables: Sequence[Variable], state: State, names:
     others = other_references(trace, values)
     found = []
     for variable, value, more in zip(variables, values, others, strict=True):
-        if (type(value) is not list and type(value) is not Growing) or any(value is g for g in trace.growing):
+        if type(value) not in (*SEQUENCES, Growing) or any(value is g for g in trace.growing):
             continue
         carried = sum(value is x for x in state)
         if carried <= 1 and more <= carried:

@@ -115,6 +115,7 @@ _CALLS = frozenset(
         "opaque_iter",
         "opaque_test",
         "callee",
+        "appender",
         "note_variables",
         "own_variables",
         "contains",

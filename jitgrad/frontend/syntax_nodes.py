@@ -193,7 +193,7 @@ def may_be_list(node: ast.expr) -> bool:
 
 
 #: Methods that make a list longer or shorter.
-_RESIZING = frozenset(("append", "extend", "insert", "pop", "clear"))
+_RESIZING = frozenset(("append", "extend", "insert", "pop", "clear", "appendleft", "extendleft", "popleft", "rotate"))
 
 
 def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
