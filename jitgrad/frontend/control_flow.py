@@ -416,8 +416,11 @@ def while_(
                 return state
             trace = current_trace()
             if done == 1 and trace is not None:
+                grows = may_grow(lists()[2], state, names)
                 why = failure(trace, lambda state=state: body(*state))
-                if why is ChangesPlaces or (why is not None and may_grow(lists()[2], state, names)):
+                if why is None and grows:  # arrays whose contents were known so far may be traced by now
+                    why = failure(trace, lambda state=state: body(*state))
+                if why is ChangesPlaces or (why is not None and grows):
                     break
             before = 0 if trace is None else len(trace.builder.ops)
             state = body(*state)

@@ -11,7 +11,6 @@ from typing import Any
 from jitgrad.frontend.guards import references_by_guards
 from jitgrad.frontend.trace import Trace
 
-
 #: What becomes longer and shorter, and something takes the place of in recorded loops.
 SEQUENCES = (list, collections.deque)
 
