@@ -389,8 +389,9 @@ def _stand_in(trace: Trace, value: Any) -> Growing:
         g.rewritten, g.maxlen = value.rewritten, value.maxlen
         g.shifts = value.maxlen is not None
         return g
-    maxlen = value.maxlen if isinstance(value, collections.deque) else None
-    value = list(value)
+    maxlen = None
+    if isinstance(value, collections.deque):  # a list itself stays: the references to its rows count
+        maxlen, value = value.maxlen, list(value)
     rows = [x for x in value if type(x) is list]
     if rows and (len({id(x) for x in rows}) < len(rows) or any(n > 0 for n in other_references(trace, rows))):
         raise RollError("a list has lists that have several names.", user_location())

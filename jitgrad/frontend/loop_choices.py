@@ -72,7 +72,7 @@ def refuse_streams(block: Block) -> None:
 
 def is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: State, hints: State) -> bool:
     """Does an iteration involve no traced value? Then the loop computes something for the tracing itself. In a triangle
-    of iterations the first one may do nothing at all, so the last one has to agree, with what that has put into lists."""
+    of iterations the first one may do nothing at all, so the last one has to agree, with what that puts into lists."""
     if any(is_traced(leaf) for part in (state, hints) for leaf in flatten(part)[0]):
         return False
     if len(steps) == 0:
