@@ -16,129 +16,42 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import optree
 
-from jitgrad.errors import CarryError, JitgradError, RollError
+from jitgrad.errors import CarryError, RollError
 from jitgrad.frontend.assign import fit, write_box
-from jitgrad.frontend.carries import Slot, Variable, is_array, is_number, join
+from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.indexing import as_value, place, slice_extent
+from jitgrad.frontend.list_items import LEAF, Item, Leaf, described, inner, types_of
 from jitgrad.frontend.primitives import broadcast_to, cast, concatenate, strong
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
-from jitgrad.frontend.signature import flatten, unflatten
+from jitgrad.frontend.signature import unflatten
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Collection, Tracer, contains_tracer, extent
+from jitgrad.frontend.tracer import Collection, Tracer, extent
 from jitgrad.frontend.views import Box, View, view_box, view_slice
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim, add, expr, never_negative
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of, symbol_of
-from jitgrad.ir.types import TensorType
 
 #: What an unusable list is called in messages.
 _OTHERWISE = "it uses a list that it changes in a way that needs the list itself"
 
 
-class Leaf(NamedTuple):
-    """One leaf of the items: its type, whether it is a number (not an array of no axes), one of Python's perhaps."""
-
-    type: TensorType
-    scalar: bool
-    weak: str | None
-
-
-class Item(NamedTuple):
-    """What all items of a list are. ``depth`` is that of lists of numbers, which are one leaf; else 0."""
-
-    tree: optree.PyTreeSpec
-    leaves: tuple[Leaf, ...]
-    depth: int = 0
-
-    def joined(self, other: Item) -> Item:
-        """What either is. Raises CarryError where they have nothing in common."""
-        if self == other:
-            return self
-        if self.depth != other.depth:
-            raise RollError("the items of a list are of different structure.", user_location())
-        a, b = (
-            Variable("an item of a list", x.tree, tuple(Slot(v.type, v.weak) for v in x.leaves)) for x in (self, other)
-        )
-        slots = join(a, b, "in another item").slots
-        pairs = zip(slots, self.leaves, other.leaves, strict=True)
-        return Item(
-            self.tree, tuple(Leaf(s.type, x.scalar and y.scalar, s.weak) for s, x, y in pairs if s.type), self.depth
-        )
-
-
-_LEAF = flatten(0)[1]
-
-
-def described(trace: Trace, value: Any) -> tuple[Item, list[Any]]:
-    """What an item is, and its leaves. Raises RollError for what can't be stored in arrays."""
-    if type(value) is list:
-        return _row(trace, value)
-    leaves, tree = flatten(value)
-    found = []
-    for leaf in leaves:
-        if (
-            isinstance(leaf, Collection)
-            or not is_number(leaf)
-            or (isinstance(leaf, np.ndarray) and not isinstance(leaf, Tracer))
-        ):
-            raise RollError("a list gets items that are no numbers or traced arrays.", user_location())
-        dims = leaf.dims if isinstance(leaf, Tracer) else ()
-        if not all(isinstance(n, int) for n in dims):
-            raise RollError("a list gets arrays of shapes that are not known.", user_location())
-        found.append(_leaf(leaf))
-    return Item(tree, tuple(found)), leaves
-
-
-def _leaf(leaf: Any) -> Leaf:
-    if isinstance(leaf, Tracer):
-        return Leaf(leaf.type, not is_array(leaf), leaf.weak)
-    weak = type(leaf).__name__ if type(leaf) in (bool, int, float) else None
-    try:
-        return Leaf(TensorType(np.asarray(leaf, np.int64 if weak == "int" else None).dtype), True, weak)
-    except OverflowError:
-        raise RollError("a list has integers of more than 64 bits.", user_location()) from None
-
-
-def _row(trace: Trace, value: list[Any]) -> tuple[Item, list[Any]]:
-    """A list of numbers, or of such lists of one length, as an item."""
-    shape: list[int] = []
-    level: list[Any] = [value]
-    while all(type(x) is list for x in level):
-        if len({len(x) for x in level}) != 1 or not level[0]:
-            raise RollError("a list has lists of different lengths.", user_location())
-        shape.append(len(level[0]))
-        level = [y for x in level for y in x]
-    if not all(is_number(x) and not is_array(x) and not isinstance(x, np.ndarray) for x in level):
-        raise RollError("a list has lists of other things than numbers.", user_location())
-    kinds = {_leaf(x)[2] for x in level}
-    weak = None if None in kinds else max(kinds, key=("bool", "int", "float").index)
-    try:
-        array = (
-            strong(HOOKS["array"](value)) if contains_tracer(value) else Tracer(trace, trace.array(np.asarray(value)))
-        )
-    except JitgradError:
-        raise RollError("a list has lists of numbers that are no array.", user_location()) from None
-    if array.dims != tuple(shape):
-        raise RollError("a list has lists of arrays.", user_location())
-    return Item(_LEAF, (Leaf(array.type, True, weak),), len(shape)), [array]
-
-
 class Growing(Collection):
     """Stands for a list. ``rooms`` are the arrays, with the items along their first axes, from the place ``first`` to
-    that before ``count``. ``shifts``: the first place moves, ``leftward``: to the left. ``scope`` is the one in which it may become longer now; ``most`` says how much longer it may have become since
-    that was set. ``kept`` are the arrays that were appended, with their values of then. ``probing``: what is recorded
-    is dropped, so items may turn out to be of other types. ``whole`` is the list that a fixed row is an item of.
+    that before ``count``. ``shifts``: the first place moves, ``leftward``: to the left. ``scope`` is the one in which
+    it may become longer now; ``most`` says how much longer it may have become since that was set. ``kept`` are the
+    arrays that were appended, with their values of then. ``probing``: what is recorded is dropped, so items may turn
+    out to be of other types. ``whole`` is the list that a fixed row is an item of.
 
     With a ``window`` it has no rooms, but the leaves of the last ``width`` items only. ``elastic``: how much room it
     needs is found by running the loop, so places are kept within the room that there is. ``bursts``: once it gets more
-    items than there is room for, its count is beyond all capacities, whatever is taken from it afterwards. ``maxlen`` is that of a deque; ``full``: it always has as many."""
+    items than there is room for, its count is beyond all capacities, whatever is taken from it afterwards. ``maxlen``
+    is that of a deque; ``full``: it always has as many."""
 
     @property
     def __class__(self) -> Any:
@@ -358,7 +271,7 @@ class Growing(Collection):
         if -index > self.width:
             raise Wider(self, -index)
         assert self.item is not None and self.window is not None
-        if self.item.depth or any(node not in (None, tuple) for node in _types(self.item.tree)):
+        if self.item.depth or any(node not in (None, tuple) for node in types_of(self.item.tree)):
             raise _refused()
         return unflatten(self.item.tree, self.window[index])
 
@@ -428,7 +341,7 @@ class Growing(Collection):
         if self.item is None:
             raise NoItems(self, "a list is made an array that has no items in the first iteration.")
         parts = [strong(Tracer(self.trace, view_slice(r, 0, *self.span).value)) for r in self.rooms]
-        if len(parts) == 1 and self.item.tree == _LEAF:
+        if len(parts) == 1 and self.item.tree == LEAF:
             return parts[0]
         if (
             self.item.tree.type is not tuple
@@ -529,10 +442,10 @@ class Growing(Collection):
         item = self.item
         if item.depth:
             (leaf,), (room,) = item.leaves, self.rooms
-            row = Growing(self.trace, _inner(item, leaf), room.dims[1], self)
+            row = Growing(self.trace, inner(item, leaf), room.dims[1], self)
             row.rooms = [view_box(room, self._box(room, at))]
             return row
-        if any(node not in (None, tuple) for node in _types(item.tree)):
+        if any(node not in (None, tuple) for node in types_of(item.tree)):
             raise _refused()
         return unflatten(
             item.tree, [self._leaf_at(r, x, at, copy) for r, x in zip(self.rooms, item.leaves, strict=True)]
@@ -620,17 +533,6 @@ def new_room(trace: Trace, capacity: Dim, leaf: Leaf) -> Tracer:
     room = Tracer(trace, trace.emit("empty", (), attrs)[0])
     room.boxed = True
     return room
-
-
-def _inner(item: Item, leaf: Leaf) -> Item:
-    """What the items of a row are."""
-    return Item(_LEAF, (Leaf(TensorType(leaf.type.dtype, leaf.type.shape[1:]), True, leaf.weak),), item.depth - 1)
-
-
-def _types(tree: optree.PyTreeSpec) -> Iterator[Any]:
-    yield tree.type
-    for child in optree.treespec_children(tree) if not tree.is_leaf() else ():
-        yield from _types(child)
 
 
 def _minus(d: Dim) -> Dim:

@@ -18,9 +18,10 @@ import numpy as np
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
-from jitgrad.frontend.growing import MANY, Again, Growing, Wider, clipped, described, new_room
+from jitgrad.frontend.growing import MANY, Again, Growing, Wider, clipped, new_room
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.items import element, elements, listed
+from jitgrad.frontend.list_items import described
 from jitgrad.frontend.primitives import cast, strong
 from jitgrad.frontend.references import other_references
 from jitgrad.frontend.signature import flatten, unflatten

@@ -274,7 +274,7 @@ def _put_back(obj: Any, name: str | None, before: Any) -> None:
                 delattr(obj, name)
         else:
             setattr(obj, name, before)
-    elif isinstance(obj, Collection) and type(before) is _Grown:
+    elif isinstance(obj, Collection):
         pass  # what stood for a list is as it was
     elif isinstance(obj, list):
         obj[:] = before

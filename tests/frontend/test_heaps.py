@@ -1,4 +1,4 @@
-"""``heapq`` with traced items, in loops that are recorded and in ones that are unrolled; objects returned out of loops."""
+"""``heapq`` with traced items, in recorded and unrolled loops; objects returned out of loops."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def ties(x):
     heap, total = [], 0.0
     for i in range(len(x)):
         heappush(heap, (np.floor(x[i]), x[i]))
-    for _ in range(len(x) - 2):
+    for _ in range(len(x) - 1):
         total = total * 0.7 + np.sin(heappop(heap)[1])
     return total + heap[0][1] * len(heap)
 
@@ -70,8 +70,6 @@ def ties(x):
     ("n", "how"), [(1, "auto"), (2, "auto"), (7, "unroll"), (7, "auto"), (23, "roll"), (23, "auto")]
 )
 def test_heaps_of_known_lengths(fun, n, how):
-    if fun is ties and n < 3:
-        pytest.skip("it leaves two items")
     check(fun, np.random.default_rng(n).normal(size=n) * 2, how=how)
 
 
