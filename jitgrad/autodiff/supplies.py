@@ -240,7 +240,8 @@ class _Rebuilder:
         iterations."""
         if v.type != TensorType(i64) or v.symbol is None:
             return piece
-        for limit, name in zip(v.symbol.limits, ("maximum", "minimum"), strict=True):
+        low, high = v.symbol.limits
+        for limit, name in ((high, "minimum"), (low, "maximum")):  # in bounds even where an extent may be 0
             inside = (u for u in named_values(limit) if u in self.plan.nest.home)
             if limit is not None and all(u in env for u in inside):
                 piece = self.b.emit(name, piece, self.b.emit("index", value=renamed_dim(limit, env)))

@@ -21,6 +21,7 @@ from jitgrad.frontend.usercode import call_method, is_user_class, is_user_functi
 _CHANGES = frozenset(
     (
         *("append", "extend", "insert", "pop", "remove", "clear", "reverse", "sort"),
+        *("appendleft", "extendleft", "popleft", "rotate"),
         *("update", "setdefault", "popitem", "add", "discard"),
     )
 )

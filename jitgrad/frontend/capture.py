@@ -362,6 +362,10 @@ class Recorder:
             view = self._globals[id(scope)] = _Globals(self, scope)
         return view
 
+    def rewritten(self, fun: Any) -> Any:
+        """One of jitgrad's own functions, for it to be recorded as the user's are."""
+        return self._copy(fun)
+
     def _copy(self, fun: Any) -> Any:
         """A copy of a function that sees substitutes; the function itself if it can't be copied."""
         found = self._copies.get(id(fun))

@@ -118,7 +118,7 @@ def join(a: Variable, b: Variable, when: str) -> Variable:
     """The variable that holds what either holds. Raises CarryError; ``when`` says what makes the difference, as in
     "after an iteration"."""
     a, b = _opened_alike(a, b)
-    if a.tree == b.tree:
+    if a.tree == b.tree and _is_unbound(a) == _is_unbound(b):
         slots = tuple(_joined_slot(a.name, x, y, when) for x, y in zip(a.slots, b.slots, strict=True))
         return Variable(a.name, a.tree, slots)
     if _is_unbound(a) or _is_unbound(b):

@@ -34,7 +34,7 @@ from jitgrad.frontend.container_changes import setitem as setitem
 from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.filtered import first as first
 from jitgrad.frontend.filtered import quantified as quantified
-from jitgrad.frontend.growing import Wider
+from jitgrad.frontend.growing import Again, NoItems
 from jitgrad.frontend.grown_arrays import NotGrown, Watch
 from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
@@ -45,7 +45,7 @@ from jitgrad.frontend.junctions import not_, truth
 from jitgrad.frontend.junctions import or_ as or_
 from jitgrad.frontend.list_holders import (
     Variable,
-    forget_frames,
+    has_open_end,
     indexed,
     lists_of,
     may_grow,
@@ -53,13 +53,23 @@ from jitgrad.frontend.list_holders import (
     used_otherwise,
     with_lists,
 )
-from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, is_unrollable, may_stream, refuse_streams
+from jitgrad.frontend.loop_choices import (
+    accept,
+    copied,
+    failure,
+    is_short,
+    is_static,
+    is_unrollable,
+    may_stream,
+    refuse_streams,
+)
 from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.optional import is_none as is_none
 from jitgrad.frontend.places import ChangesPlaces
 from jitgrad.frontend.raising import fail_in, sealed, thrown
 from jitgrad.frontend.raising import handled as handled
 from jitgrad.frontend.recording import attempt, condition, record_for, record_while
+from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.staying import bound as bound
@@ -161,7 +171,7 @@ def for_(
         loop = For(trace, steps, once, state, names, flag, hints, look, peels)
         result = _recorded_with_lists(loop, own, variables)
     except (UnboundLocalError, *_UNROLLABLE) as error:
-        if isinstance(error, Wider) and any(error.of is g for g in trace.growing):
+        if isinstance(error, Again) and any(error.of is g for g in trace.growing):
             raise  # the loop around that counts its iterations is recorded again
         unbound = isinstance(error, UnboundLocalError)
         after = None
@@ -276,20 +286,22 @@ def _with_all_growing(loop: For, variables: Sequence[Variable], arrays: Sequence
 
         return with_lists(trace, run, lists_of(variables, state, names))
 
-    def body(item: Any, *values: Any) -> State:
-        new = loop.body(item, *values)
+    def known_ends(item: Any, *values: Any) -> State:
+        after = loop.body(item, *values)
+        if has_open_end(variables, after, names):
+            raise RollError("how long a list is gets known when the program runs.", user_location())
         if arrays and any(
-            isinstance(x, Tracer) and not all(isinstance(n, int) for n in x.dims) for v in new for x in flatten(v)[0]
+            isinstance(x, Tracer) and not all(isinstance(n, int) for n in x.dims) for v in after for x in flatten(v)[0]
         ):
             raise RollError("the extent of an array is not known.", user_location())
-        return new
+        return after
 
     known = isinstance(loop.steps.count, int)
     unrollable = known and trace.options.loops == "auto" and len(loop.steps) <= _LONGEST
     try:
         return grow(open_end=not unrollable)
     except OpenEnd:  # iterations that know their numbers may know how long it is
-        if is_unrollable(trace, lambda: _unrolled(loop.steps, body, state, names, loop.flag)):
+        if is_unrollable(trace, lambda: _unrolled(loop.steps, known_ends, state, names, loop.flag)):
             raise
     return grow(open_end=True)
 
@@ -436,43 +448,56 @@ def while_(
     condition is traced, or until it has run for long: then what is left of it is recorded, if it can be."""
     place = None if flag is None else names.index(flag)
 
+    def decided(*values: Any) -> Any:
+        found = truth(test(*values))
+        return found if is_traced(found) else bool(found)  # not a list itself: its references count
+
     def decision(*values: Any) -> Any:
         if place is None:
-            return test(*values)
-        return and_(not_(values[place]), lambda: test(*values))
+            return decided(*values)
+        return and_(not_(values[place]), lambda: decided(*values))
 
-    longest = _LONG_WHILE
-    for done in itertools.count(1):
-        known = current_trace()
-        first = 0 if known is None else len(known.builder.ops)
-        go_on = decision(*state)
-        if is_traced(go_on):
-            break
-        if not go_on:
-            return state
-        trace = current_trace()
-        grows = done == 1 and trace is not None and may_grow(lists()[2], state, names)
-        if grows and trace is not None and not is_unrollable(trace, lambda state=state: body(*state)):
-            break
-        before = 0 if trace is None else len(trace.builder.ops)
-        state = body(*state)
-        if done < longest or trace is None or trace.options.loops == "unroll":
-            continue
-        if len(trace.builder.ops) > before and any(is_traced(leaf) for leaf in flatten(state)[0]):
-            try:
-                result = record_while(trace, decision, body, state, names, tuple(writes()))
-            except _UNROLLABLE:
-                longest *= 16
+    try:
+        longest = _LONG_WHILE
+        for done in itertools.count(1):
+            known = current_trace()
+            first = 0 if known is None else len(known.builder.ops)
+            go_on = decision(*state)
+            if is_traced(go_on):
+                break
+            if not go_on:
+                return state
+            trace = current_trace()
+            if done == 1 and trace is not None:
+                grows = may_grow(lists()[2], state, names)
+                why = failure(trace, lambda state=state: body(*state))
+                if why is None and grows:  # arrays whose contents were known so far may be traced by now
+                    why = failure(trace, lambda state=state: body(*state))
+                if why is ChangesPlaces or (why is not None and grows):
+                    break
+            before = 0 if trace is None else len(trace.builder.ops)
+            state = body(*state)
+            if done < longest or trace is None or trace.options.loops == "unroll":
                 continue
-            _note(trace, line, "while", f"rolled after {done} iterations, as it is long")
-            return result
-    trace = current_trace() or innermost_trace(go_on)
-    if is_traced(go_on) and any(op.effects for op in trace.builder.ops[first:]):
-        result = _rotated_while(While(trace, decision, body, state, names, ()), writes, lists, go_on)
-    else:
-        result = _recorded_while(While(trace, decision, body, state, names, ()), writes, lists)
-    _note(trace, line, "while", "rolled")
-    return result
+            if len(trace.builder.ops) > before and any(is_traced(leaf) for leaf in flatten(state)[0]):
+                try:
+                    result = record_while(trace, decision, body, state, names, tuple(writes()))
+                except _UNROLLABLE:
+                    longest *= 16
+                    continue
+                _note(trace, line, "while", f"rolled after {done} iterations, as it is long")
+                return result
+        trace = current_trace() or innermost_trace(go_on)
+        if is_traced(go_on) and any(op.effects for op in trace.builder.ops[first:]):
+            result = _rotated_while(While(trace, decision, body, state, names, ()), writes, lists, go_on)
+        else:
+            result = _recorded_while(While(trace, decision, body, state, names, ()), writes, lists)
+        _note(trace, line, "while", "rolled")
+        return result
+    except NoItems as error:
+        if not error.of.probing:
+            raise
+        return state  # the trial goes on, to find what the loop around it puts into the list
 
 
 def _rotated_while(loop: While, writes: Callable[[], Sequence[Any]], lists: Callable[[], Listed], go_on: Any) -> State:

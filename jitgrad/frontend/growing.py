@@ -1,10 +1,12 @@
 """Lists in recorded code that become longer, or whose items are read and written at traced indices.
 
 A list exists only while the function is traced. While a loop is recorded, a :class:`Growing` takes its place: an array
-for each leaf of its items, with room for all that there may be, and a count, which is an index expression. ``append``
-writes the place behind the last item and moves the count on; ``len`` is the count; ``xs[-1]``, ``xs[i]`` and slices
-read the arrays, with indices checked against the count. Where the count is a closed form of the loops' indices, these
-are accesses like any other; otherwise it is carried (``growth``).
+for each leaf of its items, with room for all that there may be, and two index expressions: the place of the first item
+and that behind the last one, the count. ``append`` writes the place behind the last item and moves the count on,
+``pop(0)`` moves the first place on; ``len`` is the difference; ``xs[-1]``, ``xs[i]`` and slices read the arrays, with
+indices checked against the length. Where the places are closed forms of the loops' indices, these are accesses like
+any other; otherwise they are carried (``growth``). No place is used again for what is put at the other end: so the
+gradient of a queue saves nothing.
 
 A list whose items are lists of numbers, a table, is one array; an item of it is a ``Growing`` of fixed length on a part
 of that array. What a list can do and this can't raises RollError: the loop is unrolled then, if it can be.
@@ -14,128 +16,42 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import optree
 
-from jitgrad.errors import CarryError, JitgradError, RollError
+from jitgrad.errors import CarryError, RollError
 from jitgrad.frontend.assign import fit, write_box
-from jitgrad.frontend.carries import Slot, Variable, is_array, is_number, join
+from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.indexing import as_value, place, slice_extent
+from jitgrad.frontend.list_items import LEAF, Item, Leaf, described, inner, types_of
 from jitgrad.frontend.primitives import broadcast_to, cast, concatenate, strong
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
-from jitgrad.frontend.signature import flatten, unflatten
+from jitgrad.frontend.signature import unflatten
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Collection, Tracer, contains_tracer
+from jitgrad.frontend.tracer import Collection, Tracer, extent
 from jitgrad.frontend.views import Box, View, view_box, view_slice
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim, add, expr, never_negative
 from jitgrad.ir.location import user_location
-from jitgrad.ir.symbols import symbol_of
-from jitgrad.ir.types import TensorType
+from jitgrad.ir.symbols import index_of, symbol_of
 
 #: What an unusable list is called in messages.
 _OTHERWISE = "it uses a list that it changes in a way that needs the list itself"
 
 
-class Leaf(NamedTuple):
-    """One leaf of the items: its type, whether it is a number (not an array of no axes), one of Python's perhaps."""
-
-    type: TensorType
-    scalar: bool
-    weak: str | None
-
-
-class Item(NamedTuple):
-    """What all items of a list are. ``depth`` is that of lists of numbers, which are one leaf; else 0."""
-
-    tree: optree.PyTreeSpec
-    leaves: tuple[Leaf, ...]
-    depth: int = 0
-
-    def joined(self, other: Item) -> Item:
-        """What either is. Raises CarryError where they have nothing in common."""
-        if self == other:
-            return self
-        if self.depth != other.depth:
-            raise RollError("the items of a list are of different structure.", user_location())
-        a, b = (
-            Variable("an item of a list", x.tree, tuple(Slot(v.type, v.weak) for v in x.leaves)) for x in (self, other)
-        )
-        slots = join(a, b, "in another item").slots
-        pairs = zip(slots, self.leaves, other.leaves, strict=True)
-        return Item(
-            self.tree, tuple(Leaf(s.type, x.scalar and y.scalar, s.weak) for s, x, y in pairs if s.type), self.depth
-        )
-
-
-#: The structure of a number or an array.
-LEAF = flatten(0)[1]
-
-
-def described(trace: Trace, value: Any) -> tuple[Item, list[Any]]:
-    """What an item is, and its leaves. Raises RollError for what can't be stored in arrays."""
-    if type(value) is list:
-        return _row(trace, value)
-    leaves, tree = flatten(value)
-    found = []
-    for leaf in leaves:
-        if (
-            isinstance(leaf, Collection)
-            or not is_number(leaf)
-            or (isinstance(leaf, np.ndarray) and not isinstance(leaf, Tracer))
-        ):
-            raise RollError("a list gets items that are no numbers or traced arrays.", user_location())
-        dims = leaf.dims if isinstance(leaf, Tracer) else ()
-        if not all(isinstance(n, int) for n in dims):
-            raise RollError("a list gets arrays of shapes that are not known.", user_location())
-        found.append(_leaf(leaf))
-    return Item(tree, tuple(found)), leaves
-
-
-def _leaf(leaf: Any) -> Leaf:
-    if isinstance(leaf, Tracer):
-        return Leaf(leaf.type, not is_array(leaf), leaf.weak)
-    weak = type(leaf).__name__ if type(leaf) in (bool, int, float) else None
-    try:
-        return Leaf(TensorType(np.asarray(leaf, np.int64 if weak == "int" else None).dtype), True, weak)
-    except OverflowError:
-        raise RollError("a list has integers of more than 64 bits.", user_location()) from None
-
-
-def _row(trace: Trace, value: list[Any]) -> tuple[Item, list[Any]]:
-    """A list of numbers, or of such lists of one length, as an item."""
-    shape: list[int] = []
-    level: list[Any] = [value]
-    while all(type(x) is list for x in level):
-        if len({len(x) for x in level}) != 1 or not level[0]:
-            raise RollError("a list has lists of different lengths.", user_location())
-        shape.append(len(level[0]))
-        level = [y for x in level for y in x]
-    if not all(is_number(x) and not is_array(x) and not isinstance(x, np.ndarray) for x in level):
-        raise RollError("a list has lists of other things than numbers.", user_location())
-    kinds = {_leaf(x)[2] for x in level}
-    weak = None if None in kinds else max(kinds, key=("bool", "int", "float").index)
-    try:
-        array = (
-            strong(HOOKS["array"](value)) if contains_tracer(value) else Tracer(trace, trace.array(np.asarray(value)))
-        )
-    except JitgradError:
-        raise RollError("a list has lists of numbers that are no array.", user_location()) from None
-    if array.dims != tuple(shape):
-        raise RollError("a list has lists of arrays.", user_location())
-    return Item(LEAF, (Leaf(array.type, True, weak),), len(shape)), [array]
-
-
 class Growing(Collection):
-    """Stands for a list. ``rooms`` are the arrays, with the items along their first axes; ``count`` is how many there
-    are. ``scope`` is the one in which it may become longer now; ``most`` says how much longer it may have become since
-    that was set. ``kept`` are the arrays that were appended, with their values of then. ``probing``: what is recorded
-    is dropped, so items may turn out to be of other types. ``whole`` is the list that a fixed row is an item of.
+    """Stands for a list. ``rooms`` are the arrays, with the items along their first axes, from the place ``first`` to
+    that before ``count``. ``shifts``: the first place moves, ``leftward``: to the left. ``scope`` is the one in which
+    it may become longer now; ``most`` says how much longer it may have become since that was set. ``kept`` are the
+    arrays that were appended, with their values of then. ``probing``: what is recorded is dropped, so items may turn
+    out to be of other types. ``whole`` is the list that a fixed row is an item of.
 
-    With a ``window`` it has no rooms, but the leaves of the last ``width`` items only."""
+    With a ``window`` it has no rooms, but the leaves of the last ``width`` items only. ``elastic``: how much room it
+    needs is found by running the loop, so places are kept within the room that there is. ``bursts``: once it gets more
+    items than there is room for, its count is beyond all capacities, whatever is taken from it afterwards. ``maxlen``
+    is that of a deque; ``full``: it always has as many."""
 
     @property
     def __class__(self) -> Any:
@@ -143,6 +59,7 @@ class Growing(Collection):
 
     def __init__(self, trace: Trace, item: Item | None, count: Dim, whole: Growing | None = None) -> None:
         self.trace, self.item, self.count, self.whole = trace, item, count, whole
+        self.first: Dim = 0
         self.rooms: list[Tracer] = []
         self.scope: Scope | None = None
         self.home: Scope | None = None
@@ -152,17 +69,45 @@ class Growing(Collection):
         self.window: list[list[Any]] | None = None
         self.width = 0
         self.probing = self.viewed = self.rewritten = self.touched = self.popped = False
+        self.shifts = self.leftward = self.elastic = self.bursts = self.full = False
+        self.maxlen: int | None = None
 
     def noted(self) -> tuple[Any, ...]:
         """What a trial changes that is dropped, for :meth:`put_back`."""
-        return self.count, self.most, self.scope, self.window, list(self.kept)
+        return self.first, self.count, self.most, self.scope, self.window, list(self.kept)
 
     def put_back(self, noted: tuple[Any, ...]) -> None:
-        self.count, self.most, self.scope, self.window, self.kept[:] = noted
+        self.first, self.count, self.most, self.scope, self.window, self.kept[:] = noted
+
+    @property
+    def limit(self) -> Dim:
+        """What its places are at most."""
+        return _BEYOND if self.elastic or not self.rooms else self.rooms[0].dims[0]
+
+    @property
+    def size(self) -> Dim:
+        """How many items there are."""
+        return add(self.count, _minus(self.first))
+
+    @property
+    def shown(self) -> Dim:
+        """How many items there are, and none where there is no room for them: what is left of the iteration counts for
+        nothing then, and loops in it should end."""
+        return self._beyond(0, self.size) if self.bursts else self.size
+
+    def _beyond(self, then: Dim, otherwise: Dim) -> Dim:
+        """What is chosen by whether there are more items than there is room for."""
+        trace, capacity = self.trace, self.rooms[0].dims[0]
+        (found,) = trace.emit("greater", [as_value(trace, self.count), as_value(trace, capacity)], {})
+        values = [Tracer(trace, found), as_value(trace, then), as_value(trace, otherwise)]
+        return index_of(trace.emit("where", values, {})[0])
 
     # -- what a list does ----------------------------------------------------------------------------------------
 
     def append(self, value: Any) -> None:
+        if self.maxlen is not None:
+            self._need_all()
+            self._change_first()
         self._change_length()
         leaves = self._accepted(value)
         if self.window is not None:
@@ -171,6 +116,11 @@ class Growing(Collection):
             self._store(self.count, leaves)
         self._keep(leaves)
         self.count, self.most = add(self.count, 1), add(self.most, 1)
+        if self.bursts:
+            self.count = self._beyond(add(self.count, MANY), self.count)
+        if self.maxlen is not None:
+            least, self.rewritten = add(self.count, -self.maxlen), True
+            self.first = least if self.full else self._extreme("maximum", self.first, least)
 
     def extend(self, values: Any) -> None:
         if isinstance(values, Collection):
@@ -182,22 +132,108 @@ class Growing(Collection):
         self.extend(values)
         return self
 
-    def pop(self, index: Any = -1) -> Any:
-        self._change_length()
-        if type(index) is not int or index != -1 or (self._has_arrays and self.viewed) or self.window is not None:
+    def insert(self, index: Any, value: Any) -> None:
+        if type(index) is not int or index != 0 or self.whole is not None:
             raise _refused()
-        at = place(self.trace, -1, self.count)
-        found = self._item_at(at, copy=True)
-        self.count, self.rewritten, self.popped = add(self.count, -1), True, True
+        self._need_all()
+        self._change_length()
+        if self.bursts:
+            raise RollError("how many items it puts in front of a list is not limited.", user_location())
+        if not self.leftward:
+            self.leftward = True
+            self._change_first()
+        leaves = self._accepted(value)
+        self._change_first()
+        self.first, self.most, self.rewritten = add(self.first, -1), add(self.most, 1), True
+        self._store(self.first, leaves)
+        self._keep(leaves)
+        if self.maxlen is not None:
+            most, self.popped = add(self.first, self.maxlen), True
+            self.count = most if self.full else self._extreme("minimum", self.count, most)
+
+    def appendleft(self, value: Any) -> None:
+        if self.maxlen is not None and self.maxlen == 0:
+            return
+        self.insert(0, value)
+
+    def extendleft(self, values: Any) -> None:
+        if isinstance(values, Collection):
+            raise _refused()
+        for value in list(values):
+            self.appendleft(value)
+
+    def popleft(self) -> Any:
+        return self.pop(0)
+
+    def rotate(self, n: Any = 1) -> None:
+        """By a constant number of items. An empty deque whose length is not known is an IndexError."""
+        if type(n) is not int or (abs(n) > _FEW and not isinstance(self.size, int)):
+            raise _refused()
+        for _ in range(abs(n) % max(self.size, 1) if isinstance(self.size, int) else abs(n)):
+            if n > 0:
+                self.appendleft(self.pop())
+            else:
+                self.append(self.pop(0))
+
+    def _extreme(self, op: str, a: Dim, b: Dim) -> Dim:
+        """The larger or smaller one of two places."""
+        if isinstance(more := add(b, _minus(a)), int):
+            return b if (more > 0) == (op == "maximum") else a
+        (found,) = self.trace.emit(op, [as_value(self.trace, a), as_value(self.trace, b)], {})
+        return index_of(found)
+
+    def _not_full(self) -> None:
+        if self.full:
+            self.full = False
+            if self.scope is not None:
+                raise Again(self)
+
+    def pop(self, index: Any = -1) -> Any:
+        if type(index) is not int or index not in (0, -1) or (self._has_arrays and self.viewed):
+            raise _refused()
+        self._need_all()
+        self._not_full()
+        self._change_length()
+        if self.item is None:
+            raise NoItems(self, "an item of a list is taken that has none in the first iteration.")
+        found = self._item_at(add(self.first, place(self.trace, index, self.size)), copy=True)
+        self.rewritten = True
+        if index == 0:
+            self._change_first()
+            self.first = add(self.first, 1)
+        else:
+            self.count, self.popped = add(self.count, -1), True
         return found
 
+    def clear(self) -> None:
+        self._need_all()
+        self._not_full()
+        self._change_length()
+        self.count, self.rewritten, self.popped = self.first, True, True
+
+    def __delitem__(self, index: Any) -> None:
+        self.pop(index)
+
+    def _change_first(self) -> None:
+        if not self.shifts:
+            self.shifts = True
+            if self.scope is not None:
+                raise Again(self)
+
+    def _need_all(self) -> None:
+        """The last items are not enough."""
+        if self.window is not None:
+            raise Wider(self, None)
+
     def __len__(self) -> int:
-        if not isinstance(self.count, int):
+        if not isinstance(self.size, int):
             raise _refused()
-        return self.count
+        return self.size
 
     def __bool__(self) -> bool:
-        if not never_negative(add(self.count, -1)):
+        if self.size == 0:
+            return False
+        if not never_negative(add(self.size, -1)):
             raise _refused()
         return True
 
@@ -208,17 +244,18 @@ class Growing(Collection):
         if isinstance(index, slice):
             return self._part(index)
         if self.item is None:
-            raise CarryError("an item of a list is read that has none in the first iteration.", user_location())
+            raise NoItems(self, "an item of a list is read that has none in the first iteration.")
         if self.window is not None:
             return self._in_window(index)
-        return self._item_at(place(self.trace, self._index(index), self.count))
+        return self._item_at(add(self.first, place(self.trace, self._index(index), self.size)))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(index, slice) or self.item is None or self.window is not None:
+        if isinstance(index, slice) or self.item is None:
             raise _refused()
+        self._need_all()
         if self.item.depth and not isinstance(value, Growing):
             raise _refused()
-        at = place(self.trace, self._index(index), self.count)
+        at = add(self.first, place(self.trace, self._index(index), self.size))
         if self._is_item(value, at):
             return  # xs[i] op= v has written it
         if isinstance(value, Growing) or (self._has_arrays and self.viewed):
@@ -230,23 +267,21 @@ class Growing(Collection):
 
     def _in_window(self, index: Any) -> Any:
         if isinstance(index, Tracer) or not index < 0:
-            raise RollError(
-                "a while loop that may run any number of times reads items of a list that it makes longer, and not "
-                "from its end by a constant index.",
-                user_location(),
-            )
+            raise Wider(self, None)
         if -index > self.width:
             raise Wider(self, -index)
         assert self.item is not None and self.window is not None
-        if self.item.depth or any(node not in (None, tuple) for node in _types(self.item.tree)):
+        if self.item.depth or any(node not in (None, tuple) for node in types_of(self.item.tree)):
             raise _refused()
         return unflatten(self.item.tree, self.window[index])
 
     def _part(self, index: slice) -> Any:
         """A slice: a list where its length is known."""
-        if self.item is None or self.window is not None:
+        if self.item is None:
             raise _refused()
-        start, size, step = slice_extent(self.trace, index, self.count)
+        self._need_all()
+        start, size, step = slice_extent(self.trace, index, self.shown)
+        start = add(self.first, start)
         if isinstance(size, int):
             return [self._item_at(add(start, k * step)) for k in range(size)]
         if step != 1 or self.item.depth or len(self.rooms) != 1:
@@ -265,6 +300,19 @@ class Growing(Collection):
         if self.window:
             self.window = [[next(given) for _ in leaves] for leaves in self.window]
 
+    @property
+    def span(self) -> tuple[Dim, Dim]:
+        """The first place and the number of items, as a part of the rooms that their ops show to be one."""
+        first, size = self.first, self.shown
+        if not self.rooms or (isinstance(first, int) and not (self.elastic and self.scope is not None)):
+            return first, size
+        capacity = self.rooms[0].dims[0]
+        first = clipped(self.trace, as_value(self.trace, first), capacity)
+        if not isinstance(size, int):  # a difference of two places, as of a slice: so none is out of bounds
+            last = clipped(self.trace, as_value(self.trace, add(self.first, size)), capacity)
+            size = add(self._extreme("maximum", last, first), _minus(first))
+        return first, size
+
     # -- as what else it is seen -----------------------------------------------------------------------------------
 
     @property
@@ -277,26 +325,22 @@ class Growing(Collection):
 
     def length(self) -> Any:
         """``len``: a number, or a traced one."""
-        return (
-            self.count
-            if isinstance(self.count, int)
-            else Tracer(self.trace, as_value(self.trace, self.count).value, "int")
-        )
+        return extent(self.trace, self.shown)
 
     def truth(self) -> Any:
         """``bool``, which may be traced."""
-        if isinstance(self.count, int) or never_negative(add(self.count, -1)):
-            return self.count != 0
-        (found,) = self.trace.emit("greater", [as_value(self.trace, self.count), as_value(self.trace, 0)], {})
+        size = self.shown
+        if isinstance(size, int) or never_negative(add(size, -1)):
+            return size != 0
+        (found,) = self.trace.emit("greater", [as_value(self.trace, size), as_value(self.trace, 0)], {})
         return Tracer(self.trace, found, "bool")
 
     def array(self) -> Tracer:
         """What ``np.array`` makes of it."""
-        if self.window is not None:
-            raise _refused()
+        self._need_all()
         if self.item is None:
-            raise CarryError("a list is made an array that has no items in the first iteration.", user_location())
-        parts = [strong(Tracer(self.trace, view_slice(r, 0, 0, self.count).value)) for r in self.rooms]
+            raise NoItems(self, "a list is made an array that has no items in the first iteration.")
+        parts = [strong(Tracer(self.trace, view_slice(r, 0, *self.span).value)) for r in self.rooms]
         if len(parts) == 1 and self.item.tree == LEAF:
             return parts[0]
         if (
@@ -309,9 +353,8 @@ class Growing(Collection):
 
     def as_items(self) -> tuple[Dim, Callable[[Any], Any]]:
         """How many there are, and a function of an index that gives one."""
-        if self.window is not None:
-            raise _refused()
-        return self.count, self.__getitem__
+        self._need_all()
+        return self.shown, self.__getitem__
 
     # -- its arrays ------------------------------------------------------------------------------------------------
 
@@ -376,7 +419,10 @@ class Growing(Collection):
         """The box of so many items of a room from a place on, without the axis of the items."""
         dims, n = room.dims, room.ndim
         last = add(dims[0], _minus(size))
-        if not (never_negative(at) and never_negative(add(last, _minus(at)))):
+        within = never_negative(at) and never_negative(add(last, _minus(at)))
+        if not within and self._top.elastic and self.whole is None:
+            at = clipped(self.trace, as_value(self.trace, at), last)
+        elif not within:
             value = as_value(self.trace, at)
             (found,) = self.trace.emit("wrap_index", [value], {"extent": add(last, 1), "check": False})
             at = expr(symbol_of(found))
@@ -398,10 +444,10 @@ class Growing(Collection):
         item = self.item
         if item.depth:
             (leaf,), (room,) = item.leaves, self.rooms
-            row = Growing(self.trace, _inner(item, leaf), room.dims[1], self)
+            row = Growing(self.trace, inner(item, leaf), room.dims[1], self)
             row.rooms = [view_box(room, self._box(room, at))]
             return row
-        if any(node not in (None, tuple) for node in _types(item.tree)):
+        if any(node not in (None, tuple) for node in types_of(item.tree)):
             raise _refused()
         return unflatten(
             item.tree, [self._leaf_at(r, x, at, copy) for r, x in zip(self.rooms, item.leaves, strict=True)]
@@ -444,16 +490,43 @@ class _ReadOnly(Box):
         return whole and _ReadOnly(whole.starts, whole.sizes, whole.steps, whole.axes)
 
 
-class Wider(RollError):
-    """An item is read that the window of a list does not have."""
+class Again(RollError):
+    """A trial has shown what is done with a list, and has to be made once more with that known."""
 
-    def __init__(self, of: Growing, width: int) -> None:
-        super().__init__("a while loop reads items of a list far from its end.", user_location())
-        self.of, self.width = of, width
+    def __init__(self, of: Growing) -> None:
+        super().__init__("it puts items in front of a list, or takes them there.", user_location())
+        self.of = of
+
+
+class NoItems(CarryError):
+    """Items of a list are used of which it is not known yet what they are."""
+
+    def __init__(self, of: Growing, message: str) -> None:
+        super().__init__(message, user_location())
+        self.of = of
+
+
+class Wider(Again):
+    """An item is read that the window of a list does not have. ``width`` is what it should be, None for all."""
+
+    def __init__(self, of: Growing, width: int | None) -> None:
+        super().__init__(of)
+        self.width = width
+
+
+def clipped(trace: Trace, count: Tracer, capacity: Dim) -> Dim:
+    """A count that is between 0 and the capacity, as its ops show."""
+    (low,) = trace.emit("maximum", [strong(count), as_value(trace, 0)], {})
+    (value,) = trace.emit("minimum", [Tracer(trace, low), as_value(trace, capacity)], {})
+    return index_of(value)
 
 
 #: Room for the items of a list whose number is not known yet; what is recorded with it is dropped.
 MANY = 1 << 31
+#: By so many items a deque is rotated whose length is not known.
+_FEW = 16
+#: More than any capacity.
+_BEYOND = 1 << 40
 
 
 def new_room(trace: Trace, capacity: Dim, leaf: Leaf) -> Tracer:
@@ -462,17 +535,6 @@ def new_room(trace: Trace, capacity: Dim, leaf: Leaf) -> Tracer:
     room = Tracer(trace, trace.emit("empty", (), attrs)[0])
     room.boxed = True
     return room
-
-
-def _inner(item: Item, leaf: Leaf) -> Item:
-    """What the items of a row are."""
-    return Item(LEAF, (Leaf(TensorType(leaf.type.dtype, leaf.type.shape[1:]), True, leaf.weak),), item.depth - 1)
-
-
-def _types(tree: optree.PyTreeSpec) -> Iterator[Any]:
-    yield tree.type
-    for child in optree.treespec_children(tree) if not tree.is_leaf() else ():
-        yield from _types(child)
 
 
 def _minus(d: Dim) -> Dim:
@@ -491,7 +553,6 @@ for _name in [
     "hash",
     "contains",
     "reversed",
-    "delitem",
     "repr",
     "str",
     "format",

@@ -12,38 +12,48 @@ from typing import Any
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
-from jitgrad.frontend.growing import MANY, Growing
+from jitgrad.frontend.growing import MANY, Growing, clipped
 from jitgrad.frontend.grown_arrays import hidden, seen
-from jitgrad.frontend.growth import Growth, Held, clipped, outside, refuse_written
+from jitgrad.frontend.growth import Growth, Held, outside, refuse_written
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.iteration import Steps
+from jitgrad.frontend.junctions import and_, not_, truth
 from jitgrad.frontend.loop_choices import accept
 from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.primitives import strong
 from jitgrad.frontend.recording import condition, record_for, record_while
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Tracer
-from jitgrad.ir.core import Block, Op
+from jitgrad.frontend.tracer import Tracer, extent
+from jitgrad.ir.core import Block, Op, Value
 from jitgrad.ir.index import Dim, Sym, add
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of
 
 State = tuple[Any, ...]
 
+#: So many items more than it has before a loop, and twice as many as an iteration adds, a list has room for at first.
+_LEAST_ROOM = 64
+
 
 class _Early(Exception):
     """The flag that ends a loop is traced."""
 
 
-def grow_for(loop: For, held: Sequence[Held], *, open_end: bool = True) -> State:
+def grow_for(
+    loop: For, held: Sequence[Held], *, open_end: bool = True, elastic: Sequence[bool] = (), extra: Dim | None = None
+) -> State:
     """A loop in which lists grow. Raises OpenEnd for a list whose length is not known behind the loop, unless
-    ``open_end``: before it is recorded, as arrays and objects have what it leaves in them from then on."""
+    ``open_end``: before it is recorded, as arrays and objects have what it leaves in them from then on. Those that are
+    ``elastic`` need ``extra`` room."""
     trace, body, begins = loop.trace, loop.body, loop.begins
     count, item, flagged = loop.steps.count, loop.item, loop.flagged
     size = len(loop.state)
     early = False
 
-    with Growth(trace, held, open_end=open_end) as growth:
+    with Growth(trace, held) as growth:
+        growth.extra = extra
+        for g, one in zip(growth.new, elastic, strict=False):
+            g.elastic = one
         state = growth.replaced(loop.state)
         hints = [h for h in loop.hints if not any(h is x.value for x in held)]
 
@@ -91,7 +101,7 @@ def grow_for(loop: For, held: Sequence[Held], *, open_end: bool = True) -> State
             return tuple(result), index_of(trace.own(done))
 
         growth.probe(run)
-        growth.refuse_open_ends(None if early else count)
+        growth.refuse_ends(None if early else count, open_end=open_end)
         growth.furnish(count)
         result, trips = run()
         if early:  # a loop with an open end asks nobody
@@ -113,21 +123,32 @@ def grow_while(loop: While, held: Sequence[Held]) -> State:
             growth.enter(_counted(trace, number), values[size:])
             for g in growth.all:
                 g.scope = None
-            return test(*seen(values[:size]))
+            return truth(test(*seen(values[:size])))
 
         def numbered(number: Tracer, *values: Any) -> State:
             growth.enter(_counted(trace, number), values[size:])
             new = body(*seen(values[:size]))
             return (number + 1, *growth.leave(new))
 
-        def run() -> Tracer:
+        def run(fits: Callable[[], Any] = lambda: True) -> tuple[Tracer, Any]:
             first = Tracer(trace, as_value(trace, 0).value, "int")
             counts = growth.counts
             labels = ("k", *names, *("count" for _ in counts))
-            return record_while(trace, head, numbered, (first, *start, *counts), labels, objects)[0]
+            hints = (*objects, [g.rooms for g in growth.all])
+
+            def test(number: Tracer, *values: Any) -> Any:
+                decision = head(number, *values)
+                return and_(fits(), lambda: decision)
+
+            done, *last = record_while(trace, test, numbered, (first, *start, *counts), labels, hints)
+            growth.enter(index_of(trace.own(done)), last[size:])
+            for g in growth.all:
+                g.scope = None
+            return done, fits()
 
         growth.probe(run)
-        done = run().value
+        elastic = [g.elastic for g in growth.new]
+        done, extra = _in_enough_room(growth, run) if any(elastic) else (run()[0].value, None)
         growth.put_back()
         scope.restore()
     if any(_shows(op) for op in scope.ops):
@@ -139,7 +160,56 @@ def grow_while(loop: While, held: Sequence[Held]) -> State:
     trace.builder.ops.extend(scope.ops)
     (count,) = trace.emit("maximum", [Tracer(trace, done), as_value(trace, 0)], {})
     steps = Steps(0, index_of(count), 1, lambda _: None)
-    return grow_for(For(trace, steps, lambda _, *s: body(*s), state, names, None, hints, accept), held)
+    if extra is not None:
+        (room,) = trace.emit("maximum", [Tracer(trace, extra), as_value(trace, 0)], {})
+        extra = index_of(room)
+    again = For(trace, steps, lambda _, *s: body(*s), state, names, None, hints, accept)
+    return grow_for(again, held, elastic=elastic, extra=extra)
+
+
+def _in_enough_room(growth: Growth, run: Callable[[Callable[[], Any]], tuple[Tracer, Any]]) -> tuple[Value, Value]:
+    """Run a loop with more and more room for the lists that are elastic, each time twice as much, until there is
+    enough. Returns how many iterations there are, and how much room besides what the lists hold before.
+
+    A run that lacks room ends before the iteration that may need more. Where it is not limited how much one needs, it
+    ends behind the one that did."""
+    trace = growth.trace
+    for g, most in zip(growth.all, growth.found, strict=True):
+        g.bursts = g.elastic and isinstance(most, int) and most >= MANY
+    limits = [n if isinstance(n, int) and n < MANY else 0 for n in growth.found]
+    least = _LEAST_ROOM + 2 * max(limits)
+
+    def attempt(_: Any, extra: Tracer, __: Any) -> State:
+        with trace.region("a loop whose iterations are counted") as scope:
+            growth.extra = index_of(trace.own(extra))
+            growth.furnish(0)
+
+            def fits() -> Any:
+                enough: Any = True
+                for g, most in zip(growth.all, growth.found, strict=True):
+                    if not g.elastic or not g.rooms:
+                        continue
+                    more = most if not isinstance(most, int) or most < MANY else 0
+                    room = add(g.rooms[0].dims[0], -add(g.count, more))
+                    pairs = [room, add(g.first, -more)] if g.leftward else [room]
+                    for left in pairs:
+                        (one,) = trace.emit("greater_equal", [as_value(trace, left), as_value(trace, 0)], {})
+                        enough = and_(enough, lambda one=one: Tracer(trace, one, "bool"))
+                return enough
+
+            found = [(x.value, x.weak) for x in run(fits)]
+            scope.restore()
+        trace.builder.ops.extend(scope.ops)
+        done, enough = (Tracer(trace, *x) for x in found)
+        return done, extra * 2, not_(enough)
+
+    none, first = (Tracer(trace, as_value(trace, n).value, "int") for n in (0, least))
+    (yes,) = trace.emit("equal", [none, none], {})
+    state = (none, first, Tracer(trace, yes, "bool"))
+    names = ("k", "room", "go on")
+    done, twice, _ = record_while(trace, lambda _, __, more: more, attempt, state, names)
+    (extra,) = trace.emit("floor_divide", [twice, as_value(trace, 2)], {})
+    return done.value, extra
 
 
 def _counted(trace: Trace, number: Tracer) -> Dim:
@@ -165,43 +235,49 @@ def branches(
         return record(thunks, names)
     before = [(g.count, g.scope, g.most, len(g.kept)) for g in lists]
     windows = [g.window for g in lists]
+    fronts = [g.first for g in lists]
     ends: dict[int, list[Dim]] = {}
+    firsts: dict[int, list[Dim]] = {}
     around_them = trace.scope
     most: list[Dim] = [0 for _ in lists]
 
     def around(n: int, thunk: Callable[[], State]) -> State:
-        for g, window, (count, scope, _, kept) in zip(lists, windows, before, strict=True):
-            g.count, g.most, g.window = count, 0, window
+        for g, window, front, (count, scope, _, kept) in zip(lists, windows, fronts, before, strict=True):
+            g.first, g.count, g.most, g.window = front, count, 0, window
             g.scope = trace.scope if scope is around_them else None
             del g.kept[kept:]
         state = list(hidden(thunk(), lists))
-        ends[n] = [g.count for g in lists]
+        ends[n], firsts[n] = [g.count for g in lists], [g.first for g in lists]
         for k, (g, (*_, kept)) in enumerate(zip(lists, before, strict=True)):
-            most[k] = _greater(most[k], outside(trace, g.most))
+            most[k] = _greater(most[k], outside(trace, g.most, g))
             refuse_written(g, trace, kept)
             for j, value in enumerate(state):
                 if is_array(value) and any(value.root is leaf.root for leaf, *_ in g.kept[kept:]):
                     own = Tracer(trace, value.value)
                     own.boxed = True
                     state[j] = Chosen(trace, own.value, [own])
-        return (*state, *(g.length() for g in lists), *(leaf for g in lists for leaf in g.last))
+        places = [extent(trace, d) for g in lists for d in (g.count, g.first)]
+        return (*state, *places, *(leaf for g in lists for leaf in g.last))
 
     around_all = [lambda n=n, thunk=thunk: around(n, thunk) for n, thunk in enumerate(thunks)]
     try:
         last = ["an item of a list" for g in lists for _ in g.last]
-        result = record(around_all, (*names, *("count" for _ in lists), *last))
+        result = record(around_all, (*names, *("count" for _ in lists for _ in range(2)), *last))
     except BaseException:
-        for g, window, (count, _, added, _) in zip(lists, windows, before, strict=True):
-            g.count, g.most, g.window = count, added, window
+        for g, window, front, (count, _, added, _) in zip(lists, windows, fronts, before, strict=True):
+            g.first, g.count, g.most, g.window = front, count, added, window
         raise
     finally:
         for g, (_, scope, _, _) in zip(lists, before, strict=True):
             g.scope = scope
-    size = len(result) - len(lists) - len(last)
-    given = iter(result[size + len(lists) :])
+    size = len(result) - 2 * len(lists) - len(last)
+    given = iter(result[size + 2 * len(lists) :])
     for g in lists:
         g.set_last(given)
-    for k, (g, counted) in enumerate(zip(lists, result[size : size + len(lists)], strict=True)):
+    places = result[size : size + 2 * len(lists)]
+    for k, (g, counted, front) in enumerate(zip(lists, places[::2], places[1::2], strict=True)):
+        fronts_after = {n[k] for n in firsts.values()}
+        g.first = fronts_after.pop() if len(fronts_after) == 1 else clipped(trace, trace.lift(front), g.limit)
         same = {n[k] for n in ends.values()}
         like = next((j for j in range(k) if _difference(ends, k, j) is not None), None)
         if len(same) == 1:
@@ -209,7 +285,9 @@ def branches(
         elif like is not None:
             g.count = add(lists[like].count, _difference(ends, k, like) or 0)
         else:
-            g.count = clipped(trace, trace.lift(counted), g.rooms[0].dims[0] if g.rooms else MANY)
+            g.count = clipped(trace, trace.lift(counted), g.limit)
+        if g.full:
+            g.first = add(g.count, -(g.maxlen or 0))
         g.most = add(before[k][2], most[k])
     return seen(result[:size])
 

@@ -10,6 +10,7 @@ and with arrays that grow (``grown_arrays``).
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,10 +19,11 @@ import numpy as np
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
-from jitgrad.frontend.growing import MANY, Growing, Wider, described, new_room
+from jitgrad.frontend.growing import MANY, Again, Growing, Wider, clipped, new_room
 from jitgrad.frontend.grown_arrays import GrownArray, Joined, hidden, mapped, refuse_other, seen
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.items import element, elements, listed
+from jitgrad.frontend.list_items import described
 from jitgrad.frontend.primitives import cast, strong
 from jitgrad.frontend.references import other_references
 from jitgrad.frontend.signature import flatten, unflatten
@@ -76,21 +78,26 @@ class Step(NamedTuple):
 class Growth:
     """The lists that grow in a loop: those of loops around it, and ``new`` ones, which are ``held``."""
 
-    def __init__(self, trace: Trace, held: Sequence[Held], *, open_end: bool = True) -> None:
-        self.trace, self.held, self.open_end = trace, held, open_end
+    def __init__(self, trace: Trace, held: Sequence[Held]) -> None:
+        self.trace, self.held = trace, held
         self.new = [_stand_in(trace, h.value, h.joined) for h in held]
         self.all: list[Growing] = [*trace.growing, *self.new]
         self.start: list[Dim] = [g.count for g in self.all]
-        self._before = [(g, g.count, g.most, g.scope, list(g.kept)) for g in self.all]
+        self.fronts: list[Dim] = [g.first for g in self.all]
+        self._before = [(g, g.first, g.count, g.most, g.scope, list(g.kept)) for g in self.all]
         self._windows = [g.window for g in trace.growing]
         #: How many items an iteration adds, where that is known; and how many at most.
         self.steps: list[Step | None] = [None for _ in self.all]
         self.most: list[Dim] = [0 for _ in self.all]
+        #: By how much an iteration moves their first places, where that is known.
+        self.shifts: list[Step | None] = [None for _ in self.all]
+        #: How much room the lists get besides what they hold, where a run of the loop has shown it.
+        self.extra: Dim | None = None
         #: Lists that get as many items as an earlier one: its number, and how many more they have.
         self.tied: dict[int, tuple[int, int]] = {}
         self._loose: list[int] = []
         self._tie_arrays()
-        self._may_tie = True
+        self._apart: list[int] = []  # that were tied, and were loose
         self.trying = False
         self.shared: dict[int, tuple[Growing, int, Dim | None]] = {}
 
@@ -103,9 +110,9 @@ class Growth:
 
     def __exit__(self, kind: type | None, *_: object) -> None:
         self.trace.growing = self._outer
-        for g, count, most, scope, kept in self._before:
+        for g, first, count, most, scope, kept in self._before:
             if kind is not None:
-                g.count, g.most = count, most
+                g.first, g.count, g.most = first, count, most
                 self._restore_windows()
             g.scope = scope
             g.kept[:] = kept
@@ -136,12 +143,18 @@ class Growth:
                 g.count = add(self.all[first].count, more)
             else:
                 g.count = add(start, step.before(number)) if step is not None else self._counted(g, start, next(given))
+            if g.full:
+                g.first = add(g.count, -(g.maxlen or 0))
+            elif g.shifts:
+                shift, front = self.shifts[k], self.fronts[k]
+                g.first = add(front, shift.before(number)) if shift else index_of(self.trace.own(next(given)))
             g.scope, g.region, g.most, g.viewed = self.trace.scope, self.trace.scope, 0, False
             if g.window is not None and g.item is not None:
                 n = len(g.item.leaves)
                 g.window = [[next(given) for _ in range(n)] for _ in range(g.width)]
             g.kept.clear()
-        self._entry, self._number = [g.count for g in self.all], number
+        self._shifting = [(g.shifts, g.full) for g in self.all]
+        self._entry, self._number = [(g.first, g.count) for g in self.all], number
 
     def _counted(self, g: Growing, start: Dim, given: Any) -> Dim:
         """A count that is a variable."""
@@ -155,8 +168,12 @@ class Growth:
         trace = self.trace
         state = hidden(state, self.all)
         refuse_other(self.state, state)
-        self.grown: list[Dim] = [add(g.count, -c) for g, c in zip(self.all, self._entry, strict=True)]
-        self.most = [outside(trace, g.most) for g in self.all]
+        self.grown: list[Dim] = [add(g.count, -c) for g, (_, c) in zip(self.all, self._entry, strict=True)]
+        shifted: list[Dim] = [add(g.first, -f) for g, (f, _) in zip(self.all, self._entry, strict=True)]
+        for g, shifts in zip(self.all, self._shifting, strict=True):
+            if (g.shifts, g.full) != shifts:
+                raise Again(g)
+        self.most = [outside(trace, g.most, g) for g in self.all]
         self.shared = {}
         for g in self.all:
             refuse_written(g, trace, 0)
@@ -167,13 +184,15 @@ class Growth:
                     if is_array(value) and value.root is leaf.root:
                         self.shared[n] = g, k, add(g.count, -at) if value is leaf else None
         self._forms = [_step(trace, n, self._number) for n in self.grown]
-        if any(s is not None and s.at(self._number) != n for s, n in zip(self.steps, self.grown, strict=True)):
+        self._shift_forms = [_step(trace, n, self._number) for n in shifted]
+        known = zip((*self.steps, *self.shifts), (*self.grown, *shifted), strict=True)
+        if any(s is not None and s.at(self._number) != n for s, n in known):
             raise RollError("the number of items that it appends to a list changes.", user_location())
         counts = [g.count for g in self.all]
         self._loose = [k for k, (first, more) in self.tied.items() if add(counts[k], -counts[first]) != more]
         if self._loose and not self.trying:
             raise RollError("how many items lists get differs from what a trial showed.", user_location())
-        found = self._variables(counts)
+        found = self._variables(counts, [g.first for g in self.all])
         for g in self.all:
             g.scope = None
         return (*state, *found)
@@ -186,17 +205,19 @@ class Growth:
                 if type(g) is GrownArray:
                     had = g.last_of(g.width)
                 else:
-                    had = [flatten(x)[0] for x in (held.value[-g.width :] if g.width else [])]
+                    had = _last_items(held.value, g) if g.width else []
                 none = [np.zeros(x.type.shape, x.type.dtype)[()] for x in g.item.leaves]  # pyright: ignore[reportArgumentType, reportCallIssue]
                 g.window = [none] * (g.width - len(had)) + had
-        return self._variables(self.start)
+        return self._variables(self.start, self.fronts)
 
-    def _variables(self, counts: Sequence[Dim]) -> State:
-        """The counts that are variables, and the windows."""
+    def _variables(self, counts: Sequence[Dim], fronts: Sequence[Dim]) -> State:
+        """The counts and first places that are variables, and the windows."""
         found: list[Any] = []
         for k, (g, count, step) in enumerate(zip(self.all, counts, self.steps, strict=True)):
             if step is None and k not in self.tied:
                 found.append(Tracer(self.trace, as_value(self.trace, count).value, "int"))
+            if g.shifts and not g.full and self.shifts[k] is None:
+                found.append(Tracer(self.trace, as_value(self.trace, fronts[k]).value, "int"))
             found += g.last
         return tuple(found)
 
@@ -207,37 +228,44 @@ class Growth:
         notes = len(self.trace.notes)
         for _ in range(_TRIALS):
             del self.trace.notes[notes:]
-            before = [(g.item, g.width) for g in self.all]
-            self.steps = [None for _ in self.all]
+            before = self._shown()
+            self.steps, self.shifts = [None for _ in self.all], [None for _ in self.all]
             self.trying = True
             with self.trace.region("a trial of a loop body") as scope:
                 for g in self.new:
                     g.home, g.probing = self.trace.scope, True
                     g.rooms = []
+                    self._begin(g, MANY // 2)
                     if g.item is not None and g.window is None:
                         g.rooms = [new_room(self.trace, MANY, leaf) for leaf in g.item.leaves]
                 try:
                     run()
-                except Wider as error:
-                    if error.width > _WIDEST or not any(error.of is g for g in self.new):
+                except Again as error:
+                    if not any(error.of is g for g in self.new):
                         raise  # a list of a loop around this one
-                    error.of.width = error.width
+                    if isinstance(error, Wider) and error.width is not None and error.width <= _WIDEST:
+                        error.of.width = error.width
+                    elif isinstance(error, Wider):
+                        error.of.width, error.of.elastic = 0, True
                 finally:
                     for g in self.new:
                         g.probing, g.rooms = False, []
-                    for g, start in zip(self.all, self.start, strict=True):
-                        g.count = start
+                    for g, front, start in zip(self.all, self.fronts, self.start, strict=True):
+                        g.first, g.count = front, start
                     self._restore_windows()
                     scope.restore()
-            if before != [(g.item, g.width) for g in self.all]:
+            for g in self.new:
+                g.window = None if g.elastic else g.window
+            if before != self._shown():
                 continue
             for k in self._loose:
                 del self.tied[k]
+            self._apart += self._loose
             if not self._loose and not self._tie():
                 break
             self._loose = []
         del self.trace.notes[notes:]
-        self.steps, self.trying = list(self._forms), False
+        self.steps, self.shifts, self.trying = list(self._forms), list(self._shift_forms), False
         self.found = list(self.most)
 
     def _tie_arrays(self) -> None:
@@ -248,32 +276,40 @@ class Growth:
             more = add(self.start[k], -self.start[arrays[0]])
             if isinstance(more, int):
                 self.tied[k] = arrays[0], more
+    def _shown(self) -> list[Any]:
+        """What trials have shown of the lists."""
+        return [(g.item, g.width, g.elastic, g.shifts, g.leftward, g.full) for g in self.all]
+
+    def _begin(self, g: Growing, lead: Dim) -> None:
+        """Let a list that is put something in front of start with so much room there."""
+        if g.leftward:
+            k = next(k for k, x in enumerate(self.all) if x is g)
+            self.fronts[k], self.start[k] = lead, add(lead, g.size)
+            g.first, g.count = self.fronts[k], self.start[k]
 
     def _tie(self) -> bool:
         """Take lists for ones that get as many items as another one, where the numbers are variables. True if that is
         to be tried."""
-        if not self._may_tie:
-            return False
-        self._may_tie = False
         before = dict(self.tied)
         carried = [k for k, form in enumerate(self._forms) if form is None]
-        for k in carried[1:]:
+        for k in (k for k in carried[1:] if k not in self._apart):
             more = add(self.start[k], -self.start[carried[0]])
             if isinstance(more, int):
                 self.tied[k] = carried[0], more
         return self.tied != before
 
-    def refuse_open_ends(self, trips: Dim | None) -> None:
-        """After the trial of a loop with so many iterations, None where it may end early: raise what says that it can't
-        give lists their places back. It must come before the loop is recorded: that changes arrays and objects."""
-        offset = len(self.all) - len(self.new)
-        for k, held in enumerate(self.held, offset):
-            step, more = self.steps[k], None
-            if step is not None and (trips is not None or not step.items.terms):
-                more = add(self.start[k], step.before(0 if trips is None else trips))
-            if isinstance(more, int):
+    def refuse_ends(self, trips: Dim | None, *, open_end: bool) -> None:
+        """Raise an error for lists whose lengths won't be known behind the loop: OpenEnd, unless ``open_end``, and
+        RollError where they have to be. ``trips`` is None where it may end early. It is asked after the trial, since
+        what a recorded loop has written is not taken back."""
+        for k, (held, g) in enumerate(zip(self.held, self.new, strict=True), len(self.all) - len(self.new)):
+            if g.full:
                 continue
-            if not self.open_end:
+            steps = [self.steps[self.tied.get(k, (k, 0))[0]], *([self.shifts[k]] if g.shifts else [])]
+            ends = [None if s is None or (trips is None and s.items.terms) else s.before(trips or 0) for s in steps]
+            if None not in ends and isinstance(add(g.size, add(ends[0], -ends[1]) if g.shifts else ends[0]), int):  # pyright: ignore[reportArgumentType, reportOptionalOperand]
+                continue
+            if not open_end:
                 raise OpenEnd("how long a list or an array is gets known when the program runs.", user_location())
             if any(held.value is x for lists in self.trace.collecting for x in lists):
                 raise RollError("a loop around it appends to the same list.", user_location())
@@ -286,12 +322,17 @@ class Growth:
                 continue
             step = self.steps[k]
             exact = step if not g.popped else None
-            capacity = add(g.count, exact.before(trips) if exact is not None else mul(trips, self.found[k]))
-            g.rooms = _furnished(self.trace, g, held.value, capacity)
+            room = exact.before(trips) if exact is not None else mul(trips, self.found[k])
+            if g.elastic and self.extra is not None:
+                room = self.extra
+            self._begin(g, mul(trips, self.found[k]) if room is not self.extra else room)
+            g.rooms = _furnished(self.trace, g, held.value, add(g.count, room))
 
     def check(self) -> None:
         """The body was recorded, not in a trial: has it appended no more than there is room for?"""
-        if not self.trying and self.most != self.found:
+        if self.trying:
+            return
+        if any(a != b and not g.elastic for g, a, b in zip(self.all, self.most, self.found, strict=True)):
             raise RollError("the number of items that it appends to a list is not known.", user_location())
 
     def finish(self, result: State, trips: Dim, counts: Sequence[Tracer]) -> State:
@@ -299,16 +340,23 @@ class Growth:
         trace, given = self.trace, iter(counts)
         outer = len(self.all) - len(self.new)
         for n, (g, start, step, most) in enumerate(zip(self.all, self.start, self.steps, self.found, strict=True)):
+            if n >= outer:
+                g.elastic = False
             if n in self.tied:
                 g.count = add(self.all[self.tied[n][0]].count, self.tied[n][1])
             elif step is not None:
                 g.count = add(start, step.before(trips))
             else:
-                capacity = g.rooms[0].dims[0] if g.rooms else MANY
-                g.count = clipped(trace, next(given), capacity)
+                g.count = clipped(trace, next(given), g.limit)
+            if g.full:
+                g.first = add(g.count, -(g.maxlen or 0))
+            elif g.shifts:
+                shift = self.shifts[n]
+                front = self.fronts[n]
+                g.first = add(front, shift.before(trips)) if shift else clipped(trace, next(given), g.limit)
             g.set_last(given)
             if n < outer:
-                g.most = add(self._before[n][2], mul(trips, most))
+                g.most = add(self._before[n][3], mul(trips, most))
         final = list(result)
         for n, (g, k, back) in self.shared.items():
             if n >= len(final) or not is_array(final[n]):
@@ -330,7 +378,7 @@ class Growth:
                 array = g.final()
                 state = mapped(state, lambda x, g=g, array=array: array if x is g else x)
                 continue
-            if isinstance(g.count, int):
+            if isinstance(g.size, int):
                 _fill(self.trace, held.value, g)
                 if held.put is not None:
                     held.put(held.value)
@@ -349,6 +397,13 @@ class Growth:
         for held in self.held:
             if held.put is not None:
                 held.put(held.value)
+
+
+def _last_items(value: Any, g: Growing) -> list[Any]:
+    """The leaves of the last items of a list before a loop, as many as the window has."""
+    if isinstance(value, Growing) and not isinstance(value.size, int):
+        raise Wider(g, None)
+    return [flatten(x)[0] for x in list(value)[-g.width :]]
 
 
 def _step(trace: Trace, grown: Dim, number: Dim) -> Step | None:
@@ -376,9 +431,13 @@ def _stand_in(trace: Trace, value: Any, joined: Joined | None) -> Growing:
             noted.append(joined._replace(array=value))
         return GrownArray(trace, value, joined.axis, joined.front)
     if isinstance(value, Growing):
-        g = Growing(trace, value.item, value.count)
-        g.rewritten = value.rewritten
+        g = Growing(trace, value.item, value.size)
+        g.rewritten, g.maxlen = value.rewritten, value.maxlen
+        g.shifts = value.maxlen is not None
         return g
+    maxlen = None
+    if isinstance(value, collections.deque):  # a list itself stays: the references to its rows count
+        maxlen, value = value.maxlen, list(value)
     rows = [x for x in value if type(x) is list]
     if rows and (len({id(x) for x in rows}) < len(rows) or any(n > 0 for n in other_references(trace, rows))):
         raise RollError("a list has lists that have several names.", user_location())
@@ -386,7 +445,9 @@ def _stand_in(trace: Trace, value: Any, joined: Joined | None) -> Growing:
     for x in _samples(value):
         found, _ = described(trace, x)
         item = found if item is None else item.joined(found)
-    return Growing(trace, item, len(value))
+    g = Growing(trace, item, len(value))
+    g.maxlen, g.shifts, g.full = maxlen, maxlen is not None, maxlen == len(value)
+    return g
 
 
 def _samples(items: Sequence[Any]) -> Sequence[Any]:
@@ -399,11 +460,11 @@ def _samples(items: Sequence[Any]) -> Sequence[Any]:
 def _furnished(trace: Trace, g: Growing, value: Any, capacity: Dim) -> list[Tracer]:
     """The rooms of a list, with the items that it has."""
     assert g.item is not None
-    had = g.count
+    had, first = g.size, g.first
     if type(g) is GrownArray:
         columns = [g.in_room(strong(trace.lift(value)))]
     elif isinstance(value, Growing):
-        columns = [Tracer(trace, view_slice(r, 0, 0, had).value) for r in value.rooms]
+        columns = [Tracer(trace, view_slice(r, 0, *value.span).value) for r in value.rooms]
     elif g.item.depth:
         columns = [strong(trace.lift(value))]
     else:
@@ -418,7 +479,7 @@ def _furnished(trace: Trace, g: Growing, value: Any, capacity: Dim) -> list[Trac
                 continue
         rooms.append(new_room(trace, capacity, leaf))
         if had != 0:
-            view_slice(rooms[-1], 0, 0, had).store(column)
+            view_slice(rooms[-1], 0, first, had).store(column)
     return rooms
 
 
@@ -428,15 +489,24 @@ def _fill(trace: Trace, target: list[Any], g: Growing) -> None:
         return
     if trace.scopes:
         trace.scopes[-1].note_change(target)
-    item, count = g.item, g.count
+    item, count = g.item, g.size
     assert isinstance(count, int)
+    if not isinstance(g.first, int) or not isinstance(g.count, int):
+        g.rooms = [Tracer(trace, view_slice(r, 0, *g.span).value) for r in g.rooms]
+        g.first, g.count = 0, count
+    start = g.first
 
     def made(k: int) -> Any:
         if item.depth:
-            return _nested(element(g.rooms[0], k, scalar=False), item.leaves[0].weak, item.depth)
+            return _nested(element(g.rooms[0], start + k, scalar=False), item.leaves[0].weak, item.depth)
         pairs = zip(g.rooms, item.leaves, strict=True)
-        return unflatten(item.tree, [element(r, k, scalar=x.scalar, weak=x.weak) for r, x in pairs])
+        return unflatten(item.tree, [element(r, start + k, scalar=x.scalar, weak=x.weak) for r, x in pairs])
 
+    if isinstance(target, collections.deque):
+        items = [made(k) for k in range(count)]
+        target.clear()
+        target.extend(items)
+        return
     first = 0 if g.rewritten else len(target)
     rows = target[:count] if item.depth and g.rewritten else []
     target[first:] = [made(k) for k in range(first, count)]
@@ -472,13 +542,15 @@ def refuse_written(g: Growing, trace: Trace, first: int) -> None:
             raise RollError("it appends an array to a list that is made before, or written again.", user_location())
 
 
-def outside(trace: Trace, d: Dim) -> Dim:
-    """An extent, or what it is at most, by numbers that are known before the region that is recorded now. Raises
-    RollError where it is not limited."""
+def outside(trace: Trace, d: Dim, g: Growing) -> Dim:
+    """By how much a list becomes longer, or how much at most, by numbers that are known before the region that is
+    recorded now. Raises RollError where it is not limited, but for a list that is elastic: MANY."""
     if isinstance(d, int):
         return d
     if _made_inside(trace, d):
         most = interval(d)[1]
+        if most is None and g.elastic:
+            return MANY
         if most is None:
             raise RollError("how many items it appends to a list or an array is not limited.", user_location())
         return most
@@ -493,10 +565,3 @@ def _made_inside(trace: Trace, d: Dim) -> list[Value]:
     inner = {id(v) for op in region.ops for v in op.results}
     inner |= {id(v) for v in (region.region.params if region.region is not None else ())}
     return [v for v in named_values((d,)) if id(v) in inner]
-
-
-def clipped(trace: Trace, count: Tracer, capacity: Dim) -> Dim:
-    """A count that is between 0 and the capacity, as its ops show."""
-    (low,) = trace.emit("maximum", [strong(count), as_value(trace, 0)], {})
-    (value,) = trace.emit("minimum", [Tracer(trace, low), as_value(trace, capacity)], {})
-    return index_of(value)

@@ -15,7 +15,7 @@ from jitgrad.errors import RollError
 from jitgrad.frontend.assign import getitem
 from jitgrad.frontend.collected import Own
 from jitgrad.frontend.places import ChangesPlaces, Place
-from jitgrad.frontend.references import other_references
+from jitgrad.frontend.references import SEQUENCES, other_references
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import user_location
@@ -78,7 +78,7 @@ def held_list(owner: Any, key: Any, item: bool) -> Any:
     """``owner.key``, or ``owner[key]``, which is about to be appended to."""
     held = getitem(owner, key) if item else getattr(owner, key)
     trace: Trace | None = HOOKS["current_trace"]()
-    if trace is None or type(held) is not list:
+    if trace is None or type(held) not in SEQUENCES:
         return held
     if trace.scopes:
         trace.scopes[-1].note_change(held)
@@ -103,7 +103,11 @@ def with_held_lists(trace: Trace, body: Body, record: Record, own: Own, *, known
         try:
             return attempt()
         except RollError as error:
-            if known and isinstance(error, ChangesPlaces):
+            if (
+                known
+                and isinstance(error, ChangesPlaces)
+                and all(type(p.owner) is list for p in error.places if p.whole)
+            ):
                 places += holders(trace, [p.owner for p in error.places if p.whole], attempt)
             if (len(places), len(read)) == before:
                 raise
@@ -113,7 +117,7 @@ def with_held_lists(trace: Trace, body: Body, record: Record, own: Own, *, known
 def holders(trace: Trace, lists: Sequence[list[Any]], run: Callable[[], State]) -> list[Place]:
     """The places that hold these lists, which ``run``, which fails, appends to. None if some can't be found."""
     found: list[Place] = []
-    if not lists or any(type(x) is not list for x in lists):
+    if not lists or any(type(x) not in SEQUENCES for x in lists):
         return found
     trace.sought.append((lists, found))
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from jitgrad.frontend.growing import Growing
 from jitgrad.frontend.growth import Held
 from jitgrad.frontend.held_lists import holders, put_in
 from jitgrad.frontend.places import ChangesPlaces, Place
-from jitgrad.frontend.references import other_references
+from jitgrad.frontend.references import SEQUENCES, forget_frames, other_references
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import user_location
 
@@ -47,13 +46,18 @@ class Lists(NamedTuple):
 
 def used_otherwise(variables: Sequence[Variable], state: State, names: Sequence[str]) -> bool:
     """Is there a list that the loop does more with than to append to it and to read the last item?"""
-    return any(v.use == "otherwise" and type(_value(v, state, names)) in (list, Growing) for v in variables)
+    return any(v.use == "otherwise" and type(_value(v, state, names)) in (*SEQUENCES, Growing) for v in variables)
+
+
+def has_open_end(variables: Sequence[Variable], state: State, names: Sequence[str]) -> bool:
+    """Is there a list of which it is not known how long it is?"""
+    return any(type(_value(v, state, names)) is Growing for v in variables)
 
 
 def may_grow(variables: Sequence[tuple[Any, ...]], state: State, names: Sequence[str]) -> bool:
     """Is there a list that the loop makes longer or shorter?"""
     return any(
-        v.use in ("otherwise", "appended") and type(_value(v, state, names)) in (list, Growing)
+        v.use in ("otherwise", "appended") and type(_value(v, state, names)) in (*SEQUENCES, Growing)
         for v in itertools.starmap(Variable, variables)
     )
 
@@ -73,7 +77,7 @@ def only_names(trace: Trace, variables: Sequence[Variable], state: State, names:
     others = other_references(trace, values)
     found = []
     for variable, value, more in zip(variables, values, others, strict=True):
-        if (type(value) is not list and type(value) is not Growing) or any(value is g for g in trace.growing):
+        if type(value) not in (*SEQUENCES, Growing) or any(value is g for g in trace.growing):
             continue
         carried = sum(value is x for x in state)
         if carried <= 1 and more <= carried:
@@ -97,13 +101,6 @@ def _value(variable: Variable, state: State, names: Sequence[str]) -> Any:
         return variable.get()
     except NameError:
         return None
-
-
-def forget_frames(error: BaseException | None) -> None:
-    """Let the functions that an error has left not refer to anything."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__context__
 
 
 def with_lists(trace: Trace, grow: Callable[[Sequence[Held]], State], lists: Lists) -> State:

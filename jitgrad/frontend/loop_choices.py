@@ -9,6 +9,7 @@ from typing import Any
 from jitgrad import config
 from jitgrad.errors import JitgradError, RollError
 from jitgrad.frontend.iteration import Steps
+from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import is_traced
@@ -71,7 +72,7 @@ def refuse_streams(block: Block) -> None:
 
 def is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: State, hints: State) -> bool:
     """Does an iteration involve no traced value? Then the loop computes something for the tracing itself. In a triangle
-    of iterations the first one may do nothing at all, so the last one has to agree."""
+    of iterations the first one may do nothing at all, so the last one has to agree, with what that puts into lists."""
     if any(is_traced(leaf) for part in (state, hints) for leaf in flatten(part)[0]):
         return False
     if len(steps) == 0:
@@ -79,23 +80,29 @@ def is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: Sta
     if not _leaves_no_trace(trace, lambda: body(steps.at(0), *state)):
         return False
     try:
-        return _leaves_no_trace(trace, lambda: body(steps.at(len(steps) - 1), *state))
+        return _leaves_no_trace(trace, lambda: body(steps.at(len(steps) - 1), *body(steps.at(0), *state)))
     except Exception:  # noqa: BLE001  (it needs what the iterations before it have done)
         return True
 
 
 def is_unrollable(trace: Trace, run: Callable[[], State]) -> bool:
     """Can Python run a loop while the function is traced? A trial of it is put back."""
+    return failure(trace, run) is None
+
+
+def failure(trace: Trace, run: Callable[[], State]) -> type[JitgradError] | None:
+    """Why Python can't run a loop while the function is traced; None where it can. A trial of it is put back."""
     notes = len(trace.notes)
     with trace.region("a trial of a loop") as scope:
         try:
             run()
-        except JitgradError:
-            return False
+        except JitgradError as error:
+            forget_frames(error)
+            return type(error)
         finally:
             del trace.notes[notes:]
             scope.restore()
-    return True
+    return None
 
 
 def _leaves_no_trace(trace: Trace, iteration: Callable[[], State]) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 from jitgrad.frontend.guards import references_by_guards
 from jitgrad.frontend.trace import Trace
+
+#: What becomes longer and shorter, and something takes the place of in recorded loops.
+SEQUENCES = (list, collections.deque)
 
 
 def _references(objects: Sequence[Any]) -> list[int]:
@@ -37,6 +42,13 @@ def _known(trace: Trace, obj: Any) -> int:
     for changed, name, before in (change for scope in (trace.top, *trace.scopes) for change in scope.changed):
         held = (before,)
         if name is None:
-            held = before.values() if isinstance(before, dict) else before if type(before) is list else ()
+            held = before.values() if isinstance(before, dict) else before if type(before) in SEQUENCES else ()
         known += (obj is changed) + sum(obj is x for x in held)
     return known
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Let the functions that an error has left not refer to anything."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__

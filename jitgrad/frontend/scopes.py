@@ -9,7 +9,7 @@ from types import CellType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from jitgrad.frontend.guards import references_by_guards
-from jitgrad.frontend.tracer import Tracer, contains_tracer
+from jitgrad.frontend.tracer import Collection, Tracer, contains_tracer
 
 if TYPE_CHECKING:
     from jitgrad.frontend.trace import Trace
@@ -196,7 +196,7 @@ class Scope:
             put, obj = self.grown.pop()
             put(obj)
             if not any(obj is known and name is None for known, name, _ in self.changed):
-                self.changed.append((obj, None, _Grown(obj if type(obj) is list else ())))
+                self.changed.append((obj, None, _Grown(() if isinstance(obj, Collection) else obj)))
 
     def forget_traced_attributes(self) -> list[str]:
         """Attributes that hold traced values get back what they held; returns the names of those that can be seen: of
@@ -274,7 +274,7 @@ def _put_back(obj: Any, name: str | None, before: Any) -> None:
                 delattr(obj, name)
         else:
             setattr(obj, name, before)
-    elif type(obj) is not list and type(before) is _Grown:
+    elif isinstance(obj, Collection):
         pass  # what stood for a list is as it was
     elif isinstance(obj, list):
         obj[:] = before

@@ -9,6 +9,7 @@ Not imported by ``jitgrad.frontend`` itself: ``jitgrad.numpy`` imports that pack
 from __future__ import annotations
 
 import cmath
+import heapq
 import importlib
 import math
 import random
@@ -23,6 +24,7 @@ import scipy.special
 import jitgrad.numpy as jnp
 import jitgrad.scipy as jsp
 from jitgrad.frontend.complex_python import CMATH, CMATH_FUNCTIONS
+from jitgrad.frontend.heaps import HEAPQ, HEAPQ_FUNCTIONS
 from jitgrad.frontend.namespace import Mirror, stand_in, tried
 from jitgrad.frontend.python_math import MATH, MATH_FUNCTIONS
 from jitgrad.frontend.randomness import FUNCTIONS as RANDOM
@@ -44,6 +46,8 @@ TABLE: dict[Any, Any] = {
     np.vectorize: jnp.vectorize,
     math: MATH,
     **MATH_FUNCTIONS,
+    heapq: HEAPQ,
+    **HEAPQ_FUNCTIONS,
     cmath: CMATH,
     **CMATH_FUNCTIONS,
     scipy: jsp,

@@ -116,6 +116,7 @@ _CALLS = frozenset(
         "opaque_iter",
         "opaque_test",
         "callee",
+        "appender",
         "note_variables",
         "own_variables",
         "contains",

@@ -217,7 +217,10 @@ def may_be_list(node: ast.expr) -> bool:
 
 
 #: Methods that make a list longer or shorter.
-_RESIZING = frozenset(("append", "extend", "pop"))
+_RESIZING = frozenset(("append", "extend", "insert", "pop", "clear", "appendleft", "extendleft", "popleft", "rotate"))
+
+#: Functions that make the list longer or shorter which they are given first.
+_HEAPS = frozenset(("heappush", "heappop"))
 
 
 def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
@@ -232,7 +235,13 @@ def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
         match node:
             case ast.Call(func=ast.Attribute(ast.Name(id=name), attr=attr)) if attr in _RESIZING:
                 resized.add(name)
+            case ast.Call(func=ast.Attribute(attr=attr) | ast.Name(id=attr), args=[ast.Name(id=name), *_]) if (
+                attr in _HEAPS
+            ):
+                resized.add(name)
             case ast.AugAssign(target=ast.Name(id=name), op=ast.Add(), value=ast.List() | ast.ListComp() | ast.Tuple()):
+                resized.add(name)
+            case ast.Subscript(value=ast.Name(id=name), ctx=ast.Del()):
                 resized.add(name)
             case ast.Subscript(ctx=ast.Store()):
                 root, known = node, True

@@ -374,7 +374,7 @@ def wants_a_number(x, n):
 def inserts(x, n):
     parts = []
     for i in range(n):
-        parts.insert(0, x[i])
+        parts.insert(1, x[i])
     return sum(parts)
 
 
@@ -435,7 +435,7 @@ REFUSED: dict[Callable[..., Any], tuple[type[Exception], list[str], str]] = {
     array_condition: (ConcretizationError, ["condition of while", "(6,)", "np.any"], "while x > 0"),
     array_test: (ConcretizationError, ["condition of if", "(6,)", "np.any"], "return x if x > 0"),
     wants_a_number: (ConcretizationError, ["Python needs an integer", "static"], "s += x[0] * ord(chr(i))"),
-    inserts: (RollError, ["list", "loops='unroll'"], "for i in range(n)"),
+    inserts: (RollError, ["list", "the list itself"], "parts.insert(1, x[i])"),
     traced_step: (ConcretizationError, ["step of a range", "while loop"], "range(0, 6, n)"),
     float_bound: (ArgumentError, ["bound of range()", "f64[]", "astype(np.int64)"], "range(x[0])"),
     comprehension: (UnsupportedError, ["comprehension", "length is traced", "static"], "for i in range(n)"),

@@ -203,10 +203,27 @@ def variable_of_the_last(x, w):
     return np.array(rows), h
 
 
+def first_taken(x, w):
+    xs = [x[0]]
+    for t in range(20):
+        xs.append(x[t])
+        if len(xs) > 4:
+            xs.pop(0)
+    return np.array(xs)
+
+
+def deleted(x, w):
+    xs = [x[0], x[1]]
+    for t in range(20):
+        xs.append(x[t])
+        del xs[0]
+    return np.array(xs)
+
+
 GROWING = [
     its_length, extended, added_to, items_from_the_end, items_from_the_start, arrays, slices, all_so_far,
     looped_over_inside, in_both_branches, nested, triangle, pairs, dicts, two_lists, by_a_function, of_an_attribute,
-    integers_first, stack, with_the_first_apart, under_a_condition_inside, variable_of_the_last,
+    integers_first, stack, with_the_first_apart, under_a_condition_inside, variable_of_the_last, deleted,
 ]  # fmt: skip
 
 
@@ -423,15 +440,6 @@ def the_same_array(x, w):
     return np.array(rows)
 
 
-def first_taken(x, w):
-    xs = [x[0]]
-    for t in range(20):
-        xs.append(x[t])
-        if len(xs) > 4:
-            xs.pop(0)
-    return np.array(xs)
-
-
 def written_after_it_is_read(x, w):
     rows = [w[0] * 1.0, w[1] * 1.0]
     for t in range(20):
@@ -441,16 +449,8 @@ def written_after_it_is_read(x, w):
     return np.array(rows)
 
 
-def deleted(x, w):
-    xs = [x[0], x[1]]
-    for t in range(20):
-        xs.append(x[t])
-        del xs[0]
-    return np.array(xs)
-
-
 UNROLLED = [
-    known_conditions, shared_rows, another_name, of_changing_shape, texts, the_same_array, first_taken, deleted,
+    known_conditions, shared_rows, another_name, of_changing_shape, texts, the_same_array, first_taken,
     written_after_it_is_read,
 ]  # fmt: skip
 
