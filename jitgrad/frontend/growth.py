@@ -276,6 +276,7 @@ class Growth:
             more = add(self.start[k], -self.start[arrays[0]])
             if isinstance(more, int):
                 self.tied[k] = arrays[0], more
+
     def _shown(self) -> list[Any]:
         """What trials have shown of the lists."""
         return [(g.item, g.width, g.elastic, g.shifts, g.leftward, g.full) for g in self.all]
