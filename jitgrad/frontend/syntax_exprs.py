@@ -63,6 +63,7 @@ class Expressions(ast.NodeTransformer):
         self._first = first
         self._nested = nested
         self._depth = 0  # of comprehensions that are functions of their own
+        self._generators: set[ast.expr] = set()  # comprehensions that were generator expressions
         self._numbers = itertools.count(1)
 
     def fresh(self, letter: str) -> str:
@@ -134,12 +135,7 @@ class Expressions(ast.NodeTransformer):
             return found
         implicit = isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args and not node.keywords
         self.generic_visit(node)
-        if (
-            implicit
-            and self.scopes.implicit_super
-            and self._first is not None
-            and (not self._depth or _COMPREHENSIONS_ARE_INLINE)
-        ):
+        if implicit and self.scopes.implicit_super and self._first is not None and not self._depth:
             node.args = [place(load("__class__"), node), place(load(self._first), node)]
         elif _may_write(node.func) and not self.has_walrus(node):
             return self._shown(node)
@@ -209,19 +205,19 @@ class Expressions(ast.NodeTransformer):
         (first, *others) = node.generators
         if others or first.is_async or self.scopes.walrus:
             return None
-        made = place(ast.ListComp(node.elt, node.generators), node)
-        self.scopes.of[made] = self.scopes.of[node]
         first.ifs = first.ifs or [constant(True)]
-        found = self._filtered(made)
+        found = self._filtered(self._listed(node))
         assert isinstance(found, ast.Call)
         return found.args
 
     def _as_list(self, node: ast.expr) -> ast.expr:
         """A generator expression as the list of what it gives."""
-        if not isinstance(node, ast.GeneratorExp):
-            return node
+        return self._listed(node) if isinstance(node, ast.GeneratorExp) else node
+
+    def _listed(self, node: ast.GeneratorExp) -> ast.ListComp:
         made = place(ast.ListComp(node.elt, node.generators), node)
         self.scopes.of[made] = self.scopes.of[node]
+        self._generators.add(made)
         return made
 
     def _may_be_the_users(self, function: ast.expr) -> bool:
@@ -346,7 +342,7 @@ class Expressions(ast.NodeTransformer):
         if first.ifs:
             return self._filtered(node)
         iterable, item, size = self.iterable(first.iter), PREFIX + "item", operations([ast.Expr(node.elt)])
-        with self._inside(node, True):
+        with self._inside(node):
             first.target = self.visit(first.target)
             first.iter = place(ast.Tuple([load(item)], ast.Load()), first.iter)
             node.elt = self.visit(node.elt)
@@ -359,7 +355,7 @@ class Expressions(ast.NodeTransformer):
         item: ``lambda item: [(test, lambda: element) for target in (item,)][0]``."""
         (first,) = node.generators
         iterable, item = self.iterable(first.iter), PREFIX + "item"
-        with self._inside(node, True):
+        with self._inside(node):
             first.target = self.visit(first.target)
             first.iter = place(ast.Tuple([load(item)], ast.Load()), first.iter)
             tests, first.ifs = first.ifs, []
@@ -373,8 +369,7 @@ class Expressions(ast.NodeTransformer):
     def _visit_comprehension(self, node: ComprehensionNode) -> ast.expr:
         first = node.generators[0]
         first.iter = call("comprehension_iter", [self.iterable(first.iter), constant(first.iter.lineno)], first.iter)
-        lazy = isinstance(node, ast.GeneratorExp)
-        with self._inside(node, lazy or not _COMPREHENSIONS_ARE_INLINE):
+        with self._inside(node):
             for k, generator in enumerate(node.generators):
                 if k:
                     line = constant(generator.iter.lineno)
@@ -389,8 +384,9 @@ class Expressions(ast.NodeTransformer):
 
     visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
 
-    def _inside(self, node: ComprehensionNode, own_frame: bool) -> _Inside:
-        return _Inside(self, self.scopes.of[node].locals, own_frame)
+    def _inside(self, node: ComprehensionNode) -> _Inside:
+        lazy = isinstance(node, ast.GeneratorExp) or node in self._generators
+        return _Inside(self, self.scopes.of[node].locals, lazy or not _COMPREHENSIONS_ARE_INLINE)
 
     def test(self, node: ast.expr, reason: str) -> ast.expr:
         """A test that Python itself makes: no traced value may get there."""

@@ -98,6 +98,7 @@ CASES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:numpy.fix is deprecated")
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_against_numpy(case) -> None:
     check(*case)

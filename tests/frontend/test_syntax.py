@@ -449,7 +449,7 @@ def test_nothing_to_do() -> None:
 
 def test_no_source() -> None:
     variables: dict = {}
-    exec("def f(x):\n    return x and 1", variables)
+    exec(compile("def f(x):\n    return x and 1", "<nowhere>", "exec"), variables)
     assert syntax.rewrite(variables["f"]) is None
     assert syntax.why_not(variables["f"].__code__) == "its source is not available"
 
