@@ -78,19 +78,22 @@ def reads_of(code: types.CodeType) -> Reads:
 
 
 def _loads(code: types.CodeType) -> Iterator[tuple[str, str, Chain]]:
-    """Every load of a name, with the attributes that are read from it at once."""
+    """Every load of a name, with the attributes that are read from it at once. From Python 3.13 on, a variable that
+    functions inside use is put into them by instructions that load other variables; that reads nothing."""
     instructions = [i for i in dis.get_instructions(code) if i.opname not in _SILENT]
+    cells = {*code.co_cellvars, *code.co_freevars}
     for k, instruction in enumerate(instructions):
-        op = instruction.opname
+        op, name = instruction.opname, instruction.argval
         if op in _GLOBAL:
-            yield "global", instruction.argval, _chain(instructions, k + 1)
-        elif op in _LOCAL:
-            yield "local", instruction.argval, _chain(instructions, k + 1)
+            yield "global", name, _chain(instructions, k + 1)
+        elif op in _LOCAL and ("FAST" not in op or name not in cells):
+            yield "local", name, _chain(instructions, k + 1)
         elif op in _PAIRS:
-            first, second = instruction.argval
-            if op != "STORE_FAST_LOAD_FAST":
+            first, second = name
+            if op != "STORE_FAST_LOAD_FAST" and first not in cells:
                 yield "local", first, ()
-            yield "local", second, _chain(instructions, k + 1)
+            if second not in cells:
+                yield "local", second, _chain(instructions, k + 1)
 
 
 def _chain(instructions: list[dis.Instruction], start: int) -> Chain:
