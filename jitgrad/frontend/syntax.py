@@ -27,7 +27,11 @@ line, lists)``
 ``getitem(a, index)``, ``setitem(a, index, value)``,   ``op`` is "+", "-", ... ``augitem`` gets its value before the
 ``augitem(a, index, op, value)``, ``s_[...]``           element is read; ``s_[...]`` gives back what is in the brackets
 ``delitem(a, index)``, ``delete_attribute(a, name)``   ``del`` of an item or attribute
-``binary(a, op, b)``, ``unary(op, a)``                 operators, but for those in the other lines
+``binary(a, op, b)``, ``unary(op, a)``,                operators, but for those in the other lines; what ``a`` is after
+``in_place(a, op, b)``                                  ``a op= b``
+``unpacked(a)``, ``managed(a)``                        what is taken apart (``x, y = a``, ``f(*a)``); the context of a
+                                                        ``with``
+``read(owner, name)``, ``called(owner, name)``          ``owner.name``; what to call for ``owner.name(...)``
 ``augmented(a)``                                       before ``a op= b``, which changes ``a`` if it is a container
 ``contains(a, container)``, ``is_none(a)``              ``a in container``, ``a is None``
 ``callee(function)``                                   what to call in the place of a method, of a function that
@@ -127,6 +131,11 @@ _CALLS = frozenset(
         "percent",
         "binary",
         "unary",
+        "in_place",
+        "read",
+        "called",
+        "unpacked",
+        "managed",
     }
 )
 
