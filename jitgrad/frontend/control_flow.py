@@ -131,9 +131,8 @@ def for_(
 ) -> State:
     """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it. ``size``
     counts the operations that are written in the body; ``lists()`` are objects that it does nothing with but call their
-    ``append``, those of which it reads the last item besides, and the variables whose lists it may change.
-    ``settled``: the variables have the types that the
-    first iteration gives them."""
+    ``append``, those of which it reads the last item besides, and the variables whose lists it may change. ``settled``:
+    the variables have the types that the first iteration gives them."""
     iterable = iterated(iterable)
     if isinstance(iterable, Nest):
         return _nested(iterable, (), body, state, names, flag, writes, line, size, lists)
@@ -594,10 +593,6 @@ own_variables, note_variables = attributes.own_variables, attributes.note_variab
 handed_over = attributes.handed_over
 getitem, unpacked = assign.getitem, iterated
 percent, text = texts.percent, texts.text
-range_, enumerate_, zip_, reversed_ = (
-    iteration.range_,
-    iteration.enumerate_,
-    iteration.zip_,
-    iteration.reversed_,
-)
+range_, enumerate_ = iteration.range_, iteration.enumerate_
+zip_, reversed_ = iteration.zip_, iteration.reversed_
 HOOKS["runtime"] = lambda: sys.modules[__name__]

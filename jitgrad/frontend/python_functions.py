@@ -22,7 +22,7 @@ from jitgrad.frontend.primitives import cast, promote, where
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Collection, Tracer, has_traced, innermost_trace, is_traced
-from jitgrad.frontend.users_operators import absolute, method
+from jitgrad.frontend.users_operators import absolute, binary, method
 from jitgrad.frontend.users_protocols import iterated
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import DTYPES
@@ -209,9 +209,12 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
             (given,) = args
             items = given if isinstance(given, np.ndarray) else list(given)
         keys = items if key is None else list(map(HOOKS["callee"](key), items))
-        if not len(items) or set(kwargs) - {"key", "default"} or not has_traced(keys):
+        traced = has_traced(keys) or (len(items) > 0 and _of_users(keys[0]))
+        if not len(items) or set(kwargs) - {"key", "default"} or not traced:
             args = args if len(args) != 1 else (items,)
             return function(*args, **kwargs)
+        if _of_users(keys[0]):
+            return _extreme_object(items, keys, ">" if function is builtins.max else "<")
         found, best = items[0], keys[0]
         for value, x in zip(items[1:], keys[1:], strict=True):
             better = _compared(compare, x, best, name)
@@ -220,6 +223,21 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
         return found
 
     return routed
+
+
+def _of_users(x: Any) -> bool:
+    return method(x, "__lt__") is not None or method(x, "__gt__") is not None
+
+
+def _extreme_object(items: Any, keys: Any, symbol: str) -> Any:
+    """The item whose key, an object of the user's, comes first; the first one of equal ones."""
+    runtime = HOOKS["runtime"]()
+    found, best = items[0], keys[0]
+    for value, x in zip(items[1:], keys[1:], strict=True):
+        better = binary(x, symbol, best)
+        old, new = (best, found), (x, value)
+        best, found = runtime.ifexp(better, lambda new=new: new, lambda old=old: old, 0)
+    return found
 
 
 def _many(iterable: Any) -> Steps | None:

@@ -58,9 +58,9 @@ line, lists)``
 ====================================================== =============================================================
 
 What stays Python's, whole: functions without source, generators and coroutines, callers of ``locals``, ``exec`` and
-``eval``; classes inside functions. A loop or branch stays Python's with an opaque iterable or test if it assigns
-``global`` names, or ``nonlocal`` ones of a function that is not rewritten, or jumps out of a ``try``. A part of an
-expression with ``:=`` stays where it is.
+``eval``; classes inside functions, until a method is called. A loop or branch stays Python's with an opaque iterable
+or test if it assigns ``global`` names, or ``nonlocal`` ones of a function that is not rewritten, or jumps out of a
+``try``. A part of an expression with ``:=`` stays where it is.
 """
 
 from __future__ import annotations
@@ -229,9 +229,10 @@ def _understood(code: types.CodeType, variables: dict) -> tuple[_Found, Scopes]:
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """The code, and that of the functions inside. Those of classes inside are rewritten when they are called."""
     yield code
     for value in code.co_consts:
-        if isinstance(value, types.CodeType):
+        if isinstance(value, types.CodeType) and value.co_flags & inspect.CO_OPTIMIZED:
             yield from _codes(value)
 
 

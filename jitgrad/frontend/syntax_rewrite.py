@@ -265,7 +265,7 @@ class _Function:
         self, targets: list[ast.expr], value: ast.expr, original: ast.expr, node: ast.stmt
     ) -> list[ast.stmt]:
         """Assign a value, already rewritten, to targets from left to right."""
-        if not any(map(_has_subscript, targets)):
+        if not any(map(_is_nested, targets)):
             apart = [isinstance(t, ast.Tuple | ast.List) for t in targets]
             if len(targets) == 1 or not any(apart):
                 visited = [self._visit(t) for t in targets]
@@ -289,7 +289,7 @@ class _Function:
         apart = isinstance(target, ast.Tuple | ast.List)
         if apart:
             value = self._expressions.unpacked(value)
-        if not _has_subscript(target):
+        if not _is_nested(target):
             return [place(ast.Assign([self._visit(target)], value), node)]
         assert apart, "the compiler has refused other targets"
         names = [self._temporary() for _ in target.elts]
@@ -534,6 +534,12 @@ def _read(path: ast.expr, like: ast.AST) -> ast.expr:
     if not isinstance(path, ast.Attribute):
         return path
     return call("read", [_read(path.value, like), constant(path.attr)], like)
+
+
+def _is_nested(target: ast.expr) -> bool:
+    """Has the target a part that is assigned to by more than a name?"""
+    parts = target.elts if isinstance(target, ast.Tuple | ast.List) else []
+    return _has_subscript(target) or any(isinstance(p, ast.Tuple | ast.List) for p in parts)
 
 
 def _has_subscript(target: ast.expr) -> bool:

@@ -148,7 +148,7 @@ def in_place(a: Any, symbol: str, b: Any) -> Any:
         if (found := own(b)) is not NotImplemented:
             return found
     elif isinstance(a, Tracer):
-        if method(b, _BINARY[symbol][1]) is None or not _leaves_it_to(a, type(b)):
+        if a.dims or method(b, _BINARY[symbol][1]) is None:  # arrays don't leave it to others
             return python(a, b)
     elif hasattr(type(a), name):
         return python(a, b)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -104,7 +105,12 @@ def length(obj: Any) -> Any:
     if found is None:
         return None
     size = found()
-    return size if is_traced(size) else len(range(size))  # raises what len does
+    if is_traced(size):
+        return size
+    size = operator.index(size)
+    if size < 0:
+        raise ValueError("__len__() should return >= 0")
+    return size
 
 
 def contains(value: Any, container: Any) -> Any:
