@@ -63,7 +63,8 @@ def _read(owner: Any, cls: type, name: str) -> Any:
         return reader(name)
     found = _described(cls.__mro__, name)
     getter = None if found is _MISSING else _getter(found, owner, cls, name)
-    return cls.__getattribute__(owner, name) if getter is None else getter()
+    plain: Any = cls.__getattribute__
+    return plain(owner, name) if getter is None else getter()
 
 
 def _read_super(owner: Any, name: str) -> Any:
@@ -92,7 +93,7 @@ def _getter(found: Any, owner: Any, cls: type, name: str) -> Callable[[], Any] |
     if isinstance(found, property):
         if kind.__get__ is not property.__get__ or not is_user_function(found.fget):
             return None
-        return HOOKS["callee"](types.MethodType(found.fget, owner))
+        return _bound(found.fget, owner)
     if isinstance(found, functools.cached_property):
         if name in owner.__dict__ or found.attrname != name or not is_user_function(found.func):
             return None
@@ -104,9 +105,14 @@ def _getter(found: Any, owner: Any, cls: type, name: str) -> Callable[[], Any] |
     return functools.partial(get, owner, cls)
 
 
+def _bound(function: Any, owner: Any) -> Callable[..., Any]:
+    """A function of the user's as a method, rewritten."""
+    return HOOKS["callee"](types.MethodType(function, owner))
+
+
 def _cached(found: functools.cached_property[Any], owner: Any, name: str) -> Any:
     """The value of a property that is computed once, and kept in the object as an attribute."""
-    value = HOOKS["callee"](types.MethodType(found.func, owner))()
+    value = _bound(found.func, owner)()
     trace: Trace | None = HOOKS["current_trace"]()
     if trace is not None:
         refuse_change(trace, owner)
@@ -160,7 +166,7 @@ def _setter(owner: Any, name: str) -> Callable[[Any], Any] | None:
         return None
     found = _described(cls.__mro__, name)
     if isinstance(found, property):
-        return HOOKS["callee"](types.MethodType(found.fset, owner)) if is_user_function(found.fset) else None
+        return _bound(found.fset, owner) if is_user_function(found.fset) else None
     assign = None if found is _MISSING else method(found, "__set__")
     return None if assign is None else functools.partial(assign, owner)
 

@@ -1,5 +1,6 @@
 """Classes of users whose code runs by other ways than a call: properties and descriptors, in-place operators, loops
-over objects, conditions, conversions, ``with``. Each decides by traced values, against Python and central differences."""
+over objects, conditions, conversions, ``with``. Each decides by traced values; against Python and central
+differences."""
 
 from __future__ import annotations
 
