@@ -34,7 +34,8 @@ from jitgrad.frontend.rebound import Rebound
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import ArrayLike, Collection, Tracer, contains_tracer, has_traced, innermost_trace
-from jitgrad.frontend.users_operators import method
+from jitgrad.frontend.users_operators import USUAL, method
+from jitgrad.frontend.users_operators import in_place as after_in_place
 from jitgrad.frontend.views import Box, View, view_box
 from jitgrad.ir.location import user_location
 
@@ -401,7 +402,7 @@ def _addend(x: Tracer, ufunc: np.ufunc, other: Any, dims: Any) -> Tracer:
 
 def getitem(a: Any, index: Any) -> Any:
     """``a[index]``, also where ``a`` is an untraced array, list or tuple and the index is traced."""
-    if isinstance(a, (Tracer, Collection)):
+    if (type(index) is int and type(a) in USUAL) or isinstance(a, (Tracer, Collection)):
         return a[index]
     if (of_users := method(a, "__getitem__")) is not None:
         return of_users(index)
@@ -466,7 +467,7 @@ def _check_plain(a: np.ndarray, index: Any, value: Any) -> None:
 
 def augitem(a: Any, index: Any, op: str, value: Any) -> None:
     """``a[index] op= value``; ``op`` is the operator without ``=``."""
-    ufunc, python = OPERATORS[op]
+    ufunc, _ = OPERATORS[op]
     if isinstance(a, Pair) and op in ("+", "-"):
         re, im = HOOKS["complex_parts"](value)
         augitem(a.re, index, op, re)
@@ -480,7 +481,7 @@ def augitem(a: Any, index: Any, op: str, value: Any) -> None:
         _check_plain(a, index, value)
     item = getitem(a, index)
     note_change(item)
-    setitem(a, index, python(item, value))
+    setitem(a, index, after_in_place(item, op, value))
 
 
 def _augment(a: Tracer, index: Any, ufunc: np.ufunc, value: Any) -> bool:

@@ -47,6 +47,12 @@ def callee(function: Any) -> Any:
         if isinstance(function.__self__, _CONTAINERS):
             return function
         return _others(function)
+    if function is dataclasses.replace:
+        return _replaced
+    if function is object.__setattr__:
+        return attributes.set_plainly
+    if kind is types.MethodWrapperType and _is_plain_setter(function):  # super().__setattr__
+        return functools.partial(attributes.set_plainly, function.__self__)
     if kind is functools.partial:
         return functools.partial(callee(function.func), *function.args, **function.keywords)
     if kind is types.FunctionType or kind is types.MethodType or _is_user_object(function):
@@ -54,6 +60,10 @@ def callee(function: Any) -> Any:
         if is_user_function(_code_of(function)):
             return function if recorder is None else recorder.prepare(function)
     return _others(function)
+
+
+def _is_plain_setter(function: types.MethodWrapperType) -> bool:
+    return function.__name__ == "__setattr__" and function.__objclass__ is object
 
 
 def _is_user_object(obj: Any) -> bool:
@@ -108,6 +118,16 @@ def _maker(cls: type) -> Callable[..., Any] | None:
         return obj
 
     return make
+
+
+def _replaced(obj: Any, /, **changes: Any) -> Any:
+    """``dataclasses.replace``."""
+    cls = type(obj)
+    of_users = dataclasses.is_dataclass(cls) and _is_user_object(obj)
+    if not of_users or any(not f.init and f.name in changes for f in dataclasses.fields(obj)):
+        return dataclasses.replace(obj, **changes)
+    held = {f.name: getattr(obj, f.name) for f in dataclasses.fields(obj) if f.init and f.name not in changes}
+    return callee(cls)(**held, **changes)
 
 
 HOOKS["callee"] = callee

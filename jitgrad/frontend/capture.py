@@ -277,7 +277,7 @@ class Recorder:
     def prepare(self, fun: Any) -> Any:
         """What to call in place of ``fun`` while tracing."""
         if isinstance(getattr(fun, "__globals__", None), _Globals):
-            return fun  # prepared already, or made by a function that is
+            return self._inner(fun)  # prepared already, or made by a function that is
         if isinstance(fun, types.MethodType):
             found = replacement(fun)
             if found is not None:
@@ -401,6 +401,21 @@ class Recorder:
                 self._fill(new, cell)
         self._note_defaults(fun)
         return copy
+
+    def _inner(self, fun: Any) -> Any:
+        """A function that a prepared one made: as it is, unless it stands in a class, where it is not rewritten yet."""
+        if isinstance(fun, types.MethodType):
+            return types.MethodType(self._inner(fun.__func__), fun.__self__)
+        found = self._copies.get(id(fun))
+        if found is None and isinstance(fun, types.FunctionType) and (code := rewrite(fun)) is not None:
+            found = types.FunctionType(code, fun.__globals__, fun.__name__, fun.__defaults__, fun.__closure__)
+            functools.update_wrapper(found, fun)
+            del found.__wrapped__
+            found.__kwdefaults__ = fun.__kwdefaults__
+            self._keep.append(fun)
+            self._copies[id(fun)] = self._copies[id(found)] = found
+            self._keep.append(found)
+        return fun if found is None else found
 
     def _fill(self, new: types.CellType, cell: types.CellType) -> None:
         try:

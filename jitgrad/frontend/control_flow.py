@@ -84,7 +84,10 @@ from jitgrad.frontend.subscripts_calls import show as show
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
 from jitgrad.frontend.users_operators import binary as binary
+from jitgrad.frontend.users_operators import in_place as in_place
 from jitgrad.frontend.users_operators import unary as unary
+from jitgrad.frontend.users_protocols import iterated
+from jitgrad.frontend.users_protocols import managed as managed
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location
@@ -138,9 +141,9 @@ def for_(
 ) -> State:
     """``for item in iterable: state = body(item, *state)``; ``flag`` names the variable that ends it. ``size``
     counts the operations that are written in the body; ``lists()`` are objects that it does nothing with but call their
-    ``append``, those of which it reads the last item besides, and the variables whose lists it may change.
-    ``settled``: the variables have the types that the
-    first iteration gives them."""
+    ``append``, those of which it reads the last item besides, and the variables whose lists it may change. ``settled``:
+    the variables have the types that the first iteration gives them."""
+    iterable = iterated(iterable)
     if isinstance(iterable, Nest):
         return _nested(iterable, (), body, state, names, flag, writes, line, size, lists)
     steps, trace = steps_of(iterable), current_trace()
@@ -309,6 +312,7 @@ def _with_all_growing(loop: For, variables: Sequence[Variable], arrays: Sequence
 def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) -> list[Any]:
     """``[element(item) for item in iterable]``; ``size`` counts the operations that are written in it."""
     found: list[Any] = []
+    iterable = iterated(iterable)
 
     def body(item: Any) -> State:
         found.append(element(item))
@@ -592,6 +596,7 @@ def assert_(test: Any, message: Callable[[], Any] | None, line: int) -> None:
     def error() -> AssertionError:
         return AssertionError(*([] if message is None else [message()]))
 
+    test = truth(test)
     if not is_traced(test):
         if not test:
             raise thrown(error)
@@ -608,15 +613,11 @@ def assert_(test: Any, message: Callable[[], Any] | None, line: int) -> None:
 
 contains = python_functions.contains
 attribute, augmented_attribute = attributes.attribute, attributes.augmented_attribute
-delete_attribute = attributes.delete_attribute
+delete_attribute, read, called = attributes.delete_attribute, attributes.read, attributes.called
 own_variables, note_variables = attributes.own_variables, attributes.note_variables
 handed_over = attributes.handed_over
-getitem = assign.getitem
+getitem, unpacked = assign.getitem, iterated
 percent, text = texts.percent, texts.text
-range_, enumerate_, zip_, reversed_ = (
-    iteration.range_,
-    iteration.enumerate_,
-    iteration.zip_,
-    iteration.reversed_,
-)
+range_, enumerate_ = iteration.range_, iteration.enumerate_
+zip_, reversed_ = iteration.zip_, iteration.reversed_
 HOOKS["runtime"] = lambda: sys.modules[__name__]

@@ -23,6 +23,7 @@ from jitgrad.frontend.staying import comprehension_iter
 from jitgrad.frontend.syntax import rewrite
 from jitgrad.frontend.syntax_nodes import RUNTIME
 from jitgrad.frontend.tracer import Tracer, is_traced
+from jitgrad.frontend.users_protocols import iterated
 
 #: A function of an item: the test, and a function that gives the element.
 Choice = Callable[[Any], tuple[Any, Callable[[], Any]]]
@@ -39,6 +40,7 @@ def _kept(iterable, choose, before):  # pyright: ignore[reportMissingParameterTy
 
 def filtered(iterable: Any, choose: Choice, line: int) -> Any:
     """``[element for item in iterable if test]``."""
+    iterable = iterated(iterable)
     steps = steps_of(iterable) if HOOKS["current_trace"]() is not None else None
     if steps is not None and not isinstance(steps.count, int):
         return _recorded(iterable, choose, [])
@@ -88,6 +90,7 @@ def _first_of_some(iterable, choose):  # pyright: ignore[reportMissingParameterT
 
 def first(iterable: Any, choose: Choice, line: int, *default: Any) -> Any:
     """``next((element for item in iterable if test), default)``."""
+    iterable = iterated(iterable)
     if HOOKS["current_trace"]() is None:
         return next((element() for test, element in map(choose, iterable) if test), *default)
     fun: Any = _first if default else _first_of_some
@@ -96,6 +99,7 @@ def first(iterable: Any, choose: Choice, line: int, *default: Any) -> Any:
 
 def quantified(function: Any, iterable: Any, choose: Choice, line: int, size: int) -> Any:
     """``any(element for item in iterable if test)``, or ``all``: ``function`` is what the name means there."""
+    iterable = iterated(iterable)
     name = next((n for n in ("any", "all") if function in (getattr(builtins, n), BUILTINS[n])), None)
     if name is None:
         return function(element() for test, element in map(choose, iterable) if test)

@@ -22,6 +22,7 @@ from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, contains_tracer, innermost_trace
+from jitgrad.frontend.users_protocols import Started, backwards, iterated
 from jitgrad.ir.index import Dim, add, as_sym, expr, interval, mul, never_negative
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of, symbol_of, trip_count
@@ -190,6 +191,9 @@ def enumerate_(function: Any, *args: Any, **kwargs: Any) -> Any:
     """``enumerate`` of what can be recorded is so too."""
     iterable, start = (*args, 0)[:2] if args else (None, 0)
     start = kwargs.get("start", start)
+    if args and function is builtins.enumerate:
+        iterable = iterated(iterable)
+        args = (iterable, *args[1:])
     steps = steps_of(iterable) if function is builtins.enumerate and not set(kwargs) - {"start"} else None
     if steps is None:
         return function(*args, **kwargs)
@@ -200,6 +204,7 @@ def zip_(function: Any, *args: Any, **kwargs: Any) -> Any:
     """``zip`` of what can be recorded is so too, where one length is known to be the shortest."""
     if function is not builtins.zip or not args:
         return function(*args, **kwargs)
+    args = tuple(map(iterated, args))
     steps = [steps_of(a) for a in args]
     if any(s is None for s in steps):
         return function(*args, **kwargs)
@@ -221,10 +226,25 @@ def zip_(function: Any, *args: Any, **kwargs: Any) -> Any:
     return Steps(0, count, 1, lambda n: tuple(s.at(n) for s in known))
 
 
+def iter_(*args: Any) -> Any:
+    """``iter``."""
+    if len(args) != 1:
+        return builtins.iter(*args)
+    found = iterated(args[0])
+    traced = isinstance(found, (Steps, Tracer)) and HOOKS["current_trace"]() is not None
+    steps = steps_of(found) if traced else None
+    return builtins.iter(found) if steps is None else Started(steps)
+
+
 def reversed_(function: Any, *args: Any, **kwargs: Any) -> Any:
     """``reversed`` of what can be recorded is so too."""
+    if function is builtins.reversed and len(args) == 1 and (found := backwards(args[0])) is not None:
+        return found
     steps = steps_of(args[0]) if function is builtins.reversed and len(args) == 1 and not kwargs else None
     if steps is None:
         return function(*args, **kwargs)
     last = add(steps.lo, mul(add(steps.count, -1), steps.step))
     return Steps(last, add(last, mul(steps.count, -steps.step)), -steps.step, steps.item)
+
+
+HOOKS["steps"] = lambda lo, hi, item: Steps(lo, hi, 1, item)

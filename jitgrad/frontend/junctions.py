@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from jitgrad.frontend import users_protocols
 from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.optional import Optional, OptionalTuple, is_true
 from jitgrad.frontend.recording import condition
@@ -16,10 +17,10 @@ _EAGER_OPS = 8
 
 
 def truth(test: Any) -> Any:
-    """A condition; a list that is traced is whether it has items."""
+    """A condition; a list that is traced is whether it has items, an object of the user's what its class says."""
     if type(test) in (Optional, OptionalTuple):
         return is_true(test)
-    return test.truth() if isinstance(test, Collection) else test
+    return test.truth() if isinstance(test, Collection) else users_protocols.truth(test)
 
 
 def not_(value: Any) -> Any:
@@ -34,14 +35,18 @@ def not_(value: Any) -> Any:
 
 def and_(a: Any, b: Callable[[], Any]) -> Any:
     """``a and b()``."""
-    a = truth(a)
-    return _junction(a, b, "and", "logical_and") if is_traced(a) else a and b()
+    test = truth(a)
+    if is_traced(test):
+        return _junction(test, b, "and", "logical_and")
+    return b() if test else a
 
 
 def or_(a: Any, b: Callable[[], Any]) -> Any:
     """``a or b()``."""
-    a = truth(a)
-    return _junction(a, b, "or", "logical_or") if is_traced(a) else a or b()
+    test = truth(a)
+    if is_traced(test):
+        return _junction(test, b, "or", "logical_or")
+    return a if test else b()
 
 
 def _junction(a: Tracer, b: Callable[[], Any], word: str, op: str) -> Any:

@@ -32,7 +32,10 @@ def positions(trace: Trace, mask: Tracer) -> Tracer:
     found = trace.remembered(key)
     if found is None:
         mask = Tracer(trace, value)
-        total = reduce("sum", cast(mask, i64), (0,)).value
+        # The count is what mask.sum() is, which may be an extent as well: so it is taken of the mask as it was written.
+        flat = value.op is not None and value.op.name == "reshape"
+        written = Tracer(trace, value.op.operands[0]) if flat and value.op is not None else mask
+        total = trace.first_of(reduce("sum", cast(written, i64), tuple(range(written.ndim))).value)
         total.name = "count"
         found = emit("positions", mask, count=index_of(total)).value
         trace.remember(key, found)

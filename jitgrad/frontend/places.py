@@ -16,7 +16,7 @@ from typing import Any
 from jitgrad.errors import CarryError, RollError
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.objects import held_by
-from jitgrad.frontend.scopes import Change, Scope, held
+from jitgrad.frontend.scopes import Change, Scope, drop, held, put
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import Location, user_location
 
@@ -62,11 +62,11 @@ class Place(Change):
         if not self.item:
             trace.scope.note_change(owner, key)
             if value is not UNBOUND:
-                setattr(owner, key, value)
+                put(owner, key, value)
             elif self.of_cell:
                 del owner.cell_contents
             elif key in getattr(owner, "__dict__", ()):
-                delattr(owner, key)
+                drop(owner, key)
             return
         if trace.scopes:
             trace.scope.note_change(owner)

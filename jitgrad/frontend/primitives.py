@@ -15,9 +15,10 @@ from jitgrad.errors import ArgumentError, AxisError, ConcretizationError, DtypeE
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace, as_numpy
 from jitgrad.frontend.tracer import ArrayLike, Tracer, innermost_trace
-from jitgrad.ir.index import Dim
+from jitgrad.ir.core import Value
+from jitgrad.ir.index import Dim, IndexExpr
 from jitgrad.ir.location import user_location
-from jitgrad.ir.symbols import index_of
+from jitgrad.ir.symbols import index_of, renamed_dim
 from jitgrad.ir.types import bool_, broadcast_shapes, check_dtype, f64, i64
 
 Shape = tuple[Any, ...]
@@ -265,7 +266,13 @@ def dimension(value: Any, name: str) -> Dim:
             "integer. Take it from x.shape, or make the argument static with jit(static_argnames=...).",
             user_location(),
         )
-    return index_of(innermost_trace(value).own(cast(value, i64)))
+    trace = innermost_trace(value)
+    found = index_of(trace.own(cast(value, i64)))
+    if not isinstance(found, IndexExpr):
+        return found
+    # One name for what is computed twice: mask.sum() is the number of elements that the mask selects.
+    named = [s.payload for s in found.syms() if isinstance(s.payload, Value)]
+    return renamed_dim(found, {v: trace.first_of(v) for v in named})
 
 
 def static_shape(shape: Any, name: str = "shape") -> Shape:

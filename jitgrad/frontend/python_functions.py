@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import ConcretizationError, RollError, UnsupportedError
-from jitgrad.frontend import complex_python, iteration
+from jitgrad.frontend import attributes, complex_python, iteration, users_protocols
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.indexing import length
 from jitgrad.frontend.items import as_array, elements
@@ -22,7 +22,8 @@ from jitgrad.frontend.primitives import cast, promote, where
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Collection, Tracer, has_traced, innermost_trace, is_traced
-from jitgrad.frontend.users_operators import absolute
+from jitgrad.frontend.users_operators import absolute, binary, method
+from jitgrad.frontend.users_protocols import iterated
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import DTYPES
 
@@ -70,7 +71,7 @@ def tolist(x: Tracer) -> Any:
     return [tolist(row) for row in x] if x.dims else item(x)
 
 
-HOOKS["item"], HOOKS["tolist"] = item, tolist
+HOOKS["item"], HOOKS["tolist"], HOOKS["python_number"] = item, tolist, python_number
 
 
 # -- classes -----------------------------------------------------------------------------------------------------------
@@ -97,11 +98,18 @@ def _type(*args: Any, **kwargs: Any) -> Any:
 
 def _conversion(cls: type) -> Callable[..., Any]:
     def convert(*args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs:
+            (x,) = args
+            args = (users_protocols.truth(x) if cls is bool else users_protocols.number(x, cls.__name__),)
         if len(args) != 1 or kwargs or not is_traced(args[0]):
             return cls(*args, **kwargs)
         return python_number(args[0], cls.__name__, f"{cls.__name__}()")
 
     return convert
+
+
+def _container(cls: type) -> Callable[..., Any]:
+    return lambda *args, **kwargs: cls(*map(iterated, args), **kwargs)
 
 
 def _scalar_type(cls: type) -> Callable[..., Any]:
@@ -128,6 +136,7 @@ def _new_array(shape: Any, dtype: Any = float, buffer: Any = None, *args: Any, *
 #: What to call in the place of a class.
 CLASSES: dict[type, Callable[..., Any]] = {
     **{cls: _conversion(cls) for cls in (float, int, bool)},
+    **{cls: _container(cls) for cls in (list, tuple, set, frozenset)},
     **{dtype.type: _scalar_type(dtype.type) for dtype in DTYPES.values()},
     np.ndarray: _new_array,
     type: _type,
@@ -141,6 +150,12 @@ CLASSES: dict[type, Callable[..., Any]] = {
 
 def contains(x: Any, container: Any) -> Any:
     """``x in container``."""
+    found = users_protocols.contains(x, container)
+    if found is not None:
+        return found
+    items = iterated(container)
+    if items is not container:
+        container = list(items)
     if isinstance(container, Steps):
         return _in_range(x, bound_value(container.lo), bound_value(container.hi), container.step)
     if isinstance(container, (Tracer, np.ndarray)):
@@ -178,6 +193,7 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
     @functools.wraps(function)
     def routed(*args: Any, **kwargs: Any) -> Any:
         name, key = function.__name__, kwargs.get("key")
+        args = (iterated(args[0]),) if len(args) == 1 else args
         if len(args) != 1:
             items = list(args)
         elif isinstance(args[0], Collection) and key is None and not kwargs.keys() - {"default"}:
@@ -193,9 +209,12 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
             (given,) = args
             items = given if isinstance(given, np.ndarray) else list(given)
         keys = items if key is None else list(map(HOOKS["callee"](key), items))
-        if not len(items) or set(kwargs) - {"key", "default"} or not has_traced(keys):
+        traced = has_traced(keys) or (len(items) > 0 and _of_users(keys[0]))
+        if not len(items) or set(kwargs) - {"key", "default"} or not traced:
             args = args if len(args) != 1 else (items,)
             return function(*args, **kwargs)
+        if _of_users(keys[0]):
+            return _extreme_object(items, keys, ">" if function is builtins.max else "<")
         found, best = items[0], keys[0]
         for value, x in zip(items[1:], keys[1:], strict=True):
             better = _compared(compare, x, best, name)
@@ -204,6 +223,21 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
         return found
 
     return routed
+
+
+def _of_users(x: Any) -> bool:
+    return method(x, "__lt__") is not None or method(x, "__gt__") is not None
+
+
+def _extreme_object(items: Any, keys: Any, symbol: str) -> Any:
+    """The item whose key, an object of the user's, comes first; the first one of equal ones."""
+    runtime = HOOKS["runtime"]()
+    found, best = items[0], keys[0]
+    for value, x in zip(items[1:], keys[1:], strict=True):
+        better = binary(x, symbol, best)
+        old, new = (best, found), (x, value)
+        best, found = runtime.ifexp(better, lambda new=new: new, lambda old=old: old, 0)
+    return found
 
 
 def _many(iterable: Any) -> Steps | None:
@@ -263,6 +297,7 @@ def _chosen(first: Tracer, x: Any, y: Any) -> Any:
 
 def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> list[Any]:
     """``sorted``, by a sort in the program where the keys are traced. NaN comes last."""
+    iterable = iterated(iterable)
     plain = isinstance(iterable, Tracer) and len(iterable.dims) == 1 and isinstance(iterable.dims[0], int)
     items: list[Any] = [*elements(iterable, scalar=True)] if plain else list(iterable)
     if key is None:
@@ -319,7 +354,9 @@ def sort_list(items: list[Any], /, *, key: Callable[[Any], Any] | None = None, r
 def _junction(function: Callable[[Any], bool], of_two: np.ufunc, of_all: Any) -> Callable[[Any], Any]:
     @functools.wraps(function)
     def routed(iterable: Any, /) -> Any:
+        iterable = iterated(iterable)
         items: Any = [iterable.array()] if isinstance(iterable, Collection) else list(iterable)
+        items = [users_protocols.truth(x) for x in items]
         many = items[0] if isinstance(iterable, Collection) else None
         if len(items) > _FEW:
             many = as_array(HOOKS["current_trace"](), items)
@@ -347,6 +384,7 @@ def _junction(function: Callable[[Any], bool], of_two: np.ufunc, of_all: Any) ->
 def _sum(iterable: Iterable[Any], /, start: Any = 0) -> Any:
     """``sum``. Many elements of a traced array are added up by one operation, in the order of ``np.sum``."""
     many, weak = None, None
+    iterable = iterated(iterable)
     if isinstance(iterable, Tracer):
         many = iterable
     elif isinstance(iterable, Pair) and iterable.dims and isinstance(iterable.dims[0], int):
@@ -371,17 +409,35 @@ def _next(iterator: Any, *default: Any) -> Any:
             "gives another item each time. Index an array, or use a loop that is unrolled.",
             user_location(),
         )
-    return builtins.next(iterator, *default)
+    take = method(iterator, "__next__")
+    if take is None:
+        return builtins.next(iterator, *default)
+    try:
+        return take()
+    except StopIteration:
+        if not default:
+            raise
+    return default[0]
+
+
+def _len(obj: Any, /) -> Any:
+    found = users_protocols.length(obj)
+    return length(obj) if found is None else found
+
+
+def _round(number: Any, *args: Any, **kwargs: Any) -> Any:
+    found = method(number, "__round__")
+    return round(number, *args, **kwargs) if found is None else found(*args, **kwargs)
 
 
 def _map(function: Any, *iterables: Any, **kwargs: Any) -> Any:
-    return builtins.map(HOOKS["callee"](function), *iterables, **kwargs)
+    return builtins.map(HOOKS["callee"](function), *map(iterated, iterables), **kwargs)
 
 
 def _filter(function: Any, iterable: Any, /) -> Iterator[Any]:
     keeps = HOOKS["callee"](function) if callable(function) else lambda x: x
-    for x in iterable:
-        keep = keeps(x)
+    for x in iterated(iterable):
+        keep = users_protocols.truth(keeps(x))
         if is_traced(keep):
             raise ConcretizationError(
                 "filter() keeps items by a traced condition. How many are kept is not known while the function is "
@@ -409,13 +465,17 @@ BUILTINS: dict[str, Any] = {
     "all": _junction(builtins.all, np.logical_and, np.all),
     "any": _junction(builtins.any, np.logical_or, np.any),
     "filter": _filter,
+    "getattr": attributes.getattr_,
+    "hasattr": attributes.hasattr_,
     "isinstance": _isinstance,
-    "len": length,
+    "iter": iteration.iter_,
+    "len": _len,
     "map": _map,
     "max": _extreme(builtins.max, np.greater, np.max, np.argmax),
     "min": _extreme(builtins.min, np.less, np.min, np.argmin),
     "next": _next,
     "pow": _pow,
+    "round": _round,
     "sorted": _sorted,
     "sum": _sum,
 }

@@ -14,6 +14,8 @@ from jitgrad.errors import ConcretizationError
 from jitgrad.frontend.namespace import Mirror
 from jitgrad.frontend.python_functions import python_number
 from jitgrad.frontend.tracer import Tracer, has_traced
+from jitgrad.frontend.users_operators import USUAL, method
+from jitgrad.frontend.users_protocols import number
 from jitgrad.ir.location import user_location
 
 
@@ -89,6 +91,14 @@ _TESTS = {"isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite, "isclos
 _WHOLE = {"floor": np.floor, "ceil": np.ceil, "trunc": np.trunc}
 
 
+def _number(name: str, x: Any) -> Any:
+    """An argument of a function of ``math``, which may be an object of the user's that is asked for its number."""
+    if type(x) in USUAL:
+        return x
+    found = method(x, f"__{name}__") if name in _WHOLE else None
+    return number(x, "float") if found is None else found()
+
+
 def _routed(name: str, function: Callable[..., Any], result: str) -> Callable[..., Any]:
     """A function of ``math`` with traced numbers: they become floats before, and the result a Python number."""
     original = getattr(math, name)
@@ -107,6 +117,7 @@ def _routed(name: str, function: Callable[..., Any], result: str) -> Callable[..
 
     @functools.wraps(original)
     def routed(*args: Any, **kwargs: Any) -> Any:
+        args = tuple(_number(name, x) for x in args)
         if name == "fsum" and not isinstance(args[0], (list, tuple, np.ndarray, Tracer)):
             args = (list(args[0]),)
         if not has_traced(args) and not has_traced(kwargs):

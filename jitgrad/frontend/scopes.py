@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from types import CellType
+from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from jitgrad.frontend.guards import references_by_guards
@@ -265,15 +265,27 @@ def held(obj: Any, name: str, default: Any) -> Any:
         return default
 
 
+def put(obj: Any, name: str, value: Any) -> None:
+    """Let an attribute be what it was or becomes, whatever code of the user's would run when it is assigned to."""
+    by_hand = isinstance(type(obj).__setattr__, FunctionType) and not isinstance(obj, type)
+    (object.__setattr__ if by_hand else setattr)(obj, name, value)
+
+
+def drop(obj: Any, name: str) -> None:
+    """Delete an attribute likewise."""
+    by_hand = isinstance(type(obj).__delattr__, FunctionType) and not isinstance(obj, type)
+    (object.__delattr__ if by_hand else delattr)(obj, name)
+
+
 def _put_back(obj: Any, name: str | None, before: Any) -> None:
     if name is not None:
         if before is _MISSING and type(obj) is CellType:
             del obj.cell_contents
         elif before is _MISSING:
             if hasattr(obj, name) and name in getattr(obj, "__dict__", (name,)):
-                delattr(obj, name)
+                drop(obj, name)
         else:
-            setattr(obj, name, before)
+            put(obj, name, before)
     elif isinstance(obj, Collection):
         pass  # what stood for a list is as it was
     elif isinstance(obj, list):

@@ -8,11 +8,13 @@ from jitgrad.errors import UnsupportedError
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.tracer import is_traced
+from jitgrad.frontend.users_protocols import iterated, truth
 from jitgrad.ir.location import user_location
 
 
 def opaque_iter(iterable: Any, reason: str, line: int) -> Any:
     """The iterable of a loop that can't be recorded."""
+    iterable = iterated(iterable)
     if isinstance(iterable, Steps) and not isinstance(iterable.count, int):
         raise UnsupportedError(
             f"the loop at line {line} runs over a range whose length is traced, and it can't be recorded: "
@@ -25,6 +27,7 @@ def opaque_iter(iterable: Any, reason: str, line: int) -> Any:
 
 def comprehension_iter(iterable: Any, line: int) -> Any:
     """The iterable of a comprehension, which Python runs."""
+    iterable = iterated(iterable)
     if isinstance(iterable, Steps) and not isinstance(iterable.count, int):
         raise UnsupportedError(
             f"the comprehension or generator expression at line {line} runs over a range whose length is traced. "
@@ -38,6 +41,7 @@ def comprehension_iter(iterable: Any, line: int) -> Any:
 
 def opaque_test(test: Any, reason: str, line: int) -> Any:
     """The condition of an ``if`` or ``while`` that can't be recorded."""
+    test = truth(test)
     if is_traced(test):
         raise UnsupportedError(
             f"the condition at line {line} is traced, and the statement can't be recorded: {reason}. Which "

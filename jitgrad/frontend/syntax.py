@@ -27,7 +27,11 @@ line, lists)``
 ``getitem(a, index)``, ``setitem(a, index, value)``,   ``op`` is "+", "-", ... ``augitem`` gets its value before the
 ``augitem(a, index, op, value)``, ``s_[...]``           element is read; ``s_[...]`` gives back what is in the brackets
 ``delitem(a, index)``, ``delete_attribute(a, name)``   ``del`` of an item or attribute
-``binary(a, op, b)``, ``unary(op, a)``                 operators, but for those in the other lines
+``binary(a, op, b)``, ``unary(op, a)``,                operators, but for those in the other lines; what ``a`` is after
+``in_place(a, op, b)``                                  ``a op= b``
+``unpacked(a)``, ``managed(a)``                        what is taken apart (``x, y = a``, ``f(*a)``); the context of a
+                                                        ``with``
+``read(owner, name)``, ``called(owner, name)``          ``owner.name``; what to call for ``owner.name(...)``
 ``augmented(a)``                                       before ``a op= b``, which changes ``a`` if it is a container
 ``contains(a, container)``, ``is_none(a)``              ``a in container``, ``a is None``
 ``callee(function)``                                   what to call in the place of a method, of a function that
@@ -54,9 +58,9 @@ line, lists)``
 ====================================================== =============================================================
 
 What stays Python's, whole: functions without source, generators and coroutines, callers of ``locals``, ``exec`` and
-``eval``; classes inside functions. A loop or branch stays Python's with an opaque iterable or test if it assigns
-``global`` names, or ``nonlocal`` ones of a function that is not rewritten, or jumps out of a ``try``. A part of an
-expression with ``:=`` stays where it is.
+``eval``; classes inside functions, until a method is called. A loop or branch stays Python's with an opaque iterable
+or test if it assigns ``global`` names, or ``nonlocal`` ones of a function that is not rewritten, or jumps out of a
+``try``. A part of an expression with ``:=`` stays where it is.
 """
 
 from __future__ import annotations
@@ -128,6 +132,11 @@ _CALLS = frozenset(
         "percent",
         "binary",
         "unary",
+        "in_place",
+        "read",
+        "called",
+        "unpacked",
+        "managed",
     }
 )
 
@@ -221,9 +230,10 @@ def _understood(code: types.CodeType, variables: dict) -> tuple[_Found, Scopes]:
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """The code, and that of the functions inside. Those of classes inside are rewritten when they are called."""
     yield code
     for value in code.co_consts:
-        if isinstance(value, types.CodeType):
+        if isinstance(value, types.CodeType) and value.co_flags & inspect.CO_OPTIMIZED:
             yield from _codes(value)
 
 

@@ -30,7 +30,7 @@ from jitgrad.frontend.syntax_nodes import (
 #: Functions that are passed on to the runtime where they make what a loop iterates over.
 ITERABLES = frozenset({"range", "enumerate", "zip", "reversed"})
 #: Built-in classes that are called with traced values.
-CLASSES = frozenset({"bool", "complex", "float", "int", "type"})
+CLASSES = frozenset({"bool", "complex", "float", "frozenset", "int", "list", "set", "tuple", "type"})
 #: Functions that are built in and change attributes.
 _CHANGING = frozenset(("setattr", "delattr"))
 #: Functions that look at everything that a generator gives.
@@ -104,11 +104,25 @@ class Expressions(ast.NodeTransformer):
             node.value = self.visit(node.value)
             if isinstance(node.ctx, ast.Store):
                 node.value = self.owner(node)
+            elif isinstance(node.ctx, ast.Load):
+                return call("read", [node.value, constant(node.attr)], node)
         return node
 
     def owner(self, target: ast.Attribute, how: str = "attribute") -> ast.expr:
         """The object whose attribute is assigned to; ``how`` names the function of the runtime that gives it."""
         return call(how, [target.value, constant(target.attr)], target)
+
+    def visit_Starred(self, node: ast.Starred) -> ast.expr:
+        node.value = self.visit(node.value)
+        if isinstance(node.ctx, ast.Load):
+            node.value = self.unpacked(node.value)
+        return node
+
+    def unpacked(self, value: ast.expr) -> ast.expr:
+        """What is taken apart, already rewritten: an object of the user's may have a method for it."""
+        if isinstance(value, ast.Tuple | ast.List | ast.ListComp | ast.Constant):
+            return value
+        return call("unpacked", [value], value)
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
         node.value = self.visit(node.value)
@@ -134,16 +148,29 @@ class Expressions(ast.NodeTransformer):
         if (found := self._next(node) or self._quantified(node)) is not None:
             return found
         implicit = isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args and not node.keywords
-        self.generic_visit(node)
+        self._function(node)
+        node.args = [self.visit(a) for a in node.args]
+        for keyword in node.keywords:
+            keyword.value = self.visit(keyword.value)
         if implicit and self.scopes.implicit_super and self._first is not None and not self._depth:
             node.args = [place(load("__class__"), node), place(load(self._first), node)]
         elif _may_write(node.func) and not self.has_walrus(node):
             return self._shown(node)
         elif (owner := _holder(node.func)) is not None:
             node.func = call("appender", owner, node.func)
+        elif isinstance(node.func, ast.Attribute):
+            if not (isinstance(node.func.value, ast.Name) and node.func.value.id == RUNTIME):
+                node.func = call("called", [node.func.value, constant(node.func.attr)], node.func)
         elif self._may_be_the_users(node.func):
             node.func = call("callee", [node.func], node.func)
         return node
+
+    def _function(self, node: ast.Call) -> None:
+        """Rewrite what is called, but for the last attribute of it."""
+        if isinstance(node.func, ast.Attribute):
+            node.func.value = self.visit(node.func.value)
+        else:
+            node.func = self.visit(node.func)
 
     def _shown(self, node: ast.Call) -> ast.expr:
         """A call of ``print``, or of what may be ``warnings.warn`` or a method of a logger; its arguments are evaluated
@@ -152,7 +179,10 @@ class Expressions(ast.NodeTransformer):
             [None if k.arg is None else constant(k.arg) for k in node.keywords], [k.value for k in node.keywords]
         )
         arguments = place(ast.Tuple([ast.Tuple(node.args, ast.Load()), keywords], ast.Load()), node)
-        return call("show", [node.func, thunk(arguments, node)], node)
+        function = node.func
+        if isinstance(function, ast.Attribute):
+            function = call("read", [function.value, constant(function.attr)], function)
+        return call("show", [function, thunk(arguments, node)], node)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.expr:
         stays = self.has_walrus(node) or not any(isinstance(v, ast.FormattedValue) for v in node.values)
@@ -223,12 +253,10 @@ class Expressions(ast.NodeTransformer):
     def _may_be_the_users(self, function: ast.expr) -> bool:
         """Is it anything but a function of the runtime, or one that is built in, changes nothing and is no class of
         numbers?"""
-        match function:
-            case ast.Attribute(value=ast.Name(id=name)):
-                return name != RUNTIME
-            case ast.Name(id=name):
-                return name in self._own or name in CLASSES or name in _CHANGING or not hasattr(builtins, name)
-        return isinstance(function, (ast.Attribute, ast.Subscript, ast.Call))
+        if isinstance(function, ast.Name):
+            name = function.id
+            return name in self._own or name in CLASSES or name in _CHANGING or not hasattr(builtins, name)
+        return isinstance(function, (ast.Subscript, ast.Call))
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         stays = all(map(is_static, node.values[:-1])) or self.has_walrus(*node.values[1:])
@@ -307,9 +335,8 @@ class Expressions(ast.NodeTransformer):
         return place(ast.Call(ast.Lambda(parameters(names), body), values, []), node)
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
-        stays = not isinstance(node.ctx, ast.Load) or is_constant(node.slice)
         node.value = self.visit(node.value)
-        if stays:
+        if not isinstance(node.ctx, ast.Load):
             node.slice = self.visit(node.slice)
             return node
         return call("getitem", [node.value, self.index(node.slice)], node)
@@ -405,14 +432,9 @@ def _holder(function: ast.expr) -> list[ast.expr] | None:
     """For ``owner.key.append`` and ``owner[key].append``, already rewritten: the owner, the key, and whether it is in
     brackets; None for anything else."""
     match function:
-        case ast.Attribute(ast.Attribute(value=ast.Name(id=name)), "append") if name == RUNTIME:
-            return None
-        case ast.Attribute(ast.Attribute(value=owner, attr=key), "append"):
-            return [owner, constant(key), constant(False)]
-        case ast.Attribute(ast.Subscript(value=owner, slice=ast.Constant() as key), "append"):
-            return [owner, key, constant(True)]
-        case ast.Attribute(ast.Call(ast.Attribute(ast.Name(id=name), "getitem"), [owner, key]), "append"):
-            return [owner, key, constant(True)] if name == RUNTIME else None
+        case ast.Attribute(ast.Call(ast.Attribute(ast.Name(id=name), how), [owner, key]), "append"):
+            known = name == RUNTIME and how in ("read", "getitem")
+            return [owner, key, constant(how == "getitem")] if known else None
     return None
 
 

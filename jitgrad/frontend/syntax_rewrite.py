@@ -230,7 +230,7 @@ class _Function:
 
     def _with(self, node: ast.With) -> ast.With:
         for k, item in enumerate(node.items):
-            item.context_expr = self._visit(item.context_expr)
+            item.context_expr = call("managed", [self._visit(item.context_expr)], item.context_expr)
             target = item.optional_vars
             if target is None:
                 continue
@@ -265,9 +265,11 @@ class _Function:
         self, targets: list[ast.expr], value: ast.expr, original: ast.expr, node: ast.stmt
     ) -> list[ast.stmt]:
         """Assign a value, already rewritten, to targets from left to right."""
-        if not any(map(_has_subscript, targets)):
-            visited = [self._visit(t) for t in targets]
-            return [place(ast.Assign(visited, value), node)]
+        if not any(map(_is_nested, targets)):
+            apart = [isinstance(t, ast.Tuple | ast.List) for t in targets]
+            if len(targets) == 1 or not any(apart):
+                visited = [self._visit(t) for t in targets]
+                return [place(ast.Assign(visited, self._expressions.unpacked(value) if any(apart) else value), node)]
         if len(targets) == 1 and isinstance(targets[0], ast.Subscript):
             # The value comes first in Python, but here that shows only if something else can fail or has effects.
             target = targets[0]
@@ -284,9 +286,12 @@ class _Function:
         if isinstance(target, ast.Subscript):
             arguments = [self._visit(target.value), self._expressions.index(target.slice), value]
             return [place(ast.Expr(call("setitem", arguments, target)), node)]
-        if not _has_subscript(target):
+        apart = isinstance(target, ast.Tuple | ast.List)
+        if apart:
+            value = self._expressions.unpacked(value)
+        if not _is_nested(target):
             return [place(ast.Assign([self._visit(target)], value), node)]
-        assert isinstance(target, ast.Tuple | ast.List), "the compiler has refused other targets"
+        assert apart, "the compiler has refused other targets"
         names = [self._temporary() for _ in target.elts]
         parts: list[ast.expr] = []
         after: list[ast.stmt] = []
@@ -306,17 +311,22 @@ class _Function:
             arguments += [constant(OPERATORS[type(node.op)]), self._visit(node.value)]
             return [place(ast.Expr(call("augitem", arguments, node)), node)]
         out: list[ast.stmt] = []
+        before: ast.expr
         if isinstance(target, ast.Name):
             if target in self._analysis.unbound:
                 out.append(place(ast.Expr(self._expressions.checked(target)), node))
             if isinstance(node.op, _IN_PLACE) and (not isinstance(node.op, ast.Add) or may_be_list(node.value)):
                 out.append(place(ast.Expr(call("augmented", [place(load(target.id), node)], node)), node))
+            before = place(load(target.id), target)
         else:
             target.value = self._visit(target.value)
-            in_place = isinstance(node.op, _IN_PLACE)
-            target.value = self._expressions.owner(target, "augmented_attribute" if in_place else "attribute")
-        node.value = self._visit(node.value)
-        return [*out, node]
+            name = self._temporary()
+            how = "augmented_attribute" if isinstance(node.op, _IN_PLACE) else "attribute"
+            out.append(place(ast.Assign([store(name)], self._expressions.owner(target, how)), node))
+            target.value = place(load(name), target)
+            before = call("read", [place(load(name), target), constant(target.attr)], target)
+        after = call("in_place", [before, constant(OPERATORS[type(node.op)]), self._visit(node.value)], node)
+        return [*out, place(ast.Assign([target], after), node)]
 
     def _delete(self, target: ast.expr, node: ast.stmt) -> list[ast.stmt]:
         if isinstance(target, ast.Tuple | ast.List):
@@ -479,7 +489,9 @@ class _Function:
         return thunk(place(self._hinted(objects, node), node), node)
 
     def _hinted(self, objects: Sequence[ast.expr], node: ast.AST) -> ast.expr:
-        return call("hint", [thunk(o, node) for o in objects], node) if objects else ast.Tuple([], ast.Load())
+        if not objects:
+            return ast.Tuple([], ast.Load())
+        return call("hint", [thunk(_read(o, node), node) for o in objects], node)
 
     def _appended(self, node: ast.For | ast.While, frame: Frame) -> tuple[list[ast.stmt], ast.expr]:
         """``lambda: (__jitgrad__.hint(lambda: A, ...), __jitgrad__.hint(lambda: B, ...), ((name, lambda: C, set C,
@@ -515,6 +527,19 @@ def _guard_body(node: ast.ClassDef, scopes: Scopes, foreign: frozenset[str]) -> 
     if foreign & scopes.of[node].free:
         guard = _ForeignNames(scopes, foreign - scopes.of[node].locals)
         node.body = [guard.visit(statement) for statement in node.body]
+
+
+def _read(path: ast.expr, like: ast.AST) -> ast.expr:
+    """A name with attributes, as rewritten code reads it."""
+    if not isinstance(path, ast.Attribute):
+        return path
+    return call("read", [_read(path.value, like), constant(path.attr)], like)
+
+
+def _is_nested(target: ast.expr) -> bool:
+    """Has the target a part that is assigned to by more than a name?"""
+    parts = target.elts if isinstance(target, ast.Tuple | ast.List) else []
+    return _has_subscript(target) or any(isinstance(p, ast.Tuple | ast.List) for p in parts)
 
 
 def _has_subscript(target: ast.expr) -> bool:

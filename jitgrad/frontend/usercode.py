@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import sysconfig
 import types
+import weakref
 from functools import lru_cache
 from typing import Any
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STDLIB = tuple({os.path.abspath(sysconfig.get_paths()[k]) + os.sep for k in ("stdlib", "platstdlib")})
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+#: The comparisons that ``functools.total_ordering`` adds to a class, which call the class's own.
+_DERIVED = frozenset(f for found in getattr(functools, "_convert", {}).values() for _, f in found)
+#: What :func:`is_user_class` has found.
+_classes: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
 
 
 @lru_cache(maxsize=4096)
@@ -26,8 +32,8 @@ def is_user_file(file: str) -> bool:
 
 
 def is_user_function(obj: Any) -> bool:
-    """A plain Python function that the user wrote."""
-    return isinstance(obj, types.FunctionType) and is_user_file(obj.__code__.co_filename)
+    """A plain Python function that the user wrote, or that ``functools.total_ordering`` added to a class of his."""
+    return isinstance(obj, types.FunctionType) and (is_user_file(obj.__code__.co_filename) or obj in _DERIVED)
 
 
 def call_method(obj: Any) -> Any:
@@ -47,6 +53,13 @@ def is_user_class(cls: type) -> bool:
     """A class that the user wrote: its module is his, or is the running program."""
     if cls.__module__ in ("builtins", "numpy"):
         return False
+    found = _classes.get(cls)
+    if found is None:
+        found = _classes[cls] = _is_user_class(cls)
+    return found
+
+
+def _is_user_class(cls: type) -> bool:
     module = sys.modules.get(cls.__module__)
     if module is None or cls.__module__ == "__main__":
         return True

@@ -87,6 +87,19 @@ class PlainRuntime:
     def binary(self, a: Any, op: str, b: Any) -> Any:
         return BINARY[op](a, b)
 
+    def in_place(self, a: Any, op: str, b: Any) -> Any:
+        return OPERATORS[op](a, b)
+
+    def read(self, owner: Any, name: str) -> Any:
+        return getattr(owner, name)
+
+    called = read
+
+    def unpacked(self, a: Any) -> Any:
+        return a
+
+    managed = unpacked
+
     def unary(self, op: str, a: Any) -> Any:
         return {"-": operator.neg, "+": operator.pos, "~": operator.invert}[op](a)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
+from jitgrad.errors import ShapeError
 from jitgrad.testing import check_grads
 
 RNG = np.random.default_rng(3)
@@ -295,3 +296,32 @@ def made_by_the_class(x: Any) -> Any:
 def test_arrays_made_by_their_class() -> None:
     check(made_by_the_class, X)
     check_grads(lambda x: made_by_the_class(x)[0], (X,))
+
+
+def labelled(x: Any, a: Any) -> Any:
+    labels, ranks = np.zeros(len(x)), np.zeros(a.shape, dtype=np.int64)
+    mask = x > 0.3
+    labels[mask] = np.arange(1, mask.sum() + 1) * x[0]
+    labels[x < -0.3] = np.full(np.count_nonzero(x < -0.3), x[1])
+    ranks[a > 0] = np.arange((a > 0).sum())
+    total = 0.0
+    for i in range(60):
+        above, line = x > 0.03 * i, np.zeros(len(x))
+        line[above] = np.arange(above.sum()) * x[2]
+        if x[3] < 0.5 * i:
+            line[above] += np.ones(np.sum(above))
+        total = total + line.sum()
+    return labels, ranks, total
+
+
+def test_the_sum_of_a_mask_is_how_many_it_selects() -> None:
+    check(labelled, X, A)
+    check_grads(lambda x: labelled(x, A)[0].sum() + labelled(x, A)[2], (X,))
+    with pytest.raises(ShapeError, match="known to be equal"):
+        jg.jit(lambda x: wrong_count(x))(X)
+
+
+def wrong_count(x: Any) -> Any:
+    labels = np.zeros(len(x))
+    labels[x > 0.0] = np.arange((x > 0.5).sum())
+    return labels

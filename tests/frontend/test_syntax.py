@@ -249,6 +249,8 @@ def test_subscripts_reach_the_runtime() -> None:
     assert seen == [
         ("get", (slice(1, None), ..., None)),
         ("set", (1, slice(None, 1)), 7),
+        ("get", 0),
+        ("get", (slice(1, 2), slice(None, None, -1))),
         ("@", 1, 14),
         ("-", 3, 1),
         ("get", 1),
@@ -441,8 +443,8 @@ def test_the_cache_holds_no_functions() -> None:
 
 def test_nothing_to_do() -> None:
     def f(x, y):
-        z = max(x, 2 * 3), x[0]
-        return max(y, z[-1])
+        z = max(x, 2 * 3), x
+        return max(y, z)
 
     assert syntax.rewrite(f) is None and syntax.why_not(f.__code__) is None
 
