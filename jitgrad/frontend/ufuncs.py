@@ -47,7 +47,7 @@ from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_trac
 from jitgrad.frontend.views import View, laid_out_by, laid_out_like
 from jitgrad.ir.core import OPS
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_, i64
+from jitgrad.ir.types import SHORT_NAMES, bool_, i64
 
 _NAMES = """add subtract multiply divide floor_divide remainder fmod power negative reciprocal absolute sign square sqrt
 cbrt exp exp2 expm1 log log2 log10 log1p sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh arctan2
@@ -144,7 +144,7 @@ def _loop_operands(
     if dtypes[-1].kind == "b" and not any(d == np.float16 for d in descriptors):
         dtypes = tuple(np.dtype(np.float32) if d == np.float16 else d for d in dtypes)  # signbit of small integers
     for d in dtypes:
-        if d.kind not in "fiub" or d.itemsize not in (1, 2, 4, 8) or (d.kind == "f" and d.itemsize == 2):
+        if d not in SHORT_NAMES:
             given = ", ".join(_dtype_name(d) for d in descriptors)
             raise DtypeError(
                 f"{qualified_name(ufunc)} of {given} computes in {d} in NumPy. That dtype is not supported on traced "

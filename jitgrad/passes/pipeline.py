@@ -21,6 +21,7 @@ from jitgrad.passes.stable import stable
 from jitgrad.passes.unwrap import unwrap
 from jitgrad.passes.values_only import values_only
 from jitgrad.passes.vectorise import vectorise
+from jitgrad.passes.widen import widen
 
 #: Rounds of fold, simplify, cse, dce at most. Nearly every graph is at its fixpoint after two.
 ROUNDS = 4
@@ -59,6 +60,7 @@ def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | Non
     graph = _run("dce", dce, graph, check)
     graph = _run("erase", erase, graph, check)
     graph = _run("order", order, graph, check)
+    graph = _run("widen", widen, graph, check)
     for _ in range(ROUNDS):
         start = graph
         graph = _run("fold", fold, graph, check)
