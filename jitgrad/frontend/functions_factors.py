@@ -209,7 +209,7 @@ def least_squares(
 
 @implements(np.linalg.tensorsolve)
 def tensorsolve(a: ArrayLike, b: ArrayLike, axes: Any = None) -> Tracer:
-    m, v = matrix_floats("np.linalg.lstsq", a, b)
+    m, v = matrix_floats("np.linalg.tensorsolve", a, b)
     order = list(range(m.ndim))
     for axis in () if axes is None else axes:
         k = axis_index(axis, m.ndim, "axes")

@@ -18,6 +18,7 @@ from jitgrad.frontend.complex_pair import is_complex
 from jitgrad.frontend.complex_tracer import make, parts
 from jitgrad.frontend.primitives import (
     axis_index,
+    cast,
     concatenate,
     emit,
     emit_all,

@@ -34,6 +34,7 @@ from jitgrad.frontend.primitives import (
     insert_axes,
     iota,
     lift,
+    matrix_floats,
     reshape,
     static_int,
     strong,

@@ -47,7 +47,7 @@ def evaluate_op(opdef: OpDef, arrays: Sequence[np.ndarray], attrs: Mapping[str, 
         return run(*arrays, **attrs)
     stated = opdef.infer(*(TensorType(a.dtype, a.shape) for a in arrays), **attrs)
     out = run(*(a.astype(f32) if a.dtype == f16 else a for a in arrays), **attrs)
-    if not isinstance(stated, tuple):
+    if isinstance(stated, TensorType):
         return np.asarray(out).astype(stated.dtype, copy=False)
     return tuple(np.asarray(a).astype(t.dtype, copy=False) for a, t in zip(out, stated, strict=True))
 
