@@ -68,7 +68,7 @@ from jitgrad.loopir.walk import statements, written
 
 #: Longer expressions are split: the part gets a name of its own.
 _MAX_LENGTH = 88
-_INPLACE = {
+UPDATES = {
     "+=": "add",
     "*=": "multiply",
     "max=": "maximum",
@@ -299,7 +299,7 @@ class Renderer:
         if mode in ("+=", "*=") and dtype == bool_:
             mode = "or=" if mode == "+=" else "and="
         text = self.expr(value)
-        name = _INPLACE[mode]
+        name = UPDATES[mode]
         # A stand-in for the old value, so that the operation is spelled in one place.
         probe = Local("old", dtype)
         combined = scalar(name, probe, value, dtype=dtype)

@@ -349,7 +349,6 @@ class ScatterAdd(Scatter):
     """``x`` with ``v`` added at the given positions, as ``np.add.at``: duplicates accumulate. Of bool, "or"."""
 
     name = "scatter_add"
-    wide = False
 
     def mode(self, dtype: np.dtype) -> str:
         return "or=" if dtype == bool_ else "+="

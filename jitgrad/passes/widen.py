@@ -23,11 +23,16 @@ from jitgrad.passes.rewrite import Rewriter
 
 def widen(graph: Graph) -> Graph:
     """The graph with float16 in ops that move elements only; the graph itself where it has no other."""
-    return _Widen(graph, {}).run(graph) if _any(graph.block) else graph
+    return _Widen(graph).run(graph) if _any(graph.block) else graph
 
 
 def _any(block: Block) -> bool:
     return any(_computes(op) or any(map(_any, op.regions)) for op in block.ops)
+
+
+#: What stays as it is in a region, where each sum is rounded: a whole array would be converted there for the few
+#: elements that are added to.
+_IN_PLACE = "scatter_add"
 
 
 def _computes(op: Op) -> bool:
@@ -35,9 +40,19 @@ def _computes(op: Op) -> bool:
 
 
 class _Widen(Rewriter):
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph, {})
+        self._depth = 0
+
+    def _region(self, block: Block) -> Block:
+        self._depth += 1
+        found = super()._region(block)
+        self._depth -= 1
+        return found
+
     def _walk(self, ops: Sequence[Op]) -> None:
         for op in ops:
-            if not _computes(op):
+            if not _computes(op) or (self._depth and op.name == _IN_PLACE):
                 super()._walk((op,))
                 continue
             self.loc = op.loc
