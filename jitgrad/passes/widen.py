@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from jitgrad.ir.core import Block, Graph, Op, Value
 from jitgrad.ir.symbols import renamed_attributes
 from jitgrad.ir.types import f16, f32
-from jitgrad.passes.rewrite import Rewriter
+from jitgrad.passes.rewrite import Node, Rewriter, made_by
 
 
 def widen(graph: Graph) -> Graph:
@@ -71,3 +71,17 @@ class _Widen(Rewriter):
         found = self.append("cast", new, dtype=f16)
         found.name = old.name
         return found
+
+
+def narrow(graph: Graph) -> Graph:
+    """The graph with products of matrices that were float16 as such, with results of float32: for libraries that take
+    them so. Nothing rewrites a graph after this pass."""
+    return Rewriter(graph, {"einsum": [_narrow_product]}).run(graph)
+
+
+def _narrow_product(r: Rewriter, node: Node) -> Value | None:
+    casts = [made_by(v, "cast") for v in node.operands]
+    sources = [op.operands[0] for op in casts if op is not None]
+    if len(sources) != 2 or node.type.dtype != f32 or not all(v.type.dtype == f16 for v in sources):
+        return None
+    return r.append("einsum", *sources, spec=node.attrs["spec"], dtype=f32)

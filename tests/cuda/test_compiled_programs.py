@@ -76,6 +76,19 @@ def test_single_precision_stays_single(name: str) -> None:
         assert ".f64" not in text, kernel
 
 
+@pytest.mark.parametrize("name", [n for n in SINGLE if n != "mlp"])
+def test_half_precision(name: str) -> None:
+    """In memory only: it is converted from and to single precision, and nothing is double."""
+    function, args = PROGRAMS[name]
+    arrays = [a.astype(np.float16) if a.dtype.kind == "f" else a for a in args]
+    program = executable(jg.trace(jg.value_and_grad(function, floats(args)), *arrays), 0)
+    for arch in ("sm_75", "sm_90"):
+        frugal(program.cubin(arch))
+    texts = ptx(program.module.text, program.signatures, "sm_80")
+    assert not any(".f64" in text for text in texts.values())
+    assert any("cvt.rn.f16.f32" in text for text in texts.values())
+
+
 def test_shared_arrays_are_in_shared_memory() -> None:
     program = made("attended", 0)
     (kernel,) = (k for k in program.module.kernels.values() if k.launch.shared)
