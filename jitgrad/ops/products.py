@@ -152,20 +152,20 @@ class Einsum(OpRule):
         return left + right if left is not None and right is not None else left if right is None else right
 
     def lower(self, b: Any, x: Any, y: Any, *, spec: str, dtype: np.dtype | None = None) -> Any:
-        dtype = dtype or x.dtype
+        summed: np.dtype = dtype or x.dtype
         extents = extents_of(spec, x.shape, y.shape)
         xl, yl, ol = ("".join(c for c in part if extents[c] != 1) for part in parse_spec(spec))
         shape = tuple(extents[c] for c in parse_spec(spec)[2])
         x = b.reshape(x, tuple(extents[c] for c in xl))
         y = b.reshape(y, tuple(extents[c] for c in yl))
         if not all(isinstance(n, int) for n in extents.values()):
-            return b.reshape(lower_loops(b, x, y, xl, yl, ol, extents, dtype), shape)
+            return b.reshape(lower_loops(b, x, y, xl, yl, ol, extents, summed), shape)
         groups = classify(xl, yl, ol)
         sizes = [math.prod(extents[c] for c in group) for group in (groups.m, groups.n, groups.k)]
         suited = x.dtype.kind == "f" and 0 not in extents.values()
         by_blas = suited and math.prod(sizes) >= GEMM_MIN and min(sizes) > 1
         lowered = lower_gemm if by_blas else lower_loops
-        return b.reshape(lowered(b, x, y, xl, yl, ol, extents, dtype), shape)
+        return b.reshape(lowered(b, x, y, xl, yl, ol, extents, summed), shape)
 
 
 # Masks of cotangents

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -87,6 +88,15 @@ def test_half_precision(name: str) -> None:
     texts = ptx(program.module.text, program.signatures, "sm_80")
     assert not any(".f64" in text for text in texts.values())
     assert any("cvt.rn.f16.f32" in text for text in texts.values())
+
+
+def test_four_elements_of_half_precision_are_one_access() -> None:
+    x = np.ones(64, np.float16)
+    program = executable(jg.trace(lambda x: x * x + x, x), 0)
+    frugal(program.cubin("sm_75"))
+    (text,) = ptx(program.module.text, program.signatures, "sm_80").values()
+    assert re.search(r"ld\.global\S*(v4\.[ub]16|v2\.[ub]32|[ub]64)", text), text
+    assert "cvt.rn.f16.f32" in text
 
 
 def test_shared_arrays_are_in_shared_memory() -> None:

@@ -109,3 +109,11 @@ def test_the_host_computes_what_the_device_does() -> None:
     graph = jg.trace(lambda x, y: x @ y + np.float16(0.5), x, y)
     (found,) = compile_graph(graph, target="cpu")(x, y)
     np.testing.assert_array_equal(found, interpret(graph, x, y)[0])
+
+
+def test_four_elements_in_one_access() -> None:
+    x, y = np.linspace(-1, 1, 64).astype(HALF), np.linspace(0, 1, 64).astype(np.float32)
+    graph = jg.trace(lambda x, y: (x * x + x, x * y), x, y)
+    text = executable(graph, 0).module.text
+    assert "= load4(x, " in text and "= load4(y, " in text and text.count("store4(") == 2
+    check(graph, [x, y])
