@@ -229,6 +229,8 @@ def test_literals_keep_their_dtype(dtype):
     values = [0, 1, 2, 3, 100]
     if dtype.kind == "f":
         values = [0.1, -0.0, np.inf, -np.inf, np.nan, 1e-40, 1e30, 16777216.0, 1 / 3]
+        if dtype.itemsize == 2:
+            values = [v for v in values if not 65504 < abs(v) < np.inf]  # those that do not overflow
     elif dtype.kind == "i":
         values += [-1, np.iinfo(dtype).min, np.iinfo(dtype).max]
     else:
