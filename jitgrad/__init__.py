@@ -18,7 +18,7 @@ from jitgrad.draw import Drawing, draw
 from jitgrad.ir.core import Builder, Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.parser import parse
-from jitgrad.ir.types import TensorType, bool_, f32, f64, i32, i64
+from jitgrad.ir.types import TensorType, bool_, f16, f32, f64, i32, i64
 from jitgrad.ir.verify import verify
 from jitgrad.numpy import add_at, set_at
 from jitgrad.runtime.cache import cache_info, clear_cache
@@ -49,6 +49,7 @@ __all__ = [
     "devices",
     "draw",
     "errors",
+    "f16",
     "f32",
     "f64",
     "fori_loop",

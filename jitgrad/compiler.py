@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from jitgrad.cuda.program import CudaExecutable
 
 
-def optimise(graph: Graph, notes: list[str] | None = None) -> Graph:
+def optimise(graph: Graph, notes: list[str] | None = None, target: str = "cpu") -> Graph:
     """Fold, simplify, share and drop ops, to a fixpoint."""
-    return pipeline.optimise(graph, notes=notes)
+    return pipeline.optimise(graph, notes=notes, target=target)
 
 
 class Stages:
@@ -67,7 +67,7 @@ class Stages:
         with compiling:
             if self._made is None:
                 notes: list[str] = []
-                graph = optimise(self.source, notes)
+                graph = optimise(self.source, notes, self.target)
                 program = _checked(_lowered(graph, notes, self.donated), "lowered")
                 program = _checked(fuse(program, notes, wide=self.target == "cuda"), "fused")
                 if self.target == "cpu":

@@ -22,11 +22,12 @@ from jitgrad.ir.interpret import interpret
 from jitgrad.ir.types import f32, f64, is_float, type_of
 from jitgrad.ops.op import OpRule, Sample
 
-#: Step and tolerances of central differences where everything is float64, and where something is float32.
+#: Step and tolerances of central differences where everything is float64, where something is float32, and float16.
 _DOUBLE = {"eps": 1e-3, "rtol": 1e-6, "atol": 1e-7}
 _SINGLE = {"eps": 2e-2, "rtol": 1e-2, "atol": 5e-3}
+_HALF = {"eps": 0.125, "rtol": 5e-2, "atol": 5e-2}
 #: What two ways to compute the same in one precision may differ by.
-_ROUNDING = {8: {"rtol": 1e-11, "atol": 1e-12}, 4: {"rtol": 2e-5, "atol": 2e-6}}
+_ROUNDING = {8: {"rtol": 1e-11, "atol": 1e-12}, 4: {"rtol": 2e-5, "atol": 2e-6}, 2: {"rtol": 2e-3, "atol": 1e-6}}
 
 Arrays = Sequence[np.ndarray]
 #: A function of arrays that returns a list of them.
@@ -70,8 +71,9 @@ def _inner(xs: Sequence[Any], ys: Sequence[Any]) -> float:
     )
 
 
-def _settings(single: bool, given: dict[str, float | None]) -> dict[str, float]:
-    defaults = _SINGLE if single else _DOUBLE
+def _settings(narrowest: int, given: dict[str, float | None]) -> dict[str, float]:
+    """Those that are given, and the others for floats of which the narrowest has so many bytes."""
+    defaults = {2: _HALF, 4: _SINGLE}.get(narrowest, _DOUBLE)
     return {k: default if given.get(k) is None else float(given[k] or 0.0) for k, default in defaults.items()}
 
 
@@ -96,7 +98,7 @@ def check_grads(
     args : its arguments. Float leaves are differentiated, and both parts of complex ones; all others are held constant.
     order : how often to differentiate. Order 2 checks every mode over every mode.
     modes : ``"rev"`` checks :func:`jitgrad.vjp`, ``"fwd"`` checks :func:`jitgrad.jvp`.
-    rtol, atol, eps : tolerances and step; by default for float64, or looser where a leaf is float32.
+    rtol, atol, eps : tolerances and step; by default for float64, or looser where a leaf is float32 or float16.
     seed : of the random directions.
 
     Raises AssertionError at the first derivative that is off.
@@ -112,8 +114,7 @@ def check_grads(
     primals = [np.asarray(leaves[k]) for k in places]
     if not primals:
         raise ValueError("check_grads needs a float argument. None of the leaves of args is a float. Pass one.")
-    single = any(p.dtype == f32 for p in primals)
-    settings = _settings(single, {"rtol": rtol, "atol": atol, "eps": eps})
+    settings = _settings(min(p.dtype.itemsize for p in primals), {"rtol": rtol, "atol": atol, "eps": eps})
 
     def flat(call: Callable[..., Any]) -> Flat:
         def run(*xs: Any) -> list[Any]:
@@ -197,12 +198,14 @@ def check_graph(
     the same for the graphs of both. Returns the first-order derivative graphs with arguments to run them on.
     """
     inputs = [np.asarray(a) for a in arrays]
-    settings = _settings(_has_single(graph), {"rtol": rtol, "atol": atol, "eps": eps})
+    settings = _settings(_narrowest(graph), {"rtol": rtol, "atol": atol, "eps": eps})
     return _check_graph(graph, inputs, order, settings, np.random.default_rng(seed), graph.name)
 
 
-def _has_single(graph: Graph) -> bool:
-    return any(v.type.dtype == f32 for op in graph.ops for v in (*op.operands, *op.results))
+def _narrowest(graph: Graph) -> int:
+    """The bytes of the narrowest float in a graph."""
+    dtypes = [v.type.dtype for op in graph.ops for v in (*op.operands, *op.results)]
+    return min((d.itemsize for d in dtypes if is_float(d)), default=8)
 
 
 def _check_graph(

@@ -248,7 +248,7 @@ def test_is_tree():
         ("text", ArgumentError, r"argument p\['a'\] of f is of type str.*static_argnames"),
         (object(), ArgumentError, r"of type object"),
         (np.clongdouble(1j), DtypeError, r"p\['a'\] of f has dtype complex256"),
-        (np.ones(2, np.float16), DtypeError, "float16"),
+        (np.ones(2, np.longdouble), DtypeError, "float128"),
         (np.array(["a"]), DtypeError, "<U1"),
         (np.array([None]), DtypeError, "object"),
         (2**70, ArgumentError, "does not fit"),

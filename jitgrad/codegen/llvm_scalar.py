@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from jitgrad.codegen import scipy_special
+from jitgrad.codegen import llvm_half, scipy_special
 from jitgrad.errors import CompilationError
 from jitgrad.loopir.nodes import Expr, Scalar
 from jitgrad.loopir.scalars import SCALARS
@@ -16,6 +16,7 @@ from jitgrad.loopir.scalars import SCALARS
 I1, I8, I16, I32, I64 = (ir.IntType(n) for n in (1, 8, 16, 32, 64))
 F32, F64 = ir.FloatType(), ir.DoubleType()
 _MEMORY = {
+    "f2": I16,  # its bits: float16 is moved and converted, never computed with
     "f4": F32,
     "f8": F64,
     "b1": I8,
@@ -70,6 +71,8 @@ class ScalarEmitter:
         self.b = b
 
     def constant(self, value: np.generic, dtype: np.dtype) -> ir.Constant:
+        if dtype == np.float16:
+            return I16(int(value.view(np.uint16)))
         return ir.Constant(llvm_type(dtype), float(value) if dtype.kind == "f" else int(value))
 
     def intrinsic(self, name: str, type: ir.Type, args: list[Any]) -> Any:
@@ -101,6 +104,10 @@ class ScalarEmitter:
 
     def update(self, op: str, old: Any, new: Any, dtype: np.dtype) -> Any:
         """One step of a reduction. Sums and products may be reassociated, so that the loop vectorises."""
+        if dtype == np.float16:
+            single = np.dtype(np.float32)
+            found = self.update(op, self.cast(old, dtype, single), self.cast(new, dtype, single), single)
+            return self.cast(found, single, dtype)
         if dtype.kind == "f" and op in _FLOAT_BINARY:
             return getattr(self.b, _FLOAT_BINARY[op])(old, new, flags=("reassoc", "contract"))
         return self.apply(op, [old, new], [dtype, dtype], dtype)
@@ -220,6 +227,12 @@ class ScalarEmitter:
         b, t = self.b, llvm_type(target)
         if source == target:
             return value
+        if source == np.float16:
+            return self.cast(llvm_half.to_float32(b, value), np.dtype(np.float32), target)
+        if target == np.float16:
+            if source == np.float64:
+                return llvm_half.from_float64(b, value)
+            return llvm_half.from_float32(b, self.cast(value, source, np.dtype(np.float32)))
         if target.kind == "b":
             zero = llvm_type(source)(0.0 if source.kind == "f" else 0)
             return b.fcmp_unordered("!=", value, zero) if source.kind == "f" else b.icmp_unsigned("!=", value, zero)

@@ -68,7 +68,7 @@ from jitgrad.loopir.walk import statements, written
 
 #: Longer expressions are split: the part gets a name of its own.
 _MAX_LENGTH = 88
-_INPLACE = {
+UPDATES = {
     "+=": "add",
     "*=": "multiply",
     "max=": "maximum",
@@ -299,7 +299,7 @@ class Renderer:
         if mode in ("+=", "*=") and dtype == bool_:
             mode = "or=" if mode == "+=" else "and="
         text = self.expr(value)
-        name = _INPLACE[mode]
+        name = UPDATES[mode]
         # A stand-in for the old value, so that the operation is spelled in one place.
         probe = Local("old", dtype)
         combined = scalar(name, probe, value, dtype=dtype)
@@ -475,7 +475,7 @@ def compile_python(program: Program) -> Runner:
 def compile_numba(program: Program) -> Runner:
     """The same source compiled by ``numba.njit``: a second native backend, for cross-checks.
 
-    Raises CompilationError for a program with library calls.
+    Raises CompilationError for a program with library calls or float16.
     """
     import numba
 
@@ -486,6 +486,12 @@ def compile_numba(program: Program) -> Runner:
             "bound for the LLVM and the Python backend only. Set config.backend to 'llvm' or 'python'."
         )
     source = generate(program)
+    buffers = (*program.params, *program.results, *program.constants, *program.temporaries)
+    if any(t.dtype == np.float16 for t in buffers) or "np.float16(" in source.text:
+        raise CompilationError(
+            f"the Numba backend can't compile {program.name}, in which there is float16. Numba has no such type on the "
+            "CPU. Set config.backend to 'llvm' or 'python'."
+        )
     for name in re.findall(r"\bhelpers\.(\w+)", source.text):
         getattr(pyhelpers, name)  # some are made then; Numba looks only at what the module has
     function = _load(source, {"np": np, "math": math, "helpers": pyhelpers})

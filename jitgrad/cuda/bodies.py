@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from jitgrad.codegen.python import Renderer
+from jitgrad.codegen.python import UPDATES, Renderer
 from jitgrad.cuda.grid import Plans
 from jitgrad.cuda.spelling import CudaSpelling, affine_scan_functions, carrier, scan_functions, team_function
 from jitgrad.cuda.steps import Launch
@@ -27,7 +27,7 @@ from jitgrad.cuda.teams import (
     touches,
 )
 from jitgrad.ir.index import Dim, IndexExpr, Sym
-from jitgrad.ir.types import bool_
+from jitgrad.ir.types import bool_, f16, f32
 from jitgrad.loopir.affine import scaled
 from jitgrad.loopir.build import IDENTITIES, flatten_index
 from jitgrad.loopir.nodes import (
@@ -352,6 +352,12 @@ class BodyRenderer(Renderer):
 
     def update(self, target: str, dtype: np.dtype, mode: str, value: Expr) -> None:
         stored = target.endswith("]")
+        if dtype == f16 and mode != "=":  # kernels have no arithmetic on float16
+            old, new = Local("old", f32), self.expr(value).text
+            combined = scalar(UPDATES[mode], old, old, dtype=f32)
+            text = self.spelling.scalar(combined, (Text(f"float32({target})"), Text(f"float32({new})"))).text
+            self.line(f"{target} = float16({text})")
+            return
         if not stored or dtype != bool_:
             super().update(target, dtype, mode, value)
             return

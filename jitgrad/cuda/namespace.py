@@ -254,7 +254,9 @@ def _replace(builder: Any, address: Any, value: Any, combine: Callable[..., tupl
 
 
 def _is_vector(pointer: Any, index: Any, width: int) -> bool:
-    return _is_place(pointer, index) and getattr(pointer.dtype, "bitwidth", 0) * width == 128
+    if not _is_place(pointer, index):
+        return False
+    return getattr(pointer.dtype, "bitwidth", 0) * width == 128 or (str(pointer.dtype), width) == ("float16", 4)
 
 
 def _vector(builder: Any, address: Any, width: int) -> Any:
@@ -272,7 +274,7 @@ def _load(width: int) -> Any:
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             address = _address(context, builder, signature.args, *args)
-            vector = _read(builder, pointer, _vector(builder, address, width), 16)
+            vector = _read(builder, pointer, _vector(builder, address, width), pointer.dtype.bitwidth * width // 8)
             elements = [builder.extract_element(vector, _i32(k)) for k in range(width)]
             return context.make_tuple(builder, signature.return_type, elements)
 
@@ -309,7 +311,8 @@ def _store(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = ir.Constant(ir.VectorType(values[0].type, len(values)), ir.Undefined)
     for k, value in enumerate(values):
         vector = builder.insert_element(vector, value, _i32(k))
-    builder.store(vector, _vector(builder, address, len(values)), align=16)
+    bits = signature.args[0].dtype.bitwidth * len(values)
+    builder.store(vector, _vector(builder, address, len(values)), align=bits // 8)
     return context.get_dummy_value()
 
 

@@ -198,17 +198,18 @@ class Pointer:
 
     def _vector(self, index: Any, width: int, verb: str) -> int:
         at = operator.index(index)
-        if self.dtype.itemsize * width != 16:
+        nbytes = self.dtype.itemsize * width
+        if nbytes != 16 and (self.dtype.name, width) != ("float16", 4):
             raise Fault(
                 KernelAlignmentError,
                 f"{verb} {width} elements of {self.dtype} at once. Vectors have 16 bytes. Use load4 and store4 for "
-                "dtypes of 4 bytes, load2 and store2 for those of 8.",
+                "dtypes of 4 bytes and float16, load2 and store2 for those of 8.",
             )
-        if (self.offset + at * self.dtype.itemsize) % 16:
+        if (self.offset + at * self.dtype.itemsize) % nbytes:
             raise Fault(
                 KernelAlignmentError,
                 f"{verb} {width} elements of {self.name} from element {at} on, {self.offset} bytes into its "
-                "allocation. A vector's address must be a multiple of 16 bytes. Use single elements there.",
+                "allocation. A vector's address must be a multiple of {nbytes} bytes. Use single elements there.",
             )
         return at
 

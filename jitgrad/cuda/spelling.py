@@ -13,7 +13,7 @@ import numpy as np
 from jitgrad.codegen.python_expr import Spelling, number_text
 from jitgrad.cuda.teams import WARP
 from jitgrad.errors import CompilationError
-from jitgrad.ir.types import bool_, f32, f64, i32, i64
+from jitgrad.ir.types import bool_, f16, f32, f64, i32, i64
 from jitgrad.loopir import scalars
 from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.nodes import Const, Scalar
@@ -106,6 +106,8 @@ class CudaSpelling(Spelling):
         if c.dtype == bool_:
             return Text("True" if c.value else "False")
         text = number_text(c.value).replace("np.", "")
+        if c.dtype == f16:  # a bare number is a float64
+            text = f"float32({text})"
         return Text(f"{c.dtype.name}({text})")
 
     def bare(self, c: Const, comparing: bool) -> Text | None:
@@ -228,6 +230,8 @@ def carrier(dtype: np.dtype) -> np.dtype:
     """The dtype in which threads hand on a number: shuffles know these."""
     if dtype in (f32, f64, i32, i64):
         return dtype
+    if dtype == f16:
+        return f32
     return i32 if dtype == bool_ or dtype.itemsize < 4 else i64
 
 

@@ -1,8 +1,9 @@
-"""Kernels whose threads compute several neighbouring elements, with loads and stores of 16 bytes.
+"""Kernels whose threads compute several neighbouring elements, with loads and stores of 16 bytes, of float16 8 bytes.
 
 That holds for a row nest whose body only stores, without control flow: then a thread takes ``width`` iterations of the
 innermost row loop, and an access that moves by one element an iteration, from an aligned place, is one access for all
-of them. Pointers are aligned to 16 bytes.
+of them. Pointers are aligned to 16 bytes. What is float16 in memory is computed with in float32, so that a thread takes
+as many of it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 
 from jitgrad.cuda.teams import static_trips
 from jitgrad.ir.index import Dim, IndexExpr, Sym
-from jitgrad.ir.types import bool_
+from jitgrad.ir.types import bool_, f16, f32
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.nodes import Buffer, Load, Local, Loop, Stmt, Store
 from jitgrad.loopir.walk import expressions, loads, subexpressions
@@ -33,20 +34,26 @@ def width(rows: Sequence[Loop], body: Sequence[Stmt]) -> int:
         return 1
     moving = [e.buffer for e in found if _moves(e.buffer, e.index, last.var)]
     moving += [s.buffer for s in body if isinstance(s, Store) and _moves(s.buffer, s.index, last.var)]
-    sizes = {t.dtype.itemsize for t in moving if t.dtype != bool_} & {4, 8}
+    sizes = {_size(t) for t in moving if t.dtype != bool_} & {4, 8}
     lanes = BYTES // max(sizes, default=BYTES)
     trips = static_trips(last) or 0
     return lanes if trips >= lanes and trips % lanes == 0 else 1
 
 
 def is_wide(buffer: Buffer, index: Sequence[Dim], var: Sym, lanes: int) -> bool:
-    """Whether the accesses of ``lanes`` iterations, the first of which is a multiple of that, are one of 16 bytes."""
+    """Whether the accesses of ``lanes`` iterations, the first of which is a multiple of that, are one of 16 bytes, or
+    of 8 where they are of float16."""
     offset = flatten_index(buffer.shape, index)
-    if buffer.dtype.itemsize * lanes != BYTES or not _moves(buffer, index, var):
+    if _size(buffer) * lanes != BYTES or not _moves(buffer, index, var):
         return False
     assert isinstance(offset, IndexExpr)
     others = [c for term, c in offset.terms if term is not var]
     return all(c % lanes == 0 for c in (offset.constant, *others))
+
+
+def _size(buffer: Buffer) -> int:
+    """Bytes of an element where it is computed with."""
+    return f32.itemsize if buffer.dtype == f16 else buffer.dtype.itemsize
 
 
 def _moves(buffer: Buffer, index: Sequence[Dim], var: Sym) -> bool:

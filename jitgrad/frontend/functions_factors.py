@@ -18,10 +18,10 @@ from jitgrad.frontend.primitives import (
     emit,
     emit_all,
     floating,
-    floats,
     full,
     insert_axes,
     lift_one,
+    matrix_floats,
     reduce,
     reshape,
     static_int,
@@ -43,7 +43,7 @@ def flipped(x: Tracer) -> Tracer:
 def matrices(function: str, *operands: ArrayLike) -> list[Tracer]:
     """Operands as floats of one dtype, the first a (stack of) matrices of known extents. Raises ShapeError and
     UnsupportedError."""
-    tracers = floats(*operands)
+    tracers = matrix_floats(function, *operands)
     shape = tracers[0].dims
     if len(shape) < 2:
         raise ShapeError(
@@ -209,7 +209,7 @@ def least_squares(
 
 @implements(np.linalg.tensorsolve)
 def tensorsolve(a: ArrayLike, b: ArrayLike, axes: Any = None) -> Tracer:
-    m, v = floats(a, b)
+    m, v = matrix_floats("np.linalg.tensorsolve", a, b)
     order = list(range(m.ndim))
     for axis in () if axes is None else axes:
         k = axis_index(axis, m.ndim, "axes")

@@ -18,6 +18,7 @@ from jitgrad.frontend.complex_pair import is_complex
 from jitgrad.frontend.complex_tracer import make, parts
 from jitgrad.frontend.primitives import (
     axis_index,
+    cast,
     concatenate,
     emit,
     emit_all,
@@ -30,6 +31,7 @@ from jitgrad.frontend.primitives import (
 from jitgrad.frontend.registry import call, implements
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.location import user_location
+from jitgrad.ir.types import f16, f32
 
 Function = Callable[..., Any]
 
@@ -69,9 +71,14 @@ def signal(x: Any) -> Signal:
     """An array-like as the parts of it."""
     x = as_whole(x)
     if not is_complex(x):
-        return Signal(floating(lift_one(x)))
+        return Signal(_transformable(lift_one(x)))
     re, im = parts(x)
-    return Signal(*(floating(lift_one(p, re, im)) for p in (re, im)))
+    return Signal(*(_transformable(lift_one(p, re, im)) for p in (re, im)))
+
+
+def _transformable(x: Tracer) -> Tracer:
+    """x as float32 or float64; as in NumPy and SciPy, float16 is transformed in float32."""
+    return cast(x, f32) if x.dtype == f16 else floating(x)
 
 
 def real_signal(name: str, x: Any) -> Tracer:
@@ -83,7 +90,7 @@ def real_signal(name: str, x: Any) -> Tracer:
             "the transform of complex ones.",
             user_location(),
         )
-    return floating(lift_one(x))
+    return _transformable(lift_one(x))
 
 
 def one_axis(name: str, x: Tracer, axis: Any) -> int:

@@ -23,10 +23,10 @@ from jitgrad.frontend.primitives import (
     emit,
     emit_all,
     floating,
-    floats,
     insert_axes,
     lift,
     lift_one,
+    matrix_floats,
     move_axis,
     reduce,
     reshape,
@@ -303,7 +303,7 @@ def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: Any = "fro") ->
 
 def square_matrix(function: str, *operands: ArrayLike) -> list[Tracer]:
     """Operands as floats of one dtype, the first a (stack of) square matrices. Raises NotSquareError."""
-    tracers = floats(*operands)
+    tracers = matrix_floats(function, *operands)
     shape = tracers[0].dims
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise NotSquareError(

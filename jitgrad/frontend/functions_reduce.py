@@ -32,7 +32,7 @@ from jitgrad.frontend.registry import ADVICE, HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_, f64, i64
+from jitgrad.ir.types import bool_, f16, f32, f64, i64
 
 _NOTHING = np._NoValue  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -154,11 +154,16 @@ def count_nonzero(a: ArrayLike, axis: Any = None, *, keepdims: Any = False) -> T
 
 @implements(np.mean)
 def mean(a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any = False, where: Any = True) -> Tracer:
-    x = lift_one(a, where)
-    x = floating(x) if dtype is None else cast(x, dtype)
+    x, result = _averaged(lift_one(a, where), dtype)
     axes = axis_tuple(axis, x.ndim)
-    total = sum_(x, axes, dtype, keepdims=keepdims, where=where)
-    return cast(call_ufunc(np.divide, total, _count(x, axes, where, keepdims)), total.dtype)
+    total = sum_(x, axes, x.dtype, keepdims=keepdims, where=where)
+    return cast(call_ufunc(np.divide, total, _count(x, axes, where, keepdims)), result)
+
+
+def _averaged(x: Tracer, dtype: Any) -> tuple[Tracer, np.dtype]:
+    """What a mean is taken of, and the dtype of the mean: that of float16 is computed in float32 and rounded once."""
+    x = floating(x) if dtype is None else cast(x, dtype)
+    return (cast(x, f32), f16) if x.dtype == f16 else (x, x.dtype)
 
 
 def _count(x: Tracer, axes: tuple[int, ...], mask: Any, keepdims: Any) -> Any:
@@ -211,8 +216,7 @@ def var(
     correction: Any = None,
 ) -> Tracer:
     """As NumPy computes it: the mean of the squared distances from the mean."""
-    x = lift_one(a, where)
-    x = floating(x) if dtype is None else cast(x, dtype)
+    x, result = _averaged(lift_one(a, where), dtype)
     axes = axis_tuple(axis, x.ndim)
     if correction is not None and correction is not _NOTHING:
         ddof = correction
@@ -223,7 +227,7 @@ def var(
     squares = sum_(emit("square", d), axes, keepdims=keepdims, where=where)
     count = _count(x, axes, where, keepdims)
     free = max(count - ddof, 0.0) if isinstance(count, float) else call_ufunc(np.maximum, count - ddof, 0.0)
-    return cast(call_ufunc(np.divide, squares, free), x.dtype)
+    return cast(call_ufunc(np.divide, squares, free), result)
 
 
 @implements(np.std)

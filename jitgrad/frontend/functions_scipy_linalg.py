@@ -31,10 +31,10 @@ from jitgrad.frontend.primitives import (
     concatenate,
     emit,
     emit_all,
-    floats,
     insert_axes,
     iota,
     lift,
+    matrix_floats,
     reshape,
     static_int,
     strong,
@@ -135,7 +135,7 @@ def solve_banded(
 ) -> Tracer:  # fmt: skip
     """By LAPACK's gbtrf, in time proportional to the bands."""
     below, above = (static_int(n, "l_and_u") for n in l_and_u)
-    bands, v = floats(ab, b)
+    bands, v = matrix_floats("scipy.linalg.solve_banded", ab, b)
     _bands("scipy.linalg.solve_banded", bands, below + above + 1)
     return _banded("scipy.linalg.solve_banded", bands, v, below, above)
 
@@ -158,7 +158,7 @@ def solveh_banded(
     check_finite: bool = True,
 ) -> Tracer:  # fmt: skip
     """By LU of both halves of the bands, so a matrix that is not positive definite is no error."""
-    bands, v = floats(ab, b)
+    bands, v = matrix_floats("scipy.linalg.solveh_banded", ab, b)
     _bands("scipy.linalg.solveh_banded", bands, bands.dims[0] if bands.ndim else 0)
     count, n = bands.dims[0] - 1, bands.dims[1]
     half = [take_slice(bands, 0, k, k + 1) for k in range(count + 1)]  # from the main diagonal out

@@ -39,7 +39,7 @@ from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_
+from jitgrad.ir.types import bool_, f16, f32
 
 
 @implements(np.where)
@@ -279,7 +279,8 @@ def gradient(f: ArrayLike, *varargs: Any, axis: Any = None, edge_order: int = 1)
     if len(spacings) != len(axes):
         raise ArgumentError("np.gradient needs one spacing, or one for each axis. Check the arguments.",
                             user_location())  # fmt: skip
-    out = [_gradient_along(x, s, k, edge_order) for s, k in zip(spacings, axes, strict=True)]
+    wide = cast(x, f32) if x.dtype == f16 else x  # the weights of the slopes would round
+    out = [cast(_gradient_along(wide, s, k, edge_order), x.dtype) for s, k in zip(spacings, axes, strict=True)]
     return out[0] if len(out) == 1 else tuple(out)
 
 

@@ -19,7 +19,7 @@ from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim, IndexExpr
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of, renamed_dim
-from jitgrad.ir.types import bool_, broadcast_shapes, check_dtype, f64, i64
+from jitgrad.ir.types import bool_, broadcast_shapes, check_dtype, f16, f64, i64
 
 Shape = tuple[Any, ...]
 
@@ -126,6 +126,18 @@ def floats(*objects: ArrayLike) -> list[Tracer]:
     dtype = common_dtype(*tracers)
     dtype = dtype if dtype.kind == "f" else f64
     return [cast(t, dtype) for t in tracers]
+
+
+def matrix_floats(function: str, *objects: ArrayLike) -> list[Tracer]:
+    """:func:`floats` for LAPACK. Raises DtypeError for float16, as NumPy does."""
+    tracers = floats(*objects)
+    if tracers[0].dtype == f16:
+        raise DtypeError(
+            f"{function} of float16. As in NumPy, array type float16 is unsupported in linalg: LAPACK computes in "
+            "float32 and float64. Convert the array with astype(np.float32).",
+            user_location(),
+        )
+    return tracers
 
 
 def reshape(x: Tracer, shape: Sequence[Any]) -> Tracer:

@@ -47,7 +47,7 @@ from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_trac
 from jitgrad.frontend.views import View, laid_out_by, laid_out_like
 from jitgrad.ir.core import OPS
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_, i64
+from jitgrad.ir.types import SHORT_NAMES, bool_, f16, f32, i64
 
 _NAMES = """add subtract multiply divide floor_divide remainder fmod power negative reciprocal absolute sign square sqrt
 cbrt exp exp2 expm1 log log2 log10 log1p sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh arctan2
@@ -144,7 +144,7 @@ def _loop_operands(
     if dtypes[-1].kind == "b" and not any(d == np.float16 for d in descriptors):
         dtypes = tuple(np.dtype(np.float32) if d == np.float16 else d for d in dtypes)  # signbit of small integers
     for d in dtypes:
-        if d.kind not in "fiub" or d.itemsize not in (1, 2, 4, 8) or (d.kind == "f" and d.itemsize == 2):
+        if d not in SHORT_NAMES:
             given = ", ".join(_dtype_name(d) for d in descriptors)
             raise DtypeError(
                 f"{qualified_name(ufunc)} of {given} computes in {d} in NumPy. That dtype is not supported on traced "
@@ -445,13 +445,19 @@ def _conjugate(x: ArrayLike, dtype: Any = None) -> Tracer:
 @_special(np.deg2rad, np.radians)
 def _deg2rad(x: ArrayLike, dtype: Any = None) -> Tracer:
     x = _operand(np.deg2rad, x, dtype)
-    return emit("multiply", x, constant_like(x, np.pi / 180.0))
+    return _times(x, np.pi / 180.0)
 
 
 @_special(np.rad2deg, np.degrees)
 def _rad2deg(x: ArrayLike, dtype: Any = None) -> Tracer:
     x = _operand(np.rad2deg, x, dtype)
-    return emit("multiply", x, constant_like(x, 180.0 / np.pi))
+    return _times(x, 180.0 / np.pi)
+
+
+def _times(x: Tracer, number: float) -> Tracer:
+    """x * number; of float16 in float32, which holds enough digits of the number."""
+    wide = cast(x, f32) if x.dtype == f16 else x
+    return cast(emit("multiply", wide, constant_like(wide, number)), x.dtype)
 
 
 @_special(np.divmod)

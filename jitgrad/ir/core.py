@@ -31,6 +31,9 @@ class OpDef:
     effects: bool = False
     #: True where an effect shows in the results only: it stays where it is, and goes if nobody uses them.
     discardable: bool = False
+    #: True where the op computes: on float16 operands in float32, with float16 results rounded once at its end. False
+    #: where it only moves elements, or rounds each element that it adds to (see ``jitgrad.passes.widen``).
+    wide: bool = True
 
     def infer(self, *types: TensorType, **attrs: Any) -> TensorType | tuple[TensorType, ...]:
         """Result types from operand types; raises a ShapeError or DtypeError that a user can read."""

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import ArgumentError, IRError
-from jitgrad.ir.core import Block, Graph, Op, Value
+from jitgrad.ir.core import Block, Graph, Op, OpDef, Value
 from jitgrad.ir.generators import handle, is_generator
 from jitgrad.ir.index import Dim, IndexExpr, Sym, as_sym, evaluate
-from jitgrad.ir.types import TensorType
+from jitgrad.ir.types import TensorType, f16, f32
 
 #: What is known while a block runs: an array for each value, an int for each symbol of the types.
 Env = tuple[dict[Value, np.ndarray], dict[Sym, int]]
@@ -37,6 +37,19 @@ def interpret(graph: Graph, *arrays: Any) -> tuple[np.ndarray, ...]:
             _bind(param, array, env, f"argument {number} ({param.name or '?'}) of graph {graph.name}")
         results = _run(graph.block, env)
     return tuple(r.copy() for r in results)
+
+
+def evaluate_op(opdef: OpDef, arrays: Sequence[np.ndarray], attrs: Mapping[str, Any]) -> Any:
+    """What an op evaluates to. One that computes takes float16 operands as float32, and rounds its float16 results
+    once at its end."""
+    run: Callable[..., Any] = opdef.eval  # pyright: ignore[reportAttributeAccessIssue]
+    if not opdef.wide or not any(a.dtype == f16 for a in arrays):
+        return run(*arrays, **attrs)
+    stated = opdef.infer(*(TensorType(a.dtype, a.shape) for a in arrays), **attrs)
+    out = run(*(a.astype(f32) if a.dtype == f16 else a for a in arrays), **attrs)
+    if isinstance(stated, TensorType):
+        return np.asarray(out).astype(stated.dtype, copy=False)
+    return tuple(np.asarray(a).astype(t.dtype, copy=False) for a, t in zip(out, stated, strict=True))
 
 
 def _bind(param: Value, array: np.ndarray, env: Env, what: str) -> None:
@@ -67,7 +80,7 @@ def _step(op: Op, env: Env) -> None:
     attrs = {k: _concrete(v, env) for k, v in op.attrs.items()}
     if op.regions:
         attrs["regions"] = tuple(_callable(region, env) for region in op.regions)
-    out = op.opdef.eval(*operands, **attrs)  # pyright: ignore[reportAttributeAccessIssue]
+    out = evaluate_op(op.opdef, operands, attrs)
     outs = out if isinstance(out, tuple) else (out,)
     if len(outs) != len(op.results):
         raise IRError(f"{op.name} evaluates to {len(outs)} arrays but has {len(op.results)} results", op.loc)

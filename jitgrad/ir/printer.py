@@ -259,10 +259,10 @@ def _number_text(x: Any) -> str:
         return str(bool(x))
     if x.dtype.kind in "iu":
         return str(int(x))
-    if x.dtype.itemsize == 4 and np.isfinite(x):
+    if x.dtype.itemsize < 8 and np.isfinite(x):
         short = str(x)
         # Reading goes through float64; keep the short form only where that second rounding does no harm.
-        return short if np.float32(float(short)) == x else repr(float(x))
+        return short if x.dtype.type(float(short)) == x else repr(float(x))
     return _float_text(float(x))
 
 

@@ -13,6 +13,7 @@ from jitgrad.ir.index import Dim
 DTYPES: dict[str, np.dtype] = {
     "f64": np.dtype(np.float64),
     "f32": np.dtype(np.float32),
+    "f16": np.dtype(np.float16),
     "i64": np.dtype(np.int64),
     "i32": np.dtype(np.int32),
     "i16": np.dtype(np.int16),
@@ -25,7 +26,7 @@ DTYPES: dict[str, np.dtype] = {
 }
 SHORT_NAMES: dict[np.dtype, str] = {dtype: name for name, dtype in DTYPES.items()}
 
-f64, f32, i64, i32, bool_ = (DTYPES[n] for n in ("f64", "f32", "i64", "i32", "bool"))
+f64, f32, f16, i64, i32, bool_ = (DTYPES[n] for n in ("f64", "f32", "f16", "i64", "i32", "bool"))
 
 
 def is_float(dtype: np.dtype) -> bool:

@@ -56,6 +56,7 @@ class RegionOp(OpRule):
     """Shared by the ops with regions. They have no rule of their own: passes go into the regions."""
 
     structural = True
+    wide = False
 
     def infer(self, *types: TensorType, regions: Sequence[Block] = (), **attrs: Any) -> tuple[TensorType, ...]:
         raise NotImplementedError

@@ -18,6 +18,7 @@ class Constant(OpRule):
     """An array known when the graph is built. ``value`` is a read-only, contiguous array of a supported dtype."""
 
     name = "constant"
+    wide = False
     differentiable = False
 
     @staticmethod
@@ -50,6 +51,7 @@ class Iota(OpRule):
     """The index along one axis: ``out[i, j, ...]`` is the ``axis``-th of ``i, j, ...``, as ``dtype`` (not bool)."""
 
     name = "iota"
+    wide = False
     differentiable = False
 
     @staticmethod
@@ -90,6 +92,7 @@ class Empty(OpRule):
     """An array that is written before it is read, as ``np.empty``. The interpreter fills it with zeros."""
 
     name = "empty"
+    wide = False
     differentiable = False
     structural = True
 

@@ -21,6 +21,7 @@ class Check(OpRule):
     other operands are the values that fill its holes."""
 
     name = "check"
+    wide = False
     differentiable = False
     effects = True
 
@@ -53,6 +54,7 @@ class Show(OpRule):
     ``jitgrad.ir.messages``."""
 
     name = "show"
+    wide = False
     differentiable = False
     effects = True
     structural = True  # it has no results to test

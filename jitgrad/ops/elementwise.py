@@ -219,6 +219,7 @@ class Where(Selecting):
     """``where(cond, x, y)``: x where cond is True, else y. The branch not taken gets a zero cotangent, always."""
 
     name, numpy, arity, kinds = "where", np.where, 3, "fiub"
+    wide = False
 
     def infer(self, *types: TensorType) -> TensorType:
         if len(types) != 3:
@@ -260,6 +261,7 @@ class Cast(Ufunc):
     """``cast(x){dtype}``: conversion as by ``astype``. Differentiable from float to float."""
 
     name, numpy, kinds = "cast", np.asarray, "fiub"
+    wide = False
     singular = False
 
     def infer(self, *types: TensorType, dtype: np.dtype) -> TensorType:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -307,6 +309,7 @@ class StopGradient(Ufunc):
     """The identity, with derivative zero."""
 
     name, kinds = "stop_gradient", "fiub"
+    wide = False
     numpy = staticmethod(np.copy)
     differentiable = False
     singular = False

@@ -257,6 +257,7 @@ class Gather(Linear):
     """The elements, or pieces, of ``x`` at computed positions: ``x[idx0, :, idx1]``."""
 
     name = "gather"
+    wide = False
     moves = True
 
     @staticmethod
@@ -375,6 +376,7 @@ class ScatterSet(Scatter):
     """``x`` with ``v`` written at the given positions; of duplicates the last, in row-major order, wins."""
 
     name = "scatter_set"
+    wide = False
 
     def mode(self, dtype: np.dtype) -> str:
         return "="

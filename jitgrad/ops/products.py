@@ -110,23 +110,26 @@ class Einsum(OpRule):
 
     Both operands have one dtype; the result has it too. The spec names the axes of ``x``, of ``y`` and of the result;
     no letter is repeated in one list, and each occurs in at least two. For bool, sums are ``or`` and products ``and``.
+
+    With ``dtype``, which no graph has before the last pass (``jitgrad.passes.widen.narrow``), the operands are float16
+    and the result, and what is summed, is of that dtype.
     """
 
     name = "einsum"
     samples = staticmethod(_samples)
 
-    def infer(self, x: TensorType, y: TensorType, *, spec: str) -> TensorType:
+    def infer(self, x: TensorType, y: TensorType, *, spec: str, dtype: np.dtype | None = None) -> TensorType:
         if x.dtype != y.dtype:
             raise DtypeError(
                 f"einsum of {x.dtype} and {y.dtype}. Both operands have one dtype in the IR. Insert a cast."
             )
         extents = extents_of(spec, x.shape, y.shape)
-        return TensorType(x.dtype, tuple(extents[c] for c in parse_spec(spec)[2]))
+        return TensorType(dtype or x.dtype, tuple(extents[c] for c in parse_spec(spec)[2]))
 
-    def eval(self, x: np.ndarray, y: np.ndarray, *, spec: str) -> np.ndarray:
+    def eval(self, x: np.ndarray, y: np.ndarray, *, spec: str, dtype: np.dtype | None = None) -> np.ndarray:
         # optimize=True means BLAS. It is for floats only: integers wrap in their own dtype without it.
         with np.errstate(all="ignore"):
-            return np.asarray(np.einsum(spec, x, y, optimize=x.dtype.kind == "f"), dtype=x.dtype)
+            return np.asarray(np.einsum(spec, x, y, optimize=x.dtype.kind == "f"), dtype=dtype or x.dtype)
 
     def vjp(self, g: Var, out: Var, x: Var, y: Var, *, spec: str) -> Sequence[Var | None]:
         xl, yl, ol = parse_spec(spec)
@@ -148,20 +151,21 @@ class Einsum(OpRule):
         right = None if ty is None else einsum(spec, x, ty)
         return left + right if left is not None and right is not None else left if right is None else right
 
-    def lower(self, b: Any, x: Any, y: Any, *, spec: str) -> Any:
+    def lower(self, b: Any, x: Any, y: Any, *, spec: str, dtype: np.dtype | None = None) -> Any:
+        summed: np.dtype = dtype or x.dtype
         extents = extents_of(spec, x.shape, y.shape)
         xl, yl, ol = ("".join(c for c in part if extents[c] != 1) for part in parse_spec(spec))
         shape = tuple(extents[c] for c in parse_spec(spec)[2])
         x = b.reshape(x, tuple(extents[c] for c in xl))
         y = b.reshape(y, tuple(extents[c] for c in yl))
         if not all(isinstance(n, int) for n in extents.values()):
-            return b.reshape(lower_loops(b, x, y, xl, yl, ol, extents), shape)
+            return b.reshape(lower_loops(b, x, y, xl, yl, ol, extents, summed), shape)
         groups = classify(xl, yl, ol)
         sizes = [math.prod(extents[c] for c in group) for group in (groups.m, groups.n, groups.k)]
         suited = x.dtype.kind == "f" and 0 not in extents.values()
         by_blas = suited and math.prod(sizes) >= GEMM_MIN and min(sizes) > 1
         lowered = lower_gemm if by_blas else lower_loops
-        return b.reshape(lowered(b, x, y, xl, yl, ol, extents), shape)
+        return b.reshape(lowered(b, x, y, xl, yl, ol, extents, summed), shape)
 
 
 # Masks of cotangents
@@ -240,7 +244,7 @@ def strides_of(letters: str, extents: Mapping[str, int]) -> dict[str, int]:
 USUAL = 64
 
 
-def lower_loops(b: Any, x: Any, y: Any, xl: str, yl: str, ol: str, extents: Mapping[str, int]) -> Any:
+def lower_loops(b: Any, x: Any, y: Any, xl: str, yl: str, ol: str, extents: Mapping[str, int], dtype: np.dtype) -> Any:
     """A loop nest that accumulates in a register (a dot product) or along rows of the result, whichever streams."""
     order = loop_order(xl, yl, ol, {c: n if isinstance(n, int) else USUAL for c, n in extents.items()})
     reduced = [c for c in order if c not in ol]
@@ -248,14 +252,14 @@ def lower_loops(b: Any, x: Any, y: Any, xl: str, yl: str, ol: str, extents: Mapp
 
     def product(*index: Dim) -> Any:
         at = dict(zip(order, index, strict=True))
-        left, right = x[tuple(at[c] for c in xl)], y[tuple(at[c] for c in yl)]
+        left, right = (b.cast(t[tuple(at[c] for c in letters)], dtype) for t, letters in ((x, xl), (y, yl)))
         return left & right if is_bool else left * right
 
     shape = [extents[c] for c in order]
     if not reduced:
-        return b.pointwise(shape, x.dtype, product)
+        return b.pointwise(shape, dtype, product)
     axes = tuple(k for k, c in enumerate(order) if c in reduced)
-    return b.reduce(shape, axes, "or=" if is_bool else "+=", x.dtype, product)
+    return b.reduce(shape, axes, "or=" if is_bool else "+=", dtype, product)
 
 
 def loop_order(xl: str, yl: str, ol: str, extents: Mapping[str, int]) -> str:
@@ -361,12 +365,12 @@ def _operand(b: Any, t: Any, letters: str, layouts: Sequence[str]) -> tuple[Any,
     return b.known[key(layout)], layout
 
 
-def lower_gemm(b: Any, x: Any, y: Any, xl: str, yl: str, ol: str, extents: Mapping[str, int]) -> Any:
+def lower_gemm(b: Any, x: Any, y: Any, xl: str, yl: str, ol: str, extents: Mapping[str, int], dtype: np.dtype) -> Any:
     """One library call, after copies where a group of letters can't be read as one axis."""
     g, x_layout, y_layout, out_layout = plan_gemm(xl, yl, ol, extents)
     x, x_layout = _operand(b, x, xl, (x_layout, g.batch + g.m + g.k, g.batch + g.k + g.m))
     y, y_layout = _operand(b, y, yl, (y_layout, g.batch + g.k + g.n, g.batch + g.n + g.k))
-    out = b.empty([extents[c] for c in out_layout], x.dtype)
+    out = b.empty([extents[c] for c in out_layout], dtype)
     views = [
         matrix_view(layout, rows, cols, g.batch, extents)
         for layout, rows, cols in ((x_layout, g.m, g.k), (y_layout, g.k, g.n), (out_layout, g.m, g.n))

@@ -109,6 +109,7 @@ class Reshape(Linear):
     """``np.reshape`` in row-major order; no -1 in ``shape``."""
 
     name = "reshape"
+    wide = False
     moves = True
 
     @staticmethod
@@ -151,6 +152,7 @@ class Transpose(Linear):
     """``np.transpose``: axis ``k`` of the result is axis ``perm[k]`` of the operand."""
 
     name = "transpose"
+    wide = False
     moves = True
 
     @staticmethod
@@ -188,6 +190,7 @@ class BroadcastTo(Linear):
     """``np.broadcast_to``: repeat along new leading axes and along axes of extent 1."""
 
     name = "broadcast_to"
+    wide = False
     moves = True
 
     @staticmethod
@@ -224,6 +227,7 @@ class Concatenate(OpRule):
     """``np.concatenate`` of one or more arrays of one dtype along ``axis``."""
 
     name = "concatenate"
+    wide = False
 
     @staticmethod
     def samples(rng: np.random.Generator) -> list[Sample]:
@@ -335,6 +339,7 @@ class Slice(Linear):
     """A piece of an array: ``out[k] = x[start + k*step]`` along each axis; steps are not zero."""
 
     name = "slice"
+    wide = False
     moves = True
 
     @staticmethod
@@ -379,6 +384,7 @@ class Pad(Linear):
     """``low`` zeros (False, for bool) before the array and ``high`` after it, along each axis; both non-negative."""
 
     name = "pad"
+    wide = False
     moves = True
 
     @staticmethod
@@ -468,6 +474,7 @@ class AddSlice(PieceUpdate):
     """``x`` with ``v`` added at ``start + k*step`` along each axis. Addition of bool is "or"."""
 
     name = "add_slice"
+    wide = False
 
     def mode(self, dtype: np.dtype) -> str:
         return "or=" if dtype == bool_ else "+="
@@ -498,6 +505,7 @@ class SetSlice(PieceUpdate):
     """``x`` with ``v`` in place of what was at ``start + k*step`` along each axis."""
 
     name = "set_slice"
+    wide = False
 
     def mode(self, dtype: np.dtype) -> str:
         return "="

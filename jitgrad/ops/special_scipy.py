@@ -29,6 +29,7 @@ class NoDerivative(Ufunc):
     """The identity; an error where it would be differentiated."""
 
     name, kinds = "no_derivative", "f"
+    wide = False
     numpy = staticmethod(np.copy)
     samples = unary(-2.0, 2.0, grad=False)
 

@@ -16,6 +16,7 @@ import functools
 import numpy as np
 
 from jitgrad.ir.core import OPS, Graph, Value
+from jitgrad.ir.interpret import evaluate_op
 from jitgrad.ir.symbols import named_values
 from jitgrad.passes.rewrite import Node, Rewriter, Rules, array_of
 
@@ -64,7 +65,7 @@ def _evaluate(r: Rewriter, node: Node) -> Value | None:
         return None
     try:
         with np.errstate(all="ignore"):
-            value = OPS[node.name].eval(*arrays, **node.attrs)  # pyright: ignore[reportAttributeAccessIssue]
+            value = evaluate_op(OPS[node.name], arrays, node.attrs)
     except (ArithmeticError, IndexError, ValueError):  # LinAlgError is a ValueError
         return None
     return r.constant(value, node.type.dtype)

@@ -21,6 +21,7 @@ from jitgrad.passes.stable import stable
 from jitgrad.passes.unwrap import unwrap
 from jitgrad.passes.values_only import values_only
 from jitgrad.passes.vectorise import vectorise
+from jitgrad.passes.widen import narrow, widen
 
 #: Rounds of fold, simplify, cse, dce at most. Nearly every graph is at its fixpoint after two.
 ROUNDS = 4
@@ -49,9 +50,10 @@ def prepare(graph: Graph, notes: list[str] | None = None, *, verify: bool | None
     return _run("dce", dce, graph, check)
 
 
-def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | None = None) -> Graph:
+def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | None = None, target: str = "cpu") -> Graph:
     """What is done to a graph before it is lowered; it must not be differentiated afterwards.
 
+    target : ``"cuda"`` where products of float16 matrices are for a library that takes them.
     notes : a line that sums up what happened is appended.
     verify : check the graph after every pass; by default as ``config.verify`` says.
     """
@@ -59,6 +61,7 @@ def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | Non
     graph = _run("dce", dce, graph, check)
     graph = _run("erase", erase, graph, check)
     graph = _run("order", order, graph, check)
+    graph = _run("widen", widen, graph, check)
     for _ in range(ROUNDS):
         start = graph
         graph = _run("fold", fold, graph, check)
@@ -74,6 +77,9 @@ def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | Non
     graph = _run("dce", dce, graph, check)
     graph = _run("licm", licm, graph, check)
     graph = _run("unwrap", lambda g: unwrap(g, checkpoints=True), graph, check)
+    if target == "cuda":
+        graph = _run("narrow", narrow, graph, check)
+        graph = _run("dce", dce, graph, check)
     if notes is not None:
         notes.append(f"{before} ops before optimisation, {len(graph.ops)} after")
     return graph

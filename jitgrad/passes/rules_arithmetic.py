@@ -10,7 +10,7 @@ import numpy as np
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import add, mul, never_negative
 from jitgrad.ir.symbols import index_of
-from jitgrad.ir.types import TensorType, i64
+from jitgrad.ir.types import TensorType, f16, i64
 from jitgrad.passes.rewrite import Node, Rewriter, Rule, array_of, fit, full, is_number, made_by, scalar_of
 
 
@@ -170,7 +170,7 @@ def multiply_scales(r: Rewriter, node: Node) -> Value | None:
     Exact unless x * c overflows or underflows; then the result is the better one.
     """
     split = _constant_operand(node)
-    if split is None or not _is_float(node.operands[0]):
+    if split is None or not _is_float(node.operands[0]) or node.type.dtype == f16:  # which overflows soon
         return None
     x, d = split
     inner = made_by(x, "multiply")
@@ -223,7 +223,7 @@ def power_constant(r: Rewriter, node: Node) -> Value | None:
     """
     x, y = node.operands
     n = scalar_of(y)
-    if n is None:
+    if n is None or x.type.dtype == f16:  # one rounding, not one a factor: ``widen`` makes it a power of float32
         return None
     if n == 0:
         return full(r, 1, node.type)

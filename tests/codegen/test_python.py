@@ -229,6 +229,8 @@ def test_literals_keep_their_dtype(dtype):
     values = [0, 1, 2, 3, 100]
     if dtype.kind == "f":
         values = [0.1, -0.0, np.inf, -np.inf, np.nan, 1e-40, 1e30, 16777216.0, 1 / 3]
+        if dtype.itemsize == 2:
+            values = [v for v in values if not 65504 < abs(v) < np.inf]  # those that do not overflow
     elif dtype.kind == "i":
         values += [-1, np.iinfo(dtype).min, np.iinfo(dtype).max]
     else:
@@ -244,7 +246,8 @@ def test_literals_keep_their_dtype(dtype):
     one = np.ones(1, dtype)
     with np.errstate(all="ignore"):
         expected = [np.array(v, dtype) for v in values] + [(np.array([v], dtype) + one)[0] for v in values]
-    for runner in (compile_python(p), compile_numba(p)):
+    compilers = (compile_python,) if dtype.itemsize == 2 and dtype.kind == "f" else (compile_python, compile_numba)
+    for runner in (compile(p) for compile in compilers):
         for got, want in zip(runner(one), expected, strict=True):
             assert got.dtype == dtype
             np.testing.assert_array_equal(got, want)

@@ -19,7 +19,7 @@ from jitgrad.passes.pipeline import optimise
 
 def executable(graph: Graph, least: int = LEAST) -> CudaExecutable:
     """A graph compiled for CUDA; with ``least`` 0 every nest that can run on many teams does."""
-    return CudaExecutable(fuse(lower(optimise(graph)), wide=True), least)
+    return CudaExecutable(fuse(lower(optimise(graph, target="cuda")), wide=True), least)
 
 
 def check(graph: Graph, arrays: Sequence[np.ndarray], rtol: float | None = None) -> None:
@@ -36,7 +36,7 @@ def close(found: np.ndarray, want: np.ndarray, rtol: float | None = None) -> Non
     if want.dtype.kind != "f":
         np.testing.assert_array_equal(found, want)
         return
-    rtol = rtol or (2e-5 if want.dtype == np.float32 else 1e-10)
+    rtol = rtol or {2: 2e-3, 4: 2e-5}.get(want.dtype.itemsize, 1e-10)
     scale = float(np.max(np.abs(want), initial=0.0, where=np.isfinite(want)))
     np.testing.assert_allclose(found, want, rtol=rtol, atol=rtol * scale)
 

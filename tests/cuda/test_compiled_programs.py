@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -74,6 +75,28 @@ def test_single_precision_stays_single(name: str) -> None:
     frugal(program.cubin("sm_80"), 255 if name == "mlp" else 128)  # all of its small loops are unrolled
     for kernel, text in ptx(program.module.text, program.signatures, "sm_80").items():
         assert ".f64" not in text, kernel
+
+
+@pytest.mark.parametrize("name", [n for n in SINGLE if n != "mlp"])
+def test_half_precision(name: str) -> None:
+    """In memory only: it is converted from and to single precision, and nothing is double."""
+    function, args = PROGRAMS[name]
+    arrays = [a.astype(np.float16) if a.dtype.kind == "f" else a for a in args]
+    program = executable(jg.trace(jg.value_and_grad(function, floats(args)), *arrays), 0)
+    for arch in ("sm_75", "sm_90"):
+        frugal(program.cubin(arch))
+    texts = ptx(program.module.text, program.signatures, "sm_80")
+    assert not any(".f64" in text for text in texts.values())
+    assert any("cvt.rn.f16.f32" in text for text in texts.values())
+
+
+def test_four_elements_of_half_precision_are_one_access() -> None:
+    x = np.ones(64, np.float16)
+    program = executable(jg.trace(lambda x: x * x + x, x), 0)
+    frugal(program.cubin("sm_75"))
+    (text,) = ptx(program.module.text, program.signatures, "sm_80").values()
+    assert re.search(r"ld\.global\S*(v4\.[ub]16|v2\.[ub]32|[ub]64)", text), text
+    assert "cvt.rn.f16.f32" in text
 
 
 def test_shared_arrays_are_in_shared_memory() -> None:

@@ -64,7 +64,7 @@ def test_odd_constants() -> None:
 def test_unsupported_constants() -> None:
     for bad, error in [
         (np.array(["a"] * 3), DtypeError),
-        (np.ones(3, np.float16), DtypeError),
+        (np.ones(3, np.longdouble), DtypeError),
         (np.ma.masked_array(np.ones(3)), UnsupportedError),
         (np.matrix([1.0, 2, 3]), UnsupportedError),
         (np.array([None] * 3), DtypeError),

@@ -86,7 +86,8 @@ def awkward(dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
         return rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
     special = np.array([0.0, -0.0, np.nan, -np.nan, np.inf, -np.inf, 0.1, 1e-45, 1e30, 16777217.0])
     values = rng.choice(special, shape) if rng.random() < 0.5 else rng.normal(size=shape)
-    return np.asarray(values).astype(dtype)
+    with np.errstate(over="ignore"):  # in float16 the great ones are infinite
+        return np.asarray(values).astype(dtype)
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (2, 3), (0,), (0, 3), (3, 0), (2, 1, 2), (65,), (9, 8)])
