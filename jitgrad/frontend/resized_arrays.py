@@ -182,7 +182,12 @@ class _Resizing:
                 raise NotResized
         arrays = [trace.lift(x) for x in arrays]
         self._refuse_other_names(rooms, entered, arrays, new)
-        return self._with(new, [self._stored(room, x) for room, x in zip(rooms, arrays, strict=True)])
+        # The last one made is stored first: an array may be computed from others, of which then the rooms still have
+        # what those were computed from, and needs no memory of its own before it is stored.
+        made = {value: n for n, op in enumerate(trace.builder.ops) for value in op.results}
+        order = sorted(range(len(arrays)), key=lambda j: made.get(arrays[j].value, -1), reverse=True)
+        stored = {j: self._stored(rooms[j], arrays[j]) for j in order}
+        return self._with(new, [stored[j] for j in range(len(arrays))])
 
     def _stored(self, room: Tracer, array: Tracer) -> Tracer:
         """The room with an array at its front."""
