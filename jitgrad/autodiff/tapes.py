@@ -278,7 +278,9 @@ class Plan:
                 if box is None or box.sizes == array.type.shape:
                     continue
                 attrs = {"starts": box.starts, "sizes": box.sizes, "steps": box.steps}
-                hull = Op(ops[0].opdef, (array,), attrs, (Value(TensorType(array.type.dtype, box.sizes)),), (), ops[0].loc)
+                hull = Op(
+                    ops[0].opdef, (array,), attrs, (Value(TensorType(array.type.dtype, box.sizes)),), (), ops[0].loc
+                )
                 if all(_relative(hull, op) is None for op in ops):
                     self.extra[hull.result], self.nest.home[hull.result] = hull, frame
                     slices.append(hull.result)

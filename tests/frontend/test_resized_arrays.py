@@ -406,6 +406,15 @@ def to_nothing(x, w):
     return total, v
 
 
+def solved(x, w):
+    """LAPACK is called for matrices of one size."""
+    a, total = np.outer(x[:12], w[:12, 0]) + 9 * np.eye(12), 0.0
+    for _ in range(10):
+        total = total + np.linalg.solve(a, a[0])[-1] + np.linalg.det(a / 9) + np.sum(np.maximum.accumulate(a[0]))
+        a = a[1:, 1:]
+    return total
+
+
 def of_another_rank(x, w):
     v = w
     for t in range(12):
@@ -423,7 +432,9 @@ def ends_early(x, w):
     return v, total
 
 
-@pytest.mark.parametrize("fun", [*UNROLLED, halves, where_the_number_says, ever_more, to_nothing, of_another_rank, ends_early])
+@pytest.mark.parametrize(
+    "fun", [*UNROLLED, halves, where_the_number_says, ever_more, to_nothing, solved, of_another_rank, ends_early]
+)
 def test_unrolled(fun):
     check(fun)
     assert any("unrolled" in how for how in loops(fun))
@@ -506,7 +517,9 @@ def test_second_derivatives():
 def test_batches():
     xs = np.stack([X, 0.5 * X, -X])
     found = jg.jacobian(lambda a: american(a * X, W)[0])(1.1)
-    np.testing.assert_allclose(found, (american((1.1 + 1e-6) * X, W)[0] - american((1.1 - 1e-6) * X, W)[0]) / 2e-6, rtol=1e-6)
+    np.testing.assert_allclose(
+        found, (american((1.1 + 1e-6) * X, W)[0] - american((1.1 - 1e-6) * X, W)[0]) / 2e-6, rtol=1e-6
+    )
 
     def prices(xs):
         v = np.maximum(xs, 0.1)
