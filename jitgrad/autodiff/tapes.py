@@ -266,8 +266,8 @@ class Plan:
 
     def _add_hulls(self) -> None:
         """For slices of one array in a region that overlap, perhaps, as ``v[1:n]`` and ``v[:n-1]`` do, another one with
-        the elements of all: one tape of it is smaller than one for each. Like ops of the reversed region, it is computed
-        in the forward one only if it is saved."""
+        the elements of all: one tape of it is smaller than one for each. As ops of the reversed region are, it is
+        computed in the forward one only if it is saved."""
         for array, slices in self._slices.items():
             frames: dict[Frame, list[Op]] = {}
             for v in slices:

@@ -62,7 +62,7 @@ class _Front(Box):
 
 
 class _Resized:
-    """An array: the leaf ``place[1]`` of the variable ``place[0]``, and by how much an iteration changes its extents."""
+    """An array: leaf ``place[1]`` of variable ``place[0]``, and by how much an iteration changes its extents."""
 
     def __init__(self, trace: Trace, place: tuple[int, int], given: Any, by: Sequence[int]) -> None:
         self.trace, self.place, self.given, self.by = trace, place, given, by

@@ -407,7 +407,7 @@ def test_recorded(fun):
     check_recorded(fun)
 
 
-# -- what is more than to join parts ----------------------------------------------------------------------------------------------
+# -- what is more than to join parts -----------------------------------------------------------------------------------
 
 
 def written(x, w):
