@@ -112,6 +112,7 @@ class Plan:
         self._ways: dict[Value, Way] = {}
         self._layouts: dict[Value, Layout | None] = {}
         self._slices = self._find_slices()
+        self._add_hulls()
         self._stored = self._find_stores()
         self.needed = list(dict.fromkeys(v for v in self._uses(reverse) if v in self.nest.home))
         self.saved = self._cut()
@@ -262,6 +263,27 @@ class Plan:
                 if op.name == "slice":
                     found.setdefault(op.operands[0], []).append(op.result)
         return found
+
+    def _add_hulls(self) -> None:
+        """For slices of one array in a region that overlap, perhaps, as ``v[1:n]`` and ``v[:n-1]`` do, another one with
+        the elements of all: one tape of it is smaller than one for each. As ops of the reversed region are, it is
+        computed in the forward one only if it is saved."""
+        for array, slices in self._slices.items():
+            frames: dict[Frame, list[Op]] = {}
+            for v in slices:
+                if v.op is not None and array in self.nest.home and all(s == 1 for s in v.op.attrs["steps"]):
+                    frames.setdefault(self.nest.home[v], []).append(v.op)
+            for frame, ops in frames.items():
+                box = _hull(ops)
+                if box is None or box.sizes == array.type.shape:
+                    continue
+                attrs = {"starts": box.starts, "sizes": box.sizes, "steps": box.steps}
+                hull = Op(
+                    ops[0].opdef, (array,), attrs, (Value(TensorType(array.type.dtype, box.sizes)),), (), ops[0].loc
+                )
+                if all(_relative(hull, op) is None for op in ops):
+                    self.extra[hull.result], self.nest.home[hull.result] = hull, frame
+                    slices.append(hull.result)
 
     def _within(self, v: Value, op: Op) -> Read | None:
         """A slice as a part of another slice of the same array, which may be supplied for both."""
@@ -442,6 +464,22 @@ def _syms(d: Dim) -> frozenset[Sym]:
 def _plainness(op: Op) -> int:
     """How many axes a slice reads other than forwards without gaps."""
     return sum(step != 1 for step in op.attrs["steps"])
+
+
+def _hull(ops: Sequence[Op]) -> Box | None:
+    """The smallest box around several slices without gaps, where it is known which begins first and ends last."""
+    starts: list[Dim] = []
+    sizes: list[Dim] = []
+    for k in range(len(ops[0].attrs["starts"])):
+        begins = [op.attrs["starts"][k] for op in ops]
+        ends = [add(op.attrs["starts"][k], op.attrs["sizes"][k]) for op in ops]
+        first = next((a for a in begins if all(never_negative(add(b, mul(a, -1))) for b in begins)), None)
+        last = next((a for a in ends if all(never_negative(add(a, mul(b, -1))) for b in ends)), None)
+        if first is None or last is None:
+            return None
+        starts.append(first)
+        sizes.append(add(last, mul(first, -1)))
+    return Box(tuple(starts), tuple(sizes), (1,) * len(starts))
 
 
 def _relative(inner: Op, outer: Op) -> Box | None:

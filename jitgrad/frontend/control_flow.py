@@ -71,6 +71,7 @@ from jitgrad.frontend.raising import handled as handled
 from jitgrad.frontend.recording import attempt, condition, record_for, record_while
 from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.resized_arrays import with_resized_arrays
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.staying import bound as bound
 from jitgrad.frontend.staying import bound_free as bound_free
@@ -172,7 +173,7 @@ def for_(
     try:
         once = _refuse_first_values(body, state, names) if peels and any(v is None for v in state) else body
         loop = For(trace, steps, once, state, names, flag, hints, look, peels)
-        result = _recorded_with_lists(loop, own, variables)
+        result = with_resized_arrays(loop, lambda loop: _recorded_with_lists(loop, own, variables), _UNROLLABLE)
     except (UnboundLocalError, *_UNROLLABLE) as error:
         if isinstance(error, Again) and any(error.of is g for g in trace.growing):
             raise  # the loop around that counts its iterations is recorded again

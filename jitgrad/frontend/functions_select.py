@@ -252,9 +252,9 @@ def diff(a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = None, append: 
         pieces.append(broadcast_to(e, [1 if k == axis else d for k, d in enumerate(x.dims)]) if e.ndim == 0 else e)
     joined = [p for p in (pieces[0], x, pieces[1]) if p is not None]
     x = concatenate_(joined, axis) if len(joined) > 1 else x
+    around = (slice(None),) * axis
     for _ in range(static_int(n, "n")):
-        size = x.dims[axis]
-        upper, lower = take_slice(x, axis, min(1, size), size), take_slice(x, axis, 0, max(size - 1, 0))
+        upper, lower = x[(*around, slice(1, None))], x[(*around, slice(None, -1))]
         x = emit("logical_xor", upper, lower) if x.dtype == bool_ else emit("subtract", upper, lower)
     return x
 

@@ -26,7 +26,7 @@ from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.frontend.views import Box, View
-from jitgrad.ir.index import Dim, add
+from jitgrad.ir.index import Dim, add, mul, never_negative
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType
 
@@ -315,7 +315,7 @@ def _longer_along(x: Tracer, y: Tracer) -> int | None:
     if x.ndim != y.ndim:
         return None
     axes = [k for k, (a, b) in enumerate(zip(x.dims, y.dims, strict=True)) if a != b]
-    return axes[0] if len(axes) == 1 else None
+    return axes[0] if len(axes) == 1 and never_negative(add(y.dims[axes[0]], mul(x.dims[axes[0]], -1))) else None
 
 
 def _arrays(value: Any) -> list[Any]:

@@ -48,6 +48,7 @@ from jitgrad.frontend.views import View, laid_out_by, laid_out_like
 from jitgrad.ir.core import OPS
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import SHORT_NAMES, bool_, f16, f32, i64
+from jitgrad.ops.checks import check_static
 
 _NAMES = """add subtract multiply divide floor_divide remainder fmod power negative reciprocal absolute sign square sqrt
 cbrt exp exp2 expm1 log log2 log10 log1p sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh arctan2
@@ -406,6 +407,7 @@ def accumulate(ufunc: np.ufunc, array: ArrayLike, axis: int = 0, dtype: Any = No
     (x,) = lift(array)
     x = cast(x, dtype if dtype is not None else resolve(ufunc, (x.dtype, x.dtype), None)[-1])
     axis = axis_index(axis, x.ndim)
+    check_static(f"{qualified_name(ufunc)}.accumulate", (x.dims[axis],), "Its log2(n) steps")
     n, shift = x.dims[axis], 1
     while shift < n:
         moved = call_ufunc(ufunc, take_slice(x, axis, 0, n - shift), take_slice(x, axis, shift, n))

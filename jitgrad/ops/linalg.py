@@ -17,7 +17,7 @@ import numpy as np
 from jitgrad.errors import DtypeError, NotSquareError, ShapeError
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, broadcast_shapes, i64
-from jitgrad.ops.checks import check_float
+from jitgrad.ops.checks import check_float, check_static
 from jitgrad.ops.op import OpRule, Sample, Var, apply, full_like, register, unbroadcast
 from jitgrad.ops.products import einsum
 
@@ -32,7 +32,8 @@ _i32 = np.dtype(np.int32)
 
 
 def check_square(name: str, a: TensorType) -> None:
-    """Raise a ShapeError or DtypeError unless ``a`` is a stack of square float matrices."""
+    """Raise a ShapeError or DtypeError unless ``a`` is a stack of square float matrices, and an UnsupportedError unless
+    their order is known."""
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise NotSquareError(
             f"{name} got an array of shape {tuple(a.shape)}. It takes square matrices in the last two axes. "
@@ -40,6 +41,7 @@ def check_square(name: str, a: TensorType) -> None:
             user_location(),
         )
     check_float(name, a)
+    check_static(name, a.shape[-2:], "Factorizations")
 
 
 def check_system(name: str, a: TensorType, b: TensorType) -> TensorType:
