@@ -23,7 +23,10 @@ from jitgrad.errors import (
     UnsupportedError,
 )
 from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
-from jitgrad.frontend.branching import record_branches
+from jitgrad.frontend.branches import assert_ as assert_
+from jitgrad.frontend.branches import current_trace, if_
+from jitgrad.frontend.branches import if_return as if_return
+from jitgrad.frontend.branches import ifexp as ifexp
 from jitgrad.frontend.callees import callee as callee
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
@@ -36,7 +39,7 @@ from jitgrad.frontend.filtered import first as first
 from jitgrad.frontend.filtered import quantified as quantified
 from jitgrad.frontend.growing import Again, NoItems
 from jitgrad.frontend.grown_arrays import NotGrown, Watch
-from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
+from jitgrad.frontend.grown_loops import grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, with_held_lists
 from jitgrad.frontend.iteration import Nest, Steps, steps_of
@@ -66,8 +69,8 @@ from jitgrad.frontend.loop_choices import (
 from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.optional import is_none as is_none
 from jitgrad.frontend.places import ChangesPlaces
-from jitgrad.frontend.raising import fail_in, sealed, thrown
 from jitgrad.frontend.raising import handled as handled
+from jitgrad.frontend.raising import thrown as thrown
 from jitgrad.frontend.recording import attempt, condition, record_for, record_while
 from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.registry import HOOKS
@@ -117,11 +120,6 @@ _OF_LISTS = (ChangesPlaces, UsedOtherwise)
 
 class _BreakIsTraced(Exception):
     """The flag that ends a loop depends on traced values: the loop has no fixed length."""
-
-
-def current_trace() -> Trace | None:
-    """The trace that runs in this thread."""
-    return HOOKS["current_trace"]()
 
 
 # -- loops -------------------------------------------------------------------------------------------------------------
@@ -545,71 +543,6 @@ def _while_with_growing(loop: While, variables: Sequence[Variable], arrays: Sequ
         del trace.notes[notes:]
     found = lists_of(variables, state, names)
     return with_lists(trace, lambda held: grow_while(loop, [*held, *arrays]), found)
-
-
-# -- branches ----------------------------------------------------------------------------------------------------------
-
-
-def if_(
-    test: Any,
-    then: Callable[..., State],
-    orelse: Callable[..., State],
-    state: State,
-    names: Sequence[str],
-    line: int,
-) -> State:
-    """``if test: state = then(*state) else: state = orelse(*state)``."""
-    test = truth(test)
-    if not is_traced(test):
-        return then(*state) if test else orelse(*state)
-    return _branches(test, [lambda: then(*state), lambda: orelse(*state)], names)
-
-
-def _branches(test: Any, outcomes: Sequence[Callable[[], State]], names: Sequence[str]) -> State:
-    trace = current_trace() or innermost_trace(test)
-    selector = condition(trace, test, "if")
-    return branches(
-        trace, lambda thunks, labels: record_branches(trace, "cond", selector, thunks, labels), outcomes, names
-    )
-
-
-def if_return(test: Any, then: Callable[[], Any], orelse: Callable[[], Any], line: int) -> Any:
-    """``if test: return then() else: return orelse()``."""
-    return _choice(test, then, orelse, "the result")
-
-
-def ifexp(test: Any, then: Callable[[], Any], orelse: Callable[[], Any], line: int) -> Any:
-    """``then() if test else orelse()``."""
-    return _choice(test, then, orelse, "the value of the conditional expression")
-
-
-def _choice(test: Any, then: Callable[[], Any], orelse: Callable[[], Any], name: str) -> Any:
-    test = truth(test)
-    if not is_traced(test):
-        return then() if test else orelse()
-    (value,) = _branches(test, [lambda: (then(),), lambda: (orelse(),)], (name,))
-    return value
-
-
-def assert_(test: Any, message: Callable[[], Any] | None, line: int) -> None:
-    """``assert test, message()``."""
-
-    def error() -> AssertionError:
-        return AssertionError(*([] if message is None else [message()]))
-
-    test = truth(test)
-    if not is_traced(test):
-        if not test:
-            raise thrown(error)
-        return
-    trace = current_trace() or innermost_trace(test)
-    ok = condition(trace, test, "assert")
-    with trace.region("an assertion") as scope:
-        made = thrown(error)
-        failing = sealed(trace, scope, made)
-        if failing is None:
-            raise made
-    fail_in(trace, ok, 1, failing)
 
 
 contains = python_functions.contains
