@@ -194,11 +194,11 @@ def test_other_transforms_run_on_the_host() -> None:
     def f(x: Any) -> Any:
         return scipy.fft.dct(x) * 2
 
-    with pytest.warns(JitgradWarning, match=r"A cosine or sine transform has(.|\n)*test_fourier\.py") as found:
+    with pytest.warns(JitgradWarning, match=r"A cosine or sine transform has(.|\n)*test_device_fourier\.py") as found:
         close(jg.jit(f, target="cuda")(x).numpy(), scipy.fft.dct(x) * 2)
     assert len(found) == 1
     with (
         config.using(strict_device=True),
-        pytest.raises(DeviceError, match=r"A cosine or sine(.|\n)*forbids(.|\n)*test_fourier\.py"),
+        pytest.raises(DeviceError, match=r"A cosine or sine(.|\n)*forbids(.|\n)*test_device_fourier\.py"),
     ):
         jg.jit(f, target="cuda")(x)
