@@ -52,9 +52,8 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
-    postorder,
 )
-from jitgrad.loopir.walk import buffers_of, statements, written
+from jitgrad.loopir.walk import buffers_of, postorder, statements, written
 
 #: Iterations of a loop with loops in it that may be unrolled, and of one without.
 UNROLLED, UNROLLED_INNERMOST = 8, 64

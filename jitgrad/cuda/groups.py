@@ -41,9 +41,9 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     dynamic_between,
-    rewrite,
     scalar,
 )
+from jitgrad.loopir.rewrite import rewrite
 from jitgrad.loopir.schedule import loop_sums
 from jitgrad.loopir.substitute import shapes_depend, substituted
 from jitgrad.loopir.walk import expressions, statements, with_lists, written_roots

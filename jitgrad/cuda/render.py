@@ -25,17 +25,8 @@ from jitgrad.cuda.teams import (
 from jitgrad.cuda.vectors import is_wide, wide_loads
 from jitgrad.ir.index import Dim, Sym, add, expr
 from jitgrad.ir.types import SHORT_NAMES, bool_, i64
-from jitgrad.loopir.nodes import (
-    Block,
-    Buffer,
-    Fail,
-    Loop,
-    Stmt,
-    Store,
-    loop_syms,
-    rewrite,
-    substitute_index,
-)
+from jitgrad.loopir.nodes import Block, Buffer, Fail, Loop, Stmt, Store, loop_syms
+from jitgrad.loopir.rewrite import rewrite, substitute_index
 from jitgrad.loopir.walk import buffers_of, expressions, loads, statements
 
 _U8 = np.dtype(np.uint8)

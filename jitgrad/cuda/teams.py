@@ -30,18 +30,8 @@ from jitgrad.loopir.deps import (
     trips,
     varies,
 )
-from jitgrad.loopir.nodes import (
-    Alloc,
-    Buffer,
-    Fail,
-    LibCall,
-    Load,
-    Loop,
-    Stmt,
-    Store,
-    While,
-    substitute_index,
-)
+from jitgrad.loopir.nodes import Alloc, Buffer, Fail, LibCall, Load, Loop, Stmt, Store, While
+from jitgrad.loopir.rewrite import substitute_index
 from jitgrad.loopir.scans import Scan, scan_of
 from jitgrad.loopir.schedule import loop_sums
 from jitgrad.loopir.walk import expressions, lists_of, loads, statements, subexpressions, written

@@ -35,9 +35,9 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     dynamic_between,
-    rewrite,
     scalar,
 )
+from jitgrad.loopir.rewrite import rewrite
 from jitgrad.loopir.substitute import substituted
 from jitgrad.loopir.walk import expressions, statements, subexpressions, written_roots
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jitgrad.ir.index import Dim, Sym, coefficients, expr, substitute
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.lower import with_body
-from jitgrad.loopir.nodes import Buffer, Expr, Index, Load, Loop, Program, Stmt, Store, payloads, rewrite
+from jitgrad.loopir.nodes import Buffer, Expr, Index, Load, Loop, Program, Stmt, Store, payloads
+from jitgrad.loopir.rewrite import rewrite
 from jitgrad.loopir.walk import expressions, rebuild, statements, subexpressions, with_lists
 
 

@@ -26,8 +26,9 @@ from jitgrad.loopir.costs import TRANSCENDENTAL, price
 from jitgrad.loopir.deps import span, trips
 from jitgrad.loopir.jam import flat
 from jitgrad.loopir.lower import with_loops
-from jitgrad.loopir.nodes import Assign, Buffer, Expr, Let, Load, Local, Loop, Program, Scalar, Stmt, Store, rewrite
+from jitgrad.loopir.nodes import Assign, Buffer, Expr, Let, Load, Local, Loop, Program, Scalar, Stmt, Store
 from jitgrad.loopir.reductions import any_order
+from jitgrad.loopir.rewrite import rewrite
 from jitgrad.loopir.substitute import shapes_depend, substituted
 from jitgrad.loopir.walk import expressions, rebuild, statements, subexpressions, written
 

@@ -17,7 +17,8 @@ from jitgrad.ir.index import Dim, Sym, add, expr
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.deps import without
 from jitgrad.loopir.lower import with_body
-from jitgrad.loopir.nodes import Buffer, Fetch, Load, Loop, Program, Stmt, Store, payloads, substitute_index
+from jitgrad.loopir.nodes import Buffer, Fetch, Load, Loop, Program, Stmt, Store, payloads
+from jitgrad.loopir.rewrite import substitute_index
 from jitgrad.loopir.stream import LEAST
 from jitgrad.loopir.walk import loads, statements, with_lists, written_roots
 

@@ -30,9 +30,8 @@ from jitgrad.loopir.nodes import (
     Store,
     While,
     payloads,
-    rewrite,
-    substitute_index,
 )
+from jitgrad.loopir.rewrite import rewrite, substitute_index
 from jitgrad.loopir.walk import (
     expressions,
     loads,

@@ -66,15 +66,13 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
-    map_payloads,
     payloads,
-    rewrite,
-    substitute_index,
 )
 from jitgrad.loopir.outward import outward
 from jitgrad.loopir.products import add_products
 from jitgrad.loopir.reductions import accumulate, forwards, recognise
 from jitgrad.loopir.registers import promote
+from jitgrad.loopir.rewrite import map_payloads, rewrite, substitute_index
 from jitgrad.loopir.rounding import rounded
 from jitgrad.loopir.skew import skew
 from jitgrad.loopir.tile import tile

@@ -17,7 +17,8 @@ from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, mul
 from jitgrad.loopir.buffers import whole_store
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.merge import Facts, facts_of
-from jitgrad.loopir.nodes import Buffer, Expr, Load, Loop, Program, Scalar, Stmt, Store, rewrite, scalar
+from jitgrad.loopir.nodes import Buffer, Expr, Load, Loop, Program, Scalar, Stmt, Store, scalar
+from jitgrad.loopir.rewrite import rewrite
 from jitgrad.loopir.walk import subexpressions, with_lists
 
 #: How far a statement is moved, and how far apart nests are that become one.

@@ -22,23 +22,9 @@ from jitgrad.ir.index import Dim, IndexExpr, Sym, add, coefficients, expr, inter
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.deps import COMMUTE, MANY, Access, accesses, distance, trips, upwards, varies
 from jitgrad.loopir.lower import with_body
-from jitgrad.loopir.nodes import (
-    Assign,
-    Block,
-    Buffer,
-    Expr,
-    Let,
-    Load,
-    Local,
-    Loop,
-    Program,
-    Scalar,
-    Stmt,
-    Store,
-    map_payloads,
-    rewrite,
-)
+from jitgrad.loopir.nodes import Assign, Block, Buffer, Expr, Let, Load, Local, Loop, Program, Scalar, Stmt, Store
 from jitgrad.loopir.reductions import any_order
+from jitgrad.loopir.rewrite import map_payloads, rewrite
 from jitgrad.loopir.substitute import substituted
 from jitgrad.loopir.turn import at_positions, turned
 from jitgrad.loopir.walk import expressions, rebuild, statements, subexpressions, with_lists, written

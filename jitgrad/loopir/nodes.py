@@ -10,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, interval, mul, substitute
+from jitgrad.ir.index import Dim, IndexExpr, Sym, add, as_sym, expr, interval, mul
 from jitgrad.ir.location import Location
 from jitgrad.ir.thrown import Thrown
 from jitgrad.ir.types import SHORT_NAMES, bool_, i64
@@ -530,75 +530,3 @@ class Program:
         from jitgrad.loopir.walk import buffers_of
 
         return tuple(dict.fromkeys(t for s in self.body for t in buffers_of(s) if t.kind == "temp"))
-
-
-def postorder(
-    e: Expr, done: Callable[[Expr], bool], children: Callable[[Expr], Sequence[Expr]] | None = None
-) -> Iterator[Expr]:
-    """The subexpressions of ``e`` that are not done, operands first, without recursion.
-
-    The caller makes ``done`` true of each one before it asks for the next. ``children`` gives operands in an order of
-    its own.
-    """
-    stack = [e]
-    while stack:
-        top = stack[-1]
-        if done(top):
-            stack.pop()
-            continue
-        operands = top.children() if children is None else children(top)
-        missing = [c for c in operands if not done(c)]
-        if missing:
-            stack.extend(reversed(missing))
-        else:
-            stack.pop()
-            yield top
-
-
-def substitute_index(e: Dim, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Dim:
-    """Replace loop variables in an index, inside dynamic parts too."""
-    if not isinstance(e, IndexExpr):
-        return e
-    full = dict(env)
-    for s in e.syms():
-        if s.payload is not None:
-            new = rewrite(s.payload, env, memo)
-            if new is not s.payload:
-                lo, hi = (x if x is None else substitute_index(x, env, memo) for x in s.limits)
-                full[s] = dynamic_between(new, lo, hi)
-    return substitute(e, full)
-
-
-def map_payloads(e: Dim, fn: Callable[[Expr], Expr]) -> Dim:
-    """An index with the scalar expressions in its dynamic parts mapped."""
-    if not isinstance(e, IndexExpr):
-        return e
-    env: dict[Any, Dim] = {}
-    for s in e.syms():
-        if s.payload is not None:
-            new = fn(s.payload)
-            if new is not s.payload:
-                env[s] = dynamic_between(new, *s.limits)
-    return substitute(e, env) if env else e
-
-
-def rewrite(e: Expr, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Expr:
-    """Replace loop variables. ``memo`` starts as a map of expressions to replace wholesale (it may be empty) and
-    caches results; one memo serves one ``env`` only."""
-    found = memo.get(e)
-    if found is not None:
-        return found
-    if isinstance(e, Scalar):
-        args = tuple(rewrite(a, env, memo) for a in e.args)
-        new: Expr = e if args == e.args else Scalar(e.op, args, e.dtype)
-    elif isinstance(e, Load):
-        index = tuple(substitute_index(i, env, memo) for i in e.index)
-        new = e if index == e.index else Load(e.buffer, index)
-        if not env:  # a load to replace may come out of a replaced index; after renaming, memo is about other names
-            new = memo.get(new, new)
-    elif isinstance(e, Index):
-        new = Index(substitute_index(e.index, env, memo))
-    else:
-        new = e
-    memo[e] = new
-    return new

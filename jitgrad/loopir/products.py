@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from jitgrad.loopir.buffers import whole_store
 from jitgrad.loopir.lower import with_body
-from jitgrad.loopir.nodes import Block, Buffer, Expr, LibCall, Load, Program, Scalar, Stmt, Store, rewrite
+from jitgrad.loopir.nodes import Block, Buffer, Expr, LibCall, Load, Program, Scalar, Stmt, Store
+from jitgrad.loopir.rewrite import rewrite
 from jitgrad.loopir.walk import buffers_of, expressions, lists_of, rebuild, statements, subexpressions, with_lists
 
 

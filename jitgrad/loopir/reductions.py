@@ -34,10 +34,9 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
-    map_payloads,
-    rewrite,
     scalar,
 )
+from jitgrad.loopir.rewrite import map_payloads, rewrite
 from jitgrad.loopir.walk import expressions, lists_of, loads, rebuild, statements, subexpressions, with_lists, written
 
 

@@ -27,10 +27,9 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
-    map_payloads,
     payloads,
-    rewrite,
 )
+from jitgrad.loopir.rewrite import map_payloads, rewrite
 from jitgrad.loopir.walk import (
     expressions,
     lists_of,

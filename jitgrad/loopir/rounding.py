@@ -7,7 +7,8 @@ its greatest element is looked for by comparing with it. So it is said there whi
 
 from __future__ import annotations
 
-from jitgrad.loopir.nodes import Expr, Scalar, postorder, scalar
+from jitgrad.loopir.nodes import Expr, Scalar, scalar
+from jitgrad.loopir.walk import postorder
 
 
 def rounded(e: Expr) -> Expr:

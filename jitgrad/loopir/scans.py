@@ -19,22 +19,8 @@ from jitgrad.ir.types import f32, f64, i32, i64
 from jitgrad.loopir.affine import Line, depends, is_scaled, line, scaled
 from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.deps import span
-from jitgrad.loopir.nodes import (
-    Assign,
-    Buffer,
-    Const,
-    Expr,
-    Fail,
-    Let,
-    Load,
-    Local,
-    Loop,
-    Scalar,
-    Stmt,
-    Store,
-    rewrite,
-    scalar,
-)
+from jitgrad.loopir.nodes import Assign, Buffer, Const, Expr, Fail, Let, Load, Local, Loop, Scalar, Stmt, Store, scalar
+from jitgrad.loopir.rewrite import rewrite
 from jitgrad.loopir.schedule import loop_sums
 from jitgrad.loopir.substitute import substituted
 from jitgrad.loopir.walk import expressions, loads, read_roots, statements, subexpressions, written_roots

@@ -8,24 +8,8 @@ from collections.abc import Callable, Mapping
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, expr
 from jitgrad.loopir.build import loop_limits
-from jitgrad.loopir.nodes import (
-    Assign,
-    Block,
-    Buffer,
-    Expr,
-    Fetch,
-    If,
-    Let,
-    Load,
-    Local,
-    Loop,
-    Stmt,
-    Store,
-    While,
-    map_payloads,
-    rewrite,
-    substitute_index,
-)
+from jitgrad.loopir.nodes import Assign, Block, Buffer, Expr, Fetch, If, Let, Load, Local, Loop, Stmt, Store, While
+from jitgrad.loopir.rewrite import map_payloads, rewrite, substitute_index
 from jitgrad.loopir.walk import expressions, loads, rebuild, statements, subexpressions
 
 #: An access: an array, and an index in it.

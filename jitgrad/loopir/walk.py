@@ -28,9 +28,8 @@ from jitgrad.loopir.nodes import (
     Stmt,
     Store,
     While,
-    map_payloads,
-    postorder,
 )
+from jitgrad.loopir.rewrite import map_payloads
 
 
 def _kept(compute: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -102,6 +101,29 @@ def subexpressions(roots: Iterable[Expr], seen: set[Expr] | None = None) -> Iter
             seen.update(new)
             found += new
     return found
+
+
+def postorder(
+    e: Expr, done: Callable[[Expr], bool], children: Callable[[Expr], Sequence[Expr]] | None = None
+) -> Iterator[Expr]:
+    """The subexpressions of ``e`` that are not done, operands first, without recursion.
+
+    The caller makes ``done`` true of each one before it asks for the next. ``children`` gives operands in an order of
+    its own.
+    """
+    stack = [e]
+    while stack:
+        top = stack[-1]
+        if done(top):
+            stack.pop()
+            continue
+        operands = top.children() if children is None else children(top)
+        missing = [c for c in operands if not done(c)]
+        if missing:
+            stack.extend(reversed(missing))
+        else:
+            stack.pop()
+            yield top
 
 
 def loads(stmts: Iterable[Stmt]) -> Iterator[Load]:

@@ -19,7 +19,8 @@ import scipy.special
 from jitgrad.codegen.pyhelpers import lgamma
 from jitgrad.ir.index import Sym, expr
 from jitgrad.loopir.expansions import EXPANSIONS
-from jitgrad.loopir.nodes import Buffer, Const, Expr, Load, Loop, Program, Scalar, Store, postorder, scalar
+from jitgrad.loopir.nodes import Buffer, Const, Expr, Load, Loop, Program, Scalar, Store, scalar
+from jitgrad.loopir.walk import postorder
 from jitgrad.runtime.compiled import Executable
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # after site-packages: for benchmarks

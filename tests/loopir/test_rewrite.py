@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jitgrad.ir.index import as_sym, sym
 from jitgrad.ir.types import f64
-from jitgrad.loopir.nodes import Buffer, Load, rewrite
+from jitgrad.loopir.nodes import Buffer, Load
+from jitgrad.loopir.rewrite import rewrite
 
 
 def test_exchanging_two_variables_is_simultaneous() -> None:
