@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from jitgrad.cuda.devices import device, devices
     from jitgrad.placement import device_put
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Builder",
     "DeviceArray",
