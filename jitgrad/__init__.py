@@ -24,13 +24,12 @@ from jitgrad.numpy import add_at, set_at
 from jitgrad.runtime.cache import cache_info, clear_cache
 from jitgrad.runtime.direct import release_memory
 from jitgrad.runtime.threads import get_num_threads, set_num_threads
+from jitgrad.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from jitgrad.cuda.array import DeviceArray
     from jitgrad.cuda.devices import device, devices
     from jitgrad.placement import device_put
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Builder",

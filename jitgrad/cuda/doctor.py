@@ -16,8 +16,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from jitgrad import __version__, config
+from jitgrad import config
 from jitgrad.cuda.pool import readable
+from jitgrad.version import __version__
 
 #: The packages that may have each library, for CUDA 13 and 12, by the name that cuda.pathfinder knows it by; and what
 #: it is for.
