@@ -10,7 +10,7 @@
 from typing import TYPE_CHECKING, Any
 
 from jitgrad import config, errors, numpy, scipy, testing
-from jitgrad.api import compile, grad, hessian, jacobian, jit, jvp, stop_gradient, trace, value_and_grad, vjp
+from jitgrad.api import compile, grad, hessian, jacobian, jit, jvp, stop_gradient, trace, value_and_grad, vjp, vmap
 from jitgrad.autodiff.jvp import jvp_graph
 from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.control import checkpoint, cond, fori_loop, scan, switch, while_loop
@@ -79,6 +79,7 @@ __all__ = [
     "verify",
     "vjp",
     "vjp_graph",
+    "vmap",
     "while_loop",
 ]
 

@@ -68,8 +68,10 @@ class Traced(NamedTuple):
 
     @property
     def stages(self) -> list[tuple[str, Graph]]:
-        """The traced graph, and the rewritten one if anything was rewritten."""
-        return [("traced", self.original)] + ([("prepared", self.graph)] if self.notes else [])
+        """The traced graph, and the rewritten one if anything was rewritten that is not optimised later as well: what
+        is told in notes, and loops."""
+        rewritten = self.notes or any(op.regions for op in self.original.ops)
+        return [("traced", self.original)] + ([("prepared", self.graph)] if rewritten else [])
 
 
 class Derived(NamedTuple):
