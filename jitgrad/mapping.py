@@ -65,6 +65,7 @@ def mapped(fun: Callable[..., Any], in_axes: Any, out_axes: Any) -> Callable[...
 
 def check_axes(axes: Any, what: str) -> None:
     """Raise ArgumentError unless these are integers (and None among ``in_axes``) in a tree."""
+    flatten(axes)  # registers dataclasses
     leaves = optree.tree_leaves(axes, none_is_leaf=True, namespace=NAMESPACE)
     may_be_none = what == "in_axes"
     for axis in leaves:

@@ -266,14 +266,16 @@ class _Body:
         sizes = op.attrs["sizes"] if op.name == "slice" else op.operands[1].type.shape
         axes, indices = [], []
         for k, (start, size, extent) in enumerate(zip(starts, sizes, shape, strict=True)):
-            if start in self.positions or self._moves(start):
-                if size != 1:
-                    raise _Stays
-                self.checked.update({start} & self.positions.keys())
-                indices.append(self.positions[start] if start in self.positions else self._line(start))
-                axes.append(k)
-            elif start != 0 or size != extent or op.attrs["steps"][k] != 1:
+            if start in self.positions:
+                self.checked.add(start)
+                indices.append(self.positions[start])
+            elif size == extent and op.attrs["steps"][k] == 1:  # all of the axis
+                continue
+            else:
+                indices.append(self._line(start))
+            if size != 1:
                 raise _Stays
+            axes.append(k)
         rest = tuple(n for k, n in enumerate(shape) if k not in axes)
         array = x.value
         if op.name != "slice" and not x.batched:
