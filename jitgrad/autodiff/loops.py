@@ -93,7 +93,7 @@ class Reversal:
 
         def once(op: Op) -> None:
             loop, cotangents = loop_of(op), (*given, *op.results[len(given) :])
-            if loop is None or loop.hi is None or op in self._replayed:
+            if loop is None or (alone and loop.hi is None) or op in self._replayed:
                 self._again(op, cotangents, adjoints, before)
             else:
                 self._loop_once(loop, cotangents, adjoints, alone=alone)

@@ -277,7 +277,7 @@ class Plan:
             return Way("read", self._inside((read.array, *named_values((*read.box[:2], read.shape)))), read)
         if not op.regions and (isinstance(op.opdef, Elementwise) or op.name in _CHEAP):
             return Way("op", self._inside(used_values(op)), op=op)
-        if self.layout(v) is None and not op.effects:  # no tape can hold it, so it is computed again at any price
+        if any(self._room(d) is None for d in v.type.shape) and not op.effects:  # no tape can hold it, so it is computed again at any price
             own = {u for region in op.regions for u in inner_values(region)}
             return Way("op", tuple(u for u in self._inside(used_values(op)) if u not in own), op=op)
         return Way("source")
@@ -380,12 +380,15 @@ class Plan:
     def weight(self, v: Value, unknown: int = _UNKNOWN) -> int:
         """Bytes of the tape of a value. ``unknown`` stands for a number of iterations that nothing limits."""
         total = v.type.dtype.itemsize
-        layout = self.layout(v)
-        if layout is None:
-            return _INFINITE >> 8
-        loops = self.nest.home[v].loops
-        flat = self._counted(loops)
-        for d in layout.shape[min(flat, 1) :]:
+        layout, loops = self.layout(v), self.nest.home[v].loops
+        if layout is not None:
+            flat = self._counted(loops)
+            dims = layout.shape[min(flat, 1) :]
+        else:  # as if the iterations were counted
+            flat, dims = len(loops), [self._room(d) for d in v.type.shape]
+        for d in dims:
+            if d is None:
+                return _INFINITE >> 8
             hi = interval(d)[1]
             total *= unknown if hi is None else max(hi, 1)
         for k, loop in enumerate(loops[:flat]):
