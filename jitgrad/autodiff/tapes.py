@@ -277,7 +277,9 @@ class Plan:
             return Way("read", self._inside((read.array, *named_values((*read.box[:2], read.shape)))), read)
         if not op.regions and (isinstance(op.opdef, Elementwise) or op.name in _CHEAP):
             return Way("op", self._inside(used_values(op)), op=op)
-        if any(self._room(d) is None for d in v.type.shape) and not op.effects:  # no tape can hold it, so it is computed again at any price
+        if (
+            any(self._room(d) is None for d in v.type.shape) and not op.effects
+        ):  # no tape can hold it, so it is computed again at any price
             own = {u for region in op.regions for u in inner_values(region)}
             return Way("op", tuple(u for u in self._inside(used_values(op)) if u not in own), op=op)
         return Way("source")

@@ -12,6 +12,7 @@ import pytest
 
 import jitgrad as jg
 from jitgrad.autodiff.vjp import vjp_graph
+from jitgrad.errors import DifferentiationError
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.verify import verify
 from jitgrad.testing import check_grads
@@ -239,3 +240,126 @@ def test_no_array_is_saved_in_each_iteration(fun):
     lines = tape_lines(fun, *arguments(n, 1))
     assert lines
     assert not any(f"{n},{n}" in line or re.search(rf"\[v[^\]]*,{n}\]", line) for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    "fun", [sums_over_edges, three_deep, inner_break, sweeps, of_integers], ids=lambda f: f.__name__
+)
+def test_second_derivatives(fun):
+    w, start, to = arguments(12, 4)
+    check_grads(lambda w: fun(w, start, to), (w,), order=2)
+
+
+@pytest.mark.parametrize("fun", [breadth_first, three_deep, inner_while], ids=lambda f: f.__name__)
+def test_a_graph_without_edges(fun):
+    """No inner loop runs even once."""
+    w = np.linspace(0.4, 1.1, 9)
+    start, to = np.zeros(10, dtype=int), np.zeros(1, dtype=int)
+    value, grad = jg.value_and_grad(fun)(w, start, to)
+    d = np.cos(np.arange(9.0))
+    np.testing.assert_allclose(value, fun(w, start, to), rtol=1e-13)
+    np.testing.assert_allclose(grad @ d, difference(fun, w, d, start, to), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("fun", [sums_over_edges, three_deep, inner_while, sweeps], ids=lambda f: f.__name__)
+def test_the_joint_graph_is_sound(fun):
+    """It verifies, and gives the same when it is interpreted, op by op, where nothing reads past the end of a tape."""
+    w, start, to = arguments(60, 2)
+    joint = vjp_graph(jg.trace(fun, w, start, to), [0])
+    verify(joint)
+    value, grad = jg.value_and_grad(fun)(w, start, to)
+    expected = interpret(joint, w, start, to)
+    np.testing.assert_allclose(value, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(grad, expected[1], rtol=1e-10, atol=1e-12)
+
+
+def test_a_tape_has_a_slot_for_each_iteration():
+    lines = tape_lines(sums_over_edges, *arguments(701, 1))
+    ragged = [line for line in lines if "[v + 1]" in line]
+    assert len(ragged) == 2  # the cosine, and the element of x that is overwritten
+    assert all("[701]" in line for line in lines if line not in ragged)
+
+
+def test_an_array_of_unlimited_extent_is_refused():
+    """Iterations are counted, elements are not."""
+
+    def f(s, counts):
+        for k in range(20):
+            y = np.zeros(counts[k]) + s
+            for _ in range(12):
+                y = np.sin(y * s)
+            s = s * 0.5 + np.sum(y)
+        return s
+
+    with pytest.raises(DifferentiationError, match="How large it is at most is not known before the loop") as error:
+        jg.grad(f)(0.3, np.arange(20) % 4)
+    assert "y of every iteration" in str(error.value)
+
+
+def test_what_starts_with_a_few_numbers_runs_again():
+    """Its tapes are as long as one run, and not as all of them."""
+
+    def roots(a):
+        total = 0.0
+        for k in range(20):
+            x = a + k
+            while np.abs(x * x - a - k) > 1e-9:
+                x = 0.5 * (x + (a + k) / x)
+            total += np.sin(x)
+        return total
+
+    assert not any("+ 1]" in line for line in tape_lines(roots, 2.0))
+    check_grads(roots, (2.0,), order=2)
+
+
+@pytest.mark.parametrize("extent", [4, 400])
+def test_random_numbers_are_drawn_once(extent):
+    """Those that decide how often an inner loop runs are the same when it is counted."""
+
+    def walk(x, rng):
+        x = x.copy()
+        for v in range(extent):
+            u = v
+            while rng.random() < 0.6:
+                u = (u * 7 + 1) % extent
+                x[u] = np.sin(x[u] * x[v]) + rng.normal() * x[u]
+        return np.sum(x)
+
+    x = np.linspace(0.2, 1.0, extent)
+    ours, numpys = np.random.default_rng(3), np.random.default_rng(3)
+    value, grad = jg.value_and_grad(walk)(x, ours)
+    np.testing.assert_allclose(value, walk(x, numpys), rtol=1e-12)
+    assert ours.bit_generator.state == numpys.bit_generator.state
+    d = np.cos(np.arange(float(extent)))
+    up, down = (walk(x + h * d, np.random.default_rng(3)) for h in (1e-6, -1e-6))
+    np.testing.assert_allclose(grad @ d, (up - down) / 2e-6, rtol=1e-5)
+
+
+def test_nothing_is_printed_twice(capsys):
+    def noisy(w, start, to):
+        x = w.copy()
+        for v in range(len(w)):
+            for e in range(start[v], start[v + 1]):
+                if e == 5:
+                    print("edge", e)
+                x[to[e]] = np.sin(x[to[e]] * x[v])
+        t = x[0]
+        while t < 3.0:
+            t = t * t + 1.0
+            print(f"t {t:.6f}")
+        return t * np.sum(x)
+
+    args = arguments(701, 0)
+    jg.grad(noisy)(*args)
+    ours = capsys.readouterr().out
+    noisy(*args)
+    assert ours == capsys.readouterr().out
+
+
+def test_a_budget_and_a_pullback():
+    w, start, to = arguments(300, 3)
+    expected = jg.grad(sums_over_edges)(w, start, to)
+    tight = jg.jit(jg.grad(sums_over_edges), memory_budget=1000)(w, start, to)
+    np.testing.assert_allclose(tight, expected, rtol=1e-10)
+    _, pullback = jg.vjp(lambda w: sums_over_edges(w, start, to), w)
+    np.testing.assert_allclose(pullback(2.0)[0], 2.0 * expected, rtol=1e-10)
