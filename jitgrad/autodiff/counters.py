@@ -64,7 +64,7 @@ def with_counters(
 
 
 def _carry(b: Builder, op: Op, counts: dict[Op, Value], before: dict[Op, Value], changed: dict[Op, Op]) -> None:
-    """Emit ``op``, which has the loops ``counts`` in it, with their counts carried through it, and enter the new counts.
+    """Emit ``op``, which has the loops ``counts`` in it, with their counts carried through it, and enter the new ones.
     ``before`` gets those that each loop starts with, ``changed`` the ops that are made anew."""
     is_loop = op.name in ("for", "while")
     blocks: list[Block] = []

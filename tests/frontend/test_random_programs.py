@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 from random_cases import state_of
-from random_programs import PROGRAMS, paths, rejection
+from random_programs import PROGRAMS, paths
 
 import jitgrad as jg
 from jitgrad import config
