@@ -14,6 +14,7 @@ from jitgrad.api import compile, grad, hessian, jacobian, jit, jvp, stop_gradien
 from jitgrad.autodiff.jvp import jvp_graph
 from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.control import checkpoint, cond, fori_loop, scan, switch, while_loop
+from jitgrad.custom import custom_jvp, custom_vjp
 from jitgrad.draw import Drawing, draw
 from jitgrad.ir.core import Builder, Graph
 from jitgrad.ir.interpret import interpret
@@ -45,6 +46,8 @@ __all__ = [
     "compile",
     "cond",
     "config",
+    "custom_jvp",
+    "custom_vjp",
     "device",
     "device_put",
     "devices",
