@@ -95,12 +95,8 @@ SHORT_ROW = 1 << 12
 REPEATS = 1 << 12
 #: Library calls that only the host can do.
 ON_HOST = {
-    "syevd": "Eigenvalues have",
-    "heevd": "Eigenvalues have",
+    "heevd": "Eigenvalues of a complex matrix have",
     "getrf_complex": "A determinant of a complex matrix has",
-    "gesdd": "Singular values have",
-    "geqrf": "A QR factorization has",
-    "orgqr": "A QR factorization has",
     "gbsv": "A solve with a banded matrix has",
     **dict.fromkeys(IN_ORDER - {"show"}, "Drawing random numbers has"),
 }
