@@ -93,8 +93,9 @@ class Fourier:
         self._driver = driver
         self._library = library or load_library("cufft", _FUNCTIONS)
         self._loaded: dict[np.dtype, Any] = {}
-        # A plan has workspace of its own, so each stream has its plans. They live as long as the process.
-        self._plans: dict[tuple[_Plan, np.dtype, int], int] = {}
+        # They live as long as the process: graphs of their calls use their workspace. It is one call's at a time: all
+        # calls go to the main stream, or are captured, and then replayed there.
+        self._plans: dict[tuple[_Plan, np.dtype], int] = {}
 
     def scratch(self, dtype: np.dtype, static: dict[str, Any]) -> int:
         """Bytes of scratch memory for a call. Loads the kernels that it will need."""
@@ -132,14 +133,16 @@ class Fourier:
         """Transform along one axis, in place."""
         n, outer, inner = shape[axis], math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
         times, plan = (1, _Plan(n, 1, n, outer)) if inner == 1 else (outer, _Plan(n, inner, 1, inner))
-        handle = self._plan(plan, dtype, stream)
+        handle = self._plan(plan, dtype)
+        check(self._library.cufftSetStream(handle, stream.handle), "choosing a stream for cuFFT")
         execute = self._library.cufftExecZ2Z if dtype == np.float64 else self._library.cufftExecC2C
         for k in range(times):
             at = z + k * 2 * n * inner * dtype.itemsize
             check(execute(handle, at, at, sign), "a Fourier transform")
 
-    def _plan(self, plan: _Plan, dtype: np.dtype, stream: Stream) -> int:
-        key = plan, dtype, stream.handle
+    def _plan(self, plan: _Plan, dtype: np.dtype) -> int:
+        """The handle of a plan. The first call makes it, which takes memory: so that one is not captured."""
+        key = plan, dtype
         if key not in self._plans:
             handle, size, extent = _I(), ctypes.c_size_t(), (_L * 1)(plan.n)
             layout = (extent, plan.step, plan.distance)
@@ -148,7 +151,6 @@ class Fourier:
                 handle, 1, extent, *layout, *layout, _TYPES[dtype.name], plan.count, ctypes.byref(size)
             )
             check(status, "planning a Fourier transform")
-            check(self._library.cufftSetStream(handle, stream.handle), "choosing a stream for cuFFT")
             self._plans[key] = handle.value
         return self._plans[key]
 

@@ -32,8 +32,9 @@ STATUS = {
     "gesdd": NO_SVD,
 }
 
-#: Functions that can be captured into a graph. Of cuSOLVER's routines NVIDIA does not say so.
-CAPTURABLE = frozenset(("gemm", "trtrs")) | SORTS
+#: Functions that can be captured into a graph. NVIDIA's documentation says so of cuBLAS and of cuFFT ("CUDA Graphs
+#: Support"), and does not of cuSOLVER's routines.
+CAPTURABLE = frozenset(("gemm", "trtrs", "fourier")) | SORTS
 
 
 class Operand(NamedTuple):

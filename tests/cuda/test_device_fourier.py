@@ -15,7 +15,7 @@ import jitgrad as jg
 from jitgrad import config
 from jitgrad.cuda import fourier
 from jitgrad.cuda.compiler import compile_kernels, ptx
-from jitgrad.cuda.driver import Driver
+from jitgrad.cuda.driver import Driver, Stream
 from jitgrad.cuda.driver_simulated import SimulatedDriver
 from jitgrad.cuda.fourier import Fourier
 from jitgrad.cuda.libraries import CudaLibraries, Libraries, Operand, SimulatedLibraries
@@ -118,6 +118,47 @@ def test_plans_are_made_once() -> None:
     for _ in range(2):
         run((driver, library), [x.shape] * 2, [x, x], kind="fft", shape=x.shape, axes=(1, 2), inverse=False)
     assert len(fake.plans) == 2 and fake.executed == 2 * (4 + 1), "a call for each outer index, or for all rows"
+
+
+def test_one_plan_serves_all_streams() -> None:
+    driver = SimulatedDriver()
+    fake, double = FakeFourier(driver), np.dtype(np.float64)
+    transforms = Fourier(driver, Through(fake, fourier._FUNCTIONS))
+    handle = transforms._plan(fourier._Plan(8, 1, 8, 1), double)
+    address = driver.allocate(128)
+    assert address
+
+    def record(stream: Stream) -> None:
+        driver.enqueue(lambda _: transforms._along(0, [8], address, double, stream, -1), stream)
+
+    graph = driver.capture(record)
+    x = numbers(8) + 1j
+    for _ in range(2):
+        driver.copy_in(address, x)
+        driver.replay(graph)
+        found = np.empty_like(x)
+        driver.copy_out(found, address)
+        np.testing.assert_allclose(found, np.fft.fft(x))
+    assert len(fake.plans) == 1 and fake.streams[handle] != driver.main.handle
+
+
+@pytest.mark.usefixtures("simulated")
+@pytest.mark.parametrize("library", ["simulated", "stand-in"])
+def test_transforms_are_captured(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    where: Any = jg.device()
+    if library == "stand-in":
+        monkeypatch.setitem(where.__dict__, "libraries", stood_in(where.driver))
+    program = jg.value_and_grad(smoothed, target="cuda")
+    held = jg.device_put(numbers(6, 4))
+    for k in range(4):  # step by step, captured, replayed with other numbers
+        x = numbers(6, 4) + k
+        where.driver.copy_in(held.address, x)
+        value, slope = program(held)
+        close(value.numpy(), np.asarray(smoothed(x)))
+        close(slope.numpy(), np.asarray(jg.grad(smoothed)(x)))
+        del value, slope
+    (loaded,) = program._specialise((held,), {}).compiled.executable._loaded.values()  # pyright: ignore
+    assert loaded.captured and any(graphs is not None for graphs in loaded.graphs.values())
 
 
 @pytest.mark.parametrize(

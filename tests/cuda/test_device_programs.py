@@ -163,8 +163,49 @@ def test_a_loop_of_calls_replays_one_graph() -> None:
     for _ in range(12):
         w = step(w, g)
     np.testing.assert_allclose(w.numpy(), 1 - 1.2, atol=1e-12)
-    (loaded,) = step._specialise((w, g), {}).compiled.executable._loaded.values()  # pyright: ignore
-    assert sum(graph is not None for graph in loaded.graphs.values()) >= 1
+    loaded = _loaded(step, w, g)
+    assert sum(graphs is not None for graphs in loaded.graphs.values()) >= 1
+
+
+def _loaded(program: Any, *args: Any) -> Any:
+    """A program on its device."""
+    (loaded,) = program._specialise(args, {}).compiled.executable._loaded.values()
+    return loaded
+
+
+def test_what_is_between_factorizations_is_replayed() -> None:
+    def whitened(a: Any, y: Any) -> Any:
+        factor = np.linalg.cholesky(a @ a.T + np.exp(y[0]) * np.eye(5))
+        return np.tanh(np.linalg.solve(factor, y)).sum() + np.log(np.diag(factor)).sum()
+
+    program = jg.value_and_grad(whitened, target="cuda")
+    a, y = normal(5, 5, dtype=np.float64), normal(5, dtype=np.float64)
+    held = [jg.device_put(x) for x in (a, y)]
+    for shift in (0.0, 0.5, -2.0, 1.0):  # step by step, captured, and replayed with other numbers
+        held[1].device.driver.copy_in(held[1].address, y + shift)
+        found, slope = program(*held)
+        want, wanted = jg.value_and_grad(whitened)(*(x.numpy() for x in held))
+        close(found.numpy(), want)
+        close(slope.numpy(), wanted)
+        del found, slope
+    loaded = _loaded(program, *held)
+    assert {part.captured for part in loaded.parts} == {True, False} and not loaded.captured
+    (graphs,) = loaded.graphs.values()
+    assert [graph is not None for graph in graphs] == [part.captured for part in loaded.parts]
+
+
+def test_failures_are_found_between_graphs() -> None:
+    program = jg.jit(lambda a: np.linalg.cholesky(a * 2.0)[::-1] + 1.0, target="cuda")
+    good, bad = np.eye(3), -np.eye(3)
+    held = jg.device_put(good)
+    for k in range(6):
+        held.device.driver.copy_in(held.address, bad if k % 2 else good)
+        if k % 2:
+            with pytest.raises(LinAlgError, match="not positive definite"):
+                program(held)
+        else:
+            close(program(held).numpy(), np.sqrt(2.0) * good[::-1] + 1)
+    assert any(graphs is not None for graphs in _loaded(program, held).graphs.values())
 
 
 def test_results_are_arrays_of_their_own() -> None:
