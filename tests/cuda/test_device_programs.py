@@ -34,11 +34,9 @@ from jitgrad.passes.pipeline import prepare
 from tests.cuda.device_programs import PROGRAMS, check, close, executable, floats, normal
 from tests.fuzz.random_loops import random_loops
 
-#: Computed by routines of LAPACK for which there is no call of cuSOLVER here, by code for cosine and sine transforms
-#: that is not for a GPU, and by NumPy's generators.
+#: Computed by routines of LAPACK for which there is no call of cuSOLVER here, and by NumPy's generators.
 _HOST_ONLY = (
     *("banded_solve", "eigh_complex", "slogdet_complex"),
-    *("dct", "dst"),
     "generator_state",
 )
 
@@ -330,7 +328,6 @@ def test_what_has_no_form_for_a_device_runs_on_the_host() -> None:
 @pytest.mark.parametrize(
     ("f", "what"),
     [
-        (lambda x: scipy.fft.dct(x), "A cosine or sine transform has"),
         (lambda x: np.abs(np.linalg.eigh(x + x.T + 1j * (x - x.T))[1]), "Eigenvalues of a complex matrix have"),
         (lambda x: np.linalg.slogdet(x + 1j * x.T)[1], "A determinant of a complex matrix has"),
         (
