@@ -31,6 +31,7 @@ from jitgrad.cuda.teams import (
     MOST_THREADS,
     WARP,
     atomics,
+    distributable,
     scanned,
     shares_nothing,
     static_trips,
@@ -45,6 +46,7 @@ from jitgrad.errors import CompilationError, JitgradWarning, describe_location
 from jitgrad.ir.index import Dim, IndexExpr, Sym, interval, mul
 from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.deps import span, trips
+from jitgrad.loopir.fission import parts_of
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     IN_ORDER,
@@ -415,12 +417,25 @@ class _Planner:
 
 
 def _as_scan(s: Stmt) -> Sequence[Stmt]:
-    """A statement; of a loop that carries sums in memory, the loop with those in locals, and what declares them."""
+    """A statement; of a loop that carries sums in memory, the loop with those in locals, and what declares them. Where
+    only a part of its statements does, or each a sum of its own, several loops."""
     if not isinstance(s, Loop):
         return (s,)
+    new = _in_locals(s)
+    if new is not None:
+        return new
+    parts = [] if distributable(s) else parts_of(s)
+    scans = [_in_locals(part) for part in parts]
+    if len(parts) < 2 or not any(scans):
+        return (s,)
+    return [x for part, scan in zip(parts, scans, strict=True) for x in scan or (part,)]
+
+
+def _in_locals(s: Loop) -> list[Stmt] | None:
+    """A loop that carries sums in memory with those in locals, if it is a scan then."""
     new = carried_in_locals(s)
     last = new[-1]
-    return new if len(new) > 1 and isinstance(last, Loop) and scanned(last) is not None else (s,)
+    return new if len(new) > 1 and isinstance(last, Loop) and scanned(last) is not None else None
 
 
 def _with_scans(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
