@@ -74,6 +74,7 @@ from jitgrad.frontend.raising import thrown as thrown
 from jitgrad.frontend.recording import attempt, condition, record_for, record_while
 from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.repeating import unrolled_until_alike
 from jitgrad.frontend.resized_arrays import with_resized_arrays
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.staying import bound as bound
@@ -193,8 +194,13 @@ def for_(
         if unbound or not known or mode == "roll" or len(steps) > _LONGEST:
             raise
         forget_frames(error)
-        _note(trace, line, "for", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
-        return _unrolled(iterable, body, state, names, flag)
+        note = f"{len(steps)} iterations: {error.message.split('. ')[0]}"
+        loop = For(trace, steps, body, state, names, flag, hints, look)
+        result, unrolled = _unrolled_until_alike(loop, size)
+        if unrolled < len(steps):
+            note += f". The later {len(steps) - unrolled} are alike: rolled"
+        _note(trace, line, "for", f"unrolled, {note}")
+        return result
     _note(trace, line, "for", "rolled")
     return result
 
@@ -396,7 +402,25 @@ def _unrolled(
     return state
 
 
-def _recorded(loop: For, own: Own) -> State:
+def _unrolled_until_alike(loop: For, size: int) -> tuple[State, int]:
+    trace = loop.trace
+
+    def one(item: Any, state: State) -> State:
+        return _unrolled((item,), loop.body, state, loop.names, loop.flag)
+
+    def record(rest: For) -> State:
+        notes = len(trace.notes)
+        try:
+            with attempt(trace):
+                return _recorded(rest, Own([], []), resizing=True)
+        except _UNROLLABLE:
+            del trace.notes[notes:]
+            raise
+
+    return unrolled_until_alike(loop, one, record, lambda count: not is_short(trace, count, size), _UNROLLABLE)
+
+
+def _recorded(loop: For, own: Own, *, resizing: bool = False) -> State:
     trace, steps, body, state, names, _, hints, look, begins = loop
     place = loop.flagged
 
@@ -416,7 +440,8 @@ def _recorded(loop: For, own: Own) -> State:
 
         return record_collecting(loop._replace(body=whole), own)
     try:
-        return record_for(trace, steps.lo, steps.hi, steps.step, checked, state, names, hints, look=look, begins=begins)
+        bounds = steps.lo, steps.hi, steps.step
+        return record_for(trace, *bounds, checked, state, names, hints, look=look, begins=begins, resizing=resizing)
     except _BreakIsTraced:
         assert place is not None
     count = Tracer(trace, _index_value(trace, steps.count), "int")
@@ -429,7 +454,8 @@ def _recorded(loop: For, own: Own) -> State:
 
     limits = {0: (0, add(steps.count, -1))}
     start = Tracer(trace, _index_value(trace, 0), "int")
-    return record_while(trace, test, step, (start, *state), ("k", *names), hints, limits=limits)[1:]
+    start_state, names = (start, *state), ("k", *names)
+    return record_while(trace, test, step, start_state, names, hints, limits=limits, resizing=resizing)[1:]
 
 
 def _index_value(trace: Trace, d: Any) -> Value:
