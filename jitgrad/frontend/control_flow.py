@@ -60,6 +60,7 @@ from jitgrad.frontend.loop_choices import (
     accept,
     copied,
     failure,
+    is_much,
     is_short,
     is_static,
     is_unrollable,
@@ -156,9 +157,13 @@ def for_(
         # A branch of it may make a list longer: its length is followed only where the loop is recorded.
         short = is_unrollable(trace, lambda: _unrolled(steps, body, state, names, flag))
     if short or (known and mode == "unroll"):
-        _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
         with copied(trace, len(steps)):
-            return _unrolled(iterable, body, state, names, flag)
+            state, left = _unrolled_if_small(trace, steps, body, state, names, flag, sure=not short)
+        if not left:
+            _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
+            return state
+        _note(trace, line, "for", "the first iteration apart, and the others recorded, as an iteration has many ops")
+        iterable = steps = left
     variables = only_names(trace, list(starmap(Variable, lists()[2])), state, names)
     only, read = ([*own_lists(trace, objects)] for objects in lists()[:2]) if known else ([], [])
     own = Own([*only, *read], [x for x in read if x])
@@ -189,8 +194,7 @@ def for_(
                 return after
             own.clear()  # they are looked at again, by their references
             forget_frames(error)
-            rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
-            return for_(rest, body, after, names, flag, writes, line, size, lists, settled=True)
+            return for_(steps.behind(1), body, after, names, flag, writes, line, size, lists, settled=True)
         if unbound or not known or mode == "roll" or len(steps) > _LONGEST:
             raise
         forget_frames(error)
@@ -418,6 +422,29 @@ def _unrolled_until_alike(loop: For, size: int) -> tuple[State, int]:
             raise
 
     return unrolled_until_alike(loop, one, record, lambda count: not is_short(trace, count, size), _UNROLLABLE)
+
+
+def _unrolled_if_small(
+    trace: Trace,
+    steps: Steps,
+    body: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    flag: str | None,
+    *,
+    sure: bool,
+) -> tuple[State, Steps | None]:
+    """The state after a short loop that Python runs; or, unless it is ``sure``, after the first iteration, and the steps
+    that are left, if that has recorded so much that the others should not do it too."""
+    if len(steps) == 0:
+        return state, None
+    first = len(trace.builder.ops)
+    state = _unrolled((steps.at(0),), body, state, names, flag)
+    left = steps.behind(1)
+    goes_on = flag is None or state[names.index(flag)] is False
+    if not sure and goes_on and is_much(trace.builder.ops[first:], len(left)):
+        return state, left
+    return _unrolled(left, body, state, names, flag), None
 
 
 def _recorded(loop: For, own: Own, *, resizing: bool = False) -> State:

@@ -16,7 +16,6 @@ from jitgrad.frontend.loops import For
 from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.tracer import is_traced
 from jitgrad.ir.core import Op
-from jitgrad.ir.index import add, mul
 
 State = tuple[Any, ...]
 #: How often a recording is tried. One that fails has cost no more than an iteration.
@@ -54,10 +53,8 @@ def unrolled_until_alike(
             continue
         left -= 1
         before = None  # the next attempt comes after two more
-        begin = add(steps.lo, mul(steps.step, number + 1))
         try:
-            later = type(steps)(begin, steps.hi, steps.step, steps.item)
-            return record(loop._replace(steps=later, state=state, begins=False)), number + 1
+            return record(loop._replace(steps=steps.behind(number + 1), state=state, begins=False)), number + 1
         except refused as error:
             if isinstance(error, Again) and any(error.of is g for g in trace.growing):
                 raise  # the loop around that counts its iterations is recorded again
