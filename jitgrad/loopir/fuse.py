@@ -378,7 +378,9 @@ def _better_stored(definitions: Sequence[Definition | None], made: _Decisions) -
     """Definitions to store, as otherwise two or more that they are computed from would have to be, or one that is as
     large: an array that is updated from its old elements. Then the update itself reads no other old elements."""
     counts = Counter(n for _, through in made.blocked for n in through)
-    as_large = {n for k, through in made.blocked for n in through if _size_of(definitions[n]) == _size_of(definitions[k])}
+    as_large = {
+        n for k, through in made.blocked for n in through if _size_of(definitions[n]) == _size_of(definitions[k])
+    }
     return {n for n, count in counts.items() if (count > 1 or n in as_large) and n in made.ends}
 
 
