@@ -3,7 +3,7 @@
 LLVM takes more than twice the time for a function that is twice as long, and a loop whose body is a whole program (a
 step of a solver, the V-cycle of a multigrid method) is one statement. Its nests are called there as the statements at
 top level are: each is a function whose parameters are the buffers that it touches and the numbers that it uses from
-around, and equal ones are one function. A call takes some nanoseconds, so loops of a few iterations stay where they are.
+around, and equal ones are one. A call takes some nanoseconds, so loops of a few iterations stay where they are.
 """
 
 from __future__ import annotations

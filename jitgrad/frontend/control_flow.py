@@ -60,7 +60,6 @@ from jitgrad.frontend.loop_choices import (
     accept,
     copied,
     failure,
-    is_much,
     is_short,
     is_static,
     is_unrollable,
@@ -75,7 +74,7 @@ from jitgrad.frontend.raising import thrown as thrown
 from jitgrad.frontend.recording import attempt, condition, record_for, record_while
 from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.repeating import unrolled_until_alike
+from jitgrad.frontend.repeating import unrolled_if_small, unrolled_until_alike
 from jitgrad.frontend.resized_arrays import with_resized_arrays
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.staying import bound as bound
@@ -155,10 +154,18 @@ def for_(
     short = known and mode == "auto" and is_short(trace, len(steps), size)
     if short and len(steps) > 1 and (flag is not None or any(lists())):
         # A branch of it may make a list longer: its length is followed only where the loop is recorded.
-        short = is_unrollable(trace, lambda: _unrolled(steps, body, state, names, flag))
+        short = is_unrollable(trace, lambda steps=steps: _unrolled(steps, body, state, names, flag))
     if short or (known and mode == "unroll"):
+
+        def run(items: Iterable[Any], state: State) -> State:
+            return _unrolled(items, body, state, names, flag)
+
         with copied(trace, len(steps)):
-            state, left = _unrolled_if_small(trace, steps, body, state, names, flag, sure=not short)
+            ends = None if flag is None else names.index(flag)
+            if short:
+                state, left = unrolled_if_small(trace, iterable, steps, run, state, ends)
+            else:
+                state, left = run(iterable, state), None
         if not left:
             _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
             return state
@@ -422,29 +429,6 @@ def _unrolled_until_alike(loop: For, size: int) -> tuple[State, int]:
             raise
 
     return unrolled_until_alike(loop, one, record, lambda count: not is_short(trace, count, size), _UNROLLABLE)
-
-
-def _unrolled_if_small(
-    trace: Trace,
-    steps: Steps,
-    body: Callable[..., State],
-    state: State,
-    names: Sequence[str],
-    flag: str | None,
-    *,
-    sure: bool,
-) -> tuple[State, Steps | None]:
-    """The state after a short loop that Python runs; or, unless it is ``sure``, after the first iteration, and the steps
-    that are left, if that has recorded so much that the others should not do it too."""
-    if len(steps) == 0:
-        return state, None
-    first = len(trace.builder.ops)
-    state = _unrolled((steps.at(0),), body, state, names, flag)
-    left = steps.behind(1)
-    goes_on = flag is None or state[names.index(flag)] is False
-    if not sure and goes_on and is_much(trace.builder.ops[first:], len(left)):
-        return state, left
-    return _unrolled(left, body, state, names, flag), None
 
 
 def _recorded(loop: For, own: Own, *, resizing: bool = False) -> State:

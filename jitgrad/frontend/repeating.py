@@ -1,4 +1,5 @@
-"""Loops that come to repeat themselves: unrolled for some iterations, and recorded from there on.
+"""Loops that are unrolled for some iterations, and recorded from there on: those that come to repeat themselves, and
+short ones whose iterations record much.
 
 A list that grows up to a length and keeps it from then on (the last five steps of L-BFGS), or a variable that gets its
 type in the third iteration, keeps a loop from being recorded as a whole. Two iterations in a row that record the same
@@ -8,12 +9,16 @@ number of things after each iteration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from jitgrad.frontend.growing import Again
+from jitgrad.frontend.iteration import Steps
+from jitgrad.frontend.loop_choices import is_much
 from jitgrad.frontend.loops import For
 from jitgrad.frontend.references import forget_frames
+from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import is_traced
 from jitgrad.ir.core import Op
 
@@ -60,6 +65,24 @@ def unrolled_until_alike(
                 raise  # the loop around that counts its iterations is recorded again
             forget_frames(error)
     return state, len(steps)
+
+
+def unrolled_if_small(
+    trace: Trace,
+    iterable: Iterable[Any],
+    steps: Steps,
+    run: Callable[[Iterable[Any], State], State],
+    state: State,
+    ends: int | None,
+) -> tuple[State, Steps | None]:
+    """The state after a short loop that Python runs; or after the first iteration, with the steps that are left, where
+    that one has recorded so much that the others should not. ``steps`` are those of the iterable, ``run(items, state)``
+    unrolls iterations, and ``ends`` is the number of the variable that ends the loop."""
+    items, first = iter(iterable), len(trace.builder.ops)
+    state = run(itertools.islice(items, 1), state)
+    if (ends is None or state[ends] is False) and is_much(trace.builder.ops[first:], len(steps) - 1):
+        return state, steps.behind(1)
+    return run(items, state), None
 
 
 def _kinds(ops: Sequence[Op]) -> tuple[Hashable, ...]:

@@ -322,8 +322,8 @@ def statement_key(stmt: Stmt) -> Any:
 
 
 def statement_key_and_names(stmt: Stmt) -> tuple[Any, list[Sym | Local]]:
-    """As :func:`statement_key`, with the loop variables and locals in the order in which they are met, which is the same
-    for equal statements."""
+    """As :func:`statement_key`, with the loop variables and locals in the order in which they are met: the same one for
+    equal statements."""
     keys = _Keys()
     order = [keys.number(t.root, lambda t=t: (t.dtype.str,)) for t in buffers_of(stmt)]
     tree = keys.stmt(stmt)
