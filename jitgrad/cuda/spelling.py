@@ -7,6 +7,7 @@ a bare number, Numba would compute in double precision.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -279,39 +280,9 @@ def scan_functions(mode: str, dtype: np.dtype, team: int) -> tuple[str, dict[str
     In a warp each lane combines its number with that of the lane 1, 2, 4, 8 and 16 below; the warps of a block meet in
     shared memory.
     """
-    own, combined = dtype.name, _COMBINE[mode]
+    own = dtype.name
     zero = f"{own}({number_text(dtype.type(IDENTITIES[mode](dtype))).replace('np.', '')})"
-    name = f"warp_scan_{_NAMES[mode]}_{own}"
-    lines = [f"def {name}(b):", "    lane = cuda.threadIdx.x & 31"]
-    for step in (1, 2, 4, 8, 16):
-        lines += [
-            f"    a = {own}(cuda.shfl_up_sync(0xFFFFFFFF, b, {step}))",
-            f"    b = {own}({combined}) if lane >= {step} else b",
-        ]
-    lines += [
-        f"    total = {own}(cuda.shfl_sync(0xFFFFFFFF, b, 31))",
-        f"    a = {own}(cuda.shfl_up_sync(0xFFFFFFFF, b, 1))",
-        f"    return (a if lane >= 1 else {zero}), total",
-    ]
-    functions = {name: "\n".join([*lines, ""])}
-    if team == WARP:
-        return name, functions
-    whole, warps = f"block_scan_{_NAMES[mode]}_{own}_{team}", team // WARP
-    functions[whole] = f"""\
-def {whole}(a):
-    b, total = {name}(a)
-    parts = cuda.shared.array({warps}, {own})
-    lane = cuda.threadIdx.x & 31
-    warp = cuda.threadIdx.x >> 5
-    cuda.syncthreads()  # those of the call before have been read
-    if lane == 0:
-        parts[warp] = total
-    cuda.syncthreads()
-    a, total = {name}(parts[lane] if lane < {warps} else {zero})
-    a = {own}(cuda.shfl_sync(0xFFFFFFFF, a, warp))
-    return {own}({combined}), total
-"""
-    return whole, functions
+    return _scan(f"{_NAMES[mode]}_{own}", own, team, {"b": ("a", zero)}, {"b": _COMBINE[mode]})
 
 
 def affine_scan_functions(mode: str, dtype: np.dtype, team: int) -> tuple[str, dict[str, str]]:
@@ -323,45 +294,41 @@ def affine_scan_functions(mode: str, dtype: np.dtype, team: int) -> tuple[str, d
     """
     assert mode == "+="
     own = dtype.name
-    zero, one = f"{own}(0{'.0' if dtype.kind == 'f' else ''})", f"{own}(1{'.0' if dtype.kind == 'f' else ''})"
-    name = f"warp_scan_affine_{own}"
-    lines = [f"def {name}(f, a):", "    lane = cuda.threadIdx.x & 31"]
+    zero, one = (f"{own}({k}{'.0' if dtype.kind == 'f' else ''})" for k in (0, 1))
+    steps = {"a": f"f * a0 + a if a0 != {zero} else a", "f": "f * f0"}
+    return _scan(f"affine_{own}", own, team, {"f": ("f0", one), "a": ("a0", zero)}, steps)
+
+
+def _scan(
+    name: str, own: str, team: int, variables: Mapping[str, tuple[str, str]], steps: Mapping[str, str]
+) -> tuple[str, dict[str, str]]:
+    """A scan of a few numbers a thread: ``variables`` has, for each, what it is called in the lane below and the value
+    that changes nothing; ``steps`` combines both, one number after another."""
+    mine, below = tuple(variables), [lower for lower, _ in variables.values()]
+    totals = [f"total_{v}" for v in mine]
+    warp = f"warp_scan_{name}"
+    lines = [f"def {warp}({', '.join(mine)}):", "    lane = cuda.threadIdx.x & 31"]
     for step in (1, 2, 4, 8, 16):
         lines += [
-            f"    f0 = {own}(cuda.shfl_up_sync(0xFFFFFFFF, f, {step}))",
-            f"    a0 = {own}(cuda.shfl_up_sync(0xFFFFFFFF, a, {step}))",
-            f"    if lane >= {step}:",
-            f"        a = {own}(f * a0 + a) if a0 != {zero} else a",
-            f"        f = {own}(f * f0)",
+            f"    {b} = {own}(cuda.shfl_up_sync(0xFFFFFFFF, {v}, {step}))" for v, b in zip(mine, below, strict=True)
         ]
-    lines += [
-        f"    total_f = {own}(cuda.shfl_sync(0xFFFFFFFF, f, 31))",
-        f"    total_a = {own}(cuda.shfl_sync(0xFFFFFFFF, a, 31))",
-        f"    f = {own}(cuda.shfl_up_sync(0xFFFFFFFF, f, 1))",
-        f"    a = {own}(cuda.shfl_up_sync(0xFFFFFFFF, a, 1))",
-        f"    return (f if lane >= 1 else {one}), (a if lane >= 1 else {zero}), total_f, total_a",
-    ]
-    functions = {name: "\n".join([*lines, ""])}
+        lines += [f"    if lane >= {step}:", *(f"        {v} = {own}({text})" for v, text in steps.items())]
+    lines += [f"    {t} = {own}(cuda.shfl_sync(0xFFFFFFFF, {v}, 31))" for v, t in zip(mine, totals, strict=True)]
+    lines += [f"    {v} = {own}(cuda.shfl_up_sync(0xFFFFFFFF, {v}, 1))" for v in mine]
+    first = [f"({v} if lane >= 1 else {nothing})" for v, (_, nothing) in variables.items()]
+    functions = {warp: "\n".join([*lines, f"    return {', '.join([*first, *totals])}", ""])}
     if team == WARP:
-        return name, functions
-    whole, warps = f"block_scan_affine_{own}_{team}", team // WARP
-    functions[whole] = f"""\
-def {whole}(f, a):
-    f, a, total_f, total_a = {name}(f, a)
-    factors = cuda.shared.array({warps}, {own})
-    parts = cuda.shared.array({warps}, {own})
-    lane = cuda.threadIdx.x & 31
-    warp = cuda.threadIdx.x >> 5
-    cuda.syncthreads()  # those of the call before have been read
-    if lane == 0:
-        factors[warp] = total_f
-        parts[warp] = total_a
-    cuda.syncthreads()
-    inside = lane < {warps}
-    f0, a0, total_f, total_a = {name}(factors[lane] if inside else {one}, parts[lane] if inside else {zero})
-    f0 = {own}(cuda.shfl_sync(0xFFFFFFFF, f0, warp))
-    a0 = {own}(cuda.shfl_sync(0xFFFFFFFF, a0, warp))
-    a = {own}(f * a0 + a) if a0 != {zero} else a
-    return {own}(f * f0), a, total_f, total_a
-"""
+        return warp, functions
+    whole, warps = f"block_scan_{name}_{team}", team // WARP
+    lines = [f"def {whole}({', '.join(mine)}):", f"    {', '.join([*mine, *totals])} = {warp}({', '.join(mine)})"]
+    lines += [f"    parts_{v} = cuda.shared.array({warps}, {own})" for v in mine]
+    lines += ["    lane = cuda.threadIdx.x & 31", "    warp = cuda.threadIdx.x >> 5"]
+    lines += ["    cuda.syncthreads()  # those of the call before have been read", "    if lane == 0:"]
+    lines += [f"        parts_{v}[warp] = {t}" for v, t in zip(mine, totals, strict=True)]
+    lines += ["    cuda.syncthreads()", f"    inside = lane < {warps}"]
+    parts = [f"parts_{v}[lane] if inside else {nothing}" for v, (_, nothing) in variables.items()]
+    lines += [f"    {', '.join([*below, *totals])} = {warp}({', '.join(parts)})"]
+    lines += [f"    {b} = {own}(cuda.shfl_sync(0xFFFFFFFF, {b}, warp))" for b in below]
+    lines += [f"    {v} = {own}({text})" for v, text in steps.items()]
+    functions[whole] = "\n".join([*lines, f"    return {', '.join([*mine, *totals])}", ""])
     return whole, functions
