@@ -296,12 +296,12 @@ def test_long_recurrences_are_three_launches() -> None:
         ("    cuda.syncthreads()\n    inside", "    inside"),  # no barrier: the totals of warps are not there yet
         ("    cuda.syncthreads()  # those", "    # those"),  # nor here: they are overwritten
         ("        f = float64(f * f0)\n", ""),  # factors don't multiply
-        ("a = float64(f * a0 + a)", "a = float64(f0 * a0 + a)"),  # in the wrong order
+        ("float64(f * a0 + a if", "float64(f0 * a0 + a if"),  # in the wrong order
         ("xFFFFFFFF, f, 8)", "xFFFFFFFF, f, 7)"),  # the factor of another lane
         ("if lane >= 4:", "if lane > 4:"),  # a lane is left out
         ("(f if lane >= 1 else", "(f if lane >= 0 else"),
         ("f0, warp))", "f0, lane))"),  # the start of another warp
-        ("factors[warp] = total_f", "factors[warp] = f"),
+        ("parts_f[warp] = total_f", "parts_f[warp] = f"),
         ("_own = (s if s == 0.0 else before * s) + before1", "_own = s + before1"),
         ("total * s) + total1", "before * s) + before1"),  # each thread has another sum
         ("= s_starts[i]", "= s_parts[i]"),
@@ -437,18 +437,18 @@ def test_random_scans() -> None:
 
 
 PLANTED = [
-    ("    cuda.syncthreads()\n    a, total", "    a, total"),  # no barrier: the totals of warps are not there yet
+    ("    cuda.syncthreads()\n    inside", "    inside"),  # no barrier: the totals of warps are not there yet
     ("    cuda.syncthreads()  # those", "    # those"),  # nor here: they are overwritten
     ("< 300:\n            acc_part", "<= 300:\n            acc_part"),  # one too many is added
     ("< 300:\n            acc_own", "<= 300:\n            acc_own"),  # and stored
     ("        acc += total\n", ""),  # steps start anew
     ("acc_own = acc + before", "acc_own = before"),
-    ("if lane >= 4 else b", "if lane > 4 else b"),  # a lane is left out
+    ("if lane >= 4:", "if lane > 4:"),  # a lane is left out
     ("xFFFFFFFF, b, 8)", "xFFFFFFFF, b, 7)"),  # one is taken for another
-    ("a if lane >= 1 else", "a if lane >= 0 else"),  # the first one has its own number twice
+    ("(b if lane >= 1 else", "(b if lane >= 0 else"),  # the first one has its own number twice
     ("a, warp))", "a, lane))"),  # the start of another warp
     ("xFFFFFFFF, b, 31)", "xFFFFFFFF, b, 30)"),  # the last one does not count
-    ("parts[warp] = total", "parts[lane] = total"),
+    ("parts_b[warp] = total", "parts_b[lane] = total"),
 ]
 
 
