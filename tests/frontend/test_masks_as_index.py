@@ -327,7 +327,7 @@ def wrong_count(x: Any) -> Any:
     return labels
 
 
-@pytest.mark.parametrize("least", [0.0, 0.9, 9.0])
+@pytest.mark.parametrize("least", [0.0, 0.95, 9.0])
 def test_running_products_of_a_selection_that_may_be_empty(least):
     """Nothing is written where there are no elements."""
 
