@@ -154,11 +154,20 @@ def test_gradient_is_that_of_jax(name: str) -> None:
     assert_equal(kernel, with_value_and_gradients(kernel, value, grads), expected)
 
 
-@pytest.mark.parametrize("name", BY_HAND)
-def test_gradients_by_hand_are_right(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "compiled"),
+    [
+        *((name, False) for name in BY_HAND),
+        *(pytest.param(name, True, marks=[] if name == "lu" else [pytest.mark.slow]) for name in BY_HAND),
+    ],
+)
+def test_gradients_by_hand_are_right(name: str, compiled: bool) -> None:
+    """As Python, and compiled by Numba, which takes seconds each."""
     kernel = KERNELS[name]
-    fun = hand.version_of(name)
+    fun: Any = hand.version_of(name)
     assert fun is not None
+    if not compiled:
+        fun = getattr(fun, "py_func", fun)  # one is a Python function around a compiled one
     for seed, size in ((0, kernel.small), (1, tuple(n + 1 for n in kernel.small))):
         args = kernel.arguments(size, seed)
         given = copied(args)

@@ -240,7 +240,7 @@ def written(a, at, value):
     return a
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(5), *(pytest.param(k, marks=pytest.mark.slow) for k in range(5, 30))])
 def test_random_functions(seed: int):
     rng = np.random.default_rng(seed)
     chosen = [STEPS[k] for k in rng.integers(0, len(STEPS), 4)]

@@ -52,10 +52,11 @@ class Sym(Term):
     holds them as given, ``bounds`` as numbers.
     """
 
-    __slots__ = ("limits", "name", "payload")
+    __slots__ = ("_reached", "limits", "name", "payload")
 
     def __init__(self, name: str, lo: Dim | None = None, hi: Dim | None = None, payload: Any = None) -> None:
         self.name, self.payload = name, payload
+        self._reached: frozenset[Sym] | None = None
         self.limits: tuple[Dim | None, Dim | None] = (lo, hi)
         self.bounds = (
             None if lo is None else interval(lo)[0],
@@ -152,10 +153,11 @@ class Product(Term):
 class IndexExpr:
     """``constant + sum(c * term)``; never constant (a constant is an ``int``)."""
 
-    __slots__ = ("__weakref__", "_syms", "bounds", "constant", "terms")
+    __slots__ = ("__weakref__", "_interval", "_syms", "bounds", "constant", "terms")
     constant: int
     terms: tuple[tuple[Term, int], ...]
     bounds: Bounds
+    _interval: Bounds | None
 
     def __new__(cls, constant: int, terms: tuple[tuple[Term, int], ...]) -> IndexExpr:
         key = (cls, constant, frozenset(terms))
@@ -163,7 +165,7 @@ class IndexExpr:
         if found is not None:
             return found
         self = object.__new__(cls)
-        self.constant, self.terms, self._syms = constant, terms, None
+        self.constant, self.terms, self._syms, self._interval = constant, terms, None, None
         lo: int | None = constant
         hi: int | None = constant
         for term, c in terms:
@@ -333,10 +335,14 @@ def interval(e: Dim) -> Bounds:
 
     Where ``e`` is affine in a symbol whose limits name other symbols, the limit takes the symbol's place, innermost
     symbols first: with ``0 <= i <= k - 1`` the least value of ``k - 1 - i`` is 0. That is exact for affine limits.
+
+    It is kept with the expression: neither that nor the limits ever change, and passes ask again and again.
     """
     if not isinstance(e, IndexExpr):
         return e, e
-    return _extreme(e, 0), _extreme(e, 1)
+    if e._interval is None:
+        e._interval = _extreme(e, 0), _extreme(e, 1)
+    return e._interval
 
 
 def _extreme(e: Dim, side: int) -> int | None:
@@ -385,17 +391,12 @@ def _innermost(e: IndexExpr) -> tuple[Sym, int] | None:
     return None
 
 
-def _all_limits(symbol: Sym) -> set[Sym]:
+def _all_limits(symbol: Sym) -> frozenset[Sym]:
     """The symbols that the limits of a symbol name, and theirs."""
-    found: set[Sym] = set()
-    stack = [symbol]
-    while stack:
-        for limit in stack.pop().limits:
-            if isinstance(limit, IndexExpr):
-                for s in limit.syms() - found:
-                    found.add(s)
-                    stack.append(s)
-    return found
+    if symbol._reached is None:
+        named = frozenset().union(*(limit.syms() for limit in symbol.limits if isinstance(limit, IndexExpr)))
+        symbol._reached = named.union(*map(_all_limits, named))
+    return symbol._reached
 
 
 def never_negative(e: Dim) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import DtypeError, ShapeError
+from jitgrad.ir.index import never_negative
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import SHORT_NAMES, TensorType, bool_, is_float
 from jitgrad.ops.op import Cotangent, Linear, OpRule, Sample, Var, apply, register
@@ -29,15 +30,19 @@ def shifted(x: Var, axis: int, reverse: bool, fill: float) -> Var:
         sizes = tuple(extent if k == axis else n for k, n in enumerate(v.shape))
         return apply("slice", v, starts=starts, sizes=sizes, steps=(1,) * v.ndim)
 
-    rest = piece(x, 1 if reverse else 0, size - 1)
-    if fill == 0:
-        one = tuple(int(k == axis) for k in range(x.ndim))
-        none = (0,) * x.ndim
-        return apply("pad", rest, low=none if reverse else one, high=one if reverse else none)
-    edge = apply(
-        "broadcast_to", Var(x.b, x.b.constant(fill, x.dtype)), shape=(*x.shape[:axis], 1, *x.shape[axis + 1 :])
-    )
-    return apply("concatenate", rest, edge, axis=axis) if reverse else apply("concatenate", edge, rest, axis=axis)
+    def with_edge(v: Var) -> Var:
+        if fill == 0:
+            one = tuple(int(k == axis) for k in range(v.ndim))
+            none = (0,) * v.ndim
+            return apply("pad", v, low=none if reverse else one, high=one if reverse else none)
+        shape = (*v.shape[:axis], 1, *v.shape[axis + 1 :])
+        edge = apply("broadcast_to", Var(v.b, v.b.constant(fill, v.dtype)), shape=shape)
+        return apply("concatenate", v, edge, axis=axis) if reverse else apply("concatenate", edge, v, axis=axis)
+
+    start = 1 if reverse else 0
+    if never_negative(size - 1):
+        return with_edge(piece(x, start, size - 1))
+    return piece(with_edge(x), start, size)  # there may be no elements when the program runs, and so no first one
 
 
 def exclusive_products(x: Var, axis: int) -> Var:

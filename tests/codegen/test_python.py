@@ -306,8 +306,19 @@ def test_every_scalar_function_of_floats(name, dtype):
     assert_near(run(program(b, params, [out]), *arrays)[0], expected, dtype, name)
 
 
-@pytest.mark.parametrize("dtype", [f64, f32], ids=str)
-@pytest.mark.parametrize("names", [NAMES[k : k + 12] for k in range(0, len(NAMES), 12)], ids=lambda names: names[0])
+GROUPS = [NAMES[k : k + 12] for k in range(0, len(NAMES), 12)]
+
+
+@pytest.mark.parametrize(
+    ("names", "dtype"),
+    [
+        *(pytest.param(names, f64, id=f"{names[0]}-float64") for names in GROUPS),
+        *(
+            pytest.param(names, f32, id=f"{names[0]}-float32", marks=[pytest.mark.slow] if k % 3 else [])
+            for k, names in enumerate(GROUPS)
+        ),
+    ],
+)
 def test_every_scalar_function_of_floats_under_numba(names, dtype):
     b = LoopBuilder()
     cases = [scalar_program(name, dtype, b) for name in names]

@@ -14,19 +14,25 @@ from jitgrad.ir.core import Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
+from jitgrad.loopir.nodes import Program
 from jitgrad.passes.pipeline import optimise
 
 
 def executable(graph: Graph, least: int = LEAST) -> CudaExecutable:
     """A graph compiled for CUDA; with ``least`` 0 every nest that can run on many teams does."""
-    return CudaExecutable(fuse(lower(optimise(graph, target="cuda")), wide=True), least)
+    return CudaExecutable(device_program(graph), least)
+
+
+def device_program(graph: Graph) -> Program:
+    """The loops that are cut into kernels."""
+    return fuse(lower(optimise(graph, target="cuda")), wide=True)
 
 
 def check(graph: Graph, arrays: Sequence[np.ndarray], rtol: float | None = None) -> None:
     """On a device, a graph gives what the interpreter gives: by one team where that is enough, and by many."""
-    expected = interpret(graph, *arrays)
+    expected, program = interpret(graph, *arrays), device_program(graph)
     for least in (LEAST, 0):
-        for want, found in zip(expected, executable(graph, least).call(arrays), strict=True):
+        for want, found in zip(expected, CudaExecutable(program, least).call(arrays), strict=True):
             close(found.numpy(), want, rtol)
 
 

@@ -264,7 +264,7 @@ def random_program(seed: int) -> Callable[..., Any]:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(k, marks=pytest.mark.slow) for k in range(3, 20))])
 def test_random_programs(seed: int) -> None:
     run = random_program(seed)
     rng = np.random.default_rng(100 + seed)

@@ -325,3 +325,19 @@ def wrong_count(x: Any) -> Any:
     labels = np.zeros(len(x))
     labels[x > 0.0] = np.arange((x > 0.5).sum())
     return labels
+
+
+@pytest.mark.parametrize("least", [0.0, 0.95, 9.0])
+def test_running_products_of_a_selection_that_may_be_empty(least):
+    """Nothing is written where there are no elements."""
+
+    def fun(x, least):
+        y = x[x > least]
+        return np.prod(y) + np.sum(np.cumprod(y)) + np.sum(np.cumsum(y) ** 2)
+
+    x, d = np.linspace(0.5, 1.5, 6), np.cos(np.arange(6.0))
+    gradient = jg.grad(fun)
+    slope = (fun(x + 1e-6 * d, least) - fun(x - 1e-6 * d, least)) / 2e-6
+    np.testing.assert_allclose(gradient(x, least) @ d, slope, rtol=1e-7, atol=1e-9)
+    bent = (gradient(x + 1e-6 * d, least) - gradient(x - 1e-6 * d, least)) / 2e-6
+    np.testing.assert_allclose(jg.jvp(lambda x: gradient(x, least), (x,), (d,))[1], bent, rtol=1e-6, atol=1e-8)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,16 @@ def array(name: str, *shape: int) -> list[np.ndarray]:
 
 
 def same(function: Callable[..., Any], *args: Any) -> None:
-    found, wanted = jg.jit(function)(*args), function(*args)
-    assert np.asarray(found).dtype == np.asarray(wanted).dtype
-    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+    all_same([function], *args)
+
+
+def all_same(functions: Sequence[Callable[..., Any]], *args: Any) -> None:
+    """Each function has the values and dtypes that it has without; they are compiled as one program."""
+    compiled = jg.jit(lambda *args: [f(*args) for f in functions])(*args)
+    for k, (found, f) in enumerate(zip(compiled, functions, strict=True)):
+        wanted = f(*args)
+        assert np.asarray(found).dtype == np.asarray(wanted).dtype, k
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12, err_msg=f"function {k}")
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -44,10 +52,9 @@ def test_along_one_axis(name: str, module: str) -> None:
         for x in array(name, *shape):
             same(lambda x: transform(x), x)
     for x in array(name, 4, 6):
-        for n, axis in itertools.product((None, 3, 4, 9), (0, -1)):
-            same(lambda x, n=n, axis=axis: transform(x, n=n, axis=axis), x)
-        for norm in NORMS:
-            same(lambda x, norm=norm: transform(x, 5, -1, norm), x)
+        lengths = itertools.product((None, 3, 4, 9), (0, -1))
+        all_same([partial(transform, n=n, axis=axis) for n, axis in lengths], x)
+        all_same([lambda x, norm=norm: transform(x, 5, -1, norm) for norm in NORMS], x)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -56,8 +63,8 @@ def test_along_several_axes(name: str, module: str) -> None:
     transform = getattr(MODULES[module], name)
     for x in array(name, 3, 4, 6):
         same(lambda x: transform(x), x)
-        for axes, norm in itertools.product(((0, 1), (-1, 0), (1, 2)), NORMS):
-            same(lambda x, axes=axes, norm=norm: transform(x, axes=axes, norm=norm), x)
+        for axes in ((0, 1), (-1, 0), (1, 2)):
+            all_same([partial(transform, axes=axes, norm=norm) for norm in NORMS], x)
         same(lambda x: transform(x, (5, 2), axes=(0, 2)), x)
     for x in array(name, 5, 7):
         same(lambda x: transform(x), x)
@@ -66,18 +73,18 @@ def test_along_several_axes(name: str, module: str) -> None:
 @pytest.mark.parametrize("name", ["hfft2", "hfftn", "ihfft2", "ihfftn"])
 def test_hermitian_ones_of_scipy(name: str) -> None:
     transform = getattr(scipy.fft, name)
-    for x, norm in itertools.product(array(name, 4, 6), NORMS):
-        same(lambda x, norm=norm: transform(x, norm=norm), x)
+    for x in array(name, 4, 6):
+        all_same([partial(transform, norm=norm) for norm in NORMS], x)
 
 
 @pytest.mark.parametrize("kind", ["dct", "idct", "dst", "idst"])
 def test_cosine_and_sine_transforms(kind: str) -> None:
     transform, several = getattr(scipy.fft, kind), getattr(scipy.fft, kind + "n")
     x = RNG.normal(size=(4, 6))
-    for type_, norm, orthogonal in itertools.product((1, 2, 3, 4), NORMS, (None, True, False)):
-        same(lambda x, t=type_, norm=norm, o=orthogonal: transform(x, t, norm=norm, orthogonalize=o), x)
-    for n, axis in itertools.product((3, 8), (0, 1)):
-        same(lambda x, n=n, axis=axis: transform(x, n=n, axis=axis), x)
+    for type_ in (1, 2, 3, 4):
+        options = itertools.product(NORMS, (None, True, False))
+        all_same([partial(transform, type=type_, norm=norm, orthogonalize=o) for norm, o in options], x)
+    all_same([partial(transform, n=n, axis=axis) for n, axis in itertools.product((3, 8), (0, 1))], x)
     same(lambda x: several(x, norm="ortho"), x)
     same(lambda x: several(x, 3, s=(5, 4), axes=(1, 0)), x)
     same(lambda z: transform(z), x + 2j * x[::-1])
@@ -88,13 +95,13 @@ def test_cosine_and_sine_transforms(kind: str) -> None:
 def test_repeated_axes(name: str) -> None:
     """NumPy transforms along an axis again; SciPy does not."""
     for x in array(name, 4, 6):
-        for kw in (
+        arguments: list[dict[str, Any]] = [
             {"axes": (0, 0)},
             {"axes": (1, 0, -1)},
             {"s": (3, 8), "axes": (0, 0)},
             {"s": (8, 3), "axes": (1, 1)},
-        ):
-            same(lambda x, kw=kw: getattr(np.fft, name)(x, **kw), x)
+        ]
+        all_same([partial(getattr(np.fft, name), **kw) for kw in arguments], x)
         for f in (getattr(scipy.fft, name), scipy.fft.dctn):
             with pytest.raises(ShapeError, match="named once"):
                 jg.jit(lambda x, f=f: f(x, axes=(1, -1)))(x)
@@ -108,8 +115,7 @@ def test_repeated_axes(name: str) -> None:
 def test_lengths_of_the_array_and_too_many(name: str, module: str) -> None:
     transform = getattr(MODULES[module], name)
     for x in array(name, 4, 6):
-        for s in ((-1, -1), (3, -1), (-1, 5)):
-            same(lambda x, s=s: transform(x, s, (0, 1)), x)
+        all_same([lambda x, s=s: transform(x, s, (0, 1)) for s in ((-1, -1), (3, -1), (-1, 5))], x)
         with pytest.raises(AxisError, match="-3 is out of bounds"):
             jg.jit(lambda x: transform(x, (2, 3, 4), None))(x)
         with pytest.raises(ValueError):
@@ -119,8 +125,7 @@ def test_lengths_of_the_array_and_too_many(name: str, module: str) -> None:
 @pytest.mark.parametrize("name", ["fft2", "ifftn"])
 def test_along_no_axis(name: str) -> None:
     for x in array(name, 2, 3):
-        for module in MODULES.values():
-            same(lambda x, module=module: getattr(module, name)(x, axes=()), x)
+        all_same([partial(getattr(module, name), axes=()) for module in MODULES.values()], x)
 
 
 def test_dtypes() -> None:
@@ -140,8 +145,10 @@ def test_frequencies_and_shifts() -> None:
         for f in (module.fftfreq, module.rfftfreq):
             same(lambda x, f=f: x * f(len(x), 0.5)[0] + f(6, d=0.1)[1], x)
             same(lambda d, f=f: f(6, d), 0.25)
-        for a, axes, f in itertools.product((x, z), (None, 0, (1,), (0, -1)), (module.fftshift, module.ifftshift)):
-            same(lambda a, f=f, axes=axes: f(a, axes), a)
+        shifts = itertools.product((None, 0, (1,), (0, -1)), (module.fftshift, module.ifftshift))
+        moved = [partial(f, axes=axes) for axes, f in shifts]
+        for a in (x, z):
+            all_same(moved, a)
     same(lambda x: np.pad(x, (0, scipy.fft.next_fast_len(len(x)) - len(x))), np.ones(17))
 
 
@@ -168,18 +175,21 @@ def _loss(z: Any) -> Any:
 def test_gradients(name: str) -> None:
     """Along random directions, to second order, in both modes."""
     f = getattr(np.fft, name)
-    for x in array(name, 4, 5):
-        check_grads(lambda x: _loss(f(x, norm="ortho")), (x.real,), order=2)
-        if x.dtype.kind != "c":
-            continue
-        check_grads(lambda re, im: _loss(f(re + 1j * im)), (x.real.copy(), x.imag.copy()), order=2)
+    real, *pairs = array(name, 4, 5)
+    parts = [part.copy() for z in pairs for part in (z.real, z.imag)]
+
+    def total(x: Any, *parts: Any) -> Any:
+        loss = _loss(f(x, norm="ortho"))
+        return loss + _loss(f(parts[0] + 1j * parts[1])) if parts else loss
+
+    check_grads(total, (real, *parts), order=2)
 
 
 @pytest.mark.parametrize("kind", ["dct", "idct", "dst", "idst"])
 def test_gradients_of_cosine_and_sine_transforms(kind: str) -> None:
     x, f = RNG.normal(size=(3, 4)), getattr(scipy.fft, kind)
-    for type_, norm in itertools.product((1, 2, 3, 4), (None, "ortho")):
-        check_grads(lambda x, t=type_, norm=norm: _loss(f(x, t, norm=norm)), (x,), order=1)
+    kinds = list(itertools.product((1, 2, 3, 4), (None, "ortho")))
+    check_grads(lambda x: [_loss(f(x, t, norm=norm)) for t, norm in kinds], (x,), order=1)
 
 
 def test_the_gradient_of_a_complex_argument() -> None:

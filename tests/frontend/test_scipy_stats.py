@@ -64,10 +64,13 @@ def test_continuous(name: str, method: str) -> None:
 def test_derivatives_of_continuous(name: str) -> None:
     methods = [getattr(getattr(stats, name), method) for of, method in cases(CONTINUOUS, METHODS[:-1]) if of == name]
     shapes, x = shapes_of(name), np.array([0.45, 0.62, 0.81]) + (2.0 if name == "pareto" else 0.0)
-    check_grads(lambda x, loc, scale: [f(x, *shapes, loc, scale) for f in methods], (x, 0.1, 1.3), order=1)
-    if CONTINUOUS[name].ppf is not None:
-        quantile = getattr(stats, name).ppf
-        check_grads(lambda q, scale: quantile(q, *shapes, 0.1, scale), (np.array([0.2, 0.7]), 1.3), order=1)
+    quantile = None if CONTINUOUS[name].ppf is None else getattr(stats, name).ppf
+
+    def all_methods(x: Any, loc: Any, scale: Any, q: Any, width: Any) -> list[Any]:
+        values = [f(x, *shapes, loc, scale) for f in methods]
+        return values if quantile is None else [*values, quantile(q, *shapes, 0.1, width)]
+
+    check_grads(all_methods, (x, 0.1, 1.3, np.array([0.2, 0.7]), 1.3), order=1)
 
 
 @pytest.mark.parametrize("name", DISCRETE)

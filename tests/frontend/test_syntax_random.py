@@ -260,7 +260,7 @@ def function(source: str, number: int) -> types.FunctionType:
     return variables["program"]
 
 
-@pytest.mark.parametrize("start", range(0, 120, 30))
+@pytest.mark.parametrize("start", [0, 30, *(pytest.param(k, marks=pytest.mark.slow) for k in range(60, 240, 30))])
 @pytest.mark.parametrize("total", [False, True], ids=["any", "total"])
 def test_random_programs(start: int, total: bool) -> None:
     compared = 0

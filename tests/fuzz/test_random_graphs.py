@@ -22,8 +22,8 @@ from jitgrad.ir.types import f32, f64
 from jitgrad.loopir.lower import lower
 from jitgrad.testing import differences
 
-#: Programs in a graph, graphs in a test, tests in the normal suite: 20 * 4 * 10 = 800 programs.
-PROGRAMS, GRAPHS, BATCHES = 10, 4, 20
+#: Programs in a graph, graphs in a test, tests in the normal suite: 8 * 4 * 10 = 320 programs.
+PROGRAMS, GRAPHS, BATCHES = 10, 4, 8
 Results = Sequence[np.ndarray]
 Backend = Callable[[Graph, list[np.ndarray]], Results]
 #: How many derivatives may be left out because differences with two steps disagree.
@@ -218,9 +218,11 @@ def test_random_programs(batch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", range(1000, 1040))
-def test_many_random_programs(batch):
-    check_seeds(batch, 25)
+@pytest.mark.parametrize(
+    ("batch", "graphs"), [*((b, GRAPHS) for b in range(BATCHES, 20)), *((b, 25) for b in range(1000, 1040))]
+)
+def test_many_random_programs(batch, graphs):
+    check_seeds(batch, graphs)
 
 
 def test_a_wrong_derivative_is_found(monkeypatch):

@@ -7,8 +7,8 @@ from random_sources import SourceCase, SourceGenerator, alone, make
 import jitgrad as jg
 from jitgrad.testing import differences
 
-#: Programs in a function, functions in a test, tests in the normal suite: 10 * 2 * 10 = 200 programs.
-PROGRAMS, FUNCTIONS, BATCHES = 10, 2, 10
+#: Programs in a function, functions in a test, tests in the normal suite: 10 * 2 * 5 = 100 programs.
+PROGRAMS, FUNCTIONS, BATCHES = 10, 2, 5
 #: How many derivatives may be left out because differences with two steps disagree.
 MAX_SKIPPED = 0.05
 
@@ -91,9 +91,11 @@ def test_random_functions_in_single_precision(batch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", range(1000, 1040))
-def test_many_random_functions(batch):
-    check_seeds(batch, 20)
+@pytest.mark.parametrize(
+    ("batch", "functions"), [*((k, FUNCTIONS) for k in range(BATCHES, 10)), *((k, 20) for k in range(1000, 1040))]
+)
+def test_many_random_functions(batch, functions):
+    check_seeds(batch, functions)
 
 
 def test_a_wrong_value_and_a_wrong_gradient_are_found():

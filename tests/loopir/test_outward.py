@@ -117,7 +117,7 @@ def _random_program(rng: np.random.Generator):
     return fun, (rng.normal(size=shape), rng.normal(size=shape))
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", [*range(12), *(pytest.param(k, marks=pytest.mark.slow) for k in range(12, 40))])
 def test_random_sums(monkeypatch, seed):
     monkeypatch.setattr(outward, "RUN", 1)
     monkeypatch.setattr(outward, "ENOUGH", 1)
@@ -128,5 +128,5 @@ def test_random_sums(monkeypatch, seed):
 def test_random_sums_are_turned(monkeypatch):
     monkeypatch.setattr(outward, "RUN", 1)
     monkeypatch.setattr(outward, "ENOUGH", 1)
-    made = [_random_program(np.random.default_rng(seed)) for seed in range(25)]
-    assert sum(fused(jg.grad(fun), *args)[1] for fun, args in made) >= 10
+    made = [_random_program(np.random.default_rng(seed)) for seed in range(12)]
+    assert sum(fused(jg.grad(fun), *args)[1] for fun, args in made) >= 5
