@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optree
 
 from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.control import recording_trace
-from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
+from jitgrad.errors import ArgumentError, MutationError, ShapeError, UnsupportedError
 from jitgrad.frontend import control_flow
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.namespace import stand_in
@@ -24,10 +25,25 @@ from jitgrad.ir.custom import CustomRule
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import is_float
 from jitgrad.ops.op import zeros
+from jitgrad.passes.dce import dce
 from jitgrad.passes.pipeline import prepare
 from jitgrad.tracing import current_recorder, declare, run_traced
 
 Function = Callable[..., Any]
+
+
+class _Making(threading.local):
+    """The rules that this thread traces now, by their calls, with the results of these."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, CustomRule, _Result]] = []
+
+
+class _Result(NamedTuple):
+    """The structure of a function's result, and which of its leaves are Python numbers (see ``Tracer.weak``)."""
+
+    tree: optree.PyTreeSpec
+    weak: tuple[str | None, ...]
 
 
 class _Function:
@@ -43,8 +59,8 @@ class _Function:
                 user_location(),
             )
         self.rules: tuple[Function, ...] = ()
-        #: The rules that are being traced now, by their calls, with the structures of the results.
-        self.making: list[tuple[Any, CustomRule, optree.PyTreeSpec]] = []
+        self.making = _Making()
+        self.signature = _signature(fun)
 
     def callable(self, fun: Any) -> Function:
         """The function itself. Raises ArgumentError for what is none."""
@@ -57,17 +73,14 @@ class _Function:
 
     def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """All arguments by position."""
-        try:
-            signature = inspect.signature(self.fun)
-        except (TypeError, ValueError):
-            signature = None
-        if signature is None:
+        if self.signature is None:
             if not kwargs:
                 return args
         else:
-            found = signature.bind(*args, **kwargs)
-            found.apply_defaults()
-            if not found.kwargs:
+            found = self.signature.bind(*args, **kwargs)
+            by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+            if not any(self.signature.parameters[name].kind in by_name for name in found.arguments):
+                found.apply_defaults()
                 return found.args
         raise ArgumentError(
             f"{self.name} has a rule for its derivative, and takes all arguments by position. It was given some that "
@@ -104,6 +117,17 @@ class _Function:
         return found
 
 
+def _signature(fun: Any) -> inspect.Signature | None:
+    """The parameters of a function, if Python knows them. Those of a ufunc are more than its operands."""
+    inner = inspect.unwrap(fun)
+    while isinstance(inner, functools.partial):
+        inner = inspect.unwrap(inner.func)
+    try:
+        return None if isinstance(inner, np.ufunc) else inspect.signature(fun)
+    except (TypeError, ValueError):
+        return None
+
+
 class _Call:
     """One call of such a function in a traced function: its leaves, and the graphs that are made of it."""
 
@@ -111,8 +135,17 @@ class _Call:
         self.function, self.trace = function, trace
         self.fixed, free = function.apart(args)
         leaves, self.tree = flatten(free)
+        for x in leaves:
+            if not contains_tracer(x) and np.asarray(x).dtype.kind not in "biufc":
+                raise ArgumentError(
+                    f"{function.name} has a rule for its derivative, and an argument of type {type(x).__name__}, which "
+                    "is no array and no number. Put its position in nondiff_argnums.",
+                    user_location(),
+                )
         self.leaves = [trace.lift(x) for x in leaves]
         self.recorder = current_recorder() or Recorder()
+        for k, x in self.fixed.items():
+            self.recorder.note_value(x, f"argument {k} of {function.name}")
         if any(not isinstance(n, int) for x in self.leaves for n in x.dims):
             raise UnsupportedError(
                 f"{function.name} has a rule for its derivative, and an argument whose extent is known only when the "
@@ -124,12 +157,18 @@ class _Call:
         self.moving = [k for k, x in enumerate(self.leaves) if is_float(x.type.dtype)]
         self.result: Any = None
 
-    def graph(self, fun: Function, like: Sequence[Any], what: str) -> tuple[Graph, optree.PyTreeSpec]:
-        """The graph of a function of leaves of the same types, and the structure of its result."""
+    def graph(self, fun: Function, like: Sequence[Any], what: str, *, writes: bool = True) -> Graph:
+        """The graph of a function of leaves of the same types. Without ``writes`` it must not write into them."""
         inner = Trace(what, self.trace.options)
         specs = [LeafSpec(t.type, bool(getattr(t, "weak", None)), not t.type.shape) for t in like]
         params = declare(inner, specs, [f"a{k}" for k in range(len(specs))])
-        graph, tree, _ = run_traced(fun, inner, self.recorder, params, {}, what)
+        graph, _, written = run_traced(fun, inner, self.recorder, params, {}, what, () if writes else params)
+        if written:
+            raise MutationError(
+                f"{what} has a rule for its derivative, and writes into its argument. Its derivative is that of a "
+                "function of its arguments alone. Copy the argument first, and return what is new.",
+                user_location(),
+            )
         if inner.captures:
             raise ArgumentError(
                 f"{what} uses a traced value that is none of its arguments. Its derivative with respect to that is not "
@@ -140,13 +179,19 @@ class _Call:
         graph = prepare(graph, notes)
         for text in (*inner.notes, *notes):
             self.trace.note(text)
-        return graph, tree
+        return graph
 
     def body(self) -> CustomRule:
         """The function without its derivative."""
         run = control_flow.callee(self.function.fun)
-        graph, self.result = self.graph(lambda *xs: run(*self.args(xs)), self.leaves, self.function.name)
-        return CustomRule(self.function.name, graph)
+
+        def values(*xs: Any) -> Any:
+            out = run(*self.args(xs))
+            leaves, tree = flatten(out)
+            self.result = _Result(tree, tuple(map(_weak, leaves)))
+            return out
+
+        return CustomRule(self.function.name, self.graph(values, self.leaves, self.function.name, writes=False))
 
     def args(self, leaves: Sequence[Any]) -> list[Any]:
         """All arguments, with other leaves."""
@@ -164,7 +209,7 @@ class _Call:
     def cotangent(self, rule: CustomRule, given: Sequence[Any]) -> Any:
         """The cotangent of the result; None for what is not float."""
         rest = iter(given)
-        return unflatten(self.result, [next(rest) if is_float(r.type.dtype) else None for r in rule.graph.results])
+        return unflatten(self.result.tree, [next(rest) if is_float(r.type.dtype) else None for r in rule.graph.results])
 
     def matched(self, found: Any) -> list[Any]:
         """The cotangents that a rule returned, for each float leaf."""
@@ -200,7 +245,8 @@ class _Call:
     def apply(self, rule: CustomRule) -> Any:
         """The function's result in the trace."""
         found = self.trace.emit("custom", self.leaves, {"rule": rule})
-        return unflatten(self.result, [Tracer(self.trace, v) for v in found[: len(rule.graph.results)]])
+        weak = self.result.weak
+        return unflatten(self.result.tree, [Tracer(self.trace, v, w) for v, w in zip(found, weak, strict=False)])
 
 
 def _with_rule(function: _Function, make: Callable[[_Call, CustomRule], CustomRule]) -> Any:
@@ -218,16 +264,29 @@ def _with_rule(function: _Function, make: Callable[[_Call, CustomRule], CustomRu
                 user_location(),
             )
         call = _Call(function, trace, args)
-        for key, rule, result in function.making:
+        making = function.making.calls
+        for key, rule, result in making:
             if key == call.key:
                 call.result = result
                 return call.apply(rule)
         rule = call.body()
-        function.making.append((call.key, rule, call.result))
+        if not call.moving or not any(is_float(r.type.dtype) for r in rule.graph.results):
+            return call.apply(rule)  # nothing to differentiate
+        making.append((call.key, rule, call.result))
         try:
             rule = make(call, rule)
+        except RecursionError:
+            if len(making) > 1:
+                raise
+            raise ArgumentError(
+                f"the rule of {function.name} calls {function.name} with other arguments each time, without an end. "
+                "Pass what is in nondiff_argnums on as it is: a new lambda is another function.",
+                user_location(),
+            ) from None
+        except Exception as error:  # noqa: BLE001  (for those who differentiate)
+            rule = CustomRule(rule.name, rule.graph, failed=error)
         finally:
-            function.making.pop()
+            making.pop()
         return call.apply(rule)
 
     return custom
@@ -239,8 +298,10 @@ def custom_vjp(fun: Function | None = None, *, nondiff_argnums: Sequence[int] = 
     ``f.defvjp(fwd, bwd)``: ``fwd`` takes the arguments of ``f`` and returns its result and a tree of residuals;
     ``bwd(residuals, cotangent)`` returns a tuple with one cotangent an argument, each in the structure of its argument,
     None for zero. The cotangent has the structure of the result, with None in the place of what is not float.
-    ``nondiff_argnums`` are positions of arguments that are Python values (functions, strings, numbers that decide what
-    is computed); ``bwd`` gets them first.
+    ``nondiff_argnums`` are positions of arguments that are Python values (functions, strings, objects, numbers that
+    decide what is computed); ``bwd`` gets them first. Residuals may hold Python values too. Complex cotangents are
+    paired as :func:`jitgrad.vjp` has them: ``conj(2 * z) * g`` for ``z * z``. The result is a new array, also where the
+    function returns its argument, into which it must not write.
 
     Where nothing is differentiated the function runs as it is. Forward mode is an error, but for derivatives of
     gradients: those differentiate ``fwd`` and ``bwd``. Source: ``jax.custom_vjp``.
@@ -250,8 +311,10 @@ def custom_vjp(fun: Function | None = None, *, nondiff_argnums: Sequence[int] = 
     ...     return x
     >>> clipped.defvjp(lambda x: (x, None), lambda _, g: (np.clip(g, -1, 1),))
 
-    Raises ArgumentError, when called in a traced function, for rules that are missing or return something else, and for
-    a function that uses traced values which are none of its arguments; ShapeError for a cotangent of another shape.
+    Raises ArgumentError, when called in a traced function, for rules that are missing and for a function that uses
+    traced values which are none of its arguments, MutationError for one that writes into its arguments. Where it is
+    differentiated: what the rules raise, ArgumentError where they return something else, and ShapeError for a cotangent
+    of another shape.
     """
     if fun is None:
         return functools.partial(custom_vjp, nondiff_argnums=nondiff_argnums)
@@ -282,8 +345,9 @@ def custom_jvp(fun: Function | None = None, *, nondiff_argnums: Sequence[int] = 
     ...     (x,), (t,) = primals, tangents
     ...     return softplus(x), t / (1 + np.exp(-x))
 
-    Raises ArgumentError, when called in a traced function, for a rule that is missing or returns something else, and
-    for a function that uses traced values which are none of its arguments.
+    Raises ArgumentError, when called in a traced function, for a rule that is missing and for a function that uses
+    traced values which are none of its arguments, MutationError for one that writes into its arguments; where it is
+    differentiated, what the rule raises, and ArgumentError where it returns something else or is not linear.
     """
     if fun is None:
         return functools.partial(custom_jvp, nondiff_argnums=nondiff_argnums)
@@ -305,20 +369,22 @@ def _reverse_rule(call: _Call, own: CustomRule) -> CustomRule:
     derivatives of gradients may use, by its transpose."""
     fwd, bwd = map(control_flow.callee, call.function.rules)
     trees: list[optree.PyTreeSpec] = []
+    kept: list[Any] = []
 
     def saving(*xs: Any) -> Any:
         pair = "its fwd returns a pair, the result and the residuals"
         out, residuals = call.function.pair(fwd(*call.args(xs)), pair)
-        trees[:] = [flatten(out)[1], flatten(residuals)[1]]
-        return out, residuals
+        leaves, tree = flatten(residuals)
+        trees[:], kept[:] = [flatten(out)[1], tree], leaves
+        return out, [x for x in leaves if contains_tracer(x)]
 
-    saved, _ = call.graph(saving, call.leaves, f"fwd of {call.function.name}")
+    saved = call.graph(saving, call.leaves, f"fwd of {call.function.name}")
     count = len(own.graph.results)
     types = [r.type for r in own.graph.results]
-    if trees[0] != call.result or [r.type for r in saved.results[:count]] != types:
+    if trees[0] != call.result.tree or [r.type for r in saved.results[:count]] != types:
         raise ArgumentError(
             f"fwd of {call.function.name} returns a result of the structure {trees[0]} and types "
-            f"{[str(r.type) for r in saved.results[:count]]}, and the function itself {call.result} and "
+            f"{[str(r.type) for r in saved.results[:count]]}, and the function itself {call.result.tree} and "
             f"{list(map(str, types))}. Both return the same.",
             user_location(),
         )
@@ -327,10 +393,11 @@ def _reverse_rule(call: _Call, own: CustomRule) -> CustomRule:
     first, second = len(call.leaves), len(call.leaves) + len(residuals)
 
     def cotangents(*xs: Any) -> Any:
-        kept = unflatten(trees[1], xs[first:second])
-        return call.matched(bwd(*call.fixed.values(), kept, call.cotangent(own, xs[second:])))
+        computed = iter(xs[first:second])
+        residuals = unflatten(trees[1], [next(computed) if contains_tracer(x) else x for x in kept])
+        return call.matched(bwd(*call.fixed.values(), residuals, call.cotangent(own, xs[second:])))
 
-    pullback, _ = call.graph(cotangents, [*call.leaves, *residuals, *given], f"bwd of {call.function.name}")
+    pullback = call.graph(cotangents, [*call.leaves, *residuals, *given], f"bwd of {call.function.name}")
     b = Builder(pullback.name)
     args = [b.param(x.type) for x in call.leaves]
     seeds = [b.param(g.type) for g in given]
@@ -348,30 +415,45 @@ def _forward_rule(call: _Call, own: CustomRule) -> CustomRule:
         pair = "it returns a pair, the result and its tangent"
         found = rule(*call.fixed.values(), call.free(xs[:count]), call.tangents(xs[count:]))
         out, tangent = call.function.pair(found, pair)
-        if flatten(out)[1] != call.result:
-            raise call.function.wrong(f"the result has the structure of the function's, {call.result}", out)
-        leaves = _leaves_of(tangent, call.result)
+        tree = call.result.tree
+        if flatten(out)[1] != tree:
+            raise call.function.wrong(f"the result has the structure of the function's, {tree}", out)
+        leaves = _leaves_of(tangent, tree)
         if leaves is None:
-            raise call.function.wrong(f"the tangent has the structure of the result, {call.result}", tangent)
+            raise call.function.wrong(f"the tangent has the structure of the result, {tree}", tangent)
         pairs = zip(leaves, own.graph.results, strict=True)
         return [call.like(t, r, "a tangent of the result") for t, r in pairs if is_float(r.type.dtype)]
 
     moving = [call.leaves[k] for k in call.moving]
-    own.pushforward, _ = call.graph(tangents, [*call.leaves, *moving], f"rule of {call.function.name}")
-    own.pullback = _transposed(own.pushforward, count)
+    own.pushforward = call.graph(tangents, [*call.leaves, *moving], f"rule of {call.function.name}")
+    own.pullback = _transposed(own.pushforward, count, call.function)
     return own
 
 
-def _transposed(linear: Graph, count: int) -> Graph:
+def _transposed(linear: Graph, count: int, function: _Function | None = None) -> Graph:
     """The transpose of a graph in what its parameters after the first ``count`` are, in which it is linear: from those
-    and cotangents of the results."""
+    and cotangents of the results. With ``function``: raises ArgumentError where it is seen that it is not linear, as
+    its transpose depends on them."""
     wrt = range(count, len(linear.params))
     transposed = vjp_graph(linear, wrt, with_value=False, seed="param", outputs=range(len(linear.results)))
+    tangents = set(transposed.params[count : len(linear.params)])
+    straight = not any(op.regions for op in linear.ops)  # loops may recompute what nothing uses
+    if function is not None and straight and any(not tangents.isdisjoint(op.operands) for op in dce(transposed).ops):
+        raise ArgumentError(
+            f"the rule of {function.name} is not linear in the tangents. Reverse mode takes its transpose, which only "
+            "linear functions have. Give the directional derivative: a sum of terms with one tangent as a factor.",
+            user_location(),
+        )
     b = Builder(transposed.name)
     args = [b.param(p.type, p.name) for p in linear.params[:count]]
     seeds = [b.param(r.type) for r in linear.results]
     anywhere = [zeros(b, linear.params[k].type).value for k in wrt]
     return b.build(*b.inline(transposed, [*args, *anywhere, *seeds]))
+
+
+def _weak(x: Any) -> str | None:
+    """Which Python number a leaf is, if it is one."""
+    return x.weak if isinstance(x, Tracer) else type(x).__name__ if type(x) in (bool, int, float) else None
 
 
 def _leaves_of(x: Any, tree: optree.PyTreeSpec) -> list[Any] | None:

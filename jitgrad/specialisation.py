@@ -102,7 +102,7 @@ def draws(graph: Graph) -> bool:
     """Whether a program draws random numbers, and so gives others at each call."""
 
     def inside(block: Block) -> bool:
-        return any(op.name in ("draw", "make_generator") or any(map(inside, op.regions)) for op in block.ops)
+        return any(op.name in ("draw", "make_generator") or any(map(inside, op.blocks)) for op in block.ops)
 
     return inside(graph.block)
 

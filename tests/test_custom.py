@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import functools
+
 import numpy as np
 import pytest
 
 import jitgrad as jg
 from jitgrad import config
-from jitgrad.errors import ArgumentError, DifferentiationError, ShapeError, UnsupportedError
+from jitgrad.errors import ArgumentError, DifferentiationError, MutationError, ShapeError, UnsupportedError
 from jitgrad.ir.interpret import interpret
 
 X = np.array([1.0, -2.0, 0.5])
@@ -266,6 +269,189 @@ def test_a_global_in_a_rule_that_changes_is_seen():
     assert gradient(1.0) == 3.0
 
 
+def test_second_derivatives_where_it_runs_again():
+    """The copies of a call that run again in reverse are differentiated as the call itself is."""
+
+    def looped(x):
+        for _ in range(200):
+            x = x + 0.01 * doubled(x, x)
+        return np.sum(x)
+
+    want = jg.hessian(looped)(X)
+    np.testing.assert_allclose(jg.hessian(jg.checkpoint(looped))(X), want, rtol=1e-9)
+    np.testing.assert_allclose(jg.jit(jg.hessian(looped), memory_budget=2000)(X), want, rtol=1e-9)
+
+
+def with_rule(fun, fwd, bwd, **options):
+    custom = jg.custom_vjp(fun, **options)
+    custom.defvjp(fwd, bwd)
+    return custom
+
+
+def scaled_by_2(x, factor=1.0, *, extra=1.0):
+    return x * 2 * factor * extra
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [np.sqrt, functools.partial(np.multiply, 2.0), functools.partial(scaled_by_2, factor=3.0), abs, jg.jit(np.sin)],
+    ids=["ufunc", "partial_ufunc", "partial", "builtin", "jitted"],
+)
+def test_functions_of_all_kinds(fun):
+    custom = with_rule(fun, lambda x: (fun(x), None), lambda _, g: (9 * g,))
+    value, slope = jg.value_and_grad(lambda x: np.sum(custom(x)))(X**2)
+    np.testing.assert_allclose(value, np.sum(fun(X**2)), rtol=1e-14)
+    np.testing.assert_array_equal(slope, [9, 9, 9])
+
+
+def test_defaults_and_keywords():
+    custom = with_rule(scaled_by_2, lambda x, f: (2 * x * f, f), lambda f, g: (g * f * 5, None))
+    assert jg.grad(lambda x: custom(x))(1.0) == 5.0
+    assert jg.grad(lambda x: custom(factor=3.0, x=x))(1.0) == 15.0
+    with pytest.raises(ArgumentError, match="all arguments by position"):
+        jg.grad(lambda x: custom(x, extra=3.0))(1.0)
+
+
+def test_python_numbers_stay_weak():
+    x = X.astype(np.float32)
+    same = with_rule(lambda x: x, lambda x: (x, None), lambda _, g: (g,))
+    times = with_rule(lambda x, s: x * s, lambda x, s: (x * s, (x, s)), lambda r, g: (g * r[1], np.sum(g * r[0])))
+    assert jg.jit(lambda x: x * same(2.0))(x).dtype == np.float32
+    assert jg.jit(lambda x: times(x, 2.0))(x).dtype == np.float32
+    assert jg.grad(lambda x: np.sum(times(x, 2.0) * same(3.0)))(x).dtype == np.float32
+
+
+def test_what_cannot_be_differentiated_has_no_rule_made():
+    def never(*args):
+        raise NotImplementedError("no derivative")
+
+    custom = with_rule(lambda x: x * 2, never, never)
+    np.testing.assert_array_equal(jg.jit(lambda x: custom(x))(X), X * 2)
+    np.testing.assert_array_equal(jg.grad(lambda x, k: np.sum(x * custom(k)))(X, np.arange(3)), [0, 2, 4])
+    np.testing.assert_array_equal(jg.jit(lambda k: log1pexp(k))(np.arange(3)), np.log(1 + np.exp(np.arange(3))))
+    with pytest.raises(NotImplementedError, match="no derivative"):
+        jg.grad(lambda x: np.sum(custom(x)))(X)
+
+
+def test_residuals_that_are_python_values():
+    def forward(x):
+        return x * 2, (x.shape, "ab", np.cos, None, x)
+
+    def backward(saved, g):
+        shape, text, function, nothing, x = saved
+        assert nothing is None
+        return (np.reshape(function(x) * g * len(text), shape),)
+
+    custom = with_rule(lambda x: x * 2, forward, backward)
+    np.testing.assert_allclose(jg.grad(lambda x: np.sum(custom(x)))(X), 2 * np.cos(X), rtol=1e-14)
+
+
+@pytest.mark.parametrize("around", [lambda f: f, jg.checkpoint])
+def test_what_it_prints_and_raises_happens_once(around, capsys):
+    def told(x):
+        if x > 100:
+            raise ValueError("large")
+        print("told")
+        return x * 2
+
+    custom = with_rule(told, lambda x: (told(x), None), lambda _, g: (3 * g,))
+
+    def looped(x):
+        for k in range(50):
+            custom(x + k)
+            x = np.sin(x + custom(x) / 100)
+        return x
+
+    jg.grad(around(looped))(0.5)
+    assert capsys.readouterr().out == "told\n" * 100
+    with pytest.raises(ValueError, match="large"):
+        jg.grad(lambda x: (custom(x), x)[1])(101.0)
+
+
+def test_draws_of_what_has_a_rule():
+    def noisy(x):
+        return x * np.random.normal()
+
+    custom = with_rule(noisy, lambda x: (noisy(x), None), lambda _, g: (3 * g,))
+
+    def looped(x):
+        for _ in range(50):
+            x = x + 0.1 * custom(np.sin(x))
+        return x
+
+    np.random.seed(0)
+    value, slope = jg.value_and_grad(looped)(0.3)
+    np.random.seed(0)
+    x, dx = 0.3, 1.0
+    for _ in range(50):
+        x, dx = x + 0.1 * noisy(np.sin(x)), dx * (1 + 0.3 * np.cos(x))
+    np.testing.assert_allclose([value, slope], [x, dx], rtol=1e-12)
+    with pytest.raises(DifferentiationError, match="draws random numbers where it runs again"):
+        jg.grad(jg.checkpoint(looped))(0.3)
+
+
+def test_it_must_not_write_into_its_arguments():
+    def cleared(x):
+        x[0] = 0
+        return x * 2
+
+    custom = with_rule(cleared, lambda x: (x * 2, x), lambda x, g: (g,))
+    with pytest.raises(MutationError, match=r"cleared has a rule .* writes into its argument"):
+        jg.jit(lambda x: custom(x.copy()))(X)
+
+    def backward(x, g):  # nobody else sees these
+        x[0], g[0] = 7, 0
+        return (g * x,)
+
+    custom = with_rule(lambda x: x * 2, lambda x: (x * 2, x), backward)
+    np.testing.assert_array_equal(jg.grad(lambda x: np.sum(custom(x) * 2) + np.sum(x))(X), [1, *(2 * X[1:] + 1)])
+
+
+class Scale:
+    def __init__(self, by):
+        self.by, self.slope = by, by
+
+    @functools.partial(jg.custom_vjp, nondiff_argnums=(0,))
+    def times(self, x):
+        return self.by * x
+
+    times.defvjp(lambda self, x: (self.by * x, None), lambda self, _, g: (g * self.slope,))
+
+
+def test_methods_and_attributes_that_change():
+    scale = Scale(2.0)
+    both = jg.value_and_grad(lambda x: scale.times(x))
+    assert both(3.0) == (6.0, 2.0)
+    scale.slope = 5.0
+    assert both(3.0) == (6.0, 5.0)
+    scale.by = 4.0
+    assert both(3.0) == (12.0, 5.0)
+
+
+def test_rules_that_call_each_other():
+    sin, cos = jg.custom_vjp(lambda x: np.sin(x)), jg.custom_vjp(lambda x: np.cos(x))
+    sin.defvjp(lambda x: (sin(x), cos(x)), lambda c, g: (g * c,))
+    cos.defvjp(lambda x: (cos(x), sin(x)), lambda s, g: (-g * s,))
+    for f, want in ((jg.grad(sin), np.cos(0.3)), (jg.grad(jg.grad(sin)), -np.sin(0.3))):
+        np.testing.assert_allclose(f(0.3), want, rtol=1e-14)
+
+    endless = jg.custom_vjp(lambda f, x: f(x), nondiff_argnums=(0,))
+    endless.defvjp(lambda f, x: (endless(lambda y: f(y), x), x), lambda f, x, g: (g,))
+    with pytest.raises(ArgumentError, match="with other arguments each time"):
+        jg.grad(lambda x: endless(np.sin, x))(0.3)
+
+
+def test_one_function_in_many_threads():
+    custom = with_rule(lambda x: np.sin(x), lambda x: (custom(x), x), lambda x, g: (3 * g * np.cos(x),))
+
+    def slope(k):
+        return jg.grad(lambda x: np.sum(custom(x) * k))(X)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for k, got in enumerate(pool.map(slope, range(16))):
+            np.testing.assert_allclose(got, 3 * k * np.cos(X), rtol=1e-14)
+
+
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 
@@ -308,6 +494,8 @@ def jvp_of(rule):
         (lambda: jvp_of(lambda p, t: p[0] * 2)(X), ArgumentError, "returns a pair"),
         (lambda: jvp_of(lambda p, t: ((p[0], 1), t[0]))(X), ArgumentError, "structure of the function's"),
         (lambda: jvp_of(lambda p, t: (p[0] * 2, np.sum(t[0])))(X), ShapeError, "a tangent of the result"),
+        (lambda: jvp_of(lambda p, t: (p[0] * 2, t[0] ** 2))(X), ArgumentError, "not linear in the tangents"),
+        (lambda: jg.grad(lambda x: doubled(x, "a"))(1.0), ArgumentError, "argument of type str.*nondiff_argnums"),
         (lambda: jg.jvp(total, (X,), (X,)), DifferentiationError, "gives its derivative in reverse"),
         (lambda: jg.grad(lambda x: doubled(x, y=x, z=1))(1.0), TypeError, "unexpected keyword"),
     ],

@@ -197,6 +197,68 @@ def test_an_index_that_is_out_of_bounds():
             jg.vmap(fun, (None, 0, 0))(W, X, labels)
 
 
+def test_an_axis_of_one_element_is_checked():
+    """A read of the only element is a read of the whole axis, and of that position alone."""
+    x = np.array([3.0])
+    read = jg.jit(lambda x, k: x[k])
+    assert read(x, 0) == read(x, -1) == 3
+    for k in (1, -2):
+        with pytest.raises(IndexError):
+            read(x, k)
+        with pytest.raises(IndexError):
+            jg.jit(lambda x, k: written(x, k, 2.0))(x, k)
+    with pytest.raises(IndexError):
+        jg.vmap(lambda v, k: v[k] * 2)(X[:, :1], np.array([0, -1, 0, 1, 0, 0]))
+
+
+def test_an_index_in_a_branch_that_is_not_taken():
+    labels = np.array([0, 2, 9, -1, 1, 0])
+
+    def read(row, k):
+        return row[k] if k < 4 else 0.0
+
+    def cleared(row, k):
+        row = row.copy()
+        if k < 4:
+            row[k] = 0
+        return row
+
+    np.testing.assert_array_equal(jg.vmap(read)(X, labels), stacked(read, X, labels))
+    np.testing.assert_array_equal(jg.vmap(cleared)(X, labels), stacked(cleared, X, labels))
+    slope = jg.grad(lambda x: np.sum(jg.vmap(read)(x, labels)))(X)
+    np.testing.assert_array_equal(slope, [np.arange(4) == (k % 4 if k < 4 else 4) for k in labels])
+
+
+#: Loops of a program with indices from an array of 5 integers in -4..3.
+LOOPS = [
+    lambda z, k, out, i: out[i, 0] + z[i, k[i]] - z[i - 1, k[i - 1]],
+    lambda z, k, out, i: np.sum(written(z[i], k[i], 0.0)),
+    lambda z, k, out, i: z[0, k[i]] * LABELS[k[i]] + X[k[i], 1],  # one index, axes of different extents
+    lambda z, k, out, i: z[i, np.clip(k[i] + 2, 0, 3)] + z[i, k[i] % 4],
+    lambda z, k, out, i: z[i, k[k[i]]],
+    lambda z, k, out, i: np.sum(added(written(z[0], k[i], 3.0), k[i - 1], z[i, k[i]])),
+]
+
+
+@pytest.mark.parametrize("step", LOOPS)
+@pytest.mark.parametrize("indices", [[0, -1, 3, 1, -4], [0, -1, 4, 1, 2], [0, -5, 3, 1, 2]], ids=["in", "high", "low"])
+def test_loops_with_computed_indices(step, indices):
+    def looped(z, k):
+        out = np.zeros((5, 2))
+        for i in range(5):
+            out[i, 1] = step(z, k, out, i)
+        return out
+
+    k = np.array(indices)
+    try:
+        want = looped(X[:5], k)
+    except IndexError:
+        with pytest.raises(IndexError):
+            jg.jit(looped)(X[:5], k)
+    else:
+        np.testing.assert_allclose(jg.jit(looped)(X[:5], k), want, rtol=1e-13)
+
+
 def test_a_written_element_at_a_computed_index():
     def one_hot(k, v):
         row = np.zeros(4)

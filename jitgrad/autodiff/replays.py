@@ -9,12 +9,15 @@ Nor does it print again: see :func:`silent`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from jitgrad.autodiff.links import inner_values
-from jitgrad.ir.core import OPS, Block, Builder, Op, Value
+from jitgrad.errors import DifferentiationError
+from jitgrad.ir.core import OPS, Block, Builder, Graph, Op, Value
+from jitgrad.ir.custom import CustomRule
 from jitgrad.ir.generators import STATE_BYTES, new_site
 from jitgrad.ir.types import TensorType
 
@@ -63,6 +66,7 @@ def replayed(b: Builder, op: Op, before: Op | None) -> dict[Value, Value]:
     """Emit new generators for an op that runs again, in the states that the op before it has saved. Returns the new
     handles by the old ones."""
     handles = _handles(op) if op.effects else []
+    _check_draws(op)
     if not handles:
         return {}
     assert before is not None and before.name == "generator_state" and list(before.operands) == handles
@@ -72,9 +76,39 @@ def replayed(b: Builder, op: Op, before: Op | None) -> dict[Value, Value]:
 
 def silent(op: Op) -> Op:
     """An op of a run that is not the first, without what prints in its regions. Its results stay the same values."""
+    if op.effects and op.name == "custom":
+        rule: CustomRule = op.attrs["rule"]
+        graphs = {k: _silent_graph(g) for k in ("graph", "saving") if (g := getattr(rule, k)) is not None}
+        return Op(op.opdef, op.operands, {"rule": dataclasses.replace(rule, **graphs)}, op.results, (), op.loc)
     if not op.effects or not op.regions:
         return op
     regions = tuple(
         Block(r.params, [silent(inner) for inner in r.ops if inner.name != "show"], r.results) for r in op.regions
     )
     return Op(op.opdef, op.operands, op.attrs, op.results, regions, op.loc)
+
+
+def _silent_graph(graph: Graph) -> Graph:
+    """The graph without what prints."""
+    block = graph.block
+    ops = [silent(op) for op in block.ops if op.name != "show"]
+    return Graph(graph.name, Block(block.params, ops, block.results))
+
+
+def _check_draws(op: Op, rule: CustomRule | None = None) -> None:
+    """Raise DifferentiationError for an op that runs again with a function in it that has a rule and draws from a
+    generator of the program's: no state of that is saved."""
+    if not op.effects:
+        return
+    if op.name == "custom":
+        rule = op.attrs["rule"]
+    origin = op.operands[0].op if op.name == "draw" else None
+    if rule is not None and origin is not None and origin.name == "generator":
+        raise DifferentiationError(
+            f"{rule.name} has a rule for its derivative and draws random numbers where it runs again in reverse, as "
+            "under checkpoint or a memory budget: it would draw others. Draw outside of it, and pass the numbers.",
+            op.loc,
+        )
+    for block in op.blocks:
+        for inner in block.ops:
+            _check_draws(inner, rule)

@@ -5,7 +5,7 @@ The block is walked backwards, see ``jitgrad.autodiff.adjoints``; regions by ``j
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jitgrad.autodiff.activity import active_values
@@ -15,7 +15,7 @@ from jitgrad.autodiff.loops import Reversal, number_loops
 from jitgrad.autodiff.replays import with_states
 from jitgrad.errors import ArgumentError, DifferentiationError
 from jitgrad.ir.core import Block, Builder, Graph, Op, Value
-from jitgrad.ir.custom import resolve
+from jitgrad.ir.custom import operations, resolve
 from jitgrad.ir.types import is_float
 from jitgrad.ops.op import Cotangent, Var
 
@@ -100,14 +100,24 @@ def _reverse(
     gradients = [adjoints.value(copy.params[k]).value for k in wrt]
     values = list(copy.results) if with_value else []
     taped = {numbers[op.results[0]]: n for op, n in reversal.taped.items() if op.results[0] in numbers}
-    joint = resolve(b.build(*values, *gradients), lambda op: _is_reversed(op, active))
-    return joint, taped
+    return resolve(b.build(*values, *gradients), _reversed(ops, active)), taped
 
 
-def _is_reversed(op: Op, active: set[Value]) -> bool:
+def _reversed(ops: Sequence[Op], active: set[Value]) -> Callable[[Op], bool]:
     """Whether a ``custom`` op has been differentiated by a rule that is for reverse mode only: what comes next, in
-    either mode, differentiates what the rule does."""
-    return op.attrs["rule"].pushforward is None and not active.isdisjoint(op.results)
+    either mode, differentiates what the rule does. ``ops`` are those that were reversed; what runs again has copies of
+    them."""
+    customs = [op for op in operations(ops) if op.name == "custom" and op.attrs["rule"].pushforward is None]
+    known = {op.results[0] for op in customs if op.results}
+    moving = [op for op in customs if not active.isdisjoint(op.results)]
+    originals, rules = {op.results[0] for op in moving}, {id(op.attrs["rule"].pullback) for op in moving}
+
+    def is_reversed(op: Op) -> bool:
+        if not op.results or op.results[0] in known:
+            return bool(op.results) and op.results[0] in originals
+        return id(op.attrs["rule"].pullback) in rules
+
+    return is_reversed
 
 
 def _fresh_copy(graph: Graph, name: str) -> tuple[Builder, Graph]:

@@ -164,6 +164,8 @@ class Recorder:
 
     def watch(self, function: Any, bound: Any = None, name: str = "") -> None:
         """Guard what a function reads that runs as it is. ``bound`` is the object that its first parameter holds."""
+        if not is_user_function(function):  # as of ``jitgrad.checkpoint``: what it stands for runs
+            function = inspect.unwrap(function) if callable(function) else function
         if not is_user_function(function) or (function, id(bound)) in self._watched:
             return
         self._watched.add((function, id(bound)))
@@ -225,6 +227,12 @@ class Recorder:
             self._names |= new
             for cls in tuple(self._classes):
                 self._meet(cls)
+
+    def note_value(self, value: Any, name: str) -> None:
+        """Guard what a function reads from an object that it is given."""
+        if has_open_attributes(value):
+            self._keep.append(value)
+            self._note(("value", id(value)), name, lambda: value, value, {()})
 
     def note_self(self, function: Any, bound: Any) -> None:
         """Guard what a method reads from its object, without keeping the object alive."""

@@ -66,8 +66,9 @@ class Box(Lens):
         return self.starts, self.sizes, self.steps, self.axes
 
     def is_whole(self, dims: Dims) -> bool:
-        """Does it cover a base of these extents, in order?"""
-        return self.sizes == dims and all(s == 1 for s in self.steps)
+        """Does it cover a base of these extents, in order? A computed position has to be read for its check, even where
+        the axis has one element."""
+        return self.sizes == dims and all(s == 1 for s in self.steps) and all(s == 0 for s in self.starts)
 
     def kept(self) -> list[int]:
         """The axes of the base that the view has, in the view's order."""

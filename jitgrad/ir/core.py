@@ -31,6 +31,8 @@ class OpDef:
     effects: bool = False
     #: True where an effect shows in the results only: it stays where it is, and goes if nobody uses them.
     discardable: bool = False
+    #: The attribute with blocks that are to take the op's place, if it has one: their effects are the op's.
+    holds: str | None = None
     #: True where the op computes: on float16 operands in float32, with float16 results rounded once at its end. False
     #: where it only moves elements, or rounds each element that it adds to (see ``jitgrad.passes.widen``).
     wide: bool = True
@@ -79,10 +81,11 @@ class Op:
     ) -> None:
         self.opdef, self.operands, self.attrs, self.results = opdef, operands, attrs, results
         self.regions, self.loc = regions, loc
-        self.effects: bool = opdef.effects or (bool(regions) and any(region.effects for region in regions))
+        blocks = self.blocks
+        self.effects: bool = opdef.effects or (bool(blocks) and any(block.effects for block in blocks))
         self.stays = self.effects
         if self.effects:
-            inner = (op for region in regions for op in region.ops)
+            inner = (op for block in blocks for op in block.ops)
             self.stays = any(op.stays for op in inner) or (opdef.effects and not opdef.discardable)
         for r in results:
             r.op = self
@@ -90,6 +93,11 @@ class Op:
     @property
     def name(self) -> str:
         return self.opdef.name
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The regions, or the blocks that are to take the op's place."""
+        return self.regions if self.opdef.holds is None else self.attrs[self.opdef.holds].blocks
 
     @property
     def result(self) -> Value:

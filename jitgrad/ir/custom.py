@@ -20,6 +20,7 @@ class CustomRule:
     ``pullback`` takes. ``pullback`` computes, from the arguments, the residuals, and a cotangent for each float result,
     a cotangent for each float argument. ``pushforward`` computes, from the arguments and a tangent for each float one,
     a tangent for each float result. Both may use the function itself: they are filled in once they are traced.
+    ``failed`` is what was raised while they were: whoever differentiates raises it.
     """
 
     name: str
@@ -27,31 +28,39 @@ class CustomRule:
     saving: Graph | None = None
     pullback: Graph | None = None
     pushforward: Graph | None = None
+    failed: Exception | None = None
 
     @property
     def whole(self) -> Graph:
         """What the op computes: the results, and the residuals if there are any."""
         return self.saving or self.graph
 
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What takes the op's place."""
+        return (self.whole.block,)
 
-def resolve(graph: Graph, wanted: Callable[[Op], bool] = lambda op: True) -> Graph:
-    """The graph with the ops of functions in the place of the ``custom`` ops that are wanted; the graph itself where
-    there are none. What a rule saves is computed only where something uses it."""
-    while any(op.name == "custom" and wanted(op) for op in _ops(graph.block)):
+
+def resolve(graph: Graph, reversed: Callable[[Op], bool] | None = None) -> Graph:
+    """The graph with the ops of functions in the place of the ``custom`` ops; the graph itself where there are none.
+    What a rule saves is computed only where something uses it. With ``reversed``: of those ops only, by what they
+    compute when they are differentiated, as the next derivative is that of it."""
+    wanted = reversed or (lambda op: True)
+    while any(op.name == "custom" and wanted(op) for op in operations(graph.ops)):
         b = Builder(graph.name)
         env: dict[Value, Value] = {p: b.param(p.type, p.name) for p in graph.params}
-        _copy(b, graph.ops, env, wanted, _used(graph.block))
+        _copy(b, graph.ops, env, wanted, _used(graph.block) if reversed is None else None)
         graph = b.build(*(env[r] for r in graph.results))
     return graph
 
 
 def _copy(
-    b: Builder, ops: Sequence[Op], env: dict[Value, Value], wanted: Callable[[Op], bool], used: set[Value]
+    b: Builder, ops: Sequence[Op], env: dict[Value, Value], wanted: Callable[[Op], bool], used: set[Value] | None
 ) -> None:
     for op in ops:
         if op.name == "custom" and wanted(op):
             rule: CustomRule = op.attrs["rule"]
-            saved = not used.isdisjoint(op.results[len(rule.graph.results) :])
+            saved = used is None or not used.isdisjoint(op.results[len(rule.graph.results) :])
             found = b.inline(rule.whole if saved else rule.graph, [env.get(v, v) for v in op.operands])
             env.update(zip(op.results, found, strict=False))
             continue
@@ -74,11 +83,12 @@ def _copy(
         env.update(zip(op.results, results, strict=True))
 
 
-def _ops(block: Block) -> Iterator[Op]:
-    for op in block.ops:
+def operations(ops: Sequence[Op]) -> Iterator[Op]:
+    """The ops, and those in their regions."""
+    for op in ops:
         yield op
         for region in op.regions:
-            yield from _ops(region)
+            yield from operations(region.ops)
 
 
 def _used(block: Block) -> set[Value]:

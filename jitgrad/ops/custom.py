@@ -24,6 +24,7 @@ class Custom(OpRule):
 
     name = "custom"
     structural = True
+    holds = "rule"
 
     def infer(self, *types: TensorType, rule: CustomRule) -> Any:
         found = tuple(r.type for r in rule.whole.results)
@@ -38,12 +39,16 @@ class Custom(OpRule):
         count = len(rule.graph.results)
         cotangents = [g for g in gs[:count] if is_float(g.dtype)]
         b = xs[0].b
+        if rule.failed is not None:
+            raise rule.failed
         assert rule.pullback is not None
         found = b.inline(rule.pullback, [v.value for v in (*xs, *outs[count:], *cotangents)])
         return list(_floats(xs, [Var(b, v) for v in found]))
 
     def jvp(self, ts: Sequence[Var | None], out: Any, *xs: Var, rule: CustomRule) -> Any:
         b = xs[0].b
+        if rule.failed is not None:
+            raise rule.failed
         if rule.pushforward is None:
             raise DifferentiationError(
                 f"{rule.name} can't be differentiated in forward mode: custom_vjp gives its derivative in reverse. "
