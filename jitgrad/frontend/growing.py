@@ -493,8 +493,10 @@ class _ReadOnly(Box):
 class Again(RollError):
     """A trial has shown what is done with a list, and has to be made once more with that known."""
 
+    why = "it puts items in front of a list, or takes them there."
+
     def __init__(self, of: Growing) -> None:
-        super().__init__("it puts items in front of a list, or takes them there.", user_location())
+        super().__init__(self.why, user_location())
         self.of = of
 
 
@@ -514,6 +516,12 @@ class Wider(Again):
         self.width = width
 
 
+class Unlimited(Again):
+    """Nothing that is known before a loop limits how many items a list gets in it: it is run to find out."""
+
+    why = "how many items it appends to a list or an array is not limited."
+
+
 def clipped(trace: Trace, count: Tracer, capacity: Dim) -> Dim:
     """A count that is between 0 and the capacity, as its ops show."""
     (low,) = trace.emit("maximum", [strong(count), as_value(trace, 0)], {})
@@ -523,6 +531,13 @@ def clipped(trace: Trace, count: Tracer, capacity: Dim) -> Dim:
 
 #: Room for the items of a list whose number is not known yet; what is recorded with it is dropped.
 MANY = 1 << 31
+
+
+def summed(a: Dim, b: Dim) -> Dim:
+    """The sum of two numbers of items, each MANY or more where it is not limited."""
+    return MANY if any(isinstance(n, int) and n >= MANY for n in (a, b)) else add(a, b)
+
+
 #: By so many items a deque is rotated whose length is not known.
 _FEW = 16
 #: More than any capacity.

@@ -19,7 +19,7 @@ import numpy as np
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
-from jitgrad.frontend.growing import MANY, Again, Growing, Wider, clipped, new_room
+from jitgrad.frontend.growing import MANY, Again, Growing, Unlimited, Wider, clipped, new_room, summed
 from jitgrad.frontend.grown_arrays import GrownArray, Joined, hidden, mapped, refuse_other, seen
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.items import element, elements, listed
@@ -245,7 +245,7 @@ class Growth:
                         raise  # a list of a loop around this one
                     if isinstance(error, Wider) and error.width is not None and error.width <= _WIDEST:
                         error.of.width = error.width
-                    elif isinstance(error, Wider):
+                    elif isinstance(error, (Wider, Unlimited)):
                         error.of.width, error.of.elastic = 0, True
                 finally:
                     for g in self.new:
@@ -357,7 +357,8 @@ class Growth:
                 g.first = add(front, shift.before(trips)) if shift else clipped(trace, next(given), g.limit)
             g.set_last(given)
             if n < outer:
-                g.most = add(self._before[n][3], mul(trips, most))
+                all_of_them = most if isinstance(most, int) and most >= MANY else mul(trips, most)
+                g.most = summed(self._before[n][3], all_of_them)
         final = list(result)
         for n, (g, k, back) in self.shared.items():
             if n >= len(final) or not is_array(final[n]):
@@ -545,7 +546,7 @@ def refuse_written(g: Growing, trace: Trace, first: int) -> None:
 
 def outside(trace: Trace, d: Dim, g: Growing) -> Dim:
     """By how much a list becomes longer, or how much at most, by numbers that are known before the region that is
-    recorded now. Raises RollError where it is not limited, but for a list that is elastic: MANY."""
+    recorded now. Raises Unlimited where it is not limited, but for a list that is elastic: MANY."""
     if isinstance(d, int):
         return d
     if _made_inside(trace, d):
@@ -553,7 +554,7 @@ def outside(trace: Trace, d: Dim, g: Growing) -> Dim:
         if most is None and g.elastic:
             return MANY
         if most is None:
-            raise RollError("how many items it appends to a list or an array is not limited.", user_location())
+            raise Unlimited(g)
         return most
     return d
 
