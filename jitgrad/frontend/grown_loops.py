@@ -143,7 +143,7 @@ def _ahead(
     def numbered(number: Tracer) -> Dim:
         return _counted(trace, number) if count is None else index_of(trace.own(number))
 
-    with trace.region("a loop whose iterations are counted") as scope, Growth(trace, held) as growth:
+    with Growth(trace, held) as growth, trace.region("a loop whose iterations are counted") as scope:
         for k, g in enumerate(growth.new):
             g.elastic = k < len(elastic) and elastic[k]
             g.window = None if g.elastic else []

@@ -86,6 +86,8 @@ class Growth:
         self.fronts: list[Dim] = [g.first for g in self.all]
         self._before = [(g, g.first, g.count, g.most, g.scope, list(g.kept)) for g in self.all]
         self._windows = [g.window for g in trace.growing]
+        #: Is its length followed in what the loop stands in? Not so where that is a loop that was recorded without it.
+        self._followed = [g.scope is trace.scope or any(g is x for x in self.new) for g in self.all]
         #: How many items an iteration adds, where that is known; and how many at most.
         self.steps: list[Step | None] = [None for _ in self.all]
         self.most: list[Dim] = [0 for _ in self.all]
@@ -148,7 +150,8 @@ class Growth:
             elif g.shifts:
                 shift, front = self.shifts[k], self.fronts[k]
                 g.first = add(front, shift.before(number)) if shift else index_of(self.trace.own(next(given)))
-            g.scope, g.region, g.most, g.viewed = self.trace.scope, self.trace.scope, 0, False
+            g.scope = self.trace.scope if self._followed[k] else None
+            g.region, g.most, g.viewed = self.trace.scope, 0, False
             if g.window is not None and g.item is not None:
                 n = len(g.item.leaves)
                 g.window = [[next(given) for _ in range(n)] for _ in range(g.width)]
