@@ -23,6 +23,7 @@ from jitgrad.frontend.loop_choices import accept
 from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.primitives import strong
 from jitgrad.frontend.recording import condition, record_for, record_while
+from jitgrad.frontend.references import SEQUENCES
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, extent
 from jitgrad.ir.core import Block, Op, Value
@@ -63,7 +64,7 @@ def grow_for(
             new = body(item(number), *seen(values[:size]))
             if flagged is not None and not early and new[flagged] is not False:
                 raise _Early
-            return growth.leave(new)
+            return growth.leave(_moved(growth, new))
 
         def test(number: Tracer, *values: Any) -> Any:
             growth.enter(index_of(trace.own(number)), values[size:])
@@ -159,7 +160,7 @@ def _ahead(
         def iteration(number: Tracer, *values: Any) -> State:
             growth.enter(numbered(number), values[size:])
             new = body(loop.item(number), *seen(values[:size]))
-            return (number + 1, *growth.leave(new))
+            return (number + 1, *growth.leave(_moved(growth, new)))
 
         def run(fits: Callable[[], Any] = lambda: True) -> tuple[Tracer, Any]:
             first = Tracer(trace, as_value(trace, 0).value, "int")
@@ -193,6 +194,45 @@ def _ahead(
         return done, None, found
     (room,) = trace.emit("maximum", [Tracer(trace, extra), as_value(trace, 0)], {})
     return done, index_of(room), found
+
+
+def _moved(growth: Growth, new: State) -> State:
+    """The variables after an iteration, of which some have other lists than before: those get the items of these, as if
+    it were written ``xs.clear(); xs.extend(others)``. Raises RollError where a list has two names then."""
+    state, left = list(new), []
+    for held, g in zip(growth.held, growth.new, strict=True):
+        k = next((k for k, v in enumerate(growth.state) if v is g), None)
+        if held.put is None and k is not None and state[k] is not g and type(state[k]) in (*SEQUENCES, Growing):
+            left.append((k, g, state[k]))
+    stay = [g for g in growth.all if not any(g is x for _, x, _ in left)]
+    sources = [x for _, _, x in left]
+    if any(x is other for x in sources for other in stay) or len({id(x) for x in sources}) < len(sources):
+        raise RollError("it gives a list that it makes longer or shorter a second name.", user_location())
+    while left:
+        free = [n for n, (_, g, _) in enumerate(left) if not any(x is g for _, _, x in left)]
+        if not free:
+            raise RollError("it exchanges lists that it makes longer or shorter.", user_location())
+        k, g, source = left.pop(free[0])
+        state[k] = g
+        _take(growth.trace, g, source)
+    if any(sum(v is g for v in state) > 1 for g in growth.new):
+        raise RollError("it gives a list that it makes longer or shorter a second name.", user_location())
+    return tuple(state)
+
+
+def _take(trace: Trace, g: Growing, source: Any) -> None:
+    """Let a list have the items of another one, and no others."""
+    g.clear()
+    if not isinstance(source, Growing):
+        g.extend(source)
+    elif source.item is not None:
+        count, item = source.as_items()
+
+        def body(k: Any) -> State:
+            g.append(item(k))
+            return ()
+
+        grow_for(For(trace, Steps(0, count, 1, lambda k: k), body, (), (), None, (), accept), ())
 
 
 def _in_enough_room(growth: Growth, run: Callable[[Callable[[], Any]], tuple[Tracer, Any]]) -> tuple[Value, Value]:
