@@ -182,6 +182,7 @@ def _ahead(
         found = [g.elastic for g in growth.new]
         done, extra = _in_enough_room(growth, run) if any(found) else (run()[0].value, None)
         growth.put_back()
+        growth.rewind()
         scope.restore()
     if any(_shows(op) for op in scope.ops):
         raise RollError(

@@ -122,6 +122,13 @@ class Growth:
             self.put_back()
             self.held = ()  # who asks later for references to the lists finds none here
 
+    def rewind(self) -> None:
+        """Let the lists of the loops around be as before the loop: it was run ahead."""
+        for g, first, count, most, _, kept in self._before:
+            g.first, g.count, g.most = first, count, most
+            g.kept[:] = kept
+        self._restore_windows()
+
     def _restore_windows(self) -> None:
         for g, window in zip(self.all, self._windows, strict=False):
             g.window = window
