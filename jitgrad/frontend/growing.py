@@ -49,7 +49,8 @@ class Growing(Collection):
     out to be of other types. ``whole`` is the list that a fixed row is an item of.
 
     With a ``window`` it has no rooms, but the leaves of the last ``width`` items only. ``elastic``: how much room it
-    needs is found by running the loop, so places are kept within the room that there is. ``bursts``: once it gets more
+    needs is found by running the loop, so places are kept within the room that there is; ``tallied``: that loop is run
+    now, and adds up how many items there are at most. ``bursts``: once it gets more
     items than there is room for, its count is beyond all capacities, whatever is taken from it afterwards. ``maxlen``
     is that of a deque; ``full``: it always has as many."""
 
@@ -69,7 +70,7 @@ class Growing(Collection):
         self.window: list[list[Any]] | None = None
         self.width = 0
         self.probing = self.viewed = self.rewritten = self.touched = self.popped = False
-        self.shifts = self.leftward = self.elastic = self.bursts = self.full = False
+        self.shifts = self.leftward = self.elastic = self.tallied = self.bursts = self.full = False
         self.maxlen: int | None = None
 
     def noted(self) -> tuple[Any, ...]:

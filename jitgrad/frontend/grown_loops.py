@@ -118,7 +118,9 @@ def grow_for(
         before_end = Tracer(trace, trace.emit("less", [strong(number), as_value(trace, count)], {})[0], "bool")
         return before_end if flagged is None else and_(before_end, lambda: not_(values[flagged]))
 
-    _, extra, needs = _ahead(loop, held, go_on, count, needs)
+    extra = None if early else _tally(loop, held)
+    if extra is None:
+        _, extra, needs = _ahead(loop, held, go_on, count, needs)
     return grow_for(loop, held, open_end=open_end, elastic=needs, extra=extra)
 
 
@@ -279,6 +281,53 @@ def _in_enough_room(growth: Growth, run: Callable[[Callable[[], Any]], tuple[Tra
     done, twice, _ = record_while(trace, lambda _, __, more: more, attempt, state, names)
     (extra,) = trace.emit("floor_divide", [twice, as_value(trace, 2)], {})
     return done.value, extra
+
+
+def _tally(loop: For, held: Sequence[Held]) -> Dim | None:
+    """How many items a loop appends to its lists at most: the sum of what limits each iteration, as the number of
+    edges of a node does. None where nothing does, and where the lists are read in the loop.
+
+    Whether an item is appended is not asked. So what is left of the loop that adds them up needs none of the arrays
+    that it changes, and no copies of them, which an inner loop would make in each of its runs."""
+    trace, _, body, state, names, _, hints, _, _ = loop
+    size, count = len(state), loop.steps.count
+    notes = len(trace.notes)
+    limited = True
+    with Growth(trace, held) as growth, trace.region("a loop whose items are counted") as scope:
+        for g in growth.new:
+            g.window, g.tallied = [], True
+        start = growth.replaced(state)
+        objects = [h for h in hints if not any(h is x.value for x in held)]
+
+        def iteration(number: Tracer, *values: Any) -> State:
+            nonlocal limited
+            growth.enter(index_of(trace.own(number)), values[size:-1])
+            new = growth.leave(_moved(growth, body(loop.item(number), *seen(values[:size]))))
+            total = values[-1]
+            for g in growth.new:
+                limited = limited and not (isinstance(g.most, int) and g.most >= MANY)
+                total = total + Tracer(trace, as_value(trace, g.most).value, "int")
+            return (*new, total)
+
+        def run() -> Any:
+            first = (*start, *growth.counts, Tracer(trace, as_value(trace, 0).value, "int"))
+            labels = (*names, *("count" for _ in first[size:-1]), "items")
+            return record_for(trace, 0, count, 1, iteration, first, labels, objects)[-1]
+
+        try:
+            growth.probe(run)
+            limited = limited and not any(g.elastic or g.popped or g.leftward for g in growth.new)
+            total = run().value if limited else None
+        finally:
+            growth.put_back()
+            growth.rewind()
+            scope.restore()
+    del trace.notes[notes:]
+    if total is None or any(_shows(op) for op in scope.ops):
+        return None
+    trace.builder.ops.extend(scope.ops)
+    (room,) = trace.emit("maximum", [Tracer(trace, total), as_value(trace, 0)], {})
+    return index_of(room)
 
 
 def _counted(trace: Trace, number: Tracer) -> Dim:

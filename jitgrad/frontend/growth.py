@@ -561,7 +561,7 @@ def outside(trace: Trace, d: Dim, g: Growing) -> Dim:
         return d
     if _made_inside(trace, d):
         most = interval(d)[1]
-        if most is None and g.elastic:
+        if most is None and (g.elastic or g.tallied):
             return MANY
         if most is None:
             raise Unlimited(g)

@@ -236,6 +236,38 @@ def test_rooms_are_enlarged():
     np.testing.assert_allclose(grad @ d, expected, rtol=1e-6)
 
 
+def test_levels_copy_no_arrays():
+    """What the search changes is copied once, for the run that counts the levels, and not in each of them."""
+    lines = jg.jit(levels).explain(*arguments(400, 1)).splitlines()
+    assert sum("it is used in other iterations" in line for line in lines) == 1
+
+
+def test_a_list_of_the_loop_around():
+    """The inner loop, which runs ahead for the room of one list, appends to another one too."""
+
+    def f(w, start, to):
+        found, total = [(0, w[0])], 0.0
+        for k in range(20):
+            near = []
+            for v in range(k, len(w) - k):
+                for e in range(start[v], start[v + 1]):
+                    if to[e] > v:
+                        near.append(w[to[e]])
+                        found.append((v, w[v] * w[to[e]]))
+            for x in near:
+                total += x**3
+        for k, (v, x) in enumerate(found):
+            total += x * np.cos(0.1 * k + v)
+        return total
+
+    w, start, to = arguments(60, 2)
+    value, grad = jg.value_and_grad(f)(w, start, to)
+    d, h = np.cos(np.arange(60.0)), 1e-6
+    np.testing.assert_allclose(value, f(w, start, to), rtol=1e-12)
+    expected = (f(w + h * d, start, to) - f(w - h * d, start, to)) / (2 * h)
+    np.testing.assert_allclose(grad @ d, expected, rtol=1e-6)
+
+
 def test_a_second_name_is_refused():
     """What the old list is called besides would change with it."""
 
@@ -252,7 +284,7 @@ def test_a_second_name_is_refused():
             front = nxt
         return total + len(old)
 
-    with pytest.raises(JitgradError, match="test_replaced_lists.py"):
+    with pytest.raises(JitgradError, match=r"test_replaced_lists\.py"):
         jg.jit(f)(*arguments(40, 1))
 
 
