@@ -49,7 +49,8 @@ class Growing(Collection):
     out to be of other types. ``whole`` is the list that a fixed row is an item of.
 
     With a ``window`` it has no rooms, but the leaves of the last ``width`` items only. ``elastic``: how much room it
-    needs is found by running the loop, so places are kept within the room that there is. ``bursts``: once it gets more
+    needs is found by running the loop, so places are kept within the room that there is; ``tallied``: that loop is run
+    now, and adds up how many items there are at most. ``bursts``: once it gets more
     items than there is room for, its count is beyond all capacities, whatever is taken from it afterwards. ``maxlen``
     is that of a deque; ``full``: it always has as many."""
 
@@ -69,7 +70,7 @@ class Growing(Collection):
         self.window: list[list[Any]] | None = None
         self.width = 0
         self.probing = self.viewed = self.rewritten = self.touched = self.popped = False
-        self.shifts = self.leftward = self.elastic = self.bursts = self.full = False
+        self.shifts = self.leftward = self.elastic = self.tallied = self.bursts = self.full = False
         self.maxlen: int | None = None
 
     def noted(self) -> tuple[Any, ...]:
@@ -493,8 +494,10 @@ class _ReadOnly(Box):
 class Again(RollError):
     """A trial has shown what is done with a list, and has to be made once more with that known."""
 
+    why = "it puts items in front of a list, or takes them there."
+
     def __init__(self, of: Growing) -> None:
-        super().__init__("it puts items in front of a list, or takes them there.", user_location())
+        super().__init__(self.why, user_location())
         self.of = of
 
 
@@ -514,6 +517,12 @@ class Wider(Again):
         self.width = width
 
 
+class Unlimited(Again):
+    """Nothing that is known before a loop limits how many items a list gets in it: it is run to find out."""
+
+    why = "how many items it appends to a list or an array is not limited."
+
+
 def clipped(trace: Trace, count: Tracer, capacity: Dim) -> Dim:
     """A count that is between 0 and the capacity, as its ops show."""
     (low,) = trace.emit("maximum", [strong(count), as_value(trace, 0)], {})
@@ -523,6 +532,13 @@ def clipped(trace: Trace, count: Tracer, capacity: Dim) -> Dim:
 
 #: Room for the items of a list whose number is not known yet; what is recorded with it is dropped.
 MANY = 1 << 31
+
+
+def summed(a: Dim, b: Dim) -> Dim:
+    """The sum of two numbers of items, each MANY or more where it is not limited."""
+    return MANY if any(isinstance(n, int) and n >= MANY for n in (a, b)) else add(a, b)
+
+
 #: By so many items a deque is rotated whose length is not known.
 _FEW = 16
 #: More than any capacity.

@@ -1,7 +1,8 @@
 """Loops and branches in which lists grow, recorded: see ``growth``.
 
 A ``while`` has no bound. It is recorded once to count its iterations, with the last items of the lists that it reads as
-variables, and once more as a ``for`` of that many: the same is done for its gradient.
+variables, and once more as a ``for`` of that many: the same is done for its gradient. So is a ``for`` in which nothing
+limits how many items a list gets, as in one over the edges of each node: that shows when it is run.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
-from jitgrad.frontend.growing import MANY, Growing, clipped
+from jitgrad.frontend.growing import MANY, Growing, clipped, summed
 from jitgrad.frontend.grown_arrays import hidden, seen
 from jitgrad.frontend.growth import Growth, Held, outside, refuse_written
 from jitgrad.frontend.indexing import as_value
@@ -22,6 +23,7 @@ from jitgrad.frontend.loop_choices import accept
 from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.primitives import strong
 from jitgrad.frontend.recording import condition, record_for, record_while
+from jitgrad.frontend.references import SEQUENCES
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, extent
 from jitgrad.ir.core import Block, Op, Value
@@ -62,7 +64,7 @@ def grow_for(
             new = body(item(number), *seen(values[:size]))
             if flagged is not None and not early and new[flagged] is not False:
                 raise _Early
-            return growth.leave(new)
+            return growth.leave(_moved(growth, new))
 
         def test(number: Tracer, *values: Any) -> Any:
             growth.enter(index_of(trace.own(number)), values[size:])
@@ -102,33 +104,65 @@ def grow_for(
 
         growth.probe(run)
         growth.refuse_ends(None if early else count, open_end=open_end)
-        growth.furnish(count)
-        result, trips = run()
-        if early:  # a loop with an open end asks nobody
-            growth.check()
-        return growth.finish(result[:size], trips, result[size:])
+        needs = [g.elastic for g in growth.new]
+        if extra is not None or not any(needs):
+            growth.furnish(count)
+            result, trips = run()
+            if early:  # a loop with an open end asks nobody
+                growth.check()
+            return growth.finish(result[:size], trips, result[size:])
+        growth.put_back()
+    growth.held = ()  # references to the lists count
+
+    def go_on(number: Tracer, *values: Any) -> Any:
+        before_end = Tracer(trace, trace.emit("less", [strong(number), as_value(trace, count)], {})[0], "bool")
+        return before_end if flagged is None else and_(before_end, lambda: not_(values[flagged]))
+
+    extra = None if early else _tally(loop, held)
+    if extra is None:
+        _, extra, needs = _ahead(loop, held, go_on, count, needs)
+    return grow_for(loop, held, open_end=open_end, elastic=needs, extra=extra)
 
 
 def grow_while(loop: While, held: Sequence[Held]) -> State:
     """A ``while`` in which lists grow: its iterations are counted, then they are run."""
     trace, test, body, state, names, hints = loop
-    size = len(state)
-    with trace.region("a loop whose iterations are counted") as scope, Growth(trace, held) as growth:
-        for g in growth.new:
-            g.window = []
+    ahead = For(trace, Steps(0, 0, 1, lambda _: None), lambda _, *s: body(*s), state, names, None, hints, accept)
+    done, extra, elastic = _ahead(ahead, held, lambda _, *values: truth(test(*values)), None)
+    (count,) = trace.emit("maximum", [Tracer(trace, done), as_value(trace, 0)], {})
+    again = ahead._replace(steps=Steps(0, index_of(count), 1, lambda _: None))
+    return grow_for(again, held, elastic=elastic, extra=extra)
+
+
+def _ahead(
+    loop: For, held: Sequence[Held], test: Callable[..., Any], count: Dim | None, elastic: Sequence[bool] = ()
+) -> tuple[Value, Dim | None, list[bool]]:
+    """Run a loop ahead, for the numbers that it shows: it goes on where ``test(number, *state)`` holds, for at most
+    ``count`` iterations where that is known. Returns how many iterations there are, how much room besides what they
+    hold before the lists need that are elastic, and which are: those of ``elastic``, and what else turns out to be."""
+    trace, _, body, state, names, _, hints, _, _ = loop
+    size, limits = len(state), None if count is None else {0: (0, add(count, -1))}
+
+    def numbered(number: Tracer) -> Dim:
+        return _counted(trace, number) if count is None else index_of(trace.own(number))
+
+    with Growth(trace, held) as growth, trace.region("a loop whose iterations are counted") as scope:
+        for k, g in enumerate(growth.new):
+            g.elastic = k < len(elastic) and elastic[k]
+            g.window = None if g.elastic else []
         start = growth.replaced(state)
         objects = [h for h in hints if not any(h is x.value for x in held)]
 
         def head(number: Tracer, *values: Any) -> Any:
-            growth.enter(_counted(trace, number), values[size:])
+            growth.enter(numbered(number), values[size:])
             for g in growth.all:
                 g.scope = None
-            return truth(test(*seen(values[:size])))
+            return test(number, *seen(values[:size]))
 
-        def numbered(number: Tracer, *values: Any) -> State:
-            growth.enter(_counted(trace, number), values[size:])
-            new = body(*seen(values[:size]))
-            return (number + 1, *growth.leave(new))
+        def iteration(number: Tracer, *values: Any) -> State:
+            growth.enter(numbered(number), values[size:])
+            new = body(loop.item(number), *seen(values[:size]))
+            return (number + 1, *growth.leave(_moved(growth, new)))
 
         def run(fits: Callable[[], Any] = lambda: True) -> tuple[Tracer, Any]:
             first = Tracer(trace, as_value(trace, 0).value, "int")
@@ -136,35 +170,72 @@ def grow_while(loop: While, held: Sequence[Held]) -> State:
             labels = ("k", *names, *("count" for _ in counts))
             hints = (*objects, [g.rooms for g in growth.all])
 
-            def test(number: Tracer, *values: Any) -> Any:
+            def go_on(number: Tracer, *values: Any) -> Any:
                 decision = head(number, *values)
                 return and_(fits(), lambda: decision)
 
-            done, *last = record_while(trace, test, numbered, (first, *start, *counts), labels, hints)
+            done, *last = record_while(trace, go_on, iteration, (first, *start, *counts), labels, hints, limits=limits)
             growth.enter(index_of(trace.own(done)), last[size:])
             for g in growth.all:
                 g.scope = None
             return done, fits()
 
         growth.probe(run)
-        elastic = [g.elastic for g in growth.new]
-        done, extra = _in_enough_room(growth, run) if any(elastic) else (run()[0].value, None)
+        found = [g.elastic for g in growth.new]
+        done, extra = _in_enough_room(growth, run) if any(found) else (run()[0].value, None)
         growth.put_back()
+        growth.rewind()
         scope.restore()
     if any(_shows(op) for op in scope.ops):
         raise RollError(
-            "a while loop that makes a list longer prints or draws random numbers. Its iterations are counted before "
+            "a loop that makes a list longer prints or draws random numbers. Its iterations are counted before "
             "they are run. Write into an array that is long enough, and count.",
             user_location(),
         )
     trace.builder.ops.extend(scope.ops)
-    (count,) = trace.emit("maximum", [Tracer(trace, done), as_value(trace, 0)], {})
-    steps = Steps(0, index_of(count), 1, lambda _: None)
-    if extra is not None:
-        (room,) = trace.emit("maximum", [Tracer(trace, extra), as_value(trace, 0)], {})
-        extra = index_of(room)
-    again = For(trace, steps, lambda _, *s: body(*s), state, names, None, hints, accept)
-    return grow_for(again, held, elastic=elastic, extra=extra)
+    if extra is None:
+        return done, None, found
+    (room,) = trace.emit("maximum", [Tracer(trace, extra), as_value(trace, 0)], {})
+    return done, index_of(room), found
+
+
+def _moved(growth: Growth, new: State) -> State:
+    """The variables after an iteration, of which some have other lists than before: those get the items of these, as if
+    it were written ``xs.clear(); xs.extend(others)``. Raises RollError where a list has two names then."""
+    state, left = list(new), []
+    for held, g in zip(growth.held, growth.new, strict=True):
+        k = next((k for k, v in enumerate(growth.state) if v is g), None)
+        if held.put is None and k is not None and state[k] is not g and type(state[k]) in (*SEQUENCES, Growing):
+            left.append((k, g, state[k]))
+    stay = [g for g in growth.all if not any(g is x for _, x, _ in left)]
+    sources = [x for _, _, x in left]
+    if any(x is other for x in sources for other in stay) or len({id(x) for x in sources}) < len(sources):
+        raise RollError("it gives a list that it makes longer or shorter a second name.", user_location())
+    while left:
+        free = [n for n, (_, g, _) in enumerate(left) if not any(x is g for _, _, x in left)]
+        if not free:
+            raise RollError("it exchanges lists that it makes longer or shorter.", user_location())
+        k, g, source = left.pop(free[0])
+        state[k] = g
+        _take(growth.trace, g, source)
+    if any(sum(v is g for v in state) > 1 for g in growth.new):
+        raise RollError("it gives a list that it makes longer or shorter a second name.", user_location())
+    return tuple(state)
+
+
+def _take(trace: Trace, g: Growing, source: Any) -> None:
+    """Let a list have the items of another one, and no others."""
+    g.clear()
+    if not isinstance(source, Growing):
+        g.extend(source)
+    elif source.item is not None:
+        count, item = source.as_items()
+
+        def body(k: Any) -> State:
+            g.append(item(k))
+            return ()
+
+        grow_for(For(trace, Steps(0, count, 1, lambda k: k), body, (), (), None, (), accept), ())
 
 
 def _in_enough_room(growth: Growth, run: Callable[[Callable[[], Any]], tuple[Tracer, Any]]) -> tuple[Value, Value]:
@@ -210,6 +281,53 @@ def _in_enough_room(growth: Growth, run: Callable[[Callable[[], Any]], tuple[Tra
     done, twice, _ = record_while(trace, lambda _, __, more: more, attempt, state, names)
     (extra,) = trace.emit("floor_divide", [twice, as_value(trace, 2)], {})
     return done.value, extra
+
+
+def _tally(loop: For, held: Sequence[Held]) -> Dim | None:
+    """How many items a loop appends to its lists at most: the sum of what limits each iteration, as the number of
+    edges of a node does. None where nothing does, and where the lists are read in the loop.
+
+    Whether an item is appended is not asked. So what is left of the loop that adds them up needs none of the arrays
+    that it changes, and no copies of them, which an inner loop would make in each of its runs."""
+    trace, _, body, state, names, _, hints, _, _ = loop
+    size, count = len(state), loop.steps.count
+    notes = len(trace.notes)
+    limited = True
+    with Growth(trace, held) as growth, trace.region("a loop whose items are counted") as scope:
+        for g in growth.new:
+            g.window, g.tallied = [], True
+        start = growth.replaced(state)
+        objects = [h for h in hints if not any(h is x.value for x in held)]
+
+        def iteration(number: Tracer, *values: Any) -> State:
+            nonlocal limited
+            growth.enter(index_of(trace.own(number)), values[size:-1])
+            new = growth.leave(_moved(growth, body(loop.item(number), *seen(values[:size]))))
+            total = values[-1]
+            for g in growth.new:
+                limited = limited and not (isinstance(g.most, int) and g.most >= MANY)
+                total = total + Tracer(trace, as_value(trace, g.most).value, "int")
+            return (*new, total)
+
+        def run() -> Any:
+            first = (*start, *growth.counts, Tracer(trace, as_value(trace, 0).value, "int"))
+            labels = (*names, *("count" for _ in first[size:-1]), "items")
+            return record_for(trace, 0, count, 1, iteration, first, labels, objects)[-1]
+
+        try:
+            growth.probe(run)
+            limited = limited and not any(g.elastic or g.popped or g.leftward for g in growth.new)
+            total = run().value if limited else None
+        finally:
+            growth.put_back()
+            growth.rewind()
+            scope.restore()
+    del trace.notes[notes:]
+    if total is None or any(_shows(op) for op in scope.ops):
+        return None
+    trace.builder.ops.extend(scope.ops)
+    (room,) = trace.emit("maximum", [Tracer(trace, total), as_value(trace, 0)], {})
+    return index_of(room)
 
 
 def _counted(trace: Trace, number: Tracer) -> Dim:
@@ -288,7 +406,7 @@ def branches(
             g.count = clipped(trace, trace.lift(counted), g.limit)
         if g.full:
             g.first = add(g.count, -(g.maxlen or 0))
-        g.most = add(before[k][2], most[k])
+        g.most = summed(before[k][2], most[k])
     return seen(result[:size])
 
 
@@ -300,4 +418,4 @@ def _difference(ends: dict[int, list[Dim]], k: int, j: int) -> int | None:
 
 
 def _greater(a: Dim, b: Dim) -> Dim:
-    return max(a, b) if isinstance(a, int) and isinstance(b, int) else b if a == 0 else a if b == 0 else add(a, b)
+    return max(a, b) if isinstance(a, int) and isinstance(b, int) else b if a == 0 else a if b == 0 else summed(a, b)

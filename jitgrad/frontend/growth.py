@@ -19,7 +19,7 @@ import numpy as np
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
-from jitgrad.frontend.growing import MANY, Again, Growing, Wider, clipped, new_room
+from jitgrad.frontend.growing import MANY, Again, Growing, Unlimited, Wider, clipped, new_room, summed
 from jitgrad.frontend.grown_arrays import GrownArray, Joined, hidden, mapped, refuse_other, seen
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.items import element, elements, listed
@@ -86,6 +86,8 @@ class Growth:
         self.fronts: list[Dim] = [g.first for g in self.all]
         self._before = [(g, g.first, g.count, g.most, g.scope, list(g.kept)) for g in self.all]
         self._windows = [g.window for g in trace.growing]
+        #: Is its length followed in what the loop stands in? Not so where that is a loop that was recorded without it.
+        self._followed = [g.scope is trace.scope or any(g is x for x in self.new) for g in self.all]
         #: How many items an iteration adds, where that is known; and how many at most.
         self.steps: list[Step | None] = [None for _ in self.all]
         self.most: list[Dim] = [0 for _ in self.all]
@@ -120,6 +122,13 @@ class Growth:
             self.put_back()
             self.held = ()  # who asks later for references to the lists finds none here
 
+    def rewind(self) -> None:
+        """Let the lists of the loops around be as before the loop: it was run ahead."""
+        for g, first, count, most, _, kept in self._before:
+            g.first, g.count, g.most = first, count, most
+            g.kept[:] = kept
+        self._restore_windows()
+
     def _restore_windows(self) -> None:
         for g, window in zip(self.all, self._windows, strict=False):
             g.window = window
@@ -148,7 +157,8 @@ class Growth:
             elif g.shifts:
                 shift, front = self.shifts[k], self.fronts[k]
                 g.first = add(front, shift.before(number)) if shift else index_of(self.trace.own(next(given)))
-            g.scope, g.region, g.most, g.viewed = self.trace.scope, self.trace.scope, 0, False
+            g.scope = self.trace.scope if self._followed[k] else None
+            g.region, g.most, g.viewed = self.trace.scope, 0, False
             if g.window is not None and g.item is not None:
                 n = len(g.item.leaves)
                 g.window = [[next(given) for _ in range(n)] for _ in range(g.width)]
@@ -245,7 +255,7 @@ class Growth:
                         raise  # a list of a loop around this one
                     if isinstance(error, Wider) and error.width is not None and error.width <= _WIDEST:
                         error.of.width = error.width
-                    elif isinstance(error, Wider):
+                    elif isinstance(error, (Wider, Unlimited)):
                         error.of.width, error.of.elastic = 0, True
                 finally:
                     for g in self.new:
@@ -357,7 +367,8 @@ class Growth:
                 g.first = add(front, shift.before(trips)) if shift else clipped(trace, next(given), g.limit)
             g.set_last(given)
             if n < outer:
-                g.most = add(self._before[n][3], mul(trips, most))
+                all_of_them = most if isinstance(most, int) and most >= MANY else mul(trips, most)
+                g.most = summed(self._before[n][3], all_of_them)
         final = list(result)
         for n, (g, k, back) in self.shared.items():
             if n >= len(final) or not is_array(final[n]):
@@ -545,15 +556,15 @@ def refuse_written(g: Growing, trace: Trace, first: int) -> None:
 
 def outside(trace: Trace, d: Dim, g: Growing) -> Dim:
     """By how much a list becomes longer, or how much at most, by numbers that are known before the region that is
-    recorded now. Raises RollError where it is not limited, but for a list that is elastic: MANY."""
+    recorded now. Raises Unlimited where it is not limited, but for a list that is elastic: MANY."""
     if isinstance(d, int):
         return d
     if _made_inside(trace, d):
         most = interval(d)[1]
-        if most is None and g.elastic:
+        if most is None and (g.elastic or g.tallied):
             return MANY
         if most is None:
-            raise RollError("how many items it appends to a list or an array is not limited.", user_location())
+            raise Unlimited(g)
         return most
     return d
 

@@ -29,7 +29,8 @@ _ATTEMPTS = 4
 
 class Variable(NamedTuple):
     """A variable that may hold a list: functions that give it, and let it be another object, and how the loop uses it:
-    ``otherwise`` than to append to it and read its last item, ``passed`` on to functions, or else by those two."""
+    ``otherwise`` than to append to it and read its last item, ``replaced`` by another list, ``passed`` on to functions,
+    or else by those two."""
 
     name: str
     get: Callable[[], Any]

@@ -226,11 +226,13 @@ _HEAPS = frozenset(("heappush", "heappop"))
 def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
     """The names whose lists a block may change, and how it uses them: ``"otherwise"``, where it makes them longer or
     shorter; ``"items"`` and ``"indexed"``, where it assigns to items only, at constant indices or at others;
-    ``"passed"``, where other functions may do either."""
+    ``"replaced"``, where it gives one's name to another list that becomes longer; ``"passed"``, where other functions
+    may do either."""
     found: dict[str, str] = {}
     resized, written, indexed, passed = set[str](), set[str](), set[str](), set[str]()
     root: ast.expr
     parts: list[tuple[str, str]] = []
+    names: list[tuple[str, str]] = []
     for node in (n for statement in block for n in ast.walk(statement)):
         match node:
             case ast.Call(func=ast.Attribute(ast.Name(id=name), attr=attr)) if attr in _RESIZING:
@@ -251,11 +253,18 @@ def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
                     (written if known else indexed).add(root.id)
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Subscript(value=ast.Name(id=base))):
                 parts.append((name, base))
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=base)):
+                names.append((name, base))
+            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
+                pairs = zip(targets, values, strict=False)
+                names += [(a.id, b.id) for a, b in pairs if isinstance(a, ast.Name) and isinstance(b, ast.Name)]
         if isinstance(node, ast.Call):
             passed.update(a.id for a in node.args if isinstance(a, ast.Name))
     indexed.update([base for name, base in parts if name in written | indexed])
-    for names, use in ((passed, "passed"), (written, "items"), (indexed, "indexed"), (resized, "otherwise")):
-        found.update(dict.fromkeys(sorted(names), use))
+    replaced = {name for name, base in names if base in resized}
+    uses = (passed, "passed"), (replaced, "replaced"), (written, "items"), (indexed, "indexed"), (resized, "otherwise")
+    for those, use in uses:
+        found.update(dict.fromkeys(sorted(those), use))
     return found
 
 

@@ -17,6 +17,14 @@ from typing import Any, Union
 
 Dim = Union[int, "IndexExpr"]
 Bounds = tuple[int | None, int | None]
+#: What expressions became in a substitution.
+_Done = dict["IndexExpr", Dim]
+
+#: So many symbols are replaced by their limits before the numbers that bound what is left are taken.
+_REPLACED = 16
+#: An expression with more terms than this is left as it is then: limits with several symbols each, of which the limits
+#: have several again, would make it twice as long with every step.
+_LONGEST = 64
 
 _interned: weakref.WeakValueDictionary[Hashable, Any] = weakref.WeakValueDictionary()
 
@@ -37,7 +45,7 @@ class Term:
     __slots__ = ("__weakref__", "bounds")
     bounds: Bounds
 
-    def substitute(self, env: Mapping[Term, Dim]) -> Dim:
+    def substitute(self, env: Mapping[Term, Dim], done: _Done) -> Dim:
         raise NotImplementedError
 
     def syms(self) -> frozenset[Sym]:
@@ -49,21 +57,23 @@ class Sym(Term):
     value, a scalar expression), or None for a loop variable.
 
     ``lo`` and ``hi`` are inclusive. They may be expressions in other symbols (those of the loops around); ``limits``
-    holds them as given, ``bounds`` as numbers.
+    holds them as given, ``bounds`` as numbers. ``depth`` is 0 where they name no symbols, else one more than the
+    greatest depth of those: so the limits of a symbol, and theirs, name only symbols of lesser depths.
     """
 
-    __slots__ = ("_reached", "limits", "name", "payload")
+    __slots__ = ("depth", "limits", "name", "payload")
 
     def __init__(self, name: str, lo: Dim | None = None, hi: Dim | None = None, payload: Any = None) -> None:
         self.name, self.payload = name, payload
-        self._reached: frozenset[Sym] | None = None
         self.limits: tuple[Dim | None, Dim | None] = (lo, hi)
+        named = [s.depth for limit in self.limits if isinstance(limit, IndexExpr) for s in limit.syms()]
+        self.depth: int = 1 + max(named, default=-1)
         self.bounds = (
             None if lo is None else interval(lo)[0],
             None if hi is None else interval(hi)[1],
         )
 
-    def substitute(self, env: Mapping[Term, Dim]) -> Dim:
+    def substitute(self, env: Mapping[Term, Dim], done: _Done) -> Dim:
         return env.get(self, expr(self))
 
     def syms(self) -> frozenset[Sym]:
@@ -88,8 +98,8 @@ class Quotient(Term):
 
         return _intern(cls, (base, divisor), build)
 
-    def substitute(self, env: Mapping[Term, Dim]) -> Dim:
-        return floordiv(substitute(self.base, env), self.divisor)
+    def substitute(self, env: Mapping[Term, Dim], done: _Done) -> Dim:
+        return floordiv(_substituted(self.base, env, done), self.divisor)
 
     def syms(self) -> frozenset[Sym]:
         return self.base.syms()
@@ -111,8 +121,8 @@ class Remainder(Term):
 
         return _intern(cls, (base, divisor), build)
 
-    def substitute(self, env: Mapping[Term, Dim]) -> Dim:
-        return mod(substitute(self.base, env), self.divisor)
+    def substitute(self, env: Mapping[Term, Dim], done: _Done) -> Dim:
+        return mod(_substituted(self.base, env, done), self.divisor)
 
     def syms(self) -> frozenset[Sym]:
         return self.base.syms()
@@ -140,8 +150,8 @@ class Product(Term):
 
         return _intern(cls, (left, right), build)
 
-    def substitute(self, env: Mapping[Term, Dim]) -> Dim:
-        return mul(substitute(self.left, env), substitute(self.right, env))
+    def substitute(self, env: Mapping[Term, Dim], done: _Done) -> Dim:
+        return mul(_substituted(self.left, env, done), _substituted(self.right, env, done))
 
     def syms(self) -> frozenset[Sym]:
         return self.left.syms() | self.right.syms()
@@ -317,11 +327,21 @@ def mod(a: Dim, d: int) -> Dim:
 
 def substitute(e: Dim, env: Mapping[Any, Dim]) -> Dim:
     """Replace symbols; everything is brought to normal form again."""
-    if not isinstance(e, IndexExpr) or not any(s in env for s in e.syms()):
+    return _substituted(e, env, {})
+
+
+def _substituted(e: Dim, env: Mapping[Any, Dim], done: _Done) -> Dim:
+    """``done`` has what was made of other parts: one that several quotients share is looked at once."""
+    if not isinstance(e, IndexExpr):
         return e
-    total: Dim = e.constant
-    for term, c in e.terms:
-        total = add(total, mul(term.substitute(env), c))
+    if e in done:
+        return done[e]
+    total: Dim = e
+    if any(s in env for s in e.syms()):
+        total = e.constant
+        for term, c in e.terms:
+            total = add(total, mul(term.substitute(env, done), c))
+    done[e] = total
     return total
 
 
@@ -340,7 +360,7 @@ def interval(e: Dim) -> Bounds:
     """
     if not isinstance(e, IndexExpr):
         return e, e
-    if e._interval is None:
+    if e._interval is None:  # limits never change
         e._interval = _extreme(e, 0), _extreme(e, 1)
     return e._interval
 
@@ -348,7 +368,7 @@ def interval(e: Dim) -> Bounds:
 def _extreme(e: Dim, side: int) -> int | None:
     """The least (``side`` 0) or greatest value, or None."""
     plain = bounds(e)[side]
-    for _ in range(16):
+    for _ in range(_REPLACED):
         e = without_quotients(e, side)
         if not isinstance(e, IndexExpr):
             return e if plain is None else max(e, plain) if side == 0 else min(e, plain)
@@ -381,22 +401,16 @@ def without_quotients(e: Dim, side: int) -> Dim:
 
 
 def _innermost(e: IndexExpr) -> tuple[Sym, int] | None:
-    """The symbol of ``e``, with its coefficient, whose limits name others and which no limit of the others names."""
-    candidates = [(t, c) for t, c in e.terms if isinstance(t, Sym) and any(isinstance(x, IndexExpr) for x in t.limits)]
-    inside = {s for t, _ in e.terms if not isinstance(t, Sym) for s in t.syms()}
-    for t, c in candidates:
-        others = (u for u, _ in e.terms if isinstance(u, Sym) and u is not t)
-        if t not in inside and not any(t in _all_limits(u) for u in others):
-            return t, c
-    return None
-
-
-def _all_limits(symbol: Sym) -> frozenset[Sym]:
-    """The symbols that the limits of a symbol name, and theirs."""
-    if symbol._reached is None:
-        named = frozenset().union(*(limit.syms() for limit in symbol.limits if isinstance(limit, IndexExpr)))
-        symbol._reached = named.union(*map(_all_limits, named))
-    return symbol._reached
+    """The symbol of ``e``, with its coefficient, whose limits name others and which no limit of the others names: the
+    deepest one that is in no quotient, remainder or product. None where there is none, and where ``e`` is long."""
+    if len(e.terms) > _LONGEST:
+        return None
+    inside: frozenset[Sym] = frozenset().union(*(t.syms() for t, _ in e.terms if not isinstance(t, Sym)))
+    found: tuple[Sym, int] | None = None
+    for t, c in e.terms:
+        if isinstance(t, Sym) and t not in inside and t.depth > (0 if found is None else found[0].depth):
+            found = t, c
+    return found
 
 
 def never_negative(e: Dim) -> bool:

@@ -17,6 +17,12 @@ Row = tuple[dict[Hashable, int], int]  # sum(c * x) + constant
 
 #: More inequalities than this are not looked at: the system counts as one that can be met.
 _LIMIT = 600
+#: Nor are coefficients of more bits. Each variable that is eliminated may double how many they have.
+_BITS = 256
+
+
+class _TooLarge(Exception):
+    """A coefficient has too many bits."""
 
 
 class System:
@@ -72,10 +78,11 @@ class System:
 
     def is_empty(self) -> bool:
         """True if no integers meet all constraints; False where that is not known."""
-        rows = _substitute_equations(self._equations, self._inequalities)
-        if rows is None:
-            return True
-        return _eliminate(rows)
+        try:
+            rows = _substitute_equations(self._equations, self._inequalities)
+            return rows is None or _eliminate(rows)
+        except _TooLarge:
+            return False
 
 
 def _tighten(row: Row) -> Row | None:
@@ -122,7 +129,13 @@ def _replaced(row: Row, x: Hashable, value: Row) -> Row:
     factor = c.pop(x)
     for y, v in value[0].items():
         c[y] = c.get(y, 0) + factor * v
-    return c, k + factor * value[1]
+    return _checked((c, k + factor * value[1]))
+
+
+def _checked(row: Row) -> Row:
+    if any(v.bit_length() > _BITS for v in row[0].values()):
+        raise _TooLarge
+    return row
 
 
 def _eliminate(rows: list[Row]) -> bool:
@@ -171,7 +184,7 @@ def _combine(a: Row, b: Row, x: Hashable) -> Row:
         for y, v in row[0].items():
             if y != x:
                 c[y] = c.get(y, 0) + factor * v
-    return c, q * a[1] + p * b[1]
+    return _checked((c, q * a[1] + p * b[1]))
 
 
 def primed(e: Dim, fresh: dict[Sym, Sym], keep: Callable[[Sym], bool]) -> Dim:

@@ -19,14 +19,40 @@ from jitgrad.ir.types import TensorType, bool_, i64
 
 #: Longest chain of sums and products that is looked through.
 _DEPTH = 16
+#: Ops that an index expression may look through, and those whose results their operands limit.
+_LINEAR = frozenset(("add", "subtract", "negative", "multiply", "cast", "minimum", "maximum"))
+_LIMITED = frozenset(("minimum", "maximum", "remainder", "floor_divide"))
 
 
 def symbol_of(value: Value) -> Sym:
     """The symbol of a value, made when first asked for."""
     if value.symbol is None:
-        lo, hi = (None, None) if value.op is None else _limits(value, value.op)
-        value.symbol = Sym(value.name or "v", lo, hi, payload=value)
+        for v in _limiting(value):  # first those that limit others: they may be a chain longer than Python's stack
+            if v.symbol is None:
+                lo, hi = (None, None) if v.op is None else _limits(v, v.op)
+                v.symbol = Sym(v.name or "v", lo, hi, payload=v)
+    assert value.symbol is not None
     return value.symbol
+
+
+def _limiting(value: Value) -> list[Value]:
+    """The values without symbols that limit this one, and it: each behind those that limit it."""
+    found: dict[Value, None] = {}
+    stack, seen = [(value, _DEPTH, False)], set[tuple[Value, int]]()
+    while stack:
+        v, depth, done = stack.pop()
+        if done:
+            found.setdefault(v)
+            continue
+        if (v, depth) in seen:
+            continue
+        seen.add((v, depth))
+        limited = v.op is not None and v.op.name in _LIMITED and v.symbol is None and v.type == TensorType(i64)
+        if limited or v is value:
+            stack.append((v, depth, True))
+        if v.op is not None and (limited or (v.op.name in _LINEAR and depth > 0)):
+            stack += [(x, _DEPTH if limited else depth - 1, False) for x in v.op.operands]
+    return list(found)
 
 
 def _limits(value: Value, op: Op) -> tuple[Dim | None, Dim | None]:
@@ -108,8 +134,20 @@ def _interval(low: Dim | None, high: Dim | None) -> tuple[Dim | None, Dim | None
     return (low, low) if isinstance(low, int) and isinstance(high, int) and high < low else (low, high)
 
 
-def index_of(value: Value, depth: int = _DEPTH) -> Dim:
+def index_of(value: Value) -> Dim:
     """An i64 scalar as an index expression: a number, a sum of others, or its own symbol."""
+    return _index_of(value, _DEPTH, {})
+
+
+def _index_of(value: Value, depth: int, known: dict[tuple[Value, int], Dim]) -> Dim:
+    """``known`` has what was found: a value that is added to itself, and the sum to itself, is asked for once."""
+    key = value, depth
+    if key not in known:
+        known[key] = _computed(value, depth, known)
+    return known[key]
+
+
+def _computed(value: Value, depth: int, known: dict[tuple[Value, int], Dim]) -> Dim:
     op = value.op
     if op is None or depth == 0 or value.type != TensorType(i64):
         return expr(symbol_of(value))
@@ -117,24 +155,21 @@ def index_of(value: Value, depth: int = _DEPTH) -> Dim:
         return int(op.attrs["value"])
     if op.name == "index":
         return op.attrs["value"]
+    if op.name == "cast" and op.operands[0].type == TensorType(i64):
+        return _index_of(op.operands[0], depth - 1, known)
+    if op.name not in ("add", "subtract", "negative", "multiply", "minimum", "maximum"):
+        return expr(symbol_of(value))
+    a, b = (_index_of(v, depth - 1, known) for v in (*op.operands, *op.operands)[:2])
     if op.name in ("add", "subtract"):
-        a, b = (index_of(v, depth - 1) for v in op.operands)
         return add(a, b if op.name == "add" else mul(b, -1))
     if op.name == "negative":
-        return mul(index_of(op.operands[0], depth - 1), -1)
+        return mul(a, -1)
     if op.name == "multiply":
-        a, b = (index_of(v, depth - 1) for v in op.operands)
-        if isinstance(a, int) or isinstance(b, int):
-            return mul(a, b)
-    if op.name in ("minimum", "maximum"):
-        a, b = (index_of(v, depth - 1) for v in op.operands)
-        larger = a if never_negative(add(a, mul(b, -1))) else b if never_negative(add(b, mul(a, -1))) else None
-        if larger is not None:
-            smaller = b if larger is a else a
-            return larger if op.name == "maximum" else smaller
-    if op.name == "cast" and op.operands[0].type == TensorType(i64):
-        return index_of(op.operands[0], depth - 1)
-    return expr(symbol_of(value))
+        return mul(a, b) if isinstance(a, int) or isinstance(b, int) else expr(symbol_of(value))
+    larger = a if never_negative(add(a, mul(b, -1))) else b if never_negative(add(b, mul(a, -1))) else None
+    if larger is None:
+        return expr(symbol_of(value))
+    return larger if op.name == "maximum" else b if larger is a else a
 
 
 class Loop(NamedTuple):
