@@ -116,7 +116,7 @@ def grow_for(
 
     def go_on(number: Tracer, *values: Any) -> Any:
         before_end = Tracer(trace, trace.emit("less", [strong(number), as_value(trace, count)], {})[0], "bool")
-        return before_end if flagged is None else and_(before_end, lambda: not_(values[flagged]))
+        return before_end if flagged is None else and_(before_end, lambda: not_(values[flagged]))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     extra = None if early else _tally(loop, held)
     if extra is None:

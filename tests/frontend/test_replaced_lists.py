@@ -1,3 +1,4 @@
+# ruff: noqa: PERF401 - loops that append are what is tested
 """Lists that a loop replaces by others which it has filled, and lists whose growth nothing limits before the loop runs:
 values, gradients, and that the work is linear."""
 
