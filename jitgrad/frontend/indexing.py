@@ -327,7 +327,7 @@ def length(obj: Any) -> Any:
 def count_by(lo: Tracer, hi: Tracer, step: Tracer) -> Dim:
     """How many numbers ``range(lo, hi, step)`` has, for a traced step that is not 0."""
     # ceil((hi - lo) / step) by floor division
-    count = np.maximum((hi - lo + step - np.sign(step)) // step, 0)
+    count: Any = np.maximum((hi - lo + step - np.sign(step)) // step, 0)
     return index_of(count.owner.own(count))
 
 
