@@ -285,7 +285,8 @@ def _in_enough_room(growth: Growth, run: Callable[[Callable[[], Any]], tuple[Tra
 
 def _tally(loop: For, held: Sequence[Held]) -> Dim | None:
     """How many items a loop appends to its lists at most: the sum of what limits each iteration, as the number of
-    edges of a node does. None where nothing does, and where the lists are read in the loop.
+    edges of a node does. None where nothing does, as nothing limits a ``while`` that asks for the last item, and where
+    the lists are read in the loop.
 
     Whether an item is appended is not asked. So what is left of the loop that adds them up needs none of the arrays
     that it changes, and no copies of them, which an inner loop would make in each of its runs."""
@@ -323,11 +324,15 @@ def _tally(loop: For, held: Sequence[Held]) -> Dim | None:
             growth.rewind()
             scope.restore()
     del trace.notes[notes:]
-    if total is None or any(_shows(op) for op in scope.ops):
+    if total is None or any(_shows(op) or _has_while(op) for op in scope.ops):
         return None
     trace.builder.ops.extend(scope.ops)
     (room,) = trace.emit("maximum", [Tracer(trace, total), as_value(trace, 0)], {})
     return index_of(room)
+
+
+def _has_while(op: Op) -> bool:
+    return op.name == "while" or any(_has_while(inner) for region in op.regions for inner in region.ops)
 
 
 def _counted(trace: Trace, number: Tracer) -> Dim:
