@@ -19,7 +19,7 @@ from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
 from jitgrad.passes.pipeline import optimise, prepare
 
-PROGRAMS = 40
+PROGRAMS = 28
 NOTES = (
     "loops that went outside",
     "loops that run several iterations at once",

@@ -23,7 +23,7 @@ from jitgrad.loopir.lower import lower
 from jitgrad.testing import differences
 
 #: Programs in a graph, graphs in a test, tests in the normal suite: 8 * 4 * 10 = 320 programs.
-PROGRAMS, GRAPHS, BATCHES = 10, 4, 8
+PROGRAMS, GRAPHS, BATCHES = 10, 4, 6
 Results = Sequence[np.ndarray]
 Backend = Callable[[Graph, list[np.ndarray]], Results]
 #: How many derivatives may be left out because differences with two steps disagree.

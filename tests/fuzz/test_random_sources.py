@@ -8,7 +8,7 @@ import jitgrad as jg
 from jitgrad.testing import differences
 
 #: Programs in a function, functions in a test, tests in the normal suite: 10 * 2 * 5 = 100 programs.
-PROGRAMS, FUNCTIONS, BATCHES = 10, 2, 5
+PROGRAMS, FUNCTIONS, BATCHES = 10, 2, 4
 #: How many derivatives may be left out because differences with two steps disagree.
 MAX_SKIPPED = 0.05
 
