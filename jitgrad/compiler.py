@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from jitgrad import ops  # noqa: F401  (fills the table of ops)
 from jitgrad.codegen import python
 from jitgrad.config import current
 from jitgrad.errors import CompilationError
-from jitgrad.ir.core import Block, Builder, Graph, Op
+from jitgrad.ir.core import Block, Builder, Graph, Op, operations
 from jitgrad.ir.custom import resolve
 from jitgrad.ir.printer import print_graph
 from jitgrad.ir.verify import verify
@@ -221,7 +221,7 @@ def _key(stages: Stages, scalar_params: tuple[bool, ...] | None) -> str | None:
     if not current().cache or current().backend != "llvm":
         return None
     graph = stages.source
-    if not all(type(op.opdef).__module__.startswith("jitgrad.") for op in _ops(graph.block)):
+    if not all(type(op.opdef).__module__.startswith("jitgrad.") for op in operations(graph.ops)):
         return None  # what the user's own ops are compiled to may change from run to run
     names = [graph.name, *(v.name for v in graph.params)]  # error messages have them; those in the text are changed
     try:
@@ -232,17 +232,9 @@ def _key(stages: Stages, scalar_params: tuple[bool, ...] | None) -> str | None:
     return cache.key_of([text, repr(facts)])
 
 
-def _ops(block: Block) -> Iterator[Op]:
-    """All ops of a block and of its regions."""
-    for op in block.ops:
-        yield op
-        for region in op.regions:
-            yield from _ops(region)
-
-
 def _constants(block: Block) -> list[np.ndarray]:
     """The arrays that are constants of a graph, in order; and the handles of the generators that it draws from."""
-    found = (op.attrs.get("value") if op.name == "constant" else _handle(op) for op in _ops(block))
+    found = (op.attrs.get("value") if op.name == "constant" else _handle(op) for op in operations(block.ops))
     return [array for array in found if array is not None]
 
 
@@ -253,14 +245,14 @@ def _handle(op: Op) -> np.ndarray | None:
 def _with_sites(graph: Graph) -> Graph:
     """The graph with the ops that make generators numbered in order, so that equal graphs have equal texts; the graph
     itself where there are none."""
-    if not any("site" in op.attrs for op in _ops(graph.block)):
+    if not any("site" in op.attrs for op in operations(graph.ops)):
         return graph
     b = Builder(graph.name)
     env = {p: b.param(p.type, p.name) for p in graph.params}
     for op in graph.ops:
         b.copy(op, env)
     new = b.build(*(env[r] for r in graph.results))
-    for k, op in enumerate(op for op in _ops(new.block) if "site" in op.attrs):
+    for k, op in enumerate(op for op in operations(new.ops) if "site" in op.attrs):
         op.attrs = {**op.attrs, "site": k}
     return new
 

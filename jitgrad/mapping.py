@@ -21,6 +21,7 @@ from jitgrad.frontend.namespace import stand_in
 from jitgrad.frontend.signature import NAMESPACE, flatten, unflatten
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.location import user_location
+from jitgrad.ops.shape import show
 
 Axis = int | None
 
@@ -111,7 +112,7 @@ def _first(x: Any, axis: int) -> Any:
     shape = _shape(x)
     if not -len(shape) <= axis < len(shape):
         raise ShapeError(
-            f"vmap over axis {axis} of an array of shape {_text(shape)}, which has no such axis. Give in_axes an axis "
+            f"vmap over axis {axis} of an array of shape {show(shape)}, which has no such axis. Give in_axes an axis "
             "that it has, or None if all examples share it.",
             user_location(),
         )
@@ -124,7 +125,7 @@ def _placed(y: Any, axis: Axis) -> Any:
     shape = _shape(y)
     if not -len(shape) <= axis < len(shape):
         raise ShapeError(
-            f"out_axes has {axis}, and the result has shape {_text(shape)} with the axis of the examples: there is no "
+            f"out_axes has {axis}, and the result has shape {show(shape)} with the axis of the examples: there is no "
             "such axis.",
             user_location(),
         )
@@ -135,7 +136,7 @@ def _check_lengths(examples: Sequence[Any]) -> None:
     """Raise ShapeError unless there are as many examples in all arguments, and one at least."""
     lengths = {_shape(x)[0] for x in examples}
     if len(lengths) > 1:
-        shapes = ", ".join(_text(_shape(x)) for x in examples)
+        shapes = ", ".join(show(_shape(x)) for x in examples)
         raise ShapeError(
             f"vmap over arguments of different lengths {sorted(lengths, key=str)}: with the axis of the examples first "
             f"their shapes are {shapes}. All mapped arguments have as many examples. Give in_axes None for an argument "
@@ -155,7 +156,3 @@ def _copied(x: Any) -> Any:
 
 def _shape(x: Any) -> tuple[Any, ...]:
     return x.dims if isinstance(x, Tracer) else np.shape(x)
-
-
-def _text(shape: tuple[Any, ...]) -> str:
-    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from jitgrad.autodiff.replays import silent
-from jitgrad.ir.core import Block, Builder, Op, Value
+from jitgrad.ir.core import Block, Builder, Op, Value, operations
 from jitgrad.ir.index import Sym, expr
 from jitgrad.ir.liveness import live_values, pruned
 from jitgrad.ir.nest import Frame, Nest
@@ -107,7 +107,7 @@ def _after(b: Builder, op: Op, count: Value) -> Value:
 
 
 def _is_in(loop: Op, op: Op) -> bool:
-    return any(inner is loop or _is_in(loop, inner) for region in op.regions for inner in region.ops)
+    return any(inner is loop for region in op.regions for inner in operations(region.ops))
 
 
 def inputs(nest: Nest, loop: Op, wanted: Iterable[Value]) -> list[Value]:

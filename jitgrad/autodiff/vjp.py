@@ -14,8 +14,8 @@ from jitgrad.autodiff.checkpoints import choose_segments, segmented
 from jitgrad.autodiff.loops import Reversal, number_loops
 from jitgrad.autodiff.replays import with_states
 from jitgrad.errors import ArgumentError, DifferentiationError
-from jitgrad.ir.core import Block, Builder, Graph, Op, Value
-from jitgrad.ir.custom import operations, resolve
+from jitgrad.ir.core import Block, Builder, Graph, Op, Value, operations
+from jitgrad.ir.custom import resolve
 from jitgrad.ir.types import is_float
 from jitgrad.ops.op import Cotangent, Var
 

@@ -23,7 +23,7 @@ from jitgrad.codegen.blas_threads import threads_for
 from jitgrad.codegen.libcalls import LIBRARY
 from jitgrad.codegen.llvm_metadata import Hint, describe, interleaved, keep_rolled, not_vectorised, parallel_accesses
 from jitgrad.codegen.llvm_scalar import I8, I32, I64, ScalarEmitter, memory_type
-from jitgrad.codegen.nests import Nests, is_crowded
+from jitgrad.codegen.nests import Nests, internal_function, is_crowded
 from jitgrad.codegen.outline import emit_parallel
 from jitgrad.codegen.streaming import emit_streamed, wait_for_streams
 from jitgrad.errors import CompilationError
@@ -421,14 +421,8 @@ class ProgramEmitter:
             return found
         made = {s.buffer for s in statements((stmt,)) if isinstance(s, Alloc)}
         pointer_types = [(SLOT if t in made else memory_type(t.dtype)).as_pointer() for t in buffers]
-        name = self.module.get_unique_name(f"{self.program.name}.kernel{len(self._functions)}")
-        function = ir.Function(self.module, ir.FunctionType(I64, pointer_types), name)
-        function.linkage = "internal"
-        function.attributes.add("noinline")
-        function.attributes.add("nounwind")
-        for argument, buffer in zip(function.args, buffers, strict=True):
-            argument.name = buffer.name
-            argument.add_attribute("noalias")
+        name = f"{self.program.name}.kernel{len(self._functions)}"
+        function = internal_function(self.module, name, ir.FunctionType(I64, pointer_types), buffers)
         emitter = KernelEmitter(function, dict(zip(buffers, function.args, strict=True)))
         emitter.slots = {t: emitter.pointers.pop(t) for t in buffers if t in made}
         emitter.streams = any(isinstance(s, Store) and s.streamed for s in statements((stmt,)))

@@ -9,14 +9,14 @@ around, and equal ones are one. A call takes some nanoseconds, so loops of a few
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
 from jitgrad.codegen.llvm_scalar import I64, memory_type
 from jitgrad.ir.index import Sym
-from jitgrad.loopir.nodes import Alloc, Assign, Fail, Let, LibCall, Local, Loop, Stmt, Store, While
+from jitgrad.loopir.nodes import Alloc, Assign, Buffer, Fail, Let, LibCall, Local, Loop, Stmt, Store, While
 from jitgrad.loopir.walk import buffers_of, statement_key_and_names, statements
 
 if TYPE_CHECKING:
@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 MANY, FEW = 40, 8
 #: Iterations of a nest that are worth a call.
 LEAST = 4
+
+
+def internal_function(module: ir.Module, name: str, type: ir.FunctionType, buffers: Sequence[Buffer]) -> ir.Function:
+    """A function that the module alone calls, whose first parameters are the addresses of buffers."""
+    function = ir.Function(module, type, module.get_unique_name(name))
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    function.attributes.add("nounwind")
+    for argument, buffer in zip(function.args, buffers, strict=False):
+        argument.name = buffer.name
+        argument.add_attribute("noalias")
+    return function
 
 
 def is_crowded(stmt: Stmt) -> bool:
@@ -72,14 +84,8 @@ class Nests:
         buffers = buffers_of(s)
         types = [around.pointers[t].type for t in buffers]
         types += [I64 if isinstance(x, Sym) else memory_type(x.dtype) for x in free]
-        name = self.module.get_unique_name(f"{self.name}.nest{len(self._functions)}")
-        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), types), name)
-        function.linkage = "internal"
-        function.attributes.add("noinline")
-        function.attributes.add("nounwind")
-        for argument, buffer in zip(function.args, buffers, strict=False):
-            argument.name = buffer.name
-            argument.add_attribute("noalias")
+        name = f"{self.name}.nest{len(self._functions)}"
+        function = internal_function(self.module, name, ir.FunctionType(ir.VoidType(), types), buffers)
         inside: Any = around.__class__(function, dict(zip(buffers, function.args, strict=False)))
         for x, value in zip(free, function.args[len(buffers) :], strict=True):
             if isinstance(x, Sym):

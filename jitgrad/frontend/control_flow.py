@@ -65,6 +65,7 @@ from jitgrad.frontend.loop_choices import (
     is_static,
     is_unrollable,
     may_stream,
+    refuse_first_values,
     refuse_streams,
 )
 from jitgrad.frontend.loops import For, While
@@ -158,20 +159,9 @@ def for_(
         with copied(trace, len(steps)):
             short = is_unrollable(trace, lambda steps=steps: _unrolled(steps, body, state, names, flag))
     if short or (known and mode == "unroll"):
-
-        def run(items: Iterable[Any], state: State) -> State:
-            return _unrolled(items, body, state, names, flag)
-
-        with copied(trace, len(steps)):
-            ends = None if flag is None else names.index(flag)
-            if short:
-                state, left = unrolled_if_small(trace, iterable, steps, run, state, ends)
-            else:
-                state, left = run(iterable, state), None
+        state, left = _begun(trace, iterable, steps, body, state, names, flag, line, small=short)
         if not left:
-            _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
             return state
-        _note(trace, line, "for", "the first iteration apart, and the others recorded, as an iteration has many ops")
         iterable = steps = left
     variables = only_names(trace, list(starmap(Variable, lists()[2])), state, names)
     only, read = ([*own_lists(trace, objects)] for objects in lists()[:2]) if known else ([], [])
@@ -184,7 +174,7 @@ def for_(
     look = refuse_streams if known and may_stream(trace, len(steps)) else accept
     peels = known and len(steps) > 1 and mode == "auto" and not settled
     try:
-        once = _refuse_first_values(body, state, names) if peels and any(v is None for v in state) else body
+        once = refuse_first_values(body, state, names) if peels and any(v is None for v in state) else body
         loop = For(trace, steps, once, state, names, flag, hints, look, peels)
         result = with_resized_arrays(loop, lambda loop: _recorded_with_lists(loop, own, variables), _UNROLLABLE)
     except (UnboundLocalError, *_UNROLLABLE) as error:
@@ -218,18 +208,32 @@ def for_(
     return result
 
 
-def _refuse_first_values(body: Callable[..., State], state: State, names: Sequence[str]) -> Callable[..., State]:
-    """The body, for a loop whose first iteration can stand apart: raises CarryError where one of the variables that are
-    None before it always has a value after it."""
+def _begun(
+    trace: Trace,
+    iterable: Iterable[Any],
+    steps: Steps,
+    body: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    flag: str | None,
+    line: int,
+    *,
+    small: bool,
+) -> tuple[State, Steps | None]:
+    """The state after a loop that Python runs, and the steps that are left to record: if it isn't ``small`` after all."""
 
-    def run(item: Any, *values: Any) -> State:
-        new = body(item, *values)
-        for name, before, after in zip(names, state, new, strict=True):
-            if before is None and is_none(after) is False:
-                raise CarryError(f"{name} is None before and has a value after an iteration.", user_location())
-        return new
+    def run(items: Iterable[Any], state: State) -> State:
+        return _unrolled(items, body, state, names, flag)
 
-    return run
+    ends, left = None if flag is None else names.index(flag), None
+    with copied(trace, len(steps)):
+        if small:
+            state, left = unrolled_if_small(trace, iterable, steps, run, state, ends)
+        else:
+            state = run(iterable, state)
+    apart = "the first iteration apart, and the others recorded, as an iteration has many ops"
+    _note(trace, line, "for", apart if left else f"unrolled, {len(steps)} iterations")
+    return state, left
 
 
 def _recorded_with_lists(loop: For, own: Own, variables: Sequence[Variable]) -> State:

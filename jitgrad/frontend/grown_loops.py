@@ -26,7 +26,7 @@ from jitgrad.frontend.recording import condition, record_for, record_while
 from jitgrad.frontend.references import SEQUENCES
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, extent
-from jitgrad.ir.core import Block, Op, Value
+from jitgrad.ir.core import Block, Op, Value, operations
 from jitgrad.ir.index import Dim, Sym, add
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of
@@ -35,6 +35,8 @@ State = tuple[Any, ...]
 
 #: So many items more than it has before a loop, and twice as many as an iteration adds, a list has room for at first.
 _LEAST_ROOM = 64
+#: Ops that print, or draw random numbers: they must not do so twice.
+_SHOW = ("show", "draw")
 
 
 class _Early(Exception):
@@ -186,7 +188,7 @@ def _ahead(
         growth.put_back()
         growth.rewind()
         scope.restore()
-    if any(_shows(op) for op in scope.ops):
+    if _has(scope.ops, *_SHOW):
         raise RollError(
             "a loop that makes a list longer prints or draws random numbers. Its iterations are counted before "
             "they are run. Write into an array that is long enough, and count.",
@@ -324,15 +326,11 @@ def _tally(loop: For, held: Sequence[Held]) -> Dim | None:
             growth.rewind()
             scope.restore()
     del trace.notes[notes:]
-    if total is None or any(_shows(op) or _has_while(op) for op in scope.ops):
+    if total is None or _has(scope.ops, "while", *_SHOW):
         return None
     trace.builder.ops.extend(scope.ops)
     (room,) = trace.emit("maximum", [Tracer(trace, total), as_value(trace, 0)], {})
     return index_of(room)
-
-
-def _has_while(op: Op) -> bool:
-    return op.name == "while" or any(_has_while(inner) for region in op.regions for inner in region.ops)
 
 
 def _counted(trace: Trace, number: Tracer) -> Dim:
@@ -342,10 +340,9 @@ def _counted(trace: Trace, number: Tracer) -> Dim:
     return index_of(value)
 
 
-def _shows(op: Op) -> bool:
-    """Does the op print, or draw random numbers? It must not do so twice."""
-    seen = op.name in ("show", "draw")
-    return seen or any(_shows(inner) for block in op.regions for inner in block.ops)
+def _has(ops: Sequence[Op], *names: str) -> bool:
+    """Is there an op of these names, in regions too?"""
+    return any(op.name in names for op in operations(ops))
 
 
 def branches(

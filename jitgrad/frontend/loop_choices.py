@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jitgrad import config
-from jitgrad.errors import JitgradError, RollError
+from jitgrad.errors import CarryError, JitgradError, RollError
 from jitgrad.frontend.iteration import Steps
+from jitgrad.frontend.optional import is_none
 from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import is_traced
-from jitgrad.ir.core import Block, Op
+from jitgrad.ir.core import Block, Op, operations
 from jitgrad.ir.location import user_location
 from jitgrad.ops.op import Elementwise
 
@@ -43,11 +44,7 @@ def is_short(trace: Trace, count: int, size: int) -> bool:
 
 def is_much(ops: Sequence[Op], count: int) -> bool:
     """Is it too much to record these ops so many times?"""
-    return count > 1 and count * _number(ops) > _RECORDED
-
-
-def _number(ops: Sequence[Op]) -> int:
-    return len(ops) + sum(_number(region.ops) for op in ops for region in op.regions)
+    return count > 1 and count * sum(1 for _ in operations(ops)) > _RECORDED
 
 
 @contextlib.contextmanager
@@ -131,3 +128,17 @@ def _leaves_no_trace(trace: Trace, iteration: Callable[[], State]) -> bool:
         scope.restore_lists()
         traced = any(is_traced(leaf) for leaf in flatten(new)[0])
     return not (scope.ops or scope.written or traced)
+
+
+def refuse_first_values(body: Callable[..., State], state: State, names: Sequence[str]) -> Callable[..., State]:
+    """The body, for a loop whose first iteration can stand apart: raises CarryError where one of the variables that are
+    None before it always has a value after it."""
+
+    def run(item: Any, *values: Any) -> State:
+        new = body(item, *values)
+        for name, before, after in zip(names, state, new, strict=True):
+            if before is None and is_none(after) is False:
+                raise CarryError(f"{name} is None before and has a value after an iteration.", user_location())
+        return new
+
+    return run

@@ -12,13 +12,13 @@ import weakref
 from functools import lru_cache
 from typing import Any
 
+from jitgrad.ir.thrown import MADE_IN_PYTHON
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STDLIB = tuple({os.path.abspath(sysconfig.get_paths()[k]) + os.sep for k in ("stdlib", "platstdlib")})
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 #: The comparisons that ``functools.total_ordering`` adds to a class, which call the class's own.
 _DERIVED = frozenset(f for found in getattr(functools, "_convert", {}).values() for _, f in found)
-#: The flag of classes that are made while a program runs, as those of Python code are (``Py_TPFLAGS_HEAPTYPE``).
-_HEAP_TYPE = 1 << 9
 #: What :func:`is_user_class` has found.
 _classes: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
 
@@ -54,7 +54,7 @@ def is_user_module(obj: Any) -> bool:
 
 def is_user_class(cls: type) -> bool:
     """A class that the user wrote: its module is his, or is the running program, or it has none."""
-    if not cls.__flags__ & _HEAP_TYPE:
+    if not cls.__flags__ & MADE_IN_PYTHON:
         return False
     found = _classes.get(cls)
     if found is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,6 +118,14 @@ class Block:
     def effects(self) -> bool:
         """Whether an op in it has an effect."""
         return any(op.effects for op in self.ops)
+
+
+def operations(ops: Iterable[Op]) -> Iterator[Op]:
+    """The ops, and those in their regions."""
+    for op in ops:
+        yield op
+        for region in op.regions:
+            yield from operations(region.ops)
 
 
 class Graph:

@@ -6,10 +6,10 @@ The op stays whole until it has been differentiated; before a graph is compiled,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-from jitgrad.ir.core import Block, Builder, Graph, Op, Value
-from jitgrad.ir.symbols import renamed_attributes, renamed_param, renamed_type, used_values
+from jitgrad.ir.core import Block, Builder, Graph, Op, Value, operations
+from jitgrad.ir.symbols import block_uses, renamed_attributes, renamed_param, renamed_type
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -49,7 +49,7 @@ def resolve(graph: Graph, reversed: Callable[[Op], bool] | None = None) -> Graph
     while any(op.name == "custom" and wanted(op) for op in operations(graph.ops)):
         b = Builder(graph.name)
         env: dict[Value, Value] = {p: b.param(p.type, p.name) for p in graph.params}
-        _copy(b, graph.ops, env, wanted, _used(graph.block) if reversed is None else None)
+        _copy(b, graph.ops, env, wanted, set(block_uses(graph.block)) if reversed is None else None)
         graph = b.build(*(env[r] for r in graph.results))
     return graph
 
@@ -81,21 +81,3 @@ def _copy(
         operands = tuple(env.get(v, v) for v in op.operands)
         b.ops.append(Op(op.opdef, operands, renamed_attributes(op.attrs, env), results, tuple(blocks), op.loc))
         env.update(zip(op.results, results, strict=True))
-
-
-def operations(ops: Sequence[Op]) -> Iterator[Op]:
-    """The ops, and those in their regions."""
-    for op in ops:
-        yield op
-        for region in op.regions:
-            yield from operations(region.ops)
-
-
-def _used(block: Block) -> set[Value]:
-    """All values that ops use, or that blocks return."""
-    used = set(block.results)
-    for op in block.ops:
-        used.update(used_values(op))
-        for region in op.regions:
-            used |= _used(region)
-    return used

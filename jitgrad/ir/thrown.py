@@ -19,7 +19,7 @@ import numpy as np
 _MARK = "\0{}\0"
 _MARKED = re.compile("\0([0-9]+)\0")
 #: The flag of classes that are made while Python runs (``Py_TPFLAGS_HEAPTYPE``).
-_MADE_IN_PYTHON = 1 << 9
+MADE_IN_PYTHON = 1 << 9
 
 
 def mark(number: int) -> str:
@@ -143,7 +143,7 @@ def copied(error: BaseException, change: Callable[[Any], Any]) -> BaseException:
     """A copy of an exception with other arguments and attributes."""
     kind = type(error)
     # Not by the constructor of a user's class, which need not take what the exception keeps in ``args``.
-    base: Any = next(c for c in kind.__mro__ if not c.__flags__ & _MADE_IN_PYTHON)
+    base: Any = next(c for c in kind.__mro__ if not c.__flags__ & MADE_IN_PYTHON)
     _, arguments, *state = base.__reduce__(error)
     arguments = tuple(map(change, arguments))
     new = base.__new__(kind, *arguments)

@@ -1,6 +1,6 @@
 """Devices for the tests of the CUDA target: simulated ones, and with ``-m cuda`` a real one too."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -8,6 +8,7 @@ from jitgrad import config
 from jitgrad.cuda.devices import Device
 from jitgrad.cuda.driver import Driver
 from jitgrad.cuda.driver_simulated import SimulatedDriver
+from jitgrad.cuda.libraries import CudaLibraries, Libraries, SimulatedLibraries
 from jitgrad.errors import DeviceError
 
 
@@ -30,6 +31,15 @@ def real_driver() -> Driver:
     from jitgrad.cuda.driver_cuda import CudaDriver
 
     return CudaDriver(0)
+
+
+def with_libraries(kind: str, stood_in: Callable[[SimulatedDriver], CudaLibraries]) -> tuple[Driver, Libraries]:
+    """A driver with its libraries: a real one, or a simulated one whose libraries are simulated or stood in for."""
+    if kind == "cuda":
+        driver = real_driver()
+        return driver, CudaLibraries(driver)
+    simulated = SimulatedDriver()
+    return simulated, SimulatedLibraries(simulated) if kind == "simulated" else stood_in(simulated)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

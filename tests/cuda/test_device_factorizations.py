@@ -22,11 +22,11 @@ from jitgrad.cuda.blas import Blas
 from jitgrad.cuda.compiler import compile_kernels, ptx
 from jitgrad.cuda.driver import Driver
 from jitgrad.cuda.driver_simulated import SimulatedDriver
-from jitgrad.cuda.libraries import CudaLibraries, Libraries, Operand, SimulatedLibraries, statuses
+from jitgrad.cuda.libraries import CudaLibraries, Libraries, Operand, statuses
 from jitgrad.cuda.solver import Solver
 from jitgrad.errors import KernelError, LinAlgError
 from tests.cuda.column_major import FakeBlas, FakeSolver, Through
-from tests.cuda.conftest import REAL, real_driver
+from tests.cuda.conftest import REAL, with_libraries
 
 
 def stood_in(driver: SimulatedDriver) -> CudaLibraries:
@@ -39,11 +39,7 @@ def stood_in(driver: SimulatedDriver) -> CudaLibraries:
 @pytest.fixture(params=["simulated", "stand-in", REAL])
 def on(request: pytest.FixtureRequest) -> tuple[Driver, Libraries]:
     """A driver with its libraries."""
-    if request.param == "cuda":
-        driver = real_driver()
-        return driver, CudaLibraries(driver)
-    simulated = SimulatedDriver()
-    return simulated, SimulatedLibraries(simulated) if request.param == "simulated" else stood_in(simulated)
+    return with_libraries(request.param, stood_in)
 
 
 def run(

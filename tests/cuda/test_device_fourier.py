@@ -18,10 +18,10 @@ from jitgrad.cuda.compiler import compile_kernels, ptx
 from jitgrad.cuda.driver import Driver, Stream
 from jitgrad.cuda.driver_simulated import SimulatedDriver
 from jitgrad.cuda.fourier import Fourier
-from jitgrad.cuda.libraries import CudaLibraries, Libraries, Operand, SimulatedLibraries
+from jitgrad.cuda.libraries import CudaLibraries, Libraries, Operand
 from jitgrad.errors import KernelError
 from tests.cuda.column_major import Through
-from tests.cuda.conftest import REAL, real_driver
+from tests.cuda.conftest import REAL, with_libraries
 from tests.cuda.device_programs import close
 from tests.cuda.fake_fourier import FakeFourier
 
@@ -35,11 +35,7 @@ def stood_in(driver: SimulatedDriver) -> CudaLibraries:
 @pytest.fixture(params=["simulated", "stand-in", REAL])
 def on(request: pytest.FixtureRequest) -> tuple[Driver, Libraries]:
     """A driver with its libraries."""
-    if request.param == "cuda":
-        driver = real_driver()
-        return driver, CudaLibraries(driver)
-    simulated = SimulatedDriver()
-    return simulated, SimulatedLibraries(simulated) if request.param == "simulated" else stood_in(simulated)
+    return with_libraries(request.param, stood_in)
 
 
 def run(on: tuple[Driver, Libraries], outs: list[Any], ins: list[np.ndarray], **static: Any) -> list[np.ndarray]:
