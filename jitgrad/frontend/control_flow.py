@@ -220,7 +220,7 @@ def _begun(
     *,
     small: bool,
 ) -> tuple[State, Steps | None]:
-    """The state after a loop that Python runs, and the steps that are left to record: if it isn't ``small`` after all."""
+    """The state after a loop that Python runs, and the steps left to record, if it isn't ``small`` after all."""
 
     def run(items: Iterable[Any], state: State) -> State:
         return _unrolled(items, body, state, names, flag)

@@ -16,6 +16,7 @@ from jitgrad.errors import DifferentiationError
 from jitgrad.ir.interpret import interpret
 from jitgrad.ir.verify import verify
 from jitgrad.testing import check_grads
+from tests.searches import graph_search
 
 
 def graph_of(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -24,21 +25,6 @@ def graph_of(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     degrees = rng.integers(0, 5, n) * (rng.random(n) < 0.8)
     start = np.concatenate([[0], np.cumsum(degrees)])
     return start, rng.integers(0, n, start[-1])
-
-
-def breadth_first(w, start, to):
-    distance, gain = np.full(len(w), -1), np.zeros(len(w))
-    distance[0], gain[0] = 0, w[0]
-    queue = [0]
-    while queue:
-        v = queue.pop(0)
-        for e in range(start[v], start[v + 1]):
-            u = to[e]
-            if distance[u] < 0:
-                distance[u] = distance[v] + 1
-                gain[u] = gain[v] * np.cos(w[u]) + w[u]
-                queue.append(u)
-    return np.sum(gain * distance)
 
 
 def depth_first(w, start, to):
@@ -205,7 +191,7 @@ def of_integers(w, start, to):
 
 
 PROGRAMS: list[Callable[..., Any]] = [
-    *(breadth_first, depth_first, sums_over_edges, backwards_by_twos, three_deep, fixed_inside, two_loops_in_turn),
+    *(graph_search, depth_first, sums_over_edges, backwards_by_twos, three_deep, fixed_inside, two_loops_in_turn),
     *(inner_while, inner_break, early_return, sweeps, rows, under_conditions, checkpointed, of_integers),
 ]
 every_program = pytest.mark.parametrize("fun", PROGRAMS, ids=lambda f: f.__name__)
@@ -259,7 +245,7 @@ def test_second_derivatives(fun):
     check_grads(lambda w: fun(w, start, to), (w,), order=2)
 
 
-@pytest.mark.parametrize("fun", [breadth_first, three_deep, inner_while], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("fun", [graph_search, three_deep, inner_while], ids=lambda f: f.__name__)
 def test_a_graph_without_edges(fun):
     """No inner loop runs even once."""
     w = np.linspace(0.4, 1.1, 9)

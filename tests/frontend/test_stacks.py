@@ -10,6 +10,7 @@ import pytest
 
 import jitgrad as jg
 from jitgrad.errors import RollError
+from tests.searches import graph_search
 
 A = np.array([1.3, 0.7, 2.1])
 #: A binary tree in arrays, and a graph whose edges lie in one array behind each other.
@@ -260,21 +261,6 @@ def breadth_first(w, left, right):
             queue.append((right[v], path + w[v]))
         total = total + 1e-3 * order[len(order) // 2]
     return total
-
-
-def graph_search(w, start, neighbours):
-    distance, gain = np.full(len(w), -1), np.zeros(len(w))
-    distance[0], gain[0] = 0, w[0]
-    queue = [0]
-    while queue:
-        v = queue.pop(0)
-        for e in range(start[v], start[v + 1]):
-            u = neighbours[e]
-            if distance[u] < 0:
-                distance[u] = distance[v] + 1
-                gain[u] = gain[v] * np.cos(w[u]) + w[u]
-                queue.append(u)
-    return np.sum(gain * distance)
 
 
 @pytest.mark.parametrize(
