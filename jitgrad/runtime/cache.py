@@ -44,7 +44,9 @@ LIMIT = 1 << 30
 _KEPT, _LARGEST = 0.8, 0.25
 
 _MAGIC = b"jitgrad 1\n"
-_SUFFIX, _TEMPORARY = ".jitgrad", ".tmp"
+_SUFFIX, _SOURCES, _TEMPORARY = ".jitgrad", ".sources", ".tmp"
+#: Seconds after which a file's times tell whether it is written again; those of FAT are in steps of two.
+_SETTLED = 4
 #: Seconds after which a temporary file belongs to a process that has ended.
 _ABANDONED = 3600
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -103,16 +105,44 @@ def fingerprint() -> str:
 
 
 def _sources() -> str:
-    """A hash of the files that turn graphs into machine code."""
+    """A hash of the files that turn graphs into machine code.
+
+    Reading them takes longer than loading a program. So the hash lies in the store beside what the system says of the
+    files, of which any write changes the time of the last change (``st_ctime``; on Windows ``st_mtime``). As such times
+    are only so fine, that of files just written may stay the same when they are written again: those are read.
+    """
+    files = [(name, os.stat(name)) for name in _source_files()]
+    state = [(name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in files]
+    key = hashlib.sha256(repr(state).encode()).hexdigest()
+    store = _store()
+    known = store.find(key, _name_of_sources()) if store else None
+    if known is not None:
+        return known.header["sources"]
+    found = _digest_of_sources()
+    if store and max(max(s.st_mtime, s.st_ctime) for _, s in files) < time.time() - _SETTLED:
+        store.keep(key, Entry({"sources": found}, ()), _name_of_sources())
+    return found
+
+
+def _digest_of_sources() -> str:
     digest = hashlib.sha256()
+    for name in _source_files():
+        with open(name, "rb", buffering=0) as file:
+            text = file.read()
+        digest.update(b"%s:%d:" % (name.removeprefix(_PACKAGE).encode(), len(text)))
+        digest.update(text)
+    return digest.hexdigest()
+
+
+def _name_of_sources() -> str:
+    """The name of the file that tells of the sources of this installation: there is one of each."""
+    return hashlib.sha256(os.fsencode(_PACKAGE)).hexdigest() + _SOURCES
+
+
+def _source_files() -> Iterator[str]:
     for part in _COMPILER:
         path = os.path.join(_PACKAGE, part)
-        for name in [path] if part.endswith(".py") else _python_files(path):
-            with open(name, "rb", buffering=0) as file:
-                text = file.read()
-            digest.update(b"%s:%d:" % (name.removeprefix(_PACKAGE).encode(), len(text)))
-            digest.update(text)
-    return digest.hexdigest()
+        yield from [path] if part.endswith(".py") else _python_files(path)
 
 
 def _python_files(directory: str) -> Iterator[str]:
@@ -158,7 +188,7 @@ def cache_info() -> DiskCacheInfo:
 
 def clear_cache() -> None:
     """Remove all programs from the cache on disk. Functions that are compiled already stay as they are."""
-    for suffix in (_SUFFIX, _TEMPORARY):
+    for suffix in (_SUFFIX, _SOURCES, _TEMPORARY):
         for path, _ in list(_files(_directory(), suffix)):
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -245,9 +275,9 @@ class _Store:
     def path(self, key: str) -> Path:
         return self.directory / (key + _SUFFIX)
 
-    def find(self, key: str) -> Entry | None:
-        """The entry of a key; a bad one is removed."""
-        path = self.path(key)
+    def find(self, key: str, name: str | None = None) -> Entry | None:
+        """The entry of a key, in the file of its name or another; a bad one is removed."""
+        path = self.directory / name if name else self.path(key)
         try:
             flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
             with os.fdopen(os.open(path, flags), "rb") as file:
@@ -267,13 +297,13 @@ class _Store:
         with contextlib.suppress(OSError):
             path.unlink()
 
-    def keep(self, key: str, entry: Entry) -> None:
-        """Write an entry, and remove old ones where there are too many."""
+    def keep(self, key: str, entry: Entry, name: str | None = None) -> None:
+        """Write an entry, in the file of its key or of another name, and remove old ones where there are too many."""
         data = _encoded(key, entry)
         if len(data) > _LARGEST * LIMIT:
             return
         try:
-            self._write(self.path(key), data)
+            self._write(self.directory / name if name else self.path(key), data)
         except OSError as error:
             self._give_up(f"{error}.")
             return

@@ -95,7 +95,7 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     first, second = map(finish, [start(tmp_path), start(tmp_path)])
     assert first["results"] == second["results"]
     names = {path.suffix for path in tmp_path.iterdir()}
-    assert names == {".jitgrad"}, "no temporary file is left"
+    assert names == {".jitgrad", ".sources"}, "no temporary file is left"
     assert finish(start(tmp_path))["compiled"] == 0
 
 
@@ -251,6 +251,40 @@ def test_the_compiler_s_own_sources_count(tmp_path: Path, monkeypatch: pytest.Mo
         assert cache._sources() != before
         (copy / name).write_text(text)
     assert cache._sources() == before
+
+
+def test_sources_are_read_once_for_all_processes(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "jitgrad"
+    shutil.copytree(cache._PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(cache, "_PACKAGE", str(copy))
+    read: list[str] = []
+    digest_of_sources = cache._digest_of_sources
+    monkeypatch.setattr(cache, "_digest_of_sources", lambda: read.append(digest_of_sources()) or read[-1])
+
+    def sources(reads: bool) -> str:
+        before = len(read)
+        found = cache._sources()
+        assert found == digest_of_sources() and (len(read) > before) == reads
+        return found
+
+    first = sources(True)
+    assert sources(True) == first, "the copies were just written"
+    monkeypatch.setattr(cache, "_SETTLED", -60)
+    assert sources(True) == sources(False) == first
+    changed = copy / "passes" / "cse.py"
+    status = changed.stat()
+    time.sleep(0.02)
+    changed.write_text(changed.read_text().replace("the", "teh", 1))
+    os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns))
+    if posix.args[0]:
+        return  # such times are all that Windows has
+    second = sources(True)
+    assert second != first and sources(False) == second
+    (kept,) = store.glob("*.sources")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert sources(True) == sources(False) == second
+    jg.clear_cache()
+    assert not kept.exists() and sources(True) == second
 
 
 def test_constants_and_settings_count(store: Path) -> None:
@@ -426,7 +460,7 @@ def test_a_directory_that_can_not_be_written(store: Path, monkeypatch: pytest.Mo
         patch.setattr(os, "replace", full)
         with pytest.warns(JitgradWarning, match="No space left") as warned:
             program(3.0)
-    assert len(warned) == 1 and len(list(store.iterdir())) == 1
+    assert len(warned) == 1 and len(entries(store)) == 1
     assert not program(4.0)[0].executable.is_loaded
     assert len(entries(store)) == 1
 
