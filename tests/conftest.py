@@ -2,6 +2,7 @@
 in the processes that tests start too."""
 
 import ctypes
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,17 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 config.update(verify=True, cache=False)
 os.environ["JITGRAD_CACHE"] = "0"
+
+#: Objects that tests make before the garbage collector runs, and how many such runs until it looks through all of them.
+_COLLECTED = (50_000, 10, 50)
+
+
+def pytest_collection_finish() -> None:
+    """Modules, and the tests themselves, are there to the end: with no need to look through them each time, a tenth of
+    the suite's time is saved."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTED)
 
 
 @pytest.fixture(autouse=True, scope="module")
