@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 
 import jitgrad as jg
+from jitgrad import config
 from jitgrad.testing import differences
 
 X = np.random.default_rng(0).normal(size=20)
@@ -23,6 +25,19 @@ def leaves(result):
     return [np.asarray(r) for r in (result if isinstance(result, tuple) else (result,))]
 
 
+@functools.lru_cache(maxsize=256)
+def _gradients(fun: Callable, how: str, _: config.Config) -> tuple[np.ndarray, ...]:
+    def total(x, w):
+        return total_of(fun(x, w))
+
+    return jg.jit(jg.grad(total, argnums=(0, 1)), loops=how)(X, W)
+
+
+def gradients_of(fun: Callable, how: str = "auto") -> tuple[np.ndarray, ...]:
+    """Those of :func:`total_of` what a function gives. Several checks of one function compile them once."""
+    return _gradients(fun, how, config.current())
+
+
 def check(fun: Callable) -> Callable:
     """Values as NumPy's; gradients as the slopes; reverse and forward mode agree. Returns the compiled function."""
     compiled = jg.jit(fun)
@@ -36,7 +51,7 @@ def check(fun: Callable) -> Callable:
 
     rng = np.random.default_rng(2)
     direction = [rng.normal(size=X.shape), rng.normal(size=W.shape)]
-    gradients = jg.grad(total, argnums=(0, 1))(X, W)
+    gradients = gradients_of(fun)
     slope = differences(lambda x, w: (total(x, w),), [X, W], direction, 1e-6)[0]
     found = sum(np.sum(g * d) for g, d in zip(gradients, direction, strict=True))
     np.testing.assert_allclose(found, slope, rtol=1e-5, atol=1e-5)
@@ -58,10 +73,5 @@ def check_recorded(fun: Callable) -> None:
 
 def check_unrolled(fun: Callable) -> None:
     """The gradients are those of the unrolled loops."""
-
-    def total(x, w):
-        return total_of(fun(x, w))
-
-    found, expected = (jg.jit(jg.grad(total, argnums=(0, 1)), loops=how)(X, W) for how in ("auto", "unroll"))
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(gradients_of(fun), gradients_of(fun, "unroll"), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
