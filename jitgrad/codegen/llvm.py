@@ -60,6 +60,8 @@ from jitgrad.loopir.walk import buffers_of, postorder, statements, written
 UNROLLED, UNROLLED_INNERMOST = 8, 64
 #: Vectors of iterations that are computed at once; of each sum, if there are several, so many together.
 AT_ONCE = 4
+#: Instructions of an iteration, as they come from here, beyond which its vectors are computed one by one.
+ALONE = 64
 #: How often a rare branch is taken, and how often not, for LLVM.
 RARE = (1, 99)
 
@@ -288,7 +290,8 @@ class KernelEmitter:
         following = self.b.add(var, step, flags=("nsw",))
         var.add_incoming(following, self.b.block)
         branch = self.b.cbranch(self.b.icmp_signed(test, following, hi), body, done)
-        hints: list[Hint] = [keep_rolled, not_vectorised] if self.rare else _unrolling(s)
+        size = sum(len(block.instructions) for block in (body, *self.function.blocks[first:]))
+        hints: list[Hint] = [keep_rolled, not_vectorised] if self.rare else _unrolling(s, size)
         if carries_nothing(s):
             hints.append(parallel_accesses([body, *self.function.blocks[first:]]))
         describe(branch, hints)
@@ -371,22 +374,25 @@ def _trips(s: Loop | While) -> float:
     return math.inf
 
 
-def _unrolling(s: Loop) -> list[Hint]:
-    """What LLVM is told of unrolling a loop.
+def _unrolling(s: Loop, size: int) -> list[Hint]:
+    """What LLVM is told of unrolling a loop that has so many instructions.
 
     Where it knows how often loops in each other run, it would unroll all of them, to thousands of instructions; around
     a long loop that gains nothing, and each copy is vectorised anew. It would unroll long innermost loops too, and then
     compute many vectors at once. A few at once are as fast, and are compiled in three quarters of the time (layer_norm:
-    in half).
+    in half). One is enough if it takes many instructions: the processor works on the next one meanwhile, and each
+    copy is compiled anew.
     """
     trips, inside = _trips(s), [x for x in statements(s.body) if isinstance(x, (Loop, While))]
     if inside:
         rolled = trips > UNROLLED or any(UNROLLED_INNERMOST < _trips(x) < math.inf for x in inside)
         return [keep_rolled] if rolled else []
-    if not UNROLLED_INNERMOST < trips < math.inf:
+    if trips <= UNROLLED_INNERMOST:
         return []
+    if trips == math.inf:
+        return [interleaved(1)] if size > ALONE else []
     sums = {x.local for x in s.body if isinstance(x, Assign)}
-    return [keep_rolled, interleaved(max(AT_ONCE // max(len(sums), 1), 1))]
+    return [keep_rolled, interleaved(1 if size > ALONE else max(AT_ONCE // max(len(sums), 1), 1))]
 
 
 #: The address of a buffer in the heap, and its size in bytes.
