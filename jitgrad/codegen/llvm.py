@@ -27,7 +27,7 @@ from jitgrad.codegen.nests import Nests, internal_function, is_crowded
 from jitgrad.codegen.outline import emit_parallel
 from jitgrad.codegen.streaming import emit_streamed, wait_for_streams
 from jitgrad.errors import CompilationError
-from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
+from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term, combined
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.deps import carries_nothing
 from jitgrad.loopir.failures import CODE_BITS, OUT_OF_MEMORY
@@ -60,6 +60,9 @@ from jitgrad.loopir.walk import buffers_of, postorder, statements, written
 UNROLLED, UNROLLED_INNERMOST = 8, 64
 #: Vectors of iterations that are computed at once; of each sum, if there are several, so many together.
 AT_ONCE = 4
+#: LLVM is told of a loop's length that it is a multiple of a power of two from the one of these to the other: vectors
+#: have so many elements.
+NARROWEST, WIDEST = 8, 64
 #: Instructions of an iteration, as they come from here, beyond which its vectors are computed one by one.
 ALONE = 64
 #: How often a rare branch is taken, and how often not, for LLVM.
@@ -271,14 +274,21 @@ class KernelEmitter:
         if self.nests is not None and not self.rare and self.nests.takes(s):
             self.nests.call(self, s)
             return
-        lo, hi, step = self.index(s.lo), self.index(s.hi), I64(s.step)
+        lo, step = self.index(s.lo), I64(s.step)
         test = "<" if s.step > 0 else ">"
         body = self.function.append_basic_block("loop")
         done = self.function.append_basic_block("done")
         before = self.b.block
-        if isinstance(s.lo, int) and isinstance(s.hi, int):
+        unit = 1 if self.rare or s.step != 1 else _common_unit(s.lo, s.hi)
+        if unit > 1:
+            hi, some = self._in_units(lo, combined(((s.hi, 1), (s.lo, -1))), unit)
+            self.b.cbranch(some, body, done)
+            test = "!="
+        elif isinstance(s.lo, int) and isinstance(s.hi, int):
+            hi = self.index(s.hi)
             self.b.branch(body)  # known to run at least once
         else:
+            hi = self.index(s.hi)
             self.b.cbranch(self.b.icmp_signed(test, lo, hi), body, done)
         self.b.position_at_end(body)
         first = len(self.function.blocks)
@@ -296,6 +306,18 @@ class KernelEmitter:
             hints.append(parallel_accesses([body, *self.function.blocks[first:]]))
         describe(branch, hints)
         self.b.position_at_end(done)
+
+    def _in_units(self, lo: Any, span: Dim, unit: int) -> tuple[Any, Any]:
+        """The end of a loop whose length is a multiple of ``unit``, and whether it runs at all.
+
+        LLVM is told so, and then leaves out the loop that takes what vectors don't: it would be compiled like the
+        vectors and never run. What the length is computed from is hidden from it, as it would compute it anew, in terms
+        that tell neither.
+        """
+        b = self.b
+        units = _frozen(b, b.ashr(self.index(span), I64(unit.bit_length() - 1)))
+        length = b.mul(units, I64(unit), flags=("nsw",))
+        return b.add(lo, length, flags=("nsw",)), b.icmp_signed(">", length, I64(0))
 
     def conditional(self, s: If) -> None:
         cond = self.expr(s.cond)
@@ -365,6 +387,23 @@ class KernelEmitter:
             with b.if_then(missing, likely=False):
                 self.leave(I64(OUT_OF_MEMORY))
         self.pointers[t] = b.bitcast(b.load(start), memory_type(t.dtype).as_pointer())
+
+
+def _common_unit(lo: Dim, hi: Dim) -> int:
+    """The greatest power of two up to :data:`WIDEST` that divides the length of a loop. 1 where the length is a number,
+    which LLVM knows, and where vectors may take more elements than that."""
+    span = combined(((hi, 1), (lo, -1)))
+    if not isinstance(span, IndexExpr):
+        return 1
+    unit = math.gcd(WIDEST, span.constant, *(c for _, c in span.terms))
+    return unit if unit >= NARROWEST else 1
+
+
+def _frozen(b: ir.IRBuilder, value: Any) -> Any:
+    """A value of which LLVM does not know what it is computed from."""
+    instruction = ir.instructions.Instruction(b.block, value.type, "freeze", [value])
+    b._insert(instruction)
+    return instruction
 
 
 def _trips(s: Loop | While) -> float:
