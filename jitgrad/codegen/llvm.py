@@ -27,7 +27,7 @@ from jitgrad.codegen.nests import Nests, internal_function, is_crowded
 from jitgrad.codegen.outline import emit_parallel
 from jitgrad.codegen.streaming import emit_streamed, wait_for_streams
 from jitgrad.errors import CompilationError
-from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
+from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term, combined
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.deps import carries_nothing
 from jitgrad.loopir.failures import CODE_BITS, OUT_OF_MEMORY
@@ -60,6 +60,11 @@ from jitgrad.loopir.walk import buffers_of, postorder, statements, written
 UNROLLED, UNROLLED_INNERMOST = 8, 64
 #: Vectors of iterations that are computed at once; of each sum, if there are several, so many together.
 AT_ONCE = 4
+#: LLVM is told of a loop's length that it is a multiple of a power of two from the one of these to the other: vectors
+#: have so many elements.
+NARROWEST, WIDEST = 8, 64
+#: Instructions of an iteration, as they come from here, beyond which its vectors are computed one by one.
+ALONE = 64
 #: How often a rare branch is taken, and how often not, for LLVM.
 RARE = (1, 99)
 
@@ -269,14 +274,21 @@ class KernelEmitter:
         if self.nests is not None and not self.rare and self.nests.takes(s):
             self.nests.call(self, s)
             return
-        lo, hi, step = self.index(s.lo), self.index(s.hi), I64(s.step)
+        lo, step = self.index(s.lo), I64(s.step)
         test = "<" if s.step > 0 else ">"
         body = self.function.append_basic_block("loop")
         done = self.function.append_basic_block("done")
         before = self.b.block
-        if isinstance(s.lo, int) and isinstance(s.hi, int):
+        unit = 1 if self.rare or s.step != 1 else _common_unit(s.lo, s.hi)
+        if unit > 1:
+            hi, some = self._in_units(lo, combined(((s.hi, 1), (s.lo, -1))), unit)
+            self.b.cbranch(some, body, done)
+            test = "!="
+        elif isinstance(s.lo, int) and isinstance(s.hi, int):
+            hi = self.index(s.hi)
             self.b.branch(body)  # known to run at least once
         else:
+            hi = self.index(s.hi)
             self.b.cbranch(self.b.icmp_signed(test, lo, hi), body, done)
         self.b.position_at_end(body)
         first = len(self.function.blocks)
@@ -288,11 +300,24 @@ class KernelEmitter:
         following = self.b.add(var, step, flags=("nsw",))
         var.add_incoming(following, self.b.block)
         branch = self.b.cbranch(self.b.icmp_signed(test, following, hi), body, done)
-        hints: list[Hint] = [keep_rolled, not_vectorised] if self.rare else _unrolling(s)
+        size = sum(len(block.instructions) for block in (body, *self.function.blocks[first:]))
+        hints: list[Hint] = [keep_rolled, not_vectorised] if self.rare else _unrolling(s, size)
         if carries_nothing(s):
             hints.append(parallel_accesses([body, *self.function.blocks[first:]]))
         describe(branch, hints)
         self.b.position_at_end(done)
+
+    def _in_units(self, lo: Any, span: Dim, unit: int) -> tuple[Any, Any]:
+        """The end of a loop whose length is a multiple of ``unit``, and whether it runs at all.
+
+        LLVM is told so, and then leaves out the loop that takes what vectors don't: it would be compiled like the
+        vectors and never run. What the length is computed from is hidden from it, as it would compute it anew, in terms
+        that tell neither.
+        """
+        b = self.b
+        units = _frozen(b, b.ashr(self.index(span), I64(unit.bit_length() - 1)))
+        length = b.mul(units, I64(unit), flags=("nsw",))
+        return b.add(lo, length, flags=("nsw",)), b.icmp_signed(">", length, I64(0))
 
     def conditional(self, s: If) -> None:
         cond = self.expr(s.cond)
@@ -364,6 +389,23 @@ class KernelEmitter:
         self.pointers[t] = b.bitcast(b.load(start), memory_type(t.dtype).as_pointer())
 
 
+def _common_unit(lo: Dim, hi: Dim) -> int:
+    """The greatest power of two up to :data:`WIDEST` that divides the length of a loop. 1 where the length is a number,
+    which LLVM knows, and where vectors may take more elements than that."""
+    span = combined(((hi, 1), (lo, -1)))
+    if not isinstance(span, IndexExpr):
+        return 1
+    unit = math.gcd(WIDEST, span.constant, *(c for _, c in span.terms))
+    return unit if unit >= NARROWEST else 1
+
+
+def _frozen(b: ir.IRBuilder, value: Any) -> Any:
+    """A value of which LLVM does not know what it is computed from."""
+    instruction = ir.instructions.Instruction(b.block, value.type, "freeze", [value])
+    b._insert(instruction)
+    return instruction
+
+
 def _trips(s: Loop | While) -> float:
     """How often a loop runs; infinity where that is not known here."""
     if isinstance(s, Loop) and isinstance(s.lo, int) and isinstance(s.hi, int):
@@ -371,22 +413,25 @@ def _trips(s: Loop | While) -> float:
     return math.inf
 
 
-def _unrolling(s: Loop) -> list[Hint]:
-    """What LLVM is told of unrolling a loop.
+def _unrolling(s: Loop, size: int) -> list[Hint]:
+    """What LLVM is told of unrolling a loop that has so many instructions.
 
     Where it knows how often loops in each other run, it would unroll all of them, to thousands of instructions; around
     a long loop that gains nothing, and each copy is vectorised anew. It would unroll long innermost loops too, and then
     compute many vectors at once. A few at once are as fast, and are compiled in three quarters of the time (layer_norm:
-    in half).
+    in half). One is enough if it takes many instructions: the processor works on the next one meanwhile, and each
+    copy is compiled anew.
     """
     trips, inside = _trips(s), [x for x in statements(s.body) if isinstance(x, (Loop, While))]
     if inside:
         rolled = trips > UNROLLED or any(UNROLLED_INNERMOST < _trips(x) < math.inf for x in inside)
         return [keep_rolled] if rolled else []
-    if not UNROLLED_INNERMOST < trips < math.inf:
+    if trips <= UNROLLED_INNERMOST:
         return []
+    if trips == math.inf:
+        return [interleaved(1)] if size > ALONE else []
     sums = {x.local for x in s.body if isinstance(x, Assign)}
-    return [keep_rolled, interleaved(max(AT_ONCE // max(len(sums), 1), 1))]
+    return [keep_rolled, interleaved(1 if size > ALONE else max(AT_ONCE // max(len(sums), 1), 1))]
 
 
 #: The address of a buffer in the heap, and its size in bytes.

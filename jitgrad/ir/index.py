@@ -12,7 +12,7 @@ Quotient and remainder simplify by bounds: with ``0 <= j < 8``, ``(8*i + j) // 8
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Union
 
 Dim = Union[int, "IndexExpr"]
@@ -194,10 +194,10 @@ class IndexExpr:
         return add(self, other)
 
     def __sub__(self, other: Dim) -> Dim:
-        return add(self, mul(other, -1))
+        return combined(((self, 1), (other, -1)))
 
     def __rsub__(self, other: Dim) -> Dim:
-        return add(other, mul(self, -1))
+        return combined(((other, 1), (self, -1)))
 
     def __mul__(self, other: Dim) -> Dim:
         return mul(self, other)
@@ -266,6 +266,31 @@ def add(a: Dim, b: Dim) -> Dim:
     for term, c in b.terms:
         coefficients[term] = coefficients.get(term, 0) + c
     return _make(a.constant + b.constant, coefficients)
+
+
+def combined(parts: Iterable[tuple[Dim, int]]) -> Dim:
+    """The sum of ``c * e`` over pairs ``(e, c)``: as with :func:`add` and :func:`mul`, without the expressions between,
+    where the terms are symbols."""
+    parts = tuple(parts)
+    constant = 0
+    coefficients: dict[Term, int] = {}
+    for e, c in parts:
+        if not isinstance(e, IndexExpr):
+            constant += c * e
+            continue
+        constant += c * e.constant
+        for term, k in e.terms:
+            if term.__class__ is not Sym:
+                break  # what becomes of quotients and remainders depends on the order of the sums
+            coefficients[term] = coefficients.get(term, 0) + c * k
+        else:
+            continue
+        total: Dim = 0
+        for e, c in parts:
+            total = add(total, mul(e, c))
+        return total
+    terms = tuple([(t, c) for t, c in coefficients.items() if c])
+    return IndexExpr(constant, terms) if terms else constant
 
 
 def mul(a: Dim, b: Dim) -> Dim:

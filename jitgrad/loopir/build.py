@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, floordiv, mod, mul
+from jitgrad.ir.index import Dim, IndexExpr, Sym, add, combined, expr, floordiv, mod, mul
 from jitgrad.ir.location import Location
 from jitgrad.ir.thrown import Thrown
 from jitgrad.ir.types import bool_, broadcast_shapes, f64
@@ -65,6 +65,18 @@ def loop_limits(lo: Dim, hi: Dim, step: int) -> tuple[Dim, Dim]:
 
 def flatten_index(shape: Sequence[Dim], index: Sequence[Dim]) -> Dim:
     """The row-major offset of an element."""
+    if len(index) == len(shape) == 1:
+        return index[0]
+    strides: list[int] = []
+    stride = 1
+    for extent in reversed(shape):
+        if not isinstance(extent, int):
+            break
+        strides.append(stride)
+        stride *= extent
+    if len(strides) >= len(shape) - 1:  # the first extent is no stride
+        strides += [stride][: len(shape) - len(strides)]
+        return combined(zip(index, reversed(strides), strict=True))
     offset: Dim = 0
     for extent, e in zip(shape, index, strict=True):
         offset = add(mul(offset, extent), e)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
 
-from jitgrad.ir.index import Dim, IndexExpr, Remainder, Sym, add, expr, interval, mod, mul
+from jitgrad.ir.index import Dim, IndexExpr, Remainder, Sym, add, combined, expr, interval, mod, mul
 from jitgrad.loopir.build import flatten_index, reshaped_index
 from jitgrad.loopir.nodes import Alloc, Buffer, Fail, LibCall, Load, Local, Loop, Stmt, Store, While
 from jitgrad.loopir.walk import expressions, lists_of, statements, subexpressions, written
@@ -35,7 +35,7 @@ def root_index(buffer: Buffer, index: Sequence[Dim]) -> tuple[Dim, ...] | None:
 
 def never_equal(a: Sequence[Dim], b: Sequence[Dim]) -> bool:
     """Whether two indices of one array, at one moment, are of different elements."""
-    return any(_excludes_zero(add(x, mul(y, -1))) for x, y in zip(a, b, strict=True))
+    return any(_excludes_zero(combined(((x, 1), (y, -1)))) for x, y in zip(a, b, strict=True))
 
 
 def _excludes_zero(d: Dim) -> bool:
@@ -122,7 +122,7 @@ def without(e: Dim, var: Sym) -> tuple[int | None, Dim]:
     if not isinstance(e, IndexExpr) or var not in e.syms():
         return 0, e
     c = dict(e.terms).get(var, 0)
-    rest = add(e, mul(expr(var), -c))
+    rest = combined(((e, 1), (expr(var), -c)))
     if isinstance(rest, IndexExpr) and var in rest.syms():
         return None, rest
     return c, rest
@@ -137,7 +137,7 @@ def _apart(x: Dim, y: Dim, varies: Callable[[Sym], bool]) -> Dim:
             return expr(Sym("unknown"))
         for v in changing:
             y = add(y, mul(add(expr(_renamed(v, varies)), mul(expr(v), -1)), terms[v]))
-    return add(x, mul(y, -1))
+    return combined(((x, 1), (y, -1)))
 
 
 def _renamed(v: Sym, varies: Callable[[Sym], bool]) -> Sym:

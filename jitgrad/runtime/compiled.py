@@ -86,9 +86,13 @@ class Executable:
         self.shared_kernels = 0
         self._set_interface(_interface(program, scalar_params, self.placement.nbytes))
         if self.backend == "llvm":
-            if uses_threads(program):
-                threads.start()
-            native = self._native
+
+            def meanwhile() -> None:
+                if uses_threads(program):
+                    threads.start()
+                self._prepare()
+
+            native = self._native = self._compiled(meanwhile)
             self._consts = tuple(np.asarray(c.data) for c in self._decomposed.constants)
             self._entry = native.entry
             self.shared_kernels = native.shared
@@ -99,14 +103,16 @@ class Executable:
 
     def _set_interface(self, interface: Interface) -> None:
         self.interface = interface
-        specs = tuple(((0,) if p is not None else shape, dtype) for dtype, shape, p in interface.results)
         #: Results that are written into an argument, with the number of that.
         self._donated = {k: p for k, (_, _, p) in enumerate(interface.results) if p is not None}
         self._scalars = tuple(k for k, (_, shape, p) in enumerate(interface.results) if shape == () and p is None)
         self._nbytes = interface.arena
         self._record = interface.record
-        if self.backend == "llvm":
-            self._allocate = allocator(specs)
+
+    def _prepare(self) -> None:
+        """Have the function that makes a call's results: machine code that every program needs."""
+        specs = (((0,) if p is not None else shape, dtype) for dtype, shape, p in self.interface.results)
+        self._allocate = allocator(specs)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -125,7 +131,10 @@ class Executable:
 
     @functools.cached_property
     def _native(self) -> NativeCode:
-        return compile_native(self._decomposed, self._scalar_params, self.placement.places)
+        return self._compiled()
+
+    def _compiled(self, meanwhile: Callable[[], object] | None = None) -> NativeCode:
+        return compile_native(self._decomposed, self._scalar_params, self.placement.places, meanwhile)
 
     @property
     def _scalar_params(self) -> tuple[bool, ...]:
@@ -245,6 +254,7 @@ class Executable:
         params = tuple(Parameter(n, np.dtype(d), tuple(s), *flags) for n, d, s, *flags in header["params"])
         results = tuple((np.dtype(d), tuple(s), p) for d, s, p in header["results"])
         self._set_interface(Interface(header["name"], params, results, header["arena"], header["record"]))
+        self._prepare()
         self.shared_kernels = header["shared"]
         code, written = parts[: header["parts"]], iter(parts[header["parts"] :])
         self._consts = tuple(

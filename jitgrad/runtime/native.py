@@ -90,18 +90,26 @@ def _check_layouts() -> None:
         )
 
 
-def compile_native(program: Program, scalar_params: tuple[bool, ...], places: Mapping[Buffer, Place]) -> NativeCode:
+def compile_native(
+    program: Program,
+    scalar_params: tuple[bool, ...],
+    places: Mapping[Buffer, Place],
+    meanwhile: Callable[[], object] | None = None,
+) -> NativeCode:
     """Compile a program whose temporaries lie at ``places``.
 
     ``scalar_params`` tells for each parameter whether it comes as a scalar object or as an array. A program equal to
-    one of the last ones compiled gets the code of that one. The caller holds ``compiling``.
+    one of the last ones compiled gets the code of that one. ``meanwhile`` is called in any case, while LLVM is at work
+    if there is more than one thread. The caller holds ``compiling``.
     """
     key = program_key(program, scalar_params, places)
     found = _compiled.get(key)
     if found is None:
-        found = _compiled[key] = _compile(key, program, scalar_params, places)
+        found = _compiled[key] = _compile(key, program, scalar_params, places, meanwhile)
         if len(_compiled) > _KEPT:
             _compiled.popitem(last=False)
+    elif meanwhile is not None:
+        meanwhile()
     _compiled.move_to_end(key)
     return found
 
@@ -137,7 +145,11 @@ def digest(key: ProgramKey) -> str:
 
 
 def _compile(
-    key: ProgramKey, program: Program, scalar_params: tuple[bool, ...], places: Mapping[Buffer, Place]
+    key: ProgramKey,
+    program: Program,
+    scalar_params: tuple[bool, ...],
+    places: Mapping[Buffer, Place],
+    meanwhile: Callable[[], object] | None,
 ) -> NativeCode:
     _check_layouts()
     module = target.new_module(program.name)
@@ -152,7 +164,11 @@ def _compile(
     status = emitter.emit(b, pointers.__getitem__)
     python_api.call(b, "PyEval_RestoreThread", ir.VoidType(), state)
     b.ret(python_api.call(b, "PyLong_FromLongLong", _I8P, status))
-    parts = target.compile_parts(split(module, function, threads.get_num_threads()))
+    count = threads.get_num_threads()
+    if meanwhile is not None and count == 1:
+        meanwhile()
+        meanwhile = None
+    parts = target.compile_parts(split(module, function, count), meanwhile)
     unit = ObjectCode(tuple(part.code for part in parts), _externals(module))
     return NativeCode(key, load(unit), unit, tuple(parts), emitter.shared)
 

@@ -83,16 +83,21 @@ class Part(NamedTuple):
             return read(module)
 
 
-def compile_parts(texts: Sequence[str]) -> list[Part]:
-    """Compile modules, each in a thread of its own. Not for use by two threads at once."""
-    if len(texts) == 1:
+def compile_parts(texts: Sequence[str], meanwhile: Callable[[], object] | None = None) -> list[Part]:
+    """Compile modules, each in a thread of its own; this one does something else ``meanwhile``, or it compiles a module
+    alone. Not for use by two threads at once."""
+    if meanwhile is None and len(texts) == 1:
         return [_compile(texts[0], machine())]
-    with ThreadPoolExecutor(len(texts) - 1, "jitgrad-compiler") as pool:
+    with ThreadPoolExecutor(len(texts), "jitgrad-compiler") as pool:
         try:
-            others = [pool.submit(_compile, text, machine(k)) for k, text in enumerate(texts) if k > 0]
+            made = [pool.submit(_compile, text, machine(k)) for k, text in enumerate(texts)]
         except RuntimeError:  # Python starts no threads any more, as it is about to end
-            return [_compile(text, machine()) for text in texts]
-        return [_compile(texts[0], machine()), *(made.result() for made in others)]
+            made = None
+        if meanwhile is not None:
+            meanwhile()
+        if made is not None:
+            return [part.result() for part in made]
+    return [_compile(text, machine()) for text in texts]
 
 
 def _compile(text: str, machine: binding.TargetMachine) -> Part:

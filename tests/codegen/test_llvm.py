@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+import jitgrad as jg
 from jitgrad.compiler import compile_graph
 from jitgrad.ir.core import Builder
 from jitgrad.ir.interpret import interpret
@@ -67,6 +68,52 @@ def test_shares_of_a_parallel_loop_are_whole_vectors(n, left):
     assert bool(re.search(r"fdiv [a-z ]*(?:float|double) ", text)) == left  # one iteration at a time
     x = np.linspace(-3, 3, n, dtype=np.float32)
     np.testing.assert_allclose(program(x)[0], np.tanh(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "left"), [(200_000, False), (200_001, True)])
+def test_nothing_is_compiled_for_what_whole_vectors_leave(n, left):
+    text = f"""graph f(%x: f32[{n}], %y: f32[{n}]) {{
+      %0: f32[{n}] = power(%x, %y)
+      %1: f32[] = reduce_sum(%0) {{axes=(0,)}}
+      %2: f32[{n}] = sin(%0)
+      return %1, %2
+    }}"""
+    program = compiled(text)
+    llvm = program.llvm()
+    assert "jitgrad.launch" in llvm and re.search(r"fmul [a-z ]*<\d+ x double>", llvm)
+    # One iteration at a time: where numbers are left, and where arguments of the sine are out of range.
+    assert len(re.findall(r"^loop\.\d+:", llvm, re.MULTILINE)) == 1 + left
+    rng = np.random.default_rng(1)
+    x, y = (rng.uniform(0.5, 2.0, n).astype(np.float32) for _ in range(2))
+    total, sines = program(x, y)
+    expected = x.astype(np.float64) ** y
+    np.testing.assert_allclose(total, expected.sum(), rtol=1e-5)
+    np.testing.assert_allclose(sines, np.sin(expected), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_loops_whose_length_is_a_multiple_of_a_number(dtype):
+    @jg.jit
+    def f(x, a, b):
+        y = np.zeros_like(x)
+        for i in range(16 * a, 48 * b):
+            y[i] = np.exp(x[i]) + y[i]
+        return y
+
+    x = np.random.default_rng(2).standard_normal(200).astype(dtype)
+    for a, b in (0, 0), (0, 1), (3, 1), (4, 1), (9, 1), (1, 4), (12, 4), (0, 4):
+        expected = np.zeros_like(x)
+        expected[16 * a : 48 * b] = np.exp(x[16 * a : 48 * b])
+        np.testing.assert_allclose(f(x, a, b), expected, rtol=1e-6, err_msg=f"{a} {b}")
+
+
+def test_long_bodies_are_computed_one_vector_at_a_time():
+    loads = []
+    for ops in ("negative", "square"), ("erf", "tanh"):
+        text = "%0: f32[4096] = {}(%x)\n%1: f32[4096] = {}(%0)\nreturn %1".format(*ops)
+        program = compiled(f"graph f(%x: f32[4096]) {{\n{text}\n}}")
+        loads.append(len(re.findall(r"= load <\d+ x float>", program.llvm())))
+    assert loads == [4, 1]
 
 
 def test_loops_around_long_loops_are_not_unrolled():

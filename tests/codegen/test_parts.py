@@ -138,3 +138,40 @@ atexit.register(lambda: print(f(np.ones(3))))
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("[")
+
+
+def test_what_is_done_meanwhile_is_done_once_here(monkeypatch):
+    done = []
+    good = str(target.new_module("good"))
+
+    def meanwhile():
+        done.append(threading.current_thread())
+
+    def start(self):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    assert len(target.compile_parts([good], meanwhile)) == 1
+    assert len(target.compile_parts([good, good], meanwhile)) == 2
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert len(target.compile_parts([good], meanwhile)) == 1
+    assert done == [threading.current_thread()] * 3
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_threads_that_cannot_be_started_are_an_error(monkeypatch, number):
+    def start():
+        raise jg.errors.CompilationError("no threads")
+
+    monkeypatch.setattr(runtime_threads, "get_num_threads", lambda: number)
+    monkeypatch.setattr(runtime_threads, "start", start)
+    native._compiled.clear()
+    x = np.linspace(0.0, 1.0, 400_000)
+    with jg.config.using(cache=False), pytest.raises(jg.errors.CompilationError, match="no threads"):
+        jg.jit(lambda x: np.exp(np.sin(x)))(x)
+
+
+def test_a_program_that_is_compiled_already_has_its_results_made(arguments):
+    x, _ = arguments
+    with jg.config.using(cache=False):
+        first, second = (jg.jit(lambda x: np.exp(x) + 1.25) for _ in range(2))
+        np.testing.assert_array_equal(first(x), second(x))
