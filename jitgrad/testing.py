@@ -134,7 +134,7 @@ def check_grads(
 def _is_float_leaf(leaf: Any) -> bool:
     """Whether a leaf, traced or not, is differentiated."""
     dtype = getattr(leaf, "dtype", None)
-    return isinstance(leaf, float) if dtype is None else np.dtype(dtype).kind == "f"
+    return isinstance(leaf, float) if dtype is None else is_float(np.dtype(dtype))
 
 
 def _check_function(
@@ -279,7 +279,7 @@ def _check_same(
         f = np.asarray(f)
         if (f.dtype, f.shape) != (e.dtype, e.shape):
             raise AssertionError(f"{what}: result {k} is {f.dtype}{f.shape}, not {e.dtype}{e.shape}")
-        if e.dtype.kind == "f":
+        if is_float(e.dtype):
             default = _ROUNDING[e.dtype.itemsize]
             _close(
                 f,

@@ -14,7 +14,7 @@ import numpy as np
 from jitgrad.codegen.python_expr import Spelling, number_text
 from jitgrad.cuda.teams import WARP
 from jitgrad.errors import CompilationError
-from jitgrad.ir.types import bool_, f16, f32, f64, i32, i64
+from jitgrad.ir.types import bool_, f16, f32, f64, i32, i64, is_float
 from jitgrad.loopir import scalars
 from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.nodes import Const, Scalar
@@ -131,7 +131,7 @@ class CudaSpelling(Spelling):
 def _template(op: str, dtype: np.dtype, operand: np.dtype) -> str | None:
     if op not in scalars.SCALARS:
         raise CompilationError(f"there is no scalar function named {op!r}. See jitgrad.loopir.scalars for all of them.")
-    wide = operand.kind == "f" or operand.itemsize == 8
+    wide = is_float(operand) or operand.itemsize == 8
     own = "bool_" if dtype == bool_ else dtype.name
     if op in _COMPARE:
         return f"({{0}} {_COMPARE[op]} {{1}})"
@@ -147,7 +147,7 @@ def _template(op: str, dtype: np.dtype, operand: np.dtype) -> str | None:
         return f"{op}({{0}}, {{1}})" if wide else f"{own}({op}({{0}}, {{1}}))"
     if operand == bool_:
         return _of_bools(op, own)
-    if operand.kind == "f":
+    if is_float(operand):
         return _of_floats(op, operand)
     return _of_integers(op, own, 8 * operand.itemsize, wide)
 
@@ -253,7 +253,7 @@ def team_function(mode: str, dtype: np.dtype, team: int) -> tuple[str, str]:
             width //= 2
             other = f"cuda.shfl_xor_sync(0xFFFFFFFF, a, {width})"
             lines += [f"    b = {own}({other})", f"    a = {own}({_COMBINE[mode]})"]
-        if mode in ("max=", "min=") and carried.kind == "f":
+        if mode in ("max=", "min=") and is_float(carried):
             lines.append(f"    a = {own}(cuda.shfl_sync(0xFFFFFFFF, a, 0))")
         return lines
 
@@ -294,7 +294,7 @@ def affine_scan_functions(mode: str, dtype: np.dtype, team: int) -> tuple[str, d
     """
     assert mode == "+="
     own = dtype.name
-    zero, one = (f"{own}({k}{'.0' if dtype.kind == 'f' else ''})" for k in (0, 1))
+    zero, one = (f"{own}({k}{'.0' if is_float(dtype) else ''})" for k in (0, 1))
     steps = {"a": f"f * a0 + a if a0 != {zero} else a", "f": "f * f0"}
     return _scan(f"affine_{own}", own, team, {"f": ("f0", one), "a": ("a0", zero)}, steps)
 

@@ -37,9 +37,9 @@ from jitgrad.frontend.primitives import (
 )
 from jitgrad.frontend.registry import implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
-from jitgrad.frontend.ufuncs import call_ufunc
+from jitgrad.frontend.ufuncs import call_ufunc, resolve
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_, i64
+from jitgrad.ir.types import bool_, i64, is_bfloat16
 
 # -- products ----------------------------------------------------------------------------------------------------------
 
@@ -67,6 +67,8 @@ def _batched(function: str, x: ArrayLike, y: ArrayLike, left: str, right: str, o
     if n != m:
         raise _mismatch(function, a, b, f"The axes that are summed have extents {n} and {m}, which must be equal.")
     broadcast_together(a.dims[: a.ndim - len(left)], b.dims[: b.ndim - len(right)])
+    if dtype is None and (is_bfloat16(a.dtype) or is_bfloat16(b.dtype)):  # NumPy's loop is another, often float32's
+        dtype = resolve(np.matmul, (a.dtype, b.dtype), None)[-1]
     batch = string.ascii_uppercase[: max(a.ndim - len(left), b.ndim - len(right))]
     first, second = batch[len(batch) - (a.ndim - len(left)) :], batch[len(batch) - (b.ndim - len(right)) :]
     return _product(a, b, first + left, second + right, batch + out, dtype)

@@ -28,7 +28,7 @@ from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import f64, i64
+from jitgrad.ir.types import f64, i64, is_float
 
 #: The quantile at p of what is sorted along the last axis, by a method.
 OfSorted = Callable[[Tracer, float, str], Tracer]
@@ -74,7 +74,7 @@ def _quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str, of_sort
     kept = [1 if k in axes else d for k, d in enumerate(x.dims)]
     merged = _merged_last(x, axes)
     if merged.dims[-1] == 0:
-        if method != "linear" or x.dtype.kind != "f":
+        if method != "linear" or not is_float(x.dtype):
             raise ShapeError(
                 "a quantile over an empty axis. There is no element to read. Check the shape.", user_location()
             )
@@ -115,7 +115,7 @@ def _of_all(ordered: Tracer, p: float, method: str) -> Tracer:
     if low != high:
         step = emit("multiply", emit("subtract", at(high), value), constant_like(value, weight))
         value = emit("add", value, step)
-    if ordered.dtype.kind != "f":
+    if not is_float(ordered.dtype):
         return value
     return where(emit("isnan", at(n - 1)), constant_like(value, np.nan), value)  # NaN sorts to the end
 

@@ -39,7 +39,7 @@ from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_, f16, f32
+from jitgrad.ir.types import bool_, f32, is_float, is_short
 
 
 @implements(np.where)
@@ -121,7 +121,7 @@ def round_(a: ArrayLike, decimals: int = 0) -> Tracer:
     x, decimals = lift_one(a), static_int(decimals, "decimals")
     if x.dtype == bool_:
         x = cast(x, np.int64)
-    if x.dtype.kind != "f":
+    if not is_float(x.dtype):
         if decimals >= 0:
             return x
         rounded = _scaled_round(floating(x), decimals)
@@ -144,10 +144,10 @@ def fix(x: ArrayLike) -> Tracer:
 def nan_to_num(x: ArrayLike, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Tracer:
     t = lift_one(x)
     if not copy and (t.dims or t.boxed):
-        if t.dtype.kind == "f":
+        if is_float(t.dtype):
             t[...] = nan_to_num(t, True, nan, posinf, neginf)
         return t
-    if t.dtype.kind != "f":
+    if not is_float(t.dtype):
         return Tracer(t.owner, t.value)
     info = np.finfo(t.dtype)
     high = info.max if posinf is None else posinf
@@ -279,7 +279,7 @@ def gradient(f: ArrayLike, *varargs: Any, axis: Any = None, edge_order: int = 1)
     if len(spacings) != len(axes):
         raise ArgumentError("np.gradient needs one spacing, or one for each axis. Check the arguments.",
                             user_location())  # fmt: skip
-    wide = cast(x, f32) if x.dtype == f16 else x  # the weights of the slopes would round
+    wide = cast(x, f32) if is_short(x.dtype) else x  # the weights of the slopes would round
     out = [cast(_gradient_along(wide, s, k, edge_order), x.dtype) for s, k in zip(spacings, axes, strict=True)]
     return out[0] if len(out) == 1 else tuple(out)
 

@@ -19,7 +19,7 @@ from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim, IndexExpr
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of, renamed_dim
-from jitgrad.ir.types import bool_, broadcast_shapes, check_dtype, f16, f64, i64
+from jitgrad.ir.types import bool_, broadcast_shapes, check_dtype, f16, f64, i64, is_float
 
 Shape = tuple[Any, ...]
 
@@ -117,14 +117,14 @@ def promote(*objects: ArrayLike, weak: bool = True) -> list[Tracer]:
 
 def floating(x: Tracer) -> Tracer:
     """x as floats: float64 for integers and bool, as it is for floats."""
-    return x if x.dtype.kind == "f" else cast(x, f64)
+    return x if is_float(x.dtype) else cast(x, f64)
 
 
 def floats(*objects: ArrayLike) -> list[Tracer]:
     """Array-likes promoted to one float dtype; what LAPACK functions compute in."""
     tracers = lift(*objects)
     dtype = common_dtype(*tracers)
-    dtype = dtype if dtype.kind == "f" else f64
+    dtype = dtype if is_float(dtype) else f64
     return [cast(t, dtype) for t in tracers]
 
 

@@ -23,7 +23,7 @@ from jitgrad.frontend.complex_pair import Pair, is_plain_complex
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.ir.generators import GENERATORS, handle
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import DTYPES, SHORT_NAMES, TensorType, bool_, f64, i64
+from jitgrad.ir.types import DTYPES, SHORT_NAMES, TensorType, bool_, f64, i64, is_bfloat16, supported_names
 
 NAMESPACE = "jitgrad"
 _STATIC_FIELDS = (str, bytes, type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)
@@ -278,6 +278,8 @@ def _prepare_other(leaf: Any, path: Callable[[], str]) -> tuple[Hashable, Any]:
         )
     if isinstance(leaf, np.generic):
         _check_dtype(leaf.dtype, path)
+        if is_bfloat16(leaf.dtype):  # the first one that is met
+            _SPECS[type(leaf)] = _SCALARS[type(leaf)] = LeafSpec(TensorType(leaf.dtype), False, True)
         return prepare_leaf(leaf.dtype.newbyteorder("=").type(leaf), path)
     for python in (bool, int, float):
         if isinstance(leaf, python):
@@ -298,7 +300,7 @@ def _check_dtype(dtype: np.dtype, path: Callable[[], str]) -> None:
     if dtype.newbyteorder("=") not in SHORT_NAMES:
         raise DtypeError(
             f"{path()} has dtype {dtype}, which is not supported. jitgrad computes with "
-            f"{', '.join(str(d) for d in SHORT_NAMES)}. Convert it with astype() first.",
+            f"{supported_names()}. Convert it with astype() first.",
             user_location(),
         )
 

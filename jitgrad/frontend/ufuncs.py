@@ -47,7 +47,7 @@ from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_trac
 from jitgrad.frontend.views import View, laid_out_by, laid_out_like
 from jitgrad.ir.core import OPS
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import SHORT_NAMES, bool_, f16, f32, i64
+from jitgrad.ir.types import SHORT_NAMES, bool_, f32, i64, is_float, is_short, kind_letter
 from jitgrad.ops.checks import check_static
 
 _NAMES = """add subtract multiply divide floor_divide remainder fmod power negative reciprocal absolute sign square sqrt
@@ -175,7 +175,7 @@ def _compare_mixed(ufunc: np.ufunc, args: Sequence[ArrayLike], trace: Trace) -> 
     weak = [isinstance(a, Tracer) and a.weak == "int" for a in args]
     if any(weak):
         x, y = strong(x), strong(y)
-    if np.result_type(x.dtype, y.dtype).kind != "f":
+    if not is_float(np.result_type(x.dtype, y.dtype)):
         return call_ufunc(ufunc, cast(x, i64), cast(y, i64)) if any(weak) else None
     if x.dtype.kind == "u":
         x, y, ufunc = y, x, _SWAPPED[ufunc]
@@ -197,7 +197,7 @@ def _emit_loop(name: str, operands: list[Tracer], result: np.dtype) -> Tracer:
     """Emit the op for operands of one dtype; bool and integers have their own forms of some."""
     if name.startswith("logical_"):
         operands = [cast(t, bool_) for t in operands]
-    kind = operands[0].dtype.kind
+    kind = kind_letter(operands[0].dtype)
     if name == "reciprocal" and kind in "iu":
         return _integer_reciprocal(operands[0])
     if kind == "b" and name in _ON_BOOL:
@@ -298,7 +298,7 @@ def _power(x: ArrayLike, p: ArrayLike) -> Tracer:
         return call_ufunc(np.square, x)  # int8, where other powers are int64
     dtype = resolve(np.power, (_descriptor(x), _descriptor(p)), None)[-1]
     base = as_dtype(x, supported(dtype), trace)
-    if dtype.kind == "f":
+    if is_float(dtype):
         if exponent == 1:
             return strong(base)
         if exponent == 0:
@@ -336,7 +336,7 @@ def python_round(x: Tracer, ndigits: int | None) -> Tracer:
     if x.dims or ndigits is not None:
         rounded = call(np.round, (x,), {"decimals": ndigits or 0})
         return Tracer(rounded.owner, rounded.value, x.weak)
-    rounded = emit("rint", x) if x.dtype.kind == "f" else x
+    rounded = emit("rint", x) if is_float(x.dtype) else x
     return Tracer(rounded.owner, cast(rounded, np.int64).value, "int")
 
 
@@ -459,8 +459,8 @@ def _rad2deg(x: ArrayLike, dtype: Any = None) -> Tracer:
 
 
 def _times(x: Tracer, number: float) -> Tracer:
-    """x * number; of float16 in float32, which holds enough digits of the number."""
-    wide = cast(x, f32) if x.dtype == f16 else x
+    """x * number; of float16 and bfloat16 in float32, which holds enough digits of the number."""
+    wide = cast(x, f32) if is_short(x.dtype) else x
     return cast(emit("multiply", wide, constant_like(wide, number)), x.dtype)
 
 
