@@ -497,8 +497,8 @@ def compile_numba(program: Program) -> Runner:
     short = {t.dtype.name for t in buffers if is_short(t.dtype)} | set(re.findall(r"\.(b?float16)\(", source.text))
     if short:
         raise CompilationError(
-            f"the Numba backend can't compile {program.name}, in which there is {' and '.join(sorted(short))}. Numba has no such type on the "
-            "CPU. Set config.backend to 'llvm' or 'python'."
+            f"the Numba backend can't compile {program.name}, in which there is {' and '.join(sorted(short))}. Numba "
+            "has no such type on the CPU. Set config.backend to 'llvm' or 'python'."
         )
     for name in re.findall(r"\bhelpers\.(\w+)", source.text):
         getattr(pyhelpers, name)  # some are made then; Numba looks only at what the module has

@@ -18,7 +18,7 @@ import optree
 from jitgrad.errors import CarryError
 from jitgrad.frontend.objects import Opened, all_leaves, closed, flatten_like, may_open
 from jitgrad.frontend.optional import PAIR, Optional, OptionalTuple, none_or_tuple
-from jitgrad.frontend.primitives import WEAK_SAMPLES, broadcast_to, cast
+from jitgrad.frontend.primitives import WEAK_SAMPLES, broadcast_to, cast, promoted
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten, unflatten, widened, with_complex
 from jitgrad.frontend.trace import Trace
@@ -314,7 +314,7 @@ def _promoted(name: str, a: Slot, b: Slot, when: str) -> Slot:
         )
     samples = (WEAK_SAMPLES[s.weak] if s.weak else t.dtype for s, t in ((a, a.type), (b, b.type)))
     weak = max(a.weak, b.weak, key=_WEAK_ORDER.index) if a.weak and b.weak else None
-    return Slot(TensorType(np.result_type(*samples), a.type.shape or b.type.shape), weak)
+    return Slot(TensorType(promoted(*samples), a.type.shape or b.type.shape), weak)
 
 
 # -- values of a variable ----------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
 from jitgrad.ir.thrown import mark
-from jitgrad.ir.types import f64, i64, is_float
+from jitgrad.ir.types import f32, f64, i64, is_bfloat16, is_float
 
 
 @implements(np.digitize)
@@ -100,7 +100,7 @@ def histogram(
             "of one shape.",
             user_location(),
         )
-    x = reshape(x, (x.count,))
+    x = reshape(cast(x, f32) if is_bfloat16(x.dtype) else x, (x.count,))  # for the edges of bins
     if isinstance(bins, str):
         raise UnsupportedError(
             f"np.histogram with bins={bins!r} on traced values. The data decide how many bins that makes. Give a "

@@ -33,7 +33,7 @@ from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, innermos
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.frontend.views import View, is_contiguous, view_transposed
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import f64, i64, is_float
+from jitgrad.ir.types import f64, i64
 
 
 @implements(np.array)
@@ -248,7 +248,7 @@ def linspace(
     """Traced endpoints; ``num`` must be static."""
     num = static_int(num, "num of np.linspace")
     trace, target = innermost_trace(start, stop), common_dtype(start, stop)
-    a, b = (as_dtype(t, target if is_float(target) else f64, trace) for t in (start, stop))
+    a, b = (as_dtype(t, target if target.kind == "f" else f64, trace) for t in (start, stop))
     shape = broadcast_together(a.dims, b.dims)
     a, b = (broadcast_to(t, shape) for t in (a, b))
     steps = num - 1 if endpoint else num
@@ -290,7 +290,7 @@ def geomspace(
 ) -> Tracer:
     """For positive endpoints."""
     trace, target = innermost_trace(start, stop), common_dtype(start, stop, weak=False)
-    a, b = (as_dtype(t, target if is_float(target) else f64, trace) for t in (start, stop))
+    a, b = (as_dtype(t, target if target.kind == "f" else f64, trace) for t in (start, stop))
     num = static_int(num, "num of np.geomspace")
     out = call_ufunc(np.power, 10.0, linspace(emit("log10", a), emit("log10", b), num, endpoint))
     index = np.arange(num).reshape(num, *[1] * (out.ndim - 1))

@@ -446,16 +446,24 @@ def _conjugate(x: ArrayLike, dtype: Any = None) -> Tracer:
     return _operand(np.conjugate, x, dtype)
 
 
-@_special(np.deg2rad, np.radians)
+@_special(np.deg2rad)
 def _deg2rad(x: ArrayLike, dtype: Any = None) -> Tracer:
-    x = _operand(np.deg2rad, x, dtype)
-    return _times(x, np.pi / 180.0)
+    return _times(_operand(np.deg2rad, x, dtype), np.pi / 180.0)
 
 
-@_special(np.rad2deg, np.degrees)
+@_special(np.radians)
+def _radians(x: ArrayLike, dtype: Any = None) -> Tracer:
+    return _times(_operand(np.radians, x, dtype), np.pi / 180.0)
+
+
+@_special(np.rad2deg)
 def _rad2deg(x: ArrayLike, dtype: Any = None) -> Tracer:
-    x = _operand(np.rad2deg, x, dtype)
-    return _times(x, 180.0 / np.pi)
+    return _times(_operand(np.rad2deg, x, dtype), 180.0 / np.pi)
+
+
+@_special(np.degrees)
+def _degrees(x: ArrayLike, dtype: Any = None) -> Tracer:
+    return _times(_operand(np.degrees, x, dtype), 180.0 / np.pi)
 
 
 def _times(x: Tracer, number: float) -> Tracer:
@@ -480,8 +488,9 @@ def _modf(x: ArrayLike, dtype: Any = None) -> tuple[Tracer, Tracer]:
 
 @_special(np.ldexp)
 def _ldexp(x: ArrayLike, n: ArrayLike, dtype: Any = None) -> Tracer:
+    target = resolve(np.ldexp, (_descriptor(x), _descriptor(n)), dtype_argument(dtype))[-1]
     x, n = lift(x, n)
-    x = _operand(np.sqrt, x, dtype)
+    x = cast(x, target)
     # Two factors: 2**n alone overflows where x * 2**n does not.
     half = emit("floor_divide", n, constant_like(n, 2))
     rest = emit("subtract", n, half)

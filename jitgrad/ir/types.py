@@ -71,6 +71,11 @@ def smallest_normal(dtype: np.dtype) -> np.generic:
     return np.finfo(f32 if is_bfloat16(dtype) else dtype).tiny
 
 
+def largest(dtype: np.dtype) -> float:
+    """The greatest finite number of a float dtype."""
+    return (2.0 - 2.0**-7) * 2.0**127 if is_bfloat16(dtype) else float(np.finfo(dtype).max)
+
+
 def bfloat16() -> np.dtype:
     """The dtype bfloat16. Raises DtypeError where ml_dtypes is not installed."""
     if "ml_dtypes" not in sys.modules:

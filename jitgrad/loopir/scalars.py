@@ -188,7 +188,7 @@ def python_source(op: str, args: Sequence[str], dtype: np.dtype, operand_dtype: 
     """A scalar function as a Python expression, or None where ``compose`` is to be rendered instead.
 
     ``args`` are the operands' source, ``dtype`` is the result's and ``operand_dtype`` that of the operands (by default
-    the same). The source uses ``np``, ``math``, ``ml_dtypes`` for bfloat16, and ``h`` for ``jitgrad.codegen.pyhelpers``.
+    the same). The source uses ``np``, ``math``, ``ml_dtypes``, and ``h`` for ``jitgrad.codegen.pyhelpers``.
     """
     entry = SCALARS[op]
     operand_dtype = dtype if operand_dtype is None else operand_dtype

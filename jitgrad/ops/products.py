@@ -111,8 +111,8 @@ class Einsum(OpRule):
     Both operands have one dtype; the result has it too. The spec names the axes of ``x``, of ``y`` and of the result;
     no letter is repeated in one list, and each occurs in at least two. For bool, sums are ``or`` and products ``and``.
 
-    With ``dtype``, which no graph has before the last pass (``jitgrad.passes.widen.narrow``), the operands are float16 or
-    bfloat16 and the result, and what is summed, is of that dtype.
+    With ``dtype``, which no graph has before the last pass (``jitgrad.passes.widen.narrow``), the operands are float16
+    or bfloat16 and the result, and what is summed, is of that dtype.
     """
 
     name = "einsum"

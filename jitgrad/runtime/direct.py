@@ -226,12 +226,8 @@ def allocator(arrays: Iterable[tuple[tuple[int, ...], np.dtype]]) -> Callable[[]
     for shape, dtype in made:
         found = _pool() if pooled and math.prod(shape) * dtype.itemsize >= LARGE else None
         # the one object for the dtype, which stays
-        words += (
-            id(np.dtype(dtype.type if is_bfloat16(dtype) else dtype.char)),
-            0 if found is None else id(found.capsule),
-            len(shape),
-            *shape,
-        )
+        one = np.dtype(dtype.type if is_bfloat16(dtype) else dtype.char)
+        words += (id(one), 0 if found is None else id(found.capsule), len(shape), *shape)
     return _builtin(_code().allocate, [len(made), *words])
 
 
