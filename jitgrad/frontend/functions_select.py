@@ -404,7 +404,7 @@ def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Tracer:
 @implements(np.vander)
 def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Tracer:
     t = lift_one(x)
-    t = cast(t, np.promote_types(t.dtype, np.int_))
+    t = cast(t, promoted(t.dtype, np.dtype(np.int_)))
     n = t.dims[0] if N is None else static_int(N, "N")
     columns = [t**k for k in range(n)]
     return HOOKS["stack"](columns if increasing else columns[::-1], axis=1)

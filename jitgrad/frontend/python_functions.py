@@ -145,6 +145,14 @@ CLASSES: dict[type, Callable[..., Any]] = {
 }
 
 
+def class_call(cls: type) -> Callable[..., Any] | None:
+    """What to call in the place of a class; None for most. That of bfloat16 is known when it is first called."""
+    found = CLASSES.get(cls)
+    if found is None and cls.__name__ == "bfloat16" and issubclass(cls, np.generic):
+        found = CLASSES[cls] = _scalar_type(cls)
+    return found
+
+
 # -- comparisons -------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from jitgrad.codegen.llvm import failure
 from jitgrad.config import current
 from jitgrad.errors import ArgumentError, CompilationError
 from jitgrad.ir.generators import handle, is_generator
-from jitgrad.ir.types import BFLOAT16, TensorType, bfloat16, is_bfloat16
+from jitgrad.ir.types import TensorType, dtype_of_text, dtype_text
 from jitgrad.loopir.buffers import Placement, place
 from jitgrad.loopir.decompose import decompose
 from jitgrad.loopir.failures import exception
@@ -62,15 +62,6 @@ def _interface(program: Program, scalar_params: tuple[bool, ...], arena: int) ->
         (r.dtype, r.static_shape, program.params.index(r) if r.kind == "inout" else None) for r in program.results
     )
     return Interface(program.name, params, results, arena, program.record is not None)
-
-
-def _dtype_text(dtype: np.dtype) -> str:
-    """What :func:`_dtype_of` makes the dtype of."""
-    return BFLOAT16 if is_bfloat16(dtype) else dtype.str
-
-
-def _dtype_of(text: str) -> np.dtype:
-    return bfloat16() if text == BFLOAT16 else np.dtype(text)
 
 
 def _identity(array: np.ndarray) -> tuple[int, str, tuple[int, ...]]:
@@ -224,12 +215,12 @@ class Executable:
         among the ``known`` arrays are written as their numbers."""
         native = self._native
         numbers = {_identity(array): k for k, array in reversed(list(enumerate(known)))}
-        consts = [numbers.get(_identity(c), [_dtype_text(c.dtype), c.shape]) for c in self._consts]
+        consts = [numbers.get(_identity(c), [dtype_text(c.dtype), c.shape]) for c in self._consts]
         name, params, results, arena, record = self.interface
         header = {
             "name": name,
-            "params": [(p.name, _dtype_text(p.dtype), p.shape, p.scalar, p.changes) for p in params],
-            "results": [(_dtype_text(dtype), shape, p) for dtype, shape, p in results],
+            "params": [(p.name, dtype_text(p.dtype), p.shape, p.scalar, p.changes) for p in params],
+            "results": [(dtype_text(dtype), shape, p) for dtype, shape, p in results],
             "arena": arena,
             "record": record,
             "externals": native.unit.externals,
@@ -251,13 +242,13 @@ class Executable:
         header, parts = entry
         self = cls.__new__(cls)
         self._program, self._digest, self.backend = program, header["program"], "llvm"
-        params = tuple(Parameter(n, _dtype_of(d), tuple(s), *flags) for n, d, s, *flags in header["params"])
-        results = tuple((_dtype_of(d), tuple(s), p) for d, s, p in header["results"])
+        params = tuple(Parameter(n, dtype_of_text(d), tuple(s), *flags) for n, d, s, *flags in header["params"])
+        results = tuple((dtype_of_text(d), tuple(s), p) for d, s, p in header["results"])
         self._set_interface(Interface(header["name"], params, results, header["arena"], header["record"]))
         self.shared_kernels = header["shared"]
         code, written = parts[: header["parts"]], iter(parts[header["parts"] :])
         self._consts = tuple(
-            known[c] if isinstance(c, int) else np.frombuffer(next(written), _dtype_of(c[0])).reshape(c[1]).copy()
+            known[c] if isinstance(c, int) else np.frombuffer(next(written), dtype_of_text(c[0])).reshape(c[1]).copy()
             for c in header["consts"]
         )
         self._entry = load(ObjectCode(tuple(map(bytes, code)), tuple(header["externals"])))
