@@ -265,6 +265,7 @@ def _number_text(x: Any) -> str:
         return str(int(x))
     if x.dtype.itemsize < 8 and np.isfinite(x):
         short = str(x)
+        short = short if "." in short or "e" in short else short + ".0"  # bfloat16's has none, and -0 is no integer
         # Reading goes through float64; keep the short form only where that second rounding does no harm.
         return short if x.dtype.type(float(short)) == x else repr(float(x))
     return _float_text(float(x))

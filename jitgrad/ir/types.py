@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -66,6 +65,11 @@ def is_short(dtype: np.dtype) -> bool:
     return dtype.itemsize == 2 and is_float(dtype)
 
 
+def digits(dtype: np.dtype) -> int:
+    """How many binary digits the numbers of a float dtype have."""
+    return 8 if is_bfloat16(dtype) else int(np.finfo(dtype).nmant) + 1
+
+
 def smallest_normal(dtype: np.dtype) -> np.generic:
     """The smallest positive number of a float dtype with all of its digits. bfloat16 has the exponents of float32."""
     return np.finfo(f32 if is_bfloat16(dtype) else dtype).tiny
@@ -78,15 +82,14 @@ def largest(dtype: np.dtype) -> float:
 
 def bfloat16() -> np.dtype:
     """The dtype bfloat16. Raises DtypeError where ml_dtypes is not installed."""
-    if "ml_dtypes" not in sys.modules:
-        try:
-            import ml_dtypes  # noqa: F401
-        except ImportError as error:
-            raise DtypeError(
-                "the dtype bfloat16 is not known. NumPy has it from the package ml_dtypes, which can't be imported: "
-                f"{error}. Install ml_dtypes."
-            ) from None
-    return np.dtype("bfloat16")
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise DtypeError(
+            "the dtype bfloat16 is not known. NumPy has it from the package ml_dtypes, which can't be imported: "
+            f"{error}. Install ml_dtypes."
+        ) from None
+    return np.dtype(ml_dtypes.bfloat16)
 
 
 def dtype_named(name: str) -> np.dtype:
