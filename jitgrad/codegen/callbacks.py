@@ -24,7 +24,7 @@ import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils
 
-from jitgrad.ir.types import dtype_of_text, dtype_text
+from jitgrad.ir.types import dtype_of_text
 from jitgrad.loopir.failures import PENDING, RAISED_OUTSIDE
 from jitgrad.loopir.nodes import Buffer
 
@@ -112,7 +112,7 @@ def call(b: Any, symbol: str, result: ir.Type, *args: Any) -> Any:
 
 def number(b: Any, name: str, static: dict[str, Any], outs: Sequence[Buffer], ins: Sequence[Buffer]) -> Any:
     """The number of an action: it is asked for once, and kept in a variable of the module."""
-    kinds = [[(dtype_text(t.dtype), t.static_shape) for t in side] for side in (outs, ins)]
+    kinds = [[(t.dtype.str, t.static_shape) for t in side] for side in (outs, ins)]
     what = json.dumps([name, static, *kinds]).encode() + b"\0"
     text = cgutils.global_constant(b, "action", ir.Constant(ir.ArrayType(ir.IntType(8), len(what)), bytearray(what)))
     kept = ir.GlobalVariable(b.module, _I64, b.module.get_unique_name("action.number"))

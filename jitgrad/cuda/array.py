@@ -19,7 +19,7 @@ from jitgrad.errors import (
     UnsupportedAttributeError,
     UnsupportedError,
 )
-from jitgrad.ir.types import kind_letter
+from jitgrad.ir.types import dtype_of_text, kind_letter
 
 if TYPE_CHECKING:
     from jitgrad.cuda.devices import Device
@@ -424,7 +424,7 @@ def from_foreign(value: Any, find: Any) -> DeviceArray:
         return DeviceArray(device, memory, tensor.shape, tensor.dtype, tensor.strides, read_only=tensor.read_only)
     interface = value.__cuda_array_interface__
     address, read_only = interface["data"]
-    dtype = np.dtype(interface["typestr"])
+    dtype = dtype_of_text(interface["typestr"])
     if kind_letter(dtype) not in "biufc" or not dtype.isnative:
         raise DtypeError(
             f"an array of dtype {interface['typestr']} can't be used on a device. Arrays hold numbers and booleans in "

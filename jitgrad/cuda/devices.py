@@ -78,7 +78,7 @@ class Device:
         if isinstance(value, DeviceArray):
             return value if value.device is self else self._from_other(value.contiguous())
         array = np.asarray(value)
-        if kind_letter(array.dtype) not in "biufc" and array.dtype.name != "bfloat16":
+        if kind_letter(array.dtype) not in "biufc":
             raise DtypeError(
                 f"{type(value).__name__} of dtype {array.dtype} can't be put on a device. Device arrays hold numbers "
                 "and booleans. Convert it."

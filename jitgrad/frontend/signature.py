@@ -23,7 +23,17 @@ from jitgrad.frontend.complex_pair import Pair, is_plain_complex
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.ir.generators import GENERATORS, handle
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import DTYPES, SHORT_NAMES, TensorType, bool_, f64, i64, is_bfloat16, supported_names
+from jitgrad.ir.types import (
+    DTYPES,
+    SHORT_NAMES,
+    TensorType,
+    bool_,
+    dtype_of_text,
+    f64,
+    i64,
+    is_bfloat16,
+    supported_names,
+)
 
 NAMESPACE = "jitgrad"
 _STATIC_FIELDS = (str, bytes, type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)
@@ -242,7 +252,7 @@ def prepare_leaf(leaf: Any, path: Callable[[], str], on_device: bool = False) ->
     if on_device:
         found = getattr(leaf, "__cuda_array_interface__", None)
         if found is not None:
-            dtype = np.dtype(found["typestr"])
+            dtype = dtype_of_text(found["typestr"])
             _check_dtype(dtype, path)
             return (dtype, tuple(found["shape"])), leaf
     return _prepare_other(leaf, path)

@@ -97,13 +97,9 @@ def dtype_named(name: str) -> np.dtype:
     return bfloat16() if name == BFLOAT16 else DTYPES[name]
 
 
-def dtype_text(dtype: np.dtype) -> str:
-    """What :func:`dtype_of_text` makes the dtype of: its array interface's, or bfloat16's name, which has none."""
-    return BFLOAT16 if is_bfloat16(dtype) else dtype.str
-
-
 def dtype_of_text(text: str) -> np.dtype:
-    return bfloat16() if text == BFLOAT16 else np.dtype(text)
+    """The dtype with a ``dtype.str``. Two bytes of no kind are bfloat16, as in PyTorch's array interface."""
+    return bfloat16() if text[1:] == "V2" else np.dtype(text)
 
 
 def supported_names() -> str:

@@ -13,7 +13,7 @@ from jitgrad.codegen.llvm import failure
 from jitgrad.config import current
 from jitgrad.errors import ArgumentError, CompilationError
 from jitgrad.ir.generators import handle, is_generator
-from jitgrad.ir.types import TensorType, dtype_of_text, dtype_text
+from jitgrad.ir.types import TensorType, dtype_of_text
 from jitgrad.loopir.buffers import Placement, place
 from jitgrad.loopir.decompose import decompose
 from jitgrad.loopir.failures import exception
@@ -215,12 +215,12 @@ class Executable:
         among the ``known`` arrays are written as their numbers."""
         native = self._native
         numbers = {_identity(array): k for k, array in reversed(list(enumerate(known)))}
-        consts = [numbers.get(_identity(c), [dtype_text(c.dtype), c.shape]) for c in self._consts]
+        consts = [numbers.get(_identity(c), [c.dtype.str, c.shape]) for c in self._consts]
         name, params, results, arena, record = self.interface
         header = {
             "name": name,
-            "params": [(p.name, dtype_text(p.dtype), p.shape, p.scalar, p.changes) for p in params],
-            "results": [(dtype_text(dtype), shape, p) for dtype, shape, p in results],
+            "params": [(p.name, p.dtype.str, p.shape, p.scalar, p.changes) for p in params],
+            "results": [(dtype.str, shape, p) for dtype, shape, p in results],
             "arena": arena,
             "record": record,
             "externals": native.unit.externals,
