@@ -410,6 +410,13 @@ def test_a_recurrence() -> None:
         same(found, expected)
 
 
+def test_static_zeros_have_signs() -> None:
+    f = jg.jit(lambda x, s: x + 1 if np.signbit(s) else x, static_argnames="s")
+    x = draw(3)
+    same(f(x, BF16(0.0)), x)
+    same(f(x, BF16(-0.0)), x + 1)
+
+
 def test_printing(capfd: pytest.CaptureFixture[str]) -> None:
     jg.jit(lambda x: print(x, x[0]))(np.array([1.5, -2], BF16))
     assert capfd.readouterr().out == "[1.5 -2] 1.5\n"

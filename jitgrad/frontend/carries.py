@@ -278,7 +278,7 @@ def _is_same(a: Any, b: Any) -> bool:
         return True
     if type(a) is not type(b) or isinstance(a, (np.ndarray, Tracer)):
         return False
-    if isinstance(a, (float, np.floating)) and not a:
+    if (isinstance(a, float) or (isinstance(a, np.generic) and is_float(a.dtype))) and not a:
         return not b and math.copysign(1.0, a) == math.copysign(1.0, b)
     try:
         return bool(a == b)

@@ -32,6 +32,7 @@ from jitgrad.ir.types import (
     f64,
     i64,
     is_bfloat16,
+    is_float,
     supported_names,
 )
 
@@ -329,7 +330,7 @@ def static_key(value: Any) -> Any:
     A NaN is equal to itself."""
     if isinstance(value, (tuple, frozenset)):
         return type(value), type(value)(map(static_key, value)) if type(value) in (tuple, frozenset) else value
-    if isinstance(value, (float, np.floating)):
+    if isinstance(value, float) or (isinstance(value, np.generic) and is_float(value.dtype)):
         return type(value), float(value).hex()
     return type(value), value
 
