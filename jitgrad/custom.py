@@ -23,7 +23,7 @@ from jitgrad.frontend.tracer import Tracer, contains_tracer
 from jitgrad.ir.core import Builder, Graph
 from jitgrad.ir.custom import CustomRule
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import is_float
+from jitgrad.ir.types import is_float, kind_letter
 from jitgrad.ops.op import zeros
 from jitgrad.passes.dce import dce
 from jitgrad.passes.pipeline import prepare
@@ -136,7 +136,7 @@ class _Call:
         self.fixed, free = function.apart(args)
         leaves, self.tree = flatten(free)
         for x in leaves:
-            if not contains_tracer(x) and np.asarray(x).dtype.kind not in "biufc":
+            if not contains_tracer(x) and kind_letter(np.asarray(x).dtype) not in "biufc":
                 raise ArgumentError(
                     f"{function.name} has a rule for its derivative, and an argument of type {type(x).__name__}, which "
                     "is no array and no number. Put its position in nondiff_argnums.",

@@ -244,7 +244,7 @@ class _Dot:
 
 def _number(value: Any) -> str:
     a = np.asarray(value)
-    return f"{float(a):.6g}" if a.dtype.kind == "f" else str(a.item())
+    return f"{float(a):.6g}" if is_float(a.dtype) else str(a.item())
 
 
 def _quote(text: str) -> str:

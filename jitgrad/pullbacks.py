@@ -33,7 +33,7 @@ from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace
 from jitgrad.ir.core import Graph
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import TensorType, is_float, type_of
+from jitgrad.ir.types import TensorType, is_float, kind_letter, type_of
 from jitgrad.loopir.lower import check_result
 from jitgrad.reading import Readable
 from jitgrad.specialisation import Specialisation
@@ -138,7 +138,7 @@ def _convert(leaf: Any, t: TensorType) -> Any:
     if isinstance(leaf, Tracer):
         return leaf if leaf.dtype == t.dtype else leaf.astype(t.dtype)
     dtype = np.asarray(leaf).dtype
-    if dtype.kind not in "fiub":
+    if kind_letter(dtype) not in "fiub":
         raise ArgumentError(
             f"a tangent or cotangent has dtype {dtype}. It must be real. Convert it first.", user_location()
         )

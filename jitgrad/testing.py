@@ -19,15 +19,23 @@ from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.ir.core import OPS, Builder, Graph
 from jitgrad.ir.interpret import interpret
-from jitgrad.ir.types import f32, f64, is_float, type_of
+from jitgrad.ir.types import digits, f32, f64, is_float, type_of
 from jitgrad.ops.op import OpRule, Sample
 
-#: Step and tolerances of central differences where everything is float64, where something is float32, and float16.
+#: Step and tolerances of central differences where everything is float64, where something is float32, float16, and
+#: bfloat16.
 _DOUBLE = {"eps": 1e-3, "rtol": 1e-6, "atol": 1e-7}
 _SINGLE = {"eps": 2e-2, "rtol": 1e-2, "atol": 5e-3}
 _HALF = {"eps": 0.125, "rtol": 5e-2, "atol": 5e-2}
+_BRAIN = {"eps": 0.25, "rtol": 1e-1, "atol": 1e-1}
 #: What two ways to compute the same in one precision may differ by.
-_ROUNDING = {8: {"rtol": 1e-11, "atol": 1e-12}, 4: {"rtol": 2e-5, "atol": 2e-6}, 2: {"rtol": 2e-3, "atol": 1e-6}}
+#: By the binary digits of that.
+_ROUNDING = {
+    53: {"rtol": 1e-11, "atol": 1e-12},
+    24: {"rtol": 2e-5, "atol": 2e-6},
+    11: {"rtol": 2e-3, "atol": 1e-6},
+    8: {"rtol": 1.6e-2, "atol": 1e-6},
+}
 
 Arrays = Sequence[np.ndarray]
 #: A function of arrays that returns a list of them.
@@ -72,8 +80,8 @@ def _inner(xs: Sequence[Any], ys: Sequence[Any]) -> float:
 
 
 def _settings(narrowest: int, given: dict[str, float | None]) -> dict[str, float]:
-    """Those that are given, and the others for floats of which the narrowest has so many bytes."""
-    defaults = {2: _HALF, 4: _SINGLE}.get(narrowest, _DOUBLE)
+    """Those that are given, and the others for floats of which the narrowest has so many binary digits."""
+    defaults = {8: _BRAIN, 11: _HALF, 24: _SINGLE}.get(narrowest, _DOUBLE)
     return {k: default if given.get(k) is None else float(given[k] or 0.0) for k, default in defaults.items()}
 
 
@@ -98,7 +106,8 @@ def check_grads(
     args : its arguments. Float leaves are differentiated, and both parts of complex ones; all others are held constant.
     order : how often to differentiate. Order 2 checks every mode over every mode.
     modes : ``"rev"`` checks :func:`jitgrad.vjp`, ``"fwd"`` checks :func:`jitgrad.jvp`.
-    rtol, atol, eps : tolerances and step; by default for float64, or looser where a leaf is float32 or float16.
+    rtol, atol, eps : tolerances and step; by default for float64, or looser where a leaf is float32, float16 or
+        bfloat16.
     seed : of the random directions.
 
     Raises AssertionError at the first derivative that is off.
@@ -114,7 +123,7 @@ def check_grads(
     primals = [np.asarray(leaves[k]) for k in places]
     if not primals:
         raise ValueError("check_grads needs a float argument. None of the leaves of args is a float. Pass one.")
-    settings = _settings(min(p.dtype.itemsize for p in primals), {"rtol": rtol, "atol": atol, "eps": eps})
+    settings = _settings(min(digits(p.dtype) for p in primals), {"rtol": rtol, "atol": atol, "eps": eps})
 
     def flat(call: Callable[..., Any]) -> Flat:
         def run(*xs: Any) -> list[Any]:
@@ -134,7 +143,7 @@ def check_grads(
 def _is_float_leaf(leaf: Any) -> bool:
     """Whether a leaf, traced or not, is differentiated."""
     dtype = getattr(leaf, "dtype", None)
-    return isinstance(leaf, float) if dtype is None else np.dtype(dtype).kind == "f"
+    return isinstance(leaf, float) if dtype is None else is_float(np.dtype(dtype))
 
 
 def _check_function(
@@ -203,9 +212,9 @@ def check_graph(
 
 
 def _narrowest(graph: Graph) -> int:
-    """The bytes of the narrowest float in a graph."""
+    """The binary digits of the narrowest float in a graph."""
     dtypes = [v.type.dtype for op in graph.ops for v in (*op.operands, *op.results)]
-    return min((d.itemsize for d in dtypes if is_float(d)), default=8)
+    return min((digits(d) for d in dtypes if is_float(d)), default=53)
 
 
 def _check_graph(
@@ -279,8 +288,8 @@ def _check_same(
         f = np.asarray(f)
         if (f.dtype, f.shape) != (e.dtype, e.shape):
             raise AssertionError(f"{what}: result {k} is {f.dtype}{f.shape}, not {e.dtype}{e.shape}")
-        if e.dtype.kind == "f":
-            default = _ROUNDING[e.dtype.itemsize]
+        if is_float(e.dtype):
+            default = _ROUNDING[digits(e.dtype)]
             _close(
                 f,
                 e,

@@ -24,6 +24,7 @@ import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils
 
+from jitgrad.ir.types import dtype_of_text
 from jitgrad.loopir.failures import PENDING, RAISED_OUTSIDE
 from jitgrad.loopir.nodes import Buffer
 
@@ -144,7 +145,7 @@ class _Numbers:
             found = self.known.get(what)
             if found is None:
                 name, static, *sides = json.loads(what)
-                outs, ins = ([(np.dtype(d), tuple(shape)) for d, shape in side] for side in sides)
+                outs, ins = ([(dtype_of_text(d), tuple(shape)) for d, shape in side] for side in sides)
                 action = _MAKERS[name](outs, ins, **static)
                 _made.append({})
                 found = self.known[what] = len(_actions)

@@ -22,6 +22,7 @@ from numba.core import cgutils
 from jitgrad.codegen import blas_threads, callbacks, fourier_tables, python_api, scipy_special, threads
 from jitgrad.codegen.capsules import capsule_contents
 from jitgrad.errors import CompilationError
+from jitgrad.ir.types import is_float
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
@@ -61,7 +62,7 @@ def llvm_type(dtype: np.dtype) -> Any:
     """The type of an element in memory; bool is one byte, and a complex number a pair of its parts."""
     if dtype.kind == "c":
         return ir.DoubleType() if dtype.itemsize == 16 else ir.FloatType()
-    if dtype.kind == "f":
+    if is_float(dtype):
         return ir.DoubleType() if dtype.itemsize == 8 else ir.FloatType()
     return ir.IntType(8 * dtype.itemsize)
 

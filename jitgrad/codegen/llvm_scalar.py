@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from jitgrad.codegen import llvm_half, scipy_special
+from jitgrad.codegen import llvm_bfloat16, llvm_half, scipy_special
 from jitgrad.errors import CompilationError
+from jitgrad.ir.types import is_bfloat16, is_float, is_short, kind_letter
 from jitgrad.loopir.nodes import Expr, Scalar
 from jitgrad.loopir.scalars import SCALARS
 
@@ -17,6 +18,7 @@ I1, I8, I16, I32, I64 = (ir.IntType(n) for n in (1, 8, 16, 32, 64))
 F32, F64 = ir.FloatType(), ir.DoubleType()
 _MEMORY = {
     "f2": I16,  # its bits: float16 is moved and converted, never computed with
+    "V2": I16,  # bfloat16
     "f4": F32,
     "f8": F64,
     "b1": I8,
@@ -71,9 +73,9 @@ class ScalarEmitter:
         self.b = b
 
     def constant(self, value: np.generic, dtype: np.dtype) -> ir.Constant:
-        if dtype == np.float16:
+        if is_short(dtype):
             return I16(int(value.view(np.uint16)))
-        return ir.Constant(llvm_type(dtype), float(value) if dtype.kind == "f" else int(value))
+        return ir.Constant(llvm_type(dtype), float(value) if is_float(dtype) else int(value))
 
     def intrinsic(self, name: str, type: ir.Type, args: list[Any]) -> Any:
         function = self.b.module.declare_intrinsic(f"llvm.{name}", [type], ir.FunctionType(type, [type] * len(args)))
@@ -104,11 +106,11 @@ class ScalarEmitter:
 
     def update(self, op: str, old: Any, new: Any, dtype: np.dtype) -> Any:
         """One step of a reduction. Sums and products may be reassociated, so that the loop vectorises."""
-        if dtype == np.float16:
+        if is_short(dtype):
             single = np.dtype(np.float32)
             found = self.update(op, self.cast(old, dtype, single), self.cast(new, dtype, single), single)
             return self.cast(found, single, dtype)
-        if dtype.kind == "f" and op in _FLOAT_BINARY:
+        if is_float(dtype) and op in _FLOAT_BINARY:
             return getattr(self.b, _FLOAT_BINARY[op])(old, new, flags=("reassoc", "contract"))
         return self.apply(op, [old, new], [dtype, dtype], dtype)
 
@@ -119,22 +121,22 @@ class ScalarEmitter:
         spec = SCALARS.get(e.op)
         if spec is not None and spec.compose is not None:
             return value(spec.compose(*e.args))
-        if spec is not None and spec.libm is not None and e.dtype.kind == "f":
+        if spec is not None and spec.libm is not None and is_float(e.dtype):
             return self.libm(spec.libm, e.dtype, [value(a) for a in e.args])
-        if spec is not None and spec.scipy is not None and e.dtype.kind == "f":
+        if spec is not None and spec.scipy is not None and is_float(e.dtype):
             return self.scipy(spec.scipy, e.dtype, [value(a) for a in e.args])
         raise CompilationError(f"the scalar function {e.op} of {e.args[0].dtype} has no LLVM rendering")
 
     def is_call(self, e: Expr) -> bool:
         """Whether an operation becomes a call of a function from outside."""
-        if not isinstance(e, Scalar) or e.dtype.kind != "f" or self._builtin(e):
+        if not isinstance(e, Scalar) or not is_float(e.dtype) or self._builtin(e):
             return False
         spec = SCALARS.get(e.op)
         return spec is not None and spec.compose is None and (spec.libm or spec.scipy) is not None
 
     def _builtin(self, e: Scalar) -> bool:
         """Whether :meth:`apply` knows the operation."""
-        kind = e.args[0].dtype.kind
+        kind = kind_letter(e.args[0].dtype)
         if e.op in (
             "where",
             "cast",
@@ -157,7 +159,7 @@ class ScalarEmitter:
 
     def apply(self, op: str, args: list[Any], dtypes: list[np.dtype], dtype: np.dtype) -> Any:
         """One operation on LLVM values whose dtypes are ``dtypes``; the result has ``dtype``."""
-        b, kind = self.b, dtypes[0].kind
+        b, kind = self.b, kind_letter(dtypes[0])
         if op == "where":
             return b.select(*args)
         if op == "cast":
@@ -209,7 +211,7 @@ class ScalarEmitter:
         return self.b.icmp_unsigned(_COMPARE[op], *args)
 
     def compare(self, op: str, args: list[Any], dtype: np.dtype) -> Any:
-        if dtype.kind == "f":
+        if is_float(dtype):
             # `!=` is true for NaN; every other comparison is false.
             test = self.b.fcmp_unordered if op == "not_equal" else self.b.fcmp_ordered
             return test(_COMPARE[op], *args)
@@ -227,17 +229,20 @@ class ScalarEmitter:
         b, t = self.b, llvm_type(target)
         if source == target:
             return value
-        if source == np.float16:
-            return self.cast(llvm_half.to_float32(b, value), np.dtype(np.float32), target)
+        if is_short(source):
+            short = llvm_bfloat16 if is_bfloat16(source) else llvm_half
+            return self.cast(short.to_float32(b, value), np.dtype(np.float32), target)
+        if is_bfloat16(target):
+            return llvm_bfloat16.from_float32(b, self.cast(value, source, np.dtype(np.float32)))
         if target == np.float16:
             if source == np.float64:
                 return llvm_half.from_float64(b, value)
             return llvm_half.from_float32(b, self.cast(value, source, np.dtype(np.float32)))
         if target.kind == "b":
-            zero = llvm_type(source)(0.0 if source.kind == "f" else 0)
-            return b.fcmp_unordered("!=", value, zero) if source.kind == "f" else b.icmp_unsigned("!=", value, zero)
-        if source.kind == "f":
-            if target.kind == "f":
+            zero = llvm_type(source)(0.0 if is_float(source) else 0)
+            return b.fcmp_unordered("!=", value, zero) if is_float(source) else b.icmp_unsigned("!=", value, zero)
+        if is_float(source):
+            if is_float(target):
                 return b.fpext(value, t) if target.itemsize > source.itemsize else b.fptrunc(value, t)
             # Through a wide signed integer first, as NumPy does for the small and unsigned types.
             if target.kind == "i" and target.itemsize == 8:
@@ -250,7 +255,7 @@ class ScalarEmitter:
                 )
             return b.trunc(b.fptosi(value, I64), t)
         unsigned = source.kind in "ub"
-        if target.kind == "f":
+        if is_float(target):
             return b.uitofp(value, t) if unsigned else b.sitofp(value, t)
         width, new = (1 if source.kind == "b" else 8 * source.itemsize), 8 * target.itemsize
         if new == width:

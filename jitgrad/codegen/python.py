@@ -17,6 +17,7 @@ import itertools
 import linecache
 import math
 import re
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -36,7 +37,7 @@ from jitgrad.codegen.python_expr import (
 )
 from jitgrad.errors import ArgumentError, CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Sym, as_sym
-from jitgrad.ir.types import SHORT_NAMES, bool_, i64
+from jitgrad.ir.types import SHORT_NAMES, bool_, i64, is_float, is_short
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.failures import FAILURES, exception
 from jitgrad.loopir.nodes import (
@@ -64,6 +65,7 @@ from jitgrad.loopir.nodes import (
     scalar,
 )
 from jitgrad.loopir.printer import Text, buffers, index_text
+from jitgrad.loopir.scalars import numpy_name
 from jitgrad.loopir.walk import statements, written
 
 #: Longer expressions are split: the part gets a name of its own.
@@ -426,7 +428,7 @@ def _view(t: Buffer, root: Buffer) -> str:
     """What makes a view of ``t``'s type out of the storage of ``root``."""
     text = ""
     if t.dtype != root.dtype:
-        text += f".reshape(-1).view(np.{'bool_' if t.dtype == bool_ else t.dtype.name})"
+        text += f".reshape(-1).view({numpy_name(t.dtype)})"
     if t.nbytes != root.nbytes:
         text += f"{'' if text else '.reshape(-1)'}[:{t.size}]"
     shape = "()" if not t.shape else ", ".join(map(str, t.shape))
@@ -463,7 +465,12 @@ def _load(source: Source, namespace: dict[str, Any]) -> Callable[..., int]:
 def compile_python(program: Program) -> Runner:
     """The program run by CPython: slow, exact in every dtype."""
     source = generate(program)
-    namespace: dict[str, Any] = {"np": np, "math": math, "helpers": pyhelpers}
+    namespace: dict[str, Any] = {
+        "np": np,
+        "math": math,
+        "helpers": pyhelpers,
+        "ml_dtypes": sys.modules.get("ml_dtypes"),
+    }
     called = sorted({s.fn for s in statements(program.body) if isinstance(s, LibCall)})
     if called:
         from jitgrad.codegen.libcalls import LIBRARY
@@ -475,7 +482,7 @@ def compile_python(program: Program) -> Runner:
 def compile_numba(program: Program) -> Runner:
     """The same source compiled by ``numba.njit``: a second native backend, for cross-checks.
 
-    Raises CompilationError for a program with library calls or float16.
+    Raises CompilationError for a program with library calls, float16 or bfloat16.
     """
     import numba
 
@@ -487,10 +494,11 @@ def compile_numba(program: Program) -> Runner:
         )
     source = generate(program)
     buffers = (*program.params, *program.results, *program.constants, *program.temporaries)
-    if any(t.dtype == np.float16 for t in buffers) or "np.float16(" in source.text:
+    short = {t.dtype.name for t in buffers if is_short(t.dtype)} | set(re.findall(r"\.(b?float16)\(", source.text))
+    if short:
         raise CompilationError(
-            f"the Numba backend can't compile {program.name}, in which there is float16. Numba has no such type on the "
-            "CPU. Set config.backend to 'llvm' or 'python'."
+            f"the Numba backend can't compile {program.name}, in which there is {' and '.join(sorted(short))}. Numba "
+            "has no such type on the CPU. Set config.backend to 'llvm' or 'python'."
         )
     for name in re.findall(r"\bhelpers\.(\w+)", source.text):
         getattr(pyhelpers, name)  # some are made then; Numba looks only at what the module has
@@ -545,7 +553,7 @@ def _checked(program: Program, arrays: Sequence[Any]) -> Iterator[np.ndarray]:
 def _garbage(t: Buffer) -> np.ndarray:
     """Storage that has not been written: NaN or -86, so that reading it is noticed."""
     shape = t.static_shape if t.is_static else (t.capacity or 0,)
-    if t.dtype.kind == "f":
+    if is_float(t.dtype):
         return np.full(shape, np.nan, t.dtype)
     fill = bytearray(b"\x01" if t.dtype == bool_ else b"\xaa") * t.nbytes
     return np.frombuffer(fill, t.dtype).reshape(shape)

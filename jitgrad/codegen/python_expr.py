@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import CompilationError
-from jitgrad.ir.types import bool_, f64, i64
+from jitgrad.ir.types import bool_, f64, i64, is_float
 from jitgrad.loopir import scalars
 from jitgrad.loopir.nodes import (
     Assign,
@@ -57,7 +57,7 @@ class Spelling:
 
     def dtype(self, dtype: np.dtype) -> str:
         """What converts a number to a dtype."""
-        return "np.bool_" if dtype == bool_ else f"np.{dtype.name}"
+        return scalars.numpy_name(dtype)
 
     def integer(self, text: str) -> Text:
         """An int64 value as an index."""
@@ -130,7 +130,7 @@ def literal(c: Const) -> Text:
     """A constant in its own dtype: ``np.float32(0.5)``."""
     if c.dtype == bool_:
         return Text("True" if c.value else "False")
-    return Text(f"np.{c.dtype.name}({number_text(c.value)})")
+    return Text(f"{scalars.numpy_name(c.dtype)}({number_text(c.value)})")
 
 
 def bare(c: Const, comparing: bool) -> Text | None:
@@ -141,7 +141,7 @@ def bare(c: Const, comparing: bool) -> Text | None:
     """
     digits = number_text(c.value)
     if c.dtype not in (f64, i64):
-        exact = c.dtype.kind == "i" or (c.dtype.kind == "f" and "n" not in digits and float(digits) == float(c.value))
+        exact = c.dtype.kind == "i" or (is_float(c.dtype) and "n" not in digits and float(digits) == float(c.value))
         if not comparing or not exact:
             return None
     return Text(digits, UNARY if digits.startswith("-") else ATOM)
@@ -154,7 +154,7 @@ def stored(c: Const) -> Text:
 
 def number_text(value: np.generic) -> str:
     """The shortest decimal number that NumPy reads back as this value, or ``np.inf`` and the like."""
-    if value.dtype.kind != "f":
+    if not is_float(value.dtype):
         return str(int(value))  # pyright: ignore[reportArgumentType]
     number = float(value)  # pyright: ignore[reportArgumentType]
     if np.isnan(number):

@@ -27,6 +27,7 @@ from numba.core import cgutils
 
 from jitgrad.codegen import threads
 from jitgrad.codegen.externs import I64, llvm_type, load_element, offset, store_element
+from jitgrad.ir.types import is_float
 
 #: Length of the runs that are sorted by insertion.
 RUN = 8
@@ -81,7 +82,7 @@ class _Emitter:
 
     def less(self, x: Any, y: Any) -> Any:
         """``x < y``; neither is NaN."""
-        if self.dtype.kind == "f":
+        if is_float(self.dtype):
             return self.b.fcmp_ordered("<", x, y)
         compare = self.b.icmp_signed if self.dtype.kind == "i" else self.b.icmp_unsigned
         return compare("<", x, y)
@@ -194,7 +195,7 @@ class _Emitter:
     def sort(self, arrays: Sequence[Any], work: Sequence[Any], n: Any) -> None:
         """Sort ``arrays[:n]``."""
         b = self.b
-        if self.dtype.kind == "f":
+        if is_float(self.dtype):
             n = self.nan_last(arrays, work, n)
         lo = self.cell(I64(0))
         with self.repeat(lambda: b.icmp_unsigned("<", b.load(lo), n)):
@@ -240,7 +241,7 @@ class _Emitter:
         """
         b, bits = self.b, ir.IntType(8 * self.dtype.itemsize)
         top = 1 << bits.width - 1
-        if self.dtype.kind != "f":
+        if not is_float(self.dtype):
             return b.xor(key, bits(top)) if self.dtype.kind == "i" else key
         whole = b.bitcast(key, bits)
         flipped = b.xor(whole, b.or_(b.ashr(whole, bits(bits.width - 1)), bits(top)))

@@ -19,6 +19,7 @@ from jitgrad.errors import (
     UnsupportedAttributeError,
     UnsupportedError,
 )
+from jitgrad.ir.types import dtype_of_text, kind_letter
 
 if TYPE_CHECKING:
     from jitgrad.cuda.devices import Device
@@ -293,7 +294,7 @@ class DeviceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        if self.dtype.kind not in "biufc":
+        if kind_letter(self.dtype) not in "biufc":
             raise AttributeError(f"arrays of dtype {self.dtype} have no __cuda_array_interface__")
         return {
             "shape": self.shape,
@@ -423,8 +424,8 @@ def from_foreign(value: Any, find: Any) -> DeviceArray:
         return DeviceArray(device, memory, tensor.shape, tensor.dtype, tensor.strides, read_only=tensor.read_only)
     interface = value.__cuda_array_interface__
     address, read_only = interface["data"]
-    dtype = np.dtype(interface["typestr"])
-    if dtype.kind not in "biufc" or not dtype.isnative:
+    dtype = dtype_of_text(interface["typestr"])
+    if kind_letter(dtype) not in "biufc" or not dtype.isnative:
         raise DtypeError(
             f"an array of dtype {interface['typestr']} can't be used on a device. Arrays hold numbers and booleans in "
             "the byte order of the machine. Convert it."

@@ -14,7 +14,14 @@ import numpy as np
 
 from jitgrad.codegen.python import UPDATES, Renderer
 from jitgrad.cuda.grid import Plans
-from jitgrad.cuda.spelling import CudaSpelling, affine_scan_functions, carrier, scan_functions, team_function
+from jitgrad.cuda.spelling import (
+    CudaSpelling,
+    affine_scan_functions,
+    carrier,
+    conversion,
+    scan_functions,
+    team_function,
+)
 from jitgrad.cuda.steps import Launch
 from jitgrad.cuda.teams import (
     WARP,
@@ -27,7 +34,7 @@ from jitgrad.cuda.teams import (
     touches,
 )
 from jitgrad.ir.index import Dim, IndexExpr, Sym
-from jitgrad.ir.types import bool_, f16, f32
+from jitgrad.ir.types import bool_, f32, is_short
 from jitgrad.loopir.affine import scaled
 from jitgrad.loopir.build import IDENTITIES, flatten_index
 from jitgrad.loopir.nodes import (
@@ -273,7 +280,9 @@ class BodyRenderer(Renderer):
         if dtype == bool_:
             return f"({name}(int32(1) if {part} else int32(0)) != 0)"
         own = carrier(dtype)
-        return f"{name}({part})" if own == dtype else f"{dtype.name}({name}({own.name}({part})))"
+        if own == dtype:
+            return f"{name}({part})"
+        return conversion(own, dtype).format(f"{name}({conversion(dtype, own).format(part)})")
 
     def together(self, s: Loop | While) -> None:
         """A loop whose iterations the whole team runs, one after the other."""
@@ -352,11 +361,11 @@ class BodyRenderer(Renderer):
 
     def update(self, target: str, dtype: np.dtype, mode: str, value: Expr) -> None:
         stored = target.endswith("]")
-        if dtype == f16 and mode != "=":  # kernels have no arithmetic on float16
-            old, new = Local("old", f32), self.expr(value).text
+        if is_short(dtype) and mode != "=":  # kernels have no arithmetic on float16 and bfloat16
+            old, wide = Local("old", f32), conversion(dtype, f32)
             combined = scalar(UPDATES[mode], old, old, dtype=f32)
-            text = self.spelling.scalar(combined, (Text(f"float32({target})"), Text(f"float32({new})"))).text
-            self.line(f"{target} = float16({text})")
+            both = (Text(wide.format(target)), Text(wide.format(self.expr(value).text)))
+            self.line(f"{target} = {conversion(f32, dtype).format(self.spelling.scalar(combined, both).text)}")
             return
         if not stored or dtype != bool_:
             super().update(target, dtype, mode, value)

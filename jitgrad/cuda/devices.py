@@ -18,6 +18,7 @@ from jitgrad.cuda.driver import Driver, count_devices, open_driver
 from jitgrad.cuda.libraries import Libraries, libraries
 from jitgrad.cuda.pool import Pool, PoolStatistics, readable
 from jitgrad.errors import ArgumentError, DeviceError, DtypeError
+from jitgrad.ir.types import kind_letter
 
 
 class Device:
@@ -77,7 +78,7 @@ class Device:
         if isinstance(value, DeviceArray):
             return value if value.device is self else self._from_other(value.contiguous())
         array = np.asarray(value)
-        if array.dtype.kind not in "biufc" and array.dtype.name != "bfloat16":
+        if kind_letter(array.dtype) not in "biufc":
             raise DtypeError(
                 f"{type(value).__name__} of dtype {array.dtype} can't be put on a device. Device arrays hold numbers "
                 "and booleans. Convert it."

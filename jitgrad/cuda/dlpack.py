@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitgrad.errors import DtypeError, UnsupportedError
+from jitgrad.ir.types import bfloat16, is_bfloat16
 
 #: Kinds of devices. A simulated device is an "extension": no other library takes its addresses for a GPU's.
 CUDA, CUDA_MANAGED, EXTENSION = 2, 13, 12
@@ -111,7 +112,7 @@ def export(
     read_only: bool,
 ) -> Any:
     """A capsule; ``owner`` lives until its consumer is done. ``strides`` are bytes."""
-    if dtype.name == "bfloat16":
+    if is_bfloat16(dtype):
         code = _BFLOAT
     elif dtype.kind in _CODES:
         code = _CODES[dtype.kind]
@@ -183,9 +184,9 @@ def _dtype(code: int, bits: int, lanes: int) -> np.dtype:
         with contextlib.suppress(TypeError):
             return np.dtype(f"{_KINDS[code]}{bits // 8}")
     if lanes == 1 and code == _BFLOAT and bits == 16:
-        with contextlib.suppress(TypeError):
-            return np.dtype("bfloat16")  # known to NumPy where ml_dtypes has been imported
+        with contextlib.suppress(DtypeError):
+            return bfloat16()
     raise DtypeError(
         f"a DLPack tensor of type {code} with {bits} bits and {lanes} lanes can't be taken. NumPy has no dtype for it "
-        "(bfloat16 needs the package ml_dtypes to be imported). Convert the array."
+        "(that for bfloat16 is in the package ml_dtypes). Convert the array."
     )

@@ -12,7 +12,7 @@ The text imports nothing. Besides plain control flow, arithmetic and tuples it h
 * ``cuda.shared.array(32, float32)`` of a literal length, garbage at first
 * dtypes as conversions, ``libdevice.expf`` and the like, ``@device`` before a function that kernels call
 * ``atomic_add(p, i, v)``, ``mul``, ``max``, ``min``, ``or``, ``and``; ``load4(p, i)``, ``store4(p, i, a, b, c, d)`` for
-  dtypes of 4 bytes, ``load2`` and ``store2`` for those of 8
+  dtypes of 4 bytes, float16 and uint16, ``load2`` and ``store2`` for those of 8
 
 Numba's types hold: integers are computed in 64 bits, signed if an operand is, so what is to wrap around at 32 bits is
 converted (``uint32(a * b)``); a literal that is not converted is an int64 or a float64.
@@ -256,7 +256,9 @@ def _replace(builder: Any, address: Any, value: Any, combine: Callable[..., tupl
 def _is_vector(pointer: Any, index: Any, width: int) -> bool:
     if not _is_place(pointer, index):
         return False
-    return getattr(pointer.dtype, "bitwidth", 0) * width == 128 or (str(pointer.dtype), width) == ("float16", 4)
+    return getattr(pointer.dtype, "bitwidth", 0) * width == 128 or (
+        str(pointer.dtype) in ("float16", "uint16") and width == 4
+    )
 
 
 def _vector(builder: Any, address: Any, width: int) -> Any:

@@ -17,24 +17,23 @@ import numpy as np
 from jitgrad.codegen.python_expr import count_uses
 from jitgrad.cuda.bodies import BodyRenderer
 from jitgrad.cuda.grid import Plans
-from jitgrad.cuda.spelling import FUNCTIONS, called
+from jitgrad.cuda.spelling import FUNCTIONS, called, in_memory
 from jitgrad.cuda.steps import TEAM, Launch, Repeat, Step
 from jitgrad.cuda.teams import (
     static_trips,
 )
 from jitgrad.cuda.vectors import is_wide, wide_loads
 from jitgrad.ir.index import Dim, Sym, add, expr
-from jitgrad.ir.types import SHORT_NAMES, bool_, i64
+from jitgrad.ir.types import SHORT_NAMES, i64
 from jitgrad.loopir.nodes import Block, Buffer, Fail, Loop, Stmt, Store, loop_syms
 from jitgrad.loopir.rewrite import rewrite, substitute_index
 from jitgrad.loopir.walk import buffers_of, expressions, loads, statements
 
-_U8 = np.dtype(np.uint8)
 _I32 = np.dtype(np.int32)
 
 #: What rendered names must not hide.
 _TAKEN = (
-    *("cuda", "libdevice", "inf", "nan", "device", "lane", "row", "warp", "uint8", "bool_", "grid_sync"),
+    *("cuda", "libdevice", "inf", "nan", "device", "lane", "row", "warp", "uint8", "uint16", "bool_", "grid_sync"),
     *("atomic_add", "atomic_max", "atomic_min", "atomic_mul", "load2", "load4", "store2", "store4"),
     *(dtype.name for dtype in SHORT_NAMES),
     *FUNCTIONS,
@@ -44,8 +43,8 @@ _TAKEN = (
 @dataclasses.dataclass(frozen=True, eq=False)
 class Kernel:
     """A rendered launch. Its parameters are pointers to ``pointers`` (a root and the dtype that it is read as, a bool
-    being a byte), then, if ``status`` is a number, the status words, of which it sets that one on failure (-1: it only
-    reads them), then the values of ``variables``, int64."""
+    being a byte and bfloat16 its bits), then, if ``status`` is a number, the status words, of which it sets that one on
+    failure (-1: it only reads them), then the values of ``variables``, int64."""
 
     launch: Launch
     pointers: tuple[tuple[Buffer, np.dtype], ...]
@@ -59,7 +58,7 @@ class Kernel:
     @property
     def signature(self) -> tuple[np.dtype | tuple[str, np.dtype], ...]:
         """The types of the parameters, as the kernel compiler takes them."""
-        pointers = [_U8 if dtype == bool_ else dtype for _, dtype in self.pointers]
+        pointers = [in_memory(dtype) for _, dtype in self.pointers]
         status = [] if self.status is None else [_I32]
         return (*pointers, *status, *(("scalar", i64) for _ in self.variables))
 
@@ -151,8 +150,7 @@ class _KernelRenderer(BodyRenderer):
             self.line(f"if {' or '.join(f'status[{k}] != 0' for k in range(self.slots))}:")
             self.line("    return")
         for t in self.launch.shared:
-            dtype = "uint8" if t.dtype == bool_ else t.dtype.name
-            self.line(f"{self.buffers[t]} = cuda.shared.array({t.capacity}, {dtype})")
+            self.line(f"{self.buffers[t]} = cuda.shared.array({t.capacity}, {in_memory(t.dtype).name})")
         self.find_row()
         if self.launch.lanes > 1:
             self.several_rows()

@@ -20,6 +20,7 @@ from jitgrad.cuda.simulator_scalars import CONVERSIONS, DTYPES, SHUFFLED, kernel
 from jitgrad.cuda.simulator_text import Kernel, load
 from jitgrad.errors import ArgumentError, KernelBarrierError, KernelError
 from jitgrad.ir.location import Location
+from jitgrad.ir.types import is_float
 
 WARP = 32
 #: Bytes of shared memory that a block can have without asking for more.
@@ -129,7 +130,7 @@ class Simulator:
                 f"asks for {size} bytes of shared memory in all. A block can have {_SHARED_LIMIT}. Use smaller arrays.",
             )
         values = np.frombuffer(bytearray(b"\xaa" * (length * kind.itemsize)), kind)
-        if kind.kind == "f":
+        if is_float(kind):
             values.fill(np.nan)
         pointer = Pointer(f"the shared array of line {line}", values, Shadow(self._clock))
         self._shared[site, kind] = pointer

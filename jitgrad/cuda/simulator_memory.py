@@ -199,11 +199,11 @@ class Pointer:
     def _vector(self, index: Any, width: int, verb: str) -> int:
         at = operator.index(index)
         nbytes = self.dtype.itemsize * width
-        if nbytes != 16 and (self.dtype.name, width) != ("float16", 4):
+        if nbytes != 16 and not (self.dtype.name in ("float16", "uint16") and width == 4):
             raise Fault(
                 KernelAlignmentError,
                 f"{verb} {width} elements of {self.dtype} at once. Vectors have 16 bytes. Use load4 and store4 for "
-                "dtypes of 4 bytes and float16, load2 and store2 for those of 8.",
+                "dtypes of 4 bytes, float16 and uint16, load2 and store2 for those of 8.",
             )
         if (self.offset + at * self.dtype.itemsize) % nbytes:
             raise Fault(

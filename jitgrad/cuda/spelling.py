@@ -14,7 +14,7 @@ import numpy as np
 from jitgrad.codegen.python_expr import Spelling, number_text
 from jitgrad.cuda.teams import WARP
 from jitgrad.errors import CompilationError
-from jitgrad.ir.types import bool_, f16, f32, f64, i32, i64
+from jitgrad.ir.types import bool_, f16, f32, f64, i32, i64, is_bfloat16, is_float, is_short
 from jitgrad.loopir import scalars
 from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.nodes import Const, Scalar
@@ -91,11 +91,43 @@ def integer_power(x, n, one):
     return result
 """,
 }
+#: bfloat16 is its bits in kernels, a uint16, as not every compiler and not every GPU knows it. See
+#: ``jitgrad.codegen.llvm_bfloat16``.
+FUNCTIONS |= {
+    "bfloat16_value": """\
+def bfloat16_value(bits):
+    return libdevice.int_as_float(int32(uint32(bits) << 16))
+""",
+    "bfloat16_bits": """\
+def bfloat16_bits(x):
+    bits = int64(uint32(libdevice.float_as_int(x)))
+    if x != x:
+        return uint16((bits >> 16) | 64)
+    return uint16((bits + 32767 + ((bits >> 16) & 1)) >> 16)
+""",
+}
 _CALLED = re.compile(rf"\b({'|'.join(FUNCTIONS)})\(")
 
 
+def in_memory(dtype: np.dtype) -> np.dtype:
+    """The dtype in which kernels keep elements: bytes for bool, the bits of bfloat16."""
+    if is_bfloat16(dtype):
+        return np.dtype(np.uint16)
+    return np.dtype(np.uint8) if dtype == bool_ else dtype
+
+
+def conversion(source: np.dtype, target: np.dtype) -> str:
+    """A conversion as the format string of its operand."""
+    value = "bfloat16_value({0})" if is_bfloat16(source) else "{0}"
+    if target == bool_:
+        return f"({value} != 0)"
+    if is_bfloat16(target):
+        return "bfloat16_bits({0})" if source == f32 else f"bfloat16_bits(float32({value}))"
+    return value if is_bfloat16(source) and target == f32 else f"{target.name}({value})"
+
+
 class CudaSpelling(Spelling):
-    """Spelling in the kernel language. A bool is stored as a byte."""
+    """Spelling in the kernel language. A bool is stored as a byte, and bfloat16 is its bits."""
 
     def dtype(self, dtype: np.dtype) -> str:
         return dtype.name if dtype != bool_ else "bool_"
@@ -106,6 +138,8 @@ class CudaSpelling(Spelling):
     def literal(self, c: Const) -> Text:
         if c.dtype == bool_:
             return Text("True" if c.value else "False")
+        if is_bfloat16(c.dtype):
+            return Text(f"uint16({int(c.value.view(np.uint16))})")
         text = number_text(c.value).replace("np.", "")
         if c.dtype == f16:  # a bare number is a float64
             text = f"float32({text})"
@@ -131,7 +165,7 @@ class CudaSpelling(Spelling):
 def _template(op: str, dtype: np.dtype, operand: np.dtype) -> str | None:
     if op not in scalars.SCALARS:
         raise CompilationError(f"there is no scalar function named {op!r}. See jitgrad.loopir.scalars for all of them.")
-    wide = operand.kind == "f" or operand.itemsize == 8
+    wide = is_float(operand) or operand.itemsize == 8
     own = "bool_" if dtype == bool_ else dtype.name
     if op in _COMPARE:
         return f"({{0}} {_COMPARE[op]} {{1}})"
@@ -140,14 +174,14 @@ def _template(op: str, dtype: np.dtype, operand: np.dtype) -> str | None:
     if op == "where":
         return "({1} if {0} else {2})"
     if op == "cast":
-        return "({0} != 0)" if dtype == bool_ else f"{own}({{0}})"
+        return conversion(operand, dtype)
     if op in ("maximum", "minimum"):
         if dtype == bool_:
             return _LOGICAL["logical_or" if op == "maximum" else "logical_and"]
         return f"{op}({{0}}, {{1}})" if wide else f"{own}({op}({{0}}, {{1}}))"
     if operand == bool_:
         return _of_bools(op, own)
-    if operand.kind == "f":
+    if is_float(operand):
         return _of_floats(op, operand)
     return _of_integers(op, own, 8 * operand.itemsize, wide)
 
@@ -231,7 +265,7 @@ def carrier(dtype: np.dtype) -> np.dtype:
     """The dtype in which threads hand on a number: shuffles know these."""
     if dtype in (f32, f64, i32, i64):
         return dtype
-    if dtype == f16:
+    if is_short(dtype):
         return f32
     return i32 if dtype == bool_ or dtype.itemsize < 4 else i64
 
@@ -253,7 +287,7 @@ def team_function(mode: str, dtype: np.dtype, team: int) -> tuple[str, str]:
             width //= 2
             other = f"cuda.shfl_xor_sync(0xFFFFFFFF, a, {width})"
             lines += [f"    b = {own}({other})", f"    a = {own}({_COMBINE[mode]})"]
-        if mode in ("max=", "min=") and carried.kind == "f":
+        if mode in ("max=", "min=") and is_float(carried):
             lines.append(f"    a = {own}(cuda.shfl_sync(0xFFFFFFFF, a, 0))")
         return lines
 
@@ -294,7 +328,7 @@ def affine_scan_functions(mode: str, dtype: np.dtype, team: int) -> tuple[str, d
     """
     assert mode == "+="
     own = dtype.name
-    zero, one = (f"{own}({k}{'.0' if dtype.kind == 'f' else ''})" for k in (0, 1))
+    zero, one = (f"{own}({k}{'.0' if is_float(dtype) else ''})" for k in (0, 1))
     steps = {"a": f"f * a0 + a if a0 != {zero} else a", "f": "f * f0"}
     return _scan(f"affine_{own}", own, team, {"f": ("f0", one), "a": ("a0", zero)}, steps)
 

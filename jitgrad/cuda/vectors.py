@@ -1,9 +1,10 @@
-"""Kernels whose threads compute several neighbouring elements, with loads and stores of 16 bytes, of float16 8 bytes.
+"""Kernels whose threads compute several neighbouring elements, with loads and stores of 16 bytes, of float16 and
+bfloat16 8 bytes.
 
 That holds for a row nest whose body only stores, without control flow: then a thread takes ``width`` iterations of the
 innermost row loop, and an access that moves by one element an iteration, from an aligned place, is one access for all
-of them. Pointers are aligned to 16 bytes. What is float16 in memory is computed with in float32, so that a thread takes
-as many of it.
+of them. Pointers are aligned to 16 bytes. What is float16 or bfloat16 in memory is computed with in float32, so that a
+thread takes as many of it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 
 from jitgrad.cuda.teams import static_trips
 from jitgrad.ir.index import Dim, IndexExpr, Sym
-from jitgrad.ir.types import bool_, f16, f32
+from jitgrad.ir.types import bool_, f32, is_short
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.nodes import Buffer, Load, Local, Loop, Stmt, Store
 from jitgrad.loopir.walk import expressions, loads, subexpressions
@@ -42,7 +43,7 @@ def width(rows: Sequence[Loop], body: Sequence[Stmt]) -> int:
 
 def is_wide(buffer: Buffer, index: Sequence[Dim], var: Sym, lanes: int) -> bool:
     """Whether the accesses of ``lanes`` iterations, the first of which is a multiple of that, are one of 16 bytes, or
-    of 8 where they are of float16."""
+    of 8 where they are of float16 or bfloat16."""
     offset = flatten_index(buffer.shape, index)
     if _size(buffer) * lanes != BYTES or not _moves(buffer, index, var):
         return False
@@ -53,7 +54,7 @@ def is_wide(buffer: Buffer, index: Sequence[Dim], var: Sym, lanes: int) -> bool:
 
 def _size(buffer: Buffer) -> int:
     """Bytes of an element where it is computed with."""
-    return f32.itemsize if buffer.dtype == f16 else buffer.dtype.itemsize
+    return f32.itemsize if is_short(buffer.dtype) else buffer.dtype.itemsize
 
 
 def _moves(buffer: Buffer, index: Sequence[Dim], var: Sym) -> bool:

@@ -38,6 +38,7 @@ from jitgrad.frontend.users_operators import USUAL, method
 from jitgrad.frontend.users_operators import in_place as after_in_place
 from jitgrad.frontend.views import Box, View, view_box
 from jitgrad.ir.location import user_location
+from jitgrad.ir.types import kind_letter
 
 #: The operators of augmented assignment: the ufunc, and Python's function.
 OPERATORS: dict[str, tuple[np.ufunc, Callable[[Any, Any], Any]]] = {
@@ -303,7 +304,7 @@ def _converted(trace: Trace, value: Any, x: Tracer) -> Tracer:
         return trace.lift(value)
     array = np.asarray(value)
     with np.errstate(all="ignore"):
-        if array.dtype.kind in "fiub":
+        if kind_letter(array.dtype) in "fiub":
             return Tracer(trace, trace.array(value)) if array.ndim else _scalar(trace, value, x)
         return trace.lift(array.astype(x.dtype))
 
@@ -375,9 +376,11 @@ def _adds(x: Tracer, ufunc: np.ufunc, other: Any) -> bool:
     """Can ``x op= other`` be done by adding to a part of an array: is the sum computed in x's dtype, and x a part?"""
     if ufunc is not np.add and ufunc is not np.subtract:
         return False
-    if type(x) is not View or not isinstance(x._lens, Box) or x.dtype.kind not in "fi":
+    if type(x) is not View or not isinstance(x._lens, Box) or kind_letter(x.dtype) not in "fi":
         return False
-    if isinstance(other, (list, tuple)) or not (isinstance(other, Tracer) or np.asarray(other).dtype.kind in "fiub"):
+    if isinstance(other, (list, tuple)) or not (
+        isinstance(other, Tracer) or kind_letter(np.asarray(other).dtype) in "fiub"
+    ):
         return False
     return common_dtype(x, other) == x.dtype
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jitgrad.frontend import attributes
-from jitgrad.frontend.python_functions import CLASSES, sort_list
+from jitgrad.frontend.python_functions import class_call, sort_list
 from jitgrad.frontend.randomness import drawing, passed, refuse_new
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.usercode import call_method, is_user_class, is_user_function
@@ -33,7 +33,7 @@ def callee(function: Any) -> Any:
     """What to call in the place of a function: methods and functions of the user's are rewritten too."""
     kind = type(function)
     if isinstance(function, type):
-        made = CLASSES.get(function)
+        made = class_call(function)
         return made if made is not None else _maker(function) or _others(function)
     if kind is types.BuiltinMethodType:
         if function is setattr:

@@ -18,13 +18,13 @@ import optree
 from jitgrad.errors import CarryError
 from jitgrad.frontend.objects import Opened, all_leaves, closed, flatten_like, may_open
 from jitgrad.frontend.optional import PAIR, Optional, OptionalTuple, none_or_tuple
-from jitgrad.frontend.primitives import WEAK_SAMPLES, broadcast_to, cast
+from jitgrad.frontend.primitives import WEAK_SAMPLES, broadcast_to, cast, promoted
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten, unflatten, widened, with_complex
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, is_traced
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import TensorType
+from jitgrad.ir.types import TensorType, is_float, kind_letter
 
 #: A Python number that becomes one of a later type is of that type.
 _WEAK_ORDER = ("bool", "int", "float")
@@ -73,7 +73,7 @@ class Variable(NamedTuple):
 def is_number(leaf: Any) -> bool:
     """A Python or NumPy scalar, or an array: what can be traced. One of objects or of text is not."""
     if isinstance(leaf, (np.ndarray, np.generic)):
-        return leaf.dtype.kind in "biufc"
+        return kind_letter(leaf.dtype) in "biufc"
     return isinstance(leaf, Tracer) or type(leaf) in (bool, int, float)
 
 
@@ -278,7 +278,7 @@ def _is_same(a: Any, b: Any) -> bool:
         return True
     if type(a) is not type(b) or isinstance(a, (np.ndarray, Tracer)):
         return False
-    if isinstance(a, (float, np.floating)) and not a:
+    if (isinstance(a, float) or (isinstance(a, np.generic) and is_float(a.dtype))) and not a:
         return not b and math.copysign(1.0, a) == math.copysign(1.0, b)
     try:
         return bool(a == b)
@@ -299,7 +299,7 @@ def _became_traced(name: str, slot: Slot, when: str) -> Slot:
 def _promoted(name: str, a: Slot, b: Slot, when: str) -> Slot:
     """The slot for values of two types: NumPy's promotion; a Python number becomes an array of its equals."""
     assert a.type is not None and b.type is not None
-    kinds = {a.type.dtype.kind, b.type.dtype.kind}
+    kinds = {kind_letter(a.type.dtype), kind_letter(b.type.dtype)}
     if "b" in kinds and len(kinds) > 1 and not (a.weak or b.weak):
         raise CarryError(
             f"{name} is {a.type} before and {b.type} {when}. A bool and a number have no type in common here. Convert "
@@ -314,7 +314,7 @@ def _promoted(name: str, a: Slot, b: Slot, when: str) -> Slot:
         )
     samples = (WEAK_SAMPLES[s.weak] if s.weak else t.dtype for s, t in ((a, a.type), (b, b.type)))
     weak = max(a.weak, b.weak, key=_WEAK_ORDER.index) if a.weak and b.weak else None
-    return Slot(TensorType(np.result_type(*samples), a.type.shape or b.type.shape), weak)
+    return Slot(TensorType(promoted(*samples), a.type.shape or b.type.shape), weak)
 
 
 # -- values of a variable ----------------------------------------------------------------------------------------------
@@ -336,7 +336,7 @@ def fit(trace: Trace, leaf: Any, slot: Slot, name: str) -> Tracer:
 
 
 def _nothing(dtype: np.dtype) -> Any:
-    if dtype.kind == "f":
+    if is_float(dtype):
         return np.nan
     if dtype.kind == "b":
         return False

@@ -29,6 +29,7 @@ from jitgrad.frontend.signature import register_node
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import SHOWING, Collection, Tracer, contains_tracer, innermost_trace
 from jitgrad.ir.location import user_location
+from jitgrad.ir.types import is_float
 
 
 class ComplexTracer(Pair, Operators, ArrayMethods):
@@ -311,11 +312,11 @@ def make(re: Any, im: Any) -> Any:
     a, b = (x if isinstance(x, Tracer) else trace.lift(x) for x in (re, im))
     dtype = np.result_type(a.dtype, b.dtype)
     if a.weak and not b.weak:
-        dtype = b.dtype if b.dtype.kind == "f" else dtype
+        dtype = b.dtype if is_float(b.dtype) else dtype
     elif b.weak and not a.weak:
-        dtype = a.dtype if a.dtype.kind == "f" else dtype
+        dtype = a.dtype if is_float(a.dtype) else dtype
     weak = "float" if a.weak and b.weak else None
-    if dtype.kind != "f":
+    if not is_float(dtype):
         dtype = np.dtype(np.float64)
     dims = a.dims if a.dims == b.dims else broadcast_together(a.dims, b.dims)
     boxed = a.boxed or b.boxed

@@ -30,7 +30,7 @@ from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
 from jitgrad.ir.thrown import mark
-from jitgrad.ir.types import f64, i64
+from jitgrad.ir.types import f32, f64, i64, is_bfloat16, is_float
 
 
 @implements(np.digitize)
@@ -100,7 +100,7 @@ def histogram(
             "of one shape.",
             user_location(),
         )
-    x = reshape(x, (x.count,))
+    x = reshape(cast(x, f32) if is_bfloat16(x.dtype) else x, (x.count,))  # for the edges of bins
     if isinstance(bins, str):
         raise UnsupportedError(
             f"np.histogram with bins={bins!r} on traced values. The data decide how many bins that makes. Give a "
@@ -125,7 +125,7 @@ def _even_bins(x: Tracer, bins: Any, limits: Any) -> tuple[Tracer, Tracer, Trace
     if limits is None:
         limits = (0, 1) if x.count == 0 else (min_(x), max_(x))
     dtype = common_dtype(*limits, x)
-    dtype = dtype if dtype.kind == "f" else f64
+    dtype = dtype if is_float(dtype) else f64
     low, high = (as_dtype(limit, dtype, x.owner) for limit in limits)
     same = emit("equal", low, high)
     low, high = where(same, low - 0.5, low), where(same, high + 0.5, high)

@@ -17,8 +17,8 @@ from jitgrad.frontend.primitives import (
     constant_like,
     emit,
     emit_all,
-    floating,
     full,
+    inexact,
     insert_axes,
     lift_one,
     matrix_floats,
@@ -229,7 +229,7 @@ def tensorsolve(a: ArrayLike, b: ArrayLike, axes: Any = None) -> Tracer:
 
 @implements(np.linalg.tensorinv)
 def tensorinv(a: ArrayLike, ind: int = 2) -> Tracer:
-    x, ind = floating(lift_one(a)), static_int(ind, "ind")
+    x, ind = inexact(lift_one(a)), static_int(ind, "ind")
     if ind <= 0:
         raise ArgumentError(f"np.linalg.tensorinv got ind={ind}. It must be at least 1.", user_location())
     n = math.prod(x.dims[ind:])

@@ -31,7 +31,7 @@ from jitgrad.frontend.primitives import (
 from jitgrad.frontend.registry import call, implements
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import f16, f32
+from jitgrad.ir.types import f32, is_short
 
 Function = Callable[..., Any]
 
@@ -77,8 +77,8 @@ def signal(x: Any) -> Signal:
 
 
 def _transformable(x: Tracer) -> Tracer:
-    """x as float32 or float64; as in NumPy and SciPy, float16 is transformed in float32."""
-    return cast(x, f32) if x.dtype == f16 else floating(x)
+    """x as float32 or float64; as in NumPy and SciPy, float16 and bfloat16 are transformed in float32."""
+    return cast(x, f32) if is_short(x.dtype) else floating(x)
 
 
 def real_signal(name: str, x: Any) -> Tracer:

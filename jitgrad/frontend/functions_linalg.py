@@ -22,7 +22,7 @@ from jitgrad.frontend.primitives import (
     dtype_argument,
     emit,
     emit_all,
-    floating,
+    inexact,
     insert_axes,
     lift,
     lift_one,
@@ -37,9 +37,9 @@ from jitgrad.frontend.primitives import (
 )
 from jitgrad.frontend.registry import implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
-from jitgrad.frontend.ufuncs import call_ufunc
+from jitgrad.frontend.ufuncs import call_ufunc, resolve
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_, i64
+from jitgrad.ir.types import bool_, i64, is_bfloat16
 
 # -- products ----------------------------------------------------------------------------------------------------------
 
@@ -67,6 +67,8 @@ def _batched(function: str, x: ArrayLike, y: ArrayLike, left: str, right: str, o
     if n != m:
         raise _mismatch(function, a, b, f"The axes that are summed have extents {n} and {m}, which must be equal.")
     broadcast_together(a.dims[: a.ndim - len(left)], b.dims[: b.ndim - len(right)])
+    if dtype is None and (is_bfloat16(a.dtype) or is_bfloat16(b.dtype)):  # NumPy's loop is another, often float32's
+        dtype = resolve(np.matmul, (a.dtype, b.dtype), None)[-1]
     batch = string.ascii_uppercase[: max(a.ndim - len(left), b.ndim - len(right))]
     first, second = batch[len(batch) - (a.ndim - len(left)) :], batch[len(batch) - (b.ndim - len(right)) :]
     return _product(a, b, first + left, second + right, batch + out, dtype)
@@ -212,7 +214,7 @@ def linalg_cross(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Tracer:
 @implements(np.linalg.norm)
 def norm(x: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tracer:
     """Vector norms of any order; matrix norms fro, nuc, 2, -2, 1, -1, inf and -inf. The derivative at 0 is 0."""
-    t = floating(lift_one(x))
+    t = inexact(lift_one(x))
     if axis is None:
         if ord is None or (t.ndim == 2 and ord in ("f", "fro")) or (t.ndim == 1 and ord == 2):
             out = emit("safe_sqrt", reduce("sum", emit("square", t), range(t.ndim)))
@@ -287,14 +289,14 @@ def _spectral_norm(t: Tracer, order: Any, axes: tuple[int, ...], keepdims: bool)
 
 @implements(np.linalg.vector_norm)
 def vector_norm(x: ArrayLike, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Tracer:
-    t = floating(lift_one(x))
+    t = inexact(lift_one(x))
     axes = axis_tuple(axis, t.ndim)
     return _vector_norm(t, ord, axes, keepdims)
 
 
 @implements(np.linalg.matrix_norm)
 def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: Any = "fro") -> Tracer:
-    t = floating(lift_one(x))
+    t = inexact(lift_one(x))
     return _matrix_norm(t, ord, (t.ndim - 2, t.ndim - 1), keepdims)
 
 

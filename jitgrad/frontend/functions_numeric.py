@@ -27,6 +27,7 @@ from jitgrad.frontend.registry import implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
+from jitgrad.ir.types import is_bfloat16
 
 # -- phases ------------------------------------------------------------------------------------------------------------
 
@@ -35,6 +36,7 @@ from jitgrad.ir.location import user_location
 def unwrap(p: ArrayLike, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Tracer:
     """The multiples of the period that are added have no derivative."""
     x = lift_one(p, discont, period)
+    x = cast(x, common_dtype(x, period)) if is_bfloat16(x.dtype) else x
     axis = axis_index(axis, x.ndim)
     step = emit("stop_gradient", diff(x, axis=axis))
     whole = common_dtype(step, period).kind in "iu"

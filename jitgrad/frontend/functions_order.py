@@ -12,6 +12,7 @@ from jitgrad.frontend.primitives import lift, lift_one, reshape
 from jitgrad.frontend.registry import ADVICE, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
 from jitgrad.ir.location import user_location
+from jitgrad.ir.types import is_float
 
 
 @implements(np.lexsort)
@@ -52,7 +53,7 @@ def unique(
     order = argsort(flat)
     ordered = flat[order]
     new = ordered[1:] != ordered[:-1]
-    if equal_nan and x.dtype.kind == "f":
+    if equal_nan and is_float(x.dtype):
         new = np.logical_and(new, np.logical_not(np.isnan(ordered[:-1])))  # NaN is last, equal to no other
     first = np.concatenate([np.ones_like(ordered[:1], dtype=bool), new])  # in an empty array there is none
     out = [ordered[first]]

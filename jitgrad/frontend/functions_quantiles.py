@@ -26,9 +26,9 @@ from jitgrad.frontend.primitives import (
 )
 from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
-from jitgrad.frontend.ufuncs import call_ufunc
+from jitgrad.frontend.ufuncs import call_ufunc, resolve
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import f64, i64
+from jitgrad.ir.types import f64, i64, is_bfloat16, is_float
 
 #: The quantile at p of what is sorted along the last axis, by a method.
 OfSorted = Callable[[Tracer, float, str], Tracer]
@@ -63,18 +63,19 @@ def _implement(whole: int, function: Any, of_sorted: OfSorted, methods: tuple[st
 def _implement_median(function: Any, of_sorted: OfSorted) -> None:
     @implements(function)
     def handler(a: ArrayLike, axis: Any = None, *, overwrite_input: bool = False, keepdims: Any = False) -> Tracer:
-        return _quantiles(lift_one(a), 0.5, axis, keepdims, "linear", of_sorted)
+        x = lift_one(a)
+        return cast(_quantiles(x, 0.5, axis, keepdims, "linear", of_sorted), x.dtype if is_float(x.dtype) else f64)
 
 
 def _quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str, of_sorted: OfSorted) -> Tracer:
     """Quantiles at static q by sorting."""
     if method in ("linear", "midpoint"):
-        x = cast(x, np.result_type(x.dtype, q))
+        x = cast(x, _dtype_beside(x.dtype, q))
     axes = axis_tuple(axis, x.ndim)
     kept = [1 if k in axes else d for k, d in enumerate(x.dims)]
     merged = _merged_last(x, axes)
     if merged.dims[-1] == 0:
-        if method != "linear" or x.dtype.kind != "f":
+        if method != "linear" or not is_float(x.dtype):
             raise ShapeError(
                 "a quantile over an empty axis. There is no element to read. Check the shape.", user_location()
             )
@@ -85,6 +86,13 @@ def _quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str, of_sort
     rows = [reshape(r, kept) if is_kept(keepdims) else r for r in rows]
     out = rows[0] if q.ndim == 0 else reshape(HOOKS["stack"](rows), (*q.shape, *rows[0].dims))
     return strong(out)
+
+
+def _dtype_beside(dtype: np.dtype, q: Any) -> np.dtype:
+    """The dtype of elements that are interpolated at q. That of bfloat16 is that of a product."""
+    if not is_bfloat16(dtype):
+        return np.result_type(dtype, q)
+    return resolve(np.multiply, (dtype, type(q) if type(q) in (int, float) else np.asarray(q).dtype), None)[-1]
 
 
 def _merged_last(x: Tracer, axes: tuple[int, ...]) -> Tracer:
@@ -115,7 +123,7 @@ def _of_all(ordered: Tracer, p: float, method: str) -> Tracer:
     if low != high:
         step = emit("multiply", emit("subtract", at(high), value), constant_like(value, weight))
         value = emit("add", value, step)
-    if ordered.dtype.kind != "f":
+    if not is_float(ordered.dtype):
         return value
     return where(emit("isnan", at(n - 1)), constant_like(value, np.nan), value)  # NaN sorts to the end
 

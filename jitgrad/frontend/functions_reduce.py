@@ -33,7 +33,7 @@ from jitgrad.frontend.registry import ADVICE, HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_, f16, f32, f64, i64
+from jitgrad.ir.types import bool_, f32, f64, i64, is_float, is_short
 
 _NOTHING = np._NoValue  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -86,12 +86,12 @@ def prod(
 
 def lowest(dtype: np.dtype) -> Any:
     """The neutral element of max."""
-    return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
+    return -np.inf if is_float(dtype) else False if dtype.kind == "b" else np.iinfo(dtype).min
 
 
 def highest(dtype: np.dtype) -> Any:
     """The neutral element of min."""
-    return np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max
+    return np.inf if is_float(dtype) else True if dtype.kind == "b" else np.iinfo(dtype).max
 
 
 def _extremum(name: str, a: ArrayLike, axis: Any, keepdims: Any, initial: Any, mask: Any) -> Tracer:
@@ -162,9 +162,10 @@ def mean(a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any = F
 
 
 def _averaged(x: Tracer, dtype: Any) -> tuple[Tracer, np.dtype]:
-    """What a mean is taken of, and the dtype of the mean: that of float16 is computed in float32 and rounded once."""
+    """What a mean is taken of, and the dtype of the mean: that of float16 or bfloat16 is computed in
+    float32 and rounded once."""
     x = floating(x) if dtype is None else cast(x, dtype)
-    return (cast(x, f32), f16) if x.dtype == f16 else (x, x.dtype)
+    return (cast(x, f32), x.dtype) if is_short(x.dtype) else (x, x.dtype)
 
 
 def _count(x: Tracer, axes: tuple[int, ...], mask: Any, keepdims: Any) -> Any:
@@ -187,7 +188,7 @@ def average(
         count = cast(lift_one(count, out), out.dtype)
         return (out, broadcast_to(count, out.dims)) if returned else out
     x, w = lift(a, weights)
-    if x.dtype.kind != "f":
+    if not is_float(x.dtype):
         x, w = cast(x, f64), cast(w, f64)  # products of integers would overflow
     axes = axis_tuple(axis, x.ndim)
     if w.dims != x.dims:
@@ -253,8 +254,8 @@ def std(
 
 def _without_nan(x: Tracer, fill: Any) -> tuple[Tracer, Tracer]:
     """x with its NaNs replaced, and where they were not."""
-    nan = emit("isnan", x) if x.dtype.kind == "f" else broadcast_to(constant_like(x, False, bool_), x.dims)
-    clean = where(nan, constant_like(x, fill), x) if x.dtype.kind == "f" else x
+    nan = emit("isnan", x) if is_float(x.dtype) else broadcast_to(constant_like(x, False, bool_), x.dims)
+    clean = where(nan, constant_like(x, fill), x) if is_float(x.dtype) else x
     return clean, emit("logical_not", nan)
 
 
@@ -292,7 +293,7 @@ def _nan_extremum(a: ArrayLike, axis: Any, keepdims: Any, name: str) -> Tracer:
     x = lift_one(a)
     clean, good = _without_nan(x, lowest(x.dtype) if name == "max" else highest(x.dtype))
     out = _extremum(name, clean, axis, keepdims, None, True)
-    if x.dtype.kind != "f":
+    if not is_float(x.dtype):
         return out
     return where(any_(good, axis, keepdims=keepdims), out, constant_like(x, np.nan))
 
@@ -339,8 +340,8 @@ def _nan_arg(name: str, a: ArrayLike, axis: int | None, keepdims: Any) -> Tracer
     """The position of the extremum of what is no NaN. Raises ValueError when it runs where all is NaN."""
     x = lift_one(a)
     infinite = float("-inf" if name == "argmax" else "inf")  # as NumPy: an infinity may be found before the NaN is
-    clean, good = _without_nan(x, infinite if x.dtype.kind == "f" else 0)
-    if x.dtype.kind == "f":
+    clean, good = _without_nan(x, infinite if is_float(x.dtype) else 0)
+    if is_float(x.dtype):
         demand(all_(any_(good, axis)), ValueError("All-NaN slice encountered"))
     return _arg(name, clean, axis, keepdims)
 

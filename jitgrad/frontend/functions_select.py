@@ -24,10 +24,12 @@ from jitgrad.frontend.primitives import (
     floating,
     floats,
     full,
+    inexact,
     insert_axes,
     lift,
     lift_one,
     promote,
+    promoted,
     promotion_sample,
     reshape,
     static_int,
@@ -39,7 +41,7 @@ from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_, f16, f32
+from jitgrad.ir.types import bool_, f32, is_bfloat16, is_float, is_short, largest
 
 
 @implements(np.where)
@@ -54,7 +56,7 @@ def where(condition: ArrayLike, x: Any = None, y: Any = None, /) -> Tracer:
 
 def _beside(peer: Tracer, *objects: ArrayLike) -> list[Tracer]:
     """Untraced operands of a common dtype, in the trace of another argument."""
-    dtype = np.result_type(*(o if type(o) in (int, float) else np.asarray(o) for o in objects))
+    dtype = promoted(*(o if type(o) in (int, float) else np.asarray(o).dtype for o in objects))
     return [cast(strong(peer.owner.lift(np.asarray(o, dtype))), dtype) for o in objects]
 
 
@@ -107,6 +109,10 @@ def clip(
         info = np.iinfo(kind)
         low = None if type(low) is int and low <= info.min else low
         high = None if type(high) is int and high >= info.max else high
+    if isinstance(kind, np.dtype) and is_bfloat16(kind) and dtype is None and low is not None and high is not None:
+        # NumPy's ufunc of three operands has no loop for it; those of two have.
+        samples = map(promotion_sample, (a, low, high))
+        dtype = np.clip(*(np.empty(0, s) if isinstance(s, np.dtype) else s for s in samples)).dtype
     out = a
     if low is not None:
         out = call_ufunc(np.maximum, out, low, dtype=dtype)
@@ -121,7 +127,7 @@ def round_(a: ArrayLike, decimals: int = 0) -> Tracer:
     x, decimals = lift_one(a), static_int(decimals, "decimals")
     if x.dtype == bool_:
         x = cast(x, np.int64)
-    if x.dtype.kind != "f":
+    if not is_float(x.dtype):
         if decimals >= 0:
             return x
         rounded = _scaled_round(floating(x), decimals)
@@ -144,14 +150,13 @@ def fix(x: ArrayLike) -> Tracer:
 def nan_to_num(x: ArrayLike, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Tracer:
     t = lift_one(x)
     if not copy and (t.dims or t.boxed):
-        if t.dtype.kind == "f":
+        if is_float(t.dtype):
             t[...] = nan_to_num(t, True, nan, posinf, neginf)
         return t
-    if t.dtype.kind != "f":
+    if not is_float(t.dtype):
         return Tracer(t.owner, t.value)
-    info = np.finfo(t.dtype)
-    high = info.max if posinf is None else posinf
-    low = info.min if neginf is None else neginf
+    high = largest(t.dtype) if posinf is None else posinf
+    low = -largest(t.dtype) if neginf is None else neginf
     infinite = emit("isinf", t)
     positive = emit("greater", t, constant_like(t, 0.0))
 
@@ -215,6 +220,7 @@ def isneginf(x: ArrayLike) -> Tracer:
 @implements(np.sinc)
 def sinc(x: ArrayLike) -> Tracer:
     t = floating(lift_one(x))
+    t = cast(t, f32) if is_bfloat16(t.dtype) else t  # as its product with a number is
     angle = emit("multiply", t, constant_like(t, np.pi))
     # At 0 the quotient is 0/0, and near it its derivatives lose their digits. There the power series
     # sum((-1)^k angle^2k / (2k+1)!) takes its place: for |angle| < 1/2 the first term left out is below 4e-23.
@@ -271,7 +277,7 @@ def ediff1d(ary: ArrayLike, to_end: Any = None, to_begin: Any = None) -> Tracer:
 @implements(np.gradient)
 def gradient(f: ArrayLike, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
     """Central differences for scalar spacings or one coordinate array for each axis; ``edge_order`` 1 or 2."""
-    x = floating(lift_one(f, *varargs))
+    x = inexact(lift_one(f, *varargs))
     given = axis is not None and not isinstance(axis, (tuple, list))
     axes = axis_tuple(axis, x.ndim) if axis is None or given else tuple(axis_index(k, x.ndim) for k in axis)
     spacings = list(varargs) or [1.0]
@@ -279,7 +285,7 @@ def gradient(f: ArrayLike, *varargs: Any, axis: Any = None, edge_order: int = 1)
     if len(spacings) != len(axes):
         raise ArgumentError("np.gradient needs one spacing, or one for each axis. Check the arguments.",
                             user_location())  # fmt: skip
-    wide = cast(x, f32) if x.dtype == f16 else x  # the weights of the slopes would round
+    wide = cast(x, f32) if is_short(x.dtype) else x  # the weights of the slopes would round
     out = [cast(_gradient_along(wide, s, k, edge_order), x.dtype) for s, k in zip(spacings, axes, strict=True)]
     return out[0] if len(out) == 1 else tuple(out)
 
@@ -398,7 +404,7 @@ def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Tracer:
 @implements(np.vander)
 def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Tracer:
     t = lift_one(x)
-    t = cast(t, np.promote_types(t.dtype, np.int_))
+    t = cast(t, promoted(t.dtype, np.dtype(np.int_)))
     n = t.dims[0] if N is None else static_int(N, "N")
     columns = [t**k for k in range(n)]
     return HOOKS["stack"](columns if increasing else columns[::-1], axis=1)

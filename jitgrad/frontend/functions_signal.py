@@ -18,6 +18,7 @@ from jitgrad.frontend.recording import record_for
 from jitgrad.frontend.registry import FUNCTIONS, implements
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.location import user_location
+from jitgrad.ir.types import is_float
 
 
 def _windows(x: Tracer, y: Tracer) -> Tracer:
@@ -49,7 +50,7 @@ def _convolved(name: str, in1: Any, in2: Any, mode: str, late: int = 0, fast: bo
                 "as large as the other along every axis. Use mode 'full' or 'same'.",
                 user_location(),
             )
-    if fast and x.dtype.kind == y.dtype.kind == "f" and min(x.size, y.size) >= functions_spectral.LONG:
+    if fast and is_float(x.dtype) and is_float(y.dtype) and min(x.size, y.size) >= functions_spectral.LONG:
         out = functions_spectral.convolved(floating(x), floating(y))
         if mode == "valid":
             return out[tuple(slice(m - 1, n) for n, m in zip(x.shape, y.shape, strict=True))]

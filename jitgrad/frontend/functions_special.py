@@ -18,6 +18,7 @@ from jitgrad.frontend.primitives import (
     emit,
     floating,
     floats,
+    inexact,
     lift_one,
     reshape,
     where,
@@ -39,9 +40,9 @@ def logsumexp(
 ) -> Any:
     """``log(sum(b * exp(a)))``, shifted by the maximum. A row that is all -inf gives -inf, with gradient 0."""
     if b is None:
-        x, weights = floating(lift_one(a)), None
+        x, weights = inexact(lift_one(a)), None
     else:
-        x, weights = floats(a, b)
+        x, weights = map(inexact, floats(a, b))
         shape = broadcast_together(x.dims, weights.dims)
         x, weights = broadcast_to(x, shape), broadcast_to(weights, shape)
         # Where the weight is zero the exponent may be infinite, and 0 * inf is NaN.
@@ -104,7 +105,7 @@ def multigammaln(a: ArrayLike, d: Any) -> Tracer:
 
 @implements(np.i0)
 def i0(x: ArrayLike) -> Tracer:
-    return emit("i0", floating(lift_one(x)))
+    return emit("i0", inexact(lift_one(x)))
 
 
 if hasattr(sps, "softplus"):

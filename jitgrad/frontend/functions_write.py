@@ -22,7 +22,7 @@ from jitgrad.frontend.tracer import ArrayLike, Tracer, has_traced
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.frontend.views import view_flat
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_
+from jitgrad.ir.types import bool_, kind_letter
 
 #: Longest run of writes at traced indices that is written out one by one.
 _MAX_UNROLLED = 64
@@ -203,7 +203,7 @@ def ufunc_at(ufunc: np.ufunc, a: Any, indices: Any, *operands: Any) -> None:
         ufunc.at(unwrap(a), unwrap(indices), *unwrap(operands))
         return
     made_writable(a)
-    if ufunc in (np.add, np.subtract) and a.dtype.kind in "fiu":
+    if ufunc in (np.add, np.subtract) and kind_letter(a.dtype) in "fiu":
         (b,) = operands
         v = a.owner.lift(b)
         if not v.weak and not np.can_cast(v.dtype, a.dtype, "same_kind"):

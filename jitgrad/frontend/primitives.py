@@ -19,7 +19,7 @@ from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim, IndexExpr
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of, renamed_dim
-from jitgrad.ir.types import bool_, broadcast_shapes, check_dtype, f16, f64, i64
+from jitgrad.ir.types import bool_, broadcast_shapes, check_dtype, f16, f64, i64, is_float
 
 Shape = tuple[Any, ...]
 
@@ -97,7 +97,21 @@ WEAK_SAMPLES: dict[str, Any] = {"bool": np.dtype(np.bool_), "int": 0, "float": 0
 
 def common_dtype(*objects: ArrayLike, weak: bool = True) -> np.dtype:
     """``np.result_type`` of array-likes; Python scalars are weak unless ``weak`` is False."""
-    return supported(np.result_type(*(promotion_sample(o, weak) for o in objects)))
+    return promoted(*(promotion_sample(o, weak) for o in objects))
+
+
+def promoted(*samples: Any) -> np.dtype:
+    """``np.result_type`` of dtypes, and numbers that are weak. Raises DtypeError where there is none: bfloat16 and
+    float16 have no common dtype, nor have it and integers of more than 8 bits."""
+    try:
+        return supported(np.result_type(*samples))
+    except TypeError:
+        names = [type(s).__name__ if type(s) in (int, float) else str(s) for s in samples]
+        raise DtypeError(
+            f"{' and '.join(dict.fromkeys(names))} have no common dtype in NumPy. It does not choose one that holds "
+            "all of their values. Convert one of them with astype().",
+            user_location(),
+        ) from None
 
 
 def as_dtype(obj: ArrayLike, dtype: np.dtype, trace: Trace) -> Tracer:
@@ -117,6 +131,11 @@ def promote(*objects: ArrayLike, weak: bool = True) -> list[Tracer]:
 
 def floating(x: Tracer) -> Tracer:
     """x as floats: float64 for integers and bool, as it is for floats."""
+    return x if is_float(x.dtype) else cast(x, f64)
+
+
+def inexact(x: Tracer) -> Tracer:
+    """x as floats where NumPy asks for one of its own: it takes bfloat16 for no float, and float64 for it too."""
     return x if x.dtype.kind == "f" else cast(x, f64)
 
 
@@ -124,13 +143,13 @@ def floats(*objects: ArrayLike) -> list[Tracer]:
     """Array-likes promoted to one float dtype; what LAPACK functions compute in."""
     tracers = lift(*objects)
     dtype = common_dtype(*tracers)
-    dtype = dtype if dtype.kind == "f" else f64
+    dtype = dtype if is_float(dtype) else f64
     return [cast(t, dtype) for t in tracers]
 
 
 def matrix_floats(function: str, *objects: ArrayLike) -> list[Tracer]:
-    """:func:`floats` for LAPACK. Raises DtypeError for float16, as NumPy does."""
-    tracers = floats(*objects)
+    """:func:`floats` for LAPACK, :func:`inexact`. Raises DtypeError for float16, as NumPy does."""
+    tracers = [inexact(t) for t in floats(*objects)]
     if tracers[0].dtype == f16:
         raise DtypeError(
             f"{function} of float16. As in NumPy, array type float16 is unsupported in linalg: LAPACK computes in "

@@ -25,7 +25,7 @@ from jitgrad.frontend.tracer import Collection, Tracer, has_traced, innermost_tr
 from jitgrad.frontend.users_operators import absolute, binary, method
 from jitgrad.frontend.users_protocols import iterated
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import DTYPES
+from jitgrad.ir.types import DTYPES, kind_letter
 
 #: Fewer elements are added up one by one.
 _FEW = 8
@@ -63,7 +63,7 @@ def item(x: Tracer, *index: Any) -> Tracer:
                 user_location(),
             )
         x = x.reshape(())
-    return python_number(x, _WEAK[x.dtype.kind], "item()")
+    return python_number(x, _WEAK[kind_letter(x.dtype)], "item()")
 
 
 def tolist(x: Tracer) -> Any:
@@ -143,6 +143,14 @@ CLASSES: dict[type, Callable[..., Any]] = {
     **iteration.CLASSES,
     **complex_python.CLASSES,
 }
+
+
+def class_call(cls: type) -> Callable[..., Any] | None:
+    """What to call in the place of a class; None for most. That of bfloat16 is known when it is first called."""
+    found = CLASSES.get(cls)
+    if found is None and cls.__name__ == "bfloat16" and issubclass(cls, np.generic):
+        found = CLASSES[cls] = _scalar_type(cls)
+    return found
 
 
 # -- comparisons -------------------------------------------------------------------------------------------------------
@@ -292,7 +300,9 @@ def _chosen(first: Tracer, x: Any, y: Any) -> Any:
     a, b = promote(a, b)
     chosen = where(first, a, b)
     weak = {class_of(v).__name__ for v in (x, y)}
-    return Tracer(chosen.owner, chosen.value, _WEAK[chosen.dtype.kind] if weak <= {"int", "float", "bool"} else None)
+    return Tracer(
+        chosen.owner, chosen.value, _WEAK[kind_letter(chosen.dtype)] if weak <= {"int", "float", "bool"} else None
+    )
 
 
 def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> list[Any]:
@@ -341,7 +351,7 @@ def picked(items: list[Any], places: Tracer) -> list[Any]:
         weak = all(class_of(v) in (float, int, bool) for v in column)
         many = as_array(places.owner, list(column))
         stack = places.owner.lift(list(column)) if many is None else many
-        kind = _WEAK[stack.dtype.kind] if weak else None
+        kind = _WEAK[kind_letter(stack.dtype)] if weak else None
         sources.append(elements(stack[places], scalar=stack.ndim == 1, weak=kind))
     return [unflatten(trees[0], row) for row in zip(*sources, strict=True)]
 

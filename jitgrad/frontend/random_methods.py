@@ -25,7 +25,7 @@ from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, contains_tracer
 from jitgrad.ir.generators import Draw
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_, check_dtype, f64
+from jitgrad.ir.types import bool_, check_dtype, f64, is_float, kind_letter
 from jitgrad.ops.random import DISCRETE, PARTIALS
 
 #: Parameters that are no numbers to compute with.
@@ -253,7 +253,7 @@ def _fits(value: float) -> bool:
 
 def _guarded(x: Tracer, method: str, parameter: str) -> Tracer:
     """A parameter for a draw that has no derivative with respect to it, or one that is zero."""
-    if x.dtype.kind != "f" or parameter in PARTIALS.get(method, ((), None))[0]:
+    if not is_float(x.dtype) or parameter in PARTIALS.get(method, ((), None))[0]:
         return x
     return emit("stop_gradient" if method in DISCRETE else "no_derivative", x)
 
@@ -407,7 +407,7 @@ def _array(target: Target, method: str, a: Any) -> Tracer:
 
 
 def _numeric(a: Any) -> bool:
-    return contains_tracer(a) or np.asarray(a).dtype.kind in "fiub"
+    return contains_tracer(a) or kind_letter(np.asarray(a).dtype) in "fiub"
 
 
 def _length(x: Any, axis: int) -> int:

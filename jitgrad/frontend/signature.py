@@ -23,7 +23,18 @@ from jitgrad.frontend.complex_pair import Pair, is_plain_complex
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.ir.generators import GENERATORS, handle
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import DTYPES, SHORT_NAMES, TensorType, bool_, f64, i64
+from jitgrad.ir.types import (
+    DTYPES,
+    SHORT_NAMES,
+    TensorType,
+    bool_,
+    dtype_of_text,
+    f64,
+    i64,
+    is_bfloat16,
+    is_float,
+    supported_names,
+)
 
 NAMESPACE = "jitgrad"
 _STATIC_FIELDS = (str, bytes, type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)
@@ -242,7 +253,7 @@ def prepare_leaf(leaf: Any, path: Callable[[], str], on_device: bool = False) ->
     if on_device:
         found = getattr(leaf, "__cuda_array_interface__", None)
         if found is not None:
-            dtype = np.dtype(found["typestr"])
+            dtype = dtype_of_text(found["typestr"])
             _check_dtype(dtype, path)
             return (dtype, tuple(found["shape"])), leaf
     return _prepare_other(leaf, path)
@@ -278,6 +289,8 @@ def _prepare_other(leaf: Any, path: Callable[[], str]) -> tuple[Hashable, Any]:
         )
     if isinstance(leaf, np.generic):
         _check_dtype(leaf.dtype, path)
+        if is_bfloat16(leaf.dtype):  # the first one that is met
+            _SPECS[type(leaf)] = _SCALARS[type(leaf)] = LeafSpec(TensorType(leaf.dtype), False, True)
         return prepare_leaf(leaf.dtype.newbyteorder("=").type(leaf), path)
     for python in (bool, int, float):
         if isinstance(leaf, python):
@@ -298,7 +311,7 @@ def _check_dtype(dtype: np.dtype, path: Callable[[], str]) -> None:
     if dtype.newbyteorder("=") not in SHORT_NAMES:
         raise DtypeError(
             f"{path()} has dtype {dtype}, which is not supported. jitgrad computes with "
-            f"{', '.join(str(d) for d in SHORT_NAMES)}. Convert it with astype() first.",
+            f"{supported_names()}. Convert it with astype() first.",
             user_location(),
         )
 
@@ -317,7 +330,7 @@ def static_key(value: Any) -> Any:
     A NaN is equal to itself."""
     if isinstance(value, (tuple, frozenset)):
         return type(value), type(value)(map(static_key, value)) if type(value) in (tuple, frozenset) else value
-    if isinstance(value, (float, np.floating)):
+    if isinstance(value, float) or (isinstance(value, np.generic) and is_float(value.dtype)):
         return type(value), float(value).hex()
     return type(value), value
 

@@ -23,6 +23,7 @@ from jitgrad.frontend.tracer import SHOWING, Tracer, has_traced, is_traced
 from jitgrad.ir.location import user_location
 from jitgrad.ir.messages import deliver
 from jitgrad.ir.thrown import braced, mark, plain, with_imaginary
+from jitgrad.ir.types import is_float
 
 #: A place in a text for a value, by ``%``: a name in parentheses, flags, width and precision, and a kind. Where that is
 #: ``%`` too, it is none.
@@ -221,7 +222,7 @@ def _shown(text: str, values: Any) -> str:
             return place[0]
         for number in taken[:-1]:
             size = size.replace("*", str(number), 1)
-        if kind in "diu" and isinstance(value, Tracer) and value.dtype.kind == "f":
+        if kind in "diu" and isinstance(value, Tracer) and is_float(value.dtype):
             value = value.astype(np.int64)
         align = "<" if "-" in flags else ""
         kind = {"i": "d", "u": "d", "s": "", "r": "", "a": ""}.get(kind, kind)

@@ -19,7 +19,7 @@ from jitgrad.ir.core import Builder, Graph, Value, attributes_key
 from jitgrad.ir.index import interval
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of, named_values, renamed_type, symbol_of
-from jitgrad.ir.types import TensorType, check_dtype, i64
+from jitgrad.ir.types import TensorType, check_dtype, i64, kind_letter
 
 #: Python scalar types, which promote weakly (NEP 50), and the dtype they have on their own.
 WEAK_DTYPES = {"bool": np.dtype(np.bool_), "int": np.dtype(np.int64), "float": np.dtype(np.float64)}
@@ -71,7 +71,7 @@ class Trace:
         if self.captures:
             raise IRError("parameters must be declared before the traced function runs. This is a bug in jitgrad.")
         if weak is True:
-            weak = {"b": "bool", "f": "float"}.get(type.dtype.kind, "int")
+            weak = {"b": "bool", "f": "float"}.get(kind_letter(type.dtype), "int")
         return Tracer(self, self.builder.param(type, name), weak or None)
 
     def lift(self, obj: ArrayLike) -> Tracer:

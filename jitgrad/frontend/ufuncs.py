@@ -47,7 +47,7 @@ from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_trac
 from jitgrad.frontend.views import View, laid_out_by, laid_out_like
 from jitgrad.ir.core import OPS
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import SHORT_NAMES, bool_, f16, f32, i64
+from jitgrad.ir.types import SHORT_NAMES, bool_, f32, i64, is_float, is_short, kind_letter
 from jitgrad.ops.checks import check_static
 
 _NAMES = """add subtract multiply divide floor_divide remainder fmod power negative reciprocal absolute sign square sqrt
@@ -175,7 +175,7 @@ def _compare_mixed(ufunc: np.ufunc, args: Sequence[ArrayLike], trace: Trace) -> 
     weak = [isinstance(a, Tracer) and a.weak == "int" for a in args]
     if any(weak):
         x, y = strong(x), strong(y)
-    if np.result_type(x.dtype, y.dtype).kind != "f":
+    if not is_float(np.result_type(x.dtype, y.dtype)):
         return call_ufunc(ufunc, cast(x, i64), cast(y, i64)) if any(weak) else None
     if x.dtype.kind == "u":
         x, y, ufunc = y, x, _SWAPPED[ufunc]
@@ -197,7 +197,7 @@ def _emit_loop(name: str, operands: list[Tracer], result: np.dtype) -> Tracer:
     """Emit the op for operands of one dtype; bool and integers have their own forms of some."""
     if name.startswith("logical_"):
         operands = [cast(t, bool_) for t in operands]
-    kind = operands[0].dtype.kind
+    kind = kind_letter(operands[0].dtype)
     if name == "reciprocal" and kind in "iu":
         return _integer_reciprocal(operands[0])
     if kind == "b" and name in _ON_BOOL:
@@ -298,7 +298,7 @@ def _power(x: ArrayLike, p: ArrayLike) -> Tracer:
         return call_ufunc(np.square, x)  # int8, where other powers are int64
     dtype = resolve(np.power, (_descriptor(x), _descriptor(p)), None)[-1]
     base = as_dtype(x, supported(dtype), trace)
-    if dtype.kind == "f":
+    if is_float(dtype):
         if exponent == 1:
             return strong(base)
         if exponent == 0:
@@ -336,7 +336,7 @@ def python_round(x: Tracer, ndigits: int | None) -> Tracer:
     if x.dims or ndigits is not None:
         rounded = call(np.round, (x,), {"decimals": ndigits or 0})
         return Tracer(rounded.owner, rounded.value, x.weak)
-    rounded = emit("rint", x) if x.dtype.kind == "f" else x
+    rounded = emit("rint", x) if is_float(x.dtype) else x
     return Tracer(rounded.owner, cast(rounded, np.int64).value, "int")
 
 
@@ -446,21 +446,29 @@ def _conjugate(x: ArrayLike, dtype: Any = None) -> Tracer:
     return _operand(np.conjugate, x, dtype)
 
 
-@_special(np.deg2rad, np.radians)
+@_special(np.deg2rad)
 def _deg2rad(x: ArrayLike, dtype: Any = None) -> Tracer:
-    x = _operand(np.deg2rad, x, dtype)
-    return _times(x, np.pi / 180.0)
+    return _times(_operand(np.deg2rad, x, dtype), np.pi / 180.0)
 
 
-@_special(np.rad2deg, np.degrees)
+@_special(np.radians)
+def _radians(x: ArrayLike, dtype: Any = None) -> Tracer:
+    return _times(_operand(np.radians, x, dtype), np.pi / 180.0)
+
+
+@_special(np.rad2deg)
 def _rad2deg(x: ArrayLike, dtype: Any = None) -> Tracer:
-    x = _operand(np.rad2deg, x, dtype)
-    return _times(x, 180.0 / np.pi)
+    return _times(_operand(np.rad2deg, x, dtype), 180.0 / np.pi)
+
+
+@_special(np.degrees)
+def _degrees(x: ArrayLike, dtype: Any = None) -> Tracer:
+    return _times(_operand(np.degrees, x, dtype), 180.0 / np.pi)
 
 
 def _times(x: Tracer, number: float) -> Tracer:
-    """x * number; of float16 in float32, which holds enough digits of the number."""
-    wide = cast(x, f32) if x.dtype == f16 else x
+    """x * number; of float16 and bfloat16 in float32, which holds enough digits of the number."""
+    wide = cast(x, f32) if is_short(x.dtype) else x
     return cast(emit("multiply", wide, constant_like(wide, number)), x.dtype)
 
 
@@ -480,8 +488,9 @@ def _modf(x: ArrayLike, dtype: Any = None) -> tuple[Tracer, Tracer]:
 
 @_special(np.ldexp)
 def _ldexp(x: ArrayLike, n: ArrayLike, dtype: Any = None) -> Tracer:
+    target = resolve(np.ldexp, (_descriptor(x), _descriptor(n)), dtype_argument(dtype))[-1]
     x, n = lift(x, n)
-    x = _operand(np.sqrt, x, dtype)
+    x = cast(x, target)
     # Two factors: 2**n alone overflows where x * 2**n does not.
     half = emit("floor_divide", n, constant_like(n, 2))
     rest = emit("subtract", n, half)

@@ -33,8 +33,8 @@ class OpDef:
     discardable: bool = False
     #: The attribute with blocks that are to take the op's place, if it has one: their effects are the op's.
     holds: str | None = None
-    #: True where the op computes: on float16 operands in float32, with float16 results rounded once at its end. False
-    #: where it only moves elements, or rounds each element that it adds to (see ``jitgrad.passes.widen``).
+    #: True where the op computes: on float16 and bfloat16 operands in float32, with such results rounded once at its
+    #: end. False where it only moves elements, or rounds each element that it adds to (see ``jitgrad.passes.widen``).
     wide: bool = True
 
     def infer(self, *types: TensorType, **attrs: Any) -> TensorType | tuple[TensorType, ...]:

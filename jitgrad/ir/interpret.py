@@ -11,7 +11,7 @@ from jitgrad.errors import ArgumentError, IRError
 from jitgrad.ir.core import Block, Graph, Op, OpDef, Value
 from jitgrad.ir.generators import handle, is_generator
 from jitgrad.ir.index import Dim, IndexExpr, Sym, as_sym, evaluate
-from jitgrad.ir.types import TensorType, f16, f32
+from jitgrad.ir.types import TensorType, f32, is_short
 
 #: What is known while a block runs: an array for each value, an int for each symbol of the types.
 Env = tuple[dict[Value, np.ndarray], dict[Sym, int]]
@@ -40,13 +40,13 @@ def interpret(graph: Graph, *arrays: Any) -> tuple[np.ndarray, ...]:
 
 
 def evaluate_op(opdef: OpDef, arrays: Sequence[np.ndarray], attrs: Mapping[str, Any]) -> Any:
-    """What an op evaluates to. One that computes takes float16 operands as float32, and rounds its float16 results
-    once at its end."""
+    """What an op evaluates to. One that computes takes float16 and bfloat16 operands as float32, and rounds its
+    results of those dtypes once at its end."""
     run: Callable[..., Any] = opdef.eval  # pyright: ignore[reportAttributeAccessIssue]
-    if not opdef.wide or not any(a.dtype == f16 for a in arrays):
+    if not opdef.wide or not any(is_short(a.dtype) for a in arrays):
         return run(*arrays, **attrs)
     stated = opdef.infer(*(TensorType(a.dtype, a.shape) for a in arrays), **attrs)
-    out = run(*(a.astype(f32) if a.dtype == f16 else a for a in arrays), **attrs)
+    out = run(*(a.astype(f32) if is_short(a.dtype) else a for a in arrays), **attrs)
     if isinstance(stated, TensorType):
         return np.asarray(out).astype(stated.dtype, copy=False)
     return tuple(np.asarray(a).astype(t.dtype, copy=False) for a, t in zip(out, stated, strict=True))

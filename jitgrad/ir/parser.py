@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from jitgrad.errors import ParseError
+from jitgrad.errors import DtypeError, ParseError
 from jitgrad.ir import index
 from jitgrad.ir.core import OPS, Block, Graph, Op, OpDef, Value
 from jitgrad.ir.generators import Source
@@ -37,7 +37,7 @@ from jitgrad.ir.index import Dim, IndexExpr, Sym
 from jitgrad.ir.location import Location
 from jitgrad.ir.printer import location_of_label
 from jitgrad.ir.thrown import Thrown
-from jitgrad.ir.types import DTYPES, TensorType
+from jitgrad.ir.types import BFLOAT16, DTYPES, TensorType, dtype_named
 
 _TOKEN = re.compile(
     r"""
@@ -293,13 +293,19 @@ class _Parser:
 
     # Types and extents
 
+    def dtype(self, name: str, start: int) -> np.dtype:
+        try:
+            return dtype_named(name)
+        except DtypeError as error:  # bfloat16, and no ml_dtypes
+            self._fail_at(start, error.message)
+
     def type(self) -> TensorType:
         token = self.token
         name = self.next("name", "a dtype")
-        if name not in DTYPES:
-            self._fail_at(token.start, f"there is no dtype {name!r}; the dtypes are {', '.join(DTYPES)}")
+        if name not in DTYPES and name != BFLOAT16:
+            self._fail_at(token.start, f"there is no dtype {name!r}; the dtypes are {', '.join((*DTYPES, BFLOAT16))}")
         self.expect("[")
-        return TensorType(DTYPES[name], tuple(self.dim() for _ in self.separated("]")))
+        return TensorType(self.dtype(name, token.start), tuple(self.dim() for _ in self.separated("]")))
 
     def dim(self) -> Dim:
         negative = self.take("-")
@@ -375,11 +381,11 @@ class _Parser:
         if self.take("draws"):
             self.next("name", "'from'")
             return self.source()
-        if token.kind == "name" and token.text in DTYPES:
+        if token.kind == "name" and (token.text in DTYPES or token.text == BFLOAT16):
             if self.tokens[self.position + 1].text == "[":
                 return self.array()
             self.position += 1
-            return DTYPES[token.text]
+            return self.dtype(token.text, token.start)
         after_sign = self.tokens[self.position + (token.text == "-")]
         if after_sign.kind == "float" or after_sign.text in ("inf", "nan"):
             return self.number()

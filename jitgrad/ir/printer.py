@@ -38,7 +38,7 @@ from jitgrad.ir.generators import Source
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
 from jitgrad.ir.location import Location
 from jitgrad.ir.thrown import Thrown
-from jitgrad.ir.types import SHORT_NAMES, TensorType
+from jitgrad.ir.types import SHORT_NAMES, TensorType, is_float
 
 #: Arrays of more elements than this are printed as a payload, not as numbers.
 MAX_NUMBERS = 64
@@ -242,8 +242,9 @@ def _identifier(name: str) -> str:
 
 def _numbers_suffice(array: np.ndarray) -> bool:
     """False when an element is a NaN that is neither ``nan`` nor ``-nan``, whose bits numbers would not keep."""
-    if array.dtype.kind != "f" or not np.isnan(array).any():
-        return True
+    with np.errstate(invalid="ignore"):  # of signaling ones
+        if not is_float(array.dtype) or not np.isnan(array).any():
+            return True
     quiet = np.abs(np.array(np.nan, array.dtype)).tobytes()
     return all(np.abs(x).tobytes() == quiet for x in array.reshape(-1)[np.isnan(array.reshape(-1))])
 
@@ -264,6 +265,7 @@ def _number_text(x: Any) -> str:
         return str(int(x))
     if x.dtype.itemsize < 8 and np.isfinite(x):
         short = str(x)
+        short = short if "." in short or "e" in short else short + ".0"  # bfloat16's has none, and -0 is no integer
         # Reading goes through float64; keep the short form only where that second rounding does no harm.
         return short if x.dtype.type(float(short)) == x else repr(float(x))
     return _float_text(float(x))

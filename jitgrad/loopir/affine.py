@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jitgrad.ir.types import is_float
 from jitgrad.loopir.nodes import MAX_DEPTH, Const, Expr, Local, Scalar, scalar
 from jitgrad.loopir.walk import subexpressions
 
@@ -81,7 +82,7 @@ def _line(e: Scalar, known: Lines) -> Line | None:
             if not depends(y, known):
                 found = line(x, known)
                 return None if found is None else Line(*(_product(part, y) for part in found))
-    if e.op == "divide" and not depends(e.args[1], known) and e.dtype.kind == "f":
+    if e.op == "divide" and not depends(e.args[1], known) and is_float(e.dtype):
         found = line(e.args[0], known)
         return None if found is None else Line(*(None if p is None else p / e.args[1] for p in found))
     return None

@@ -17,7 +17,7 @@ import numpy as np
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, combined, expr, floordiv, mod, mul
 from jitgrad.ir.location import Location
 from jitgrad.ir.thrown import Thrown
-from jitgrad.ir.types import bool_, broadcast_shapes, f64
+from jitgrad.ir.types import bool_, broadcast_shapes, f64, is_float
 from jitgrad.loopir.failures import FIRST_RAISED, LAST_CODE, RECORDED
 from jitgrad.loopir.nodes import (
     Alloc,
@@ -47,8 +47,8 @@ from jitgrad.loopir.nodes import (
 IDENTITIES: dict[str, Callable[[np.dtype], Any]] = {
     "+=": lambda dtype: 0,
     "*=": lambda dtype: 1,
-    "max=": lambda dtype: -np.inf if dtype.kind == "f" else False if dtype == bool_ else np.iinfo(dtype).min,
-    "min=": lambda dtype: np.inf if dtype.kind == "f" else True if dtype == bool_ else np.iinfo(dtype).max,
+    "max=": lambda dtype: -np.inf if is_float(dtype) else False if dtype == bool_ else np.iinfo(dtype).min,
+    "min=": lambda dtype: np.inf if is_float(dtype) else True if dtype == bool_ else np.iinfo(dtype).max,
     "or=": lambda dtype: False,
     "and=": lambda dtype: True,
 }

@@ -27,7 +27,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from jitgrad.ir.index import Dim, Sym, add, expr, floordiv, mul
-from jitgrad.ir.types import bool_
+from jitgrad.ir.types import bool_, is_float
 from jitgrad.loopir.deps import MANY, accesses, never_at_any_time
 from jitgrad.loopir.expansions import EXPANSIONS, Expansion
 from jitgrad.loopir.lower import with_body
@@ -83,7 +83,7 @@ class _Visitor:
         if isinstance(e, (Load, Index)) or not isinstance(e, Scalar):
             return e  # indices are integer arithmetic: nothing to expand
         args = tuple(map(self.visit, e.args))
-        if e.args[0].dtype.kind == "f":
+        if is_float(e.args[0].dtype):
             if e.op in self.table:
                 return self.table[e.op].expand(*args)
             spec = SCALARS.get(e.op)
@@ -154,7 +154,7 @@ class _Decomposition:
             return []
         found: dict[Expr, None] = {}
         for e in subexpressions((self.calls.visit(s.value),)):
-            if isinstance(e, Scalar) and e.op in EXPANSIONS and e.args[0].dtype.kind == "f":
+            if isinstance(e, Scalar) and e.op in EXPANSIONS and is_float(e.args[0].dtype):
                 outside = EXPANSIONS[e.op].outside
                 if outside is not None:
                     found[outside(*map(self.inside.visit, e.args))] = None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jitgrad.ir.types import f64
+from jitgrad.ir.types import f64, is_float
 from jitgrad.loopir.nodes import Const, Expr, Scalar, cast, scalar
 
 _LN2 = math.log(2.0)
@@ -59,32 +59,32 @@ def sign(x: Expr) -> Expr:
     """-1, 0 or 1, and NaN of NaN."""
     if x.dtype.kind == "u":
         return select(x.eq(0), _c(0, x), _c(1, x))
-    below = select(x < 0, _c(-1, x), x if x.dtype.kind == "f" else _c(0, x))
+    below = select(x < 0, _c(-1, x), x if is_float(x.dtype) else _c(0, x))
     return select(x > 0, _c(1, x), select(x.eq(0), _c(0, x), below))
 
 
 def maximum(x: Expr, y: Expr) -> Expr:
     """The larger one; NaN if either is."""
     keep = x >= y
-    return select(keep | isnan(x) if x.dtype.kind == "f" else keep, x, y)
+    return select(keep | isnan(x) if is_float(x.dtype) else keep, x, y)
 
 
 def minimum(x: Expr, y: Expr) -> Expr:
     """The smaller one; NaN if either is."""
     keep = x <= y
-    return select(keep | isnan(x) if x.dtype.kind == "f" else keep, x, y)
+    return select(keep | isnan(x) if is_float(x.dtype) else keep, x, y)
 
 
 def fmax(x: Expr, y: Expr) -> Expr:
     """The larger one; the other one where one is NaN."""
     keep = x >= y
-    return select(keep | isnan(y) if x.dtype.kind == "f" else keep, x, y)
+    return select(keep | isnan(y) if is_float(x.dtype) else keep, x, y)
 
 
 def fmin(x: Expr, y: Expr) -> Expr:
     """The smaller one; the other one where one is NaN."""
     keep = x <= y
-    return select(keep | isnan(y) if x.dtype.kind == "f" else keep, x, y)
+    return select(keep | isnan(y) if is_float(x.dtype) else keep, x, y)
 
 
 def heaviside(x: Expr, at_zero: Expr) -> Expr:

@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Sequence, Set
 
 from jitgrad.ir.index import Dim, Sym, add, interval, mul
+from jitgrad.ir.types import kind_letter
 from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.deps import COMMUTE, MANY, Access, accesses, distance, never_at_any_time, root_index, varies
 from jitgrad.loopir.lower import with_body
@@ -235,7 +236,7 @@ def _as_update(s: Assign, uses: dict[Local, int]) -> Stmt:
     e = s.value
     if uses.get(s.local) != 1 or not isinstance(e, Scalar) or len(e.args) != 2:
         return s
-    if e.op in ("add", "subtract") and s.local.dtype.kind in "fi":
+    if e.op in ("add", "subtract") and kind_letter(s.local.dtype) in "fi":
         added = _added(e, s.local)
         return s if added is None else Assign(s.local, added, "+=")
     mode = _UPDATES.get(e.op)

@@ -7,6 +7,7 @@ its greatest element is looked for by comparing with it. So it is said there whi
 
 from __future__ import annotations
 
+from jitgrad.ir.types import is_float
 from jitgrad.loopir.nodes import Expr, Scalar, scalar
 from jitgrad.loopir.walk import postorder
 
@@ -21,7 +22,7 @@ def rounded(e: Expr) -> Expr:
 
 def _rounded(e: Scalar, memo: dict[Expr, Expr]) -> Expr:
     args = tuple(memo[a] for a in e.args)
-    if e.dtype.kind == "f" and e.op in ("add", "subtract"):
+    if is_float(e.dtype) and e.op in ("add", "subtract"):
         left, right = args
         if factors := _factors(left):
             return Scalar("fma", (*factors, _product(right) if e.op == "add" else _negative(_product(right))), e.dtype)
@@ -49,7 +50,7 @@ def _negative(e: Expr) -> Expr:
 
 def _product(e: Expr) -> Expr:
     """The expression; a product of floats rounded, whatever is done with it."""
-    if not isinstance(e, Scalar) or e.dtype.kind != "f":
+    if not isinstance(e, Scalar) or not is_float(e.dtype):
         return e
     if e.op == "negative":
         return Scalar(e.op, (_product(e.args[0]),), e.dtype)

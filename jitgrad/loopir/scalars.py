@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from jitgrad.ir.types import bool_
+from jitgrad.ir.types import bool_, is_bfloat16, is_float
 from jitgrad.loopir import formulas
 from jitgrad.loopir.nodes import Expr
 
@@ -177,21 +177,28 @@ for _arity, _names in OF_SCIPY.items():
         _define(_name, _arity, getattr(_special, _name), f"{{T}}(h.{_name}({_operands}))", scipy=_name)
 
 
+def numpy_name(dtype: np.dtype) -> str:
+    """The scalar type of a dtype in Python source."""
+    if is_bfloat16(dtype):
+        return "ml_dtypes.bfloat16"
+    return f"np.{'bool_' if dtype == bool_ else dtype.name}"
+
+
 def python_source(op: str, args: Sequence[str], dtype: np.dtype, operand_dtype: np.dtype | None = None) -> str | None:
     """A scalar function as a Python expression, or None where ``compose`` is to be rendered instead.
 
     ``args`` are the operands' source, ``dtype`` is the result's and ``operand_dtype`` that of the operands (by default
-    the same). The source uses ``np``, ``math``, and ``h`` for ``jitgrad.codegen.pyhelpers``.
+    the same). The source uses ``np``, ``math``, ``ml_dtypes``, and ``h`` for ``jitgrad.codegen.pyhelpers``.
     """
     entry = SCALARS[op]
     operand_dtype = dtype if operand_dtype is None else operand_dtype
     if op == "cast" and dtype == bool_:
         return f"({args[0]} != 0)"
-    if op == "power" and operand_dtype.kind != "f":
+    if op == "power" and not is_float(operand_dtype):
         # np.power raises on negative exponents under CPython but not under Numba.
         return f"np.{dtype.name}(h.power({args[0]}, {args[1]}, np.{dtype.name}(1)))"
-    wide = operand_dtype.kind == "f" or operand_dtype.itemsize == 8
+    wide = is_float(operand_dtype) or operand_dtype.itemsize == 8
     template = entry.infix if entry.infix is not None and wide else entry.python
     if template is None:
         return None
-    return template.format(*args, T=f"np.{'bool_' if dtype == bool_ else dtype.name}", bits=8 * dtype.itemsize)
+    return template.format(*args, T=numpy_name(dtype), bits=8 * dtype.itemsize)

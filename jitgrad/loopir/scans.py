@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym, add, expr, floordiv, mul, substitute
-from jitgrad.ir.types import f32, f64, i32, i64
+from jitgrad.ir.types import f32, f64, i32, i64, is_float
 from jitgrad.loopir.affine import Line, depends, is_scaled, line, scaled
 from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.deps import span
@@ -142,7 +142,7 @@ def _recurrence(body: Sequence[Stmt], x: Assign, lines: dict[Stmt, list[Stmt]]) 
     zero = Const(0, dtype)
     factor, rest = (zero if e is None else e for e in found)
     guarded = any(is_scaled(e) for e in subexpressions((value,)))
-    if dtype.kind == "f" and not isinstance(factor, Const) and not guarded:
+    if is_float(dtype) and not isinstance(factor, Const) and not guarded:
         rest = rest + factor * 0  # what an infinite factor leaves is not a number, also where it meets a 0
     return factor, rest
 

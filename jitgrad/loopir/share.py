@@ -28,6 +28,7 @@ from collections.abc import Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 from jitgrad.ir.index import Sym
+from jitgrad.ir.types import is_float
 from jitgrad.loopir.deps import MANY, Access, Touch, distance, may_come_later, offset, root_index, touches, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import Block, Buffer, LibCall, Load, Loop, Program, Stmt, Store
@@ -180,7 +181,7 @@ def _same_iteration(x: Access, y: Access, changed: Set[object]) -> bool:
 def _fits(old: Buffer, new: Buffer) -> bool:
     """Whether an array is worth taking over, and can be by another one."""
     same = old.shape == new.shape and old.dtype == new.dtype
-    return same and old.is_static and old.dtype.kind == "f" and old.nbytes >= LEAST_BYTES
+    return same and old.is_static and is_float(old.dtype) and old.nbytes >= LEAST_BYTES
 
 
 def _moved(s: Stmt, homes: Mapping[Buffer, Buffer], views: dict[Buffer, Buffer]) -> Stmt:

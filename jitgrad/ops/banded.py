@@ -11,7 +11,7 @@ import numpy as np
 from jitgrad.errors import DtypeError, ShapeError
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import is_static
-from jitgrad.ir.types import TensorType, f16, is_float
+from jitgrad.ir.types import TensorType, is_float, is_short
 from jitgrad.ops.op import OpRule, Sample, Var, apply, full_like, register
 
 _i32 = np.dtype(np.int32)
@@ -56,7 +56,7 @@ class BandedSolve(OpRule):
         return [*result, *(Sample((np.ones((3, n)), np.ones((n, k))), attrs, grad=False) for n, k in ((0, 2), (3, 0)))]
 
     def infer(self, ab: TensorType, b: TensorType, *, below: int, above: int, trans: bool) -> TensorType:
-        if not is_float(ab.dtype) or ab.dtype == f16 or ab.dtype != b.dtype:
+        if not is_float(ab.dtype) or is_short(ab.dtype) or ab.dtype != b.dtype:
             raise DtypeError(
                 f"{self.name} got dtypes {ab.dtype} and {b.dtype}. It takes float32 or float64. Convert with astype().",
                 user_location(),

@@ -8,12 +8,12 @@ from jitgrad.errors import DtypeError, UnsupportedError
 from jitgrad.ir.index import Dim
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import is_static
-from jitgrad.ir.types import TensorType, f16, is_float
+from jitgrad.ir.types import TensorType, is_float, is_short
 
 
 def check_float(name: str, t: TensorType) -> None:
     """Raise a DtypeError unless the elements are float32 or float64: LAPACK and Fourier transforms compute in those."""
-    if not is_float(t.dtype) or t.dtype == f16:
+    if not is_float(t.dtype) or is_short(t.dtype):
         raise DtypeError(
             f"{name} got dtype {t.dtype}. It takes float32 or float64. Convert the array with astype().",
             user_location(),

@@ -20,7 +20,7 @@ import numpy as np
 from jitgrad.errors import DtypeError
 from jitgrad.ir.core import OPS, Builder, OpDef, Value
 from jitgrad.ir.index import Dim
-from jitgrad.ir.types import SHORT_NAMES, TensorType, bool_, broadcast_shapes, is_float
+from jitgrad.ir.types import SHORT_NAMES, TensorType, bool_, broadcast_shapes, is_float, kind_letter
 
 Number = int | float | bool | np.generic
 
@@ -243,7 +243,7 @@ class Elementwise(OpRule):
                 raise DtypeError(
                     f"{self.name} of {first} and {t.dtype}. The IR's elementwise ops take one dtype. Insert a cast."
                 )
-        if first.kind not in self.kinds:
+        if kind_letter(first) not in self.kinds:
             raise DtypeError(f"{self.name} does not take {SHORT_NAMES[first]}. Convert the operand with astype().")
         return TensorType(self.result_dtype(*(t.dtype for t in types)), broadcast_shapes(*(t.shape for t in types)))
 

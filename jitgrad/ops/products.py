@@ -12,7 +12,7 @@ import numpy as np
 from jitgrad.errors import DtypeError, IRError, ShapeError
 from jitgrad.ir.index import Dim
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import TensorType, bool_
+from jitgrad.ir.types import TensorType, bool_, is_float
 from jitgrad.ops.op import Cotangent, OpRule, Sample, Var, apply, register
 
 #: Multiply-adds from which one matrix product is a library call. Below, loops cost about the same and fuse with their
@@ -112,7 +112,7 @@ class Einsum(OpRule):
     no letter is repeated in one list, and each occurs in at least two. For bool, sums are ``or`` and products ``and``.
 
     With ``dtype``, which no graph has before the last pass (``jitgrad.passes.widen.narrow``), the operands are float16
-    and the result, and what is summed, is of that dtype.
+    or bfloat16 and the result, and what is summed, is of that dtype.
     """
 
     name = "einsum"
@@ -129,7 +129,7 @@ class Einsum(OpRule):
     def eval(self, x: np.ndarray, y: np.ndarray, *, spec: str, dtype: np.dtype | None = None) -> np.ndarray:
         # optimize=True means BLAS. It is for floats only: integers wrap in their own dtype without it.
         with np.errstate(all="ignore"):
-            return np.asarray(np.einsum(spec, x, y, optimize=x.dtype.kind == "f"), dtype=dtype or x.dtype)
+            return np.asarray(np.einsum(spec, x, y, optimize=is_float(x.dtype)), dtype=dtype or x.dtype)
 
     def vjp(self, g: Var, out: Var, x: Var, y: Var, *, spec: str) -> Sequence[Var | None]:
         xl, yl, ol = parse_spec(spec)
@@ -162,7 +162,7 @@ class Einsum(OpRule):
             return b.reshape(lower_loops(b, x, y, xl, yl, ol, extents, summed), shape)
         groups = classify(xl, yl, ol)
         sizes = [math.prod(extents[c] for c in group) for group in (groups.m, groups.n, groups.k)]
-        suited = x.dtype.kind == "f" and 0 not in extents.values()
+        suited = is_float(x.dtype) and 0 not in extents.values()
         by_blas = suited and math.prod(sizes) >= GEMM_MIN and min(sizes) > 1
         lowered = lower_gemm if by_blas else lower_loops
         return b.reshape(lowered(b, x, y, xl, yl, ol, extents, summed), shape)

@@ -14,7 +14,7 @@ import numpy as np
 from jitgrad.errors import ShapeError
 from jitgrad.ir.index import Dim
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import TensorType, bool_, i32, i64
+from jitgrad.ir.types import TensorType, bool_, i32, i64, is_float
 from jitgrad.ops.op import Cotangent, Linear, OpRule, Sample, Var, apply, register
 from jitgrad.ops.scans import exclusive_products
 
@@ -301,7 +301,7 @@ class ArgExtremum(OpRule):
             with b.loop(x.shape[axis], lo=1) as k:
                 value = b.cast(x[(*before, k, *after)], dtype)
                 takes = b.scalar(self.better, value, best)
-                if dtype.kind == "f":
+                if is_float(dtype):
                     takes = takes | (b.scalar("isnan", value) & ~b.scalar("isnan", best))
                 with b.when(takes):
                     b.assign(best, value)

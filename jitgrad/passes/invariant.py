@@ -23,6 +23,7 @@ import numpy as np
 from jitgrad.ir.core import Block, Graph, Op, Value
 from jitgrad.ir.index import Dim
 from jitgrad.ir.symbols import used_values
+from jitgrad.ir.types import is_float
 from jitgrad.passes.rewrite import Rewriter, array_of
 
 
@@ -84,7 +85,7 @@ class _LostError(Exception):
 def _cancels(block: Block, top: Op, users: Mapping[Value, Sequence[int]]) -> bool:
     """Whether everything that is computed from a maximum is the same when the maximum is shifted."""
     m = top.result
-    if m.type.dtype.kind != "f" or all(block.ops[k].name == "stop_gradient" for k in users.get(m, ())):
+    if not is_float(m.type.dtype) or all(block.ops[k].name == "stop_gradient" for k in users.get(m, ())):
         return False
     shifts = {m: _Shift(1, False, tuple(k for k, n in enumerate(m.type.shape) if n != 1))}
     pending = list(users[m])

@@ -53,7 +53,7 @@ def prepare(graph: Graph, notes: list[str] | None = None, *, verify: bool | None
 def optimise(graph: Graph, notes: list[str] | None = None, *, verify: bool | None = None, target: str = "cpu") -> Graph:
     """What is done to a graph before it is lowered; it must not be differentiated afterwards.
 
-    target : ``"cuda"`` where products of float16 matrices are for a library that takes them.
+    target : ``"cuda"`` where products of float16 or bfloat16 matrices are for a library that takes them.
     notes : a line that sums up what happened is appended.
     verify : check the graph after every pass; by default as ``config.verify`` says.
     """

@@ -19,7 +19,7 @@ import numpy as np
 from jitgrad.errors import IRError
 from jitgrad.ir.core import OPS, Block, Builder, Graph, Op, OpDef, Value
 from jitgrad.ir.symbols import block_uses, renamed_attributes, renamed_param, renamed_type, used_values
-from jitgrad.ir.types import TensorType
+from jitgrad.ir.types import TensorType, is_float
 
 #: Ops that the rewriting of one op may try to emit before its rules are switched off.
 FUEL = 64
@@ -231,7 +231,7 @@ def is_number(value: Value, number: float) -> bool:
     found = scalar_of(value)
     if found is None or found != number:
         return False
-    return number != 0 or found.dtype.kind != "f" or bool(np.signbit(found)) == bool(np.signbit(number))
+    return number != 0 or not is_float(found.dtype) or bool(np.signbit(found)) == bool(np.signbit(number))
 
 
 def full(r: Rewriter, number: Any, type: TensorType) -> Value:

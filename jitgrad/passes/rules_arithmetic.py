@@ -10,7 +10,7 @@ import numpy as np
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import add, mul, never_negative
 from jitgrad.ir.symbols import index_of
-from jitgrad.ir.types import TensorType, f16, i64
+from jitgrad.ir.types import TensorType, i64, is_float, is_short, kind_letter, smallest_normal
 from jitgrad.passes.rewrite import Node, Rewriter, Rule, array_of, fit, full, is_number, made_by, scalar_of
 
 
@@ -25,7 +25,7 @@ def _constant_operand(node: Node) -> tuple[Value, Any] | None:
 
 
 def _is_float(v: Value) -> bool:
-    return v.type.dtype.kind == "f"
+    return is_float(v.type.dtype)
 
 
 def never_negative_zero(v: Value, depth: int = 8) -> bool:
@@ -138,7 +138,7 @@ def multiply_one(r: Rewriter, node: Node) -> Value | None:
     x, number = split
     if number == 1:
         return fit(r, x, node.type)
-    if number == -1 and x.type.dtype.kind in "fi":
+    if number == -1 and kind_letter(x.type.dtype) in "fi":
         return fit(r, r.emit("negative", x), node.type)
     if number == 0 and x.type.dtype.kind in "iu":
         return full(r, 0, node.type)
@@ -161,7 +161,7 @@ def multiply_negatives(r: Rewriter, node: Node) -> Value | None:
 def multiply_self(r: Rewriter, node: Node) -> Value | None:
     """x * x = square(x)."""
     x, y = node.operands
-    return r.emit("square", x) if x is y and x.type.dtype.kind in "fiu" else None
+    return r.emit("square", x) if x is y and kind_letter(x.type.dtype) in "fiu" else None
 
 
 def multiply_scales(r: Rewriter, node: Node) -> Value | None:
@@ -170,7 +170,7 @@ def multiply_scales(r: Rewriter, node: Node) -> Value | None:
     Exact unless x * c overflows or underflows; then the result is the better one.
     """
     split = _constant_operand(node)
-    if split is None or not _is_float(node.operands[0]) or node.type.dtype == f16:  # which overflows soon
+    if split is None or not _is_float(node.operands[0]) or is_short(node.type.dtype):  # float16 overflows soon
         return None
     x, d = split
     inner = made_by(x, "multiply")
@@ -181,7 +181,7 @@ def multiply_scales(r: Rewriter, node: Node) -> Value | None:
         return None
     with np.errstate(all="ignore"):
         product = inner_split[1] * d
-    if not (np.isfinite(product) and abs(product) >= np.finfo(product.dtype).tiny):
+    if not (np.isfinite(product) and abs(product) >= smallest_normal(product.dtype)):
         return None
     return fit(r, r.emit("multiply", inner_split[0], r.constant(product)), node.type)
 
@@ -202,7 +202,7 @@ def divide_constant(r: Rewriter, node: Node) -> Value | None:
         return fit(r, r.emit("negative", x), node.type)
     with np.errstate(all="ignore"):
         inverse = np.reciprocal(c)
-    tiny = np.finfo(inverse.dtype).tiny
+    tiny = smallest_normal(inverse.dtype)
     if not _is_power_of_two(c) or not np.isfinite(inverse) or min(abs(inverse), abs(c)) < tiny:
         return None
     return fit(r, r.emit("multiply", x, r.constant(inverse)), node.type)
@@ -223,7 +223,7 @@ def power_constant(r: Rewriter, node: Node) -> Value | None:
     """
     x, y = node.operands
     n = scalar_of(y)
-    if n is None or x.type.dtype == f16:  # one rounding, not one a factor: ``widen`` makes it a power of float32
+    if n is None or is_short(x.type.dtype):  # one rounding, not one a factor: ``widen`` makes it a power of float32
         return None
     if n == 0:
         return full(r, 1, node.type)
@@ -327,7 +327,7 @@ def cast_cast(r: Rewriter, node: Node) -> Value | None:
         return None
     source = inner.operands[0]
     # A float that does not fit an integer dtype becomes no particular number, an integer wraps around.
-    fits = to.kind == "f" or x.type.dtype.kind != "f" or _lossless(source.type.dtype, to)
+    fits = is_float(to) or not is_float(x.type.dtype) or _lossless(source.type.dtype, to)
     if _lossless(source.type.dtype, x.type.dtype) and fits:
         return r.emit("cast", source, dtype=to)
     kinds = source.type.dtype.kind + x.type.dtype.kind + to.kind
@@ -338,7 +338,7 @@ def cast_cast(r: Rewriter, node: Node) -> Value | None:
 
 def _lossless(a: np.dtype, b: np.dtype) -> bool:
     """True where every value of dtype a is one of dtype b. (NumPy calls i64 -> f64 safe, though it rounds.)"""
-    rounds = a.kind in "iu" and b.kind == "f" and a.itemsize >= b.itemsize
+    rounds = a.kind in "iu" and is_float(b) and a.itemsize >= b.itemsize
     return bool(np.can_cast(a, b, "safe")) and not rounds
 
 

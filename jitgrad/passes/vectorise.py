@@ -22,7 +22,7 @@ from jitgrad.ir.core import Graph, Op, Value
 from jitgrad.ir.index import Dim, IndexExpr, coefficients, expr, never_negative, substitute
 from jitgrad.ir.nest import Box, Chain, Frame, Nest, written_box
 from jitgrad.ir.symbols import may_be_empty, named_values, symbol_of, trip_count, used_values
-from jitgrad.ir.types import TensorType, i64
+from jitgrad.ir.types import TensorType, i64, kind_letter
 from jitgrad.ops.op import Elementwise
 from jitgrad.passes.branches import without_branches
 from jitgrad.passes.licm import must_not_be_negative
@@ -123,7 +123,8 @@ class _Body:
         users = [inner for inner in self.body.ops if param in used_values(inner)]
         others = [inner for inner in self.body.ops if result in used_values(inner)]
         once = sum(v is param for v in op.operands) == 1 and list(self.body.results).count(result) == 1
-        if users != [op] or others or not once or param in self.body.results or result.type.dtype.kind not in "fiu":
+        numbers = kind_letter(result.type.dtype) in "fiu"
+        if users != [op] or others or not once or param in self.body.results or not numbers:
             return False
         if op.operands[0].type != op.operands[1].type:
             return False

@@ -1,14 +1,14 @@
-"""float16 is a format of memory: what computes on it does so in float32.
+"""float16 and bfloat16 are formats of memory: what computes on them does so in float32.
 
-Every op that computes gets float32 operands, by casts, and its results are rounded to float16 at once. That is what
-NumPy does, and for ``+ - * /`` and ``sqrt`` gives the float16 nearest to the exact result, since float32 has more than
-twice its digits. A sum or a product of matrices is an op too: it accumulates in float32 and is rounded once. Ops that
-only move elements, and those with regions, keep float16 (``OpDef.wide`` is False), and so do the parameters, results
-and carried values of a graph.
+Every op that computes gets float32 operands, by casts, and its results are rounded to the short dtype at once. That is
+what NumPy and ml_dtypes do, and for ``+ - * /`` and ``sqrt`` gives the number nearest to the exact result, since
+float32 has more than twice its digits. A sum or a product of matrices is an op too: it accumulates in float32 and is
+rounded once. Ops that only move elements, and those with regions, keep the dtype (``OpDef.wide`` is False), and so do
+the parameters, results and carried values of a graph.
 
-The passes after this one see float32 arithmetic between casts. A cast to float16 is no part of any rule that drops
-casts, as it rounds; one from float16 is exact. So nothing below knows float16 arithmetic: it is loaded, stored,
-selected and cast.
+The passes after this one see float32 arithmetic between casts. A cast to a short dtype is no part of any rule that
+drops casts, as it rounds; one from it is exact. So nothing below knows arithmetic in it: it is loaded, stored, selected
+and cast.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from collections.abc import Sequence
 
 from jitgrad.ir.core import Block, Graph, Op, Value
 from jitgrad.ir.symbols import renamed_attributes
-from jitgrad.ir.types import f16, f32
+from jitgrad.ir.types import f32, is_short
 from jitgrad.passes.rewrite import Node, Rewriter, made_by
 
 
 def widen(graph: Graph) -> Graph:
-    """The graph with float16 in ops that move elements only; the graph itself where it has no other."""
+    """The graph with float16 and bfloat16 in ops that move elements only; the graph itself where it has no others."""
     return _Widen(graph).run(graph) if _any(graph.block) else graph
 
 
@@ -36,7 +36,7 @@ _IN_PLACE = "scatter_add"
 
 
 def _computes(op: Op) -> bool:
-    return op.opdef.wide and any(v.type.dtype == f16 for v in (*op.operands, *op.results))
+    return op.opdef.wide and any(is_short(v.type.dtype) for v in (*op.operands, *op.results))
 
 
 class _Widen(Rewriter):
@@ -62,26 +62,29 @@ class _Widen(Rewriter):
         self.loc = None
 
     def _wide(self, v: Value) -> Value:
-        return self.append("cast", v, dtype=f32) if v.type.dtype == f16 else v
+        return self.append("cast", v, dtype=f32) if is_short(v.type.dtype) else v
 
     def _narrow(self, old: Value, new: Value) -> Value:
-        if old.type.dtype != f16:
+        if not is_short(old.type.dtype):
             new.name = old.name
             return new
-        found = self.append("cast", new, dtype=f16)
+        found = self.append("cast", new, dtype=old.type.dtype)
         found.name = old.name
         return found
 
 
 def narrow(graph: Graph) -> Graph:
-    """The graph with products of matrices that were float16 as such, with results of float32: for libraries that take
-    them so. Nothing rewrites a graph after this pass."""
+    """The graph with products of matrices that were float16, or bfloat16, as such, with results of float32: for
+    libraries that take them so. Nothing rewrites a graph after this pass."""
     return Rewriter(graph, {"einsum": [_narrow_product]}).run(graph)
 
 
 def _narrow_product(r: Rewriter, node: Node) -> Value | None:
     casts = [made_by(v, "cast") for v in node.operands]
     sources = [op.operands[0] for op in casts if op is not None]
-    if len(sources) != 2 or node.type.dtype != f32 or not all(v.type.dtype == f16 for v in sources):
+    if len(sources) != 2 or node.type.dtype != f32:
+        return None
+    x, y = (v.type.dtype for v in sources)
+    if x != y or not is_short(x):
         return None
     return r.append("einsum", *sources, spec=node.attrs["spec"], dtype=f32)

@@ -13,7 +13,7 @@ from jitgrad.codegen.llvm import failure
 from jitgrad.config import current
 from jitgrad.errors import ArgumentError, CompilationError
 from jitgrad.ir.generators import handle, is_generator
-from jitgrad.ir.types import TensorType
+from jitgrad.ir.types import TensorType, dtype_of_text
 from jitgrad.loopir.buffers import Placement, place
 from jitgrad.loopir.decompose import decompose
 from jitgrad.loopir.failures import exception
@@ -251,14 +251,14 @@ class Executable:
         header, parts = entry
         self = cls.__new__(cls)
         self._program, self._digest, self.backend = program, header["program"], "llvm"
-        params = tuple(Parameter(n, np.dtype(d), tuple(s), *flags) for n, d, s, *flags in header["params"])
-        results = tuple((np.dtype(d), tuple(s), p) for d, s, p in header["results"])
+        params = tuple(Parameter(n, dtype_of_text(d), tuple(s), *flags) for n, d, s, *flags in header["params"])
+        results = tuple((dtype_of_text(d), tuple(s), p) for d, s, p in header["results"])
         self._set_interface(Interface(header["name"], params, results, header["arena"], header["record"]))
         self._prepare()
         self.shared_kernels = header["shared"]
         code, written = parts[: header["parts"]], iter(parts[header["parts"] :])
         self._consts = tuple(
-            known[c] if isinstance(c, int) else np.frombuffer(next(written), np.dtype(c[0])).reshape(c[1]).copy()
+            known[c] if isinstance(c, int) else np.frombuffer(next(written), dtype_of_text(c[0])).reshape(c[1]).copy()
             for c in header["consts"]
         )
         self._entry = load(ObjectCode(tuple(map(bytes, code)), tuple(header["externals"])))

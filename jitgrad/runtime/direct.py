@@ -21,6 +21,7 @@ from llvmlite import binding
 
 from jitgrad.config import current
 from jitgrad.errors import CompilationError
+from jitgrad.ir.types import is_bfloat16
 from jitgrad.runtime import cache, pool
 from jitgrad.runtime.objects import NONE, ONE, Linked, MethodDef, builtin, link
 from jitgrad.runtime.pool import LARGE, Pool
@@ -82,12 +83,19 @@ fields:
   %dtype = load ptr, ptr %dtype.at
   %number.at = getelementptr i8, ptr %dtype, i64 {_NUMBER}
   %number = load i32, ptr %number.at
-  %known = icmp ult i32 %number, 64
+  %known = icmp ult i32 %number, 63
   %number.wide = zext i32 %number to i64
   %shift = select i1 %known, i64 %number.wide, i64 63
   %bit = shl i64 1, %shift
   %bits.common = and i64 %bits, %bit
-  %number.fits = icmp ne i64 %bits.common, 0
+  %number.among = icmp ne i64 %bits.common, 0
+  %numbers = icmp sgt i64 %bits, 0
+  %number.known = and i1 %numbers, %known
+  %number.fits.1 = and i1 %number.known, %number.among
+  %dtype.address = ptrtoint ptr %dtype to i64
+  %address = or i64 %dtype.address, {-(2**63)}
+  %number.fits.2 = icmp eq i64 %bits, %address
+  %number.fits = or i1 %number.fits.1, %number.fits.2
   %byteorder.at = getelementptr i8, ptr %dtype, i64 {_BYTEORDER}
   %byteorder = load i8, ptr %byteorder.at
   %native = icmp eq i8 %byteorder, {ord("=")}
@@ -217,8 +225,9 @@ def allocator(arrays: Iterable[tuple[tuple[int, ...], np.dtype]]) -> Callable[[]
     made, pooled = list(arrays), current().pool
     for shape, dtype in made:
         found = _pool() if pooled and math.prod(shape) * dtype.itemsize >= LARGE else None
-        # NumPy's own object for the dtype, which stays
-        words += (id(np.dtype(dtype.char)), 0 if found is None else id(found.capsule), len(shape), *shape)
+        # the one object for the dtype, which stays
+        one = np.dtype(dtype.type if is_bfloat16(dtype) else dtype.char)
+        words += (id(one), 0 if found is None else id(found.capsule), len(shape), *shape)
     return _builtin(_code().allocate, [len(made), *words])
 
 
@@ -235,7 +244,10 @@ def release_memory() -> int:
 
 
 def _numbers(dtype: np.dtype) -> int:
-    """The numbers of the types that are this dtype, as bits: on some systems long and long long are the same."""
+    """The numbers of the types that are this dtype, as bits: on some systems long and long long are the same. bfloat16
+    has no number of its own: the address of its object, which stays, below bit 63."""
+    if is_bfloat16(dtype):
+        return id(np.dtype(dtype.type)) - 2**63
     return sum(
         1 << np.dtype(c).num
         for c in "?" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]

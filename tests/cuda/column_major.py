@@ -11,8 +11,13 @@ import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
 from jitgrad.cuda.driver_simulated import SimulatedDriver
+from jitgrad.ir.types import bfloat16
 
 _TYPES = {0: np.dtype(np.float32), 1: np.dtype(np.float64), 2: np.dtype(np.float16)}
+
+
+def _type(number: int) -> np.dtype:
+    return bfloat16() if number == 14 else _TYPES[number]
 
 
 class Through:
@@ -95,7 +100,7 @@ class FakeBlas(Columns):
         c_step: int, count: int, compute: int, algorithm: int,
     ) -> int:  # fmt: skip
         assert handle == 7 and self.workspace and {ta, tb} <= {0, 1} and algorithm == -1
-        a_dtype, b_dtype, c_dtype = _TYPES[a_type], _TYPES[b_type], _TYPES[c_type]
+        a_dtype, b_dtype, c_dtype = map(_type, (a_type, b_type, c_type))
         assert a_dtype == b_dtype and (compute == 70) == (a_dtype == np.float64)
         assert count == 1 or c_step, "results overlap"
         self._log("tf32" if compute == 77 else "gemm")

@@ -99,6 +99,47 @@ def test_four_elements_of_half_precision_are_one_access() -> None:
     assert "cvt.rn.f16.f32" in text
 
 
+def bfloat16() -> np.dtype:
+    return np.dtype(pytest.importorskip("ml_dtypes").bfloat16)
+
+
+@pytest.mark.parametrize("name", [n for n in SINGLE if n != "mlp"])
+def test_bfloat16(name: str) -> None:
+    """As float16, but its bits are converted by integer operations, on GPUs that have no instructions for it too."""
+    function, args = PROGRAMS[name]
+    arrays = [a.astype(bfloat16()) if a.dtype.kind == "f" else a for a in args]
+    program = executable(jg.trace(jg.value_and_grad(function, floats(args)), *arrays), 0)
+    for arch in ("sm_75", "sm_100"):
+        frugal(program.cubin(arch))
+    texts = ptx(program.module.text, program.signatures, "sm_80")
+    assert not any(".f64" in text for text in texts.values())
+
+
+def test_four_elements_of_bfloat16_are_one_access() -> None:
+    x = np.ones(64, bfloat16())
+    program = executable(jg.trace(lambda x: x * x + x, x), 0)
+    for arch in ("sm_75", "sm_80", "sm_90", "sm_100"):
+        frugal(program.cubin(arch))
+    (text,) = ptx(program.module.text, program.signatures, "sm_80").values()
+    assert re.search(r"ld\.global\S*(v4\.[ub]16|v2\.[ub]32|[ub]64)", text), text
+
+
+def test_bfloat16_beside_other_dtypes() -> None:
+    """Conversions, sums over a team, updates in place and of what threads share."""
+    short = bfloat16()
+
+    def f(x: np.ndarray, k: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, ...]:
+        a = np.zeros(9, short)
+        np.add.at(a, k % 9, x)
+        return a, x.astype(np.int32), k.astype(short), w.astype(short), x.astype(bool), np.max(x), np.sum(x), np.sort(x)
+
+    arrays = np.ones(4096, short), np.arange(4096), np.ones(4096)
+    for least in (LEAST, 0):
+        program = executable(jg.trace(f, *arrays), least)
+        for arch in ("sm_75", "sm_100"):
+            frugal(program.cubin(arch))
+
+
 def test_shared_arrays_are_in_shared_memory() -> None:
     program = made("attended", 0)
     (kernel,) = (k for k in program.module.kernels.values() if k.launch.shared)

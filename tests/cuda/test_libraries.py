@@ -226,6 +226,15 @@ def test_half_precision_adds_up_in_single(on: tuple[Driver, Libraries]) -> None:
         assert got[0] == n and got.dtype == dtype
 
 
+def test_bfloat16_adds_up_in_single(on: tuple[Driver, Libraries]) -> None:
+    short = pytest.importorskip("ml_dtypes").bfloat16
+    n = 4096
+    static = {"m": 1, "n": 1, "k": n, "a": (n, 1), "b": (1, 1), "c": (1, 1)}
+    for dtype in (short, np.float32):
+        (got,), _ = run(*on, "gemm", [np.zeros(1, dtype)], [np.ones((1, n), short), np.ones((n, 1), short)], static)
+        assert got[0] == n and got.dtype == dtype
+
+
 def test_tf32_is_an_option(driver: SimulatedDriver) -> None:
     library = stood_in(driver)
     static = {"m": 2, "n": 2, "k": 2, "a": (2, 1), "b": (2, 1), "c": (2, 1)}
