@@ -71,8 +71,10 @@ class Variable(NamedTuple):
 
 
 def is_number(leaf: Any) -> bool:
-    """A Python or NumPy scalar, or an array: what can be traced."""
-    return isinstance(leaf, (Tracer, np.ndarray, np.generic)) or type(leaf) in (bool, int, float)
+    """A Python or NumPy scalar, or an array: what can be traced. One of objects or of text is not."""
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        return leaf.dtype.kind in "biufc"
+    return isinstance(leaf, Tracer) or type(leaf) in (bool, int, float)
 
 
 def is_array(leaf: Any) -> bool:

@@ -48,6 +48,7 @@ from jitgrad.frontend.junctions import not_, truth
 from jitgrad.frontend.junctions import or_ as or_
 from jitgrad.frontend.list_holders import (
     Variable,
+    changes_lists,
     has_open_end,
     indexed,
     lists_of,
@@ -151,9 +152,10 @@ def for_(
     known = isinstance(steps.count, int)
     mode = trace.options.loops
     short = known and mode == "auto" and is_short(trace, len(steps), size)
-    if short and len(steps) > 1 and (flag is not None or any(lists())):
+    if short and len(steps) > 1 and (flag is not None or changes_lists(lists(), state, names)):
         # A branch of it may make a list longer: its length is followed only where the loop is recorded.
-        short = is_unrollable(trace, lambda: _unrolled(steps, body, state, names, flag))
+        with copied(trace, len(steps)):
+            short = is_unrollable(trace, lambda: _unrolled(steps, body, state, names, flag))
     if short or (known and mode == "unroll"):
         _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
         with copied(trace, len(steps)):

@@ -20,14 +20,19 @@ import scipy.stats
 
 import jitgrad.numpy as jnp
 from jitgrad.errors import ArgumentError, UnsupportedError
+from jitgrad.frontend.branches import if_return
 from jitgrad.frontend.functions_rvs import name_of, sample
 from jitgrad.frontend.namespace import Mirror, wrap
 from jitgrad.frontend.primitives import cast, lift
+from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import FUNCTIONS, implements
+from jitgrad.frontend.tracer import is_traced
 from jitgrad.ir.location import user_location
 from jitgrad.scipy import Part, linalg, special
 
 _LOG_TWO_PI = float(np.log(2 * np.pi))
+#: An eigenvalue of a covariance below so many times the largest is 0, for SciPy.
+_NEGLIGIBLE = 1e6 * float(np.finfo(np.float64).eps)
 _LOG_ROOT = 0.5 * _LOG_TWO_PI
 Formula = Callable[..., Any]
 
@@ -427,14 +432,8 @@ for _distribution, _formulas in DISCRETE.items():
 _mvn = scipy.stats.multivariate_normal
 
 
-def _normal_parameters(mean: Any, cov: Any, allow_singular: Any) -> tuple[Any, Any]:
+def _normal_parameters(mean: Any, cov: Any) -> tuple[Any, Any]:
     """Mean and covariance as a vector and a matrix."""
-    if allow_singular:
-        raise UnsupportedError(
-            "scipy.stats.multivariate_normal with allow_singular=True is not supported on traced values: it needs "
-            "eigenvalues. Leave out the directions in which the covariance is zero.",
-            user_location(),
-        )
     if isinstance(cov, scipy.stats.Covariance):
         cov = cov.covariance
     cov = jnp.asarray(cov, dtype=np.float64)
@@ -457,19 +456,47 @@ def _normal_parameters(mean: Any, cov: Any, allow_singular: Any) -> tuple[Any, A
 
 @implements(_mvn.logpdf)
 def _normal_log(x: Any, mean: Any = None, cov: Any = 1, allow_singular: Any = False) -> Any:
-    """By the Cholesky factor. Like SciPy's, the covariance is read from its lower triangle."""
-    mean, cov = _normal_parameters(mean, cov, allow_singular)
+    """By the Cholesky factor. Like SciPy's, the covariance is read from its lower triangle. A singular one, where
+    ``allow_singular``, is taken apart into eigenvectors when the program runs."""
+    mean, cov = _normal_parameters(mean, cov)
     x, n = jnp.asarray(x, dtype=np.float64), mean.shape[0]
     if x.ndim == 0:
         x = x[None]
     elif x.ndim == 1 and n == 1:
         x = x[:, None]
-    factor = jnp.linalg.cholesky(cov)
     rows = jnp.reshape(x - mean, (-1, n))
-    white = linalg.solve_triangular(factor, rows.T, lower=True)
-    distance = jnp.reshape(jnp.sum(white * white, axis=0), (x - mean).shape[:-1])
-    log = -0.5 * (n * _LOG_TWO_PI + distance) - jnp.sum(jnp.log(jnp.diag(factor)))
-    return jnp.squeeze(log)
+
+    def regular() -> Any:
+        factor = jnp.linalg.cholesky(cov)
+        white = linalg.solve_triangular(factor, rows.T, lower=True)
+        return -0.5 * (n * _LOG_TWO_PI + jnp.sum(white * white, axis=0)) - jnp.sum(jnp.log(jnp.diag(factor)))
+
+    if allow_singular:
+        spectrum = jnp.linalg.eigvalsh(cov)
+        full = spectrum[0] > _NEGLIGIBLE * jnp.max(jnp.abs(spectrum))
+        log = if_return(full, regular, lambda: _singular_normal_log(rows, cov), 0)
+    else:
+        log = regular()
+    return jnp.squeeze(jnp.reshape(log, (x - mean).shape[:-1]))
+
+
+def _singular_normal_log(rows: Any, cov: Any) -> Any:
+    """The logarithm of the density on the subspace that a singular covariance spans, of points ``rows`` around the
+    mean, by SciPy's limits: 0 for eigenvalues, and for what a point may be off the subspace; -inf for those further
+    off. Raises ValueError when it runs for a covariance with a negative eigenvalue."""
+    spectrum, basis = jnp.linalg.eigh(cov)
+    limit = _NEGLIGIBLE * jnp.max(jnp.abs(spectrum))
+    semidefinite, error = spectrum[0] >= -limit, ValueError("The input matrix must be symmetric positive semidefinite.")
+    if is_traced(semidefinite):
+        demand(semidefinite, error)
+    elif not semidefinite:
+        raise error
+    counted = spectrum > limit
+    along = rows @ basis
+    squares = jnp.where(counted, along * along / jnp.where(counted, spectrum, 1.0), 0.0)
+    off = jnp.sqrt(jnp.sum(jnp.where(counted, 0.0, along * along), axis=1))
+    scale = jnp.sum(counted) * _LOG_TWO_PI + jnp.sum(jnp.log(jnp.where(counted, spectrum, 1.0)))
+    return jnp.where(off < 1e3 * limit, -0.5 * (scale + jnp.sum(squares, axis=1)), -np.inf)
 
 
 @implements(_mvn.pdf)
@@ -479,7 +506,7 @@ def _normal_density(x: Any, mean: Any = None, cov: Any = 1, allow_singular: Any 
 
 @implements(_mvn.entropy)
 def _normal_entropy(mean: Any = None, cov: Any = 1) -> Any:
-    mean, cov = _normal_parameters(mean, cov, False)
+    mean, cov = _normal_parameters(mean, cov)
     n = mean.shape[0]
     return 0.5 * n * (_LOG_TWO_PI + 1.0) + jnp.sum(jnp.log(jnp.diag(jnp.linalg.cholesky(cov))))
 

@@ -19,6 +19,7 @@ from jitgrad.frontend.assign import getitem
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.items import as_items
 from jitgrad.frontend.primitives import cast
+from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, contains_tracer, innermost_trace
@@ -144,16 +145,22 @@ def range_(function: Any, *args: Any, **kwargs: Any) -> Any:
     trace = innermost_trace(*args)
     lo, hi, by = (_bound(trace, x) for x in (start, stop, step))
     if not isinstance(by, int):
-        raise ConcretizationError(
-            "the step of a range is a traced value. Which way the loop runs must be known while the function is "
-            "traced. Use a number for the step, or a while loop.",
-            user_location(),
-        )
+        return _with_traced_step(trace, *(_value(trace, d) for d in (lo, hi, by)))
     if by == 0:
         raise ArgumentError("range() arg 3 must not be zero", user_location())
     if isinstance(lo, int) and isinstance(hi, int):
         return range(lo, hi, by)
     return Steps(lo, _clipped(trace, lo, hi, by), by, lambda i: i)
+
+
+def _with_traced_step(trace: Trace, lo: Tracer, hi: Tracer, step: Tracer) -> Steps:
+    """``range(lo, hi, step)`` as the numbers of its iterations, which run upwards whatever the step's sign. Raises
+    ValueError where the step is 0 when the program runs."""
+    demand(step != 0, ValueError("range() arg 3 must not be zero"))
+    # ceil((hi - lo) / step) by floor division
+    count = np.maximum((hi - lo + step - np.sign(step)) // step, 0)
+    first, by = Tracer(trace, trace.own(lo), "int"), Tracer(trace, trace.own(step), "int")
+    return Steps(0, index_of(trace.own(count)), 1, lambda i: first + i * by)
 
 
 def _bound(trace: Trace, x: Any) -> Dim:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array, is_number
+from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.growing import Growing
 from jitgrad.frontend.growth import Held
 from jitgrad.frontend.held_lists import holders, put_in
@@ -83,6 +84,15 @@ def only_names(trace: Trace, variables: Sequence[Variable], state: State, names:
         if carried <= 1 and more <= carried:
             found.append(variable)
     return found
+
+
+def changes_lists(listed: tuple[Sequence[Any], ...], state: State, names: Sequence[str]) -> bool:
+    """Is there an object to which a loop appends, or a variable it changes whose value is no number or array?"""
+    *objects, variables = listed
+    if any(objects):
+        return True
+    values = (_value(Variable(*v), state, names) for v in variables)
+    return not all(isinstance(v, Pair) or is_number(v) for v in values)
 
 
 def lists_of(variables: Sequence[Variable], state: State, names: Sequence[str]) -> Lists:
