@@ -8,7 +8,7 @@ import numpy as np
 
 from jitgrad.errors import ArgumentError, ShapeError
 from jitgrad.frontend.functions_shape import boxed, ordered_copy, put_in_order
-from jitgrad.frontend.indexing import as_value, clipped_count
+from jitgrad.frontend.indexing import as_value, clipped_count, count_by
 from jitgrad.frontend.items import as_array
 from jitgrad.frontend.primitives import (
     as_dtype,
@@ -27,8 +27,9 @@ from jitgrad.frontend.primitives import (
     strong,
 )
 from jitgrad.frontend.primitives import where as call_where
+from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import HOOKS, implements
-from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, innermost_trace
+from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, innermost_trace, is_traced
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.frontend.views import View, is_contiguous, view_transposed
 from jitgrad.ir.location import user_location
@@ -165,19 +166,29 @@ def empty(shape: Any, dtype: Any = float, order: str = "C", *, device: Any = Non
 
 @implements(np.arange)
 def arange(*args: Any, step: Any = None, dtype: Any = None, like: Any = None, device: Any = None) -> Tracer:
-    """``arange(stop)``, ``arange(start, stop)`` and ``arange(start, stop, step)`` of integers; the step is static."""
+    """``arange(stop)``, ``arange(start, stop)`` and ``arange(start, stop, step)`` of integers. Raises ZeroDivisionError
+    where a traced step is 0 when the program runs."""
     if not 1 <= len(args) <= 3:
         raise ArgumentError("np.arange takes one to three positional arguments. Give start, stop and step.",
                             user_location())  # fmt: skip
     start, stop = (0, args[0]) if len(args) == 1 else args[:2]
-    step = 1 if len(args) < 3 and step is None else static_int(args[2] if len(args) == 3 else step, "step of np.arange")
-    trace = innermost_trace(*args)
-    first, last = (dimension(b, "a bound of np.arange") for b in (start, stop))
-    # np.zeros(n) is as long as np.arange(n): a negative n, where it is not known, is as good as 0.
-    count = clipped_count(trace, first, last, step, extent=last if first == 0 else 0)
+    step = args[2] if len(args) == 3 else 1 if step is None else step
+    trace = innermost_trace(*args, step)
+    if is_traced(step) and step.dtype.kind in "iu" and not step.dims:
+        first, last = (dimension(b, "a bound of np.arange") for b in (start, stop))
+        demand(step != 0, ZeroDivisionError("division by zero"))
+        step = cast(step, i64)
+        count = count_by(as_value(trace, first), as_value(trace, last), step)
+    else:
+        step = static_int(step, "step of np.arange")
+        first, last = (dimension(b, "a bound of np.arange") for b in (start, stop))
+        # np.zeros(n) is as long as np.arange(n): a negative n, where it is not known, is as good as 0.
+        count = clipped_count(trace, first, last, step, extent=last if first == 0 else 0)
     (value,) = trace.emit("iota", (), {"shape": (count,), "axis": 0, "dtype": i64})
     numbers = Tracer(trace, value)
-    if step != 1:
+    if is_traced(step):
+        numbers = numbers * step
+    elif step != 1:
         numbers = emit("multiply", numbers, constant_like(numbers, step))
     if first != 0:
         numbers = emit("add", numbers, as_value(trace, first))

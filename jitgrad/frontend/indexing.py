@@ -324,6 +324,13 @@ def length(obj: Any) -> Any:
     return len(obj)
 
 
+def count_by(lo: Tracer, hi: Tracer, step: Tracer) -> Dim:
+    """How many numbers ``range(lo, hi, step)`` has, for a traced step that is not 0."""
+    # ceil((hi - lo) / step) by floor division
+    count = np.maximum((hi - lo + step - np.sign(step)) // step, 0)
+    return index_of(count.owner.own(count))
+
+
 def as_value(trace: Trace, e: Dim) -> Tracer:
     """An index expression as a traced i64 scalar."""
     if isinstance(e, int):

@@ -17,6 +17,7 @@ import numpy as np
 from jitgrad.errors import ArgumentError, ConcretizationError
 from jitgrad.frontend.assign import getitem
 from jitgrad.frontend.complex_pair import Pair
+from jitgrad.frontend.indexing import count_by
 from jitgrad.frontend.items import as_items
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.raising import demand
@@ -75,6 +76,21 @@ class Nest:
 
     def __next__(self) -> Any:
         return next(iter(self))
+
+    def is_fresh(self) -> bool:
+        """Has nothing been taken from it?"""
+        return self._items is None
+
+    def numbered(self, start: Any) -> Nest:
+        """``enumerate`` of it."""
+
+        def item(places: tuple[Any, ...]) -> Any:
+            number = 0
+            for steps, place in zip(self.axes, places, strict=True):
+                number = number * bound_value(steps.count, place) + place
+            return number + start, self.item(tuple(s.at(n) for s, n in zip(self.axes, places, strict=True)))
+
+        return Nest([Steps(0, s.count, 1, lambda n: n) for s in self.axes], item)
 
 
 def _product(*iterables: Any, repeat: Any = 1) -> Any:
@@ -157,10 +173,8 @@ def _with_traced_step(trace: Trace, lo: Tracer, hi: Tracer, step: Tracer) -> Ste
     """``range(lo, hi, step)`` as the numbers of its iterations, which run upwards whatever the step's sign. Raises
     ValueError where the step is 0 when the program runs."""
     demand(step != 0, ValueError("range() arg 3 must not be zero"))
-    # ceil((hi - lo) / step) by floor division
-    count = np.maximum((hi - lo + step - np.sign(step)) // step, 0)
     first, by = Tracer(trace, trace.own(lo), "int"), Tracer(trace, trace.own(step), "int")
-    return Steps(0, index_of(trace.own(count)), 1, lambda i: first + i * by)
+    return Steps(0, count_by(lo, hi, step), 1, lambda i: first + i * by)
 
 
 def _bound(trace: Trace, x: Any) -> Dim:
@@ -201,7 +215,10 @@ def enumerate_(function: Any, *args: Any, **kwargs: Any) -> Any:
     if args and function is builtins.enumerate:
         iterable = iterated(iterable)
         args = (iterable, *args[1:])
-    steps = steps_of(iterable) if function is builtins.enumerate and not set(kwargs) - {"start"} else None
+    plain = function is builtins.enumerate and not set(kwargs) - {"start"}
+    if plain and isinstance(iterable, Nest) and iterable.is_fresh():
+        return iterable.numbered(start)
+    steps = steps_of(iterable) if plain else None
     if steps is None:
         return function(*args, **kwargs)
     return Steps(0, steps.count, 1, lambda n: (n + start, steps.at(n)))
