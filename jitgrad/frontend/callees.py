@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jitgrad.frontend import attributes
-from jitgrad.frontend.consumed import noting
+from jitgrad.frontend.consumable import noting
 from jitgrad.frontend.python_functions import CLASSES, sort_list
 from jitgrad.frontend.randomness import drawing, passed, refuse_new
 from jitgrad.frontend.registry import HOOKS

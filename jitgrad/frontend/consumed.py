@@ -9,9 +9,6 @@ iterated over by Python.
 from __future__ import annotations
 
 import functools
-import inspect
-import types
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,15 +16,10 @@ from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.loop_choices import failure
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import drop, put
-from jitgrad.frontend.syntax import rewrite_generator
 from jitgrad.frontend.trace import Trace
 
 State = tuple[Any, ...]
 Listed = tuple[Sequence[Any], Sequence[Any], Sequence[tuple[Any, ...]]]
-
-#: What runs a generator as a plain function.
-_runs: weakref.WeakKeyDictionary[types.GeneratorType[Any, Any, Any], Callable[[], Any]] = weakref.WeakKeyDictionary()
-
 
 class Sink:
     """Where a generator sends what it yields: the body of a loop, whose variables are the attributes."""
@@ -79,35 +71,6 @@ class Consumer:
 
     def _in_sink(self, name: str, _get: Any, _put: Any, use: str) -> tuple[Any, ...]:
         return name, lambda: self.sink.__dict__.get(name), functools.partial(self._set, name), use
-
-
-def noting(function: Any) -> Any:
-    """A prepared generator function of the user's, or a method that is one; notes of the generators that it makes how a
-    loop can consume them. Other functions are given back."""
-    plain = function.__func__ if isinstance(function, types.MethodType) else function
-    if not isinstance(plain, types.FunctionType) or not plain.__code__.co_flags & inspect.CO_GENERATOR:
-        return function
-    code = rewrite_generator(plain)
-    if code is None:
-        return function
-    run = types.FunctionType(code, plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__)
-    run.__kwdefaults__ = plain.__kwdefaults__
-    owner = (function.__self__,) if isinstance(function, types.MethodType) else ()
-
-    @functools.wraps(plain, assigned=(), updated=())
-    def call(*args: Any, **kwargs: Any) -> Any:
-        made = function(*args, **kwargs)
-        _runs[made] = functools.partial(run, *owner, *args, **kwargs)
-        return made
-
-    return call
-
-
-def run_of(iterable: Any) -> Callable[[], Any] | None:
-    """What runs a generator that has not been started; None for other iterables."""
-    if type(iterable) is not types.GeneratorType or inspect.getgeneratorstate(iterable) != inspect.GEN_CREATED:
-        return None
-    return _runs.get(iterable)
 
 
 def consume(

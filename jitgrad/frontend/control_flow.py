@@ -30,7 +30,8 @@ from jitgrad.frontend.branches import ifexp as ifexp
 from jitgrad.frontend.callees import callee as callee
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
-from jitgrad.frontend.consumed import consume, run_of, with_consumers
+from jitgrad.frontend.consumable import run_of
+from jitgrad.frontend.consumed import consume, with_consumers
 from jitgrad.frontend.consumed import sent as sent
 from jitgrad.frontend.container_changes import augitem as augitem
 from jitgrad.frontend.container_changes import augmented as augmented
@@ -38,6 +39,7 @@ from jitgrad.frontend.container_changes import delitem as delitem
 from jitgrad.frontend.container_changes import setitem as setitem
 from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.filtered import first as first
+from jitgrad.frontend.filtered import gathered
 from jitgrad.frontend.filtered import quantified as quantified
 from jitgrad.frontend.growing import Again, NoItems
 from jitgrad.frontend.grown_arrays import NotGrown, Watch
@@ -321,6 +323,8 @@ def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) 
     """``[element(item) for item in iterable]``; ``size`` counts the operations that are written in it."""
     found: list[Any] = []
     iterable = iterated(iterable)
+    if run_of(iterable) is not None:
+        return gathered(iterable, element)
 
     def body(item: Any) -> State:
         found.append(element(item))
