@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jitgrad.frontend.carries import UNBOUND
+from jitgrad.frontend.consumable import Generator
 from jitgrad.frontend.loop_choices import failure
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import drop, put
@@ -75,7 +76,7 @@ class Consumer:
 
 def consume(
     trace: Trace,
-    run: Callable[[], Any],
+    generator: Generator,
     body: Callable[..., State],
     state: State,
     names: Sequence[str],
@@ -88,12 +89,16 @@ def consume(
         consumer = Consumer(trace, body, state, names, flag, lists)
         trace.consumers.append(consumer)
         try:
-            run()
+            generator.run()
         finally:
             trace.consumers.pop()
         return consumer.state()
 
-    return whole() if failure(trace, whole) is None else None
+    if failure(trace, whole) is not None:
+        return None
+    after = whole()
+    generator.leave(trace, False if flag is None else after[names.index(flag)])
+    return after
 
 
 def sent(value: Any) -> Any:

@@ -30,7 +30,7 @@ from jitgrad.frontend.branches import ifexp as ifexp
 from jitgrad.frontend.callees import callee as callee
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
-from jitgrad.frontend.consumable import run_of
+from jitgrad.frontend.consumable import consumable
 from jitgrad.frontend.consumed import consume, with_consumers
 from jitgrad.frontend.consumed import sent as sent
 from jitgrad.frontend.container_changes import augitem as augitem
@@ -150,8 +150,8 @@ def for_(
     iterable, trace = iterated(iterable), current_trace()
     if isinstance(iterable, Nest):
         return _nested(iterable, (), body, state, names, flag, writes, line, size, lists)
-    if trace is not None and trace.options.loops != "unroll" and (run := run_of(iterable)) is not None:
-        after = consume(trace, run, body, state, names, flag, lists)
+    if trace is not None and trace.options.loops != "unroll" and (found := consumable(iterable)) is not None:
+        after = consume(trace, found, body, state, names, flag, lists)
         if after is not None:
             return after
     lists = with_consumers(trace, lists)
@@ -323,7 +323,7 @@ def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) 
     """``[element(item) for item in iterable]``; ``size`` counts the operations that are written in it."""
     found: list[Any] = []
     iterable = iterated(iterable)
-    if run_of(iterable) is not None:
+    if consumable(iterable) is not None:
         return gathered(iterable, element)
 
     def body(item: Any) -> State:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.frontend.consumable import noting, run_of
+from jitgrad.frontend.consumable import consumable, noting
 from jitgrad.frontend.iteration import Steps, steps_of
 from jitgrad.frontend.junctions import and_, not_, truth
 from jitgrad.frontend.python_functions import BUILTINS
@@ -43,7 +43,7 @@ def filtered(iterable: Any, choose: Choice, line: int) -> Any:
     """``[element for item in iterable if test]``."""
     iterable = iterated(iterable)
     steps = steps_of(iterable) if HOOKS["current_trace"]() is not None else None
-    if run_of(iterable) is not None or (steps is not None and not isinstance(steps.count, int)):
+    if consumable(iterable) is not None or (steps is not None and not isinstance(steps.count, int)):
         return _recorded(iterable, choose, [])
     items: Iterable[Any] = iter(comprehension_iter(iterable, line))
     found: list[Any] = []
@@ -142,7 +142,7 @@ def quantified(function: Any, iterable: Any, choose: Choice, line: int, size: in
 
     trace = HOOKS["current_trace"]()
     steps = steps_of(iterable) if trace is not None else None
-    if steps is not None and not isinstance(steps.count, int):
+    if consumable(iterable) is not None or (steps is not None and not isinstance(steps.count, int)):
         return _rewritten(_first)(iterable, lambda item: (decides(item), lambda: name == "any"), name != "any")
     items: Iterable[Any] = iter(comprehension_iter(iterable, line))
     for k, item in enumerate(items):

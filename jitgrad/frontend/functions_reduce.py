@@ -28,6 +28,7 @@ from jitgrad.frontend.primitives import (
     strong,
     where,
 )
+from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import ADVICE, HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
 from jitgrad.frontend.ufuncs import call_ufunc
@@ -332,6 +333,26 @@ def argmax(a: ArrayLike, axis: int | None = None, *, keepdims: Any = False) -> T
 @implements(np.argmin)
 def argmin(a: ArrayLike, axis: int | None = None, *, keepdims: Any = False) -> Tracer:
     return _arg("argmin", a, axis, keepdims)
+
+
+def _nan_arg(name: str, a: ArrayLike, axis: int | None, keepdims: Any) -> Tracer:
+    """The position of the extremum of what is no NaN. Raises ValueError when it runs where all is NaN."""
+    x = lift_one(a)
+    infinite = float("-inf" if name == "argmax" else "inf")  # as NumPy: an infinity may be found before the NaN is
+    clean, good = _without_nan(x, infinite if x.dtype.kind == "f" else 0)
+    if x.dtype.kind == "f":
+        demand(all_(any_(good, axis)), ValueError("All-NaN slice encountered"))
+    return _arg(name, clean, axis, keepdims)
+
+
+@implements(np.nanargmax)
+def nanargmax(a: ArrayLike, axis: int | None = None, *, keepdims: Any = False) -> Tracer:
+    return _nan_arg("argmax", a, axis, keepdims)
+
+
+@implements(np.nanargmin)
+def nanargmin(a: ArrayLike, axis: int | None = None, *, keepdims: Any = False) -> Tracer:
+    return _nan_arg("argmin", a, axis, keepdims)
 
 
 def _scan(name: str, a: ArrayLike, axis: int | None, dtype: Any) -> Tracer:

@@ -14,7 +14,7 @@ import numpy as np
 from jitgrad.errors import ConcretizationError, RollError, UnsupportedError
 from jitgrad.frontend import attributes, complex_python, iteration, users_protocols
 from jitgrad.frontend.complex_pair import Pair
-from jitgrad.frontend.consumable import run_of
+from jitgrad.frontend.consumable import consumable
 from jitgrad.frontend.indexing import length
 from jitgrad.frontend.items import as_array, elements
 from jitgrad.frontend.iteration import Steps, bound_value, steps_of
@@ -122,7 +122,7 @@ def _container(cls: type) -> Callable[..., Any]:
 
 def _gathered(iterable: Any) -> Any:
     """The list of what a generator yields that a loop can consume; anything else as it is."""
-    return iterable if run_of(iterable) is None else HOOKS["gathered"](iterable, lambda item: item)
+    return iterable if consumable(iterable) is None else HOOKS["gathered"](iterable, lambda item: item)
 
 
 def _scalar_type(cls: type) -> Callable[..., Any]:

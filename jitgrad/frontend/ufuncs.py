@@ -237,6 +237,8 @@ def operator(ufunc: np.ufunc, *args: ArrayLike) -> Any:
         if holds_complex(a):
             return HOOKS["complex_operator"](ufunc, *args)
         if not isinstance(a, _OPERAND_TYPES):
+            if kind is range:
+                return operator(ufunc, *(np.asarray(b) if type(b) is range else b for b in args))
             if hasattr(a, "__array__") and getattr(type(a), "__array_ufunc__", 0) is not None:
                 continue  # a foreign array, such as a pandas Series
             return NotImplemented
