@@ -22,6 +22,7 @@ from jitgrad.frontend.trace import Trace
 State = tuple[Any, ...]
 Listed = tuple[Sequence[Any], Sequence[Any], Sequence[tuple[Any, ...]]]
 
+
 class Sink:
     """Where a generator sends what it yields: the body of a loop, whose variables are the attributes."""
 

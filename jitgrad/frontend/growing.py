@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -382,12 +382,15 @@ class Growing(Collection):
         if self.scope is None and self.home is self.trace.scope and self.whole is None:
             self.rooms = [concatenate([r, self._nothing(x)], 0) for r, x in zip(self.rooms, self._leaves, strict=True)]
         elif self.whole is not None or self.trace.scope is not self.scope:
-            raise RollError(
-                "a list becomes longer or shorter in code that is recorded once for all times that it runs, where its "
-                "length is not followed.",
-                user_location(),
-            )
+            self.refuse_change()
         self.touched = True
+
+    def refuse_change(self) -> NoReturn:
+        raise RollError(
+            "a list becomes longer or shorter in code that is recorded once for all times that it runs, where its "
+            "length is not followed.",
+            user_location(),
+        )
 
     def _accepted(self, value: Any) -> list[Any]:
         """The leaves of a new item, which has to be what the others are."""

@@ -358,6 +358,7 @@ class Growth:
             g.set_last(given)
             if n < outer:
                 g.most = add(self._before[n][3], mul(trips, most))
+                self._refuse_unfollowed(n)
         final = list(result)
         for n, (g, k, back) in self.shared.items():
             if n >= len(final) or not is_array(final[n]):
@@ -371,6 +372,13 @@ class Growth:
                 array.boxed = True
                 final[n] = Chosen(trace, array.value, [array, *(g.rooms if own else ())])
         return self._given_back(tuple(final))
+
+    def _refuse_unfollowed(self, n: int) -> None:
+        """Raise RollError for a list of a loop further out that this one has made longer or shorter, in a body whose
+        loop does not follow its length."""
+        g, first, count, _, scope, _ = self._before[n]
+        if (g.first, g.count) != (first, count) and scope is not self.trace.scope:
+            g.refuse_change()
 
     def _given_back(self, state: State) -> State:
         """Give the lists their items, where their lengths are known."""

@@ -389,13 +389,6 @@ def inserts(x, n):
     return sum(parts)
 
 
-def traced_step(x, n):
-    s = 0.0
-    for i in range(0, 6, n):
-        s += x[i]
-    return s
-
-
 def float_bound(x, n):
     for _ in range(x[0]):
         n = n + 1
@@ -447,7 +440,6 @@ REFUSED: dict[Callable[..., Any], tuple[type[Exception], list[str], str]] = {
     array_test: (ConcretizationError, ["condition of if", "(6,)", "np.any"], "return x if x > 0"),
     wants_a_number: (ConcretizationError, ["Python needs an integer", "static"], "s += x[0] * ord(chr(i))"),
     inserts: (RollError, ["list", "the list itself"], "parts.insert(1, x[i])"),
-    traced_step: (ConcretizationError, ["step of a range", "while loop"], "range(0, 6, n)"),
     float_bound: (ArgumentError, ["bound of range()", "f64[]", "astype(np.int64)"], "range(x[0])"),
     comprehension: (UnsupportedError, ["comprehension", "length is traced", "static"], "for i in range(n)"),
     return_in_try: (UnsupportedError, ["'return' inside 'try'"], "for i in range(n)"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.special as sps
 from traced import check, trace
 
+import jitgrad as jg
 from jitgrad import numpy as jnp
 from jitgrad.errors import IndexBoundsError, MutationError, ShapeError, UnsupportedError
 from jitgrad.scipy import special
@@ -138,3 +141,19 @@ def test_errors(case) -> None:
     with pytest.raises(error, match=message) as info:
         trace(f, M)
     assert "test_numpy_reduce.py" in str(info.value)
+
+
+@pytest.mark.parametrize("fun", [np.nanargmin, np.nanargmax])
+def test_positions_without_nan(fun: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(5, 6))
+    x[1, 2] = x[0, 0] = x[3] = np.nan
+    x[3, 4], x[3, 5] = np.inf, -np.inf
+    for a in (x, x[:3].astype(np.float32), np.arange(6).reshape(2, 3), np.array([[True, False]])):
+        for axis in (None, 0, 1, -1):
+            for keepdims in (False, True):
+                got = jg.jit(lambda a, axis=axis, keepdims=keepdims: fun(a, axis=axis, keepdims=keepdims))(a)
+                want = fun(a, axis=axis, keepdims=keepdims)
+                assert got.dtype == want.dtype
+                np.testing.assert_array_equal(got, want)
+    with pytest.raises(ValueError, match="All-NaN slice"):
+        jg.jit(lambda a: fun(a, axis=1))(np.array([[1.0, 2.0], [np.nan, np.nan]]))

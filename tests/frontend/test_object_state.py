@@ -356,3 +356,38 @@ def test_what_can_not_be_carried() -> None:
 
     with pytest.raises(CarryError, match="an array or object is written in the condition of a while loop"):
         jg.jit(tested)(X)
+
+
+class Tracker:
+    """An attribute is an array of None before the first measurement, which has no type in a program."""
+
+    def __init__(self) -> None:
+        self.mean, self.last, self.kind = np.zeros(2), np.array([[None] * 2]), np.array("none")
+
+    def update(self, z: Any) -> None:
+        self.last, self.kind = np.atleast_2d(z), np.array("some")
+        self.mean = 0.9 * self.mean + 0.1 * self.last[0]
+
+
+def test_arrays_of_objects_before_a_loop() -> None:
+    def means(zs: Any) -> Any:
+        tracker, found = Tracker(), []
+        for z in zs:
+            tracker.update(z)
+            found.append(tracker.mean)
+        return np.array(found), tracker.last
+
+    zs = np.random.default_rng(0).normal(size=(20, 2))
+    for got, want in zip(jg.jit(means)(zs), means(zs), strict=True):
+        assert got.dtype == np.asarray(want).dtype
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+    jg.testing.check_grads(lambda zs: np.sum(means(zs)[0] ** 2), (zs,), order=1)
+
+    def chosen(x: Any) -> Any:
+        tracker = Tracker()
+        if x[0] > 0:
+            tracker.last = x
+        return tracker.last
+
+    with pytest.raises(CarryError, match="of type ndarray on one way"):
+        jg.jit(chosen)(np.ones(2))

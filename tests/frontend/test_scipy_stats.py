@@ -157,8 +157,29 @@ def test_multivariate_normal() -> None:
         jg.jit(lambda c: mvn.logpdf(x, mean, c))(-np.eye(3))
     with pytest.raises(jg.errors.ArgumentError, match="covariance of shape"):
         jg.jit(lambda c: mvn.logpdf(x, mean, c))(np.eye(2))
-    with pytest.raises(jg.errors.UnsupportedError, match="allow_singular"):
-        jg.jit(lambda c: mvn.logpdf(x, mean, c, allow_singular=True))(np.eye(3))
+
+
+def test_singular_multivariate_normal() -> None:
+    """Points on the subspace that the covariance spans, and off it; the derivative of a regular one, which may have
+    equal eigenvalues."""
+
+    def log(x: Any, cov: Any) -> Any:
+        return mvn.logpdf(x, np.zeros(3), cov, allow_singular=True)
+
+    corner = np.array([[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 0.0]])
+    points = np.array([[1.0, 2.0, 0.0], [1.0, 1.0, 1.0], [2.0, 2.0, 2.0]])
+    for cov in (np.eye(3), np.diag([1.0, 2.0, 0.0]), corner, np.ones((3, 3)), np.zeros((3, 3)), symmetric(points)):
+        for x in (np.zeros(3), np.ones(3), points):
+            np.testing.assert_allclose(jg.jit(log)(x, cov), log(x, cov), rtol=1e-10)
+            np.testing.assert_allclose(jg.jit(lambda x, cov=cov: log(x, cov))(x), log(x, cov), rtol=1e-10)
+    check_grads(lambda x, a: log(x, symmetric(0.0 * a) + 0.1 * (a + a.T)), (points, np.ones((3, 3)) / 7), order=1)
+    check_grads(
+        lambda x: mvn.pdf(np.append(x, 0.0), np.zeros(3), corner, allow_singular=True), (points[0, :2],), order=1
+    )
+    with pytest.raises(ValueError, match="positive semidefinite"):
+        jg.jit(log)(np.zeros(3), -np.eye(3))
+    with pytest.raises(ValueError, match="positive semidefinite"):
+        jg.jit(lambda x: log(x, -np.eye(3)))(np.zeros(3))
 
 
 def test_dirichlet() -> None:
