@@ -1,5 +1,6 @@
 """Loops over generators of the user's: the generator runs as a plain function that calls the body of the loop for what
-it yields (``syntax_yields``). Its own loops and branches are then recorded, with the variables of the loop that consumes
+it yields (``syntax_yields``). Its own loops and branches are then recorded, with the variables of the loop that
+consumes
 it as the attributes of an object, :class:`Sink`.
 
 A generator that has been started, that is rewritten for no loop, or whose loop can't be recorded in this way, is

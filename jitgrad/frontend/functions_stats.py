@@ -19,7 +19,7 @@ import numpy as np
 import scipy.stats
 
 import jitgrad.numpy as jnp
-from jitgrad.errors import ArgumentError, UnsupportedError
+from jitgrad.errors import ArgumentError
 from jitgrad.frontend.branches import if_return
 from jitgrad.frontend.functions_rvs import name_of, sample
 from jitgrad.frontend.namespace import Mirror, wrap

@@ -59,7 +59,8 @@ line, lists)``
 ====================================================== =============================================================
 
 What stays Python's, whole: functions without source, generators that no loop consumes, coroutines, callers of
-``locals``, ``exec`` and ``eval``; classes inside functions, until a method is called. A loop or branch stays Python's with an opaque iterable
+``locals``, ``exec`` and ``eval``; classes inside functions, until a method is called. A loop or branch stays
+Python's with an opaque iterable
 or test if it assigns ``global`` names, or ``nonlocal`` ones of a function that is not rewritten, or jumps out of a
 ``try``. A part of an expression with ``:=`` stays where it is.
 """
@@ -180,7 +181,7 @@ def rewrite(fun: types.FunctionType) -> types.CodeType | None:
 
 
 def rewrite_generator(fun: types.FunctionType) -> types.CodeType | None:
-    """The code of a plain function that hands on what the generator function yields (``syntax_yields``), rewritten; None
+    """The rewritten code of a plain function that hands on what the generator function yields (``syntax_yields``); None
     where that can't be done. Cached by code object."""
     code = fun.__code__
     result = _consumed.get(code)

@@ -73,12 +73,12 @@ def returned(xs):
 
 
 def third_root(xs):
-    n = 0
+    n, last = 0, 0.0
     for v in newton(np.abs(xs[0]) + 1.0):
-        n += 1
+        n, last = n + 1, v
         if n >= 3:
             break
-    return v * n
+    return last * n
 
 
 def endless(xs):

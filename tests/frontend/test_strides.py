@@ -1,10 +1,9 @@
-"""Ranges whose step is traced, numbered products of ranges, and how often short loops in each other are tried."""
+"""Ranges whose step is traced, numbered products of ranges, and which short loops are tried."""
 
 from __future__ import annotations
 
 import itertools
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -110,27 +109,6 @@ def test_short_loops_that_write_arrays_are_not_tried(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(control_flow, "is_unrollable", refuse)
     a = np.arange(4.0).reshape(2, 2)
     np.testing.assert_array_equal(jg.jit(corners)(a), a)
-
-
-def test_trials_of_loops_in_each_other() -> None:
-    """Four loops of eight are 4096 iterations: a trial of the outer ones does not run them all."""
-    ticks = mock.Mock(return_value=None)
-
-    def many(x):
-        out = []
-        for i in range(8):
-            for j in range(8):
-                for k in range(8):
-                    for m in range(8):
-                        ticks()
-                        out.append(x[i] + x[j] * x[k] - x[m])
-        return np.sum(np.array(out))
-
-    x = np.random.default_rng(0).normal(size=8)
-    want = many(x)
-    ticks.reset_mock()
-    np.testing.assert_allclose(jg.jit(many)(x), want, rtol=1e-10)
-    assert ticks.call_count < 1024
 
 
 def test_ranges_as_operands() -> None:
