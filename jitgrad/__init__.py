@@ -10,10 +10,11 @@
 from typing import TYPE_CHECKING, Any
 
 from jitgrad import config, errors, numpy, scipy, testing
-from jitgrad.api import compile, grad, hessian, jacobian, jit, jvp, stop_gradient, trace, value_and_grad, vjp
+from jitgrad.api import compile, grad, hessian, jacobian, jit, jvp, stop_gradient, trace, value_and_grad, vjp, vmap
 from jitgrad.autodiff.jvp import jvp_graph
 from jitgrad.autodiff.vjp import vjp_graph
 from jitgrad.control import checkpoint, cond, fori_loop, scan, switch, while_loop
+from jitgrad.custom import custom_jvp, custom_vjp
 from jitgrad.draw import Drawing, draw
 from jitgrad.ir.core import Builder, Graph
 from jitgrad.ir.interpret import interpret
@@ -24,6 +25,7 @@ from jitgrad.numpy import add_at, set_at
 from jitgrad.runtime.cache import cache_info, clear_cache
 from jitgrad.runtime.direct import release_memory
 from jitgrad.runtime.threads import get_num_threads, set_num_threads
+from jitgrad.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from jitgrad.cuda.array import DeviceArray
@@ -44,6 +46,8 @@ __all__ = [
     "compile",
     "cond",
     "config",
+    "custom_jvp",
+    "custom_vjp",
     "device",
     "device_put",
     "devices",
@@ -78,6 +82,7 @@ __all__ = [
     "verify",
     "vjp",
     "vjp_graph",
+    "vmap",
     "while_loop",
 ]
 

@@ -1,7 +1,7 @@
 """The public transformations.
 
-Each of ``jit``, ``grad``, ``value_and_grad``, ``jacobian`` and ``hessian`` works as a decorator, as a decorator with
-arguments, and as a function::
+Each of ``jit``, ``grad``, ``value_and_grad``, ``jacobian``, ``hessian`` and ``vmap`` works as a decorator, as a
+decorator with arguments, and as a function::
 
     @jg.grad
     def loss(w, x): ...
@@ -28,6 +28,7 @@ from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.core import Graph
 from jitgrad.ir.location import user_location
 from jitgrad.jacobians import Jacobian
+from jitgrad.mapping import mapped
 from jitgrad.pullbacks import Pullback, jvp_function, vjp_function
 from jitgrad.transformed import BoundTransformed, Transformed
 from jitgrad.transforms import Grad, Jit
@@ -127,6 +128,24 @@ def _gradient(
     numbers, single = _argnums(argnums)
     transform = Grad(numbers, single=single, has_aux=has_aux, with_value=with_value)
     return Transformed(_callable(fun, transform.name), transform, target=_target(target))
+
+
+def vmap(fun: Function | None = None, in_axes: Any = 0, out_axes: Any = 0, *, target: str | None = None) -> Any:
+    """A function of one example as a function of many at once, compiled.
+
+    ``in_axes`` says along which axis of each positional argument the examples lie: one integer for all, or a tuple with
+    an entry for each; None is for an argument that all examples share. An entry may be a tree in the structure of its
+    argument. Arguments by keyword are mapped over axis 0. ``out_axes`` says the same of the result. Each example gets
+    copies, so the function may write into its arguments. ``target`` as in :func:`jit`.
+
+    Raises ArgumentError for axes that do not fit the arguments, ShapeError for arguments of different lengths or none.
+    Source: ``jax.vmap``.
+
+    >>> per_example = jg.vmap(jg.grad(loss), in_axes=(None, 0, 0))
+    """
+    if fun is None:
+        return lambda f: vmap(f, in_axes, out_axes, target=target)
+    return jit(mapped(_callable(fun, "vmap"), in_axes, out_axes), target=target)
 
 
 def vjp(fun: Function, *primals: Any) -> tuple[Any, Pullback]:

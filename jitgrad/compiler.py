@@ -12,6 +12,7 @@ from jitgrad.codegen import python
 from jitgrad.config import current
 from jitgrad.errors import CompilationError
 from jitgrad.ir.core import Block, Builder, Graph, Op
+from jitgrad.ir.custom import resolve
 from jitgrad.ir.printer import print_graph
 from jitgrad.ir.verify import verify
 from jitgrad.loopir.fetch import fetch
@@ -279,4 +280,4 @@ def compile_graph(
     with compiling:
         if current().verify:
             verify(graph, "source")
-        return Compiled(_with_sites(graph), scalar_params, donated, target or current().target)
+        return Compiled(_with_sites(resolve(graph)), scalar_params, donated, target or current().target)

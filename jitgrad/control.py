@@ -25,7 +25,7 @@ from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, i64
 
 
-def _trace(*values: Any) -> Trace | None:
+def recording_trace(*values: Any) -> Trace | None:
     """The trace that records, if there is one."""
     leaves = flatten(values)[0]
     return control_flow.current_trace() or (innermost_trace(leaves) if contains_tracer(leaves) else None)
@@ -37,7 +37,7 @@ def fori_loop(lo: Any, hi: Any, body: Callable[[Any, Any], Any], init: Any) -> A
     ``lo`` and ``hi`` may be traced integers; the carry is any tree of arrays and numbers whose shapes stay. Raises
     CarryError where they do not. Source: ``jax.lax.fori_loop``.
     """
-    trace = _trace(lo, hi, init)
+    trace = recording_trace(lo, hi, init)
     if trace is None:
         carry = init
         for i in range(lo, hi):
@@ -57,7 +57,7 @@ def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Any], init: Any
     Can be differentiated in both modes: the reverse counts the iterations. Raises CarryError, and ConcretizationError
     for a condition that is no scalar. Source: ``jax.lax.while_loop``.
     """
-    trace = _trace(init)
+    trace = recording_trace(init)
     if trace is None:
         carry = init
         while cond(carry):
@@ -87,7 +87,7 @@ def scan(
     """
     leaves, tree = flatten(xs)
     n = _length(leaves, length)
-    trace = _trace(init, xs)
+    trace = recording_trace(init, xs)
     if trace is None:
         return _plain_scan(f, init, leaves, tree, n, reverse=reverse)
     if n == 0:
@@ -183,7 +183,7 @@ def checkpoint(fun: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fun)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        trace = _trace(args, kwargs)
+        trace = recording_trace(args, kwargs)
         if trace is None:
             return fun(*args, **kwargs)
         run = control_flow.callee(fun)
@@ -201,7 +201,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         raise ArgumentError("switch without branches. It needs at least one. Give a list of functions.")
     if not is_traced(index):
         return branches[min(max(int(index), 0), len(branches) - 1)](*operands)
-    trace = _trace(index)
+    trace = recording_trace(index)
     assert trace is not None
     selector = cast(trace.lift(index), i64)
     (value,) = record_branches(

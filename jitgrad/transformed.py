@@ -287,7 +287,7 @@ class Transformed(Readable):
 
     def _build(self, arguments: Arguments, recorder: Recorder) -> Specialisation:
         specs = [spec_of(k) for k in arguments.keys]
-        traced = self._trace(arguments, specs, recorder)
+        traced = self._trace(arguments, specs, recorder, final=isinstance(self._transform, Jit))
         derived = self._transform.derive(traced)
         if self._where() == "cuda" and any(map(any, map(complex_leaves, (arguments.tree, derived.result)))):
             raise UnsupportedError(
@@ -304,7 +304,9 @@ class Transformed(Readable):
         program.notes += (*traced.notes, *derived.notes)
         return program
 
-    def _trace(self, arguments: Arguments, specs: Sequence[LeafSpec], recorder: Recorder) -> Traced:
+    def _trace(
+        self, arguments: Arguments, specs: Sequence[LeafSpec], recorder: Recorder, *, final: bool = False
+    ) -> Traced:
         call, tree = arguments.call, arguments.tree
         paths = self._signature.leaf_paths(tree, call)
         wrt, wrt_trees = self._wrt(call, tree)
@@ -327,7 +329,7 @@ class Transformed(Readable):
         graph, result, written = run_traced(self._fun, trace, recorder, args, kwargs, name, watched, unreached)
         if trace.captures:
             raise CapturesTracer
-        return Traced.prepared(self._function, graph, result, wrt, wrt_trees, written, trace=trace)
+        return Traced.prepared(self._function, graph, result, wrt, wrt_trees, written, trace=trace, final=final)
 
     def _wrt(self, call: Call, tree: optree.PyTreeSpec) -> tuple[list[int], list[optree.PyTreeSpec]]:
         """The leaves of the differentiated arguments, and the structures of those."""

@@ -18,6 +18,7 @@ from jitgrad.frontend.options import Options
 from jitgrad.frontend.signature import flatten, is_complex_node, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.core import Block, Graph
+from jitgrad.ir.custom import resolve
 from jitgrad.ir.location import Location
 from jitgrad.ir.types import TensorType, is_float
 from jitgrad.passes import pipeline
@@ -59,17 +60,21 @@ class Traced(NamedTuple):
         written: tuple[int, ...] = (),
         *,
         trace: Trace,
+        final: bool = False,
     ) -> Traced:
-        """Rewrite a traced graph into its stable form, which must come before differentiation."""
+        """Rewrite a traced graph into its stable form, which must come before differentiation. ``final``: nothing will
+        be differentiated."""
         notes: list[str] = []
-        stable = pipeline.prepare(graph, notes)
+        stable = pipeline.prepare(resolve(graph) if final else graph, notes)
         notes = [*trace.notes, *notes]
         return cls(function, stable, result, tuple(wrt), tuple(wrt_trees), graph, tuple(notes), written, trace.options)
 
     @property
     def stages(self) -> list[tuple[str, Graph]]:
-        """The traced graph, and the rewritten one if anything was rewritten."""
-        return [("traced", self.original)] + ([("prepared", self.graph)] if self.notes else [])
+        """The traced graph, and the rewritten one if anything was rewritten that is not optimised later as well: what
+        is told in notes, and loops."""
+        rewritten = self.notes or any(op.regions for op in self.original.ops)
+        return [("traced", self.original)] + ([("prepared", self.graph)] if rewritten else [])
 
 
 class Derived(NamedTuple):

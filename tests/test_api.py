@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +35,11 @@ def central(f, x, eps=1e-6):
         step[k] = eps
         g[k] = (f(x + step) - f(x - step)) / (2 * eps)
     return g
+
+
+def test_the_version_is_that_of_the_changelog():
+    changes = (Path(__file__).parent.parent / "CHANGELOG.md").read_text()
+    assert f"\n## {jg.__version__}" in changes
 
 
 # -- jit --------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "jitgrad"
 ALLOWED: dict[str, frozenset[str]] = {
     name: frozenset(others.split())
     for name, others in {
+        "version": "",
         "errors": "",
         "config": "errors",
         "ir": "errors config",
@@ -23,7 +24,7 @@ ALLOWED: dict[str, frozenset[str]] = {
         "loopir": "errors config ir",
         "codegen": "errors config ir loopir",
         "runtime": "errors config ir loopir codegen",
-        "cuda": "errors config ir loopir codegen runtime",
+        "cuda": "version errors config ir loopir codegen runtime",
         # jitgrad.numpy and jitgrad.scipy are the frontend's public face: they are one layer.
         "frontend": "errors config ir ops numpy scipy",
         "numpy": "errors config ir ops frontend",

@@ -4,8 +4,10 @@ The reverse of ``for i in range(lo, hi)`` is a ``for`` that runs downwards. It c
 carried value, and the adjoint of every active value that the body sees from outside: so an array that is read or
 written piece by piece has one adjoint buffer, threaded through all iterations. A ``while`` that counts its iterations
 and can't have more than some number is reversed in the same way, from where it ended. Any other ``while`` counts too;
-once it has run, it runs again as a ``for`` over as many iterations, and that is reversed. The reverse of ``cond`` is a
-``cond`` over the same predicate.
+once it has run, it runs again as a ``for`` over as many iterations, and that is reversed. Where such a loop stands in
+another one, either it runs again in each reversed iteration of that one, from what it started with, or the iterations
+of all its runs are counted ahead (``jitgrad.autodiff.counters``): whichever takes less memory. The reverse of ``cond``
+is a ``cond`` over the same predicate.
 
 What is built here names values of the forward regions as if they could be seen. ``jitgrad.autodiff.tapes`` then finds
 out which of them are needed, and how each is supplied. A :class:`Link` says which reversed region belongs to which.
@@ -17,10 +19,11 @@ from collections.abc import Callable, Sequence
 
 from jitgrad.autodiff.activity import mark_active
 from jitgrad.autodiff.adjoints import Adjoints, pull_back
+from jitgrad.autodiff.counters import Counter, trial, with_counters
 from jitgrad.autodiff.links import Link, Links, inner_values
-from jitgrad.autodiff.replays import replayed
+from jitgrad.autodiff.replays import replayed, silent
 from jitgrad.autodiff.supplies import resolve
-from jitgrad.autodiff.tapes import UnboundedError
+from jitgrad.autodiff.tapes import Plan, UnboundedError, UncountedError
 from jitgrad.ir.core import OPS, Block, Builder, Op, Region, Value
 from jitgrad.ir.index import Dim, add, mul
 from jitgrad.ir.liveness import carried, live_values, pruned
@@ -52,6 +55,8 @@ class Reversal:
         self.links: Links = {}
         self.taped: dict[Op, int | None] = {}  # bytes on tapes for each loop; None where that is not known
         self._replayed: set[Op] = set()  # loops that run again in reverse, as their tapes have no known or small size
+        self._counters: dict[Op, Counter] = {}
+        self._origins: dict[Op, tuple[Op, Op | None, dict[Value, Value]]] = {}  # of what runs again
 
     def block(self, ops: Sequence[Op], adjoints: Adjoints, *, alone: bool = True) -> None:
         """Walk a block backwards. The cotangents of its results are there already.
@@ -66,7 +71,7 @@ class Reversal:
             elif op.name in ("for", "while"):
                 self._loop(op, op.results, adjoints, before, alone=alone)
             elif op.name in ("cond", "switch"):
-                self._branches(op, adjoints, alone=alone)
+                self._branches(op, adjoints, before, alone=alone)
             elif op.name == "checkpoint":
                 self._checkpoint(op, adjoints, before)
             else:
@@ -86,28 +91,47 @@ class Reversal:
         """The reverse of a loop, given the values whose cotangents are those of its results. ``before`` is the op
         before it, which may have the states of the generators that it draws from."""
 
-        def once() -> None:
-            loop = loop_of(op)
-            if loop is None or loop.hi is None or op in self._replayed:
-                self._again(op, given, adjoints, before)
+        def once(op: Op) -> None:
+            loop, cotangents = loop_of(op), (*given, *op.results[len(given) :])
+            if loop is None or (alone and loop.hi is None) or op in self._replayed:
+                self._again(op, cotangents, adjoints, before)
             else:
-                self._loop_once(loop, given, adjoints, alone=alone)
+                self._loop_once(loop, cotangents, adjoints, alone=alone)
 
         if alone:
-            self._retried(once, adjoints)
+            self._retried(op, before, once, adjoints)
         else:
-            once()
+            once(op)
 
-    def _retried(self, run: Callable[[], None], adjoints: Adjoints) -> None:
-        """Reverse a nest; once more for every inner loop that must run again by itself."""
+    def _retried(self, op: Op, before: Op | None, run: Callable[[Op], None], adjoints: Adjoints) -> None:
+        """Reverse a nest; once more for every loop that must run again by itself, or whose iterations must be
+        counted. ``run`` gets the nest as it is then."""
         size, sums = len(adjoints.b.ops), adjoints.copy()
         while True:
             try:
-                return run()
+                return run(op)
             except UnboundedError as error:
-                self._replayed.add(error.op)
                 del adjoints.b.ops[size:]
                 adjoints.restore(sums)
+                self._replayed.add(error.op)
+            except UncountedError as error:
+                del adjoints.b.ops[size:]
+                adjoints.restore(sums)
+                op = self._count(op, error.loops, before, adjoints.b)
+                size = len(adjoints.b.ops)
+
+    def _count(self, op: Op, loops: Sequence[Op], before: Op | None, b: Builder) -> Op:
+        """Count the iterations of inner loops of a nest. Returns the nest with the counts, which takes its place."""
+        at = b.ops.index(op)
+        origin, state, handles = self._origins.get(op, (op, before, {}))
+        with b.region() as scratch, b.at(op.loc):
+            restored = replayed(b, origin, state)
+            handles = {handles.get(old, old): new for old, new in restored.items()}
+            new, counters, changed = with_counters(b, op, loops, handles)
+        b.ops[at : at + 1] = [*scratch.ops, new]
+        self._counters = {changed.get(loop, loop): counter for loop, counter in self._counters.items()} | counters
+        self._origins = {changed.get(loop, loop): origin for loop, origin in self._origins.items()}
+        return new
 
     def _loop_once(self, loop: Loop, given: Sequence[Value], adjoints: Adjoints, *, alone: bool) -> None:
         active, b, op, body = self.active, adjoints.b, loop.op, loop.body
@@ -142,7 +166,20 @@ class Reversal:
             self._resolve(b, op, reverse)
 
     def _resolve(self, b: Builder, op: Op, reverse: Op, cotangents: Sequence[Value] = ()) -> None:
-        self.taped[op] = resolve(b, op, reverse, self.links, self.notes, cotangents, room=self.room)
+        trials: dict[Op, Counter] = {}
+        while True:
+            try:
+                plan = Plan(op, reverse, self.links, cotangents, {**self._counters, **trials})
+                plan.check_room(self.room)
+                plan.check_counted()
+                break
+            except UnboundedError as error:
+                if error.op is op or error.op in trials or error.op in self._counters:
+                    raise
+                trials[error.op] = trial()
+        if trials:
+            raise UncountedError(tuple(trials))
+        self.taped[op] = resolve(b, plan, op, reverse, self.notes)
 
     def _again(self, op: Op, given: Sequence[Value], adjoints: Adjoints, before: Op | None) -> None:
         """A loop whose length only it knows, or whose tapes would be too large for the longest that it may be, runs a
@@ -158,7 +195,9 @@ class Reversal:
                 again = copied_op(again, env) if env else again
             else:
                 again = copied_op(op, env)
+            again = silent(again)
             b.ops.append(again)
+        self._origins[again] = (op, before, env)
         mark_active((again,), self.active)
         self._loop(again, given, adjoints, alone=True)
 
@@ -175,7 +214,7 @@ class Reversal:
             given = [adjoints.value(op.results[k]) for k in wanted]
         with b.region() as region:
             env = replayed(b, op, before)
-            again = [copied_op(inner, env) for inner in forward.ops]
+            again = [silent(copied_op(inner, env)) for inner in forward.ops if inner.name != "show"]
             b.ops.extend(again)
             mark_active(again, self.active)
             inner = Adjoints(b, local=True)
@@ -191,9 +230,9 @@ class Reversal:
             reverse = b.emit_op(op.opdef, [], {}, (region.block,))
         self._deliver([], free, reverse.results, adjoints)
 
-    def _branches(self, op: Op, adjoints: Adjoints, *, alone: bool) -> None:
+    def _branches(self, op: Op, adjoints: Adjoints, before: Op | None, *, alone: bool) -> None:
         if alone:
-            self._retried(lambda: self._branches_once(op, adjoints, alone=True), adjoints)
+            self._retried(op, before, lambda op: self._branches_once(op, adjoints, alone=True), adjoints)
         else:
             self._branches_once(op, adjoints, alone=False)
 

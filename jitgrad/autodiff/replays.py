@@ -3,6 +3,8 @@
 Before each region that may run again, the states of the generators that it draws from are saved (``generator_state``);
 where it does run again, it gets new generators in those states. States of what does not run again are dead. So reverse
 mode never draws from the program's generators, and a region that runs again needs no memory for what it has drawn.
+
+Nor does it print again: see :func:`silent`.
 """
 
 from __future__ import annotations
@@ -66,3 +68,13 @@ def replayed(b: Builder, op: Op, before: Op | None) -> dict[Value, Value]:
     assert before is not None and before.name == "generator_state" and list(before.operands) == handles
     restored = b.emit_op("restore_generators", [before.result], {"count": len(handles), "site": new_site()})
     return dict(zip(handles, restored.results, strict=True))
+
+
+def silent(op: Op) -> Op:
+    """An op of a run that is not the first, without what prints in its regions. Its results stay the same values."""
+    if not op.effects or not op.regions:
+        return op
+    regions = tuple(
+        Block(r.params, [silent(inner) for inner in r.ops if inner.name != "show"], r.results) for r in op.regions
+    )
+    return Op(op.opdef, op.operands, op.attrs, op.results, regions, op.loc)

@@ -29,24 +29,12 @@ from jitgrad.ir.symbols import (
 from jitgrad.ir.types import TensorType, i64
 
 
-def resolve(
-    b: Builder,
-    forward: Op,
-    reverse: Op,
-    links: Links,
-    notes: list[str] | None = None,
-    cotangents: Sequence[Value] = (),
-    *,
-    room: int,
-) -> int | None:
-    """Supply everything that ``reverse`` names of the regions of ``forward``. Both stand in the block that is being
-    built, and both are replaced there; their results stay the same values. ``cotangents`` are those from outside that
-    the reversed regions see. ``room`` is the number of bytes for tapes of loops that may end early.
+def resolve(b: Builder, plan: Plan, forward: Op, reverse: Op, notes: list[str] | None = None) -> int | None:
+    """Supply everything that ``reverse`` names of the regions of ``forward``, as ``plan`` has it. Both stand in the
+    block that is being built, and both are replaced there; their results stay the same values.
 
-    Returns the bytes of the tapes, None where that is not known. Raises UnboundedError before anything is changed.
+    Returns the bytes of the tapes, None where that is not known.
     """
-    plan = Plan(forward, reverse, links, cotangents)
-    plan.check_room(room)
     if notes is not None:
         notes += plan.describe()
     outputs = dict.fromkeys(plan.tapes)
@@ -64,7 +52,7 @@ def resolve(
     b.ops[at : at + 1] = scratch.ops
     at = b.ops.index(reverse)
     with b.region() as scratch:
-        _Rebuilder(b, plan, current, links).op(reverse, {}, keep=True)
+        _Rebuilder(b, plan, current, plan.links).op(reverse, {}, keep=True)
     b.ops[at : at + 1] = scratch.ops
     sizes = [math.prod(t.layout.shape) * t.value.type.dtype.itemsize for t in plan.tapes]
     known = [n for n in sizes if isinstance(n, int)]

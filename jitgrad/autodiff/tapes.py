@@ -13,15 +13,17 @@ in their place: it is then computed in the forward loop. Which values go on tape
 equal cuts the one nearest to the reversed loop, so that no more is computed again than memory asks for. A tape of a
 nest with constant trip counts has an axis a loop; where a count or an extent depends on an outer index, it is flat, and
 the place of an iteration is a closed form. A loop that may end early has room on it for all the iterations that it may
-have.
+have. Where nothing tells how many those are, they are counted before the nest runs, and the tape is flat, with a slot
+for each: see ``jitgrad.autodiff.counters``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jitgrad.autodiff.counters import Counter, inputs
 from jitgrad.autodiff.links import Links, inner_values
 from jitgrad.autodiff.network import Network
 from jitgrad.errors import DifferentiationError
@@ -40,7 +42,7 @@ from jitgrad.ir.index import (
 )
 from jitgrad.ir.nest import Box, Frame, Nest, written_box
 from jitgrad.ir.sums import Polynomial, sum_below
-from jitgrad.ir.symbols import Loop, named_values, symbol_of, used_values
+from jitgrad.ir.symbols import Loop, index_of, named_values, symbol_of, used_values
 from jitgrad.ir.types import TensorType
 from jitgrad.ops.op import Elementwise
 
@@ -48,8 +50,9 @@ from jitgrad.ops.op import Elementwise
 _CHEAP = {"constant", "iota", "index", "wrap_index", "reshape", "transpose", "broadcast_to", "slice", "pad"}
 _CHEAP |= {"concatenate", "gather", "cast", "where", "stop_gradient", "positions"}
 _INFINITE = 1 << 60
-#: Iterations that a loop of unknown length is taken to have, when tapes are weighed.
+#: Iterations that a loop of unknown length is taken to have, when tapes are weighed; and one in another loop.
 _UNKNOWN = 1000
+_INNER = 16
 
 
 class Read(NamedTuple):
@@ -95,19 +98,35 @@ class Tape(NamedTuple):
 
 class UnboundedError(Exception):
     """Values of a loop must be saved, and only that loop knows how many iterations it has; or as many as it may have
-    take too much memory. The way out is to run it again in reverse, where its range is known."""
+    take too much memory. The way out is to count them ahead, or to run the loop again in reverse, where its range is
+    known."""
 
     def __init__(self, op: Op) -> None:
         super().__init__("a loop whose number of iterations is not known, or not well enough, before it runs")
         self.op = op
 
 
+class UncountedError(Exception):
+    """The iterations of ``loops`` have to be counted before the nest runs."""
+
+    def __init__(self, loops: Sequence[Op]) -> None:
+        super().__init__("loops whose iterations have to be counted")
+        self.loops = loops
+
+
 class Plan:
     """What is needed, and how each value is supplied."""
 
-    def __init__(self, forward: Op, reverse: Op, links: Links, cotangents: Sequence[Value]) -> None:
+    def __init__(
+        self,
+        forward: Op,
+        reverse: Op,
+        links: Links,
+        cotangents: Sequence[Value],
+        counters: Mapping[Op, Counter],
+    ) -> None:
         self.nest = Nest(forward)
-        self.links = links
+        self.links, self.counters = links, counters
         self.extra = self._find_primal(reverse, cotangents)
         self._ways: dict[Value, Way] = {}
         self._layouts: dict[Value, Layout | None] = {}
@@ -115,7 +134,10 @@ class Plan:
         self._add_hulls()
         self._stored = self._find_stores()
         self.needed = list(dict.fromkeys(v for v in self._uses(reverse) if v in self.nest.home))
-        self.saved = self._cut()
+        self.saved = self._cut(self.needed)
+        while places := self._places_missing():
+            self.needed += places
+            self.saved = self._cut(self.needed)
         self.tapes = [Tape(v, self.nest.home[v], self._known_layout(v)) for v in self.saved]
         self.by_value = {t.value: t for t in self.tapes}
         self.supplies = self._order()
@@ -124,9 +146,11 @@ class Plan:
         layout = self.layout(v)
         if layout is not None:
             return layout
-        for loop in self.nest.home[v].loops:
+        loops = self.nest.home[v].loops
+        flat = self._counted(loops)
+        for loop in loops[flat:]:
             most = loop.most()
-            if most is None or self._room(most) is None:
+            if most is None or self._room(most) is None or (flat and self._varies(loop)):
                 raise UnboundedError(loop.op)
         raise DifferentiationError(
             f"the reverse of a loop needs {v.name or _what(v)} of every iteration, an array of type {v.type}. How "
@@ -136,10 +160,36 @@ class Plan:
 
     def check_room(self, room: int) -> None:
         """Raise UnboundedError if the tapes of loops that may end early take more bytes together, or may."""
-        early = {t: [loop.op for loop in t.frame.loops if loop.op.name == "while"] for t in self.tapes}
+        kept = [(t, t.frame.loops[self._counted(t.frame.loops) :]) for t in self.tapes]
+        early = {t: [loop.op for loop in loops if loop.op.name == "while"] for t, loops in kept}
         sizes = {t: self.weight(t.value, _INFINITE) for t, loops in early.items() if loops}
         if sum(sizes.values()) > room:
             raise UnboundedError(early[max(sizes, key=sizes.__getitem__)][0])
+
+    def check_counted(self) -> None:
+        """Raise UnboundedError for a loop whose iterations are counted, though it takes less memory to run it again
+        from what it starts with: where that is a few numbers, or where each iteration changes all of it."""
+        loops = dict.fromkeys(loop.op for t in self.tapes for loop in t.frame.loops if loop.op in self.counters)
+        for op in loops:
+            tapes = [t.value for t in self.tapes if any(loop.op is op for loop in t.frame.loops)]
+            again = self._cut(inputs(self.nest, op, self.needed))
+            if sum(self.weight(v) for v in again if v not in self.by_value) <= sum(map(self.weight, tapes)):
+                raise UnboundedError(op)
+
+    def _places_missing(self) -> list[Value]:
+        """What the places of ragged tapes name that is not there to be named."""
+        ragged = (v for v in self.saved if self._counted(self.nest.home[v].loops))
+        named = (u for v in ragged for u in named_values(self._known_layout(v).starts))
+        return [v for v in dict.fromkeys(named) if v in self.nest.home and v not in self.needed]
+
+    def _counted(self, loops: Sequence[Loop]) -> int:
+        """How many of the loops around a value the innermost one has around it, with itself, whose iterations are
+        counted; 0 where there is none."""
+        return max((k for k, loop in enumerate(loops, 1) if loop.op in self.counters), default=0)
+
+    def _varies(self, loop: Loop) -> bool:
+        """Whether how often a loop runs is different from one run to another."""
+        return loop.op.name == "while" or any(v in self.nest.home for v in named_values(loop.most()))
 
     def _find_primal(self, reverse: Op, cotangents: Sequence[Value]) -> dict[Value, Op]:
         """The ops of the reversed regions that use no cotangent, by their results. Each counts as one of the forward
@@ -227,7 +277,9 @@ class Plan:
             return Way("read", self._inside((read.array, *named_values((*read.box[:2], read.shape)))), read)
         if not op.regions and (isinstance(op.opdef, Elementwise) or op.name in _CHEAP):
             return Way("op", self._inside(used_values(op)), op=op)
-        if self.layout(v) is None and not op.effects:  # no tape can hold it, so it is computed again at any price
+        if (
+            any(self._room(d) is None for d in v.type.shape) and not op.effects
+        ):  # no tape can hold it, so it is computed again at any price
             own = {u for region in op.regions for u in inner_values(region)}
             return Way("op", tuple(u for u in self._inside(used_values(op)) if u not in own), op=op)
         return Way("source")
@@ -303,10 +355,10 @@ class Plan:
 
     # The cut
 
-    def _cut(self) -> list[Value]:
-        """The values to save, outer ones first."""
+    def _cut(self, needed: Sequence[Value]) -> list[Value]:
+        """The values to save so that those needed can be had, outer ones first."""
         index: dict[Value, int] = {}
-        stack = list(reversed(self.needed))
+        stack = list(reversed(needed))
         while stack:
             v = stack.pop()
             if v not in index:
@@ -321,7 +373,7 @@ class Plan:
                 net.edge(source, 2 * k, _INFINITE)
             for parent in way.parents:
                 net.edge(2 * index[parent] + 1, 2 * k, _INFINITE)
-        for v in self.needed:
+        for v in needed:
             net.edge(2 * index[v] + 1, sink, _INFINITE)
         net.maximise(source, sink)
         after = net.reaching(sink)
@@ -330,12 +382,20 @@ class Plan:
     def weight(self, v: Value, unknown: int = _UNKNOWN) -> int:
         """Bytes of the tape of a value. ``unknown`` stands for a number of iterations that nothing limits."""
         total = v.type.dtype.itemsize
-        layout = self.layout(v)
-        if layout is None:
-            return _INFINITE >> 8
-        for d in layout.shape:
+        layout, loops = self.layout(v), self.nest.home[v].loops
+        if layout is not None:
+            flat = self._counted(loops)
+            dims = layout.shape[min(flat, 1) :]
+        else:  # as if the iterations were counted
+            flat, dims = len(loops), [self._room(d) for d in v.type.shape]
+        for d in dims:
+            if d is None:
+                return _INFINITE >> 8
             hi = interval(d)[1]
             total *= unknown if hi is None else max(hi, 1)
+        for k, loop in enumerate(loops[:flat]):
+            hi = None if self._varies(loop) else interval(loop.most() or 0)[1]
+            total *= (_INNER if k else unknown) if hi is None else max(hi, 1)
         return min(total, _INFINITE >> 8)
 
     def layout(self, v: Value) -> Layout | None:
@@ -346,6 +406,8 @@ class Plan:
 
     def _layout(self, v: Value) -> Layout | None:
         loops = self.nest.home[v].loops
+        if self._counted(loops):
+            return self._ragged(loops, v.type.shape)
         counts = [most for loop in loops if (most := loop.most()) is not None]
         if len(counts) < len(loops):
             return None
@@ -363,6 +425,19 @@ class Plan:
             return None
         most = [max(d, 1) if isinstance(d, int) and k < len(loops) else d for k, d in enumerate(room)]
         return Layout(tuple(most), (*numbers, *(0,) * len(shape)), (*(1,) * len(loops), *shape))  # pyright: ignore[reportArgumentType]
+
+    def _ragged(self, loops: Sequence[Loop], shape: tuple[Dim, ...]) -> Layout | None:
+        """One axis for all iterations of the innermost loop that is counted, and a box around what is in it. There is a
+        slot more than iterations: where a loop that never runs would begin."""
+        flat = self._counted(loops)
+        counter, inner = self.counters[loops[flat - 1].op], loops[flat:]
+        room = [None if self._varies(loop) else loop.most() for loop in inner] + [self._room(d) for d in shape]
+        known = [max(d, 1) if isinstance(d, int) and k < len(inner) else d for k, d in enumerate(room) if d is not None]
+        if len(known) < len(room):
+            return None
+        starts = (add(index_of(counter.before), loops[flat - 1].number()), *(loop.number() for loop in inner))
+        slots = add(index_of(counter.total), 1)
+        return Layout((slots, *known), (*starts, *(0,) * len(shape)), (*(1,) * (1 + len(inner)), *shape))
 
     def _room(self, d: Dim) -> Dim | None:
         """What an extent or a number of iterations is at most, in terms of values outside of the nest."""

@@ -15,6 +15,7 @@ from jitgrad.autodiff.loops import Reversal, number_loops
 from jitgrad.autodiff.replays import with_states
 from jitgrad.errors import ArgumentError, DifferentiationError
 from jitgrad.ir.core import Block, Builder, Graph, Op, Value
+from jitgrad.ir.custom import resolve
 from jitgrad.ir.types import is_float
 from jitgrad.ops.op import Cotangent, Var
 
@@ -99,7 +100,14 @@ def _reverse(
     gradients = [adjoints.value(copy.params[k]).value for k in wrt]
     values = list(copy.results) if with_value else []
     taped = {numbers[op.results[0]]: n for op, n in reversal.taped.items() if op.results[0] in numbers}
-    return b.build(*values, *gradients), taped
+    joint = resolve(b.build(*values, *gradients), lambda op: _is_reversed(op, active))
+    return joint, taped
+
+
+def _is_reversed(op: Op, active: set[Value]) -> bool:
+    """Whether a ``custom`` op has been differentiated by a rule that is for reverse mode only: what comes next, in
+    either mode, differentiates what the rule does."""
+    return op.attrs["rule"].pushforward is None and not active.isdisjoint(op.results)
 
 
 def _fresh_copy(graph: Graph, name: str) -> tuple[Builder, Graph]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from jitgrad import config
 from jitgrad.cuda.pool import readable
+from jitgrad.version import __version__
 
 #: The packages that may have each library, for CUDA 13 and 12, by the name that cuda.pathfinder knows it by; and what
 #: it is for.
@@ -225,12 +226,11 @@ def _careful_all(what: str, look: Callable[[], Iterator[Line]], advice: str) -> 
 
 def report() -> tuple[str, bool]:
     """The whole report, and whether programs run on the CPU."""
-    version = _version("jitgrad") or f"from {os.path.dirname(os.path.dirname(os.path.abspath(config.__file__)))}"
     system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     on_cpu, on_gpu = cpu(), cuda()
     fine = not any(line.advice for line in on_cpu)
     missing = [line.what for line in on_gpu if line.advice]
-    text = [f"jitgrad {version}, {system}", "", "CPU", *map(str, on_cpu), "", "CUDA", *map(str, on_gpu), ""]
+    text = [f"jitgrad {__version__}, {system}", "", "CPU", *map(str, on_cpu), "", "CUDA", *map(str, on_gpu), ""]
     text.append("Programs run on the CPU." if fine else "Programs may not run on the CPU.")
     lacking = f"Programs do not run on a GPU: {', '.join(missing)} missing or unfit."
     text.append(lacking if missing else "Programs run on a GPU.")

@@ -31,6 +31,7 @@ from jitgrad.cuda.teams import (
     MOST_THREADS,
     WARP,
     atomics,
+    distributable,
     scanned,
     shares_nothing,
     static_trips,
@@ -45,6 +46,7 @@ from jitgrad.errors import CompilationError, JitgradWarning, describe_location
 from jitgrad.ir.index import Dim, IndexExpr, Sym, interval, mul
 from jitgrad.loopir.build import IDENTITIES
 from jitgrad.loopir.deps import span, trips
+from jitgrad.loopir.fission import parts_of
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     IN_ORDER,
@@ -95,12 +97,8 @@ SHORT_ROW = 1 << 12
 REPEATS = 1 << 12
 #: Library calls that only the host can do.
 ON_HOST = {
-    "syevd": "Eigenvalues have",
-    "heevd": "Eigenvalues have",
+    "heevd": "Eigenvalues of a complex matrix have",
     "getrf_complex": "A determinant of a complex matrix has",
-    "gesdd": "Singular values have",
-    "geqrf": "A QR factorization has",
-    "orgqr": "A QR factorization has",
     "gbsv": "A solve with a banded matrix has",
     **dict.fromkeys(IN_ORDER - {"show"}, "Drawing random numbers has"),
 }
@@ -145,11 +143,8 @@ def plan(program: Program, least: int = LEAST) -> Plans:
                 raise NotOnDevice(f"scipy.special.{e.op} has no form for a GPU.")
         if isinstance(s, LibCall) and s.fn in ON_HOST:
             raise NotOnDevice(f"{ON_HOST[s.fn]} no form for a GPU.", s.loc)
-        if isinstance(s, LibCall) and s.fn == "fourier":
-            kind, dtype = dict(s.static)["kind"], s.outs[0].dtype
-            if kind not in fourier.KINDS or dtype.name not in fourier.DTYPES:
-                what = "A cosine or sine transform" if kind not in fourier.KINDS else f"A Fourier transform of {dtype}"
-                raise NotOnDevice(f"{what} has no form for a GPU.", s.loc)
+        if isinstance(s, LibCall) and s.fn == "fourier" and s.outs[0].dtype.name not in fourier.DTYPES:
+            raise NotOnDevice(f"A Fourier transform of {s.outs[0].dtype} has no form for a GPU.", s.loc)
         if isinstance(s, Alloc):
             raise NotOnDevice(
                 f"{s.buffer.name} is an array whose size depends on values. Kernels can't allocate memory.",
@@ -422,12 +417,25 @@ class _Planner:
 
 
 def _as_scan(s: Stmt) -> Sequence[Stmt]:
-    """A statement; of a loop that carries sums in memory, the loop with those in locals, and what declares them."""
+    """A statement; of a loop that carries sums in memory, the loop with those in locals, and what declares them. Where
+    only a part of its statements does, or each a sum of its own, several loops."""
     if not isinstance(s, Loop):
         return (s,)
+    new = _in_locals(s)
+    if new is not None:
+        return new
+    parts = [] if distributable(s) else parts_of(s)
+    scans = [_in_locals(part) for part in parts]
+    if len(parts) < 2 or not any(scans):
+        return (s,)
+    return [x for part, scan in zip(parts, scans, strict=True) for x in scan or (part,)]
+
+
+def _in_locals(s: Loop) -> list[Stmt] | None:
+    """A loop that carries sums in memory with those in locals, if it is a scan then."""
     new = carried_in_locals(s)
     last = new[-1]
-    return new if len(new) > 1 and isinstance(last, Loop) and scanned(last) is not None else (s,)
+    return new if len(new) > 1 and isinstance(last, Loop) and scanned(last) is not None else None
 
 
 def _with_scans(body: Sequence[Stmt]) -> tuple[Stmt, ...]:

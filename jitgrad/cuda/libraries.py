@@ -16,18 +16,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitgrad.codegen import libcalls
-from jitgrad.codegen.lapack import NOT_POSITIVE_DEFINITE, SINGULAR
+from jitgrad.codegen.lapack import NO_CONVERGENCE, NOT_POSITIVE_DEFINITE, SINGULAR
+from jitgrad.codegen.lapack_orthogonal import NO_SVD
 from jitgrad.config import current
-from jitgrad.cuda import blas, fourier, solver
+from jitgrad.cuda import blas, fourier, orthogonal, solver
 from jitgrad.cuda.driver import Driver, Stream
 from jitgrad.cuda.driver_simulated import SimulatedDriver
 from jitgrad.cuda.sorting import SORTS, Sorter
 
 #: What a call that left something other than 0 at ``info`` failed with. The others can't fail.
-STATUS = {"potrf": NOT_POSITIVE_DEFINITE, "getrs": SINGULAR, "trtrs": SINGULAR, "getri": SINGULAR}
+STATUS = {
+    **dict.fromkeys(("getrs", "trtrs", "getri"), SINGULAR),
+    "potrf": NOT_POSITIVE_DEFINITE,
+    "syevd": NO_CONVERGENCE,
+    "gesdd": NO_SVD,
+}
 
-#: Functions that can be captured into a graph. Of cuSOLVER's routines NVIDIA does not say so.
-CAPTURABLE = frozenset(("gemm", "trtrs")) | SORTS
+#: Functions that can be captured into a graph. NVIDIA's documentation says so of cuBLAS and of cuFFT ("CUDA Graphs
+#: Support"), and does not of cuSOLVER's routines.
+CAPTURABLE = frozenset(("gemm", "trtrs", "fourier")) | SORTS
 
 
 class Operand(NamedTuple):
@@ -55,7 +62,9 @@ class _Call(NamedTuple):
 
 def statuses(name: str, static: dict[str, Any]) -> int:
     """How many int32 a call needs at ``info``."""
-    return 0 if name in ("gemm", "adjugate", "fourier", *SORTS) else solver.matrices(static)
+    if name in ("gemm", "adjugate", "fourier", "geqrf", "orgqr", *SORTS):
+        return 0
+    return solver.matrices(static) * (2 if name == "gesdd" else 1)
 
 
 class Libraries(abc.ABC):
@@ -103,6 +112,7 @@ class CudaLibraries(Libraries):
         self._lock = threading.RLock()  # a handle is for one thread at a time
         self._blas: blas.Blas | None = None
         self._solver: solver.Solver | None = None
+        self._orthogonal: orthogonal.Orthogonal | None = None
         self._fourier: fourier.Fourier | None = None
 
     def _started(self) -> blas.Blas:
@@ -114,6 +124,11 @@ class CudaLibraries(Libraries):
         if self._solver is None:
             self._solver = solver.Solver(self._driver, self._started())
         return self._solver
+
+    def _started_orthogonal(self) -> orthogonal.Orthogonal:
+        if self._orthogonal is None:
+            self._orthogonal = orthogonal.Orthogonal(self._started_solver())
+        return self._orthogonal
 
     def _started_fourier(self) -> fourier.Fourier:
         if self._fourier is None:
@@ -129,6 +144,8 @@ class CudaLibraries(Libraries):
                 found.append(0)
             elif name == "fourier":
                 found.append(self._started_fourier().scratch(dtype, static))
+            elif name in orthogonal.CALLS:
+                found.append(self._started_orthogonal().scratch(name, dtype, static))
             else:
                 found.append(self._started_solver().scratch(name, dtype, static))
 
@@ -151,6 +168,10 @@ class CudaLibraries(Libraries):
         if name == "fourier":
             addresses, sizes = [o.address for o in outs], [o.size for o in outs]
             self._started_fourier().run(stream, addresses, sizes, [o.address for o in ins], scratch, dtype, **static)
+            return
+        if name in orthogonal.CALLS:
+            targets, sources = [o.address for o in outs], [o.address for o in ins]
+            self._started_orthogonal().run(stream, name, targets, sources, info, scratch, dtype, static)
             return
         run = self._started_solver()
         if name == "potrf":

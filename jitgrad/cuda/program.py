@@ -6,12 +6,13 @@ stream of the device, and a call returns before it is done, unless the program m
 the error.
 
 Calls with the same arguments' and results' memory, as in a training loop, are captured into a graph the second time
-and replayed from then on.
+and replayed from then on. Library calls that can't be captured stay between graphs of what is before and after them.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import threading
 from collections import OrderedDict
@@ -215,7 +216,7 @@ class _Loaded:
         self.kernels = self.driver.load(Code(self.module.text, signatures, cubin)).kernels
         self.constants = {t: where.put(np.ascontiguousarray(t.data)) for t in executable.program.constants}
         self.lock = threading.Lock()  # the arena is one call's at a time
-        self.graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self.graphs: OrderedDict[tuple[int, ...], list[Any] | None] = OrderedDict()
         self.checks: list[_Check] = []
         self.words: dict[LibCall, int] = {}
         count = self.module.slots
@@ -228,7 +229,8 @@ class _Loaded:
                 self.checks.append(_Check(self.module.kernels[s].status or 0, 1, None))
         self.count = count
         calls = _calls(self.plans.steps)
-        self.captured = all(s.fn in CAPTURABLE for s in calls)
+        self.parts = _parts(self.plans.steps)
+        self.captured = all(part.captured for part in self.parts)
         place = executable.placement
         self.places = place.places
         self.status_at = aligned(place.nbytes)
@@ -246,12 +248,12 @@ class _Loaded:
             results.append(DeviceArray(self.device, memories[block], shape, dtype, strides, offset))
         addresses = (current().tf32, *[a.address for a in arrays], *[a.address for a in results])
         with self.lock:
-            graph = self.graphs.get(addresses)
-            if graph is None:
+            graphs = self.graphs.get(addresses)
+            if graphs is None:
                 self._enqueue(self._memory(arrays, results), addresses)
             else:
                 self.graphs.move_to_end(addresses)
-                self.driver.replay(graph)
+                self._replay(graphs, {} if self.captured else self._memory(arrays, results))
             if self.count:
                 self._check(results)
         return results if self.program.record is None else results[:-1]
@@ -265,27 +267,48 @@ class _Loaded:
         return memory | {t: hosts[result] + offset for t, (result, offset) in self.places.items()}
 
     def _enqueue(self, memory: Mapping[Buffer, int], addresses: tuple[int, ...]) -> None:
-        """Give a call to the device that is no replay. What is in ``addresses`` is fixed in its graph."""
-        if not self.captured:
-            self._start(memory, None)
+        """Give a call to the device that is no replay. What is in ``addresses`` is fixed in its graphs."""
+        if not any(part.captured for part in self.parts):
+            self._replay([None] * len(self.parts), memory)
             return
         if addresses in self.graphs:
-            self.graphs[addresses] = self.driver.capture(lambda stream: self._start(memory, stream))
-            self.driver.replay(self.graphs[addresses])
+            self._times: dict[LibCall, int] = {}
+            graphs = [self._captured(part, memory) if part.captured else None for part in self.parts]
+            self.graphs[addresses] = graphs
+            self._replay(graphs, memory)
         else:
             self.graphs[addresses] = None
-            self._start(memory, None)
+            self._replay([None] * len(self.parts), memory)
         self.graphs.move_to_end(addresses)
         while len(self.graphs) > _GRAPHS:
             self.graphs.popitem(last=False)
 
-    def _start(self, memory: Mapping[Buffer, int], stream: Stream | None) -> None:
-        """All steps of a call."""
+    def _captured(self, part: _Part, memory: Mapping[Buffer, int]) -> Any:
+        """A graph of a part of a call."""
+
+        def record(stream: Stream) -> None:
+            if part is self.parts[0]:
+                self._clear(stream)
+            self._steps(part.steps, memory, {}, stream)
+
+        return self.driver.capture(record)
+
+    def _replay(self, graphs: Sequence[Any], memory: Mapping[Buffer, int]) -> None:
+        """A call: graphs of its parts, or None where the steps are given to the device one by one."""
+        self._times = {}
+        for part, graph in zip(self.parts, graphs, strict=True):
+            if graph is not None:
+                self.driver.replay(graph)
+                continue
+            if part is self.parts[0]:
+                self._clear(None)
+            self._steps(part.steps, memory, {}, None)
+
+    def _clear(self, stream: Stream | None) -> None:
+        """No step has failed yet."""
         if self.count:
             assert self.arena is not None
             self.driver.fill(self.arena.address + self.status_at, 0, 4 * self.count, stream)
-        self._times: dict[LibCall, int] = {}
-        self._steps(self.plans.steps, memory, {}, stream)
 
     def _steps(
         self, steps: Sequence[Step], memory: Mapping[Buffer, int], values: dict[Sym, int], stream: Stream | None
@@ -340,6 +363,19 @@ class _Loaded:
             failure = self.module.failures[len(self.module.failures) - int(words.max())]
             record = None if self.program.record is None else results[-1].numpy()
             raise exception(failure.code, [failure], record)
+
+
+class _Part(NamedTuple):
+    """Steps that follow each other, and whether they can be captured into a graph."""
+
+    steps: tuple[Step, ...]
+    captured: bool
+
+
+def _parts(steps: Sequence[Step]) -> list[_Part]:
+    """A program in as few parts as possible; there is at least one."""
+    groups = itertools.groupby(steps, lambda s: all(call.fn in CAPTURABLE for call in _calls((s,))))
+    return [_Part(tuple(group), captured) for captured, group in groups] or [_Part((), captured=True)]
 
 
 #: Results up to so many bytes share one block of memory.

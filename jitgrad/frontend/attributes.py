@@ -160,13 +160,13 @@ def _setter(owner: Any, name: str) -> Callable[[Any], Any] | None:
     cls = type(owner)
     if cls in USUAL:
         return None
-    found = _described(cls.__mro__, name)
-    if not is_user_class(cls):  # it may be one of a class that says nothing of its module
-        return _bound(found.fset, owner) if isinstance(found, property) and is_user_function(found.fset) else None
+    if not is_user_class(cls):
+        return None
     if cls.__setattr__ is not object.__setattr__ and (assign := method(owner, "__setattr__")) is not None:
         if assign.__func__.__code__.co_filename != "<string>":  # a frozen dataclass says no
             return functools.partial(assign, name)
         return None
+    found = _described(cls.__mro__, name)
     if isinstance(found, property):
         return _bound(found.fset, owner) if is_user_function(found.fset) else None
     assign = None if found is _MISSING else method(found, "__set__")

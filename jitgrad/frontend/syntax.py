@@ -69,8 +69,11 @@ from __future__ import annotations
 import __future__
 
 import ast
+import contextlib
 import inspect
+import itertools
 import linecache
+import re
 import types
 import weakref
 from collections.abc import Iterator
@@ -97,6 +100,9 @@ from jitgrad.frontend.syntax_yields import NotPlain, without_yields
 _FUTURES = 0
 for _name in __future__.all_feature_names:
     _FUTURES |= getattr(__future__, _name).compiler_flag
+
+#: An import at the start of a line, with what it has in parentheses.
+_IMPORT = re.compile(r"^(?:import|from)\b(?:[^\n(\\]|\\\n|\([^)]*\))*", re.MULTILINE)
 
 _SUSPENDS = {
     inspect.CO_GENERATOR: "it is a generator",
@@ -297,6 +303,9 @@ def _locate(code: types.CodeType, variables: dict) -> _Found:
 
 def _matching(code: types.CodeType, lines: list[str]) -> list[_Found]:
     """The functions in a source that compile to the code. Where several do, the one with the columns of the code."""
+    near = _near(code, lines)
+    if near is not None:
+        return [near]
     parsed = _parse("".join(lines))
     if parsed is None:
         return []
@@ -315,6 +324,46 @@ def _matching(code: types.CodeType, lines: list[str]) -> list[_Found]:
     return [found for found, _ in matches]
 
 
+def _near(code: types.CodeType, lines: list[str]) -> _Found | None:
+    """The definition in the lines of the code, if it compiles to the code: no other starts there. Only its own lines
+    are parsed, as a module may be long."""
+    if not code.co_name.isidentifier():  # a lambda, of which a line may have several
+        return None
+    last = max(_last_line(c) for c in _codes(code))
+    try:
+        node = _definition(code.co_firstlineno, last, lines, code)
+        found = _Found(node, _class_around(code), _imported("".join(lines)))
+        return found if node.name == code.co_name and _same(_compile(found, code), code) else None
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _last_line(code: types.CodeType) -> int:
+    return max((end for _, end, _, _ in code.co_positions() if end is not None), default=code.co_firstlineno)
+
+
+def _class_around(code: types.CodeType) -> str | None:
+    """The innermost class around a function: what is followed by ``<locals>`` in its name is a function."""
+    outer = code.co_qualname.split(".")
+    classes = [name for name, inner in itertools.pairwise(outer) if "<locals>" not in (name, inner)]
+    return classes[-1] if classes else None
+
+
+@lru_cache(maxsize=16)
+def _imported(source: str) -> tuple[str, ...]:
+    """The names that the module imports outside of other statements, found without parsing it."""
+    names: set[str] = set()
+    for statement in _IMPORT.findall(source):
+        with contextlib.suppress(SyntaxError, ValueError):
+            names.update(name for node in ast.parse(statement).body for name in _names_imported(node))
+    return tuple(sorted(names))
+
+
+def _names_imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        yield from ((alias.asname or alias.name).split(".")[0] for alias in node.names if alias.name != "*")
+
+
 @lru_cache(maxsize=16)
 def _parse(source: str) -> tuple[ast.Module, tuple[str, ...]] | None:
     """The module and the names that it imports; None for what is no module."""
@@ -326,9 +375,8 @@ def _parse(source: str) -> tuple[ast.Module, tuple[str, ...]] | None:
     todo: list[ast.AST] = list(tree.body)
     while todo:
         node = todo.pop()
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            imported.update((alias.asname or alias.name).split(".")[0] for alias in node.names if alias.name != "*")
-        elif isinstance(node, ast.If | ast.Try | ast.With | ast.For | ast.While | ast.ExceptHandler):
+        imported.update(_names_imported(node))
+        if isinstance(node, ast.If | ast.Try | ast.With | ast.For | ast.While | ast.ExceptHandler):
             todo.extend(ast.iter_child_nodes(node))
     return tree, tuple(sorted(imported))
 
@@ -358,9 +406,9 @@ def _first_line(node: ast.AST) -> int:
 
 def _own_tree(node: FunctionNode, lines: list[str], code: types.CodeType) -> FunctionNode:
     """The function parsed again, with all lines and columns as they are in the file."""
-    flags = ast.PyCF_ONLY_AST | (code.co_flags & _FUTURES)
     last = node.end_lineno or node.lineno
     if isinstance(node, ast.Lambda):
+        flags = ast.PyCF_ONLY_AST | (code.co_flags & _FUTURES)
         piece = [line.encode() for line in lines[node.lineno - 1 : last]]
         piece[-1] = piece[-1][: node.end_col_offset]
         piece[0] = piece[0][node.col_offset :]
@@ -370,18 +418,24 @@ def _own_tree(node: FunctionNode, lines: list[str], code: types.CodeType) -> Fun
         tree = compile(f"{before}{text}\n)", code.co_filename, "eval", flags, dont_inherit=True)
         assert isinstance(tree, ast.Expression) and isinstance(tree.body, ast.Lambda)
         return _bare(tree.body)
-    first = _first_line(node)
+    return _definition(_first_line(node), last, lines, code)
+
+
+def _definition(first: int, last: int, lines: list[str], code: types.CodeType) -> ast.FunctionDef:
+    """The definition that is in these lines. Raises SyntaxError where there is none."""
+    flags = ast.PyCF_ONLY_AST | (code.co_flags & _FUTURES)
     text = "".join(lines[first - 1 : last])
     indented = text[:1].isspace()
     before = "\n" * (first - 2) + "if 1:\n" if indented else "\n" * (first - 1)
     module = compile(before + text, code.co_filename, "exec", flags, dont_inherit=True)
     assert isinstance(module, ast.Module)
-    statement = module.body[0]
+    statement = module.body[0] if module.body else None
     if indented and isinstance(statement, ast.If):
         statement = statement.body[0]
     if not isinstance(statement, ast.FunctionDef):
         raise SyntaxError("not a function")
-    return _bare(statement)
+    _bare(statement)
+    return statement
 
 
 def _bare(node: FunctionNode) -> FunctionNode:

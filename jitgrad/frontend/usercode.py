@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import os
 import sys
@@ -16,6 +17,8 @@ _STDLIB = tuple({os.path.abspath(sysconfig.get_paths()[k]) + os.sep for k in ("s
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 #: The comparisons that ``functools.total_ordering`` adds to a class, which call the class's own.
 _DERIVED = frozenset(f for found in getattr(functools, "_convert", {}).values() for _, f in found)
+#: The flag of classes that are made while a program runs, as those of Python code are (``Py_TPFLAGS_HEAPTYPE``).
+_HEAP_TYPE = 1 << 9
 #: What :func:`is_user_class` has found.
 _classes: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
 
@@ -50,8 +53,8 @@ def is_user_module(obj: Any) -> bool:
 
 
 def is_user_class(cls: type) -> bool:
-    """A class that the user wrote: its module is his, or is the running program."""
-    if cls.__module__ in ("builtins", "numpy"):
+    """A class that the user wrote: its module is his, or is the running program, or it has none."""
+    if not cls.__flags__ & _HEAP_TYPE:
         return False
     found = _classes.get(cls)
     if found is None:
@@ -60,6 +63,8 @@ def is_user_class(cls: type) -> bool:
 
 
 def _is_user_class(cls: type) -> bool:
+    if cls.__module__ == "builtins":  # what ``exec`` runs in a namespace without a name says so too
+        return getattr(builtins, cls.__name__, None) is not cls
     module = sys.modules.get(cls.__module__)
     if module is None or cls.__module__ == "__main__":
         return True

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.ir.core import Block, Graph, Op, Value
+from jitgrad.ir.custom import CustomRule
 from jitgrad.ir.generators import Source
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term
 from jitgrad.ir.location import Location
@@ -188,6 +189,8 @@ class Printer:
             return f"raises {json.dumps(value.text)}"
         if isinstance(value, Source):
             return f"draws from {json.dumps(value.kind if self.digests else value.text)}"
+        if isinstance(value, CustomRule):
+            return f"rule of {json.dumps(value.name)}"
         raise TypeError(f"no text form for an attribute of type {type(value).__name__}")
 
     def _array(self, array: np.ndarray) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from jitgrad.errors import IRError, JitgradError
 from jitgrad.ir.core import OPS, Block, Graph, Op, Value
+from jitgrad.ir.custom import CustomRule
 from jitgrad.ir.generators import Source
 from jitgrad.ir.index import IndexExpr
 from jitgrad.ir.printer import Printer
@@ -189,7 +190,8 @@ def _attribute_problem(value: Any) -> str | None:
         return next((p for p in map(_attribute_problem, value) if p), None)
     if isinstance(value, np.dtype):
         return None if value in SHORT_NAMES else f"is the dtype {value}"
-    plain = isinstance(value, (bool, int, float, str, IndexExpr, Thrown, Source)) and not isinstance(value, np.generic)
+    known = (bool, int, float, str, IndexExpr, Thrown, Source, CustomRule)
+    plain = isinstance(value, known) and not isinstance(value, np.generic)
     if value is None or plain:
         return None
     allowed = "numbers, strings, dtypes, arrays, exceptions, and tuples of them"

@@ -491,7 +491,7 @@ class Alloc:
 class Fetch:
     """Bring ``buffer[index]`` from memory into the caches, for an iteration that comes later; past the end of the array
     as well, where it does nothing. It is in the body of a loop with no loop in it, whose variable counts elements that
-    lie one behind the other; see ``jitgrad.loopir.stream``."""
+    lie one behind the other; see ``jitgrad.loopir.fetch``."""
 
     buffer: Buffer
     index: tuple[Dim, ...]

@@ -5,6 +5,8 @@ statements of a loop can be fused, reversed and gathered like any others, and ne
 inside out. Sums over the iterations, and products, maxima and minima, become reductions; conditionals on an element,
 selections (``jitgrad.passes.branches``).
 
+An element that another array picks, ``x[i, k[i]]``, is gathered, in an array that the loop does not carry.
+
 Shown for each read of an array that the loop writes: no earlier iteration writes the element (a later one may, as all
 reads come before all writes), nor does the same iteration before. Shown for each pair of writes: no later iteration of
 the first writes an element that the second has written. Limits, steps and distances of indices decide it, by
@@ -29,6 +31,7 @@ from jitgrad.passes.rewrite import Rewriter
 #: Larger bodies stay loops: as arrays, what they compute may not stay in registers.
 _MOST_OPS = 120
 _REDUCTIONS = {"add": "reduce_sum", "multiply": "reduce_prod", "maximum": "reduce_max", "minimum": "reduce_min"}
+_SCATTER = {"add_slice": "scatter_add", "set_slice": "scatter_set"}
 _REDUCE = frozenset((*_REDUCTIONS.values(), "reduce_any", "reduce_all"))
 
 
@@ -88,6 +91,8 @@ class _Body:
         self.arrays: dict[Value, tuple[Chain, int]] = {}  # versions of arrays that the loop writes
         self.sums: dict[Value, tuple[int, str]] = {}  # what is reduced: the carried value, and how
         self.totals: dict[int, Value] = {}
+        self.positions: dict[Dim, Value] = {}  # indices that were computed, as arrays use them, and their values
+        self.checked: set[Dim] = set()  # those of which a gather or scatter checks the bounds
 
     def run(self) -> list[Value]:
         if any(inner.regions or inner.effects for inner in self.body.ops) or not self.body.ops:
@@ -98,6 +103,8 @@ class _Body:
         for inner in self.body.ops:
             self.r.loc = inner.loc
             self._op(inner)
+        if len(self.checked) < len(self.positions):
+            raise _Stays
         return [self.totals[k] for k in range(len(self.op.results))]
 
     # What is carried
@@ -163,14 +170,16 @@ class _Body:
         """The value for all iterations."""
         if v is self.body.params[0]:
             return Lane(self._line(expr(self.index)), True)
-        if v in self.arrays or v in self.sums or (v.op is None and self.nest.home.get(v) is self.frame):
+        if v in self.arrays or v in self.sums or self._is_position(v):
+            raise _Stays
+        if v.op is None and self.nest.home.get(v) is self.frame:
             raise _Stays
         return self.lanes.get(v) or Lane(v, False)
 
     def _line(self, e: Dim) -> Value:
         """An affine index expression for all iterations."""
         start, stride = self._affine(e)
-        line = self.r.append("iota", shape=(self.count,), axis=0, dtype=i64)
+        line = self._numbers()
         if stride != 1:
             line = self.r.append("multiply", line, self.r.constant(stride, i64))
         return line if start == 0 else self.r.append("add", line, self.r.append("index", value=start))
@@ -195,6 +204,12 @@ class _Body:
         attrs = dict(op.attrs)
         if op.name == "index" and self._moves(attrs["value"]):
             self.lanes[op.result] = Lane(self._line(attrs["value"]), True)
+            return
+        if op.name == "wrap_index" and lanes[0].batched:
+            self.positions[expr(symbol_of(op.result))] = lanes[0].value
+            return
+        if "starts" in attrs and not self.positions.keys().isdisjoint(attrs["starts"]):
+            self.lanes[op.result] = Lane(self._picked(op, lanes), True)
             return
         if op.name == "slice" and not lanes[0].batched and self._moves(attrs["starts"]):
             self.lanes[op.result] = self._slice(op, lanes[0].value)
@@ -238,6 +253,47 @@ class _Body:
         if not lane.batched or len(shape) == ndim + 1:
             return lane.value
         return self.r.append("reshape", lane.value, shape=(shape[0], *(1,) * (ndim + 1 - len(shape)), *shape[1:]))
+
+    # Elements at computed indices
+
+    def _is_position(self, v: Value) -> bool:
+        return v.symbol is not None and expr(v.symbol) in self.positions
+
+    def _picked(self, op: Op, lanes: Sequence[Lane]) -> Value:
+        """A slice at computed indices for all iterations, or an array with one added or set: each iteration has its own
+        element, or its own piece of whole axes."""
+        r, x, starts, shape = self.r, lanes[0], op.attrs["starts"], op.operands[0].type.shape
+        sizes = op.attrs["sizes"] if op.name == "slice" else op.operands[1].type.shape
+        axes, indices = [], []
+        for k, (start, size, extent) in enumerate(zip(starts, sizes, shape, strict=True)):
+            if start in self.positions:
+                self.checked.add(start)
+                indices.append(self.positions[start])
+            elif size == extent and op.attrs["steps"][k] == 1:  # all of the axis
+                continue
+            else:
+                indices.append(self._line(start))
+            if size != 1:
+                raise _Stays
+            axes.append(k)
+        rest = tuple(n for k, n in enumerate(shape) if k not in axes)
+        array = x.value
+        if op.name != "slice" and not x.batched:
+            array = r.append("broadcast_to", array, shape=(self.count, *shape))
+        if x.batched or op.name != "slice":
+            axes, indices = [0, *(k + 1 for k in axes)], [self._numbers(), *indices]
+        attrs: dict[str, Any] = {"axes": tuple(axes), "at": 0}
+        if op.name == "slice":
+            piece = r.append("gather", array, *indices, **attrs)
+            return r.append("reshape", piece, shape=(self.count, *op.result.type.shape))
+        value = lanes[1].value
+        if not lanes[1].batched:
+            value = r.append("broadcast_to", value, shape=(self.count, *sizes))
+        value = r.append("reshape", value, shape=(self.count, *rest))
+        return r.append(_SCATTER[op.name], array, value, *indices, **attrs)
+
+    def _numbers(self) -> Value:
+        return self.r.append("iota", shape=(self.count,), axis=0, dtype=i64)
 
     # Arrays
 

@@ -43,6 +43,11 @@ class Through:
         return call
 
 
+def routine(name: str, dtype: np.dtype) -> Any:
+    """One of LAPACK's, by SciPy."""
+    return lapack.get_lapack_funcs(name, dtype=dtype)
+
+
 def _value(address: int, dtype: Any) -> float:
     """The number of the host that a pointer points to."""
     return (ctypes.c_double if dtype == np.float64 else ctypes.c_float).from_address(address).value
@@ -139,13 +144,9 @@ class FakeBlas(Columns):
         return self._geam(np.float64, *args)
 
 
-class FakeSolver(Columns):
-    def cusolverDnCreate(self, handle: Any) -> int:
-        ctypes.c_void_p.from_address(handle).value = 9
-        return 0
-
-    def cusolverDnSetStream(self, handle: Any, stream: int) -> int:
-        return 0
+class _Orthogonal(Columns):
+    """Signs of vectors are not those of LAPACK. A matrix with an infinity does not converge, and one with a NaN seems
+    to: nothing is documented."""
 
     def _info(self, address: int, value: int) -> int:
         self.driver.view(address, 4, np.int32)[0] = value
@@ -154,6 +155,94 @@ class FakeSolver(Columns):
     def _use(self, work: int, elements: int, dtype: Any) -> None:
         """A library writes to its workspace."""
         self.driver.view(work, elements * np.dtype(dtype).itemsize, dtype).fill(np.nan)
+
+    def _asked(self, address: Any, elements: int) -> int:
+        ctypes.c_int.from_address(address).value = elements
+        return 0
+
+    def cusolverDnSgeqrf_bufferSize(self, handle: Any, m: int, n: int, a: Any, lda: int, size: Any) -> int:
+        assert lda >= m
+        return self._asked(size, 2 * n + 1)
+
+    def cusolverDnSorgqr_bufferSize(
+        self, handle: Any, m: int, n: int, k: int, a: Any, lda: int, tau: Any, size: Any
+    ) -> int:
+        assert m >= n >= k and lda >= m
+        return self._asked(size, 3 * n + 2)
+
+    def cusolverDnSgesvd_bufferSize(self, handle: Any, m: int, n: int, size: Any) -> int:
+        assert m >= n, "gesvd only supports m >= n"
+        return self._asked(size, m + 7 * n)
+
+    def cusolverDnSsyevd_bufferSize(
+        self, handle: Any, job: int, uplo: int, n: int, a: Any, lda: int, w: Any, size: Any
+    ) -> int:
+        assert job in (0, 1) and uplo in (0, 1) and lda >= n
+        return self._asked(size, (job + 1) * n + 3)
+
+    cusolverDnDgeqrf_bufferSize = cusolverDnSgeqrf_bufferSize
+    cusolverDnDorgqr_bufferSize = cusolverDnSorgqr_bufferSize
+    cusolverDnDgesvd_bufferSize = cusolverDnSgesvd_bufferSize
+    cusolverDnDsyevd_bufferSize = cusolverDnSsyevd_bufferSize
+
+    def _geqrf(self, dtype: Any, m: int, n: int, a: int, lda: int, tau: int, work: int, elements: int,
+               info: int) -> int:  # fmt: skip
+        assert elements == 2 * n + 1
+        self._use(work, elements, dtype)
+        matrix = self.matrix(a, dtype, m, n, lda)
+        matrix[...], factors, _, flag = routine("geqrf", dtype=np.dtype(dtype))(matrix)
+        self.driver.view(tau, min(m, n) * np.dtype(dtype).itemsize, dtype)[...] = factors
+        return self._info(info, flag)
+
+    def _orgqr(self, dtype: Any, m: int, n: int, k: int, a: int, lda: int, tau: int, work: int, elements: int,
+               info: int) -> int:  # fmt: skip
+        assert m >= n >= k and elements == 3 * n + 2
+        self._use(work, elements, dtype)
+        matrix, factors = self.matrix(a, dtype, m, n, lda), self.driver.view(tau, k * np.dtype(dtype).itemsize, dtype)
+        matrix[...], _, flag = routine("orgqr", dtype=np.dtype(dtype))(matrix, factors)
+        return self._info(info, flag)
+
+    def _gesvd(self, dtype: Any, left: int, right: int, m: int, n: int, a: int, lda: int, s: int, u: int, ldu: int,
+               vt: int, ldvt: int, work: int, elements: int, superdiagonal: int, info: int) -> int:  # fmt: skip
+        assert m >= n and elements == m + 7 * n and left == right and chr(left) in "ASN"
+        self._use(work, elements, dtype)
+        self._use(superdiagonal, n - 1, dtype) if n > 1 else None
+        matrix, values = self.matrix(a, dtype, m, n, lda), self.driver.view(s, n * np.dtype(dtype).itemsize, dtype)
+        finite = np.where(np.isfinite(matrix), matrix, 1)
+        vectors, values[...], rows = np.linalg.svd(finite, full_matrices=left == ord("A"))
+        if left != ord("N"):
+            self.matrix(u, dtype, m, vectors.shape[1], ldu)[...] = -vectors
+            self.matrix(vt, dtype, n, n, ldvt)[...] = -rows
+        flag = int(np.isinf(matrix).sum())
+        matrix[...] = np.nan
+        return self._info(info, flag)
+
+    def _syevd(self, dtype: Any, job: int, uplo: int, n: int, a: int, lda: int, w: int, work: int, elements: int,
+               info: int) -> int:  # fmt: skip
+        assert job in (0, 1) and uplo in (0, 1) and elements == (job + 1) * n + 3
+        self._use(work, elements, dtype)
+        matrix, values = self.matrix(a, dtype, n, n, lda), self.driver.view(w, n * np.dtype(dtype).itemsize, dtype)
+        flag = int(np.isinf(matrix).sum())
+        values[...], vectors = np.linalg.eigh(np.where(np.isfinite(matrix), matrix, 1), "U" if uplo else "L")
+        matrix[...] = -vectors if job else np.nan
+        return self._info(info, flag)
+
+    def __getattr__(self, name: str) -> Any:
+        """The routines of a library by their names there."""
+        prefix, routine = name[:11], name[11:]
+        if prefix not in ("cusolverDnS", "cusolverDnD") or not hasattr(type(self), f"_{routine}"):
+            raise AttributeError(name)
+        dtype = np.float32 if prefix[-1] == "S" else np.float64
+        return lambda handle, *args: getattr(self, f"_{routine}")(dtype, *args)
+
+
+class FakeSolver(_Orthogonal):
+    def cusolverDnCreate(self, handle: Any) -> int:
+        ctypes.c_void_p.from_address(handle).value = 9
+        return 0
+
+    def cusolverDnSetStream(self, handle: Any, stream: int) -> int:
+        return 0
 
     def _size(self, handle: Any, *args: Any) -> int:
         ctypes.c_int.from_address(args[-1]).value = 3 * args[1] + 5
@@ -166,7 +255,7 @@ class FakeSolver(Columns):
         assert uplo in (0, 1) and elements == 3 * n + 5
         self._use(work, elements, dtype)
         matrix = self.matrix(a, dtype, n, n, lda)
-        factor, flag = lapack.get_lapack_funcs("potrf", dtype=np.dtype(dtype))(matrix, lower=uplo == 0, clean=0)
+        factor, flag = routine("potrf", dtype=np.dtype(dtype))(matrix, lower=uplo == 0, clean=0)
         if not flag:
             matrix[...] = factor
         return self._info(info, flag)
@@ -174,7 +263,7 @@ class FakeSolver(Columns):
     def _getrf(self, dtype: Any, m: int, n: int, a: int, lda: int, work: int, pivots: int, info: int) -> int:
         self._use(work, 3 * n + 5, dtype)
         matrix = self.matrix(a, dtype, m, n, lda)
-        lu, swaps, flag = lapack.get_lapack_funcs("getrf", dtype=np.dtype(dtype))(matrix)
+        lu, swaps, flag = routine("getrf", dtype=np.dtype(dtype))(matrix)
         matrix[...] = lu
         self.driver.view(pivots, 4 * n, np.int32)[...] = swaps + 1
         return self._info(info, flag)
@@ -184,23 +273,5 @@ class FakeSolver(Columns):
         lu, x = self.matrix(a, dtype, n, n, lda), self.matrix(b, dtype, n, k, ldb)
         swaps = self.driver.view(pivots, 4 * n, np.int32) - 1
         with np.errstate(all="ignore"):
-            x[...], flag = lapack.get_lapack_funcs("getrs", dtype=np.dtype(dtype))(lu, swaps, x, trans=trans)
+            x[...], flag = routine("getrs", dtype=np.dtype(dtype))(lu, swaps, x, trans=trans)
         return self._info(info, flag)
-
-    def cusolverDnSpotrf(self, handle: Any, *args: Any) -> int:
-        return self._potrf(np.float32, *args)
-
-    def cusolverDnDpotrf(self, handle: Any, *args: Any) -> int:
-        return self._potrf(np.float64, *args)
-
-    def cusolverDnSgetrf(self, handle: Any, *args: Any) -> int:
-        return self._getrf(np.float32, *args)
-
-    def cusolverDnDgetrf(self, handle: Any, *args: Any) -> int:
-        return self._getrf(np.float64, *args)
-
-    def cusolverDnSgetrs(self, handle: Any, *args: Any) -> int:
-        return self._getrs(np.float32, *args)
-
-    def cusolverDnDgetrs(self, handle: Any, *args: Any) -> int:
-        return self._getrs(np.float64, *args)

@@ -15,6 +15,7 @@ class FakeFourier:
         self.driver = driver
         self.plans: list[Any] = []
         self.executed = 0
+        self.streams: dict[int, int] = {}  # of each plan
 
     def cufftCreate(self, handle: Any) -> int:
         ctypes.c_int.from_address(handle).value = len(self.plans)
@@ -23,6 +24,7 @@ class FakeFourier:
 
     def cufftSetStream(self, handle: int, stream: int) -> int:
         assert self.plans[handle] is not None, "before there is a plan"
+        self.streams[handle] = stream
         return 0
 
     def cufftMakePlanMany64(
@@ -37,7 +39,7 @@ class FakeFourier:
 
     def _execute(self, handle: int, kind: int, dtype: Any, source: int, target: int, sign: int) -> int:
         n, step, distance, planned, count = self.plans[handle]
-        assert planned == kind and sign in (-1, 1)
+        assert planned == kind and sign in (-1, 1) and handle in self.streams
         self.executed += 1
 
         def elements(address: int) -> np.ndarray:

@@ -215,6 +215,38 @@ def test_affine_gradients(function: Callable[..., Any]) -> None:
             close(found.numpy(), np.asarray(want))
 
 
+def coupled(x: Any, k: Any) -> Any:
+    """Two recurrences, of which the second needs the first."""
+    y, z = x.copy(), x.copy()
+    for i in range(1, x.shape[0]):
+        y[i] += k[i] * y[i - 1]
+        z[i] += y[i] * 0.5 + k[i] * z[i - 1]
+    return y * z
+
+
+@pytest.mark.parametrize("rows", [None, 3])
+def test_loops_of_several_recurrences_are_scans(rows: int | None) -> None:
+    def loss(x: Any, k: Any) -> Any:
+        if rows is None:
+            return (coupled(x, k) ** 2).sum()
+        y, z = x.copy(), x.copy()
+        for r in range(rows):
+            for i in range(1, x.shape[1]):
+                y[r, i] += k[i] * y[r, i - 1]
+                z[r, i] += y[r, i] * 0.5 + k[i] * z[r, i - 1]
+        return (y * z).sum()
+
+    x, k = normal(*((200,) if rows is None else (rows, 200)), dtype=np.float64), weights(200)
+    for least in (LEAST, 0):
+        program = executable(jg.trace(loss, x, k), least)
+        assert "_scan_affine_" in program.source()
+        close(program.call([x, k])[0].numpy(), np.asarray(loss(x, k)))
+        program = executable(jg.trace(jg.grad(loss, (0, 1)), x, k), least)
+        assert "_scan_affine_" in program.source()
+        for found, want in zip(program.call([x, k]), jg.grad(loss, (0, 1))(x, k), strict=True):
+            close(found.numpy(), np.asarray(want))
+
+
 def test_gradients_of_running_products_are_scans() -> None:
     def loss(x: Any) -> Any:
         return (np.cumprod(x) ** 2).sum()
