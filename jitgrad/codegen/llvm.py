@@ -23,6 +23,7 @@ from jitgrad.codegen.blas_threads import threads_for
 from jitgrad.codegen.libcalls import LIBRARY
 from jitgrad.codegen.llvm_metadata import Hint, describe, interleaved, keep_rolled, not_vectorised, parallel_accesses
 from jitgrad.codegen.llvm_scalar import I8, I32, I64, ScalarEmitter, memory_type
+from jitgrad.codegen.nests import Nests, is_crowded
 from jitgrad.codegen.outline import emit_parallel
 from jitgrad.codegen.streaming import emit_streamed, wait_for_streams
 from jitgrad.errors import CompilationError
@@ -91,6 +92,7 @@ class KernelEmitter:
         self._users: dict[Buffer | Expr, list[Expr]] = {}
         self.rare = False  # whether what is emitted hardly ever runs
         self.streams = False  # whether anything is written past the caches
+        self.nests: Nests | None = None  # takes some of the loops out of the function, if that is large
 
     def leave(self, status: Any) -> None:
         """The end of the function."""
@@ -264,6 +266,9 @@ class KernelEmitter:
             emit_streamed(self, s)
             return
         self.forget(written(s.body))
+        if self.nests is not None and not self.rare and self.nests.takes(s):
+            self.nests.call(self, s)
+            return
         lo, hi, step = self.index(s.lo), self.index(s.hi), I64(s.step)
         test = "<" if s.step > 0 else ">"
         body = self.function.append_basic_block("loop")
@@ -406,6 +411,7 @@ class ProgramEmitter:
     def __init__(self, module: ir.Module, program: Program, keys: Sequence[Hashable]) -> None:
         self.module, self.program, self.keys = module, program, keys
         self._functions: dict[Any, ir.Function] = {}
+        self._nests = Nests(module, program.name)
         self.shared = 0  # statements that were found equal to an earlier one
 
     def function_for(self, stmt: Stmt, buffers: Sequence[Buffer], key: Hashable) -> ir.Function:
@@ -426,6 +432,7 @@ class ProgramEmitter:
         emitter = KernelEmitter(function, dict(zip(buffers, function.args, strict=True)))
         emitter.slots = {t: emitter.pointers.pop(t) for t in buffers if t in made}
         emitter.streams = any(isinstance(s, Store) and s.streamed for s in statements((stmt,)))
+        emitter.nests = self._nests if is_crowded(stmt) else None
         emitter.block((stmt,))
         emitter.leave(I64(0))
         self._functions[key] = function

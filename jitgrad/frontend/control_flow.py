@@ -79,6 +79,7 @@ from jitgrad.frontend.raising import thrown as thrown
 from jitgrad.frontend.recording import attempt, condition, record_for, record_while
 from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.repeating import unrolled_if_small, unrolled_until_alike
 from jitgrad.frontend.resized_arrays import with_resized_arrays
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.staying import bound as bound
@@ -164,11 +165,23 @@ def for_(
     if short and len(steps) > 1 and (flag is not None or changes_lists(lists(), state, names)):
         # A branch of it may make a list longer: its length is followed only where the loop is recorded.
         with copied(trace, len(steps)):
-            short = is_unrollable(trace, lambda: _unrolled(steps, body, state, names, flag))
+            short = is_unrollable(trace, lambda steps=steps: _unrolled(steps, body, state, names, flag))
     if short or (known and mode == "unroll"):
-        _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
+
+        def run(items: Iterable[Any], state: State) -> State:
+            return _unrolled(items, body, state, names, flag)
+
         with copied(trace, len(steps)):
-            return _unrolled(iterable, body, state, names, flag)
+            ends = None if flag is None else names.index(flag)
+            if short:
+                state, left = unrolled_if_small(trace, iterable, steps, run, state, ends)
+            else:
+                state, left = run(iterable, state), None
+        if not left:
+            _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
+            return state
+        _note(trace, line, "for", "the first iteration apart, and the others recorded, as an iteration has many ops")
+        iterable = steps = left
     variables = only_names(trace, list(starmap(Variable, lists()[2])), state, names)
     only, read = ([*own_lists(trace, objects)] for objects in lists()[:2]) if known else ([], [])
     own = Own([*only, *read], [x for x in read if x])
@@ -199,13 +212,17 @@ def for_(
                 return after
             own.clear()  # they are looked at again, by their references
             forget_frames(error)
-            rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
-            return for_(rest, body, after, names, flag, writes, line, size, lists, settled=True)
+            return for_(steps.behind(1), body, after, names, flag, writes, line, size, lists, settled=True)
         if unbound or not known or mode == "roll" or len(steps) > _LONGEST:
             raise
         forget_frames(error)
-        _note(trace, line, "for", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
-        return _unrolled(iterable, body, state, names, flag)
+        note = f"{len(steps)} iterations: {error.message.split('. ')[0]}"
+        loop = For(trace, steps, body, state, names, flag, hints, look)
+        result, unrolled = _unrolled_until_alike(loop, size)
+        if unrolled < len(steps):
+            note += f". The later {len(steps) - unrolled} are alike: rolled"
+        _note(trace, line, "for", f"unrolled, {note}")
+        return result
     _note(trace, line, "for", "rolled")
     return result
 
@@ -409,7 +426,25 @@ def _unrolled(
     return state
 
 
-def _recorded(loop: For, own: Own) -> State:
+def _unrolled_until_alike(loop: For, size: int) -> tuple[State, int]:
+    trace = loop.trace
+
+    def one(item: Any, state: State) -> State:
+        return _unrolled((item,), loop.body, state, loop.names, loop.flag)
+
+    def record(rest: For) -> State:
+        notes = len(trace.notes)
+        try:
+            with attempt(trace):
+                return _recorded(rest, Own([], []), resizing=True)
+        except _UNROLLABLE:
+            del trace.notes[notes:]
+            raise
+
+    return unrolled_until_alike(loop, one, record, lambda count: not is_short(trace, count, size), _UNROLLABLE)
+
+
+def _recorded(loop: For, own: Own, *, resizing: bool = False) -> State:
     trace, steps, body, state, names, _, hints, look, begins = loop
     place = loop.flagged
 
@@ -429,7 +464,8 @@ def _recorded(loop: For, own: Own) -> State:
 
         return record_collecting(loop._replace(body=whole), own)
     try:
-        return record_for(trace, steps.lo, steps.hi, steps.step, checked, state, names, hints, look=look, begins=begins)
+        bounds = steps.lo, steps.hi, steps.step
+        return record_for(trace, *bounds, checked, state, names, hints, look=look, begins=begins, resizing=resizing)
     except _BreakIsTraced:
         assert place is not None
     count = Tracer(trace, _index_value(trace, steps.count), "int")
@@ -442,7 +478,8 @@ def _recorded(loop: For, own: Own) -> State:
 
     limits = {0: (0, add(steps.count, -1))}
     start = Tracer(trace, _index_value(trace, 0), "int")
-    return record_while(trace, test, step, (start, *state), ("k", *names), hints, limits=limits)[1:]
+    start_state, names = (start, *state), ("k", *names)
+    return record_while(trace, test, step, start_state, names, hints, limits=limits, resizing=resizing)[1:]
 
 
 def _index_value(trace: Trace, d: Any) -> Value:

@@ -57,6 +57,10 @@ class Steps:
             raise ConcretizationError("len() of a range whose bounds are traced is not known.", user_location())
         return self.count
 
+    def behind(self, number: int) -> Steps:
+        """The steps after the first so many, which are not more than there are."""
+        return Steps(add(self.lo, number * self.step), self.hi, self.step, self.item)
+
     def at(self, number: Any) -> Any:
         """The item of iteration ``number``, from 0."""
         return self.item(number * self.step + bound_value(self.lo, number))

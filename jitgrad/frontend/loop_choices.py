@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jitgrad import config
@@ -13,7 +13,7 @@ from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import is_traced
-from jitgrad.ir.core import Block
+from jitgrad.ir.core import Block, Op
 from jitgrad.ir.location import user_location
 from jitgrad.ops.op import Elementwise
 
@@ -23,6 +23,8 @@ State = tuple[Any, ...]
 _NESTED = 4
 #: Operations that all copies of a body may have, for each iteration of a loop of the usual length.
 _WRITTEN = 16
+#: Ops that all iterations of a short loop but the first may record, those of the functions that it calls among them.
+_RECORDED = 512
 #: A loop that does little to large arrays is unrolled up to so many times the usual length.
 _STREAMED = 4
 #: Elements of a large array, which leaves a core's first cache; and how many operations on arrays are little.
@@ -37,6 +39,15 @@ def is_short(trace: Trace, count: int, size: int) -> bool:
     return count <= min(1, limit) or (
         count <= limit and trace.copies * count <= _NESTED * limit and count * size <= _WRITTEN * limit
     )
+
+
+def is_much(ops: Sequence[Op], count: int) -> bool:
+    """Is it too much to record these ops so many times?"""
+    return count > 1 and count * _number(ops) > _RECORDED
+
+
+def _number(ops: Sequence[Op]) -> int:
+    return len(ops) + sum(_number(region.ops) for op in ops for region in op.regions)
 
 
 @contextlib.contextmanager

@@ -302,12 +302,14 @@ def record_for(
     what: str = "the body of a loop",
     look: Callable[[Block], None] = lambda block: None,
     begins: bool = False,
+    resizing: bool = False,
 ) -> State:
     """``for i in range(lo, hi, step): state = body(i, *state)`` as one op; returns the last state.
 
     ``i`` is a traced Python int. ``look`` gets the recorded body, and may raise an error if that should not be a loop.
-    ``begins``: the first iteration may be run apart. Raises CarryError for variables whose types do not settle, or
-    where that would rid them of what hinders.
+    ``begins``: the first iteration may be run apart. ``resizing``: an iteration may make containers longer and shorter,
+    if they are as long after it. Raises CarryError for variables whose types do not settle, or where that would rid
+    them of what hinders.
     """
 
     def record(places: Places) -> State:
@@ -315,7 +317,7 @@ def record_for(
         carried = _Carried(trace, places.names(names), first, hinted_roots(trace, hints), begins=begins)
         return _recorded_for(trace, (lo, hi, step), places.around(body), carried, places, index_name, what, look)
 
-    return with_places(trace, record)
+    return with_places(trace, record, resizing=resizing)
 
 
 def _recorded_for(
@@ -372,17 +374,19 @@ def record_while(
     *,
     limits: Mapping[int, tuple[Dim | None, Dim | None]] | None = None,
     what: str = "the body of a loop",
+    resizing: bool = False,
 ) -> State:
     """``while test(*state): state = body(*state)`` as one op; returns the last state.
 
     ``limits`` gives, by the number of a variable, inclusive bounds that an integer has whenever the body runs.
+    ``resizing`` as in :func:`record_for`.
     """
 
     def record(places: Places) -> State:
         carried = _Carried(trace, places.names(names), (*state, *places.read()), hinted_roots(trace, hints))
         return _recorded_while(trace, places.seen_by(test), places.around(body), carried, places, limits or {}, what)
 
-    return with_places(trace, record)
+    return with_places(trace, record, resizing=resizing)
 
 
 def _recorded_while(

@@ -252,12 +252,15 @@ class _Inliner:
         definitions = [definition(s) for s in body]
         if any(d is not None and d.buffer.kind == "temp" for d in definitions):
             stored: set[int] = set()
-            uses, writes = _uses(body), _Writes(body)
-            inlined, blocked = self.decide(body, definitions, uses, writes, top, stored)
-            while more := _better_stored(definitions, inlined, blocked) - stored:
+            uses = _uses(body)
+            writes, prices, made = _Writes(body), self.prices(definitions, uses), _Decisions(len(body))
+            self.decide(body, definitions, uses, writes, prices, top, stored, made)
+            while more := _better_stored(definitions, made) - stored:
                 stored |= more
-                inlined, blocked = self.decide(body, definitions, uses, writes, top, stored)
-            body = tuple(_substitute(body, definitions, inlined))
+                made.undo_to(max(more))  # what comes after is used by none of them
+                self.decide(body, definitions, uses, writes, prices, top, stored, made)
+            self.notes += [note for _, note in made.notes]
+            body = tuple(_substitute(body, definitions, {d.buffer for k in made.ends if (d := definitions[k])}))
         new = tuple(with_lists(s, self.list) for s in body)
         return body if all(a is b for a, b in zip(new, body, strict=True)) else new
 
@@ -267,19 +270,15 @@ class _Inliner:
         definitions: Sequence[Definition | None],
         uses: Mapping[Buffer, Sequence[_Use]],
         writes: _Writes,
+        prices: Mapping[int, float],
         top: bool,
         stored: set[int],
-    ) -> tuple[set[Buffer], list[tuple[int, set[int]]]]:
-        """The buffers to inline; and the definitions that must be stored because something that they read is written
-        where they would be evaluated, each with the definitions through which it would be. Those in ``stored`` stay.
-        """
-        blocked: list[tuple[int, set[int]]] = []
-        prices = self.prices(definitions, uses)
-        inlined: set[Buffer] = set()
-        evaluations: dict[int, float] = {}
-        work: dict[int, float] = {}  # operations of one evaluation of a statement, with all that is inlined into it
-        ends: dict[int, list[_End]] = {}  # of an inlined definition
-        for k in range(len(body) - 1, -1, -1):
+        made: _Decisions,
+    ) -> None:
+        """Decide on the definitions that ``made`` has not got to, the last one first: a decision depends on those on
+        the uses, which come later. Those in ``stored`` are not inlined."""
+        for k in range(made.left - 1, -1, -1):
+            made.left = k
             d = definitions[k]
             if d is None or d.buffer.kind != "temp" or self.stores[d.buffer] > 1 or d.buffer in self.opaque:
                 continue
@@ -290,6 +289,7 @@ class _Inliner:
                 continue
             if any(u.index is None for u in mine):
                 continue
+            evaluations = made.evaluations
             total = sum(
                 evaluations[u.statement] * u.share if u.statement in evaluations else u.evaluations for u in mine
             )
@@ -300,29 +300,30 @@ class _Inliner:
                 size = _usual(d.buffer.size)
                 worth = price <= 1 or prices[k] * (total - size) <= MEMORY_COST * (size + total)
                 if not worth:
-                    self.notes.append(
+                    note = (
                         f"{_named(d)} is stored: computing it at each of its {len(mine)} uses would take "
                         f"{prices[k]:.0f} operations {total / max(size, 1):.1f} times an element"
                     )
+                    made.notes.append((k, note))
             if not worth:
                 continue
-            mine_ends = _ends(mine, definitions, ends)
+            mine_ends = _ends(mine, definitions, made.ends)
             into = {end.statement for end in mine_ends}
-            for n in into - set(work):
+            work = made.work
+            for n in (n for n in into if n not in work):
                 work[n] = sum(cost(e, self.costs) for s in statements((body[n],)) for e in expressions(s))
             if price > 1 and d.buffer.size != 1 and any(work[n] + price > LARGEST for n in into):
-                self.notes.append(f"{_named(d)} is stored: a kernel of more operations would take long to compile")
+                made.notes.append((k, f"{_named(d)} is stored: a kernel of more operations would take long to compile"))
                 continue
             if not all(writes.unchanged(d, k, end) for end in mine_ends):
                 if d.buffer.size != 1:
-                    blocked.append((k, {end.through for end in mine_ends if end.through is not None}))
+                    made.blocked.append((k, {end.through for end in mine_ends if end.through is not None}))
                 continue
-            inlined.add(d.buffer)
             for n in into:
                 work[n] += price
+            made.added.append((k, price, into))
             evaluations[k] = total
-            ends[k] = mine_ends
-        return inlined, blocked
+            made.ends[k] = mine_ends
 
     def prices(
         self, definitions: Sequence[Definition | None], uses: Mapping[Buffer, Sequence[_Use]]
@@ -342,18 +343,45 @@ class _Inliner:
         return prices
 
 
-def _better_stored(
-    definitions: Sequence[Definition | None], inlined: set[Buffer], blocked: Sequence[tuple[int, set[int]]]
-) -> set[int]:
+class _Decisions:
+    """What to inline in a list of statements, decided from its end as far as statement ``left``.
+
+    Each of the rest is about a definition, by its number: ``ends``, where it is evaluated in the end, for those that
+    are inlined, and ``evaluations``, how often. ``blocked`` are those that must be stored because something that they
+    read is written where they would be evaluated, with the definitions through which it would be. ``work`` is the
+    operations of one evaluation of a statement, with what is inlined into it, ``added``.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self.ends: dict[int, list[_End]] = {}
+        self.evaluations: dict[int, float] = {}
+        self.blocked: list[tuple[int, set[int]]] = []
+        self.work: dict[int, float] = {}
+        self.added: list[tuple[int, float, set[int]]] = []
+        self.notes: list[tuple[int, str]] = []
+
+    def undo_to(self, number: int) -> None:
+        """Forget what was decided on the definitions up to that one: all else came before."""
+        while self.added and self.added[-1][0] <= number:
+            k, price, into = self.added.pop()
+            del self.ends[k], self.evaluations[k]
+            for n in into:
+                self.work[n] -= price
+        for found in (self.blocked, self.notes):
+            while found and found[-1][0] <= number:
+                found.pop()
+        self.left = number + 1
+
+
+def _better_stored(definitions: Sequence[Definition | None], made: _Decisions) -> set[int]:
     """Definitions to store, as otherwise two or more that they are computed from would have to be, or one that is as
     large: an array that is updated from its old elements. Then the update itself reads no other old elements."""
-    counts = Counter(n for _, through in blocked for n in through)
-    as_large = {n for k, through in blocked for n in through if _size_of(definitions[n]) == _size_of(definitions[k])}
-    return {
-        n
-        for n, count in counts.items()
-        if (count > 1 or n in as_large) and (d := definitions[n]) is not None and d.buffer in inlined
+    counts = Counter(n for _, through in made.blocked for n in through)
+    as_large = {
+        n for k, through in made.blocked for n in through if _size_of(definitions[n]) == _size_of(definitions[k])
     }
+    return {n for n, count in counts.items() if (count > 1 or n in as_large) and n in made.ends}
 
 
 def _named(d: Definition) -> str:

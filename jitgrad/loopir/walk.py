@@ -318,10 +318,16 @@ class _Keys:
 def statement_key(stmt: Stmt) -> Any:
     """Equal for two statements exactly when they are the same up to names; then ``buffers_of`` lists the buffers of
     both in corresponding order."""
+    return statement_key_and_names(stmt)[0]
+
+
+def statement_key_and_names(stmt: Stmt) -> tuple[Any, list[Sym | Local]]:
+    """As :func:`statement_key`, with the loop variables and locals in the order in which they are met: the same one for
+    equal statements."""
     keys = _Keys()
     order = [keys.number(t.root, lambda t=t: (t.dtype.str,)) for t in buffers_of(stmt)]
     tree = keys.stmt(stmt)
-    return (tuple(order), tree, tuple(keys.entries))
+    return (tuple(order), tree, tuple(keys.entries)), [x for x in keys.numbers if isinstance(x, (Sym, Local))]
 
 
 def rebuild(s: Stmt, expr: Callable[[Expr], Expr], store: Callable[[Store], Stmt] | None = None) -> Stmt:

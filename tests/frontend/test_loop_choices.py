@@ -103,3 +103,97 @@ def counted(x: Any) -> Any:
 def test_a_loop_that_counts_still_ends() -> None:
     x = TABLE[1]
     np.testing.assert_allclose(jg.jit(counted)(x), counted(x), rtol=1e-12)
+
+
+def remembering(x: Any, n: int = 30, m: int = 3) -> Any:
+    """The last ``m`` values are kept, as L-BFGS keeps its steps; ``same`` is another name of the list."""
+    kept: list[Any] = []
+    same = kept
+    for k in range(n):
+        g = np.cos(x) + 0.01 * k
+        for old in reversed(list(kept)):
+            g = g - 0.1 * (g @ old) * old
+        kept.append(g)
+        if len(kept) > m:
+            kept.pop(0)
+        x = x + 0.1 * g
+    return x, kept[0], same[-1], len(same)
+
+
+def test_a_list_that_keeps_its_length_from_some_iteration_on() -> None:
+    x = RNG.normal(size=4)
+    (unrolled,) = (line for line in how(remembering, x) if "30 iterations" in line)
+    assert unrolled.endswith("The later 25 are alike: rolled")
+    for a, b in zip(jg.jit(remembering)(x), remembering(x), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10)
+    check_grads(lambda x: remembering(x)[:3], (x,), order=1)
+    assert len(jg.trace(remembering, x, 120).ops) == len(jg.trace(remembering, x, 60).ops)
+
+
+def ended(x: Any, most: Any) -> Any:
+    """As :func:`remembering`, and the loop may end at any time once it has run for a while."""
+    kept: list[Any] = []
+    for k in range(30):
+        kept.append(x)
+        if len(kept) > 2:
+            kept.pop(0)
+        x = x * 1.1 + kept[0]
+        if k > 8 and x[0] > most:
+            break
+    return x, kept[0]
+
+
+def test_a_loop_that_comes_to_repeat_itself_and_may_end() -> None:
+    x = np.array([0.5, -0.25])
+    (line,) = how(ended, x, 3.0)
+    assert line.startswith("unrolled, 30 iterations") and line.endswith("alike: rolled")
+    for most in (0.1, 3e3, 3e5, 1e30):
+        for a, b in zip(jg.jit(ended)(x, most), ended(x, most), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def numbered(x: Any) -> Any:
+    """Its iterations record the same ops, but need their own numbers."""
+    table = {k: float(k) for k in range(20)}
+    for k in range(20):
+        x = np.sin(x) + table[k]
+    return x
+
+
+def test_a_loop_whose_iterations_need_their_numbers_stays_unrolled() -> None:
+    (line,) = how(numbered, TABLE[0])
+    assert line.startswith("unrolled, 20 iterations") and "alike" not in line
+    np.testing.assert_allclose(jg.jit(numbered)(TABLE[0]), numbered(TABLE[0]), rtol=1e-12)
+
+
+def smoothed(u: Any) -> Any:
+    for _ in range(2):
+        u = 0.5 * u + 0.25 * np.concatenate((u[1:], u[:1])) + 0.125 * np.sin(u)
+    return u
+
+
+def cycle(u: Any, depth: int) -> Any:
+    u = smoothed(u)
+    if depth > 0:
+        u = u + np.repeat(cycle(u[::2] - u[1::2], depth - 1), 2)
+    return smoothed(u)
+
+
+def cycles(u: Any, depth: int) -> Any:
+    norms = []
+    for _ in range(6):
+        u = cycle(u, depth)
+        norms.append(np.sum(u * u))
+    return u, norms
+
+
+def test_a_short_loop_that_calls_much_is_recorded_from_its_second_iteration_on() -> None:
+    u = RNG.normal(size=64)
+    outer = [line for line in how(lambda u: cycles(u, 4), u) if "2 iterations" not in line]
+    assert outer == ["the first iteration apart, and the others recorded, as an iteration has many ops", "rolled"]
+    assert all(line.startswith("unrolled") for line in how(lambda u: cycles(u, 0), u))
+    for depth in (0, 4):
+        (got, norms), (want, expected) = jg.jit(lambda u, d=depth: cycles(u, d))(u), cycles(u, depth)
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+        np.testing.assert_allclose(norms, expected, rtol=1e-12)
+    check_grads(lambda u: cycles(u, 4)[0], (u,), order=1)
