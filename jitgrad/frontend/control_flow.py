@@ -69,6 +69,7 @@ from jitgrad.frontend.loop_choices import (
     is_static,
     is_unrollable,
     may_stream,
+    refuse_first_values,
     refuse_streams,
 )
 from jitgrad.frontend.loops import For, While
@@ -193,7 +194,7 @@ def for_(
     look = refuse_streams if known and may_stream(trace, len(steps)) else accept
     peels = known and len(steps) > 1 and mode == "auto" and not settled
     try:
-        once = _refuse_first_values(body, state, names) if peels and any(v is None for v in state) else body
+        once = refuse_first_values(body, state, names) if peels and any(v is None for v in state) else body
         loop = For(trace, steps, once, state, names, flag, hints, look, peels)
         result = with_resized_arrays(loop, lambda loop: _recorded_with_lists(loop, own, variables), _UNROLLABLE)
     except (UnboundLocalError, *_UNROLLABLE) as error:
@@ -225,20 +226,6 @@ def for_(
         return result
     _note(trace, line, "for", "rolled")
     return result
-
-
-def _refuse_first_values(body: Callable[..., State], state: State, names: Sequence[str]) -> Callable[..., State]:
-    """The body, for a loop whose first iteration can stand apart: raises CarryError where one of the variables that are
-    None before it always has a value after it."""
-
-    def run(item: Any, *values: Any) -> State:
-        new = body(item, *values)
-        for name, before, after in zip(names, state, new, strict=True):
-            if before is None and is_none(after) is False:
-                raise CarryError(f"{name} is None before and has a value after an iteration.", user_location())
-        return new
-
-    return run
 
 
 def _recorded_with_lists(loop: For, own: Own, variables: Sequence[Variable]) -> State:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jitgrad import config
-from jitgrad.errors import JitgradError, RollError
+from jitgrad.errors import CarryError, JitgradError, RollError
 from jitgrad.frontend.iteration import Steps
+from jitgrad.frontend.optional import is_none
 from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
@@ -79,6 +80,20 @@ def refuse_streams(block: Block) -> None:
         return
     if sum(isinstance(op.opdef, Elementwise) and bool(op.results[0].type.shape) for op in block.ops) <= _FEW_OPS:
         raise RollError("its iterations fused walk through the large arrays once.", user_location())
+
+
+def refuse_first_values(body: Callable[..., State], state: State, names: Sequence[str]) -> Callable[..., State]:
+    """The body, for a loop whose first iteration can stand apart: raises CarryError where one of the variables that are
+    None before it always has a value after it."""
+
+    def run(item: Any, *values: Any) -> State:
+        new = body(item, *values)
+        for name, before, after in zip(names, state, new, strict=True):
+            if before is None and is_none(after) is False:
+                raise CarryError(f"{name} is None before and has a value after an iteration.", user_location())
+        return new
+
+    return run
 
 
 def is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: State, hints: State) -> bool:
