@@ -30,12 +30,16 @@ from jitgrad.frontend.branches import ifexp as ifexp
 from jitgrad.frontend.callees import callee as callee
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
+from jitgrad.frontend.consumable import consumable
+from jitgrad.frontend.consumed import consume, with_consumers
+from jitgrad.frontend.consumed import sent as sent
 from jitgrad.frontend.container_changes import augitem as augitem
 from jitgrad.frontend.container_changes import augmented as augmented
 from jitgrad.frontend.container_changes import delitem as delitem
 from jitgrad.frontend.container_changes import setitem as setitem
 from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.filtered import first as first
+from jitgrad.frontend.filtered import gathered
 from jitgrad.frontend.filtered import quantified as quantified
 from jitgrad.frontend.growing import Again, NoItems
 from jitgrad.frontend.grown_arrays import NotGrown, Watch
@@ -145,10 +149,15 @@ def for_(
     counts the operations that are written in the body; ``lists()`` are objects that it does nothing with but call their
     ``append``, those of which it reads the last item besides, and the variables whose lists it may change. ``settled``:
     the variables have the types that the first iteration gives them."""
-    iterable = iterated(iterable)
+    iterable, trace = iterated(iterable), current_trace()
     if isinstance(iterable, Nest):
         return _nested(iterable, (), body, state, names, flag, writes, line, size, lists)
-    steps, trace = steps_of(iterable), current_trace()
+    if trace is not None and trace.options.loops != "unroll" and (found := consumable(iterable)) is not None:
+        after = consume(trace, found, body, state, names, flag, lists)
+        if after is not None:
+            return after
+    lists = with_consumers(trace, lists)
+    steps = steps_of(iterable)
     if steps is None or trace is None:
         return _unrolled(iterable, body, state, names, flag)
     known = isinstance(steps.count, int)
@@ -335,6 +344,8 @@ def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) 
     """``[element(item) for item in iterable]``; ``size`` counts the operations that are written in it."""
     found: list[Any] = []
     iterable = iterated(iterable)
+    if consumable(iterable) is not None:
+        return gathered(iterable, element)
 
     def body(item: Any) -> State:
         found.append(element(item))
@@ -493,6 +504,7 @@ def while_(
     """``while test(*state): state = body(*state)``; ``flag`` names the variable that ends it. Python runs it until its
     condition is traced, or until it has run for long: then what is left of it is recorded, if it can be."""
     place = None if flag is None else names.index(flag)
+    lists = with_consumers(current_trace(), lists)
 
     def decided(*values: Any) -> Any:
         found = truth(test(*values))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jitgrad.frontend.consumable import consumable, noting
 from jitgrad.frontend.iteration import Steps, steps_of
 from jitgrad.frontend.junctions import and_, not_, truth
 from jitgrad.frontend.python_functions import BUILTINS
@@ -42,7 +43,7 @@ def filtered(iterable: Any, choose: Choice, line: int) -> Any:
     """``[element for item in iterable if test]``."""
     iterable = iterated(iterable)
     steps = steps_of(iterable) if HOOKS["current_trace"]() is not None else None
-    if steps is not None and not isinstance(steps.count, int):
+    if consumable(iterable) is not None or (steps is not None and not isinstance(steps.count, int)):
         return _recorded(iterable, choose, [])
     items: Iterable[Any] = iter(comprehension_iter(iterable, line))
     found: list[Any] = []
@@ -54,6 +55,36 @@ def filtered(iterable: Any, choose: Choice, line: int) -> Any:
             return _recorded(iterable if k == 0 else _behind(steps, k), choose, found)
         if test:
             found.append(element())
+    return found
+
+
+def gathered(iterable: Any, element: Callable[[Any], Any]) -> list[Any]:
+    """``[element(item) for item in iterable]`` of a generator that a loop can consume."""
+    return _rewritten(_mapped)(iterable, element)
+
+
+HOOKS["gathered"] = gathered
+
+
+def numbered(iterable: Any, start: Any) -> Any:
+    """``enumerate`` of a generator that a loop can consume."""
+    runtime = {**_numbered.__globals__, RUNTIME: HOOKS["runtime"]()}
+    return noting(types.FunctionType(_numbered.__code__, runtime, _numbered.__name__))(iterable, start)
+
+
+HOOKS["numbered"] = numbered
+
+
+def _numbered(iterable, number):  # pyright: ignore[reportMissingParameterType]
+    for item in iterable:
+        yield number, item
+        number = number + 1
+
+
+def _mapped(iterable, element):  # pyright: ignore[reportMissingParameterType]
+    found = []
+    for item in iterable:
+        found.append(element(item))  # noqa: PERF401  (a loop, which records generators)
     return found
 
 
@@ -111,7 +142,7 @@ def quantified(function: Any, iterable: Any, choose: Choice, line: int, size: in
 
     trace = HOOKS["current_trace"]()
     steps = steps_of(iterable) if trace is not None else None
-    if steps is not None and not isinstance(steps.count, int):
+    if consumable(iterable) is not None or (steps is not None and not isinstance(steps.count, int)):
         return _rewritten(_first)(iterable, lambda item: (decides(item), lambda: name == "any"), name != "any")
     items: Iterable[Any] = iter(comprehension_iter(iterable, line))
     for k, item in enumerate(items):

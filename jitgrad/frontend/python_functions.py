@@ -14,6 +14,7 @@ import numpy as np
 from jitgrad.errors import ConcretizationError, RollError, UnsupportedError
 from jitgrad.frontend import attributes, complex_python, iteration, users_protocols
 from jitgrad.frontend.complex_pair import Pair
+from jitgrad.frontend.consumable import consumable
 from jitgrad.frontend.indexing import length
 from jitgrad.frontend.items import as_array, elements
 from jitgrad.frontend.iteration import Steps, bound_value, steps_of
@@ -109,7 +110,19 @@ def _conversion(cls: type) -> Callable[..., Any]:
 
 
 def _container(cls: type) -> Callable[..., Any]:
-    return lambda *args, **kwargs: cls(*map(iterated, args), **kwargs)
+    def convert(*args: Any, **kwargs: Any) -> Any:
+        args = tuple(map(iterated, args))
+        if cls is list and len(args) == 1 and not kwargs:
+            found = _gathered(args[0])
+            return found if found is not args[0] else list(found)
+        return cls(*args, **kwargs)
+
+    return convert
+
+
+def _gathered(iterable: Any) -> Any:
+    """The list of what a generator yields that a loop can consume; anything else as it is."""
+    return iterable if consumable(iterable) is None else HOOKS["gathered"](iterable, lambda item: item)
 
 
 def _scalar_type(cls: type) -> Callable[..., Any]:
@@ -193,7 +206,7 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
     @functools.wraps(function)
     def routed(*args: Any, **kwargs: Any) -> Any:
         name, key = function.__name__, kwargs.get("key")
-        args = (iterated(args[0]),) if len(args) == 1 else args
+        args = (_gathered(iterated(args[0])),) if len(args) == 1 else args
         if len(args) != 1:
             items = list(args)
         elif isinstance(args[0], Collection) and key is None and not kwargs.keys() - {"default"}:
@@ -384,7 +397,7 @@ def _junction(function: Callable[[Any], bool], of_two: np.ufunc, of_all: Any) ->
 def _sum(iterable: Iterable[Any], /, start: Any = 0) -> Any:
     """``sum``. Many elements of a traced array are added up by one operation, in the order of ``np.sum``."""
     many, weak = None, None
-    iterable = iterated(iterable)
+    iterable = _gathered(iterated(iterable))
     if isinstance(iterable, Tracer):
         many = iterable
     elif isinstance(iterable, Pair) and iterable.dims and isinstance(iterable.dims[0], int):

@@ -48,6 +48,7 @@ class Trace:
         self.captures: list[tuple[Tracer, Value]] = []
         self.serial = next(_serials)  # an inner trace starts later, so it has the larger serial
         self.growing: list[Any] = []  # what stands for lists in the loops that are being recorded
+        self.consumers: list[Any] = []  # the loops whose bodies the generators that run now call
         self.top = self.scope = Scope(self, self.builder.ops)
         self.scopes: list[Scope] = []
         self.copies = 1  # of what is traced now, by loops that are unrolled
