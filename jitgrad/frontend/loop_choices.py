@@ -78,20 +78,6 @@ def refuse_streams(block: Block) -> None:
         raise RollError("its iterations fused walk through the large arrays once.", user_location())
 
 
-def refuse_first_values(body: Callable[..., State], state: State, names: Sequence[str]) -> Callable[..., State]:
-    """The body, for a loop whose first iteration can stand apart: raises CarryError where one of the variables that are
-    None before it always has a value after it."""
-
-    def run(item: Any, *values: Any) -> State:
-        new = body(item, *values)
-        for name, before, after in zip(names, state, new, strict=True):
-            if before is None and is_none(after) is False:
-                raise CarryError(f"{name} is None before and has a value after an iteration.", user_location())
-        return new
-
-    return run
-
-
 def is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: State, hints: State) -> bool:
     """Does an iteration involve no traced value? Then the loop computes something for the tracing itself. In a triangle
     of iterations the first one may do nothing at all, so the last one has to agree, with what that puts into lists."""
