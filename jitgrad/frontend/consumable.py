@@ -1,79 +1,237 @@
-"""Generators of the user's that a loop can consume: those that run as plain functions, and have not been started."""
+"""Generators of the user's in traced functions. What stands for one knows how many items have been taken from it, so that
+a trial of a loop can be taken back, and a later loop goes on where an earlier one has stopped."""
 
 from __future__ import annotations
 
+import collections.abc
 import functools
 import inspect
+import sys
 import types
-import weakref
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
 
 from jitgrad.errors import RollError
+from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.syntax import rewrite_generator
-from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer, is_traced
 from jitgrad.ir.location import user_location
 
-
-class Generator:
-    """What is known of a generator: ``run`` runs it as a plain function; its ``position`` is None before a loop has
-    consumed it."""
-
-    def __init__(self, run: Callable[[], Any]) -> None:
-        self.run = run
-        self.position: str | None = None
-
-    def items(self, generator: Iterator[Any]) -> Iterator[Any]:
-        """What Python finds when it iterates over the generator itself."""
-        self._refuse_if_unknown()
-        if self.position is None:
-            yield from generator
-
-    def leave(self, trace: Trace, ended: Any) -> None:
-        """A recorded loop has consumed it; ``ended`` says whether by a ``break``, and may be traced. That is a change
-        of an object: a trial takes it back, and a loop that is recorded around it knows that it is one."""
-        trace.scope.note_change(self, "position")
-        self.position = "exhausted" if ended is False else "at a place that is known when the program runs"
-
-    def _refuse_if_unknown(self) -> None:
-        if self.position not in (None, "exhausted"):
-            raise RollError(
-                "a generator is used again after a loop that may have ended early. How far it has come is known only "
-                "when the program runs. Make another one, or use one loop for all that it gives.",
-                user_location(),
-            )
+#: The position behind the last item.
+EXHAUSTED = sys.maxsize
+#: Up to so many objects are compared to see whether what a generator is made from is as it was.
+_COMPARED = 4096
+#: Up to so many bytes of an array of NumPy's.
+_BYTES = 1 << 20
 
 
-#: The generators that can be consumed.
-_made: weakref.WeakKeyDictionary[types.GeneratorType[Any, Any, Any], Generator] = weakref.WeakKeyDictionary()
+class Generated(collections.abc.Generator[Any, Any, Any]):
+    """What a generator function of the user's gives in a traced function.
+
+    start : makes Python's own generator, at its beginning.
+    plain : runs the function as one that hands on what it yields to the loop that consumes it (``syntax_yields``); None
+        where there is no such form of it.
+    inputs : what the function gets and refers to.
+    """
+
+    def __init__(
+        self, start: Callable[[], Iterator[Any]], plain: Callable[[], Any] | None, inputs: Sequence[Any]
+    ) -> None:
+        self.plain, self.inputs, self._start = plain, inputs, start
+        #: How many items have been taken: a traced number where a recorded loop or branch decides.
+        self.position: Any = 0
+        self._seen: list[Any] = []  # the inputs at the start
+        self._running: Any = None  # Python's generator, what was sent to it, and the scope in which it ran last
+        self._sent: list[Any] = []
+        self._scope: Any = None
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        """The next item, by Python. Raises RollError where it isn't known which one that is."""
+        if not is_traced(self.position) and self.position == EXHAUSTED:
+            raise StopIteration
+        return self._resumed(lambda running: running.send(value), value)
+
+    def throw(self, *args: Any) -> Any:
+        """Raise an exception where the generator stands."""
+        return self._resumed(lambda running: running.throw(*args), self)  # what can't be done again
+
+    def close(self) -> None:
+        """No more items; its ``finally`` clauses run."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.close()
+        self.move(EXHAUSTED)
+
+    def move(self, position: Any) -> None:
+        """Items have been taken from it. That is a change of an object: a trial takes it back, and a recorded loop or
+        branch around carries it."""
+        trace = HOOKS["current_trace"]()
+        if trace is not None:
+            trace.scope.note_change(self, "position")
+        self.position = position
+
+    def begins(self) -> bool:
+        """Is it at its beginning?"""
+        return not is_traced(self.position) and self.position == 0
+
+    def note_inputs(self) -> None:
+        """It starts now."""
+        self._seen = _contents(self.inputs)
+
+    def can_start_again(self) -> bool:
+        """Is what it is made from as it was? Then it gives the items again that have been taken from it."""
+        now = _contents(self.inputs)
+        return len(now) == len(self._seen) and all(_is_same(a, b) for a, b in zip(now, self._seen, strict=True))
+
+    def refuse(self, why: str) -> NoReturn:
+        """Raise RollError: the generator can't go on."""
+        raise RollError(
+            f"a generator is used again, and the place where it has stopped can't be found again: {why}. Make another "
+            "one, or use one loop for all that it gives.",
+            user_location(),
+        )
+
+    def _resumed(self, resume: Callable[[Any], Any], sent: Any) -> Any:
+        running, before = self._at_position(), len(self._sent)
+        try:
+            item = resume(running)
+        except BaseException:
+            self._running = None
+            self.move(EXHAUSTED)
+            raise
+        self._sent[before:] = [sent]
+        self._scope = _scope()
+        self.move(self.position + 1)
+        return item
+
+    def _at_position(self) -> Any:
+        """Python's generator, from which as many items have been taken as from this one. A trial that was taken back may
+        have gone on with it, and recorded loops and branches leave values behind that can't be used."""
+        if is_traced(self.position):
+            self.refuse("how far it has come is known only when the program runs")
+        live = self._running is not None and len(self._sent) == self.position
+        if live and (self._scope is None or self._scope.open):
+            return self._running
+        if self.begins():
+            self.note_inputs()
+        elif not self.can_start_again() or any(x is self for x in self._sent[: self.position]):
+            self.refuse("what it was made from has been changed since")
+        sent = self._sent[: self.position]
+        sent += [None] * (self.position - len(sent))
+        self._running, self._sent = self._start(), sent
+        for value in sent:
+            self._running.send(value)
+        self._scope = _scope()
+        return self._running
+
+
+def _scope() -> Any:
+    trace = HOOKS["current_trace"]()
+    return None if trace is None else trace.scope
 
 
 def noting(function: Any) -> Any:
-    """A prepared generator function of the user's, or a method that is one; notes of the generators that it makes how a
-    loop can consume them. Other functions are given back."""
+    """A prepared generator function of the user's, or a method that is one, whose generators are :class:`Generated`.
+    Other functions are given back."""
     plain = function.__func__ if isinstance(function, types.MethodType) else function
     if not isinstance(plain, types.FunctionType) or not plain.__code__.co_flags & inspect.CO_GENERATOR:
         return function
     code = rewrite_generator(plain)
-    if code is None:
-        return function
-    run = types.FunctionType(code, plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__)
-    run.__kwdefaults__ = plain.__kwdefaults__
     owner = (function.__self__,) if isinstance(function, types.MethodType) else ()
+    run: Any = None
+    if code is not None:
+        run = types.FunctionType(code, plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__)
+        run.__kwdefaults__ = plain.__kwdefaults__
 
     @functools.wraps(plain, assigned=(), updated=())
     def call(*args: Any, **kwargs: Any) -> Any:
-        found = Generator(functools.partial(run, *owner, *args, **kwargs))
-        made: Any = found.items(function(*args, **kwargs))
-        _made[made] = found
-        return made
+        inputs = (*owner, *args, *kwargs.values(), plain)
+        plainly = None if run is None else functools.partial(run, *owner, *args, **kwargs)
+        first = [function(*args, **kwargs)]  # so that Python says what is wrong with the arguments here
+
+        def start() -> Any:
+            return first.pop() if first else function(*args, **kwargs)
+
+        return Generated(start, plainly, inputs)
 
     return call
 
 
-def consumable(iterable: Any) -> Generator | None:
-    """What is known of a generator that a recorded loop can consume; None for other iterables."""
-    if type(iterable) is not types.GeneratorType or inspect.getgeneratorstate(iterable) != inspect.GEN_CREATED:
-        return None
-    found = _made.get(iterable)
-    return found if found is not None and found.position is None else None
+def consumable(iterable: Any) -> bool:
+    """Is it a generator that a recorded loop can consume?"""
+    return type(iterable) is Generated and iterable.plain is not None
+
+
+# -- what generators are made from -------------------------------------------------------------------------------------
+
+
+def _contents(inputs: Sequence[Any]) -> list[Any]:
+    """All that can be reached from some objects and may be changed, in an order of its own."""
+    found: list[Any] = []
+    known: dict[int, Any] = {}
+    todo = list(inputs)
+    while todo:
+        obj = todo.pop()
+        if id(obj) in known:
+            found.append(id(obj))
+            continue
+        if not isinstance(obj, (int, float, str, bytes)):
+            known[id(obj)] = obj
+        if len(found) > _COMPARED:
+            return [object()]
+        found += _parts(obj, todo)
+    return found
+
+
+def _parts(obj: Any, todo: list[Any]) -> list[Any]:
+    """What tells whether an object has been changed; ``todo`` gets the objects that it holds."""
+    match obj:
+        case Tracer():
+            return [obj, obj.value]
+        case np.ndarray():
+            return [obj, obj.tobytes() if obj.nbytes <= _BYTES else object()]
+        case Generated():
+            return [obj, obj.position]
+        case dict():
+            todo += obj.values()
+            return [*obj]
+        case list() | tuple() | set() | frozenset() | collections.deque():
+            todo += obj
+            return [type(obj), len(obj)]
+        case types.FunctionType():
+            todo += [cell.cell_contents for cell in obj.__closure__ or () if _is_full(cell)]
+            return [obj.__code__]
+        case types.MethodType():
+            todo += (obj.__func__, obj.__self__)
+            return []
+        case type() | types.ModuleType():
+            return [obj]
+    if hasattr(obj, "__next__") or type(obj).__module__.startswith("numpy.random"):
+        return [object()]  # what it gives next isn't known
+    held = getattr(obj, "__dict__", None)
+    if held is not None:
+        todo.append(held)
+    todo += [getattr(obj, n) for c in type(obj).__mro__ for n in _slots(c) if n[:2] != "__" and hasattr(obj, n)]
+    return [obj]
+
+
+def _slots(cls: type) -> Sequence[str]:
+    found = cls.__dict__.get("__slots__", ())
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _is_full(cell: types.CellType) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return False
+    return True
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and isinstance(a, (int, float, str, bytes)) and a == b)

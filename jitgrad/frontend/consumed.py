@@ -1,10 +1,10 @@
 """Loops over generators of the user's: the generator runs as a plain function that calls the body of the loop for what
-it yields (``syntax_yields``). Its own loops and branches are then recorded, with the variables of the loop that
-consumes
+it yields (``syntax_yields``). Its own loops and branches are then recorded, with the variables of the loop that consumes
 it as the attributes of an object, :class:`Sink`.
 
-A generator that has been started, that is rewritten for no loop, or whose loop can't be recorded in this way, is
-iterated over by Python.
+One of which items have been taken runs from its beginning again, and the body is left out for those, if what it is made
+from is as it was and it has no effects. One that is rewritten for no loop, or whose loop can't be recorded in this way,
+is iterated over by Python.
 """
 
 from __future__ import annotations
@@ -13,15 +13,28 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jitgrad.errors import RollError
+from jitgrad.frontend.branches import if_, ifexp
 from jitgrad.frontend.carries import UNBOUND
-from jitgrad.frontend.consumable import Generator
-from jitgrad.frontend.loop_choices import failure
+from jitgrad.frontend.consumable import EXHAUSTED, Generated
+from jitgrad.frontend.junctions import not_
+from jitgrad.frontend.loop_choices import failure, is_much
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import drop, put
 from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Tracer, is_traced
+from jitgrad.ir.core import operations
+from jitgrad.ir.location import user_location
 
 State = tuple[Any, ...]
 Listed = tuple[Sequence[Any], Sequence[Any], Sequence[tuple[Any, ...]]]
+
+#: The attribute of a sink that counts the items; no variable has that name.
+_TAKEN = "items taken"
+#: Python runs a loop that ends a generator early for at most so many items, to see whether it does so at a known place.
+_TRIED = 64
+#: Items that Python takes from a generator under a condition.
+_MOST = 10_000
 
 
 class Sink:
@@ -33,7 +46,8 @@ class Sink:
 
 class Consumer:
     """The loop that consumes a generator: its ``sink``, and the ``lists`` that its body changes, as a loop of the
-    generator's has to know them."""
+    generator's has to know them. It has no use for the first items, ``skipped`` in number; ``counts``: it counts them.
+    """
 
     def __init__(
         self,
@@ -43,22 +57,44 @@ class Consumer:
         names: Sequence[str],
         flag: str | None,
         lists: Callable[[], Listed],
+        skipped: Any = 0,
+        *,
+        counts: bool = False,
     ) -> None:
         self.trace, self.body, self.names, self.flag, self._lists = trace, body, names, flag, lists
+        self.skipped, self.counts = skipped, counts or is_traced(skipped) or skipped != 0
         self.sink = Sink(names, state)
+        if self.counts:
+            put(self.sink, _TAKEN, 0)
 
     def state(self) -> State:
         held = self.sink.__dict__
         return tuple(held.get(name, UNBOUND) for name in self.names)
 
+    def ended(self) -> Any:
+        """Has the loop ended by itself?"""
+        return False if self.flag is None else self.sink.__dict__[self.flag]
+
+    def position(self) -> Any:
+        """How many items have been taken."""
+        ended = self.ended()
+        if not self.counts:
+            return EXHAUSTED
+        return ifexp(ended, lambda: self.sink.__dict__[_TAKEN], lambda: EXHAUSTED, 0)
+
     def take(self, item: Any) -> Any:
         """The body of the loop, for an item. Has the loop ended?"""
         before = self.state()
-        new = self.body(item, *before)
+        number = 0
+        if self.counts:
+            number = self.sink.__dict__[_TAKEN]
+            self._set(_TAKEN, number + 1)
+        wanted = not self.counts or number >= self.skipped
+        new = if_(wanted, lambda *s: self.body(item, *s), lambda *s: s, before, self.names, 0)
         for name, old, value in zip(self.names, before, new, strict=True):
             if value is not old:
                 self._set(name, value)
-        return False if self.flag is None else new[self.names.index(self.flag)]
+        return self.ended()
 
     def _set(self, name: str, value: Any) -> None:
         self.trace.scope.note_change(self.sink, name)
@@ -78,29 +114,111 @@ class Consumer:
 
 def consume(
     trace: Trace,
-    generator: Generator,
+    generator: Generated,
     body: Callable[..., State],
     state: State,
     names: Sequence[str],
     flag: str | None,
     lists: Callable[[], Listed],
+    *,
+    kept: bool,
 ) -> State | None:
-    """The loop's variables behind it; None if it can't be recorded in this way, with nothing recorded."""
-
-    def whole() -> State:
-        consumer = Consumer(trace, body, state, names, flag, lists)
-        trace.consumers.append(consumer)
-        try:
-            generator.run()
-        finally:
-            trace.consumers.pop()
-        return consumer.state()
-
-    if failure(trace, whole) is not None:
+    """The loop's variables behind it; None if it can't be recorded in this way, with nothing recorded. ``kept``: the
+    generator may be used again."""
+    start, plain = generator.position, generator.plain
+    if plain is None or (not is_traced(start) and start == EXHAUSTED):
         return None
-    after = whole()
-    generator.leave(trace, False if flag is None else after[names.index(flag)])
-    return after
+    begins, leaves = generator.begins(), kept and flag is not None
+    # A loop in what is tried already is not tried once more: that would take time exponential in their depth.
+    key = (plain.func.__code__, getattr(body, "__code__", body), begins, leaves)
+    known = trace.consumed.get(key) if trace.consuming else None
+    if known is False:
+        return None
+
+    def whole() -> Consumer:
+        consumer = Consumer(trace, body, state, names, flag, lists, start, counts=leaves)
+        _run(consumer, plain)
+        return consumer
+
+    trace.consuming += 1
+    try:
+        if begins:
+            generator.note_inputs()
+        elif not generator.can_start_again() or not _is_pure(trace, plain):
+            return None
+        if known is None:
+            tried = not (leaves and _ends_soon(trace, generator, body, state, names, flag)) and _is_recorded(trace, whole)
+            trace.consumed[key] = tried
+            if not tried:
+                return None
+        consumer = whole()
+    finally:
+        trace.consuming -= 1
+    generator.move(consumer.position())
+    return consumer.state()
+
+
+def _run(consumer: Consumer, plain: Callable[[], Any]) -> None:
+    trace = consumer.trace
+    trace.consumers.append(consumer)
+    try:
+        plain()
+    finally:
+        trace.consumers.pop()
+
+
+def _is_recorded(trace: Trace, whole: Callable[[], Any]) -> bool:
+    try:
+        return failure(trace, whole) is None
+    except UnboundLocalError:  # Python says of which variable
+        return False
+
+
+def _is_pure(trace: Trace, plain: Callable[[], Any]) -> bool:
+    """Has it no effects, and does it change nothing? Then it may run again."""
+    pure = False
+
+    def run() -> None:
+        nonlocal pure
+        (value,) = trace.emit("equal", [trace.lift(0), trace.lift(1)], {})
+        ends = Tracer(trace, value, "bool")  # as far as the generator knows
+        consumer = Consumer(trace, lambda *_: (ends,), (False,), ("ended",), "ended", lambda: ((), (), ()))
+        _run(consumer, plain)
+        scope = trace.scope
+        scope.forget(consumer.sink)
+        pure = not scope.written and not any(op.effects for op in operations(scope.ops)) and not scope.outer_changes()
+
+    return _is_recorded(trace, run) and pure
+
+
+def _ends_soon(
+    trace: Trace,
+    generator: Generated,
+    body: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    flag: str | None,
+) -> bool:
+    """Does the loop end the generator early at a place that is known, after few items? Then Python runs it."""
+    assert flag is not None
+    place, found = names.index(flag), False
+
+    def run() -> None:
+        nonlocal found
+        values, first = state, len(trace.builder.ops)
+        for _ in range(_TRIED):
+            try:
+                item = next(generator)
+            except StopIteration:
+                return
+            values = body(item, *values)
+            if is_traced(values[place]) or is_much(trace.builder.ops[first:], 2):
+                return
+            if values[place]:
+                found = True
+                return
+
+    return _is_recorded(trace, run) and found
 
 
 def sent(value: Any) -> Any:
@@ -111,6 +229,37 @@ def sent(value: Any) -> Any:
         return consumer.take(value)
     finally:
         trace.consumers.append(consumer)
+
+
+class Taken:
+    """How many items Python takes from an iterator in a loop, which may end where a traced value says."""
+
+    def __init__(self, iterable: Any) -> None:
+        self._generator = iterable if type(iterable) is Generated else None
+        self._count: Any = None
+        self._number, self._endless = 0, hasattr(iterable, "__next__")
+
+    def under(self, stop: Any) -> None:
+        """An item more has been taken, which counts unless ``stop``."""
+        self._number += 1
+        if self._number > _MOST and self._endless:
+            raise RollError(
+                f"a loop has taken {_MOST} items of an iterator that Python runs, and where it ends is known only when "
+                "the program runs. Write the iterator as a generator function, or the loop as a while loop.",
+                user_location(),
+            )
+        if self._generator is None:
+            return
+        if self._count is None:
+            self._count = self._generator.position - 1
+        count = self._count
+        self._count = ifexp(not_(stop), lambda: count + 1, lambda: count, 0)
+
+    def end(self, stop: Any) -> None:
+        """The loop has ended, early if ``stop``."""
+        if self._generator is not None and self._count is not None:
+            count = self._count
+            self._generator.move(ifexp(stop, lambda: count, lambda: EXHAUSTED, 0))
 
 
 def with_consumers(trace: Trace | None, lists: Callable[[], Listed]) -> Callable[[], Listed]:

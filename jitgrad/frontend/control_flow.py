@@ -31,7 +31,7 @@ from jitgrad.frontend.callees import callee as callee
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
 from jitgrad.frontend.consumable import consumable
-from jitgrad.frontend.consumed import consume, with_consumers
+from jitgrad.frontend.consumed import Taken, consume, with_consumers
 from jitgrad.frontend.consumed import sent as sent
 from jitgrad.frontend.container_changes import augitem as augitem
 from jitgrad.frontend.container_changes import augmented as augmented
@@ -125,6 +125,10 @@ _UNROLLABLE = (
 _OF_LISTS = (ChangesPlaces, UsedOtherwise)
 
 
+#: The references to an iterable that only a loop over it refers to.
+_LONE = 2
+
+
 class _BreakIsTraced(Exception):
     """The flag that ends a loop depends on traced values: the loop has no fixed length."""
 
@@ -152,8 +156,9 @@ def for_(
     iterable, trace = iterated(iterable), current_trace()
     if isinstance(iterable, Nest):
         return _nested(iterable, (), body, state, names, flag, writes, line, size, lists)
-    if trace is not None and trace.options.loops != "unroll" and (found := consumable(iterable)) is not None:
-        after = consume(trace, found, body, state, names, flag, lists)
+    if trace is not None and trace.options.loops != "unroll" and consumable(iterable):
+        kept = sys.getrefcount(iterable) > _LONE  # else nobody can use it again
+        after = consume(trace, iterable, body, state, names, flag, lists, kept=kept)
         if after is not None:
             return after
     lists = with_consumers(trace, lists)
@@ -344,7 +349,7 @@ def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) 
     """``[element(item) for item in iterable]``; ``size`` counts the operations that are written in it."""
     found: list[Any] = []
     iterable = iterated(iterable)
-    if consumable(iterable) is not None:
+    if consumable(iterable):
         return gathered(iterable, element)
 
     def body(item: Any) -> State:
@@ -418,16 +423,25 @@ def _unrolled(
     iterable: Iterable[Any], body: Callable[..., State], state: State, names: Sequence[str], flag: str | None
 ) -> State:
     """The loop run by Python. Once the flag is traced, the iterations that are left run under a condition."""
-    place = None if flag is None else names.index(flag)
+    place, taken = None if flag is None else names.index(flag), Taken(iterable)
+    if place is not None and _is_sure(state[place]):
+        return state
     for item in iterable:
         stop = False if place is None else state[place]
         if is_traced(stop):
+            taken.under(stop)
             state = if_(not_(stop), lambda *s, item=item: body(item, *s), lambda *s: s, state, names, 0)
             continue
-        if stop:
-            break
         state = body(item, *state)
+        if place is not None and _is_sure(state[place]):  # no further item is taken
+            return state
+    if place is not None:
+        taken.end(state[place])
     return state
+
+
+def _is_sure(stop: Any) -> bool:
+    return not is_traced(stop) and bool(stop)
 
 
 def _unrolled_until_alike(loop: For, size: int) -> tuple[State, int]:

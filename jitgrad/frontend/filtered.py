@@ -43,7 +43,7 @@ def filtered(iterable: Any, choose: Choice, line: int) -> Any:
     """``[element for item in iterable if test]``."""
     iterable = iterated(iterable)
     steps = steps_of(iterable) if HOOKS["current_trace"]() is not None else None
-    if consumable(iterable) is not None or (steps is not None and not isinstance(steps.count, int)):
+    if consumable(iterable) or (steps is not None and not isinstance(steps.count, int)):
         return _recorded(iterable, choose, [])
     items: Iterable[Any] = iter(comprehension_iter(iterable, line))
     found: list[Any] = []
@@ -64,6 +64,8 @@ def gathered(iterable: Any, element: Callable[[Any], Any]) -> list[Any]:
 
 
 HOOKS["gathered"] = gathered
+#: ``next`` of a generator, as a loop that ends after an item.
+HOOKS["first"] = lambda iterable, *default: first(iterable, lambda item: (True, lambda: item), 0, *default)
 
 
 def numbered(iterable: Any, start: Any) -> Any:
@@ -142,7 +144,7 @@ def quantified(function: Any, iterable: Any, choose: Choice, line: int, size: in
 
     trace = HOOKS["current_trace"]()
     steps = steps_of(iterable) if trace is not None else None
-    if consumable(iterable) is not None or (steps is not None and not isinstance(steps.count, int)):
+    if consumable(iterable) or (steps is not None and not isinstance(steps.count, int)):
         return _rewritten(_first)(iterable, lambda item: (decides(item), lambda: name == "any"), name != "any")
     items: Iterable[Any] = iter(comprehension_iter(iterable, line))
     for k, item in enumerate(items):

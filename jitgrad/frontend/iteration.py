@@ -223,7 +223,7 @@ def enumerate_(function: Any, *args: Any, **kwargs: Any) -> Any:
     plain = function is builtins.enumerate and not set(kwargs) - {"start"}
     if plain and isinstance(iterable, Nest) and iterable.is_fresh():
         return iterable.numbered(start)
-    if plain and consumable(iterable) is not None:
+    if plain and consumable(iterable):
         return HOOKS["numbered"](iterable, start)
     steps = steps_of(iterable) if plain else None
     if steps is None:

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import ConcretizationError, RollError, UnsupportedError
+from jitgrad.errors import ConcretizationError, JitgradError, RollError, UnsupportedError
 from jitgrad.frontend import attributes, complex_python, iteration, users_protocols
 from jitgrad.frontend.complex_pair import Pair
-from jitgrad.frontend.consumable import consumable
+from jitgrad.frontend.consumable import Generated, consumable
 from jitgrad.frontend.indexing import length
 from jitgrad.frontend.items import as_array, elements
 from jitgrad.frontend.iteration import Steps, bound_value, steps_of
 from jitgrad.frontend.namespace import wrap
 from jitgrad.frontend.primitives import cast, promote, where
+from jitgrad.frontend.recording import attempt
+from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Collection, Tracer, has_traced, innermost_trace, is_traced
@@ -122,7 +124,7 @@ def _container(cls: type) -> Callable[..., Any]:
 
 def _gathered(iterable: Any) -> Any:
     """The list of what a generator yields that a loop can consume; anything else as it is."""
-    return iterable if consumable(iterable) is None else HOOKS["gathered"](iterable, lambda item: item)
+    return iterable if not consumable(iterable) else HOOKS["gathered"](iterable, lambda item: item)
 
 
 def _scalar_type(cls: type) -> Callable[..., Any]:
@@ -416,6 +418,8 @@ def _sum(iterable: Iterable[Any], /, start: Any = 0) -> Any:
 def _next(iterator: Any, *default: Any) -> Any:
     """``next``. What is recorded once can't take an item at every iteration."""
     trace = HOOKS["current_trace"]()
+    if type(iterator) is Generated:
+        return _next_generated(iterator, *default)
     if trace is not None and trace.scopes:
         raise RollError(
             "next() is called in a loop body or branch that is recorded once for all times that it runs. An iterator "
@@ -431,6 +435,22 @@ def _next(iterator: Any, *default: Any) -> Any:
         if not default:
             raise
     return default[0]
+
+
+def _next_generated(generator: Generated, *default: Any) -> Any:
+    """``next`` of a generator of the user's, which Python runs, or else is recorded up to its next ``yield``."""
+    start, trace = generator.position, HOOKS["current_trace"]()
+    if is_traced(start) and consumable(generator) and not trace.scopes:
+        return HOOKS["first"](generator, *default)  # in a loop that would take time in the square of its iterations
+    if is_traced(start) or not consumable(generator):
+        return builtins.next(generator, *default)
+    try:
+        with attempt(trace):
+            return builtins.next(generator, *default)
+    except JitgradError as error:
+        forget_frames(error)
+    generator.move(start)
+    return HOOKS["first"](generator, *default)
 
 
 def _len(obj: Any, /) -> Any:
