@@ -1,5 +1,5 @@
-"""Generators of the user's in traced functions. What stands for one knows how many items have been taken from it, so that
-a trial of a loop can be taken back, and a later loop goes on where an earlier one has stopped."""
+"""Generators of the user's in traced functions. What stands for one knows how many items have been taken from it: so a
+trial of a loop can be taken back, and a later loop goes on where an earlier one has stopped."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ class Generated(collections.abc.Generator[Any, Any, Any]):
         return item
 
     def _at_position(self) -> Any:
-        """Python's generator, from which as many items have been taken as from this one. A trial that was taken back may
-        have gone on with it, and recorded loops and branches leave values behind that can't be used."""
+        """Python's generator, from which as many items have been taken as from this one. A trial that was taken back
+        may have gone on with it, and recorded loops and branches leave values behind that can't be used."""
         if is_traced(self.position):
             self.refuse("how far it has come is known only when the program runs")
         live = self._running is not None and len(self._sent) == self.position

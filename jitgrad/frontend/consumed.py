@@ -1,6 +1,6 @@
 """Loops over generators of the user's: the generator runs as a plain function that calls the body of the loop for what
-it yields (``syntax_yields``). Its own loops and branches are then recorded, with the variables of the loop that consumes
-it as the attributes of an object, :class:`Sink`.
+it yields (``syntax_yields``). Its own loops and branches are then recorded, with the variables of the loop that
+consumes it as the attributes of an object, :class:`Sink`.
 
 One of which items have been taken runs from its beginning again, and the body is left out for those, if what it is made
 from is as it was and it has no effects. One that is rewritten for no loop, or whose loop can't be recorded in this way,
@@ -9,8 +9,9 @@ is iterated over by Python.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jitgrad.errors import RollError
@@ -140,22 +141,31 @@ def consume(
         _run(consumer, plain)
         return consumer
 
-    trace.consuming += 1
-    try:
+    with consuming(trace):
         if begins:
             generator.note_inputs()
         elif not generator.can_start_again() or not _is_pure(trace, plain):
             return None
         if known is None:
-            tried = not (leaves and _ends_soon(trace, generator, body, state, names, flag)) and _is_recorded(trace, whole)
+            tried = not (leaves and _ends_soon(trace, generator, body, state, names, flag)) and _is_recorded(
+                trace, whole
+            )
             trace.consumed[key] = tried
             if not tried:
                 return None
         consumer = whole()
-    finally:
-        trace.consuming -= 1
     generator.move(consumer.position())
     return consumer.state()
+
+
+@contextlib.contextmanager
+def consuming(trace: Trace) -> Iterator[None]:
+    """While a loop over a generator is recorded, or tried."""
+    trace.consuming += 1
+    try:
+        yield
+    finally:
+        trace.consuming -= 1
 
 
 def _run(consumer: Consumer, plain: Callable[[], Any]) -> None:

@@ -8,26 +8,33 @@ rewritten form, as if the user had written it; ``any`` and ``all`` look at all i
 from __future__ import annotations
 
 import builtins
+import itertools
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from jitgrad.frontend.consumable import consumable, noting
+from jitgrad.frontend.consumable import consumable
+from jitgrad.frontend.consumed import consuming
 from jitgrad.frontend.iteration import Steps, steps_of
+from jitgrad.frontend.iterators import generator_of
 from jitgrad.frontend.junctions import and_, not_, truth
+from jitgrad.frontend.loop_choices import failure, is_unrollable
 from jitgrad.frontend.python_functions import BUILTINS
 from jitgrad.frontend.recording import condition
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.staying import comprehension_iter
+from jitgrad.frontend.staying import comprehension_iter, opaque_test
 from jitgrad.frontend.syntax import rewrite
 from jitgrad.frontend.syntax_nodes import RUNTIME
+from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, is_traced
 from jitgrad.frontend.users_protocols import iterated
 
 #: A function of an item: the test, and a function that gives the element.
 Choice = Callable[[Any], tuple[Any, Callable[[], Any]]]
+#: So many items of a generator Python looks at to find that it ends.
+_MOST = 10_000
 
 
 def _kept(iterable, choose, before):  # pyright: ignore[reportMissingParameterType]
@@ -59,8 +66,24 @@ def filtered(iterable: Any, choose: Choice, line: int) -> Any:
 
 
 def gathered(iterable: Any, element: Callable[[Any], Any]) -> list[Any]:
-    """``[element(item) for item in iterable]`` of a generator that a loop can consume."""
-    return _rewritten(_mapped)(iterable, element)
+    """``[element(item) for item in iterable]`` of a generator that a loop can consume. Where Python knows how long that
+    is, it is no list whose length gets known when the program runs."""
+    trace: Trace = HOOKS["current_trace"]()
+    run, known = _rewritten(_mapped), False
+
+    def recorded() -> None:
+        nonlocal known
+        known = type(run(iterable, element)) is list
+
+    with consuming(trace):
+        if failure(trace, recorded) is None and not known and _ends(trace, iterable, element):
+            return [element(item) for item in iterable]
+        return run(iterable, element)
+
+
+def _ends(trace: Trace, iterable: Any, element: Callable[[Any], Any]) -> bool:
+    """Can Python make the list of a generator's items?"""
+    return is_unrollable(trace, lambda: [element(item) for item in itertools.islice(iterable, _MOST)])
 
 
 HOOKS["gathered"] = gathered
@@ -68,19 +91,17 @@ HOOKS["gathered"] = gathered
 HOOKS["first"] = lambda iterable, *default: first(iterable, lambda item: (True, lambda: item), 0, *default)
 
 
-def numbered(iterable: Any, start: Any) -> Any:
-    """``enumerate`` of a generator that a loop can consume."""
-    runtime = {**_numbered.__globals__, RUNTIME: HOOKS["runtime"]()}
-    return noting(types.FunctionType(_numbered.__code__, runtime, _numbered.__name__))(iterable, start)
+def expression(iterable: Any, choose: Choice, line: int) -> Any:
+    """``(element for item in iterable if test)``."""
+    iterable = iterated(iterable)
 
+    def by_python() -> Iterator[Any]:
+        for item in comprehension_iter(iterable, line):
+            test, element = choose(item)
+            if opaque_test(test, "it is the condition of a comprehension", line):
+                yield element()
 
-HOOKS["numbered"] = numbered
-
-
-def _numbered(iterable, number):  # pyright: ignore[reportMissingParameterType]
-    for item in iterable:
-        yield number, item
-        number = number + 1
+    return by_python() if HOOKS["current_trace"]() is None else generator_of(iterable, choose, by_python)
 
 
 def _mapped(iterable, element):  # pyright: ignore[reportMissingParameterType]

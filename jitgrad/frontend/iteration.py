@@ -236,6 +236,8 @@ def zip_(function: Any, *args: Any, **kwargs: Any) -> Any:
     if function is not builtins.zip or not args:
         return function(*args, **kwargs)
     args = tuple(map(iterated, args))
+    if not kwargs and any(map(consumable, args)) and (found := HOOKS["zipped"](args)) is not None:
+        return found
     steps = [steps_of(a) for a in args]
     if any(s is None for s in steps):
         return function(*args, **kwargs)

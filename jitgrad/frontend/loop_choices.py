@@ -93,12 +93,12 @@ def is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: Sta
         return True
 
 
-def is_unrollable(trace: Trace, run: Callable[[], State]) -> bool:
+def is_unrollable(trace: Trace, run: Callable[[], Any]) -> bool:
     """Can Python run a loop while the function is traced? A trial of it is put back."""
     return failure(trace, run) is None
 
 
-def failure(trace: Trace, run: Callable[[], State]) -> type[JitgradError] | None:
+def failure(trace: Trace, run: Callable[[], Any]) -> type[JitgradError] | None:
     """Why Python can't run a loop while the function is traced; None where it can. A trial of it is put back."""
     notes = len(trace.notes)
     with trace.region("a trial of a loop") as scope:

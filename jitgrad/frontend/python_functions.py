@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import ConcretizationError, JitgradError, RollError, UnsupportedError
-from jitgrad.frontend import attributes, complex_python, iteration, users_protocols
+from jitgrad.frontend import attributes, complex_python, iteration, iterators, users_protocols
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.consumable import Generated, consumable
 from jitgrad.frontend.indexing import length
@@ -156,6 +156,7 @@ CLASSES: dict[type, Callable[..., Any]] = {
     np.ndarray: _new_array,
     type: _type,
     **iteration.CLASSES,
+    **iterators.CLASSES,
     **complex_python.CLASSES,
 }
 
@@ -464,11 +465,20 @@ def _round(number: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _map(function: Any, *iterables: Any, **kwargs: Any) -> Any:
-    return builtins.map(HOOKS["callee"](function), *map(iterated, iterables), **kwargs)
+    iterables = tuple(map(iterated, iterables))
+    if len(iterables) == 1 and not kwargs and consumable(iterables[0]):
+        return iterators.mapped(function, iterables[0])
+    return builtins.map(HOOKS["callee"](function), *iterables, **kwargs)
 
 
 def _filter(function: Any, iterable: Any, /) -> Iterator[Any]:
     keeps = HOOKS["callee"](function) if callable(function) else lambda x: x
+    if HOOKS["current_trace"]() is None:
+        return _filtered(keeps, iterable)
+    return iterators.filtering(keeps, iterable, lambda: _filtered(keeps, iterable))
+
+
+def _filtered(keeps: Callable[[Any], Any], iterable: Any) -> Iterator[Any]:
     for x in iterated(iterable):
         keep = users_protocols.truth(keeps(x))
         if is_traced(keep):

@@ -55,6 +55,7 @@ line, lists)``
 ``opaque_iter(iterable, reason, line)``,               iterable and test of a statement that has to stay Python's
 ``opaque_test(test, reason, line)``
 ``hint(thunk, ...)``                                   the values of those thunks that have one
+``expression(iterable, choose, line)``                  a generator expression with one loop; ``choose`` likewise
 ``sent(value)``                                        hands on what a consumed generator yields: does the loop end?
 ====================================================== =============================================================
 
@@ -147,6 +148,7 @@ _CALLS = frozenset(
         "unpacked",
         "managed",
         "sent",
+        "expression",
     }
 )
 

@@ -409,7 +409,12 @@ class Expressions(ast.NodeTransformer):
                 node.elt = self.visit(node.elt)
         return node
 
-    visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
+    visit_SetComp = visit_DictComp = _visit_comprehension
+
+    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.expr:
+        """``(element for target in iterable if test)`` likewise, as in :meth:`_next`."""
+        arguments = self._choices(node)
+        return self._visit_comprehension(node) if arguments is None else call("expression", arguments, node)
 
     def _inside(self, node: ComprehensionNode) -> _Inside:
         lazy = isinstance(node, ast.GeneratorExp) or node in self._generators

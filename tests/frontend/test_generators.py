@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
-from jitgrad.errors import RollError
 from jitgrad.testing import check_grads
 
 X = np.random.default_rng(0).normal(size=30)
@@ -231,20 +230,6 @@ def test_batches_of_other_sizes() -> None:
 
     np.testing.assert_allclose(jg.jit(descent)(X), descent(X), rtol=1e-12)
     check_grads(lambda xs: np.sum(descent(xs) ** 2), (X,), order=1)
-
-
-def test_used_again_behind_a_break() -> None:
-    def rest(xs):
-        given, s = above(xs), 0.0
-        for v in given:
-            if v > 1.0:
-                break
-        for v in given:
-            s += v
-        return s
-
-    with pytest.raises(RollError, match="used again after a loop that may have ended early"):
-        jg.jit(rest)(X)
 
 
 def test_what_stays_with_python() -> None:
