@@ -3,6 +3,7 @@ trial of a loop can be taken back, and a later loop goes on where an earlier one
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import functools
 import inspect
@@ -15,12 +16,19 @@ import numpy as np
 
 from jitgrad.errors import RollError
 from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.scopes import CELL, held
 from jitgrad.frontend.syntax import rewrite_generator
 from jitgrad.frontend.tracer import Tracer, is_traced
+from jitgrad.frontend.usercode import is_user_class
 from jitgrad.ir.location import user_location
 
 #: The position behind the last item.
 EXHAUSTED = sys.maxsize
+#: Why a generator can't go on.
+RUN_TIME = "how far it has come is known only when the program runs"
+CHANGED = "it has effects, or what it was made from has been changed since"
+#: What it may change, besides objects of the user's.
+_HOLDERS = (list, dict, set, collections.deque, types.CellType)
 #: Up to so many objects are compared to see whether what a generator is made from is as it was.
 _COMPARED = 4096
 #: Up to so many bytes of an array of NumPy's.
@@ -46,6 +54,7 @@ class Generated(collections.abc.Generator[Any, Any, Any]):
         self._running: Any = None  # Python's generator, what was sent to it, and the scope in which it ran last
         self._sent: list[Any] = []
         self._scope: Any = None
+        self._effects = False  # has it drawn or printed, while Python ran it?
 
     def __next__(self) -> Any:
         return self.send(None)
@@ -84,9 +93,11 @@ class Generated(collections.abc.Generator[Any, Any, Any]):
         self._seen = _contents(self.inputs)
 
     def can_start_again(self) -> bool:
-        """Is what it is made from as it was? Then it gives the items again that have been taken from it."""
+        """Is what it is made from as it was, and did it draw and print nothing? Then it gives the items again that have
+        been taken from it."""
         now = _contents(self.inputs)
-        return len(now) == len(self._seen) and all(_is_same(a, b) for a, b in zip(now, self._seen, strict=True))
+        same = len(now) == len(self._seen) and all(_is_same(a, b) for a, b in zip(now, self._seen, strict=True))
+        return same and not self._effects and not any(x is self for x in self._sent)
 
     def refuse(self, why: str) -> NoReturn:
         """Raise RollError: the generator can't go on."""
@@ -98,14 +109,16 @@ class Generated(collections.abc.Generator[Any, Any, Any]):
 
     def _resumed(self, resume: Callable[[Any], Any], sent: Any) -> Any:
         running, before = self._at_position(), len(self._sent)
+        ops = _ops()
+        first = len(ops)
         try:
             item = resume(running)
         except BaseException:
             self._running = None
             self.move(EXHAUSTED)
             raise
+        self._effects = self._effects or any(op.effects for op in ops[first:])
         self._sent[before:] = [sent]
-        self._scope = _scope()
         self.move(self.position + 1)
         return item
 
@@ -113,26 +126,31 @@ class Generated(collections.abc.Generator[Any, Any, Any]):
         """Python's generator, from which as many items have been taken as from this one. A trial that was taken back
         may have gone on with it, and recorded loops and branches leave values behind that can't be used."""
         if is_traced(self.position):
-            self.refuse("how far it has come is known only when the program runs")
+            self.refuse(RUN_TIME)
+        trace = HOOKS["current_trace"]()
+        scope = None if trace is None else trace.scope
         live = self._running is not None and len(self._sent) == self.position
-        if live and (self._scope is None or self._scope.open):
-            return self._running
-        if self.begins():
-            self.note_inputs()
-        elif not self.can_start_again() or any(x is self for x in self._sent[: self.position]):
-            self.refuse("what it was made from has been changed since")
-        sent = self._sent[: self.position]
-        sent += [None] * (self.position - len(sent))
-        self._running, self._sent = self._start(), sent
-        for value in sent:
-            self._running.send(value)
-        self._scope = _scope()
+        live = live and (self._scope is None or self._scope.open)
+        if not (live and self._scope is scope) and not self.begins() and not self.can_start_again():
+            # In a scope inside, which may be a trial, it must not go on either: it can't be brought back.
+            self.refuse(CHANGED)
+        if not live:
+            if self.begins():
+                self.note_inputs()
+            sent = self._sent[: self.position]
+            sent += [None] * (self.position - len(sent))
+            self._running, self._sent = self._start(), sent
+            for value in sent:
+                self._running.send(value)
+        if trace is not None and trace.scopes and not (live and self._scope is scope):
+            _note_contents(self.inputs)  # Python's own generator takes no note of what it changes
+        self._scope = scope
         return self._running
 
 
-def _scope() -> Any:
+def _ops() -> Sequence[Any]:
     trace = HOOKS["current_trace"]()
-    return None if trace is None else trace.scope
+    return () if trace is None else trace.builder.ops
 
 
 def noting(function: Any) -> Any:
@@ -170,8 +188,24 @@ def consumable(iterable: Any) -> bool:
 # -- what generators are made from -------------------------------------------------------------------------------------
 
 
-def _contents(inputs: Sequence[Any]) -> list[Any]:
-    """All that can be reached from some objects and may be changed, in an order of its own."""
+def _note_contents(inputs: Sequence[Any]) -> None:
+    """Let the scope that is recorded now take note of what the containers and objects hold that can be reached."""
+    holders: list[Any] = []
+    _contents(inputs, holders)
+    scope = HOOKS["current_trace"]().scope
+    for holder in holders:
+        if type(holder) is types.CellType:
+            scope.note_change(holder, CELL)
+        elif type(holder) in _HOLDERS:
+            scope.note_change(holder)
+        else:
+            for name in [*vars(holder)]:
+                scope.note_change(holder, name)
+
+
+def _contents(inputs: Sequence[Any], holders: list[Any] | None = None) -> list[Any]:
+    """All that can be reached from some objects and may be changed, in an order of its own. ``holders`` gets the
+    containers and objects that can be."""
     found: list[Any] = []
     known: dict[int, Any] = {}
     todo = list(inputs)
@@ -185,6 +219,8 @@ def _contents(inputs: Sequence[Any]) -> list[Any]:
         if len(found) > _COMPARED:
             return [object()]
         found += _parts(obj, todo)
+        if holders is not None and (type(obj) in _HOLDERS or (is_user_class(type(obj)) and hasattr(obj, "__dict__"))):
+            holders.append(obj)
     return found
 
 
@@ -204,8 +240,11 @@ def _parts(obj: Any, todo: list[Any]) -> list[Any]:
             todo += obj
             return [type(obj), len(obj)]
         case types.FunctionType():
-            todo += [cell.cell_contents for cell in obj.__closure__ or () if _is_full(cell)]
+            todo += obj.__closure__ or ()
             return [obj.__code__]
+        case types.CellType():
+            todo.append(held(obj, CELL, None))
+            return []
         case types.MethodType():
             todo += (obj.__func__, obj.__self__)
             return []
@@ -213,24 +252,15 @@ def _parts(obj: Any, todo: list[Any]) -> list[Any]:
             return [obj]
     if hasattr(obj, "__next__") or type(obj).__module__.startswith("numpy.random"):
         return [object()]  # what it gives next isn't known
-    held = getattr(obj, "__dict__", None)
-    if held is not None:
-        todo.append(held)
+    attributes = getattr(obj, "__dict__", {})
+    todo += attributes.values()
     todo += [getattr(obj, n) for c in type(obj).__mro__ for n in _slots(c) if n[:2] != "__" and hasattr(obj, n)]
-    return [obj]
+    return [obj, *attributes]
 
 
 def _slots(cls: type) -> Sequence[str]:
     found = cls.__dict__.get("__slots__", ())
     return (found,) if isinstance(found, str) else tuple(found)
-
-
-def _is_full(cell: types.CellType) -> bool:
-    try:
-        _ = cell.cell_contents
-    except ValueError:
-        return False
-    return True
 
 
 def _is_same(a: Any, b: Any) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from jitgrad.errors import RollError
 from jitgrad.frontend.branches import if_, ifexp
 from jitgrad.frontend.carries import UNBOUND
-from jitgrad.frontend.consumable import EXHAUSTED, Generated
+from jitgrad.frontend.consumable import CHANGED, EXHAUSTED, Generated
 from jitgrad.frontend.junctions import not_
 from jitgrad.frontend.loop_choices import failure, is_much
 from jitgrad.frontend.registry import HOOKS
@@ -145,6 +145,8 @@ def consume(
         if begins:
             generator.note_inputs()
         elif not generator.can_start_again() or not _is_pure(trace, plain):
+            if is_traced(start):
+                generator.refuse(CHANGED)
             return None
         if known is None:
             tried = not (leaves and _ends_soon(trace, generator, body, state, names, flag)) and _is_recorded(
