@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 from jitgrad.errors import RollError
@@ -131,8 +131,8 @@ def consume(
         return None
     begins, leaves = generator.begins(), kept and flag is not None
     # A loop in what is tried already is not tried once more: that would take time exponential in their depth.
-    key = (plain.func.__code__, getattr(body, "__code__", body), begins, leaves)
-    known = trace.consumed.get(key) if trace.consuming else None
+    key = ("consumed", plain.func.__code__, code_of(body), begins, leaves)
+    known = trace.tried.get(key) if trace.consuming else None
     if known is False:
         return None
 
@@ -152,7 +152,7 @@ def consume(
             tried = not (leaves and _ends_soon(trace, generator, body, state, names, flag)) and _is_recorded(
                 trace, whole
             )
-            trace.consumed[key] = tried
+            trace.tried[key] = tried
             if not tried:
                 return None
         consumer = whole()
@@ -272,6 +272,41 @@ class Taken:
         if self._generator is not None and self._count is not None:
             count = self._count
             self._generator.move(ifexp(stop, lambda: count, lambda: EXHAUSTED, 0))
+
+
+def unrolled(
+    iterable: Iterable[Any], body: Callable[..., State], state: State, names: Sequence[str], flag: str | None
+) -> State:
+    """The loop run by Python. Once the flag is traced, the iterations that are left run under a condition."""
+    place, taken = None if flag is None else names.index(flag), Taken(iterable)
+    if place is not None and _is_sure(state[place]):
+        return state
+    for item in iterable:
+        stop = False if place is None else state[place]
+        if is_traced(stop):
+            taken.under(stop)
+            state = if_(not_(stop), lambda *s, item=item: body(item, *s), lambda *s: s, state, names, 0)
+            continue
+        state = body(item, *state)
+        if place is not None and _is_sure(state[place]):  # no further item is taken
+            return state
+    if place is not None:
+        taken.end(state[place])
+    return state
+
+
+def _is_sure(stop: Any) -> bool:
+    return not is_traced(stop) and bool(stop)
+
+
+def code_of(body: Callable[..., State]) -> Any:
+    """What tells a loop from others."""
+    return getattr(body, "__code__", body)
+
+
+def loop_key(trace: Trace, body: Callable[..., State], count: int) -> Hashable:
+    """A loop of so many iterations, in the generators that it is in."""
+    return ("unrolled", code_of(body), count, *(code_of(c.body) for c in trace.consumers))
 
 
 def with_consumers(trace: Trace | None, lists: Callable[[], Listed]) -> Callable[[], Listed]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import starmap
 from typing import Any
 
@@ -24,15 +25,16 @@ from jitgrad.errors import (
 )
 from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
 from jitgrad.frontend.branches import assert_ as assert_
-from jitgrad.frontend.branches import current_trace, if_
+from jitgrad.frontend.branches import current_trace
 from jitgrad.frontend.branches import if_return as if_return
 from jitgrad.frontend.branches import ifexp as ifexp
 from jitgrad.frontend.callees import callee as callee
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
 from jitgrad.frontend.consumable import consumable
-from jitgrad.frontend.consumed import Taken, consume, with_consumers
+from jitgrad.frontend.consumed import consume, loop_key, with_consumers
 from jitgrad.frontend.consumed import sent as sent
+from jitgrad.frontend.consumed import unrolled as _unrolled
 from jitgrad.frontend.container_changes import augitem as augitem
 from jitgrad.frontend.container_changes import augmented as augmented
 from jitgrad.frontend.container_changes import delitem as delitem
@@ -69,6 +71,7 @@ from jitgrad.frontend.loop_choices import (
     is_short,
     is_static,
     is_unrollable,
+    is_unrollable_once,
     may_stream,
     refuse_first_values,
     refuse_streams,
@@ -172,7 +175,8 @@ def for_(
     if short and len(steps) > 1 and (flag is not None or changes_lists(lists(), state, names)):
         # A branch of it may make a list longer: its length is followed only where the loop is recorded.
         with copied(trace, len(steps)):
-            short = is_unrollable(trace, lambda steps=steps: _unrolled(steps, body, state, names, flag))
+            key, run = loop_key(trace, body, len(steps)), partial(_unrolled, steps, body, state, names, flag)
+            short = is_unrollable_once(trace, key, run)
     if short or (known and mode == "unroll"):
         state, left = _begun(trace, iterable, steps, body, state, names, flag, line, small=short)
         if not left:
@@ -418,31 +422,6 @@ def _note(trace: Trace, line: int, what: str, how: str) -> None:
     location = user_location()
     where = f"{location.short().rpartition(':')[0]}:{line}" if location else f"line {line}"
     trace.note(f"{what} at {where}: {how}")
-
-
-def _unrolled(
-    iterable: Iterable[Any], body: Callable[..., State], state: State, names: Sequence[str], flag: str | None
-) -> State:
-    """The loop run by Python. Once the flag is traced, the iterations that are left run under a condition."""
-    place, taken = None if flag is None else names.index(flag), Taken(iterable)
-    if place is not None and _is_sure(state[place]):
-        return state
-    for item in iterable:
-        stop = False if place is None else state[place]
-        if is_traced(stop):
-            taken.under(stop)
-            state = if_(not_(stop), lambda *s, item=item: body(item, *s), lambda *s: s, state, names, 0)
-            continue
-        state = body(item, *state)
-        if place is not None and _is_sure(state[place]):  # no further item is taken
-            return state
-    if place is not None:
-        taken.end(state[place])
-    return state
-
-
-def _is_sure(stop: Any) -> bool:
-    return not is_traced(stop) and bool(stop)
 
 
 def _unrolled_until_alike(loop: For, size: int) -> tuple[State, int]:

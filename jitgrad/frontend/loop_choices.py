@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 from jitgrad import config
@@ -98,16 +98,27 @@ def is_unrollable(trace: Trace, run: Callable[[], Any]) -> bool:
     return failure(trace, run) is None
 
 
+def is_unrollable_once(trace: Trace, key: Hashable, run: Callable[[], Any]) -> bool:
+    """Likewise, for the loop that ``key`` names. In trials of loops over generators only the first one is tried: else that
+    would take time exponential in their depth."""
+    known = trace.tried.get(key) if trace.trials and trace.consuming else None
+    if known is None:
+        known = trace.tried[key] = is_unrollable(trace, run)
+    return known
+
+
 def failure(trace: Trace, run: Callable[[], Any]) -> type[JitgradError] | None:
     """Why Python can't run a loop while the function is traced; None where it can. A trial of it is put back."""
     notes = len(trace.notes)
     with trace.region("a trial of a loop") as scope:
+        trace.trials += 1
         try:
             run()
         except JitgradError as error:
             forget_frames(error)
             return type(error)
         finally:
+            trace.trials -= 1
             del trace.notes[notes:]
             scope.restore()
     return None

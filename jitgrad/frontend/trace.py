@@ -49,8 +49,9 @@ class Trace:
         self.serial = next(_serials)  # an inner trace starts later, so it has the larger serial
         self.growing: list[Any] = []  # what stands for lists in the loops that are being recorded
         self.consumers: list[Any] = []  # the loops whose bodies the generators that run now call
-        self.consumed: dict[Any, bool] = {}  # whether loops over generators could be recorded
-        self.consuming = 0  # how many such loops are recorded, or tried, in each other
+        self.consuming = 0  # how many loops over generators are recorded, or tried, in each other
+        self.trials = 0  # how many trials of loops run, in each other
+        self.tried: dict[Hashable, bool] = {}  # what has come of trials
         self.top = self.scope = Scope(self, self.builder.ops)
         self.scopes: list[Scope] = []
         self.copies = 1  # of what is traced now, by loops that are unrolled
