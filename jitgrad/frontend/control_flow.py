@@ -26,10 +26,11 @@ from jitgrad.errors import (
 from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
 from jitgrad.frontend.branches import assert_ as assert_
 from jitgrad.frontend.branches import current_trace
+from jitgrad.frontend.branches import if_ as if_
 from jitgrad.frontend.branches import if_return as if_return
 from jitgrad.frontend.branches import ifexp as ifexp
 from jitgrad.frontend.callees import callee as callee
-from jitgrad.frontend.carries import UNBOUND
+from jitgrad.frontend.carries import UNBOUND as UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
 from jitgrad.frontend.consumable import consumable
 from jitgrad.frontend.consumed import consume, loop_key, with_consumers
@@ -68,6 +69,7 @@ from jitgrad.frontend.loop_choices import (
     accept,
     copied,
     failure,
+    first_iteration,
     is_short,
     is_static,
     is_unrollable,
@@ -202,7 +204,7 @@ def for_(
         unbound = isinstance(error, UnboundLocalError)
         after = None
         if known and len(steps) > 1 and unbound:
-            after = _first(steps, body, state)
+            after = first_iteration(steps, body, state)
         elif peels and isinstance(error, CarryError):
             after = body(steps.at(0), *state)
         if after is not None:
@@ -409,13 +411,6 @@ def _nested(
         return _nested(nest, (*outer, value), body, s, names, flag, writes, line, size, lists)
 
     return for_(nest.axes[len(outer)], inner, state, names, flag, writes, line, size, lists)
-
-
-def _first(steps: Steps, body: Callable[..., State], state: State) -> State | None:
-    """The state after the first iteration; None if it binds no variable that was unbound."""
-    unbound = sum(value is UNBOUND for value in state)
-    after = body(steps.at(0), *state) if unbound else state
-    return after if sum(value is UNBOUND for value in after) < unbound else None
 
 
 def _note(trace: Trace, line: int, what: str, how: str) -> None:

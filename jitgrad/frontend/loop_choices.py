@@ -8,6 +8,7 @@ from typing import Any
 
 from jitgrad import config
 from jitgrad.errors import CarryError, JitgradError, RollError
+from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.optional import is_none
 from jitgrad.frontend.references import forget_frames
@@ -99,8 +100,8 @@ def is_unrollable(trace: Trace, run: Callable[[], Any]) -> bool:
 
 
 def is_unrollable_once(trace: Trace, key: Hashable, run: Callable[[], Any]) -> bool:
-    """Likewise, for the loop that ``key`` names. In trials of loops over generators only the first one is tried: else that
-    would take time exponential in their depth."""
+    """Likewise, for the loop that ``key`` names. In trials of loops over generators only the first one is tried: else
+    that would take time exponential in their depth."""
     known = trace.tried.get(key) if trace.trials and trace.consuming else None
     if known is None:
         known = trace.tried[key] = is_unrollable(trace, run)
@@ -153,3 +154,10 @@ def refuse_first_values(body: Callable[..., State], state: State, names: Sequenc
         return new
 
     return run
+
+
+def first_iteration(steps: Steps, body: Callable[..., State], state: State) -> State | None:
+    """The state after the first iteration; None if it binds no variable that was unbound."""
+    unbound = sum(value is UNBOUND for value in state)
+    after = body(steps.at(0), *state) if unbound else state
+    return after if sum(value is UNBOUND for value in after) < unbound else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
+from jitgrad.errors import RollError
 from jitgrad.testing import check_grads
 
 X = np.random.default_rng(0).normal(size=30)
@@ -230,6 +232,218 @@ def test_batches_of_other_sizes() -> None:
 
     np.testing.assert_allclose(jg.jit(descent)(X), descent(X), rtol=1e-12)
     check_grads(lambda xs: np.sum(descent(xs) ** 2), (X,), order=1)
+
+
+def pairs(xs):
+    for k in range(len(xs) - 1):
+        yield xs[k], xs[k + 1]
+
+
+def rest_behind_known_break(xs):
+    given, s = pairs(xs), 0.0
+    for k, (a, b) in enumerate(given):
+        if k == 3:
+            break
+        s += a * b
+    for a, b in given:
+        s += 10 * a * b
+    return s
+
+
+def rest_behind_traced_breaks(xs):
+    given, s, t, u = above(xs), 0.0, 0.0, 0.0
+    for v in given:
+        s += v
+        if s > 1.0:
+            break
+    for v in given:
+        t += v
+        if t > 2.0:
+            break
+    for v in given:
+        u += v
+    return s + 2.0 * t + 3.0 * u
+
+
+def next_behind_a_break(xs):
+    given, s = above(xs), 0.0
+    for v in given:
+        if v > 0.3:
+            break
+        s += v
+    return s + 100.0 * next(given, 0.0)
+
+
+def first_and_rest(xs):
+    given = newton(1.0 + xs[0] ** 2)
+    first, s = next(given), 0.0
+    for v in given:
+        s += v - first
+    return s
+
+
+def in_one_branch(xs):
+    given, s = pairs(xs), 0.0
+    if xs[0] > 0.1:
+        for a, b in given:
+            s += a * b
+            if b > 0.6:
+                break
+    for a, b in given:
+        s += a - 2.0 * b
+    return s
+
+
+def left_in_each_iteration(xs):
+    given, s = pairs(xs), 0.0
+    for i in range(3):
+        for a, b in given:
+            s += (i + 1) * a * b
+            if b > 0.2:
+                break
+    return s
+
+
+def chunks(xs):
+    given, out = (v * v for v in xs), []
+    while chunk := list(itertools.islice(given, 7)):
+        out.append(sum(chunk))
+    return np.array(out)
+
+
+def by_itertools(xs):
+    s = sum(itertools.takewhile(lambda v: v < 1.0, xs)) + sum(itertools.dropwhile(lambda v: v < 1.0, xs))
+    s += sum(a * b for a, b in itertools.chain(pairs(xs[:5]), pairs(xs[9:])))
+    for k, v in enumerate(itertools.accumulate(v * v for v in xs)):  # noqa: B007
+        if v > 3.0:
+            break
+    for n in itertools.count(1):
+        s += v / n
+        if n > 7 + (xs[0] > 0):
+            break
+    return s * k + n * sum(map(np.square, filter(lambda v: v > 0, xs)))
+
+
+def zipped(xs):
+    s = 0.0
+    for v, (a, b), k in zip(xs[:9], pairs(xs), range(12), strict=False):
+        s += v * a + b * k
+    return s
+
+
+def counted_effects(xs):
+    """What the generator does to a list is done once for each item that is taken."""
+    log, s = [], 0.0
+
+    def each():
+        for k in range(6):
+            log.append(k)
+            yield xs[k]
+
+    given = each()
+    for k, v in enumerate(given):
+        if k == 2:
+            break
+        s += v
+    s += len(log)
+    for v in given:
+        s += v * len(log)
+    return s
+
+
+def drawn(xs):
+    rng = np.random.default_rng(0)
+
+    def noise():
+        while True:
+            yield rng.normal()
+
+    given, s = noise(), 0.0
+    for _ in range(2):
+        for k, v in enumerate(given):
+            if k == 3:
+                break
+            s += v * xs[k]
+    return s
+
+
+def sent_to(xs):
+    def mean():
+        total, n, found = 0.0, 0, None
+        while True:
+            total, n = total + (yield found), n + 1
+            found = total / n
+
+    given, s = mean(), 0.0
+    next(given)
+    for v in xs[:6]:
+        s += given.send(v) ** 2
+    given.close()
+    return s + next(given, 1.0)
+
+
+AGAIN: list[Callable[..., Any]] = [
+    *(rest_behind_known_break, rest_behind_traced_breaks, next_behind_a_break, first_and_rest, in_one_branch),
+    *(left_in_each_iteration, chunks, by_itertools, zipped, counted_effects, drawn, sent_to),
+]
+
+
+@pytest.mark.parametrize("fun", AGAIN)
+def test_generators_that_are_used_again(fun: Callable[..., Any]) -> None:
+    compiled = jg.jit(fun)
+    for xs in (X, -X):
+        np.testing.assert_allclose(compiled(xs), fun(xs), rtol=1e-12)
+    check_grads(lambda xs: np.sum(fun(xs)), (X,), order=1)
+
+
+def test_what_cannot_go_on() -> None:
+    def written(xs):
+        values, s = xs.copy(), 0.0
+        given = above(values)
+        for v in given:
+            if v > 1.0:
+                break
+        values[:] = 2.0 * values
+        for v in given:
+            s += v
+        return s
+
+    def numbers(xs):
+        given, s = itertools.count(1), 0.0
+        for v in xs[:5]:
+            if v > 0:
+                s += v * next(given)
+        return s
+
+    with pytest.raises(RollError, match=r"used again.* what it was made from has been changed since"):
+        jg.jit(written)(X)
+    with pytest.raises(RollError, match=r"used again.* known only when the program runs"):
+        jg.jit(numbers)(X)
+
+
+def test_trees_take_time_in_proportion_to_their_size() -> None:
+    """A trial of each ``yield from`` would take time exponential in the depth."""
+    calls = []
+
+    def tree(depth, v):
+        if depth == 0:
+            yield v
+            return
+        calls.append(depth)
+        yield from tree(depth - 1, v * 0.5)
+        yield from tree(depth - 1, v + 1.0)
+
+    def whole(xs):
+        s = 0.0
+        for v in tree(6, xs[0]):
+            s = 0.9 * s + v * v
+        return s
+
+    want = whole(X)
+    calls.clear()
+    got = jg.jit(whole)(X)
+    assert len(calls) < 20 * 63
+    np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
 def test_what_stays_with_python() -> None:
