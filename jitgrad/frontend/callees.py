@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jitgrad.frontend import attributes
+from jitgrad.frontend.consumable import noting
 from jitgrad.frontend.python_functions import class_call, sort_list
 from jitgrad.frontend.randomness import drawing, passed, refuse_new
 from jitgrad.frontend.registry import HOOKS
@@ -58,7 +59,7 @@ def callee(function: Any) -> Any:
     if kind is types.FunctionType or kind is types.MethodType or _is_user_object(function):
         recorder = HOOKS["current_recorder"]()
         if is_user_function(_code_of(function)):
-            return function if recorder is None else recorder.prepare(function)
+            return function if recorder is None else noting(recorder.prepare(function))
     return _others(function)
 
 

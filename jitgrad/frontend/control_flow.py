@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import starmap
 from typing import Any
 
@@ -24,18 +25,25 @@ from jitgrad.errors import (
 )
 from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
 from jitgrad.frontend.branches import assert_ as assert_
-from jitgrad.frontend.branches import current_trace, if_
+from jitgrad.frontend.branches import current_trace
+from jitgrad.frontend.branches import if_ as if_
 from jitgrad.frontend.branches import if_return as if_return
 from jitgrad.frontend.branches import ifexp as ifexp
 from jitgrad.frontend.callees import callee as callee
-from jitgrad.frontend.carries import UNBOUND
+from jitgrad.frontend.carries import UNBOUND as UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
+from jitgrad.frontend.consumable import consumable
+from jitgrad.frontend.consumed import consume, loop_key, with_consumers
+from jitgrad.frontend.consumed import sent as sent
+from jitgrad.frontend.consumed import unrolled as _unrolled
 from jitgrad.frontend.container_changes import augitem as augitem
 from jitgrad.frontend.container_changes import augmented as augmented
 from jitgrad.frontend.container_changes import delitem as delitem
 from jitgrad.frontend.container_changes import setitem as setitem
+from jitgrad.frontend.filtered import expression as expression
 from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.filtered import first as first
+from jitgrad.frontend.filtered import gathered
 from jitgrad.frontend.filtered import quantified as quantified
 from jitgrad.frontend.growing import Again, NoItems
 from jitgrad.frontend.grown_arrays import NotGrown, Watch
@@ -61,9 +69,11 @@ from jitgrad.frontend.loop_choices import (
     accept,
     copied,
     failure,
+    first_iteration,
     is_short,
     is_static,
     is_unrollable,
+    is_unrollable_once,
     may_stream,
     refuse_first_values,
     refuse_streams,
@@ -121,6 +131,10 @@ _UNROLLABLE = (
 _OF_LISTS = (ChangesPlaces, UsedOtherwise)
 
 
+#: The references to an iterable that only a loop over it refers to.
+_LONE = 2
+
+
 class _BreakIsTraced(Exception):
     """The flag that ends a loop depends on traced values: the loop has no fixed length."""
 
@@ -145,10 +159,16 @@ def for_(
     counts the operations that are written in the body; ``lists()`` are objects that it does nothing with but call their
     ``append``, those of which it reads the last item besides, and the variables whose lists it may change. ``settled``:
     the variables have the types that the first iteration gives them."""
-    iterable = iterated(iterable)
+    iterable, trace = iterated(iterable), current_trace()
     if isinstance(iterable, Nest):
         return _nested(iterable, (), body, state, names, flag, writes, line, size, lists)
-    steps, trace = steps_of(iterable), current_trace()
+    if trace is not None and trace.options.loops != "unroll" and consumable(iterable):
+        kept = sys.getrefcount(iterable) > _LONE  # else nobody can use it again
+        after = consume(trace, iterable, body, state, names, flag, lists, kept=kept)
+        if after is not None:
+            return after
+    lists = with_consumers(trace, lists)
+    steps = steps_of(iterable)
     if steps is None or trace is None:
         return _unrolled(iterable, body, state, names, flag)
     known = isinstance(steps.count, int)
@@ -157,7 +177,8 @@ def for_(
     if short and len(steps) > 1 and (flag is not None or changes_lists(lists(), state, names)):
         # A branch of it may make a list longer: its length is followed only where the loop is recorded.
         with copied(trace, len(steps)):
-            short = is_unrollable(trace, lambda steps=steps: _unrolled(steps, body, state, names, flag))
+            key, run = loop_key(trace, body, len(steps)), partial(_unrolled, steps, body, state, names, flag)
+            short = is_unrollable_once(trace, key, run)
     if short or (known and mode == "unroll"):
         state, left = _begun(trace, iterable, steps, body, state, names, flag, line, small=short)
         if not left:
@@ -183,7 +204,7 @@ def for_(
         unbound = isinstance(error, UnboundLocalError)
         after = None
         if known and len(steps) > 1 and unbound:
-            after = _first(steps, body, state)
+            after = first_iteration(steps, body, state)
         elif peels and isinstance(error, CarryError):
             after = body(steps.at(0), *state)
         if after is not None:
@@ -335,6 +356,8 @@ def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) 
     """``[element(item) for item in iterable]``; ``size`` counts the operations that are written in it."""
     found: list[Any] = []
     iterable = iterated(iterable)
+    if consumable(iterable):
+        return gathered(iterable, element)
 
     def body(item: Any) -> State:
         found.append(element(item))
@@ -390,33 +413,10 @@ def _nested(
     return for_(nest.axes[len(outer)], inner, state, names, flag, writes, line, size, lists)
 
 
-def _first(steps: Steps, body: Callable[..., State], state: State) -> State | None:
-    """The state after the first iteration; None if it binds no variable that was unbound."""
-    unbound = sum(value is UNBOUND for value in state)
-    after = body(steps.at(0), *state) if unbound else state
-    return after if sum(value is UNBOUND for value in after) < unbound else None
-
-
 def _note(trace: Trace, line: int, what: str, how: str) -> None:
     location = user_location()
     where = f"{location.short().rpartition(':')[0]}:{line}" if location else f"line {line}"
     trace.note(f"{what} at {where}: {how}")
-
-
-def _unrolled(
-    iterable: Iterable[Any], body: Callable[..., State], state: State, names: Sequence[str], flag: str | None
-) -> State:
-    """The loop run by Python. Once the flag is traced, the iterations that are left run under a condition."""
-    place = None if flag is None else names.index(flag)
-    for item in iterable:
-        stop = False if place is None else state[place]
-        if is_traced(stop):
-            state = if_(not_(stop), lambda *s, item=item: body(item, *s), lambda *s: s, state, names, 0)
-            continue
-        if stop:
-            break
-        state = body(item, *state)
-    return state
 
 
 def _unrolled_until_alike(loop: For, size: int) -> tuple[State, int]:
@@ -493,6 +493,7 @@ def while_(
     """``while test(*state): state = body(*state)``; ``flag`` names the variable that ends it. Python runs it until its
     condition is traced, or until it has run for long: then what is left of it is recorded, if it can be."""
     place = None if flag is None else names.index(flag)
+    lists = with_consumers(current_trace(), lists)
 
     def decided(*values: Any) -> Any:
         found = truth(test(*values))

@@ -8,25 +8,33 @@ rewritten form, as if the user had written it; ``any`` and ``all`` look at all i
 from __future__ import annotations
 
 import builtins
+import itertools
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from jitgrad.frontend.consumable import consumable
+from jitgrad.frontend.consumed import consuming
 from jitgrad.frontend.iteration import Steps, steps_of
+from jitgrad.frontend.iterators import generator_of
 from jitgrad.frontend.junctions import and_, not_, truth
+from jitgrad.frontend.loop_choices import failure, is_unrollable
 from jitgrad.frontend.python_functions import BUILTINS
 from jitgrad.frontend.recording import condition
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.staying import comprehension_iter
+from jitgrad.frontend.staying import comprehension_iter, opaque_test
 from jitgrad.frontend.syntax import rewrite
 from jitgrad.frontend.syntax_nodes import RUNTIME
+from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, is_traced
 from jitgrad.frontend.users_protocols import iterated
 
 #: A function of an item: the test, and a function that gives the element.
 Choice = Callable[[Any], tuple[Any, Callable[[], Any]]]
+#: So many items of a generator Python looks at to find that it ends.
+_MOST = 10_000
 
 
 def _kept(iterable, choose, before):  # pyright: ignore[reportMissingParameterType]
@@ -42,7 +50,7 @@ def filtered(iterable: Any, choose: Choice, line: int) -> Any:
     """``[element for item in iterable if test]``."""
     iterable = iterated(iterable)
     steps = steps_of(iterable) if HOOKS["current_trace"]() is not None else None
-    if steps is not None and not isinstance(steps.count, int):
+    if consumable(iterable) or (steps is not None and not isinstance(steps.count, int)):
         return _recorded(iterable, choose, [])
     items: Iterable[Any] = iter(comprehension_iter(iterable, line))
     found: list[Any] = []
@@ -54,6 +62,52 @@ def filtered(iterable: Any, choose: Choice, line: int) -> Any:
             return _recorded(iterable if k == 0 else _behind(steps, k), choose, found)
         if test:
             found.append(element())
+    return found
+
+
+def gathered(iterable: Any, element: Callable[[Any], Any]) -> list[Any]:
+    """``[element(item) for item in iterable]`` of a generator that a loop can consume. Where Python knows how long that
+    is, it is no list whose length gets known when the program runs."""
+    trace: Trace = HOOKS["current_trace"]()
+    run, known = _rewritten(_mapped), False
+
+    def recorded() -> None:
+        nonlocal known
+        known = type(run(iterable, element)) is list
+
+    with consuming(trace):
+        if failure(trace, recorded) is None and not known and _ends(trace, iterable, element):
+            return [element(item) for item in iterable]
+        return run(iterable, element)
+
+
+def _ends(trace: Trace, iterable: Any, element: Callable[[Any], Any]) -> bool:
+    """Can Python make the list of a generator's items?"""
+    return is_unrollable(trace, lambda: [element(item) for item in itertools.islice(iterable, _MOST)])
+
+
+HOOKS["gathered"] = gathered
+#: ``next`` of a generator, as a loop that ends after an item.
+HOOKS["first"] = lambda iterable, *default: first(iterable, lambda item: (True, lambda: item), 0, *default)
+
+
+def expression(iterable: Any, choose: Choice, line: int) -> Any:
+    """``(element for item in iterable if test)``."""
+    iterable = iterated(iterable)
+
+    def by_python() -> Iterator[Any]:
+        for item in comprehension_iter(iterable, line):
+            test, element = choose(item)
+            if opaque_test(test, "it is the condition of a comprehension", line):
+                yield element()
+
+    return by_python() if HOOKS["current_trace"]() is None else generator_of(iterable, choose, by_python)
+
+
+def _mapped(iterable, element):  # pyright: ignore[reportMissingParameterType]
+    found = []
+    for item in iterable:
+        found.append(element(item))  # noqa: PERF401  (a loop, which records generators)
     return found
 
 
@@ -111,7 +165,7 @@ def quantified(function: Any, iterable: Any, choose: Choice, line: int, size: in
 
     trace = HOOKS["current_trace"]()
     steps = steps_of(iterable) if trace is not None else None
-    if steps is not None and not isinstance(steps.count, int):
+    if consumable(iterable) or (steps is not None and not isinstance(steps.count, int)):
         return _rewritten(_first)(iterable, lambda item: (decides(item), lambda: name == "any"), name != "any")
     items: Iterable[Any] = iter(comprehension_iter(iterable, line))
     for k, item in enumerate(items):

@@ -17,6 +17,7 @@ import numpy as np
 from jitgrad.errors import ArgumentError, ConcretizationError
 from jitgrad.frontend.assign import getitem
 from jitgrad.frontend.complex_pair import Pair
+from jitgrad.frontend.consumable import consumable
 from jitgrad.frontend.indexing import count_by
 from jitgrad.frontend.items import as_items
 from jitgrad.frontend.primitives import cast
@@ -222,6 +223,8 @@ def enumerate_(function: Any, *args: Any, **kwargs: Any) -> Any:
     plain = function is builtins.enumerate and not set(kwargs) - {"start"}
     if plain and isinstance(iterable, Nest) and iterable.is_fresh():
         return iterable.numbered(start)
+    if plain and consumable(iterable):
+        return HOOKS["numbered"](iterable, start)
     steps = steps_of(iterable) if plain else None
     if steps is None:
         return function(*args, **kwargs)
@@ -233,6 +236,8 @@ def zip_(function: Any, *args: Any, **kwargs: Any) -> Any:
     if function is not builtins.zip or not args:
         return function(*args, **kwargs)
     args = tuple(map(iterated, args))
+    if not kwargs and any(map(consumable, args)) and (found := HOOKS["zipped"](args)) is not None:
+        return found
     steps = [steps_of(a) for a in args]
     if any(s is None for s in steps):
         return function(*args, **kwargs)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 from jitgrad import config
 from jitgrad.errors import CarryError, JitgradError, RollError
+from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.optional import is_none
 from jitgrad.frontend.references import forget_frames
@@ -93,21 +94,32 @@ def is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: Sta
         return True
 
 
-def is_unrollable(trace: Trace, run: Callable[[], State]) -> bool:
+def is_unrollable(trace: Trace, run: Callable[[], Any]) -> bool:
     """Can Python run a loop while the function is traced? A trial of it is put back."""
     return failure(trace, run) is None
 
 
-def failure(trace: Trace, run: Callable[[], State]) -> type[JitgradError] | None:
+def is_unrollable_once(trace: Trace, key: Hashable, run: Callable[[], Any]) -> bool:
+    """Likewise, for the loop that ``key`` names. In trials of loops over generators only the first one is tried: else
+    that would take time exponential in their depth."""
+    known = trace.tried.get(key) if trace.trials and trace.consuming else None
+    if known is None:
+        known = trace.tried[key] = is_unrollable(trace, run)
+    return known
+
+
+def failure(trace: Trace, run: Callable[[], Any]) -> type[JitgradError] | None:
     """Why Python can't run a loop while the function is traced; None where it can. A trial of it is put back."""
     notes = len(trace.notes)
     with trace.region("a trial of a loop") as scope:
+        trace.trials += 1
         try:
             run()
         except JitgradError as error:
             forget_frames(error)
             return type(error)
         finally:
+            trace.trials -= 1
             del trace.notes[notes:]
             scope.restore()
     return None
@@ -142,3 +154,10 @@ def refuse_first_values(body: Callable[..., State], state: State, names: Sequenc
         return new
 
     return run
+
+
+def first_iteration(steps: Steps, body: Callable[..., State], state: State) -> State | None:
+    """The state after the first iteration; None if it binds no variable that was unbound."""
+    unbound = sum(value is UNBOUND for value in state)
+    after = body(steps.at(0), *state) if unbound else state
+    return after if sum(value is UNBOUND for value in after) < unbound else None

@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import ConcretizationError, RollError, UnsupportedError
-from jitgrad.frontend import attributes, complex_python, iteration, users_protocols
+from jitgrad.errors import ConcretizationError, JitgradError, RollError, UnsupportedError
+from jitgrad.frontend import attributes, complex_python, iteration, iterators, users_protocols
 from jitgrad.frontend.complex_pair import Pair
+from jitgrad.frontend.consumable import Generated, consumable
 from jitgrad.frontend.indexing import length
 from jitgrad.frontend.items import as_array, elements
 from jitgrad.frontend.iteration import Steps, bound_value, steps_of
 from jitgrad.frontend.namespace import wrap
 from jitgrad.frontend.primitives import cast, promote, where
+from jitgrad.frontend.recording import attempt
+from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Collection, Tracer, has_traced, innermost_trace, is_traced
@@ -109,7 +112,19 @@ def _conversion(cls: type) -> Callable[..., Any]:
 
 
 def _container(cls: type) -> Callable[..., Any]:
-    return lambda *args, **kwargs: cls(*map(iterated, args), **kwargs)
+    def convert(*args: Any, **kwargs: Any) -> Any:
+        args = tuple(map(iterated, args))
+        if cls is list and len(args) == 1 and not kwargs:
+            found = _gathered(args[0])
+            return found if found is not args[0] else list(found)
+        return cls(*args, **kwargs)
+
+    return convert
+
+
+def _gathered(iterable: Any) -> Any:
+    """The list of what a generator yields that a loop can consume; anything else as it is."""
+    return iterable if not consumable(iterable) else HOOKS["gathered"](iterable, lambda item: item)
 
 
 def _scalar_type(cls: type) -> Callable[..., Any]:
@@ -141,6 +156,7 @@ CLASSES: dict[type, Callable[..., Any]] = {
     np.ndarray: _new_array,
     type: _type,
     **iteration.CLASSES,
+    **iterators.CLASSES,
     **complex_python.CLASSES,
 }
 
@@ -201,7 +217,7 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
     @functools.wraps(function)
     def routed(*args: Any, **kwargs: Any) -> Any:
         name, key = function.__name__, kwargs.get("key")
-        args = (iterated(args[0]),) if len(args) == 1 else args
+        args = (_gathered(iterated(args[0])),) if len(args) == 1 else args
         if len(args) != 1:
             items = list(args)
         elif isinstance(args[0], Collection) and key is None and not kwargs.keys() - {"default"}:
@@ -394,7 +410,7 @@ def _junction(function: Callable[[Any], bool], of_two: np.ufunc, of_all: Any) ->
 def _sum(iterable: Iterable[Any], /, start: Any = 0) -> Any:
     """``sum``. Many elements of a traced array are added up by one operation, in the order of ``np.sum``."""
     many, weak = None, None
-    iterable = iterated(iterable)
+    iterable = _gathered(iterated(iterable))
     if isinstance(iterable, Tracer):
         many = iterable
     elif isinstance(iterable, Pair) and iterable.dims and isinstance(iterable.dims[0], int):
@@ -413,6 +429,8 @@ def _sum(iterable: Iterable[Any], /, start: Any = 0) -> Any:
 def _next(iterator: Any, *default: Any) -> Any:
     """``next``. What is recorded once can't take an item at every iteration."""
     trace = HOOKS["current_trace"]()
+    if type(iterator) is Generated:
+        return _next_generated(iterator, *default)
     if trace is not None and trace.scopes:
         raise RollError(
             "next() is called in a loop body or branch that is recorded once for all times that it runs. An iterator "
@@ -430,6 +448,22 @@ def _next(iterator: Any, *default: Any) -> Any:
     return default[0]
 
 
+def _next_generated(generator: Generated, *default: Any) -> Any:
+    """``next`` of a generator of the user's, which Python runs, or else is recorded up to its next ``yield``."""
+    start, trace = generator.position, HOOKS["current_trace"]()
+    if is_traced(start) and consumable(generator) and not trace.scopes:
+        return HOOKS["first"](generator, *default)  # in a loop that would take time in the square of its iterations
+    if is_traced(start) or not consumable(generator):
+        return builtins.next(generator, *default)
+    try:
+        with attempt(trace):
+            return builtins.next(generator, *default)
+    except JitgradError as error:
+        forget_frames(error)
+    generator.move(start)
+    return HOOKS["first"](generator, *default)
+
+
 def _len(obj: Any, /) -> Any:
     found = users_protocols.length(obj)
     return length(obj) if found is None else found
@@ -441,11 +475,20 @@ def _round(number: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _map(function: Any, *iterables: Any, **kwargs: Any) -> Any:
-    return builtins.map(HOOKS["callee"](function), *map(iterated, iterables), **kwargs)
+    iterables = tuple(map(iterated, iterables))
+    if len(iterables) == 1 and not kwargs and consumable(iterables[0]):
+        return iterators.mapped(function, iterables[0])
+    return builtins.map(HOOKS["callee"](function), *iterables, **kwargs)
 
 
 def _filter(function: Any, iterable: Any, /) -> Iterator[Any]:
     keeps = HOOKS["callee"](function) if callable(function) else lambda x: x
+    if HOOKS["current_trace"]() is None:
+        return _filtered(keeps, iterable)
+    return iterators.filtering(keeps, iterable, lambda: _filtered(keeps, iterable))
+
+
+def _filtered(keeps: Callable[[Any], Any], iterable: Any) -> Iterator[Any]:
     for x in iterated(iterable):
         keep = users_protocols.truth(keeps(x))
         if is_traced(keep):

@@ -55,10 +55,13 @@ line, lists)``
 ``opaque_iter(iterable, reason, line)``,               iterable and test of a statement that has to stay Python's
 ``opaque_test(test, reason, line)``
 ``hint(thunk, ...)``                                   the values of those thunks that have one
+``expression(iterable, choose, line)``                  a generator expression with one loop; ``choose`` likewise
+``sent(value)``                                        hands on what a consumed generator yields: does the loop end?
 ====================================================== =============================================================
 
-What stays Python's, whole: functions without source, generators and coroutines, callers of ``locals``, ``exec`` and
-``eval``; classes inside functions, until a method is called. A loop or branch stays Python's with an opaque iterable
+What stays Python's, whole: functions without source, generators that no loop consumes, coroutines, callers of
+``locals``, ``exec`` and ``eval``; classes inside functions, until a method is called. A loop or branch stays
+Python's with an opaque iterable
 or test if it assigns ``global`` names, or ``nonlocal`` ones of a function that is not rewritten, or jumps out of a
 ``try``. A part of an expression with ``:=`` stays where it is.
 """
@@ -93,6 +96,7 @@ from jitgrad.frontend.syntax_nodes import (
     store,
 )
 from jitgrad.frontend.syntax_rewrite import rewrite_function
+from jitgrad.frontend.syntax_yields import NotPlain, without_yields
 
 _FUTURES = 0
 for _name in __future__.all_feature_names:
@@ -143,6 +147,8 @@ _CALLS = frozenset(
         "called",
         "unpacked",
         "managed",
+        "sent",
+        "expression",
     }
 )
 
@@ -158,6 +164,7 @@ class _Refused(Exception):
 
 
 _results: weakref.WeakKeyDictionary[types.CodeType, _Result] = weakref.WeakKeyDictionary()
+_consumed: weakref.WeakKeyDictionary[types.CodeType, _Result] = weakref.WeakKeyDictionary()
 _produced: weakref.WeakSet[types.CodeType] = weakref.WeakSet()
 
 
@@ -181,6 +188,22 @@ def rewrite(fun: types.FunctionType) -> types.CodeType | None:
     return result.code
 
 
+def rewrite_generator(fun: types.FunctionType) -> types.CodeType | None:
+    """The rewritten code of a plain function that hands on what the generator function yields (``syntax_yields``); None
+    where that can't be done. Cached by code object."""
+    code = fun.__code__
+    result = _consumed.get(code)
+    if result is None or result.file != code.co_filename:
+        try:
+            result = _Result(code.co_filename, _rewritten(code, fun.__globals__, consumed=True), None)
+        except (_Refused, RecursionError) as refusal:
+            result = _Result(code.co_filename, None, str(refusal))
+        _consumed[code] = result
+        if result.code is not None:
+            _produced.update(_codes(result.code))
+    return result.code
+
+
 def why_not(code: types.CodeType) -> str | None:
     """Why `rewrite` has left a function with this code as it is, to be read after "because"; None if it has rewritten
     it, found nothing to rewrite, or was never asked."""
@@ -199,11 +222,12 @@ def rewritten_source(fun: types.FunctionType) -> str | None:
     return ast.unparse(found.node)
 
 
-def _rewritten(code: types.CodeType, variables: dict) -> types.CodeType | None:
+def _rewritten(code: types.CodeType, variables: dict, *, consumed: bool = False) -> types.CodeType | None:
+    """``consumed``: the code is that of a generator function, to be made a plain one."""
     for flag, reason in _SUSPENDS.items():
-        if code.co_flags & flag:
+        if code.co_flags & flag and not (consumed and flag == inspect.CO_GENERATOR):
             raise _Refused(reason)
-    found, scopes = _understood(code, variables)
+    found, scopes = _understood(code, variables, consumed=consumed)
     node = found.node
     rewrite_function(node, scopes)
     try:
@@ -222,7 +246,7 @@ def _rewritten(code: types.CodeType, variables: dict) -> types.CodeType | None:
     return made
 
 
-def _understood(code: types.CodeType, variables: dict) -> tuple[_Found, Scopes]:
+def _understood(code: types.CodeType, variables: dict, *, consumed: bool = False) -> tuple[_Found, Scopes]:
     """The function in its source, and its scopes, if it can be rewritten."""
     found = _locate(code, variables)
     mangle(found.node, found.class_name)
@@ -231,6 +255,12 @@ def _understood(code: types.CodeType, variables: dict) -> tuple[_Found, Scopes]:
         raise _Refused(f"it calls {scopes.delicate}()")
     if any(name.startswith(PREFIX) for name in scopes.mentioned) or RUNTIME in scopes.mentioned:
         raise _Refused(f"it uses a name that starts with {PREFIX!r}, which rewritten code needs for itself")
+    if consumed:
+        try:
+            without_yields(found.node)
+        except NotPlain as reason:
+            raise _Refused(str(reason)) from None
+        scopes = Scopes(found.node)
     scopes.implicit_super = "__class__" in code.co_freevars and "super" not in variables
     return found, scopes
 

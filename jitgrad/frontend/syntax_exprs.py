@@ -229,11 +229,11 @@ class Expressions(ast.NodeTransformer):
                 )
         return None
 
-    def _choices(self, node: ast.GeneratorExp) -> list[ast.expr] | None:
+    def _choices(self, node: ast.GeneratorExp, *, lazy: bool = False) -> list[ast.expr] | None:
         """The iterable of a generator expression, the function of an item that :meth:`_filtered` makes, and the line;
-        None where that has to stay Python's."""
+        None where that has to stay Python's. ``lazy``: it may be used later."""
         (first, *others) = node.generators
-        if others or first.is_async or self.scopes.walrus:
+        if others or first.is_async or (self.scopes.walrus and not lazy) or _binds(node):
             return None
         first.ifs = first.ifs or [constant(True)]
         found = self._filtered(self._listed(node))
@@ -409,7 +409,12 @@ class Expressions(ast.NodeTransformer):
                 node.elt = self.visit(node.elt)
         return node
 
-    visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
+    visit_SetComp = visit_DictComp = _visit_comprehension
+
+    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.expr:
+        """``(element for target in iterable if test)`` likewise, as in :meth:`_next`."""
+        arguments = self._choices(node, lazy=True)
+        return self._visit_comprehension(node) if arguments is None else call("expression", arguments, node)
 
     def _inside(self, node: ComprehensionNode) -> _Inside:
         lazy = isinstance(node, ast.GeneratorExp) or node in self._generators
@@ -421,6 +426,11 @@ class Expressions(ast.NodeTransformer):
         line = constant(node.lineno)
         value = self.visit(node)
         return value if stays else call("opaque_test", [value, constant(reason), line], node)
+
+
+def _binds(node: ast.expr) -> bool:
+    """Is there a ``:=`` in it?"""
+    return any(isinstance(inner, ast.NamedExpr) for inner in ast.walk(node))
 
 
 def _is_iterable(node: ast.expr) -> bool:

@@ -48,6 +48,10 @@ class Trace:
         self.captures: list[tuple[Tracer, Value]] = []
         self.serial = next(_serials)  # an inner trace starts later, so it has the larger serial
         self.growing: list[Any] = []  # what stands for lists in the loops that are being recorded
+        self.consumers: list[Any] = []  # the loops whose bodies the generators that run now call
+        self.consuming = 0  # how many loops over generators are recorded, or tried, in each other
+        self.trials = 0  # how many trials of loops run, in each other
+        self.tried: dict[Hashable, bool] = {}  # what has come of trials
         self.top = self.scope = Scope(self, self.builder.ops)
         self.scopes: list[Scope] = []
         self.copies = 1  # of what is traced now, by loops that are unrolled

@@ -234,6 +234,9 @@ class PlainRuntime:
     def collect(self, iterable: Any, element: Callable, line: int, size: int) -> list:
         return [element(item) for item in iterable]
 
+    def expression(self, iterable: Any, choose: Callable, line: int) -> Iterator[Any]:
+        return (element() for test, element in map(choose, iterable) if test)
+
     def filtered(self, iterable: Any, choose: Callable, line: int) -> list:
         return [element() for test, element in map(choose, iterable) if test]
 

@@ -307,7 +307,7 @@ def test_any_all_sum_map():
 
 def test_what_depends_on_the_numbers_says_so():
     with pytest.raises(ConcretizationError, match=r"filter\(\) keeps items by a traced condition"):
-        jg.jit(lambda a: sum(filter(lambda v: v > 0, a)))(V)
+        jg.jit(lambda a: sum(tuple(filter(lambda v: v > 0, a))))(V)
     with pytest.raises(UnsupportedError, match="modulus"):
         jg.jit(lambda n: pow(n, 3, 7))(np.array(5))
 
