@@ -11,7 +11,7 @@ import pytest
 import scipy.linalg as sla
 
 import jitgrad as jg
-from jitgrad import testing
+from jitgrad import config, testing
 from jitgrad.errors import DtypeError, UnsupportedError
 
 Function = Callable[..., Any]
@@ -33,7 +33,10 @@ def same(found: Any, expected: Any, rtol: float, what: str) -> None:
 
 
 def check(functions: dict[str, Function], args: tuple[Any, ...], *, grads: bool = True) -> None:
-    """All functions at once, in complex128 and complex64; the derivatives in complex128."""
+    """All functions at once, in complex128 and complex64; the derivatives in complex128.
+
+    complex64 is run as Python: machine code of real float32 is what other tests are of.
+    """
     table = list(functions.values())
 
     def everything(*xs: Any) -> Any:
@@ -43,8 +46,9 @@ def check(functions: dict[str, Function], args: tuple[Any, ...], *, grads: bool 
         narrow = {np.dtype(np.complex128): np.complex64, np.dtype(np.float64): np.float32}
         return x.astype(narrow[x.dtype]) if isinstance(x, np.ndarray) and x.dtype in narrow else x
 
-    for given, rtol in ((args, 1e-12), (tuple(map(single, args)), 2e-5)):
-        found = jg.jit(everything)(*given)
+    for given, rtol, backend in ((args, 1e-12, "llvm"), (tuple(map(single, args)), 2e-5, "python")):
+        with config.using(backend=backend):
+            found = jg.jit(everything)(*given)
         for name, f, value in zip(functions, table, found, strict=True):
             same(value, f(*given), rtol, name)
     if grads:
