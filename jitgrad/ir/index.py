@@ -34,16 +34,19 @@ def _intern(cls: type, key: tuple[Any, ...], build: Callable[[Any], None]) -> An
     found = _interned.get(full)
     if found is None:
         found = object.__new__(cls)
+        found.alone = None
         build(found)
         found = _interned.setdefault(full, found)
     return found
 
 
 class Term:
-    """What an index expression is linear in. ``bounds`` is an inclusive interval; None is unbounded."""
+    """What an index expression is linear in. ``bounds`` is an inclusive interval; None is unbounded. ``alone`` refers
+    to the expression that is the term and nothing else, once there has been one."""
 
-    __slots__ = ("__weakref__", "bounds")
+    __slots__ = ("__weakref__", "alone", "bounds")
     bounds: Bounds
+    alone: weakref.ref[IndexExpr] | None
 
     def substitute(self, env: Mapping[Term, Dim], done: _Done) -> Dim:
         raise NotImplementedError
@@ -64,7 +67,7 @@ class Sym(Term):
     __slots__ = ("depth", "limits", "name", "payload")
 
     def __init__(self, name: str, lo: Dim | None = None, hi: Dim | None = None, payload: Any = None) -> None:
-        self.name, self.payload = name, payload
+        self.name, self.payload, self.alone = name, payload, None
         self.limits: tuple[Dim | None, Dim | None] = (lo, hi)
         named = [s.depth for limit in self.limits if isinstance(limit, IndexExpr) for s in limit.syms()]
         self.depth: int = 1 + max(named, default=-1)
@@ -163,11 +166,12 @@ class Product(Term):
 class IndexExpr:
     """``constant + sum(c * term)``; never constant (a constant is an ``int``)."""
 
-    __slots__ = ("__weakref__", "_interval", "_syms", "bounds", "constant", "terms")
+    __slots__ = ("__weakref__", "_greatest", "_least", "_syms", "bounds", "constant", "terms")
     constant: int
     terms: tuple[tuple[Term, int], ...]
     bounds: Bounds
-    _interval: Bounds | None
+    _least: int | None
+    _greatest: int | None
 
     def __new__(cls, constant: int, terms: tuple[tuple[Term, int], ...]) -> IndexExpr:
         key = (cls, constant, frozenset(terms))
@@ -175,7 +179,7 @@ class IndexExpr:
         if found is not None:
             return found
         self = object.__new__(cls)
-        self.constant, self.terms, self._syms, self._interval = constant, terms, None, None
+        self.constant, self.terms, self._syms = constant, terms, None
         lo: int | None = constant
         hi: int | None = constant
         for term, c in terms:
@@ -226,7 +230,11 @@ class IndexExpr:
 
 def expr(term: Term) -> IndexExpr:
     """A term as an expression."""
-    return IndexExpr(0, ((term, 1),))
+    found = None if term.alone is None else term.alone()
+    if found is None:
+        found = IndexExpr(0, ((term, 1),))
+        term.alone = weakref.ref(found)
+    return found
 
 
 def sym(name: str, lo: int | None = None, hi: int | None = None, payload: Any = None) -> IndexExpr:
@@ -381,13 +389,27 @@ def interval(e: Dim) -> Bounds:
     Where ``e`` is affine in a symbol whose limits name other symbols, the limit takes the symbol's place, innermost
     symbols first: with ``0 <= i <= k - 1`` the least value of ``k - 1 - i`` is 0. That is exact for affine limits.
 
-    It is kept with the expression: neither that nor the limits ever change, and passes ask again and again.
     """
-    if not isinstance(e, IndexExpr):
-        return e, e
-    if e._interval is None:  # limits never change
-        e._interval = _extreme(e, 0), _extreme(e, 1)
-    return e._interval
+    return (least(e), greatest(e)) if isinstance(e, IndexExpr) else (e, e)
+
+
+def least(e: IndexExpr) -> int | None:
+    """The lower end of :func:`interval`. It is kept with the expression: neither that nor the limits ever change, and
+    passes ask again and again."""
+    try:
+        return e._least
+    except AttributeError:
+        found = e._least = _extreme(e, 0)
+        return found
+
+
+def greatest(e: IndexExpr) -> int | None:
+    """The upper end of :func:`interval`."""
+    try:
+        return e._greatest
+    except AttributeError:
+        found = e._greatest = _extreme(e, 1)
+        return found
 
 
 def _extreme(e: Dim, side: int) -> int | None:
@@ -404,7 +426,7 @@ def _extreme(e: Dim, side: int) -> int | None:
         limit = symbol.limits[side if c > 0 else 1 - side]
         if limit is None:
             break
-        e = add(IndexExpr(e.constant, e.terms), mul(add(limit, mul(expr(symbol), -1)), c))
+        e = combined(((e, 1), (limit, c), (expr(symbol), -c)))
     tight = bounds(e)[side]
     if tight is None or plain is None:
         return plain if tight is None else tight
@@ -440,7 +462,12 @@ def _innermost(e: IndexExpr) -> tuple[Sym, int] | None:
 
 def never_negative(e: Dim) -> bool:
     """True where the value is known to be at least 0."""
-    lo = interval(e)[0]
+    if not isinstance(e, IndexExpr):
+        return e >= 0
+    plain = e.bounds[0]
+    if plain is not None and plain >= 0:
+        return True
+    lo = least(e)
     return lo is not None and lo >= 0
 
 
