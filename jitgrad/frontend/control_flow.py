@@ -75,6 +75,7 @@ from jitgrad.frontend.loop_choices import (
     is_unrollable,
     is_unrollable_once,
     may_stream,
+    note_loop,
     refuse_first_values,
     refuse_streams,
 )
@@ -209,7 +210,7 @@ def for_(
             after = body(steps.at(0), *state)
         if after is not None:
             why = "as it binds what later ones use" if unbound else "as later ones begin with values of other types"
-            _note(trace, line, "for", f"the first iteration apart, {why}")
+            note_loop(trace, line, "for", f"the first iteration apart, {why}")
             if flag is not None and after[names.index(flag)] is True:
                 return after
             own.clear()  # they are looked at again, by their references
@@ -223,9 +224,9 @@ def for_(
         result, unrolled = _unrolled_until_alike(loop, size)
         if unrolled < len(steps):
             note += f". The later {len(steps) - unrolled} are alike: rolled"
-        _note(trace, line, "for", f"unrolled, {note}")
+        note_loop(trace, line, "for", f"unrolled, {note}")
         return result
-    _note(trace, line, "for", "rolled")
+    note_loop(trace, line, "for", "rolled")
     return result
 
 
@@ -253,7 +254,7 @@ def _begun(
         else:
             state = run(iterable, state)
     apart = "the first iteration apart, and the others recorded, as an iteration has many ops"
-    _note(trace, line, "for", apart if left else f"unrolled, {len(steps)} iterations")
+    note_loop(trace, line, "for", apart if left else f"unrolled, {len(steps)} iterations")
     return state, left
 
 
@@ -370,7 +371,9 @@ def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) 
         return found
 
     steps, trace = steps_of(iterable), current_trace()
-    if steps is None or trace is None or not isinstance(steps.count, int) or trace.options.loops == "unroll":
+    if steps is not None and trace is not None and not isinstance(steps.count, int):
+        return filtered(iterable, lambda item: (True, lambda: element(item)), line)
+    if steps is None or trace is None or trace.options.loops == "unroll":
         return run()
     automatic = trace.options.loops == "auto"
     if automatic and is_short(trace, len(steps), size):
@@ -385,9 +388,9 @@ def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) 
     except _UNROLLABLE as error:
         if not automatic or len(steps) > _LONGEST:
             raise
-        _note(trace, line, "comprehension", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
+        note_loop(trace, line, "comprehension", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
         return run()
-    _note(trace, line, "comprehension", "rolled")
+    note_loop(trace, line, "comprehension", "rolled")
     return found
 
 
@@ -411,12 +414,6 @@ def _nested(
         return _nested(nest, (*outer, value), body, s, names, flag, writes, line, size, lists)
 
     return for_(nest.axes[len(outer)], inner, state, names, flag, writes, line, size, lists)
-
-
-def _note(trace: Trace, line: int, what: str, how: str) -> None:
-    location = user_location()
-    where = f"{location.short().rpartition(':')[0]}:{line}" if location else f"line {line}"
-    trace.note(f"{what} at {where}: {how}")
 
 
 def _unrolled_until_alike(loop: For, size: int) -> tuple[State, int]:
@@ -532,14 +529,14 @@ def while_(
                 except _UNROLLABLE:
                     longest *= 16
                     continue
-                _note(trace, line, "while", f"rolled after {done} iterations, as it is long")
+                note_loop(trace, line, "while", f"rolled after {done} iterations, as it is long")
                 return result
         trace = current_trace() or innermost_trace(go_on)
         if is_traced(go_on) and any(op.effects for op in trace.builder.ops[first:]):
             result = _rotated_while(While(trace, decision, body, state, names, ()), writes, lists, go_on)
         else:
             result = _recorded_while(While(trace, decision, body, state, names, ()), writes, lists)
-        _note(trace, line, "while", "rolled")
+        note_loop(trace, line, "while", "rolled")
         return result
     except NoItems as error:
         if not error.of.probing:

@@ -161,3 +161,10 @@ def first_iteration(steps: Steps, body: Callable[..., State], state: State) -> S
     unbound = sum(value is UNBOUND for value in state)
     after = body(steps.at(0), *state) if unbound else state
     return after if sum(value is UNBOUND for value in after) < unbound else None
+
+
+def note_loop(trace: Trace, line: int, what: str, how: str) -> None:
+    """Say in ``explain`` how a loop was recorded."""
+    location = user_location()
+    where = f"{location.short().rpartition(':')[0]}:{line}" if location else f"line {line}"
+    trace.note(f"{what} at {where}: {how}")

@@ -220,8 +220,14 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
         args = (_gathered(iterated(args[0])),) if len(args) == 1 else args
         if len(args) != 1:
             items = list(args)
-        elif isinstance(args[0], Collection) and key is None and not kwargs.keys() - {"default"}:
-            return _or_default(args[0], lambda array: call(of_array, (array,), {}), kwargs)
+        elif isinstance(args[0], Collection) and not kwargs.keys() - {"key", "default"}:
+            given = args[0]
+            if key is None:
+                return _or_default(given, lambda array: call(of_array, (array,), {}), kwargs)
+            keys = HOOKS["gathered"](given, HOOKS["callee"](key))
+            return _or_default(
+                keys, lambda array: given[python_number(call(of_key, (array,), {}), "int", name)], kwargs
+            )
         elif key is not None and "default" not in kwargs and (steps := _many(args[0])) is not None:
             keys = as_array(HOOKS["current_trace"](), _keys(args[0], key))
             if keys is not None and keys.ndim == 1:
@@ -324,6 +330,9 @@ def _chosen(first: Tracer, x: Any, y: Any) -> Any:
 def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> list[Any]:
     """``sorted``, by a sort in the program where the keys are traced. NaN comes last."""
     iterable = iterated(iterable)
+    if isinstance(iterable, Collection):
+        keys = iterable if key is None else HOOKS["gathered"](iterable, HOOKS["callee"](key))
+        return HOOKS["ordered"](iterable, _places(keys.array(), keys.length(), reverse))
     plain = isinstance(iterable, Tracer) and len(iterable.dims) == 1 and isinstance(iterable.dims[0], int)
     items: list[Any] = [*elements(iterable, scalar=True)] if plain else list(iterable)
     if key is None:
@@ -346,11 +355,14 @@ def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, revers
             )
     many = as_array(innermost_trace(keys), keys)
     stack = innermost_trace(keys).lift(keys) if many is None else many
-    stack = stack[::-1] if reverse else stack
-    places = call(np.argsort, (stack,), {"kind": "stable"})
-    if reverse:  # equal ones stay in their order
-        places = (count - 1) - places[::-1]
-    return picked(items, places)
+    return picked(items, _places(stack, count, reverse))
+
+
+def _places(keys: Tracer, count: Any, reverse: bool) -> Tracer:
+    """The places of the items in the order of their keys; equal ones stay in their order."""
+    if not reverse:
+        return call(np.argsort, (keys,), {"kind": "stable"})
+    return (count - 1) - call(np.argsort, (keys[::-1],), {"kind": "stable"})[::-1]
 
 
 def picked(items: list[Any], places: Tracer) -> list[Any]:
