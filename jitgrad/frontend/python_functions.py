@@ -224,7 +224,7 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
             given = args[0]
             if key is None:
                 return _or_default(given, lambda array: call(of_array, (array,), {}), kwargs)
-            keys = HOOKS["gathered"](given, HOOKS["callee"](key))
+            keys = _keys(given, key)
             return _or_default(
                 keys, lambda array: given[python_number(call(of_key, (array,), {}), "int", name)], kwargs
             )
@@ -331,8 +331,11 @@ def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, revers
     """``sorted``, by a sort in the program where the keys are traced. NaN comes last."""
     iterable = iterated(iterable)
     if isinstance(iterable, Collection):
-        keys = iterable if key is None else HOOKS["gathered"](iterable, HOOKS["callee"](key))
-        return HOOKS["ordered"](iterable, _places(keys.array(), keys.length(), reverse))
+        raise UnsupportedError(
+            "sorted() of a list whose length is known when the program runs only: a sort takes an array of known "
+            "shape. Append to an array of known length, with a count of what is in it, and np.inf behind that.",
+            user_location(),
+        )
     plain = isinstance(iterable, Tracer) and len(iterable.dims) == 1 and isinstance(iterable.dims[0], int)
     items: list[Any] = [*elements(iterable, scalar=True)] if plain else list(iterable)
     if key is None:
@@ -355,14 +358,11 @@ def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, revers
             )
     many = as_array(innermost_trace(keys), keys)
     stack = innermost_trace(keys).lift(keys) if many is None else many
-    return picked(items, _places(stack, count, reverse))
-
-
-def _places(keys: Tracer, count: Any, reverse: bool) -> Tracer:
-    """The places of the items in the order of their keys; equal ones stay in their order."""
     if not reverse:
-        return call(np.argsort, (keys,), {"kind": "stable"})
-    return (count - 1) - call(np.argsort, (keys[::-1],), {"kind": "stable"})[::-1]
+        places = call(np.argsort, (stack,), {"kind": "stable"})
+    else:  # equal ones stay in their order
+        places = (count - 1) - call(np.argsort, (stack[::-1],), {"kind": "stable"})[::-1]
+    return picked(items, places)
 
 
 def picked(items: list[Any], places: Tracer) -> list[Any]:
