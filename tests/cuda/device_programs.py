@@ -14,8 +14,12 @@ from jitgrad.ir.core import Graph
 from jitgrad.ir.interpret import interpret
 from jitgrad.loopir.fuse import fuse
 from jitgrad.loopir.lower import lower
-from jitgrad.loopir.nodes import Program
+from jitgrad.loopir.nodes import LibCall, Program
+from jitgrad.loopir.walk import statements
 from jitgrad.passes.pipeline import optimise
+
+#: What two ways to compute the same may differ by, in each dtype of floats.
+ROUNDING = {"bfloat16": 1.6e-2, "float16": 2e-3, "float32": 2e-5, "float64": 1e-10}
 
 
 def executable(graph: Graph, least: int = LEAST) -> CudaExecutable:
@@ -39,12 +43,18 @@ def check(graph: Graph, arrays: Sequence[np.ndarray], rtol: float | None = None)
 def close(found: np.ndarray, want: np.ndarray, rtol: float | None = None) -> None:
     """Equal up to rounding: relative to the greatest element, as sums have another order."""
     assert (found.dtype, found.shape) == (want.dtype, want.shape)
-    if want.dtype.kind != "f":
+    if want.dtype.name not in ROUNDING:
         np.testing.assert_array_equal(found, want)
         return
-    rtol = rtol or {2: 2e-3, 4: 2e-5}.get(want.dtype.itemsize, 1e-10)
+    rtol = rtol or ROUNDING[want.dtype.name]
+    found, want = found.astype(np.float64), want.astype(np.float64)
     scale = float(np.max(np.abs(want), initial=0.0, where=np.isfinite(want)))
     np.testing.assert_allclose(found, want, rtol=rtol, atol=rtol * scale)
+
+
+def products(graph: Graph) -> list[LibCall]:
+    """The calls of cuBLAS that a graph becomes."""
+    return [s for s in statements(executable(graph).program.body) if isinstance(s, LibCall) and s.fn == "gemm"]
 
 
 def ran(program: CudaExecutable, text: str, *args: np.ndarray) -> list[np.ndarray]:
