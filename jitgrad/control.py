@@ -21,7 +21,9 @@ from jitgrad.frontend.recording import record_for, record_while
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, contains_tracer, innermost_trace, is_traced
+from jitgrad.ir.core import Op
 from jitgrad.ir.location import user_location
+from jitgrad.ir.symbols import named_values
 from jitgrad.ir.types import TensorType, i64
 
 
@@ -101,11 +103,12 @@ def scan(
     def step(i: Any, carry: Any) -> tuple[Any, Any]:
         return f(carry, unflatten(tree, [a[i] for a in arrays]))
 
-    with trace.region("a trial of the function of scan"):
+    with trace.region("a trial of the function of scan") as scope:
         carry, _ = step(bounds[0], init)
         _, y = step(bounds[0], carry)  # the types of the results once the carry has its own
         pieces, y_tree = flatten(y)
         types = [trace.lift(piece).type for piece in pieces]
+        _check_one_shape(types, scope.ops)
     stacks = [_empty_stack(trace, n, t) for t in types]
 
     def body(i: Any, carry: Any, *stacks: Any) -> tuple[Any, ...]:
@@ -139,6 +142,20 @@ def _length(leaves: Sequence[Any], length: int | None) -> int:
             user_location(),
         )
     return lengths.pop()
+
+
+def _check_one_shape(types: Sequence[TensorType], made: Sequence[Op]) -> None:
+    """Raise ShapeError for a result that has another shape in each step: one that ops of a step decide."""
+    own = {v for op in made for v in op.results}
+    for t in types:
+        unknown = [str(d) for d in t.shape if not own.isdisjoint(named_values(d))]
+        if unknown:
+            raise ShapeError(
+                f"vmap or scan of a function with a result of type {t}: how large it is ({', '.join(unknown)}) each "
+                "example decides, so the results of all are no array. Return an array with room for all and the "
+                "number of elements, or what you compute of it.",
+                user_location(),
+            )
 
 
 def _empty_stack(trace: Trace, n: int, type: TensorType) -> Tracer:

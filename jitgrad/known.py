@@ -82,12 +82,13 @@ def with_known(keys: Keys, leaves: Sequence[object], chosen: object) -> Keys:
     """The keys with :class:`Known` in the place of those, at the positions ``chosen``, that are integers or bools."""
     chosen = set(chosen)  # pyright: ignore[reportArgumentType]
     return tuple(
-        Known.of(key, leaf) if k in chosen and _can_be_known(key) else key
+        Known.of(key, leaf) if k in chosen and can_be_known(key) else key
         for k, (key, leaf) in enumerate(zip(keys, leaves, strict=True))
     )
 
 
-def _can_be_known(key: Hashable) -> bool:
+def can_be_known(key: Hashable) -> bool:
+    """Is it the key of an integer or a bool?"""
     return isinstance(key, type) and issubclass(key, (int, np.integer, np.bool_))
 
 
@@ -104,7 +105,7 @@ def with_least_known(
     try:
         return keys, build(keys), ""
     except _MENDED as error:
-        candidates = [k for k, key in enumerate(keys) if _can_be_known(key)]
+        candidates = [k for k, key in enumerate(keys) if can_be_known(key)]
         if isinstance(error, _OTHER) or not candidates:
             raise
         reason = _reason(error)

@@ -174,9 +174,8 @@ class VjpFunction(Transformed):
         joint, split = _split(traced, optimised=True)
         backward = Backward(traced, joint, split)
         flat = flatten([0] * len(split.forward.results))[1]
-        program = Specialisation(
-            [*backward.stages, ("forward", split.forward)], specs, arguments.keys, flat, recorder.guards, backward
-        )
+        stages = [*backward.stages, ("forward", split.forward)]
+        program = Specialisation(stages, specs, arguments.keys, flat, recorder.guards, backward, rooms=False)
         program.notes += backward.notes
         return program
 

@@ -15,8 +15,13 @@ from jitgrad.errors import MutationError
 from jitgrad.frontend.guards import Guard, first_change
 from jitgrad.frontend.signature import Known, LeafSpec, kind_of, python_converter
 from jitgrad.frontend.unpacking import builder, unpacker
-from jitgrad.ir.core import Block, Graph
+from jitgrad.ir.core import Block, Graph, Value
+from jitgrad.known import can_be_known
+from jitgrad.rooms import ROOM, Rooms, rooms_for
 from jitgrad.runtime.direct import matcher
+
+#: The stage in which results of unknown shapes have got rooms.
+_ROOMS = "with rooms"
 
 
 class Specialisation:
@@ -39,7 +44,9 @@ class Specialisation:
         "keys",
         "notes",
         "single",
+        "specs",
         "stages",
+        "target",
         "tree",
         "written",
     )
@@ -54,14 +61,12 @@ class Specialisation:
         extra: Any = None,
         written: tuple[int, ...] = (),
         target: str | None = None,
+        *,
+        rooms: bool = True,
     ) -> None:
         self.stages: list[tuple[str, Any]] = list(stages)
         graph = stages[-1][1]
-        first = len(graph.results) - len(written)
-        donated = {k: first + n for n, k in enumerate(written) if not specs[k].scalar}
-        self.compiled: Compiled = compile_graph(graph, tuple(s.scalar for s in specs), donated, target)
-        self.written, self.keys = written, tuple(keys)
-        self.call: Callable[[tuple[Any, ...]], Sequence[Any]] = self._call_and_write if written else self.compiled.call
+        self.specs, self.written, self.keys, self.target = tuple(specs), written, tuple(keys), target
         self.tree, self.guards, self.extra = tree, guards, extra
         self.single = tree.is_leaf()
         self.build: Callable[[Sequence[Any]], Any] = builder(tree)
@@ -70,6 +75,37 @@ class Specialisation:
         #: Whether the program draws random numbers that it is not seeded for.
         self.draws = draws(graph)
         self.notes: list[str] = []
+        self.compiled: Compiled
+        self.call: Callable[[tuple[Any, ...]], Sequence[Any]]
+        room = rooms_for(graph, numbers(graph, keys), len(written)) if rooms else None
+        if room is None:
+            self._compile(graph)
+        else:
+            self._compile_with(room)
+
+    def _compile(self, graph: Graph) -> None:
+        first = len(graph.results) - len(self.written)
+        donated = {k: first + n for n, k in enumerate(self.written) if not self.specs[k].scalar}
+        self.compiled = compile_graph(graph, tuple(s.scalar for s in self.specs), donated, self.target)
+        self.call = self._call_and_write if self.written else self.compiled.call
+
+    def _compile_with(self, rooms: Rooms) -> None:
+        """Compile the program with these rooms for its results: see ``rooms``."""
+        graph = rooms.filled()
+        self._compile(graph)
+        call = self.call
+
+        def call_and_cut(leaves: tuple[Any, ...]) -> Sequence[Any]:
+            results = call(leaves)
+            larger = rooms.larger(results)
+            if larger is None:
+                return rooms.cut(results)
+            self._compile_with(larger)
+            return self.call(leaves)
+
+        self.call = call_and_cut
+        self.stages = [*(s for s in self.stages if s[0] != _ROOMS), (_ROOMS, graph)]
+        self.notes = [*(n for n in self.notes if not n.startswith(ROOM)), *rooms.notes()]
 
     def convert(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
         """Python integers and bools as the NumPy scalars that native code takes."""
@@ -96,6 +132,11 @@ class Specialisation:
         """Call the program with leaves as :func:`~jitgrad.frontend.signature.prepare_leaf` gives them."""
         results = self.call(leaves)
         return results[0] if self.single else self.build(results)
+
+
+def numbers(graph: Graph, keys: Sequence[Hashable]) -> list[Value]:
+    """The parameters for integers and bools, which a program may be compiled for the values of."""
+    return [p for p, key in zip(graph.params, keys, strict=False) if can_be_known(key)]
 
 
 def draws(graph: Graph) -> bool:

@@ -18,14 +18,16 @@ from jitgrad.errors import (
     DtypeError,
     JitgradWarning,
     MutationError,
+    RollError,
     UnsupportedError,
 )
 from jitgrad.frontend.capture import Recorder
+from jitgrad.frontend.listed import listed
 from jitgrad.frontend.optional import without_none
 from jitgrad.frontend.raising import ends
 from jitgrad.frontend.randomness import shared_states, warn_of_draws
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.signature import LeafSpec, flatten, prepare_leaf
+from jitgrad.frontend.signature import LeafSpec, flatten, prepare_leaf, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer
 from jitgrad.frontend.usercode import call_method
@@ -129,6 +131,8 @@ def run_traced(
             out = _called(recorder.prepare(fun), trace, args, kwargs, unreached)
             out = without_none(out, name)
             leaves, tree = flatten(out)
+            if states is not None and any(isinstance(x, Collection) for x in leaves):
+                leaves, tree = flatten(unflatten(tree, [_as_result(x) for x in leaves]))
             _check_results(leaves, tree, name, fun)
             written = tuple(k for k, (p, v) in enumerate(zip(watched, before, strict=True)) if p.value is not v)
             graph = trace.finish([*leaves, *(watched[k] for k in written)])
@@ -156,6 +160,15 @@ def _called(fun: Callable[..., Any], trace: Trace, args: Sequence[Any], kwargs: 
         if not ends(trace, error):
             raise
         return unreached
+
+
+def _as_result(leaf: Any) -> Any:
+    """What stands in the structure of a result for a list of unknown length; another leaf, and a list of which only the
+    function itself knows what its items are, as it is."""
+    try:
+        return listed(leaf) if isinstance(leaf, Collection) else leaf
+    except RollError:
+        return leaf
 
 
 def _forget_attributes(trace: Trace, name: str) -> None:

@@ -52,7 +52,8 @@ from jitgrad.ir.generators import GENERATORS
 from jitgrad.known import Keys, KnownLeaves, limit, with_least_known
 from jitgrad.loopir.lower import check_result
 from jitgrad.reading import Readable
-from jitgrad.specialisation import Route, Specialisation, backend_key, check_written, route_to, write
+from jitgrad.rooms import check_results
+from jitgrad.specialisation import Route, Specialisation, backend_key, check_written, numbers, route_to, write
 from jitgrad.tracing import (
     ACTIVITY,
     current_recorder,
@@ -273,7 +274,7 @@ class Transformed(Readable):
             return build(arguments._replace(keys=keys))
 
         def trace(keys: Keys) -> None:
-            self._trace_known_shapes(arguments._replace(keys=keys))
+            self._check_shapes(arguments._replace(keys=keys))
 
         keys, built, reason = with_least_known(arguments.keys, arguments.leaves, trace, at)
         if reason:
@@ -489,14 +490,18 @@ class Transformed(Readable):
         return self._with_known(self._arguments(args, kwargs), self._trace_alone)[1]
 
     def result_sizes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[int]:
-        """How many elements each result has. Nothing is compiled."""
-        return self._with_known(self._arguments(args, kwargs), self._trace_known_shapes)[1]
+        """How many elements each result has. Nothing is compiled. Raises UnsupportedError where only the run tells."""
+        return self._with_known(self._arguments(args, kwargs), self._sizes)[1]
 
     def _trace_alone(self, arguments: Arguments) -> Graph:
         return self._trace(arguments, [spec_of(k) for k in arguments.keys], Recorder()).graph
 
-    def _trace_known_shapes(self, arguments: Arguments) -> list[int]:
-        """The sizes of the results. Raises UnsupportedError where they are not known."""
+    def _check_shapes(self, arguments: Arguments) -> None:
+        """Raise UnsupportedError for a result of which it is not known how large it may be."""
+        graph = self._trace_alone(arguments)
+        check_results(graph, numbers(graph, arguments.keys))
+
+    def _sizes(self, arguments: Arguments) -> list[int]:
         results = self._trace_alone(arguments).results
         for value in results:
             check_result(value)

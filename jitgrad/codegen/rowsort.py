@@ -4,6 +4,9 @@
 * ``argsort_rows``: outs (index, keys, index_work, key_work), ins (keys,). The rows of the int64 ``index`` get the
   order, and the keys are sorted too.
 
+Where only the run tells how many rows there are, or how long they are, ``rows`` and ``n`` are None, and two int64
+scalars with these numbers follow in ``ins``. There is one slot then.
+
 The workspaces hold one row for each of ``slots``, which are shared out to threads with the rows. The sort is emitted
 once a module, dtype and kind, of which there are two.
 
@@ -28,6 +31,7 @@ from numba.core import cgutils
 from jitgrad.codegen import threads
 from jitgrad.codegen.externs import I64, llvm_type, load_element, offset, store_element
 from jitgrad.ir.types import is_float
+from jitgrad.loopir.nodes import Buffer
 
 #: Length of the runs that are sorted by insertion.
 RUN = 8
@@ -38,22 +42,29 @@ LONG = 96
 COST = 16
 
 
+def _rows_of(array: np.ndarray, ins: Sequence[np.ndarray], rows: int | None, n: int | None) -> np.ndarray:
+    """The rows that an array of as many elements, or with room for more, starts with."""
+    if rows is None or n is None:
+        rows, n = (int(x[()]) for x in ins[1:])
+    return array.reshape(-1)[: rows * n].reshape(rows, n)
+
+
 def sort_rows_python(
-    outs: Sequence[np.ndarray], ins: Sequence[np.ndarray], *, rows: int, n: int, slots: int = 1
+    outs: Sequence[np.ndarray], ins: Sequence[np.ndarray], *, rows: int | None, n: int | None, slots: int = 1
 ) -> int:
     """Sort in place. Returns 0."""
-    keys = outs[0].reshape(rows, n)
+    keys = _rows_of(outs[0], ins, rows, n)
     keys[...] = np.sort(keys, axis=1, kind="stable")
     return 0
 
 
 def argsort_rows_python(
-    outs: Sequence[np.ndarray], ins: Sequence[np.ndarray], *, rows: int, n: int, slots: int = 1
+    outs: Sequence[np.ndarray], ins: Sequence[np.ndarray], *, rows: int | None, n: int | None, slots: int = 1
 ) -> int:
     """The order of each row, and the rows sorted in place. Returns 0."""
-    keys = outs[1].reshape(rows, n)
+    keys = _rows_of(outs[1], ins, rows, n)
     order = np.argsort(keys, axis=1, kind="stable")
-    outs[0].reshape(rows, n)[...] = order
+    _rows_of(outs[0], ins, rows, n)[...] = order
     keys[...] = np.take_along_axis(keys, order, axis=1)
     return 0
 
@@ -290,10 +301,9 @@ class _Emitter:
             self.write(target, at, element)
 
 
-def _sort_function(module: ir.Module, dtype: np.dtype, indexed: bool, n: int) -> ir.Function:
-    """``void sort(keys*, [index*,] key_work*, [index_work*,] n)`` for rows of ``n`` elements, emitted into the module
-    at the first use."""
-    long = n >= LONG * dtype.itemsize
+def _sort_function(module: ir.Module, dtype: np.dtype, indexed: bool, long: bool) -> ir.Function:
+    """``void sort(keys*, [index*,] key_work*, [index_work*,] n)`` for long rows or for short ones, emitted into the
+    module at the first use."""
     name = f"jitgrad_{'radix_' if long else ''}{'argsort' if indexed else 'sort'}_{dtype}"
     known = module.globals.get(name)
     if known is not None:
@@ -311,15 +321,40 @@ def _sort_function(module: ir.Module, dtype: np.dtype, indexed: bool, n: int) ->
     return fn
 
 
+def _call(b: Any, keys: Buffer, arguments: Sequence[Any], n: Any, limit: int | None) -> None:
+    """Call the sort function for a row of ``n`` elements, of which there are ``limit`` at most if that is known."""
+    indexed, least = len(arguments) > 2, LONG * keys.dtype.itemsize
+    short, long = (
+        lambda which=which: b.call(_sort_function(b.module, keys.dtype, indexed, which), [*arguments, n])
+        for which in (False, True)
+    )
+    if limit is not None and limit < least:
+        short()
+    elif isinstance(n, ir.Constant):
+        long()
+    else:
+        with b.if_else(b.icmp_unsigned("<", n, I64(least))) as (few, many):
+            with few:
+                short()
+            with many:
+                long()
+
+
 #: ``(builder, arrays, workspaces, row)``: emit the sort of a row.
 RowSort = Callable[[Any, Sequence[Any], Sequence[Any], Any], None]
 
 
-def _each_row(builder: Any, static: Any, arrays: Sequence[Any], work: Sequence[Any], sort: RowSort) -> None:
+def _extents(builder: Any, static: Any, ins: Sequence[Any]) -> list[Any]:
+    """The number of rows, and of the elements of one."""
+    known = static["rows"], static["n"]
+    return [builder.load(p) for p in ins[1:]] if None in known else [I64(k) for k in known]
+
+
+def _each_row(builder: Any, static: Any, rows: Any, arrays: Sequence[Any], work: Sequence[Any], sort: RowSort) -> None:
     """Sort all rows; on threads if there are several slots."""
-    rows, n, slots = static["rows"], static["n"], static.get("slots", 1)
+    n, slots = static["n"], static.get("slots", 1)
     if slots == 1:
-        with cgutils.for_range(builder, I64(rows)) as loop:
+        with cgutils.for_range(builder, rows) as loop:
             sort(builder, arrays, work, loop.index)
         return
     module = builder.module
@@ -332,7 +367,7 @@ def _each_row(builder: Any, static: Any, arrays: Sequence[Any], work: Sequence[A
     pointers = [b.load(b.gep(env, [ir.IntType(32)(0), ir.IntType(32)(k)])) for k in range(len(env_type.elements))]
     mine, spaces = pointers[: len(arrays)], pointers[len(arrays) :]
     with cgutils.for_range_slice(b, first, last, I64(1)) as (slot, _):
-        lo, hi = (b.udiv(b.mul(k, I64(rows)), I64(slots)) for k in (slot, b.add(slot, I64(1))))
+        lo, hi = (b.udiv(b.mul(k, rows), I64(slots)) for k in (slot, b.add(slot, I64(1))))
         own = [offset(b, p, b.mul(slot, I64(n))) for p in spaces]
         with cgutils.for_range_slice(b, lo, hi, I64(1)) as (row, _):
             sort(b, mine, own, row)
@@ -341,31 +376,31 @@ def _each_row(builder: Any, static: Any, arrays: Sequence[Any], work: Sequence[A
         env = builder.alloca(env_type)
     for k, p in enumerate((*arrays, *work)):
         builder.store(p, builder.gep(env, [ir.IntType(32)(0), ir.IntType(32)(k)]))
-    amount = I64(rows * n * n.bit_length() * COST)
+    amount = I64(rows.constant * n * n.bit_length() * COST)
     threads.launch(builder, task, builder.bitcast(env, threads.I8P), I64(slots), amount, grain=1, uneven=True)
 
 
 def sort_rows_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> None:
     """One call a row."""
-    n = static["n"]
-    fn = _sort_function(builder.module, out_buffers[0].dtype, False, n)
+    rows, n = _extents(builder, static, ins)
+    of, limit = out_buffers[0], static["n"] or out_buffers[0].capacity
 
     def sort(b: Any, arrays: Sequence[Any], work: Sequence[Any], row: Any) -> None:
-        b.call(fn, [offset(b, arrays[0], b.mul(row, I64(n))), work[0], I64(n)])
+        _call(b, of, [offset(b, arrays[0], b.mul(row, n)), work[0]], n, limit)
 
-    _each_row(builder, static, outs[:1], outs[1:], sort)
+    _each_row(builder, static, rows, outs[:1], outs[1:], sort)
 
 
 def argsort_rows_emit(builder: Any, outs: Any, ins: Any, static: Any, out_buffers: Any, in_buffers: Any) -> None:
     """One call a row, after numbering its elements."""
-    n = static["n"]
-    fn = _sort_function(builder.module, out_buffers[1].dtype, True, n)
+    rows, n = _extents(builder, static, ins)
+    of, limit = out_buffers[1], static["n"] or out_buffers[1].capacity
 
     def sort(b: Any, arrays: Sequence[Any], work: Sequence[Any], row: Any) -> None:
-        start = b.mul(row, I64(n))
+        start = b.mul(row, n)
         index, keys = offset(b, arrays[0], start), offset(b, arrays[1], start)
-        with cgutils.for_range(b, I64(n)) as element:
+        with cgutils.for_range(b, n) as element:
             store_element(b, index, element.index, element.index)
-        b.call(fn, [keys, index, work[1], work[0], I64(n)])
+        _call(b, of, [keys, index, work[1], work[0]], n, limit)
 
-    _each_row(builder, static, outs[:2], outs[2:], sort)
+    _each_row(builder, static, rows, outs[:2], outs[2:], sort)

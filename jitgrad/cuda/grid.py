@@ -26,6 +26,7 @@ from jitgrad.cuda import fourier
 from jitgrad.cuda.groups import LEAST_GROUPS, grouped, wants_groups
 from jitgrad.cuda.joins import joined
 from jitgrad.cuda.shared import with_shared
+from jitgrad.cuda.sorting import SORTS
 from jitgrad.cuda.steps import Launch, Repeat, Step, mapped, row_count
 from jitgrad.cuda.teams import (
     MOST_THREADS,
@@ -143,6 +144,8 @@ def plan(program: Program, least: int = LEAST) -> Plans:
                 raise NotOnDevice(f"scipy.special.{e.op} has no form for a GPU.")
         if isinstance(s, LibCall) and s.fn in ON_HOST:
             raise NotOnDevice(f"{ON_HOST[s.fn]} no form for a GPU.", s.loc)
+        if isinstance(s, LibCall) and s.fn in SORTS and dict(s.static)["n"] is None:
+            raise NotOnDevice("A sort of as many elements as only the run tells has no form for a GPU.", s.loc)
         if isinstance(s, LibCall) and s.fn == "fourier" and s.outs[0].dtype.name not in fourier.DTYPES:
             raise NotOnDevice(f"A Fourier transform of {s.outs[0].dtype} has no form for a GPU.", s.loc)
         if isinstance(s, Alloc):

@@ -8,9 +8,9 @@ import numpy as np
 
 from jitgrad.errors import ArgumentError, UnsupportedError
 from jitgrad.frontend.functions_reduce import argsort
-from jitgrad.frontend.primitives import lift, lift_one, reshape
+from jitgrad.frontend.primitives import iota, lift, lift_one, reshape
 from jitgrad.frontend.registry import ADVICE, implements
-from jitgrad.frontend.tracer import ArrayLike, Tracer
+from jitgrad.frontend.tracer import ArrayLike, Tracer, extent
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import is_float
 
@@ -49,23 +49,24 @@ def unique(
             "np.unique with axis= is not supported on traced values of several axes. Compute it outside.",
             user_location(),
         )
-    flat = reshape(x, (x.count,))
+    flat, count = reshape(x, (x.count,)), extent(x.owner, x.count)
     order = argsort(flat)
     ordered = flat[order]
     new = ordered[1:] != ordered[:-1]
     if equal_nan and is_float(x.dtype):
         new = np.logical_and(new, np.logical_not(np.isnan(ordered[:-1])))  # NaN is last, equal to no other
-    first = np.concatenate([np.ones_like(ordered[:1], dtype=bool), new])  # in an empty array there is none
+    first: Any = np.ones_like(ordered, dtype=bool)
+    first[1:] = new
     out = [ordered[first]]
     if return_index:
         out.append(order[first])
     if return_inverse:
         out.append(reshape((np.cumsum(first) - 1)[argsort(order)], x.dims))
     if return_counts:
-        # From each first one to the next; both are selected by the same mask, so that their numbers are the same.
-        place = np.arange(x.count)
-        later = np.concatenate([np.where(first, place, x.count)[1:], np.full(min(1, x.count), x.count)])
-        out.append((np.minimum.accumulate(later[::-1])[::-1] - place)[first])
+        starts = iota(x, (x.count,), 0)[first]
+        ends: Any = np.full_like(starts, count)
+        ends[:-1] = starts[1:]
+        out.append(ends - starts)
     return out[0] if len(out) == 1 else tuple(out)
 
 

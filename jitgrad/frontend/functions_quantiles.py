@@ -13,6 +13,7 @@ from jitgrad.frontend.functions_reduce import is_kept
 from jitgrad.frontend.primitives import (
     axis_tuple,
     cast,
+    concatenate,
     constant_like,
     element_count,
     emit,
@@ -25,13 +26,16 @@ from jitgrad.frontend.primitives import (
     where,
 )
 from jitgrad.frontend.registry import HOOKS, implements
-from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
+from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, extent
 from jitgrad.frontend.ufuncs import call_ufunc, resolve
+from jitgrad.ir.index import Dim
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import f64, i64, is_bfloat16, is_float
 
-#: The quantile at p of what is sorted along the last axis, by a method.
-OfSorted = Callable[[Tracer, float, str], Tracer]
+#: The quantile at p of n elements that are sorted along the last axis, by a method.
+OfSorted = Callable[[Tracer, Dim, float, str], Tracer]
+#: By which functions the two elements are found that a quantile lies between.
+_ROUNDING = {"lower": ("floor", "floor"), "higher": ("ceil", "ceil"), "nearest": ("rint", "rint")}
 
 
 def _implement(whole: int, function: Any, of_sorted: OfSorted, methods: tuple[str, ...]) -> None:
@@ -80,9 +84,12 @@ def _quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str, of_sort
                 "a quantile over an empty axis. There is no element to read. Check the shape.", user_location()
             )
         merged = full(x, (*merged.dims[:-1], 1), np.nan)  # NumPy gives NaN
+    n = merged.dims[-1]
+    if not isinstance(n, int) and is_float(merged.dtype):  # there is one to be read where there are no elements
+        merged = concatenate([merged, full(merged, (*merged.dims[:-1], 1), np.nan)], merged.ndim - 1)
     ordered = emit("sort", merged, axis=merged.ndim - 1)
     q = np.asarray(q)
-    rows = [of_sorted(ordered, float(p), method) for p in q.reshape(-1)]
+    rows = [of_sorted(ordered, n, float(p), method) for p in q.reshape(-1)]
     rows = [reshape(r, kept) if is_kept(keepdims) else r for r in rows]
     out = rows[0] if q.ndim == 0 else reshape(HOOKS["stack"](rows), (*q.shape, *rows[0].dims))
     return strong(out)
@@ -102,9 +109,11 @@ def _merged_last(x: Tracer, axes: tuple[int, ...]) -> Tracer:
     return reshape(moved, (*[x.dims[k] for k in rest], element_count([x.dims[k] for k in axes])))
 
 
-def _of_all(ordered: Tracer, p: float, method: str) -> Tracer:
+def _of_all(ordered: Tracer, n: Dim, p: float, method: str) -> Tracer:
     """NaN where a NaN is among the elements, as in NumPy."""
-    n, last = ordered.dims[-1], ordered.ndim - 1
+    if not isinstance(n, int):
+        return _of_unknown_number(ordered, n, p, method)
+    last = ordered.ndim - 1
     position = p * (n - 1)
     low, high = int(np.floor(position)), int(np.ceil(position))
     if method == "lower":
@@ -128,7 +137,23 @@ def _of_all(ordered: Tracer, p: float, method: str) -> Tracer:
     return where(emit("isnan", at(n - 1)), constant_like(value, np.nan), value)  # NaN sorts to the end
 
 
-def _without_nan(ordered: Tracer, p: float, method: str) -> Tracer:
+def _of_unknown_number(ordered: Tracer, n: Dim, p: float, method: str) -> Tracer:
+    """As :func:`_of_all`, of as many elements as the run tells: NaN for none. Of integers there must be one."""
+    end: Any = np.maximum(extent(ordered.owner, n) - 1, 0)
+    position = cast(end, f64) * p
+    low, high = (cast(emit(name, position), i64) for name in _ROUNDING.get(method, ("floor", "ceil")))
+    value, above = ordered[..., low], ordered[..., high]
+    if method not in _ROUNDING:
+        weight = 0.5 if method == "midpoint" else cast(position - low, ordered.dtype)
+        value = where(
+            emit("equal", low, high), value, value + (above - value) * weight
+        )  # no inf - inf where they are one
+    if not is_float(ordered.dtype):
+        return value
+    return where(emit("isnan", ordered[..., end]), constant_like(value, np.nan), value)
+
+
+def _without_nan(ordered: Tracer, n: Dim, p: float, method: str) -> Tracer:
     """Of the elements that are not NaN, which come first; NaN where there is none."""
     last = ordered.ndim - 1
     present = cast(emit("logical_not", emit("isnan", ordered)), i64)

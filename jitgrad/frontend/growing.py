@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import optree
 
 from jitgrad.errors import CarryError, RollError
 from jitgrad.frontend.assign import fit, write_box
@@ -336,12 +337,23 @@ class Growing(Collection):
         (found,) = self.trace.emit("greater", [as_value(self.trace, size), as_value(self.trace, 0)], {})
         return Tracer(self.trace, found, "bool")
 
+    def columns(self) -> tuple[optree.PyTreeSpec, list[Tracer]]:
+        """The structure of an item, and for each leaf an array of those of all items; none of a list that never had an
+        item."""
+        self._need_all()
+        if self.item is None:
+            return LEAF, []
+        if self.item.depth:
+            raise _refused()
+        parts = [strong(Tracer(self.trace, view_slice(r, 0, *self.span).value)) for r in self.rooms]
+        return self.item.tree, parts
+
     def array(self) -> Tracer:
         """What ``np.array`` makes of it."""
         self._need_all()
         if self.item is None:
             raise NoItems(self, "a list is made an array that has no items in the first iteration.")
-        parts = [strong(Tracer(self.trace, view_slice(r, 0, *self.span).value)) for r in self.rooms]
+        _, parts = self.columns()
         if len(parts) == 1 and self.item.tree == LEAF:
             return parts[0]
         if (

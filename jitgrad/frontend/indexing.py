@@ -238,6 +238,10 @@ def slice_extent(trace: Trace, s: slice, n: Dim) -> tuple[Dim, Dim, int]:
     if isinstance(n, int) and not any(isinstance(b, Tracer) for b in (start, stop)):
         r = range(*slice(start, stop, step).indices(n))
         return (r.start if len(r) else 0), len(r), step
+    if step == 1 and _cuts_ends(start, stop):
+        # One expression for all slices that leave out as much: the operands of ``x[1:] - x[:-1]`` have one shape.
+        size = _rest(trace, n, (start or 0) - (stop or 0))
+        return (_clipped(trace, start, n, 0, n) if start else 0), size, 1
     if step > 0:
         first = 0 if start is None else _clipped(trace, start, n, 0, n)
         last = n if stop is None else _clipped(trace, stop, n, 0, n)
@@ -252,6 +256,22 @@ def slice_extent(trace: Trace, s: slice, n: Dim) -> tuple[Dim, Dim, int]:
         distance = last - first if step > 0 else first - last
     size = distance if abs(step) == 1 else floordiv(add(distance, abs(step) - 1), abs(step))
     return (first if size != 0 else 0), size, step
+
+
+def _cuts_ends(start: Any, stop: Any) -> bool:
+    """Does a slice take all but a number of elements at the front, and all but a number of them at the end?"""
+    return (start is None or (type(start) is int and start >= 0)) and (stop is None or (type(stop) is int and stop < 0))
+
+
+def _rest(trace: Trace, n: Dim, k: int) -> Dim:
+    """``max(n - k, 0)``, for k and n that are not negative: what is left of n elements without k."""
+    if k == 0 or never_negative(add(n, -k)):
+        return add(n, -k)
+    symbol = as_sym(n)
+    op = symbol.payload.op if symbol is not None and isinstance(symbol.payload, Value) else None
+    if op is not None and op.name == "maximum" and index_of(op.operands[1]) == 0:
+        return _rest(trace, index_of(op.operands[0]), k)
+    return _chosen(trace, "maximum", add(n, -k), 0)
 
 
 def _bound(trace: Trace, b: Any) -> Any:

@@ -27,6 +27,7 @@ from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Collection, Tracer, has_traced, innermost_trace, is_traced
 from jitgrad.frontend.users_operators import absolute, binary, method
 from jitgrad.frontend.users_protocols import iterated
+from jitgrad.ir.index import IndexExpr
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import DTYPES, kind_letter
 
@@ -330,12 +331,10 @@ def _chosen(first: Tracer, x: Any, y: Any) -> Any:
 def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> list[Any]:
     """``sorted``, by a sort in the program where the keys are traced. NaN comes last."""
     iterable = iterated(iterable)
-    if isinstance(iterable, Collection):
-        raise UnsupportedError(
-            "sorted() of a list whose length is known when the program runs only: a sort takes an array of known "
-            "shape. Append to an array of known length, with a count of what is in it, and np.inf behind that.",
-            user_location(),
-        )
+    if isinstance(iterable, Collection) or (isinstance(iterable, Tracer) and isinstance(iterable.count, IndexExpr)):
+        keys = iterable if key is None else _keys(iterable, key)
+        keys = keys.array() if isinstance(keys, Collection) else keys
+        return HOOKS["ordered"](iterable, _places(keys, reverse))
     plain = isinstance(iterable, Tracer) and len(iterable.dims) == 1 and isinstance(iterable.dims[0], int)
     items: list[Any] = [*elements(iterable, scalar=True)] if plain else list(iterable)
     if key is None:
@@ -358,11 +357,14 @@ def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, revers
             )
     many = as_array(innermost_trace(keys), keys)
     stack = innermost_trace(keys).lift(keys) if many is None else many
+    return picked(items, _places(stack, reverse))
+
+
+def _places(keys: Tracer, reverse: bool) -> Tracer:
+    """The places of the items in the order of their keys; equal ones stay in their order."""
     if not reverse:
-        places = call(np.argsort, (stack,), {"kind": "stable"})
-    else:  # equal ones stay in their order
-        places = (count - 1) - call(np.argsort, (stack[::-1],), {"kind": "stable"})[::-1]
-    return picked(items, places)
+        return call(np.argsort, (keys,), {"kind": "stable"})
+    return (length(keys) - 1) - call(np.argsort, (keys[::-1],), {"kind": "stable"})[::-1]
 
 
 def picked(items: list[Any], places: Tracer) -> list[Any]:

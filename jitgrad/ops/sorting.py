@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jitgrad.config import current
-from jitgrad.errors import ShapeError, UnsupportedError
+from jitgrad.errors import ShapeError
+from jitgrad.ir.index import Dim, mul
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import is_static
 from jitgrad.ir.types import TensorType, i64
@@ -25,17 +25,6 @@ def check_axis(name: str, x: TensorType, axis: int) -> None:
         raise ShapeError(
             f"{name} along axis {axis} of an array of shape {tuple(x.shape)}. The array has {x.ndim} axes. "
             "Name one of them.",
-            user_location(),
-        )
-
-
-def _check_extents(name: str, x: TensorType) -> None:
-    """Raise an UnsupportedError for rows of which it is not known how long or how many they are."""
-    if not is_static(*x.shape):
-        raise UnsupportedError(
-            f"{name} of an array of shape {tuple(x.shape)}, an extent of which depends on traced values. Sorts are "
-            "compiled for one shape. Sort an array of known extent in which np.where(mask, x, np.inf) has put what "
-            "does not belong last.",
             user_location(),
         )
 
@@ -56,9 +45,19 @@ def to_rows(b: Any, x: Any, axis: int) -> Any:
     return b.pointwise(shape, x.dtype, lambda *i: x[(*i[:axis], i[-1], *i[axis:-1])])
 
 
-def _slots(rows: int, n: int) -> int:
-    """How many rows may be sorted at a time."""
-    return min(rows, SLOTS) if current().parallel and rows * n >= LARGE else 1
+def _sort_rows(b: Any, fn: str, outs: Sequence[Any], n: Dim) -> None:
+    """Call a sort for all rows of ``n`` keys. ``outs`` are its arrays, the keys last; for each comes a workspace."""
+    keys = outs[-1]
+    size = keys.buffer.size
+    if is_static(size, n):
+        rows = size // n
+        slots = min(rows, SLOTS) if current().parallel and size >= LARGE else 1
+        static, ins = {"rows": rows, "n": n, "slots": slots}, [keys]
+    else:
+        rows, slots = TensorType(keys.dtype, keys.shape[:-1]).size, 1
+        static = {"rows": None, "n": None}
+        ins = [keys, *(b.pointwise((), i64, lambda e=e: b.index(e)) for e in (rows, n))]
+    b.libcall(fn, [*outs, *(b.empty((mul(slots, n),), t.dtype) for t in outs)], ins, **static)
 
 
 def from_rows(b: Any, rows: Any, axis: int) -> Any:
@@ -93,21 +92,19 @@ class Argsort(OpRule):
 
     def infer(self, x: TensorType, *, axis: int) -> TensorType:
         check_axis(self.name, x, axis)
-        _check_extents(self.name, x)
         return TensorType(i64, x.shape)
 
     def eval(self, x: np.ndarray, *, axis: int) -> np.ndarray:
         return np.argsort(x, axis=axis, kind="stable").astype(np.int64, copy=False)
 
     def lower(self, b: Any, x: Any, *, axis: int) -> Any:
-        n, size = x.shape[axis], math.prod(x.shape)
-        if n <= 1 or size == 0:
+        n = x.shape[axis]
+        if n in (0, 1) or 0 in x.shape:
             return b.pointwise(x.shape, i64, lambda *i: b.const(0, i64))
         keys = to_rows(b, x, axis)
-        slots = _slots(size // n, n)
-        outs = [b.empty(keys.shape, i64), keys, b.empty((slots * n,), i64), b.empty((slots * n,), x.dtype)]
-        b.libcall("argsort_rows", outs, [keys], rows=size // n, n=n, slots=slots)
-        order = from_rows(b, outs[0], axis)
+        index = b.empty(keys.shape, i64)
+        _sort_rows(b, "argsort_rows", [index, keys], n)
+        order = from_rows(b, index, axis)
         b.indices_of(order, n)
         return order
 
@@ -124,7 +121,6 @@ class Sort(OpRule):
 
     def infer(self, x: TensorType, *, axis: int) -> TensorType:
         check_axis(self.name, x, axis)
-        _check_extents(self.name, x)
         return x
 
     def eval(self, x: np.ndarray, *, axis: int) -> np.ndarray:
@@ -145,9 +141,8 @@ class Sort(OpRule):
         return None if t is None else apply("gather", t, *order_index(x, axis), axes=tuple(range(x.ndim)), at=0)
 
     def lower(self, b: Any, x: Any, *, axis: int) -> Any:
-        n, size = x.shape[axis], math.prod(x.shape)
+        n = x.shape[axis]
         keys = to_rows(b, x, axis)
-        if n > 1 and size:
-            slots = _slots(size // n, n)
-            b.libcall("sort_rows", [keys, b.empty((slots * n,), x.dtype)], [keys], rows=size // n, n=n, slots=slots)
+        if n not in (0, 1) and 0 not in x.shape:
+            _sort_rows(b, "sort_rows", [keys], n)
         return from_rows(b, keys, axis)
