@@ -23,6 +23,7 @@ from jitgrad.frontend import (  # noqa: F401
     functions_reduce,
     functions_scipy_linalg,
     functions_select,
+    functions_sets,
     functions_shape,
     functions_special,
     functions_write,

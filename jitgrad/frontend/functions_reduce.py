@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import DtypeError, ShapeError, UnsupportedError
+from jitgrad.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.primitives import (
     axis_index,
@@ -23,6 +23,7 @@ from jitgrad.frontend.primitives import (
     insert_axes,
     lift,
     lift_one,
+    promote,
     reduce,
     reshape,
     strong,
@@ -33,7 +34,7 @@ from jitgrad.frontend.registry import ADVICE, HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import bool_, f32, f64, i64, is_float, is_short
+from jitgrad.ir.types import bool_, f32, f64, is_float, is_short
 
 _NOTHING = np._NoValue  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -457,17 +458,16 @@ def argpartition(a: ArrayLike, kth: Any, axis: int | None = -1, kind: Any = None
 
 @implements(np.searchsorted)
 def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left", sorter: Any = None) -> Tracer:
-    """How many elements of the sorted array are less than v (side left) or not greater (right). O(len(a)) for each."""
-    x, y = lift(a, v)
+    """The places of v in the sorted vector a: how many elements are less than v (side left) or not greater (right)."""
+    x, y = promote(a, v, weak=False)
     if sorter is not None:
         x = HOOKS["getitem"](x, sorter)
-    ufunc = np.less if side == "left" else np.less_equal
-    below = call_ufunc(ufunc, reshape(x, (*[1] * y.ndim, x.count)), insert_axes(y, [y.ndim]))
-    return reduce("sum", cast(below, i64), [y.ndim])
+    if side not in ("left", "right"):
+        raise ArgumentError(f"np.searchsorted with side {side!r}. It is 'left' or 'right'.", user_location())
+    return emit("searchsorted", x, y, side=side)
 
 
 HOOKS["sum"] = sum_
 _DATA = "The shape of its result depends on the data. Use np.where(mask, x, 0) or compute it outside."
-for _f in (np.trim_zeros, np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d,
-           np.histogram2d, np.histogramdd, np.packbits, np.unpackbits):  # fmt: skip
+for _f in (np.histogram2d, np.histogramdd, np.packbits, np.unpackbits):  # fmt: skip
     ADVICE[_f] = _DATA

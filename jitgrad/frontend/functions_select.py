@@ -13,6 +13,7 @@ from jitgrad.frontend.functions_join import concatenate_
 from jitgrad.frontend.functions_linalg import dot
 from jitgrad.frontend.functions_reduce import all_, mean, searchsorted, sum_
 from jitgrad.frontend.functions_shape import ravel
+from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.primitives import (
     axis_index,
     axis_tuple,
@@ -38,7 +39,7 @@ from jitgrad.frontend.primitives import (
 )
 from jitgrad.frontend.primitives import where as select_where
 from jitgrad.frontend.registry import HOOKS, implements
-from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer
+from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, extent
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_, f32, is_bfloat16, is_float, is_short, largest
@@ -327,16 +328,17 @@ def _gradient_along(x: Tracer, spacing: Any, axis: int, edge_order: int) -> Trac
 def trapezoid(y: ArrayLike, x: ArrayLike = None, dx: Any = 1.0, axis: int = -1) -> Tracer:
     t = lift_one(y, x, dx)
     axis = axis_index(axis, t.ndim)
-    n = t.dims[axis]
     if x is None:
         steps: Any = dx
     else:
         points = lift_one(x, t)
         if points.ndim == 1:
-            steps = reshape(diff(points), [n - 1 if k == axis else 1 for k in range(t.ndim)])
+            steps = diff(points)
+            steps = reshape(steps, [steps.dims[0] if k == axis else 1 for k in range(t.ndim)])
         else:
             steps = diff(points, axis=axis)
-    pairs = call_ufunc(np.add, take_slice(t, axis, 1, n), take_slice(t, axis, 0, n - 1))
+    whole = [slice(None)] * axis
+    pairs = call_ufunc(np.add, t[(*whole, slice(1, None))], t[(*whole, slice(None, -1))])
     return sum_(call_ufunc(np.divide, call_ufunc(np.multiply, pairs, steps), 2.0), axis)
 
 
@@ -358,15 +360,15 @@ def interp(
         inside = broadcast_to(values[0], t.dims)
     else:
         k = searchsorted(points, t, "right")
-        k = clip(emit("subtract", k, constant_like(k, 1)), 0, n - 2)
+        k = clip(emit("subtract", k, constant_like(k, 1)), 0, extent(k.owner, n) - 2)
         x0, x1, y0, y1 = points[k], points[k + 1], values[k], values[k + 1]
         inside = y0 + (y1 - y0) / (x1 - x0) * (t - x0)
     low = values[0] if left is None else cast(lift_one(left, t), t.dtype)
-    high = values[n - 1] if right is None else cast(lift_one(right, t), t.dtype)
+    high = values[-1] if right is None else cast(lift_one(right, t), t.dtype)
     out = select_where(emit("less", t, points[0]), low, inside)
-    out = select_where(emit("greater", t, points[n - 1]), high, out)
-    at_end = emit("equal", t, points[n - 1])
-    return select_where(at_end, values[n - 1], out)
+    out = select_where(emit("greater", t, points[-1]), high, out)
+    at_end = emit("equal", t, points[-1])
+    return select_where(at_end, values[-1], out)
 
 
 @implements(np.convolve)
@@ -416,8 +418,9 @@ def cov(m: ArrayLike, y: ArrayLike = None, rowvar: bool = True, bias: bool = Fal
     x = _variables(m, y, rowvar)
     n = x.dims[1]
     centred = call_ufunc(np.subtract, x, mean(x, 1, keepdims=True))
-    free = n - (ddof if ddof is not None else 0 if bias else 1)
-    out = call_ufunc(np.divide, dot(centred, centred.T), max(float(free), 0.0))
+    lost = ddof if ddof is not None else 0 if bias else 1
+    free = call_ufunc(np.maximum, as_value(x.owner, n) - lost, 0)
+    out = call_ufunc(np.divide, dot(centred, centred.T), cast(free, x.dtype))
     return reshape(out, [d for d in out.dims if d != 1]) if out.dims == (1, 1) else out
 
 

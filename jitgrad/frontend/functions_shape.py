@@ -31,7 +31,7 @@ from jitgrad.frontend.primitives import (
     where,
 )
 from jitgrad.frontend.registry import HOOKS, call, implements
-from jitgrad.frontend.tracer import ArrayLike, Tracer
+from jitgrad.frontend.tracer import ArrayLike, Tracer, extent
 from jitgrad.frontend.views import (
     Box,
     Derived,
@@ -48,6 +48,7 @@ from jitgrad.frontend.views import (
 )
 from jitgrad.ir.index import Dim, interval, never_negative
 from jitgrad.ir.location import user_location
+from jitgrad.ir.symbols import is_static
 
 
 def boxed(x: Tracer) -> Tracer:
@@ -382,8 +383,9 @@ def roll(a: ArrayLike, shift: Any, axis: Any = None) -> Tracer:
     for s, k in zip(*(one * count if len(one) == 1 else one for one in (shifts, axes)), strict=True):
         k = axis_index(k, x.ndim)
         n = x.dims[k]
-        if _is_open(s):
-            x = call(np.take, (x, (np.arange(n) - s) % n), {"axis": k}) if n else x
+        if _is_open(s) or not isinstance(n, int):
+            size = extent(x.owner, n)
+            x = call(np.take, (x, (iota(x, (n,), 0) - s) % size), {"axis": k}) if n != 0 else x
             continue
         s = s % n if n else 0
         if s:
@@ -512,8 +514,12 @@ def _triangle(m: ArrayLike, k: Any, lower: bool) -> Tracer:
         x = broadcast_to(x, (x.dims[0], x.dims[0]))
     k = static_int(k, "k")
     rows, columns = x.dims[-2:]
-    mask = np.tri(rows, columns, k if lower else k - 1, dtype=bool)
-    keep = x.owner.lift(mask if lower else ~mask)
+    if is_static(rows, columns):
+        mask = np.tri(rows, columns, k if lower else k - 1, dtype=bool)
+        keep = x.owner.lift(mask if lower else ~mask)
+    else:
+        distance = iota(x, (rows, columns), 1) - iota(x, (rows, columns), 0)
+        keep = distance <= k if lower else distance >= k
     return where(keep, x, constant_like(x, 0))
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from jitgrad.errors import IndexBoundsError, UnsupportedError
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.primitives import cast, emit, reduce, reshape
@@ -27,6 +29,8 @@ def is_mask(part: Any) -> bool:
 
 def positions(trace: Trace, mask: Tracer) -> Tracer:
     """Where a mask of one axis is true, in order: what ``np.flatnonzero`` gives."""
+    if mask.dims == (0,):
+        return trace.lift(np.zeros(0, i64))
     value = trace.first_of(trace.own(mask))
     key = ("positions", value)
     found = trace.remembered(key)

@@ -431,7 +431,6 @@ def other_structure(x, n):
 
 
 REFUSED: dict[Callable[..., Any], tuple[type[Exception], list[str], str]] = {
-    grows: (UnsupportedError, ["a result", "6*", "traced"], "for _ in range(n)"),
     grows_otherwise: (CarryError, ["a is", "f64[6]", "f64[12]", "np.zeros"], "for _ in range(n)"),
     changes_structure: (CarryError, ["s is", "one value", "tuple of 2"], "for _ in range(n)"),
     was_none: (CarryError, ["best is", "None"], "for i in range(n)"),
@@ -441,7 +440,6 @@ REFUSED: dict[Callable[..., Any], tuple[type[Exception], list[str], str]] = {
     wants_a_number: (ConcretizationError, ["Python needs an integer", "static"], "s += x[0] * ord(chr(i))"),
     inserts: (RollError, ["list", "the list itself"], "parts.insert(1, x[i])"),
     float_bound: (ArgumentError, ["bound of range()", "f64[]", "astype(np.int64)"], "range(x[0])"),
-    comprehension: (UnsupportedError, ["a result", "extent (v) that is traced", "static"], "for i in range(n)"),
     return_in_try: (UnsupportedError, ["'return' inside 'try'"], "for i in range(n)"),
     matches: (UnsupportedError, ["'match'", "np.where"], "match x[0] > 0"),
     other_shape: (CarryError, ["a is", "f64[6]", "f64[2]", "branch"], "if x[0] > 0"),
@@ -458,6 +456,14 @@ def test_what_is_refused_says_what_and_where(fun: Callable[..., Any]) -> None:
     message = str(caught.value)
     for word in (*words, __file__, line):
         assert word in message, f"{word!r} is not in\n{message}"
+
+
+@pytest.mark.parametrize("fun", [grows, comprehension])
+def test_results_as_long_as_an_array_says(fun: Callable[..., Any]) -> None:
+    compiled = jg.jit(fun)
+    for n in (1, 3, 6, 0) if fun is grows else (1, 3, 6):
+        np.testing.assert_array_equal(compiled(X, np.array(n)), fun(X, n))
+    assert compiled.cache_info().programs == 1
 
 
 def test_an_index_out_of_bounds_ends_the_loop() -> None:

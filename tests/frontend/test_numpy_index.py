@@ -160,7 +160,7 @@ ERRORS = {
     "set shape": (lambda x: set_at(x, 0, x[:, 0]), ShapeError, r"shape \(3,\) can't be broadcast"),
     "set bounds": (lambda x: set_at(x, 5, 0.0), IndexBoundsError, "out of bounds"),
     "set mask values": (lambda x: set_at(x, x > 1, x[0, :3]), ShapeError, "known to be equal"),
-    "sort of a mask": (lambda x: np.median(x[x > 1]), UnsupportedError, "compiled for one shape"),
+    "transform of a mask": (lambda x: np.fft.fft(x[x > 1]), UnsupportedError, "compiled for one shape"),
     "two masks": (lambda x: x[x > 1] + x[x > 2], ShapeError, "not known to be equal"),
     "take bounds": (lambda x: np.take(x, 12), IndexBoundsError, "out of bounds"),
     "put": (lambda x: np.put(x, 20, 1.0), IndexBoundsError, "out of bounds"),

@@ -33,6 +33,9 @@ ONE: dict[str, Callable[[Any], Any]] = {
     "sorted array": lambda x: sorted(x[x > 0])[0],
     "reversed": lambda x: sorted([v for v in x if v > 0], reverse=True)[-1] * 2,
     "pairs": lambda x: sorted([(v, i) for i, v in enumerate(x) if v > 0], key=lambda p: p[0])[-1][1] * x[0],
+    "interpolation": lambda x: np.interp(0.55, np.sort(x[x > 0]), x[x > 0] ** 2),
+    "covariance": lambda x: np.cov(x[x > 0], x[x > 0] ** 3, ddof=0)[0, 1],
+    "correlation": lambda x: np.corrcoef(x[x > 0], x[x > 0] ** 3)[0, 1],
     "groups": lambda x: sum(np.max(np.sort(x[np.arange(len(x)) % 3 == k])) for k in range(3)),
 }
 NONE: dict[str, Callable[[Any], Any]] = {
@@ -45,10 +48,17 @@ NONE: dict[str, Callable[[Any], Any]] = {
     "neighbours": lambda x: np.sum((x[x > 0][1:] + x[x > 0][:-1])[1:] * x[x > 0][1:-1]),
     "slices of slices": lambda x: np.sum(x[x > 0][1:][1:] * x[x > 0][2:] * x[x > 0][:-1][:-1]),
     "without the first ones": lambda x: np.sum(x[x > 0][3:]) + np.sum(x[x > 0][:-3] * 2),
+    "running maximum": lambda x: np.sum(np.maximum.accumulate(x[x > 0]) * np.minimum.accumulate(x[x > 0])),
+    "rolled": lambda x: np.sum(np.roll(x[x > 0], 2) * x[x > 0]) + np.sum(np.roll(x[x > 0], -1) ** 2 * x[x > 0]),
+    "trapezoid": lambda x: np.trapezoid(x[x > 0]) + np.trapezoid(x[x > 0] ** 2, x[x > 0]),
+    "interpolated": lambda x: np.sum(np.interp(x[x > 0], [0.0, 0.9, 3.2], [2.0, 5.0, 4.0])),
     "the last ones": lambda x: np.sum(x[x > 0][-2:] * 3) + np.sum(x[x > 0][:2]),
 }
+#: Those that need two elements at least.
+FEW = ("first two", "quantiles of rows", "groups", "correlation")
 QUADRATIC = {
     "matrix": lambda x: np.sum(np.sort(np.outer(x[x > 0], x[x > 0][::-1]), axis=1) * np.arange(len(x[x > 0]))),
+    "triangle": lambda x: np.sum(np.tril(np.outer(x[x > 0], x[x > 0] ** 2), 1) - np.triu(np.outer(x[x > 0], x[x > 0]))),
     "columns": lambda x: np.sum(np.sort(np.outer(x[x > 0], x[x > 0][::-1]), axis=0)[0]),
 }
 
@@ -58,7 +68,7 @@ def test_values_and_gradients(name: str) -> None:
     f = {**ONE, **NONE, **QUADRATIC}[name]
     run, slope = jg.jit(f), jg.grad(f)
     for kind, x in INPUTS.items():
-        few = kind in ("none", "one") and name in ("first two", "quantiles of rows", "groups")
+        few = kind in ("none", "one") and name in FEW
         if few or (kind == "none" and name not in NONE) or (kind == "long" and name in QUADRATIC):
             continue
         np.testing.assert_allclose(run(x), f(x), rtol=1e-12, atol=1e-13)

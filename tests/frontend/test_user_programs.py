@@ -64,10 +64,21 @@ def test_a_list_that_an_attribute_holds_in_a_loop_that_ends_early(n):
     assert jg.jit(lambda x: fitted(x, n)[2:])(x)[::2] == fitted(x, n)[2::2]
 
 
-def test_a_list_of_unknown_length_as_a_result_is_refused_with_the_function():
-    with pytest.raises(UnsupportedError, match=r"the result of history is a list, and how long") as error:
-        jg.jit(history)(normal(20))
-    assert error.value.location.function == "history"
+def test_a_list_of_unknown_length_as_a_result():
+    x = np.tanh(normal(20))
+    for place in (3, 15):
+        x[place] = 2.5
+        np.testing.assert_allclose(jg.jit(history)(x), history(x), rtol=1e-14)
+        x[place] = 0.0
+
+
+def test_a_table_of_unknown_length_as_a_result_is_refused_with_the_function():
+    def table(x):
+        return [[v, 2 * v] for v in x if v > 0]
+
+    with pytest.raises(UnsupportedError, match=r"the result of table is a list, and how long") as error:
+        jg.jit(table)(normal(20))
+    assert error.value.location.function == "table"
 
 
 def history(x):
