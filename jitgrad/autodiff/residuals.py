@@ -24,7 +24,7 @@ from jitgrad.ir.symbols import used_values
 from jitgrad.ops.op import Elementwise
 
 #: Ops besides the elementwise ones that are cheap to run twice.
-_CHEAP = {"constant", "iota", "reshape", "transpose", "broadcast_to", "slice", "pad", "concatenate"}
+_CHEAP = {"constant", "iota", "ramp", "reshape", "transpose", "broadcast_to", "slice", "pad", "concatenate"}
 _CHEAP |= {"gather", "cast", "where", "stop_gradient"}
 #: What one more saved array costs, in bytes: an allocation, and a slot in two calls.
 _OVERHEAD = 64

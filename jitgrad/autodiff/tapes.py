@@ -47,7 +47,7 @@ from jitgrad.ir.types import TensorType
 from jitgrad.ops.op import Elementwise
 
 #: Ops besides the elementwise ones that are computed again rather than taped where that saves memory.
-_CHEAP = {"constant", "iota", "index", "wrap_index", "reshape", "transpose", "broadcast_to", "slice", "pad"}
+_CHEAP = {"constant", "iota", "ramp", "index", "wrap_index", "reshape", "transpose", "broadcast_to", "slice", "pad"}
 _CHEAP |= {"concatenate", "gather", "cast", "where", "stop_gradient", "positions"}
 _INFINITE = 1 << 60
 #: Iterations that a loop of unknown length is taken to have, when tapes are weighed; and one in another loop.

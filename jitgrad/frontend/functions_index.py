@@ -19,9 +19,9 @@ from jitgrad.frontend.primitives import (
     emit,
     insert_axes,
     lift_one,
+    ramp,
     reshape,
     static_int,
-    strong,
 )
 from jitgrad.frontend.registry import ADVICE, HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced
@@ -121,7 +121,7 @@ def choose(a: ArrayLike, choices: Any, *, mode: str = "raise") -> Tracer:
 def sliding_window_view(
     x: ArrayLike, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
 ) -> Tracer:
-    """Windows as new last axes. One gather for each windowed axis, by static indices."""
+    """Windows as new last axes. One gather for each windowed axis."""
     t = lift_one(x)
     windows = [static_int(w, "window_shape") for w in np.atleast_1d(np.asarray(window_shape, dtype=object))]
     axes = list(range(t.ndim)) if axis is None else [axis_index(k, t.ndim) for k in np.atleast_1d(axis).tolist()]
@@ -138,8 +138,7 @@ def sliding_window_view(
                 f"a window of extent {w} does not fit axis {k} of extent {t.dims[k]}. Use a smaller window.",
                 user_location(),
             )
-        index = np.arange(count)[:, None] + np.arange(w)
-        t = emit("gather", t, strong(t.owner.lift(index)), axes=(k,), at=k)  # axis k becomes (count, window)
+        t = emit("gather", t, ramp(t, (count, w), (1, 1)), axes=(k,), at=k)  # axis k becomes (count, window)
         t = emit("transpose", t, perm=(*range(k + 1), *range(k + 2, t.ndim), k + 1)) if k + 2 < t.ndim else t
     return t
 

@@ -32,6 +32,7 @@ from jitgrad.frontend.primitives import (
     promote,
     promoted,
     promotion_sample,
+    ramp,
     reshape,
     static_int,
     strong,
@@ -391,8 +392,8 @@ def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Tracer:
     if mode == "same":  # NumPy keeps the middle of the full result: its start is (m - 1) // 2
         low, high = m - 1 - (m - 1) // 2, (m - 1) // 2
     padded = emit("pad", x, low=(low,), high=(high,)) if low or high else x
-    index = np.arange(n + low + high - m + 1)[:, None] + np.arange(m)
-    return dot(padded[index], y[::-1])
+    windows = emit("gather", padded, ramp(padded, (n + low + high - m + 1, m), (1, 1)), axes=(0,), at=0)
+    return dot(windows, y[::-1])
 
 
 @implements(np.correlate)

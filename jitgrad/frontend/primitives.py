@@ -217,6 +217,12 @@ def iota(x: Tracer, shape: Sequence[Any], axis: int, dtype: Any = i64) -> Tracer
     return Tracer(trace, value)
 
 
+def ramp(x: Tracer, shape: Sequence[int], steps: Sequence[int], start: int = 0) -> Tracer:
+    """Numbers that grow by a fixed step along each axis, as an array in x's trace."""
+    (value,) = x.owner.emit("ramp", (), {"shape": tuple(shape), "start": start, "steps": tuple(steps)})
+    return Tracer(x.owner, value)
+
+
 def full(x: Tracer, shape: Sequence[Any], number: Any, dtype: Any = None) -> Tracer:
     """A constant array in x's trace."""
     return broadcast_to(constant_like(x, number, dtype), shape)

@@ -46,7 +46,6 @@ from jitgrad.frontend.trace import WEAK_DTYPES, Trace, as_numpy
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced, innermost_trace
 from jitgrad.frontend.views import View, laid_out_by, laid_out_like
 from jitgrad.ir.core import OPS
-from jitgrad.ir.index import Dim, interval
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import SHORT_NAMES, bool_, f32, i64, is_float, is_short, kind_letter
 from jitgrad.ops.checks import check_static
@@ -397,8 +396,12 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
     )
 
 
+#: The ops of ``ufunc.accumulate``.
+_RUNNING = {np.maximum: "cummax", np.logical_or: "cummax", np.minimum: "cummin", np.logical_and: "cummin"}
+
+
 def accumulate(ufunc: np.ufunc, array: ArrayLike, axis: int = 0, dtype: Any = None) -> Tracer:
-    """``ufunc.accumulate``; for ufuncs other than add and multiply by log2(n) shifted combinations."""
+    """``ufunc.accumulate``; for fmax, fmin and logaddexp by log2(n) shifted combinations."""
     if ufunc is np.add or ufunc is np.multiply:
         return call(np.cumsum if ufunc is np.add else np.cumprod, (array,), {"axis": axis, "dtype": dtype})
     if ufunc not in (np.maximum, np.minimum, np.fmax, np.fmin, np.logical_and, np.logical_or, np.logaddexp):
@@ -410,27 +413,13 @@ def accumulate(ufunc: np.ufunc, array: ArrayLike, axis: int = 0, dtype: Any = No
     (x,) = lift(array)
     x = cast(x, dtype if dtype is not None else resolve(ufunc, (x.dtype, x.dtype), None)[-1])
     axis = axis_index(axis, x.ndim)
+    if ufunc in _RUNNING:
+        return emit(_RUNNING[ufunc], x, axis=axis, reverse=False)
+    check_static(f"{qualified_name(ufunc)}.accumulate", (x.dims[axis],), "Its log2(n) steps")
     n, shift = x.dims[axis], 1
-    if not isinstance(n, int):
-        return _accumulated(ufunc, x, axis, n)
     while shift < n:
         moved = call_ufunc(ufunc, take_slice(x, axis, 0, n - shift), take_slice(x, axis, shift, n))
         x = concatenate([take_slice(x, axis, 0, shift), moved], axis)
-        shift *= 2
-    return x
-
-
-def _accumulated(ufunc: np.ufunc, x: Tracer, axis: int, n: Dim) -> Tracer:
-    """As :func:`accumulate`, of at most as many elements as limit the extent."""
-    most = interval(n)[1]
-    if most is None:
-        check_static(f"{qualified_name(ufunc)}.accumulate", (n,), "Its log2(n) steps")
-    whole, shift = [slice(None)] * axis, 1
-    while most is not None and shift < most:
-        later, earlier = (*whole, slice(shift, None)), (*whole, slice(None, -shift))
-        combined = call_ufunc(ufunc, x[earlier], x[later])
-        x = x.copy()
-        x[later] = combined
         shift *= 2
     return x
 

@@ -332,6 +332,14 @@ class LoopBuilder:
         """Note that all elements are in bounds as indices on an axis of that extent, and not negative."""
         self.known[self.state(t), extent] = t
 
+    def has_line(self, t: Tensor, start: int, steps: Sequence[int]) -> None:
+        """Note that the elements are ``start`` plus the indices times the ``steps``."""
+        self.known["line", t.buffer, self._writes.get(t.buffer.root, 0)] = start, tuple(steps)
+
+    def line(self, t: Tensor) -> tuple[int, tuple[int, ...]] | None:
+        """The start and the steps, as :meth:`has_line` has noted them."""
+        return self.known.get(("line", t.buffer, self._writes.get(t.buffer.root, 0)))
+
     def state(self, t: Tensor) -> Hashable:
         """Equal for a tensor at two places of one block where it has the same contents."""
         return t.buffer, self._writes.get(t.buffer.root, 0), self._blocks[-1]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from jitgrad.errors import DtypeError, ShapeError
-from jitgrad.ir.index import Dim
+from jitgrad.ir.index import Dim, add, mul
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import SHORT_NAMES, TensorType, i64, type_of
 from jitgrad.ops.op import OpRule, Sample, register
@@ -84,6 +85,38 @@ class Iota(OpRule):
     def lower(self, b: Any, *tensors: Any, shape: tuple[int, ...], axis: int, dtype: np.dtype) -> Any:
         out = b.pointwise(shape, dtype, lambda *index: b.cast(b.index(index[axis]), dtype))
         b.indices_of(out, shape[axis])
+        return out
+
+
+@register
+class Ramp(OpRule):
+    """``ramp(){shape, start, steps}``: the int64 numbers ``start + i * steps[0] + j * steps[1] + ...``. As indices they
+    are never made: what they select is read in place."""
+
+    name = "ramp"
+    wide = False
+    differentiable = False
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        cases = [((5,), 3, (2,)), ((4, 3), 0, (1, 1)), ((2, 3, 4), 7, (-3, 0, 1)), ((0, 2), 0, (1, 1)), ((), 4, ())]
+        return [Sample((), {"shape": s, "start": start, "steps": steps}, grad=False) for s, start, steps in cases]
+
+    def infer(self, *types: TensorType, shape: tuple[int, ...], start: int, steps: tuple[int, ...]) -> TensorType:
+        if len(shape) != len(steps):
+            raise ShapeError(f"ramp of shape {shape} with {len(steps)} steps. Each axis has one.", user_location())
+        return TensorType(i64, tuple(shape))
+
+    def eval(self, *arrays: np.ndarray, shape: tuple[int, ...], start: int, steps: tuple[int, ...]) -> np.ndarray:
+        along = (np.arange(n, dtype=np.int64) * step for n, step in zip(shape, steps, strict=True))
+        return start + sum(np.ix_(*along), np.zeros(shape, np.int64))
+
+    def lower(self, b: Any, *tensors: Any, shape: tuple[int, ...], start: int, steps: tuple[int, ...]) -> Any:
+        def number(*index: Dim) -> Any:
+            return b.index(functools.reduce(add, map(mul, index, steps), start))
+
+        out = b.pointwise(shape, i64, number)
+        b.has_line(out, start, steps)
         return out
 
 

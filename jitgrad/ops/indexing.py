@@ -83,7 +83,10 @@ def _lower_indices(b: Any, extents: Sequence[int], idx: Sequence[Any]) -> list[A
     ready: list[Any] = []
     for n, t in zip(extents, idx, strict=True):
         data = t.buffer.data if t.buffer.kind == "const" else None
-        if data is None or not isinstance(n, int) or not np.all((data >= -n) & (data < n)):
+        line = b.line(t)
+        if line is not None and _is_within(line, t.shape, n):
+            ready.append(t)
+        elif data is None or not isinstance(n, int) or not np.all((data >= -n) & (data < n)):
             ready.append(None)
         elif np.all(data >= 0):
             ready.append(t)
@@ -125,11 +128,20 @@ def _source_index(
 def _position(b: Any, indices: Any, where: tuple[Any, ...], extent: Dim) -> Any:
     """An element of an index tensor, as an index on an axis of that extent."""
     data = indices.buffer.data if indices.buffer.kind == "const" else None
-    line = None if data is None else affine(data.reshape(indices.shape))
+    line = b.line(indices) if data is None else affine(data.reshape(indices.shape))
     if line is None:
         return b.dynamic(indices[where], extent)
     start, steps = line
     return functools.reduce(add, (mul(i, step) for i, step in zip(where, steps, strict=True)), start)
+
+
+def _is_within(line: tuple[int, tuple[int, ...]], shape: Sequence[Dim], extent: Dim) -> bool:
+    """Are all elements of a :meth:`line` places on an axis of that extent?"""
+    start, steps = line
+    ends = [(n - 1) * step for n, step in zip(shape, steps, strict=True) if isinstance(n, int)]
+    if not isinstance(extent, int) or len(ends) < len(shape):
+        return False
+    return start + sum(min(e, 0) for e in ends) >= 0 and start + sum(max(e, 0) for e in ends) < extent
 
 
 def affine(data: np.ndarray) -> tuple[int, tuple[int, ...]] | None:

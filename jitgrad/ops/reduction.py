@@ -18,6 +18,9 @@ from jitgrad.ir.types import TensorType, bool_, i32, i64, is_float
 from jitgrad.ops.op import Cotangent, Linear, OpRule, Sample, Var, apply, register
 from jitgrad.ops.scans import exclusive_products
 
+#: The longest rows in which argmax and argmin look at each element once, and branch.
+_SHORT = 16
+
 
 def check_axis(name: str, axis: int, ndim: int) -> None:
     """Raise a ShapeError unless ``0 <= axis < ndim``."""
@@ -273,8 +276,9 @@ class ArgExtremum(OpRule):
 
     differentiable = False
     numpy: ClassVar[Any]
-    #: The scalar comparison by which a later element takes over.
+    #: The scalar comparison by which a later element takes over, and how elements are combined into the extremum.
     better: ClassVar[str]
+    mode: ClassVar[str]
 
     def infer(self, *types: TensorType, axis: int) -> TensorType:
         (x,) = types
@@ -292,6 +296,12 @@ class ArgExtremum(OpRule):
 
     def lower(self, b: Any, *tensors: Any, axis: int) -> Any:
         (x,) = tensors
+        n = x.shape[axis]
+        out = self._in_one_pass(b, x, axis) if isinstance(n, int) and n <= _SHORT else self._in_two(b, x, axis)
+        b.indices_of(out, n)
+        return out
+
+    def _in_one_pass(self, b: Any, x: Any, axis: int) -> Any:
         dtype = i32 if x.dtype == bool_ else x.dtype
         out = b.empty((*x.shape[:axis], *x.shape[axis + 1 :]), i64)
         with b.loops(out.shape) as index:
@@ -308,6 +318,23 @@ class ArgExtremum(OpRule):
                     b.assign(where, b.index(k))
             b.store(out, index, where)
         return out
+
+    def _in_two(self, b: Any, x: Any, axis: int) -> Any:
+        """The extremum, then the least of the places where it is: neither loop branches, so both become vectors."""
+        dtype = i32 if x.dtype == bool_ else x.dtype
+        found = b.reduce(x.shape, (axis,), self.mode, dtype, lambda *i: b.cast(x[i], dtype))
+        n = x.shape[axis]
+        count = i32 if dtype.itemsize <= 4 and isinstance(n, int) and n < 1 << 31 else i64  # as wide as the elements
+
+        def place(*index: Dim) -> Any:
+            value = b.cast(x[index], dtype)
+            here = value.eq(found[(*index[:axis], *index[axis + 1 :])])
+            if is_float(dtype):
+                here = here | b.scalar("isnan", value)  # then that is what was found
+            return b.scalar("where", here, *(b.cast(b.index(k), count) for k in (index[axis], n)))
+
+        places = b.reduce(x.shape, (axis,), "min=", count, place)
+        return places if count == i64 else b.pointwise(places.shape, i64, lambda *i: b.cast(places[i], i64))
 
 
 def _arg_samples(rng: np.random.Generator) -> list[Sample]:
@@ -329,7 +356,7 @@ def _arg_samples(rng: np.random.Generator) -> list[Sample]:
 class ArgMax(ArgExtremum):
     """``np.argmax`` along one axis."""
 
-    name, numpy, better = "argmax", np.argmax, "greater"
+    name, numpy, better, mode = "argmax", np.argmax, "greater", "max="
     samples = staticmethod(_arg_samples)
 
 
@@ -337,5 +364,5 @@ class ArgMax(ArgExtremum):
 class ArgMin(ArgExtremum):
     """``np.argmin`` along one axis."""
 
-    name, numpy, better = "argmin", np.argmin, "less"
+    name, numpy, better, mode = "argmin", np.argmin, "less", "min="
     samples = staticmethod(_arg_samples)

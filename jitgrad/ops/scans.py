@@ -1,4 +1,4 @@
-"""Scans along an axis: cumsum, cumprod, and the linear recurrence that their derivatives are made of.
+"""Scans along an axis: cumsum, cumprod, cummax, cummin, and the linear recurrence that their derivatives are made of.
 
 The derivative of a running product is a linear recurrence, ``s[k] = b[k] + a[k] * s[k-1]``, and the derivative of a
 linear recurrence is one in the other direction. So all orders of derivative of ``cumprod`` and ``prod`` are exact,
@@ -8,15 +8,15 @@ take O(n), and never divide: zeros among the factors need no special case.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from jitgrad.errors import DtypeError, ShapeError
-from jitgrad.ir.index import never_negative
+from jitgrad.ir.index import add, never_negative
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import SHORT_NAMES, TensorType, bool_, is_float
-from jitgrad.ops.op import Cotangent, Linear, OpRule, Sample, Var, apply, register
+from jitgrad.ir.types import SHORT_NAMES, TensorType, bool_, i64, is_float
+from jitgrad.ops.op import Cotangent, Linear, OpRule, Sample, Var, apply, register, zeros
 
 
 def shifted(x: Var, axis: int, reverse: bool, fill: float) -> Var:
@@ -208,6 +208,79 @@ class CumProd(Scan):
 
     def step(self, b: Any, before: Any, *now: Any) -> Any:
         return b.scalar("logical_and" if before.dtype == bool_ else "multiply", before, now[0])
+
+
+def _extremum_samples(rng: np.random.Generator) -> list[Sample]:
+    """Where elements are equal there is no derivative to compare with."""
+    every = [(s, np.asarray(s.args[0])) for s in _scan_samples(rng)]
+    return [s._replace(grad=s.grad and len(np.unique(x)) == x.size) for s, x in every]
+
+
+class RunningExtremum(Scan):
+    """Of NaN and what follows it, NaN. Of bool, a running "or" or "and".
+
+    The derivative goes to the element that the result is, the first one of equal ones.
+    """
+
+    samples = staticmethod(_extremum_samples)
+    ufunc: ClassVar[np.ufunc]
+    #: The op by which an element takes over, the combination of elements, and that of bools.
+    better: ClassVar[str]
+    combine: ClassVar[str]
+    bool_combine: ClassVar[str]
+
+    def eval(self, *arrays: np.ndarray, axis: int, reverse: bool = False) -> np.ndarray:
+        (x,) = arrays
+        with np.errstate(all="ignore"):
+            return _directed(lambda a: self.ufunc.accumulate(a, axis=axis), axis, reverse, x)
+
+    def step(self, b: Any, before: Any, *now: Any) -> Any:
+        return b.scalar(self.bool_combine if before.dtype == bool_ else self.combine, before, now[0])
+
+    def pullback(
+        self, g: Cotangent, out: Var, *xs: Var, axis: int, reverse: bool = False
+    ) -> Sequence[Cotangent | None]:
+        (x,) = xs
+        index, axes = self._sources(out, x, axis, reverse), tuple(range(x.ndim))
+
+        def back(v: Var) -> Var:
+            return apply("scatter_add", zeros(v.b, TensorType(v.dtype, x.shape)), v, *index, axes=axes, at=0)
+
+        return [Cotangent(back(g.value), None if g.mask is None else back(g.mask))]
+
+    def jvp(self, ts: Sequence[Var | None], out: Var, *xs: Var, axis: int, reverse: bool = False) -> Var | None:
+        (t,), (x,) = ts, xs
+        if t is None:
+            return None
+        return apply("gather", t, *self._sources(out, x, axis, reverse), axes=tuple(range(x.ndim)), at=0)
+
+    def _sources(self, out: Var, x: Var, axis: int, reverse: bool) -> list[Var]:
+        """Index arrays of the elements that the results are: those of the last one that took over."""
+        index = [Var(x.b, x.b.emit("iota", shape=x.shape, axis=k, dtype=i64)) for k in range(x.ndim)]
+        place = index[axis]
+        end = Var(x.b, x.b.emit("index", value=add(x.shape[axis], -1))) if reverse else 0
+        before = shifted(out, axis, reverse, 0)
+        takes = place.eq(end) | apply(self.better, x, before)
+        if is_float(x.dtype):
+            takes = takes | (x.ne(x) & before.eq(before))
+        index[axis] = apply(
+            "cummin" if reverse else "cummax", apply("where", takes, place, end), axis=axis, reverse=reverse
+        )
+        return index
+
+
+@register
+class CumMax(RunningExtremum):
+    """``np.maximum.accumulate``, or from the other end if ``reverse``."""
+
+    name, ufunc, better, combine, bool_combine = "cummax", np.maximum, "greater", "maximum", "logical_or"
+
+
+@register
+class CumMin(RunningExtremum):
+    """``np.minimum.accumulate``, or from the other end if ``reverse``."""
+
+    name, ufunc, better, combine, bool_combine = "cummin", np.minimum, "less", "minimum", "logical_and"
 
 
 def _linear_scan_samples(rng: np.random.Generator) -> list[Sample]:

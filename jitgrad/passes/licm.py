@@ -24,7 +24,7 @@ _MOVED = frozenset(
     )
 )
 #: Ops that go along when what uses them is moved.
-_CHEAP = frozenset(("constant", "broadcast_to", "reshape", "slice", "iota", "index", "stop_gradient"))
+_CHEAP = frozenset(("constant", "broadcast_to", "reshape", "slice", "iota", "ramp", "index", "stop_gradient"))
 
 
 def licm(graph: Graph) -> Graph:
