@@ -17,6 +17,7 @@ from jitgrad.frontend.attributes import note_change
 from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.chosen_containers import note_choice
 from jitgrad.frontend.complex_pair import Pair, holds_complex, is_complex, is_plain_complex
+from jitgrad.frontend.fixed import is_object
 from jitgrad.frontend.indexing import (
     INT,
     NEW,
@@ -28,6 +29,7 @@ from jitgrad.frontend.indexing import (
     normalise,
     position,
 )
+from jitgrad.frontend.items import as_items
 from jitgrad.frontend.masks import is_mask, without_masks
 from jitgrad.frontend.primitives import broadcast_to, cast, common_dtype, emit, reshape, strong, where
 from jitgrad.frontend.rebound import Rebound
@@ -416,6 +418,9 @@ def _lifted_item(a: Any, index: Any) -> Any:
         return a.start + Tracer(trace, k.value, "int") * a.step
     if isinstance(a, (list, tuple)) and a and scalar and holds_complex(a):
         return call(np.array, (list(a),), {})[index]
+    if isinstance(a, list) and a and scalar and is_object(a[0]) and (found := as_items(a)) is not None:
+        at = as_value(trace, position(trace, index, len(a)))  # pyright: ignore[reportArgumentType]
+        return found[1](Tracer(trace, at.value, "int"))
     if isinstance(a, (list, tuple)) and a and scalar:
         parts = [trace.lift(item) for item in a]
         if len({p.type for p in parts}) != 1:

@@ -27,6 +27,7 @@ from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.callees import callee as callee
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.collected import Own, own_lists, record_collecting
+from jitgrad.frontend.collected import OfObjects
 from jitgrad.frontend.container_changes import augitem as augitem
 from jitgrad.frontend.container_changes import augmented as augmented
 from jitgrad.frontend.container_changes import delitem as delitem
@@ -34,6 +35,9 @@ from jitgrad.frontend.container_changes import setitem as setitem
 from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.filtered import first as first
 from jitgrad.frontend.filtered import quantified as quantified
+from jitgrad.frontend.fixed import equal as equal
+from jitgrad.frontend.fixed import is_same as is_same
+from jitgrad.frontend.fixed import unequal as unequal
 from jitgrad.frontend.growing import Wider
 from jitgrad.frontend.grown_arrays import NotGrown, Watch
 from jitgrad.frontend.grown_loops import branches, grow_for, grow_while
@@ -96,7 +100,7 @@ _UNROLLABLE = (
     ShapeError,
 )
 #: What says that a list may be changed which no variable holds.
-_OF_LISTS = (ChangesPlaces, UsedOtherwise)
+_OF_LISTS = (ChangesPlaces, UsedOtherwise, OfObjects)
 
 
 class _BreakIsTraced(Exception):
@@ -317,8 +321,20 @@ def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) 
         return run()
     found.clear()
     look = refuse_streams if may_stream(trace, len(steps)) else accept
+    loop = For(trace, steps, body, (), (), None, (), look)
+
+    def put(value: Any) -> None:
+        nonlocal found
+        found = value
+
     try:
-        record_collecting(For(trace, steps, body, (), (), None, (), look), Own([found], []))
+        try:
+            with attempt(trace):
+                record_collecting(loop, Own([found], []))
+        except OfObjects:
+            found.clear()
+            with attempt(trace):
+                grow_for(loop, [Held(found, put)])
     except _UNROLLABLE as error:
         if not automatic or len(steps) > _LONGEST:
             raise

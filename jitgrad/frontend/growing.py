@@ -22,7 +22,9 @@ import optree
 from jitgrad.errors import CarryError, JitgradError, RollError
 from jitgrad.frontend.assign import fit, write_box
 from jitgrad.frontend.carries import Slot, Variable, is_array, is_number, join
+from jitgrad.frontend.fixed import fix, objects_in
 from jitgrad.frontend.indexing import as_value, place, slice_extent
+from jitgrad.frontend.objects import closed, flatten_opened
 from jitgrad.frontend.primitives import broadcast_to, cast, concatenate, strong
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
@@ -49,25 +51,35 @@ class Leaf(NamedTuple):
 
 
 class Item(NamedTuple):
-    """What all items of a list are. ``depth`` is that of lists of numbers, which are one leaf; else 0."""
+    """What all items of a list are. ``depth`` is that of lists of numbers, which are one leaf; else 0. Objects are
+    opened in the tree; ``same`` are its leaves that are no numbers and the same in all items, with their positions."""
 
     tree: optree.PyTreeSpec
     leaves: tuple[Leaf, ...]
     depth: int = 0
+    same: tuple[tuple[int, Any], ...] = ()
+
+    def made(self, leaves: Sequence[Any]) -> Any:
+        """The item with these leaves."""
+        given, same = iter(leaves), dict(self.same)
+        found = [same[k] if k in same else next(given) for k in range(self.tree.num_leaves)]
+        return closed(unflatten(self.tree, found))
 
     def joined(self, other: Item) -> Item:
         """What either is. Raises CarryError where they have nothing in common."""
         if self == other:
             return self
-        if self.depth != other.depth:
+        if self.depth != other.depth or self.same != other.same or self.tree != other.tree:
             raise RollError("the items of a list are of different structure.", user_location())
-        a, b = (
-            Variable("an item of a list", x.tree, tuple(Slot(v.type, v.weak) for v in x.leaves)) for x in (self, other)
-        )
+        some = flatten([0.0] * len(self.leaves))[1]
+        a, b = (Variable("an item of a list", some, tuple(Slot(v.type, v.weak) for v in x.leaves)) for x in (self, other))
         slots = join(a, b, "in another item").slots
         pairs = zip(slots, self.leaves, other.leaves, strict=True)
         return Item(
-            self.tree, tuple(Leaf(s.type, x.scalar and y.scalar, s.weak) for s, x, y in pairs if s.type), self.depth
+            self.tree,
+            tuple(Leaf(s.type, x.scalar and y.scalar, s.weak) for s, x, y in pairs if s.type),
+            self.depth,
+            self.same,
         )
 
 
@@ -79,20 +91,22 @@ def described(trace: Trace, value: Any) -> tuple[Item, list[Any]]:
     """What an item is, and its leaves. Raises RollError for what can't be stored in arrays."""
     if type(value) is list:
         return _row(trace, value)
-    leaves, tree = flatten(value)
-    found = []
-    for leaf in leaves:
-        if (
-            isinstance(leaf, Collection)
-            or not is_number(leaf)
-            or (isinstance(leaf, np.ndarray) and not isinstance(leaf, Tracer))
-        ):
+    leaves, tree = flatten_opened(value)
+    found, same, own = [], [], []
+    for k, leaf in enumerate(leaves):
+        if isinstance(leaf, Collection) or (isinstance(leaf, np.ndarray) and not isinstance(leaf, Tracer)):
             raise RollError("a list gets items that are no numbers or traced arrays.", user_location())
+        if not is_number(leaf):
+            same.append((k, leaf))
+            continue
         dims = leaf.dims if isinstance(leaf, Tracer) else ()
         if not all(isinstance(n, int) for n in dims):
             raise RollError("a list gets arrays of shapes that are not known.", user_location())
         found.append(_leaf(leaf))
-    return Item(tree, tuple(found)), leaves
+        own.append(leaf)
+    if same and not (own and objects_in(value)):
+        raise RollError("a list gets items that are no numbers or traced arrays.", user_location())
+    return Item(tree, tuple(found), 0, tuple(same)), own
 
 
 def _leaf(leaf: Any) -> Leaf:
@@ -133,7 +147,8 @@ class Growing(Collection):
     """Stands for a list. ``rooms`` are the arrays, with the items along their first axes; ``count`` is how many there
     are. ``scope`` is the one in which it may become longer now; ``most`` says how much longer it may have become since
     that was set. ``kept`` are the arrays that were appended, with their values of then. ``probing``: what is recorded
-    is dropped, so items may turn out to be of other types. ``whole`` is the list that a fixed row is an item of.
+    is dropped, so items may turn out to be of other types. ``whole`` is the list that a fixed row is an item of. ``named``: an
+    object that it had at the start has another name.
 
     With a ``window`` it has no rooms, but the leaves of the last ``width`` items only."""
 
@@ -151,7 +166,7 @@ class Growing(Collection):
         self.kept: list[tuple[Tracer, Value, int, Dim]] = []
         self.window: list[list[Any]] | None = None
         self.width = 0
-        self.probing = self.viewed = self.rewritten = self.touched = self.popped = False
+        self.probing = self.viewed = self.rewritten = self.touched = self.popped = self.named = False
 
     def noted(self) -> tuple[Any, ...]:
         """What a trial changes that is dropped, for :meth:`put_back`."""
@@ -170,6 +185,7 @@ class Growing(Collection):
         else:
             self._store(self.count, leaves)
         self._keep(leaves)
+        fix(self.trace, value, self, appended=True)
         self.count, self.most = add(self.count, 1), add(self.most, 1)
 
     def extend(self, values: Any) -> None:
@@ -186,6 +202,7 @@ class Growing(Collection):
         self._change_length()
         if type(index) is not int or index != -1 or (self._has_arrays and self.viewed) or self.window is not None:
             raise _refused()
+        self._refuse_named()
         at = place(self.trace, -1, self.count)
         found = self._item_at(at, copy=True)
         self.count, self.rewritten, self.popped = add(self.count, -1), True, True
@@ -224,9 +241,15 @@ class Growing(Collection):
         if isinstance(value, Growing) or (self._has_arrays and self.viewed):
             raise _refused()
         leaves = self._accepted(value)
+        self._refuse_named()
         self._top.rewritten = True
         self._store(at, leaves)
         self._keep(leaves)
+        fix(self.trace, value, self, appended=True)
+
+    def _refuse_named(self) -> None:
+        if self.named:
+            raise RollError("it takes objects out of a list that have other names.", user_location())
 
     def _in_window(self, index: Any) -> Any:
         if isinstance(index, Tracer) or not index < 0:
@@ -238,9 +261,18 @@ class Growing(Collection):
         if -index > self.width:
             raise Wider(self, -index)
         assert self.item is not None and self.window is not None
-        if self.item.depth or any(node not in (None, tuple) for node in _types(self.item.tree)):
+        if self.item.depth:
             raise _refused()
-        return unflatten(self.item.tree, self.window[index])
+        return self._made(self.window[index])
+
+    def _made(self, leaves: Sequence[Any]) -> Any:
+        """An item, of what the arrays hold."""
+        assert self.item is not None
+        if any(node in (list, dict) for node in _types(self.item.tree)):
+            raise _refused()  # they can be changed in many ways
+        found = self.item.made(leaves)
+        fix(self.trace, found, self)
+        return found
 
     def _part(self, index: slice) -> Any:
         """A slice: a list where its length is known."""
@@ -401,11 +433,7 @@ class Growing(Collection):
             row = Growing(self.trace, _inner(item, leaf), room.dims[1], self)
             row.rooms = [view_box(room, self._box(room, at))]
             return row
-        if any(node not in (None, tuple) for node in _types(item.tree)):
-            raise _refused()
-        return unflatten(
-            item.tree, [self._leaf_at(r, x, at, copy) for r, x in zip(self.rooms, item.leaves, strict=True)]
-        )
+        return self._made([self._leaf_at(r, x, at, copy) for r, x in zip(self.rooms, item.leaves, strict=True)])
 
     def _leaf_at(self, room: Tracer, leaf: Leaf, at: Dim, copy: bool) -> Tracer:
         box = self._box(room, at)

@@ -18,13 +18,13 @@ import numpy as np
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
+from jitgrad.frontend.fixed import fix, objects_in, refuse_seen
 from jitgrad.frontend.growing import MANY, Growing, Wider, described, new_room
 from jitgrad.frontend.grown_arrays import GrownArray, Joined, hidden, mapped, refuse_other, seen
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.items import element, elements, listed
 from jitgrad.frontend.primitives import cast, strong
 from jitgrad.frontend.references import other_references
-from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.frontend.views import view_slice
@@ -142,6 +142,9 @@ class Growth:
                 g.window = [[next(given) for _ in range(n)] for _ in range(g.width)]
             g.kept.clear()
         self._entry, self._number = [g.count for g in self.all], number
+        for held in self.held:
+            for x in held.value if type(held.value) is list else ():
+                fix(self.trace, x, held.value, lasts=False)
 
     def _counted(self, g: Growing, start: Dim, given: Any) -> Dim:
         """A count that is a variable."""
@@ -153,6 +156,7 @@ class Growth:
     def leave(self, state: State) -> State:
         """At the end of an iteration: the variables, and the counts that are."""
         trace = self.trace
+        refuse_seen(trace, state)
         state = hidden(state, self.all)
         refuse_other(self.state, state)
         self.grown: list[Dim] = [add(g.count, -c) for g, c in zip(self.all, self._entry, strict=True)]
@@ -186,7 +190,7 @@ class Growth:
                 if type(g) is GrownArray:
                     had = g.last_of(g.width)
                 else:
-                    had = [flatten(x)[0] for x in (held.value[-g.width :] if g.width else [])]
+                    had = [described(self.trace, x)[1] for x in (held.value[-g.width :] if g.width else [])]
                 none = [np.zeros(x.type.shape, x.type.dtype)[()] for x in g.item.leaves]  # pyright: ignore[reportArgumentType, reportCallIssue]
                 g.window = [none] * (g.width - len(had)) + had
         return self._variables(self.start)
@@ -377,7 +381,10 @@ def _stand_in(trace: Trace, value: Any, joined: Joined | None) -> Growing:
     for x in _samples(value):
         found, _ = described(trace, x)
         item = found if item is None else item.joined(found)
-    return Growing(trace, item, len(value))
+    g = Growing(trace, item, len(value))
+    objects = [x for x in value if objects_in(x)]
+    g.named = any(n > 0 for n in other_references(trace, objects))
+    return g
 
 
 def _samples(items: Sequence[Any]) -> Sequence[Any]:
@@ -398,7 +405,7 @@ def _furnished(trace: Trace, g: Growing, value: Any, capacity: Dim) -> list[Trac
     elif g.item.depth:
         columns = [strong(trace.lift(value))]
     else:
-        columns = [strong(trace.lift(list(c))) for c in zip(*(flatten(x)[0] for x in value), strict=True)]
+        columns = [strong(trace.lift(list(c))) for c in zip(*(described(trace, x)[1] for x in value), strict=True)]
     rooms = []
     for k, leaf in enumerate(g.item.leaves):
         if had != 0:
@@ -426,7 +433,7 @@ def _fill(trace: Trace, target: list[Any], g: Growing) -> None:
         if item.depth:
             return _nested(element(g.rooms[0], k, scalar=False), item.leaves[0].weak, item.depth)
         pairs = zip(g.rooms, item.leaves, strict=True)
-        return unflatten(item.tree, [element(r, k, scalar=x.scalar, weak=x.weak) for r, x in pairs])
+        return item.made([element(r, k, scalar=x.scalar, weak=x.weak) for r, x in pairs])
 
     first = 0 if g.rewritten else len(target)
     rows = target[:count] if item.depth and g.rewritten else []

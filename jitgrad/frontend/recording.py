@@ -447,7 +447,7 @@ def attempt(trace: Trace) -> Iterator[None]:
     instead would draw and print once more. Others may be used elsewhere, as handles of generators are. What it chose
     among containers is forgotten."""
     first, gone, kept = len(trace.builder.ops), set[Value](), list[Op]()
-    alternatives = list(trace.alternatives)
+    alternatives, scope, fixed = list(trace.alternatives), trace.scope, dict(trace.scope.fixed)
     try:
         yield
     except BaseException:
@@ -457,7 +457,7 @@ def attempt(trace: Trace) -> Iterator[None]:
             else:
                 kept.append(op)
         trace.builder.ops[first:] = kept
-        trace.alternatives = alternatives
+        trace.alternatives, scope.fixed = alternatives, fixed
         raise
 
 

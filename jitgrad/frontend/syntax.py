@@ -29,6 +29,7 @@ line, lists)``
 ``delitem(a, index)``, ``delete_attribute(a, name)``   ``del`` of an item or attribute
 ``augmented(a)``                                       before ``a op= b``, which changes ``a`` if it is a container
 ``contains(a, container)``, ``is_none(a)``              ``a in container``, ``a is None``
+``is_same(a, b)``, ``equal(a, b)``, ``unequal(a, b)``   ``a is b``, ``a == b``, ``a != b``, where they may be objects
 ``callee(function)``                                   what to call in the place of a method, of a function that
                                                         a variable or container holds, of ``float``, ``int``, ``bool``
                                                         and ``type``
@@ -119,6 +120,9 @@ _CALLS = frozenset(
         "own_variables",
         "contains",
         "is_none",
+        "is_same",
+        "equal",
+        "unequal",
         "attribute",
         "augmented_attribute",
         "show",

@@ -34,6 +34,8 @@ CLASSES = frozenset({"bool", "complex", "float", "int", "type"})
 _CHANGING = frozenset(("setattr", "delattr"))
 #: Functions that look at everything that a generator gives.
 _OF_ALL = frozenset({"list", "max", "min", "sorted", "sum", "tuple"})
+#: Comparisons that may be ones of objects, and what they call.
+_OF_OBJECTS = {ast.Is: "is_same", ast.IsNot: "is_same", ast.Eq: "equal", ast.NotEq: "unequal"}
 _COMPREHENSIONS_ARE_INLINE = sys.version_info >= (3, 12)
 _COMPREHENSION = "it is the condition of a comprehension"
 
@@ -253,7 +255,7 @@ class Expressions(ast.NodeTransformer):
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         single = len(node.ops) == 1
-        called = is_none_test(node) or isinstance(node.ops[0], ast.In | ast.NotIn)
+        called = is_none_test(node) or isinstance(node.ops[0], ast.In | ast.NotIn) or _of_objects(node)
         stays = is_static(node) or self.has_walrus(node) or (single and not called)
         operands = [node.left, *node.comparators]
         plain = [isinstance(c, ast.Constant | ast.Name) and self.quiet(c) for c in operands]
@@ -272,6 +274,9 @@ class Expressions(ast.NodeTransformer):
         if isinstance(op, ast.Is | ast.IsNot) and isinstance(right, ast.Constant) and right.value is None:
             found = call("is_none", [left], node)
             return found if isinstance(op, ast.Is) else call("not_", [found], node)
+        if name := _OF_OBJECTS.get(type(op)):
+            found = call(name, [left, right], node)
+            return call("not_", [found], node) if isinstance(op, ast.IsNot) else found
         if not isinstance(op, ast.In | ast.NotIn):
             return place(ast.Compare(left, [op], [right]), node)
         found = call("contains", [left, right], node)
@@ -546,3 +551,11 @@ def _attribute_chain(node: ast.expr) -> ast.expr | None:
         return None
     base = _attribute_chain(node.value)
     return None if base is None else ast.Attribute(base, node.attr, ast.Load())
+
+
+def _of_objects(node: ast.Compare) -> bool:
+    """May it compare objects?"""
+    operands = [node.left, node.comparators[0]]
+    if isinstance(node.ops[0], ast.Eq | ast.NotEq):
+        return all(isinstance(x, ast.Name | ast.Attribute | ast.Subscript) for x in operands)
+    return isinstance(node.ops[0], ast.Is | ast.IsNot) and not any(isinstance(x, ast.Constant) for x in operands)

@@ -1,0 +1,137 @@
+"""Objects that have to stay as they are, as a list that lies in arrays has copies of what they hold.
+
+An item of such a list (``growing``) is an object only while the function is traced: one that was appended, whose
+attributes are in the arrays by now, or one that is made of what the arrays hold at an index. Python would show a change
+of it in the list, by every name. Here a change of it is refused, for as long as the code that is recorded may use it.
+Which of them are one and the same object is not known either, so they are not compared as objects.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from jitgrad.errors import MutationError, RollError
+from jitgrad.frontend.objects import held_by, is_plain
+from jitgrad.frontend.references import other_references
+from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Collection, Tracer
+from jitgrad.ir.location import user_location
+
+
+class Fixed(NamedTuple):
+    """An object that has to stay as it is, for the list ``source``. ``lasts``: for all that follows, where it can be
+    reached from outside of the region that is recorded. ``appended``: the list got it here. ``held``: another object
+    of these holds it."""
+
+    obj: Any
+    source: Any
+    lasts: bool
+    appended: bool
+    held: bool
+
+
+def is_object(x: Any) -> bool:
+    """Has it attributes that can be assigned to?"""
+    params = getattr(type(x), "__dataclass_params__", None)
+    return not params.frozen if params is not None else is_plain(type(x))
+
+
+def _is_cell(x: Any) -> bool:
+    return (type(x) in (list, dict) and not isinstance(x, Collection)) or is_object(x)
+
+
+def objects_in(value: Any) -> list[Any]:
+    """The objects that a value is, or holds."""
+    return [] if isinstance(value, Tracer) else [x for x in held_by((value,)) if is_object(x)]
+
+
+def fix(trace: Trace, value: Any, source: Any, *, lasts: bool = True, appended: bool = False) -> None:
+    """Let the objects and containers in an item of a list stay as they are. Raises RollError for one that gets into a
+    list and is an item of one."""
+    if not objects_in(value):
+        return
+    for k, x in enumerate(held_by((value,))):
+        if _is_cell(x):
+            if appended and fixed(trace, x) is not None:
+                raise RollError("a list gets an object that is an item of a list.", user_location())
+            trace.scope.fixed[id(x)] = Fixed(x, source, lasts, appended, k > 0)
+
+
+def fixed(trace: Trace, obj: Any) -> Fixed | None:
+    """What is known of an object that has to stay as it is; None for others."""
+    for scope in (*reversed(trace.scopes), trace.top):
+        found = scope.fixed.get(id(obj))
+        if found is not None:
+            return found
+    return None
+
+
+def refuse_fixed(trace: Trace, obj: Any) -> None:
+    """Raise MutationError for a change of an object that has to stay as it is."""
+    if fixed(trace, obj) is not None:
+        raise MutationError(
+            f"a {type(obj).__name__} is changed that is an item of a list in recorded code, or that an item holds. The "
+            "list has its attributes in arrays, and would not show the change. Change it before it is appended, put a "
+            "new object into the list, or keep what changes in an array.",
+            user_location(),
+        )
+
+
+def refuse_seen(trace: Trace, state: Sequence[Any]) -> None:
+    """At the end of an iteration which leaves these variables: raise RollError for an object that it has appended and
+    that others refer to: one that was there before, or is appended twice, or that something else holds."""
+    known = [e for e in trace.scope.fixed.values() if e.appended]
+    if not known:
+        return
+    others = other_references(trace, [e.obj for e in known])
+    for e, n in zip(known, others, strict=True):
+        if n > (1 if e.held else sum(e.obj is x for x in state)) or _is_chosen(trace, e.obj):
+            raise RollError(
+                "a list gets an object that has other names, or was made before: Python would show a change of it by "
+                "all of them.",
+                user_location(),
+            )
+
+
+def _is_chosen(trace: Trace, obj: Any) -> bool:
+    """May it be another object that there still is?"""
+    for value, *ways in trace.alternatives:
+        if value is obj and any(n >= 0 for n in other_references(trace, ways)):
+            return True
+    return False
+
+
+def is_same(a: Any, b: Any) -> bool:
+    """``a is b``."""
+    _refuse_comparison(a, b)
+    return a is b
+
+
+def equal(a: Any, b: Any) -> Any:
+    """``a == b``."""
+    if type(a).__eq__ is object.__eq__:
+        _refuse_comparison(a, b)
+    return a == b
+
+
+def unequal(a: Any, b: Any) -> Any:
+    """``a != b``."""
+    if type(a).__eq__ is object.__eq__:
+        _refuse_comparison(a, b)
+    return a != b
+
+
+def _refuse_comparison(a: Any, b: Any) -> None:
+    if not (is_object(a) and is_object(b)):
+        return
+    trace = HOOKS["current_trace"]()
+    if trace is not None and (fixed(trace, a) is not None or fixed(trace, b) is not None):
+        raise RollError(
+            f"a {type(a).__name__} that is an item of a list in recorded code is compared with another object. Whether "
+            "they are the same one is not known while the function is traced. Compare their indices, or numbers that "
+            "they hold.",
+            user_location(),
+        )
