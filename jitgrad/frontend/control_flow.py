@@ -15,19 +15,14 @@ from typing import Any
 
 from jitgrad.errors import (
     CarryError,
-    ConcretizationError,
-    LeakedTracerError,
-    MutationError,
     RollError,
-    ShapeError,
-    UnsupportedError,
 )
 from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
 from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.callees import callee as callee
 from jitgrad.frontend.carries import UNBOUND
-from jitgrad.frontend.collected import Own, own_lists, record_collecting
-from jitgrad.frontend.collected import OfObjects
+from jitgrad.frontend.collected import OfObjects, Own, own_lists, record_collecting
+from jitgrad.frontend.comprehensions import collect as collect
 from jitgrad.frontend.container_changes import augitem as augitem
 from jitgrad.frontend.container_changes import augmented as augmented
 from jitgrad.frontend.container_changes import delitem as delitem
@@ -57,7 +52,18 @@ from jitgrad.frontend.list_holders import (
     used_otherwise,
     with_lists,
 )
-from jitgrad.frontend.loop_choices import accept, copied, is_short, is_static, is_unrollable, may_stream, refuse_streams
+from jitgrad.frontend.loop_choices import (
+    LONGEST,
+    UNROLLABLE,
+    accept,
+    copied,
+    is_short,
+    is_static,
+    is_unrollable,
+    may_stream,
+    note_loop,
+    refuse_streams,
+)
 from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.optional import is_none as is_none
 from jitgrad.frontend.places import ChangesPlaces
@@ -68,7 +74,7 @@ from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.staying import bound as bound
 from jitgrad.frontend.staying import bound_free as bound_free
-from jitgrad.frontend.staying import comprehension_iter
+from jitgrad.frontend.staying import comprehension_iter as comprehension_iter
 from jitgrad.frontend.staying import opaque_iter as opaque_iter
 from jitgrad.frontend.staying import opaque_test as opaque_test
 from jitgrad.frontend.subscripts_calls import appender as appender
@@ -84,21 +90,8 @@ from jitgrad.ir.location import user_location
 State = tuple[Any, ...]
 Listed = tuple[Sequence[Any], Sequence[Any], Sequence[tuple[Any, ...]]]
 
-#: A loop that can't be recorded is unrolled up to this length.
-_LONGEST = 10_000
 #: A ``while`` whose condition is known is recorded from this iteration on.
 _LONG_WHILE = 64
-#: What says that a body can't be recorded, or needs numbers that only an unrolled loop has. Shapes do not fit where a
-#: variable has another shape in each iteration.
-_UNROLLABLE = (
-    RollError,
-    CarryError,
-    ConcretizationError,
-    LeakedTracerError,
-    UnsupportedError,
-    MutationError,
-    ShapeError,
-)
 #: What says that a list may be changed which no variable holds.
 _OF_LISTS = (ChangesPlaces, UsedOtherwise, OfObjects)
 
@@ -145,7 +138,7 @@ def for_(
         # A branch of it may make a list longer: its length is followed only where the loop is recorded.
         short = is_unrollable(trace, lambda: _unrolled(steps, body, state, names, flag))
     if short or (known and mode == "unroll"):
-        _note(trace, line, "for", f"unrolled, {len(steps)} iterations")
+        note_loop(trace, line, "for", f"unrolled, {len(steps)} iterations")
         with copied(trace, len(steps)):
             return _unrolled(iterable, body, state, names, flag)
     variables = only_names(trace, list(starmap(Variable, lists()[2])), state, names)
@@ -162,7 +155,7 @@ def for_(
         once = _refuse_first_values(body, state, names) if peels and any(v is None for v in state) else body
         loop = For(trace, steps, once, state, names, flag, hints, look, peels)
         result = _recorded_with_lists(loop, own, variables)
-    except (UnboundLocalError, *_UNROLLABLE) as error:
+    except (UnboundLocalError, *UNROLLABLE) as error:
         if isinstance(error, Wider) and any(error.of is g for g in trace.growing):
             raise  # the loop around that counts its iterations is recorded again
         unbound = isinstance(error, UnboundLocalError)
@@ -173,19 +166,19 @@ def for_(
             after = body(steps.at(0), *state)
         if after is not None:
             why = "as it binds what later ones use" if unbound else "as later ones begin with values of other types"
-            _note(trace, line, "for", f"the first iteration apart, {why}")
+            note_loop(trace, line, "for", f"the first iteration apart, {why}")
             if flag is not None and after[names.index(flag)] is True:
                 return after
             own.clear()  # they are looked at again, by their references
             forget_frames(error)
             rest = Steps(add(steps.lo, steps.step), steps.hi, steps.step, steps.item)
             return for_(rest, body, after, names, flag, writes, line, size, lists, settled=True)
-        if unbound or not known or mode == "roll" or len(steps) > _LONGEST:
+        if unbound or not known or mode == "roll" or len(steps) > LONGEST:
             raise
         forget_frames(error)
-        _note(trace, line, "for", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
+        note_loop(trace, line, "for", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
         return _unrolled(iterable, body, state, names, flag)
-    _note(trace, line, "for", "rolled")
+    note_loop(trace, line, "for", "rolled")
     return result
 
 
@@ -222,7 +215,7 @@ def _with_growing_arrays(loop: For | While, record: Callable[[Callable[..., Stat
     try:
         with watch.looking():
             return record(watch.body(loop.body), ())
-    except _UNROLLABLE as error:
+    except UNROLLABLE as error:
         arrays = [Held(x, None, None, how) for x, how in watch.found()]
         if not arrays:
             raise
@@ -248,7 +241,7 @@ def _with_growing_lists(loop: For, own: Own, variables: Sequence[Variable]) -> S
     if tables := indexed(variables, state, names):
         try:
             return with_lists(trace, lambda held: grow(held, open_end=False), lists_of(tables, state, names))
-        except _UNROLLABLE as error:
+        except UNROLLABLE as error:
             forget_frames(error)
             del trace.notes[notes:]
     if not used_otherwise(variables, state, names):
@@ -259,7 +252,7 @@ def _with_growing_lists(loop: For, own: Own, variables: Sequence[Variable]) -> S
 
         try:
             return with_held_lists(trace, loop.body, run, own, known=known)
-        except _UNROLLABLE as error:
+        except UNROLLABLE as error:
             if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, _OF_LISTS)):
                 raise
         del trace.notes[notes:]
@@ -287,61 +280,13 @@ def _with_all_growing(loop: For, variables: Sequence[Variable], arrays: Sequence
         return new
 
     known = isinstance(loop.steps.count, int)
-    unrollable = known and trace.options.loops == "auto" and len(loop.steps) <= _LONGEST
+    unrollable = known and trace.options.loops == "auto" and len(loop.steps) <= LONGEST
     try:
         return grow(open_end=not unrollable)
     except OpenEnd:  # iterations that know their numbers may know how long it is
         if is_unrollable(trace, lambda: _unrolled(loop.steps, body, state, names, loop.flag)):
             raise
     return grow(open_end=True)
-
-
-def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) -> list[Any]:
-    """``[element(item) for item in iterable]``; ``size`` counts the operations that are written in it."""
-    found: list[Any] = []
-
-    def body(item: Any) -> State:
-        found.append(element(item))
-        return ()
-
-    def run() -> list[Any]:
-        found.clear()
-        for item in comprehension_iter(iterable, line):
-            body(item)
-        return found
-
-    steps, trace = steps_of(iterable), current_trace()
-    if steps is None or trace is None or not isinstance(steps.count, int) or trace.options.loops == "unroll":
-        return run()
-    automatic = trace.options.loops == "auto"
-    if automatic and is_short(trace, len(steps), size):
-        with copied(trace, len(steps)):
-            return run()
-    if automatic and is_static(trace, steps, body, (), ()):
-        return run()
-    found.clear()
-    look = refuse_streams if may_stream(trace, len(steps)) else accept
-    loop = For(trace, steps, body, (), (), None, (), look)
-
-    def put(value: Any) -> None:
-        nonlocal found
-        found = value
-
-    try:
-        try:
-            with attempt(trace):
-                record_collecting(loop, Own([found], []))
-        except OfObjects:
-            found.clear()
-            with attempt(trace):
-                grow_for(loop, [Held(found, put)])
-    except _UNROLLABLE as error:
-        if not automatic or len(steps) > _LONGEST:
-            raise
-        _note(trace, line, "comprehension", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
-        return run()
-    _note(trace, line, "comprehension", "rolled")
-    return found
 
 
 def _nested(
@@ -371,12 +316,6 @@ def _first(steps: Steps, body: Callable[..., State], state: State) -> State | No
     unbound = sum(value is UNBOUND for value in state)
     after = body(steps.at(0), *state) if unbound else state
     return after if sum(value is UNBOUND for value in after) < unbound else None
-
-
-def _note(trace: Trace, line: int, what: str, how: str) -> None:
-    location = user_location()
-    where = f"{location.short().rpartition(':')[0]}:{line}" if location else f"line {line}"
-    trace.note(f"{what} at {where}: {how}")
 
 
 def _unrolled(
@@ -475,17 +414,17 @@ def while_(
         if len(trace.builder.ops) > before and any(is_traced(leaf) for leaf in flatten(state)[0]):
             try:
                 result = record_while(trace, decision, body, state, names, tuple(writes()))
-            except _UNROLLABLE:
+            except UNROLLABLE:
                 longest *= 16
                 continue
-            _note(trace, line, "while", f"rolled after {done} iterations, as it is long")
+            note_loop(trace, line, "while", f"rolled after {done} iterations, as it is long")
             return result
     trace = current_trace() or innermost_trace(go_on)
     if is_traced(go_on) and any(op.effects for op in trace.builder.ops[first:]):
         result = _rotated_while(While(trace, decision, body, state, names, ()), writes, lists, go_on)
     else:
         result = _recorded_while(While(trace, decision, body, state, names, ()), writes, lists)
-    _note(trace, line, "while", "rolled")
+    note_loop(trace, line, "while", "rolled")
     return result
 
 
@@ -523,7 +462,7 @@ def _while_with_growing(loop: While, variables: Sequence[Variable], arrays: Sequ
         try:
             with attempt(trace):
                 return record_while(*loop)
-        except _UNROLLABLE as error:
+        except UNROLLABLE as error:
             if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, _OF_LISTS)):
                 raise
         del trace.notes[notes:]

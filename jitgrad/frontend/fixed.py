@@ -8,8 +8,8 @@ Which of them are one and the same object is not known either, so they are not c
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from types import CellType
 from typing import Any, NamedTuple
 
 from jitgrad.errors import MutationError, RollError
@@ -18,18 +18,19 @@ from jitgrad.frontend.references import other_references
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer
+from jitgrad.ir.index import Dim
 from jitgrad.ir.location import user_location
 
 
 class Fixed(NamedTuple):
     """An object that has to stay as it is, for the list ``source``. ``lasts``: for all that follows, where it can be
-    reached from outside of the region that is recorded. ``appended``: the list got it here. ``held``: another object
-    of these holds it."""
+    reached from outside of the region that is recorded. ``appended``: the list got it here, as the item of this number.
+    ``held``: another object of these holds it."""
 
     obj: Any
     source: Any
     lasts: bool
-    appended: bool
+    appended: Dim | None
     held: bool
 
 
@@ -48,14 +49,14 @@ def objects_in(value: Any) -> list[Any]:
     return [] if isinstance(value, Tracer) else [x for x in held_by((value,)) if is_object(x)]
 
 
-def fix(trace: Trace, value: Any, source: Any, *, lasts: bool = True, appended: bool = False) -> None:
+def fix(trace: Trace, value: Any, source: Any, *, lasts: bool = True, appended: Dim | None = None) -> None:
     """Let the objects and containers in an item of a list stay as they are. Raises RollError for one that gets into a
     list and is an item of one."""
     if not objects_in(value):
         return
     for k, x in enumerate(held_by((value,))):
         if _is_cell(x):
-            if appended and fixed(trace, x) is not None:
+            if appended is not None and fixed(trace, x) is not None:
                 raise RollError("a list gets an object that is an item of a list.", user_location())
             trace.scope.fixed[id(x)] = Fixed(x, source, lasts, appended, k > 0)
 
@@ -80,20 +81,29 @@ def refuse_fixed(trace: Trace, obj: Any) -> None:
         )
 
 
-def refuse_seen(trace: Trace, state: Sequence[Any]) -> None:
-    """At the end of an iteration which leaves these variables: raise RollError for an object that it has appended and
-    that others refer to: one that was there before, or is appended twice, or that something else holds."""
-    known = [e for e in trace.scope.fixed.values() if e.appended]
+def appended_objects(trace: Trace, state: Sequence[Any]) -> dict[int, Fixed]:
+    """At the end of an iteration which leaves these variables: those which stand for an object that it has appended.
+    Raises RollError for an appended object that others refer to: one that was there before, or is appended twice, or
+    that something holds which the loop does not carry."""
+    known = [e for e in trace.scope.fixed.values() if e.appended is not None]
     if not known:
-        return
+        return {}
     others = other_references(trace, [e.obj for e in known])
     for e, n in zip(known, others, strict=True):
-        if n > (1 if e.held else sum(e.obj is x for x in state)) or _is_chosen(trace, e.obj):
+        # A variable of the loop is one of the program too. Attributes that the body has assigned will be carried.
+        carried = 2 * sum(e.obj is x for x in state) + sum(_holds(change, e.obj) for change in trace.scope.changed)
+        if n > (1 if e.held else carried) or _is_chosen(trace, e.obj):
             raise RollError(
                 "a list gets an object that has other names, or was made before: Python would show a change of it by "
                 "all of them.",
                 user_location(),
             )
+    return {n: e for n, x in enumerate(state) for e in known if e.obj is x}
+
+
+def _holds(change: tuple[Any, str | None, Any], obj: Any) -> bool:
+    owner, name, _ = change
+    return name is not None and type(owner) is not CellType and getattr(owner, name, None) is obj
 
 
 def _is_chosen(trace: Trace, obj: Any) -> bool:

@@ -72,7 +72,8 @@ class Item(NamedTuple):
         if self.depth != other.depth or self.same != other.same or self.tree != other.tree:
             raise RollError("the items of a list are of different structure.", user_location())
         some = flatten([0.0] * len(self.leaves))[1]
-        a, b = (Variable("an item of a list", some, tuple(Slot(v.type, v.weak) for v in x.leaves)) for x in (self, other))
+        kinds = (tuple(Slot(v.type, v.weak) for v in x.leaves) for x in (self, other))
+        a, b = (Variable("an item of a list", some, slots) for slots in kinds)
         slots = join(a, b, "in another item").slots
         pairs = zip(slots, self.leaves, other.leaves, strict=True)
         return Item(
@@ -147,8 +148,8 @@ class Growing(Collection):
     """Stands for a list. ``rooms`` are the arrays, with the items along their first axes; ``count`` is how many there
     are. ``scope`` is the one in which it may become longer now; ``most`` says how much longer it may have become since
     that was set. ``kept`` are the arrays that were appended, with their values of then. ``probing``: what is recorded
-    is dropped, so items may turn out to be of other types. ``whole`` is the list that a fixed row is an item of. ``named``: an
-    object that it had at the start has another name.
+    is dropped, so items may turn out to be of other types. ``whole`` is the list that a fixed row is an item of.
+    ``named``: an object that it had at the start has another name.
 
     With a ``window`` it has no rooms, but the leaves of the last ``width`` items only."""
 
@@ -185,7 +186,7 @@ class Growing(Collection):
         else:
             self._store(self.count, leaves)
         self._keep(leaves)
-        fix(self.trace, value, self, appended=True)
+        fix(self.trace, value, self, appended=self.count)
         self.count, self.most = add(self.count, 1), add(self.most, 1)
 
     def extend(self, values: Any) -> None:
@@ -245,7 +246,7 @@ class Growing(Collection):
         self._top.rewritten = True
         self._store(at, leaves)
         self._keep(leaves)
-        fix(self.trace, value, self, appended=True)
+        fix(self.trace, value, self, appended=at)
 
     def _refuse_named(self) -> None:
         if self.named:

@@ -18,7 +18,7 @@ import numpy as np
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
-from jitgrad.frontend.fixed import fix, objects_in, refuse_seen
+from jitgrad.frontend.fixed import appended_objects, fix, objects_in
 from jitgrad.frontend.growing import MANY, Growing, Wider, described, new_room
 from jitgrad.frontend.grown_arrays import GrownArray, Joined, hidden, mapped, refuse_other, seen
 from jitgrad.frontend.indexing import as_value
@@ -93,6 +93,8 @@ class Growth:
         self._may_tie = True
         self.trying = False
         self.shared: dict[int, tuple[Growing, int, Dim | None]] = {}
+        #: Variables that stand for an object which an iteration has appended: the list, and how far from its end.
+        self.objects: dict[int, tuple[Growing, Dim]] = {}
 
     def __enter__(self) -> Growth:
         for held, stand_in in zip(self.held, self.new, strict=True):
@@ -156,12 +158,15 @@ class Growth:
     def leave(self, state: State) -> State:
         """At the end of an iteration: the variables, and the counts that are."""
         trace = self.trace
-        refuse_seen(trace, state)
+        appended = appended_objects(trace, state)
         state = hidden(state, self.all)
         refuse_other(self.state, state)
         self.grown: list[Dim] = [add(g.count, -c) for g, c in zip(self.all, self._entry, strict=True)]
         self.most = [outside(trace, g.most) for g in self.all]
         self.shared = {}
+        self.objects = {
+            n: (e.source, add(e.source.count, -e.appended)) for n, e in appended.items() if e.appended is not None
+        }
         for g in self.all:
             refuse_written(g, trace, 0)
             for n, value in enumerate(state):
@@ -310,7 +315,18 @@ class Growth:
                 array = Tracer(trace, final[n].value)
                 array.boxed = True
                 final[n] = Chosen(trace, array.value, [array, *(g.rooms if own else ())])
-        return self._given_back(tuple(final))
+        return self._with_objects(self._given_back(tuple(final)), trips)
+
+    def _with_objects(self, state: State, trips: Dim) -> State:
+        """The state with the very objects that are in the lists."""
+        if not (isinstance(trips, int) and trips > 0):
+            return state
+        final = list(state)
+        for n, (g, back) in self.objects.items():
+            held = next((h for h, x in zip(self.held, self.new, strict=True) if x is g), None)
+            if n < len(final) and held is not None and isinstance(g.count, int) and isinstance(back, int):
+                final[n] = held.value[g.count - back]
+        return tuple(final)
 
     def _given_back(self, state: State) -> State:
         """Give the lists their items, where their lengths are known."""

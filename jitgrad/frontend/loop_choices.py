@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from jitgrad import config
-from jitgrad.errors import JitgradError, RollError
+from jitgrad.errors import (
+    CarryError,
+    ConcretizationError,
+    JitgradError,
+    LeakedTracerError,
+    MutationError,
+    RollError,
+    ShapeError,
+    UnsupportedError,
+)
 from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
@@ -18,6 +27,19 @@ from jitgrad.ops.op import Elementwise
 
 State = tuple[Any, ...]
 
+#: A loop that can't be recorded is unrolled up to this length.
+LONGEST = 10_000
+#: What says that a body can't be recorded, or needs numbers that only an unrolled loop has. Shapes do not fit where a
+#: variable has another shape in each iteration.
+UNROLLABLE = (
+    RollError,
+    CarryError,
+    ConcretizationError,
+    LeakedTracerError,
+    UnsupportedError,
+    MutationError,
+    ShapeError,
+)
 #: Loops in each other are unrolled up to so many times the usual length, all together.
 _NESTED = 4
 #: Operations that all copies of a body may have, for each iteration of a loop of the usual length.
@@ -36,6 +58,13 @@ def is_short(trace: Trace, count: int, size: int) -> bool:
     return count <= min(1, limit) or (
         count <= limit and trace.copies * count <= _NESTED * limit and count * size <= _WRITTEN * limit
     )
+
+
+def note_loop(trace: Trace, line: int, what: str, how: str) -> None:
+    """Say for ``explain()`` how a loop was traced."""
+    location = user_location()
+    where = f"{location.short().rpartition(':')[0]}:{line}" if location else f"line {line}"
+    trace.note(f"{what} at {where}: {how}")
 
 
 @contextlib.contextmanager

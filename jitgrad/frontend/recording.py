@@ -35,7 +35,7 @@ from jitgrad.frontend.rebound import Rebound, parts
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.tracer import Collection, Tracer
 from jitgrad.frontend.views import share_memory
 from jitgrad.ir.core import Block, Op, Value
 from jitgrad.ir.index import Dim, IndexExpr, Sym, mod
@@ -554,6 +554,8 @@ def _unsettled(carried: _Carried) -> CarryError:
 
 def condition(trace: Trace, value: Any, what: str) -> Tracer:
     """A value as the bool scalar that decides. Raises ConcretizationError for an array."""
+    if isinstance(value, (list, tuple, dict)) and not isinstance(value, Collection):
+        value = len(value) > 0
     x = trace.lift(value)
     if x.dims not in ((), (1,)):
         raise ConcretizationError(
