@@ -30,6 +30,7 @@ from jitgrad.frontend.container_changes import setitem as setitem
 from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.filtered import first as first
 from jitgrad.frontend.filtered import quantified as quantified
+from jitgrad.frontend.fixed import ItemChanged
 from jitgrad.frontend.fixed import equal as equal
 from jitgrad.frontend.fixed import is_same as is_same
 from jitgrad.frontend.fixed import unequal as unequal
@@ -177,7 +178,12 @@ def for_(
             raise
         forget_frames(error)
         note_loop(trace, line, "for", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
-        return _unrolled(iterable, body, state, names, flag)
+        try:
+            return _unrolled(iterable, body, state, names, flag)
+        except UNROLLABLE:
+            if isinstance(error, ItemChanged):  # that is what has to be mended
+                raise error from None
+            raise
     note_loop(trace, line, "for", "rolled")
     return result
 

@@ -70,10 +70,14 @@ def fixed(trace: Trace, obj: Any) -> Fixed | None:
     return None
 
 
+class ItemChanged(MutationError):
+    """A change of an object that has to stay as it is."""
+
+
 def refuse_fixed(trace: Trace, obj: Any) -> None:
     """Raise MutationError for a change of an object that has to stay as it is."""
     if fixed(trace, obj) is not None:
-        raise MutationError(
+        raise ItemChanged(
             f"a {type(obj).__name__} is changed that is an item of a list in recorded code, or that an item holds. The "
             "list has its attributes in arrays, and would not show the change. Change it before it is appended, put a "
             "new object into the list, or keep what changes in an array.",
@@ -132,6 +136,11 @@ def unequal(a: Any, b: Any) -> Any:
     if type(a).__eq__ is object.__eq__:
         _refuse_comparison(a, b)
     return a != b
+
+
+def refuse_key(x: Any) -> None:
+    """Raise RollError for the key of a dict that is such an object."""
+    _refuse_comparison(x, x)
 
 
 def _refuse_comparison(a: Any, b: Any) -> None:

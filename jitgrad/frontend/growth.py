@@ -393,13 +393,14 @@ def _stand_in(trace: Trace, value: Any, joined: Joined | None) -> Growing:
     rows = [x for x in value if type(x) is list]
     if rows and (len({id(x) for x in rows}) < len(rows) or any(n > 0 for n in other_references(trace, rows))):
         raise RollError("a list has lists that have several names.", user_location())
+    objects = [x for x in value if objects_in(x)]
+    named = any(n > 0 for n in other_references(trace, objects))
     item = None
     for x in _samples(value):
         found, _ = described(trace, x)
         item = found if item is None else item.joined(found)
     g = Growing(trace, item, len(value))
-    objects = [x for x in value if objects_in(x)]
-    g.named = any(n > 0 for n in other_references(trace, objects))
+    g.named = named
     return g
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jitgrad.errors import ConcretizationError, RollError, UnsupportedError
 from jitgrad.frontend import complex_python, iteration
 from jitgrad.frontend.complex_pair import Pair
-from jitgrad.frontend.fixed import equal, is_object
+from jitgrad.frontend.fixed import equal, is_object, refuse_key
 from jitgrad.frontend.indexing import length
 from jitgrad.frontend.items import as_array, elements
 from jitgrad.frontend.iteration import Steps, bound_value, steps_of
@@ -141,6 +141,8 @@ CLASSES: dict[type, Callable[..., Any]] = {
 
 def contains(x: Any, container: Any) -> Any:
     """``x in container``."""
+    if isinstance(container, (dict, set, frozenset)):
+        refuse_key(x)
     if is_object(x) and isinstance(container, (list, tuple)) and not isinstance(container, Collection):
         return any(equal(x, y) for y in container)
     if isinstance(container, Steps):

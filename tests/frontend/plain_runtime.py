@@ -68,6 +68,15 @@ class PlainRuntime:
     def is_none(self, value: Any) -> bool:
         return value is None
 
+    def is_same(self, a: Any, b: Any) -> bool:
+        return a is b
+
+    def equal(self, a: Any, b: Any) -> Any:
+        return a == b
+
+    def unequal(self, a: Any, b: Any) -> Any:
+        return a != b
+
     def contains(self, value: Any, container: Any) -> bool:
         return value in container
 
