@@ -164,6 +164,8 @@ def _as_objects(parts: Sequence[Any]) -> tuple[Dim, Callable[[Any], Any]] | None
     trace, kept = traced, list(parts)
 
     def item(i: Any) -> Any:
+        if isinstance(i, int):  # Python iterates
+            return kept[i]
         for p in kept:
             fix(trace, p, kept, lasts=False)
         made = closed(unflatten(tree, [column(i) for column in columns]))

@@ -256,7 +256,8 @@ class Expressions(ast.NodeTransformer):
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         single = len(node.ops) == 1
         called = is_none_test(node) or isinstance(node.ops[0], ast.In | ast.NotIn) or _of_objects(node)
-        stays = is_static(node) or self.has_walrus(node) or (single and not called)
+        identity = isinstance(node.ops[0], ast.Is | ast.IsNot) and _of_objects(node)
+        stays = (is_static(node) and not identity) or self.has_walrus(node) or (single and not called)
         operands = [node.left, *node.comparators]
         plain = [isinstance(c, ast.Constant | ast.Name) and self.quiet(c) for c in operands]
         node.left = self.visit(node.left)

@@ -147,7 +147,7 @@ def is_static(test: ast.expr) -> bool:
             return name in _STATIC_CALLS
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             if all(isinstance(op, ast.Is | ast.IsNot) for op in ops):
-                return not is_none_test(test) and any(isinstance(x, ast.Constant) for x in (left, *comparators))
+                return not is_none_test(test)
             operands = [left, *comparators]
             return any(map(_is_text, operands)) or all(map(_is_plain, operands))
     return False
