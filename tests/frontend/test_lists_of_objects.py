@@ -1,3 +1,4 @@
+# ruff: noqa: PERF401, B007  (loops that append are what is tested)
 """Lists of objects of plain classes that recorded loops and comprehensions make."""
 
 from __future__ import annotations
