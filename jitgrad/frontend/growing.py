@@ -7,8 +7,9 @@ read the arrays, with indices checked against the count. Where the count is a cl
 are accesses like any other; otherwise it is carried (``growth``).
 
 A list whose items are lists of numbers, a table, is one array; an item of it is a ``Growing`` of fixed length on a part
-of that array. Objects of plain classes lie in an array for each attribute; one that was appended, or is made of what the
-arrays hold at an index, has to stay as it is (``fixed``). What a list can do and this can't raises RollError: the loop is unrolled then, if it can be.
+of that array. Objects of plain classes lie in an array for each attribute; one that was appended, or is made of what
+the arrays hold at an index, has to stay as it is (``fixed``). What a list can do and this can't raises RollError: the
+loop is unrolled then, if it can be.
 """
 
 from __future__ import annotations
