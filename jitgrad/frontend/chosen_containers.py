@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jitgrad.errors import MutationError
+from jitgrad.frontend.fixed import refuse_fixed
 from jitgrad.frontend.references import other_references
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import user_location
@@ -29,7 +30,9 @@ def note_choice(trace: Trace, value: Any, containers: Sequence[Any]) -> None:
 
 
 def refuse_change(trace: Trace, container: Any) -> None:
-    """Raise MutationError for a change of a list or dict that is one of several by another name."""
+    """Raise MutationError for a change of a list or dict that is one of several by another name, or of an
+    object that has to stay as it is."""
+    refuse_fixed(trace, container)
     for known in trace.alternatives:
         if not any(container is x for x in known):
             continue

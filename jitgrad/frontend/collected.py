@@ -19,6 +19,7 @@ import optree
 from jitgrad.errors import RollError
 from jitgrad.frontend.assign import setitem
 from jitgrad.frontend.carries import is_array
+from jitgrad.frontend.fixed import objects_in
 from jitgrad.frontend.items import element, elements, listed
 from jitgrad.frontend.loops import For
 from jitgrad.frontend.recording import record_for
@@ -34,6 +35,10 @@ State = tuple[Any, ...]
 
 #: Values that an iteration may append.
 _MOST = 32
+
+
+class OfObjects(RollError):
+    """A list gets objects that can be changed by other names."""
 
 
 class _Leaf(NamedTuple):
@@ -191,6 +196,8 @@ class _Taker:
                 array, items = listed(tree) if type(tree) is list else None, None
                 if array is not None and len({(x.boxed, x.weak) for x in tree}) == 1:
                     items = not is_array(tree[0]), tree[0].weak
+                if objects_in(tree):
+                    raise OfObjects("it appends objects to a list.", user_location())
                 leaves, spec = flatten(tree if items is None else array)
                 at = [places.setdefault(id(leaf), (len(self.values), n)) for n, leaf in enumerate(leaves)]
                 self.targets.append(number)

@@ -19,7 +19,7 @@ from jitgrad.frontend.growth import Growth, Held, outside, refuse_written
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.junctions import and_, not_, truth
-from jitgrad.frontend.loop_choices import accept
+from jitgrad.frontend.loop_choices import LONGEST, accept
 from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.primitives import strong
 from jitgrad.frontend.recording import condition, record_for, record_while
@@ -56,6 +56,8 @@ def grow_for(
 
     with Growth(trace, held) as growth:
         growth.extra = extra
+        for g in growth.new:
+            g.unrolls = isinstance(count, int) and count <= LONGEST and trace.options.loops == "auto"
         for g, one in zip(growth.new, elastic, strict=False):
             g.elastic = one
         state = growth.replaced(loop.state)
@@ -66,7 +68,8 @@ def grow_for(
             new = body(item(number), *seen(values[:size]))
             if flagged is not None and not early and new[flagged] is not False:
                 raise _Early
-            return growth.leave(_moved(growth, new))
+            new = _moved(growth, new)  # no other tuple refers to what the variables are
+            return growth.leave(new)
 
         def test(number: Tracer, *values: Any) -> Any:
             growth.enter(index_of(trace.own(number)), values[size:])
@@ -163,8 +166,8 @@ def _ahead(
 
         def iteration(number: Tracer, *values: Any) -> State:
             growth.enter(numbered(number), values[size:])
-            new = body(loop.item(number), *seen(values[:size]))
-            return (number + 1, *growth.leave(_moved(growth, new)))
+            new = _moved(growth, body(loop.item(number), *seen(values[:size])))
+            return (number + 1, *growth.leave(new))
 
         def run(fits: Callable[[], Any] = lambda: True) -> tuple[Tracer, Any]:
             first = Tracer(trace, as_value(trace, 0).value, "int")

@@ -15,6 +15,7 @@ from jitgrad.errors import ConcretizationError, JitgradError, RollError, Unsuppo
 from jitgrad.frontend import attributes, complex_python, iteration, iterators, users_protocols
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.consumable import Generated, consumable
+from jitgrad.frontend.fixed import is_object, refuse_equality, refuse_key
 from jitgrad.frontend.indexing import length
 from jitgrad.frontend.items import as_array, elements
 from jitgrad.frontend.iteration import Steps, bound_value, steps_of
@@ -180,6 +181,11 @@ def contains(x: Any, container: Any) -> Any:
     items = iterated(container)
     if items is not container:
         container = list(items)
+    if isinstance(container, (dict, set, frozenset)):
+        refuse_key(x)
+    elif isinstance(container, (list, tuple)) and not isinstance(container, Collection) and is_object(x):
+        for y in container:
+            refuse_equality(x, y)
     if isinstance(container, Steps):
         return _in_range(x, bound_value(container.lo), bound_value(container.hi), container.step)
     if isinstance(container, (Tracer, np.ndarray)):
