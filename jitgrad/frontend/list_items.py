@@ -91,11 +91,11 @@ class Item(NamedTuple):
             left = [pair for k, pair in enumerate(pairs) if k not in dict(same)]
             mine, its = [_as_leaf(a) for a, _ in left], [_as_leaf(b) for _, b in left]
             trees = [flatten([0.0] * len(left))[1]] * 2
-        variables = (
+        a, b = (
             Variable("an item of a list", tree, tuple(Slot(v.type, v.weak) for v in leaves))
             for tree, leaves in zip(trees, (mine, its), strict=True)
         )
-        slots = zip(join(*variables, "in another item").slots, mine, its, strict=True)
+        slots = zip(join(a, b, "in another item").slots, mine, its, strict=True)
         leaves = tuple(Leaf(s.type, x.scalar and y.scalar, s.weak) for s, x, y in slots if s.type)
         return Item(self.tree, leaves, self.depth, tuple(same))
 
