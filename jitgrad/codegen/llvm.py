@@ -64,7 +64,7 @@ AT_ONCE = 4
 #: have so many elements.
 NARROWEST, WIDEST = 8, 64
 #: Instructions of an iteration, as they come from here, beyond which its vectors are computed one by one.
-ALONE = 64
+ALONE = 128
 #: How often a rare branch is taken, and how often not, for LLVM.
 RARE = (1, 99)
 

@@ -78,10 +78,9 @@ class Consumer:
 
     def position(self) -> Any:
         """How many items have been taken."""
-        ended = self.ended()
         if not self.counts:
             return EXHAUSTED
-        return ifexp(ended, lambda: self.sink.__dict__[_TAKEN], lambda: EXHAUSTED, 0)
+        return ifexp(self.ended(), lambda: self.sink.__dict__[_TAKEN], lambda: EXHAUSTED, 0)
 
     def take(self, item: Any) -> Any:
         """The body of the loop, for an item. Has the loop ended?"""

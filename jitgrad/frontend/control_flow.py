@@ -15,7 +15,6 @@ from itertools import starmap
 from typing import Any
 
 from jitgrad.errors import (
-    CarryError,
     RollError,
 )
 from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
@@ -68,7 +67,7 @@ from jitgrad.frontend.loop_choices import (
     accept,
     copied,
     failure,
-    first_iteration,
+    first_apart,
     is_short,
     is_static,
     is_unrollable,
@@ -190,21 +189,14 @@ def for_(
     except (UnboundLocalError, *UNROLLABLE) as error:
         if is_of_loop_around(trace, error):
             raise  # the loop around that counts its iterations is recorded again
-        unbound = isinstance(error, UnboundLocalError)
-        after = None
-        if known and len(steps) > 1 and unbound:
-            after = first_iteration(steps, body, state)
-        elif peels and isinstance(error, CarryError):
-            after = body(steps.at(0), *state)
+        after = first_apart(trace, steps, body, state, line, error, peels=peels)
         if after is not None:
-            why = "as it binds what later ones use" if unbound else "as later ones begin with values of other types"
-            note_loop(trace, line, "for", f"the first iteration apart, {why}")
             if flag is not None and after[names.index(flag)] is True:
                 return after
             own.clear()  # they are looked at again, by their references
             forget_frames(error)
             return for_(steps.behind(1), body, after, names, flag, writes, line, size, lists, settled=True)
-        if unbound or not known or mode == "roll" or len(steps) > LONGEST:
+        if isinstance(error, UnboundLocalError) or not known or mode == "roll" or len(steps) > LONGEST:
             raise
         forget_frames(error)
         note = f"{len(steps)} iterations: {error.message.split('. ')[0]}"

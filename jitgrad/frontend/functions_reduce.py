@@ -162,8 +162,8 @@ def mean(a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any = F
 
 
 def _averaged(x: Tracer, dtype: Any) -> tuple[Tracer, np.dtype]:
-    """What a mean is taken of, and the dtype of the mean: that of float16 or bfloat16 is computed in
-    float32 and rounded once."""
+    """What a mean is taken of, and the dtype of the mean: that of float16 or bfloat16 is computed in float32 and
+    rounded once."""
     x = floating(x) if dtype is None else cast(x, dtype)
     return (cast(x, f32), x.dtype) if is_short(x.dtype) else (x, x.dtype)
 

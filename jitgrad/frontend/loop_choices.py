@@ -186,7 +186,23 @@ def refuse_first_values(body: Callable[..., State], state: State, names: Sequenc
     return run
 
 
-def first_iteration(steps: Steps, body: Callable[..., State], state: State) -> State | None:
+def first_apart(
+    trace: Trace, steps: Steps, body: Callable[..., State], state: State, line: int, error: Exception, *, peels: bool
+) -> State | None:
+    """The state behind the first iteration, if a loop that can't be recorded for the ``error`` may be without it."""
+    if isinstance(error, UnboundLocalError):
+        several = isinstance(steps.count, int) and len(steps) > 1
+        after = _binding(steps, body, state) if several else None
+        why = "it binds what later ones use"
+    else:
+        after = body(steps.at(0), *state) if peels and isinstance(error, CarryError) else None
+        why = "later ones begin with values of other types"
+    if after is not None:
+        note_loop(trace, line, "for", f"the first iteration apart, as {why}")
+    return after
+
+
+def _binding(steps: Steps, body: Callable[..., State], state: State) -> State | None:
     """The state after the first iteration; None if it binds no variable that was unbound."""
     unbound = sum(value is UNBOUND for value in state)
     after = body(steps.at(0), *state) if unbound else state

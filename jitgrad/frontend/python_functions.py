@@ -226,8 +226,14 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
         args = (_gathered(iterated(args[0])),) if len(args) == 1 else args
         if len(args) != 1:
             items = list(args)
-        elif isinstance(args[0], Collection) and key is None and not kwargs.keys() - {"default"}:
-            return _or_default(args[0], lambda array: call(of_array, (array,), {}), kwargs)
+        elif isinstance(args[0], Collection) and not kwargs.keys() - {"key", "default"}:
+            given = args[0]
+            if key is None:
+                return _or_default(given, lambda array: call(of_array, (array,), {}), kwargs)
+            keys = _keys(given, key)
+            return _or_default(
+                keys, lambda array: given[python_number(call(of_key, (array,), {}), "int", name)], kwargs
+            )
         elif key is not None and "default" not in kwargs and (steps := _many(args[0])) is not None:
             keys = as_array(HOOKS["current_trace"](), _keys(args[0], key))
             if keys is not None and keys.ndim == 1:
@@ -330,6 +336,12 @@ def _chosen(first: Tracer, x: Any, y: Any) -> Any:
 def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> list[Any]:
     """``sorted``, by a sort in the program where the keys are traced. NaN comes last."""
     iterable = iterated(iterable)
+    if isinstance(iterable, Collection):
+        raise UnsupportedError(
+            "sorted() of a list whose length is known when the program runs only: a sort takes an array of known "
+            "shape. Append to an array of known length, with a count of what is in it, and np.inf behind that.",
+            user_location(),
+        )
     plain = isinstance(iterable, Tracer) and len(iterable.dims) == 1 and isinstance(iterable.dims[0], int)
     items: list[Any] = [*elements(iterable, scalar=True)] if plain else list(iterable)
     if key is None:
@@ -352,10 +364,10 @@ def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, revers
             )
     many = as_array(innermost_trace(keys), keys)
     stack = innermost_trace(keys).lift(keys) if many is None else many
-    stack = stack[::-1] if reverse else stack
-    places = call(np.argsort, (stack,), {"kind": "stable"})
-    if reverse:  # equal ones stay in their order
-        places = (count - 1) - places[::-1]
+    if not reverse:
+        places = call(np.argsort, (stack,), {"kind": "stable"})
+    else:  # equal ones stay in their order
+        places = (count - 1) - call(np.argsort, (stack[::-1],), {"kind": "stable"})[::-1]
     return picked(items, places)
 
 

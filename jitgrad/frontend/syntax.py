@@ -62,9 +62,8 @@ line, lists)``
 
 What stays Python's, whole: functions without source, generators that no loop consumes, coroutines, callers of
 ``locals``, ``exec`` and ``eval``; classes inside functions, until a method is called. A loop or branch stays
-Python's with an opaque iterable
-or test if it assigns ``global`` names, or ``nonlocal`` ones of a function that is not rewritten, or jumps out of a
-``try``. A part of an expression with ``:=`` stays where it is.
+Python's with an opaque iterable or test if it assigns ``global`` names, or ``nonlocal`` ones of a function that is not
+rewritten, or jumps out of a ``try``. A part of an expression with ``:=`` stays where it is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A generator function as a plain function that hands on what it yields: ``yield x`` becomes
 ``if __jitgrad__.sent(x): return``, where ``sent`` runs the body of the loop that consumes the generator, and says
-whether
-that loop has ended. So the loops and branches around a ``yield`` can be recorded as any others."""
+whether that loop has ended. So the loops and branches around a ``yield`` can be recorded as any others."""
 
 from __future__ import annotations
 

@@ -446,30 +446,20 @@ def _conjugate(x: ArrayLike, dtype: Any = None) -> Tracer:
     return _operand(np.conjugate, x, dtype)
 
 
-@_special(np.deg2rad)
-def _deg2rad(x: ArrayLike, dtype: Any = None) -> Tracer:
-    return _times(_operand(np.deg2rad, x, dtype), np.pi / 180.0)
+def _converted(ufunc: np.ufunc, factor: float) -> None:
+    """An angle in another unit: x * factor, of float16 and bfloat16 in float32, which holds enough digits of it."""
+
+    @_special(ufunc)
+    def convert(x: ArrayLike, dtype: Any = None) -> Tracer:
+        x = _operand(ufunc, x, dtype)
+        wide = cast(x, f32) if is_short(x.dtype) else x
+        return cast(emit("multiply", wide, constant_like(wide, factor)), x.dtype)
 
 
-@_special(np.radians)
-def _radians(x: ArrayLike, dtype: Any = None) -> Tracer:
-    return _times(_operand(np.radians, x, dtype), np.pi / 180.0)
-
-
-@_special(np.rad2deg)
-def _rad2deg(x: ArrayLike, dtype: Any = None) -> Tracer:
-    return _times(_operand(np.rad2deg, x, dtype), 180.0 / np.pi)
-
-
-@_special(np.degrees)
-def _degrees(x: ArrayLike, dtype: Any = None) -> Tracer:
-    return _times(_operand(np.degrees, x, dtype), 180.0 / np.pi)
-
-
-def _times(x: Tracer, number: float) -> Tracer:
-    """x * number; of float16 and bfloat16 in float32, which holds enough digits of the number."""
-    wide = cast(x, f32) if is_short(x.dtype) else x
-    return cast(emit("multiply", wide, constant_like(wide, number)), x.dtype)
+for _ufunc in (np.deg2rad, np.radians):
+    _converted(_ufunc, np.pi / 180.0)
+for _ufunc in (np.rad2deg, np.degrees):
+    _converted(_ufunc, 180.0 / np.pi)
 
 
 @_special(np.divmod)

@@ -388,7 +388,6 @@ def interval(e: Dim) -> Bounds:
 
     Where ``e`` is affine in a symbol whose limits name other symbols, the limit takes the symbol's place, innermost
     symbols first: with ``0 <= i <= k - 1`` the least value of ``k - 1 - i`` is 0. That is exact for affine limits.
-
     """
     return (least(e), greatest(e)) if isinstance(e, IndexExpr) else (e, e)
 

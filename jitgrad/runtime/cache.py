@@ -272,12 +272,12 @@ class _Store:
         else:
             warnings.warn_explicit(message, JitgradWarning, location.file, location.line)
 
-    def path(self, key: str) -> Path:
-        return self.directory / (key + _SUFFIX)
+    def path(self, key: str, name: str | None = None) -> Path:
+        return self.directory / (name or key + _SUFFIX)
 
     def find(self, key: str, name: str | None = None) -> Entry | None:
         """The entry of a key, in the file of its name or another; a bad one is removed."""
-        path = self.directory / name if name else self.path(key)
+        path = self.path(key, name)
         try:
             flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
             with os.fdopen(os.open(path, flags), "rb") as file:
@@ -303,7 +303,7 @@ class _Store:
         if len(data) > _LARGEST * LIMIT:
             return
         try:
-            self._write(self.directory / name if name else self.path(key), data)
+            self._write(self.path(key, name), data)
         except OSError as error:
             self._give_up(f"{error}.")
             return

@@ -109,8 +109,10 @@ def test_loops_whose_length_is_a_multiple_of_a_number(dtype):
 
 def test_long_bodies_are_computed_one_vector_at_a_time():
     loads = []
-    for ops in ("negative", "square"), ("erf", "tanh"):
-        text = "%0: f32[4096] = {}(%x)\n%1: f32[4096] = {}(%0)\nreturn %1".format(*ops)
+    for count in 1, 8:
+        ops = ("erf", "tanh") * count
+        lines = [f"%{k}: f32[4096] = {op}(%{k - 1 if k else 'x'})" for k, op in enumerate(ops)]
+        text = "\n".join([*lines, f"return %{len(ops) - 1}"])
         program = compiled(f"graph f(%x: f32[4096]) {{\n{text}\n}}")
         loads.append(len(re.findall(r"= load <\d+ x float>", program.llvm())))
     assert loads == [4, 1]

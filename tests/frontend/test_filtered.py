@@ -46,6 +46,30 @@ def known_first(x):
     return sum(x[i] for i in range(len(x)) if i != 1 and (i < 3 or x[i] > 1))
 
 
+def of_a_filtered_one(x):
+    found = [v for v in x if v > 0]
+    squares = [v * v for v in found]
+    return sum(squares) + sum([i * v for i, v in enumerate(found)])
+
+
+def of_a_range(x):
+    return sum([x[i] * i for i in range(int(np.sum(x > 0)))])
+
+
+def by_key(x):
+    found = [v for v in x if v > 0]
+    nearest = min((v for v in x if v > 0), key=lambda v: (v - 0.55) ** 2)
+    return nearest + 2 * max(found, key=lambda v: -((v - 1) ** 2))
+
+
+def by_key_of_pairs(x):
+    return max([(v, i) for i, v in enumerate(x) if v > 0], key=lambda pair: pair[0])[1] * x[0]
+
+
+def by_key_with_default(x):
+    return max([v for v in x if v > 100], key=lambda v: -v, default=x[0])
+
+
 def looped_over(x):
     total = 0.0
     for v in [w for w in x if w > 0]:
@@ -64,7 +88,24 @@ def appended(x):
 @pytest.mark.parametrize("n", [5, 12])
 @pytest.mark.parametrize(
     "program",
-    [counted, squares, least, chosen, contrast, in_a_loop, nested, two_tests, known_first, looped_over, appended],
+    [
+        counted,
+        squares,
+        least,
+        chosen,
+        contrast,
+        in_a_loop,
+        nested,
+        two_tests,
+        known_first,
+        looped_over,
+        appended,
+        of_a_filtered_one,
+        of_a_range,
+        by_key,
+        by_key_of_pairs,
+        by_key_with_default,
+    ],
 )
 def test_values_and_gradients(program, n):
     run = jg.jit(program)
