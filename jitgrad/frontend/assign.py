@@ -410,7 +410,7 @@ def getitem(a: Any, index: Any) -> Any:
     if (type(index) is int and type(a) in USUAL) or isinstance(a, (Tracer, Collection)):
         return a[index]
     if type(a) is dict:
-        refuse_key(index)
+        refuse_key(index, a)
     if (of_users := method(a, "__getitem__")) is not None:
         return of_users(index)
     return a[index] if not has_traced(index) else _lifted_item(a, index)

@@ -21,7 +21,7 @@ import optree
 from jitgrad.errors import CarryError, MutationError
 from jitgrad.frontend.carries import UNBOUND, Variable
 from jitgrad.frontend.chosen import Lost, set_class
-from jitgrad.frontend.chosen_containers import note_choice
+from jitgrad.frontend.chosen_containers import cells_in, note_choice
 from jitgrad.frontend.fixed import fix, fixed
 from jitgrad.frontend.objects import Opened, attributes, put
 from jitgrad.frontend.optional import Optional, OptionalTuple
@@ -287,7 +287,7 @@ class LoopCells:
         source = self._fixed[k]
         fix(self.trace, cell, source)
         if type(source) is list:
-            note_choice(self.trace, cell, source)
+            note_choice(self.trace, cell, cells_in(source))
 
     def _change(self, cell: Any, key: Key, value: Any) -> None:
         """A change that the scope around the loop takes note of."""

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from jitgrad.errors import MutationError
-from jitgrad.frontend.fixed import refuse_fixed
+from jitgrad.frontend.fixed import is_cell, refuse_fixed
+from jitgrad.frontend.objects import held_by
 from jitgrad.frontend.references import other_references
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import user_location
@@ -27,6 +28,20 @@ def note_choice(trace: Trace, value: Any, containers: Sequence[Any]) -> None:
     if len(trace.alternatives) >= _MANY:  # leave out those that nothing refers to
         trace.alternatives = [x for x in trace.alternatives if other_references(trace, list(x))[0] >= 0]
     trace.alternatives.append((value, *containers))
+
+
+def note_copies(trace: Trace, source: Any, items: Sequence[Any]) -> None:
+    """Take note that objects of the list ``source`` which can still be reached are copies of some of its items, as the
+    loop that has read or appended them is left."""
+    copies = [one.obj for one in trace.scope.fixed.values() if one.source is source]
+    alive = [x for x, n in zip(copies, other_references(trace, copies), strict=True) if n >= 0]
+    for x in alive:
+        note_choice(trace, x, cells_in(items))
+
+
+def cells_in(items: Sequence[Any]) -> list[Any]:
+    """What can be changed in some items."""
+    return [x for x in held_by(tuple(items)) if is_cell(x)]
 
 
 def refuse_change(trace: Trace, container: Any) -> None:

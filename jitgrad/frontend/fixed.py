@@ -8,7 +8,10 @@ Which of them are one and the same object is not known either, so they are not c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import collections
+import functools
+import sys
+from collections.abc import Iterable, Sequence
 from types import CellType
 from typing import Any, NamedTuple
 
@@ -44,7 +47,7 @@ def is_object(x: Any) -> bool:
     return not params.frozen if params is not None else is_plain(type(x))
 
 
-def _is_cell(x: Any) -> bool:
+def is_cell(x: Any) -> bool:
     return (type(x) in (list, dict) and not isinstance(x, Collection)) or is_object(x)
 
 
@@ -61,7 +64,7 @@ def fix(trace: Trace, value: Any, source: Any, *, lasts: bool = True, appended: 
     if not objects_in(value):
         return
     for k, x in enumerate(held_by((value,))):
-        if _is_cell(x):
+        if is_cell(x):
             if appended is not None and fixed(trace, x) is not None:
                 raise RollError("a list gets an object that is an item of a list.", user_location())
             trace.scope.fixed[id(x)] = Fixed(x, source, lasts, appended, k > 0)
@@ -102,7 +105,7 @@ def appended_objects(trace: Trace, state: Sequence[Any]) -> dict[int, Fixed]:
     for e, n in zip(known, others, strict=True):
         # A variable of the loop is one of the program too. Attributes that the body has assigned will be carried.
         carried = 2 * sum(e.obj is x for x in state) + sum(_holds(change, e.obj) for change in trace.scope.changed)
-        if n > (1 if e.held else carried) or _is_chosen(trace, e.obj):
+        if n >= (1 if e.held else carried) or _is_chosen(trace, e.obj):
             raise RollError(
                 "a list gets an object that has other names, or was made before: Python would show a change of it by "
                 "all of them.",
@@ -136,9 +139,63 @@ def refuse_equality(a: Any, b: Any) -> None:
         refuse_comparison(a, b)
 
 
-def refuse_key(x: Any) -> None:
-    """Raise RollError for the key of a dict that is such an object."""
-    refuse_comparison(x, x)
+def refuse_key(x: Any, keys: Iterable[Any] = ()) -> None:
+    """Raise RollError for a key or member that is such an object, or is looked for where one is."""
+    if is_object(x) and any(scope.fixed for scope in _scopes()):
+        for y in (x, *keys):
+            refuse_comparison(x, y)
+
+
+def refuse_search(x: Any, container: Any) -> None:
+    """Raise RollError for ``x`` that is looked for in a container where such objects would be found by identity."""
+    if isinstance(container, (dict, set, frozenset)):
+        refuse_key(x, container)
+    elif isinstance(container, (list, tuple, collections.deque)) and is_object(x):
+        for y in () if isinstance(container, Collection) else container:
+            refuse_equality(x, y)
+
+
+def searching(function: Any) -> Any:
+    """A method of a container that looks for its first argument."""
+
+    @functools.wraps(function, assigned=(), updated=())
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if args:
+            refuse_search(args[0], function.__self__)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def id_(x: Any, /) -> int:
+    """``id``."""
+    refuse_key(x)
+    return id(x)
+
+
+def hash_(x: Any, /) -> int:
+    """``hash``."""
+    refuse_key(x)
+    return hash(x)
+
+
+def refuse_attributes(obj: Any) -> None:
+    """Raise RollError for what an object holds as a dict, which can be changed, of such an object."""
+    trace = HOOKS["current_trace"]()
+    if trace is not None and fixed(trace, obj) is not None:
+        raise RollError(f"the __dict__ of a {type(obj).__name__} is used that is an item of a list.", user_location())
+
+
+def vars_(*args: Any) -> Any:
+    """``vars``."""
+    for obj in args:
+        refuse_attributes(obj)
+    return vars(*args) if args else sys._getframe(1).f_locals
+
+
+def _scopes() -> Sequence[Any]:
+    trace: Trace | None = HOOKS["current_trace"]()
+    return () if trace is None else (trace.top, *trace.scopes)
 
 
 def refuse_comparison(a: Any, b: Any) -> None:

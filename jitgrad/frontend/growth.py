@@ -19,6 +19,7 @@ import numpy as np
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
+from jitgrad.frontend.chosen_containers import note_copies
 from jitgrad.frontend.fixed import appended_objects, fix, objects_in
 from jitgrad.frontend.growing import MANY, Growing, clipped, new_room, summed
 from jitgrad.frontend.grown_arrays import GrownArray, Joined, hidden, mapped, refuse_other, seen
@@ -392,7 +393,11 @@ class Growth:
                 array = Tracer(trace, final[n].value)
                 array.boxed = True
                 final[n] = Chosen(trace, array.value, [array, *(g.rooms if own else ())])
-        return self._with_objects(self._given_back(tuple(final)), trips)
+        state = self._with_objects(self._given_back(tuple(final)), trips)
+        for held, g in zip(self.held, self.new, strict=True):
+            if isinstance(g.size, int) and type(held.value) in SEQUENCES:
+                note_copies(trace, g, held.value)
+        return state
 
     def _with_objects(self, state: State, trips: Dim) -> State:
         """The state with the very objects that are in the lists, where they are known to be there."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from jitgrad.frontend.fixed import fix, is_object
 from jitgrad.frontend.objects import closed, flatten_opened
+from jitgrad.frontend.opening import opens
 from jitgrad.frontend.primitives import cast, common_dtype, concatenate, insert_axes, strong
 from jitgrad.frontend.signature import unflatten
 from jitgrad.frontend.trace import Trace
@@ -159,7 +160,7 @@ def _as_objects(parts: Sequence[Any]) -> tuple[Dim, Callable[[Any], Any]] | None
             return None
         traced = column[-1].owner
         columns.append(found[1])
-    if traced is None:
+    if traced is None or not opens():
         return None
     trace, kept = traced, list(parts)
 

@@ -18,6 +18,7 @@ from jitgrad.frontend.carries import Slot, Variable, is_array, is_number, join
 from jitgrad.frontend.fixed import objects_in
 from jitgrad.frontend.namespace import UfuncWrapper
 from jitgrad.frontend.objects import Opened, closed, flatten_opened
+from jitgrad.frontend.opening import opens
 from jitgrad.frontend.primitives import strong
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten, unflatten
@@ -117,11 +118,13 @@ def described(trace: Trace, value: Any) -> tuple[Item, list[Any]]:
     """What an item is, and its leaves. Raises RollError for what can't be stored in arrays."""
     if type(value) is list:
         return _row(trace, value)
+    objects = bool(objects_in(value))
+    if objects and not opens():
+        raise RollError("a list gets objects.", user_location())
     leaves, tree = flatten_opened(value)
     found: list[Leaf] = []
     same: list[tuple[int, Same]] = []
     own: list[Any] = []
-    objects = bool(objects_in(value))
     for k, leaf in enumerate(leaves):
         number = is_number(leaf) and not (isinstance(leaf, np.ndarray) and not isinstance(leaf, Tracer))
         constant = type(leaf).__eq__ is object.__eq__ or isinstance(leaf, _CONSTANTS)

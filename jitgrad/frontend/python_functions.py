@@ -15,7 +15,7 @@ from jitgrad.errors import ConcretizationError, JitgradError, RollError, Unsuppo
 from jitgrad.frontend import attributes, complex_python, iteration, iterators, users_protocols
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.consumable import Generated, consumable
-from jitgrad.frontend.fixed import is_object, refuse_equality, refuse_key
+from jitgrad.frontend.fixed import hash_, id_, refuse_search, vars_
 from jitgrad.frontend.indexing import length
 from jitgrad.frontend.items import as_array, elements
 from jitgrad.frontend.iteration import Steps, bound_value, steps_of
@@ -181,11 +181,7 @@ def contains(x: Any, container: Any) -> Any:
     items = iterated(container)
     if items is not container:
         container = list(items)
-    if isinstance(container, (dict, set, frozenset)):
-        refuse_key(x)
-    elif isinstance(container, (list, tuple)) and not isinstance(container, Collection) and is_object(x):
-        for y in container:
-            refuse_equality(x, y)
+    refuse_search(x, container)
     if isinstance(container, Steps):
         return _in_range(x, bound_value(container.lo), bound_value(container.hi), container.step)
     if isinstance(container, (Tracer, np.ndarray)):
@@ -538,6 +534,8 @@ BUILTINS: dict[str, Any] = {
     "filter": _filter,
     "getattr": attributes.getattr_,
     "hasattr": attributes.hasattr_,
+    "hash": hash_,
+    "id": id_,
     "isinstance": _isinstance,
     "iter": iteration.iter_,
     "len": _len,
@@ -549,4 +547,5 @@ BUILTINS: dict[str, Any] = {
     "round": _round,
     "sorted": _sorted,
     "sum": _sum,
+    "vars": vars_,
 }
