@@ -8,7 +8,7 @@ by the other names. Where all ways through the code lead to one and the same lis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from jitgrad.errors import MutationError
 from jitgrad.frontend.fixed import is_cell, refuse_fixed
@@ -39,6 +39,24 @@ def note_copies(trace: Trace, source: Any, items: Sequence[Any]) -> None:
         note_choice(trace, x, cells_in(items))
 
 
+class _Chosen(NamedTuple):
+    """Objects that were made of items of a list, each by a choice among them, and these items; by identity, with what
+    they hold that can be changed."""
+
+    made: dict[int, Any]
+    items: dict[int, Any]
+    parts: tuple[frozenset[int], frozenset[int]]
+
+
+def note_chosen(trace: Trace, made: Sequence[Any], items: Sequence[Any]) -> None:
+    """Take note of what ``sorted``, ``min`` and ``max`` choose by traced values among some items: it holds what they
+    held. A change of an object is refused then that can be reached by both."""
+    both = [cells_in(values) for values in (made, items)]
+    if all(both):
+        sides = ({id(x): x for x in values if is_cell(x)} for values in (made, items))
+        trace.chosen_items.append(_Chosen(*sides, (frozenset(map(id, both[0])), frozenset(map(id, both[1])))))
+
+
 def cells_in(items: Sequence[Any]) -> list[Any]:
     """What can be changed in some items."""
     return [x for x in held_by(tuple(items)) if is_cell(x)]
@@ -48,14 +66,26 @@ def refuse_change(trace: Trace, container: Any) -> None:
     """Raise MutationError for a change of a list or dict that is one of several by another name, or of an
     object that has to stay as it is."""
     refuse_fixed(trace, container)
+    for chosen in trace.chosen_items:
+        others = [
+            list(side.values())
+            for parts, side in zip(chosen.parts, (chosen.items, chosen.made), strict=True)
+            if id(container) in parts
+        ]
+        if any(n >= 0 for side in others for n in other_references(trace, side)):
+            raise _several(container)
     for known in trace.alternatives:
         if not any(container is x for x in known):
             continue
         seen = other_references(trace, list(known))
         if seen[0] >= 0 and any(n >= 0 for n in seen[1:]):
-            raise MutationError(
-                f"a {type(container).__name__} is changed that has another name perhaps: a traced condition, or a "
-                "recorded loop, has chosen one of several for that name. Which one is not known while the function is "
-                "traced. Copy it when it is chosen: list(a), a.copy().",
-                user_location(),
-            )
+            raise _several(container)
+
+
+def _several(container: Any) -> MutationError:
+    return MutationError(
+        f"a {type(container).__name__} is changed that has another name perhaps: a traced condition, or a "
+        "recorded loop, has chosen one of several for that name. Which one is not known while the function is "
+        "traced. Copy it when it is chosen: list(a), a.copy().",
+        user_location(),
+    )

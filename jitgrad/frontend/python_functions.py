@@ -13,6 +13,7 @@ import numpy as np
 
 from jitgrad.errors import ConcretizationError, JitgradError, RollError, UnsupportedError
 from jitgrad.frontend import attributes, complex_python, iteration, iterators, users_protocols
+from jitgrad.frontend.chosen_containers import note_chosen
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.consumable import Generated, consumable
 from jitgrad.frontend.fixed import hash_, id_, refuse_search, vars_
@@ -252,6 +253,7 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
             better = _compared(compare, x, best, name)
             best = _either(better, x, best, name)
             found = best if key is None else _either(better, value, found, name)
+        note_chosen(innermost_trace(keys), [found], items)
         return found
 
     return routed
@@ -383,7 +385,9 @@ def picked(items: list[Any], places: Tracer) -> list[Any]:
         stack = places.owner.lift(list(column)) if many is None else many
         kind = _WEAK[kind_letter(stack.dtype)] if weak else None
         sources.append(elements(stack[places], scalar=stack.ndim == 1, weak=kind))
-    return [unflatten(trees[0], row) for row in zip(*sources, strict=True)]
+    made = [unflatten(trees[0], row) for row in zip(*sources, strict=True)]
+    note_chosen(places.owner, made, items)
+    return made
 
 
 def sort_list(items: list[Any], /, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:

@@ -452,6 +452,7 @@ def attempt(trace: Trace) -> Iterator[None]:
     among containers is forgotten."""
     first, gone, kept = len(trace.builder.ops), set[Value](), list[Op]()
     alternatives, scope, fixed = list(trace.alternatives), trace.scope, dict(trace.scope.fixed)
+    chosen = list(trace.chosen_items)
     try:
         yield
     except BaseException:
@@ -461,7 +462,7 @@ def attempt(trace: Trace) -> Iterator[None]:
             else:
                 kept.append(op)
         trace.builder.ops[first:] = kept
-        trace.alternatives, scope.fixed = alternatives, fixed
+        trace.alternatives, trace.chosen_items, scope.fixed = alternatives, chosen, fixed
         raise
 
 

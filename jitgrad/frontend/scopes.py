@@ -204,7 +204,8 @@ class Scope:
     def forget_traced_attributes(self) -> list[str]:
         """Attributes that hold traced values get back what they held; returns the names of those that can be seen: of
         objects that there is another reference to. For the end of a trace."""
-        self.trace.alternatives.clear()  # they are references that are no reason to warn
+        self.trace.alternatives.clear()
+        self.trace.chosen_items.clear()  # they are references that are no reason to warn
         owners: dict[int, tuple[Any, list[str]]] = {}
         while self.changed:
             obj, name, before = self.changed.pop()
