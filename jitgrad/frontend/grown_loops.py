@@ -64,7 +64,7 @@ def grow_for(
         hints = [h for h in loop.hints if not any(h is x.value for x in held)]
 
         def iteration(number: Tracer, *values: Any) -> State:
-            growth.enter(index_of(trace.own(number)), values[size:])
+            growth.enter(index_of(trace.own(number)), values[size:], values[:size])
             new = body(item(number), *seen(values[:size]))
             if flagged is not None and not early and new[flagged] is not False:
                 raise _Early

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitgrad.errors import RollError
+from jitgrad.frontend.appended_arrays import as_names, close_copies, other_names, refuse_twice
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.chosen_containers import note_copies
@@ -105,6 +106,9 @@ class Growth:
         self.shared: dict[int, tuple[Growing, int, Dim | None]] = {}
         #: Variables that stand for an object which an iteration has appended: the list, and how far from its end.
         self.objects: dict[int, tuple[Growing, Dim]] = {}
+        #: Variables that hold appended arrays otherwise, and which of their leaves do.
+        self.names: dict[int, list[int]] = {}
+        self._begun: State | None = None
 
     def __enter__(self) -> Growth:
         for held, stand_in in zip(self.held, self.new, strict=True):
@@ -146,9 +150,10 @@ class Growth:
 
     # -- an iteration ----------------------------------------------------------------------------------------------
 
-    def enter(self, number: Dim, counts: Sequence[Any]) -> None:
-        """At the start of iteration ``number``; ``counts`` are those of the lists whose count is a variable."""
-        given = iter(counts)
+    def enter(self, number: Dim, counts: Sequence[Any], state: State | None = None) -> None:
+        """At the start of iteration ``number``; ``counts`` are those of the lists whose count is a variable. ``state``:
+        the variables of the program, if what they are behind the loop is used."""
+        given, self._begun = iter(counts), state
         for k, (g, start, step) in enumerate(zip(self.all, self.start, self.steps, strict=True)):
             if k in self.tied:
                 first, more = self.tied[k]
@@ -205,6 +210,9 @@ class Growth:
                 for leaf, _, k, at in g.kept:
                     if is_array(value) and value.root is leaf.root:
                         self.shared[n] = g, k, add(g.count, -at) if value is leaf else None
+        kept = [(x, g.item is not None and g.item.of_objects) for g in self.all for x, *_ in g.kept]
+        refuse_twice([x for x, _ in kept])
+        self.names = other_names(trace, self._begun, state, kept, self.shared.keys()) if self._begun is not None else {}
         self._forms = [_step(trace, n, self._number) for n in self.grown]
         self._shift_forms = [_step(trace, n, self._number) for n in shifted]
         known = zip((*self.steps, *self.shifts), (*self.grown, *shifted), strict=True)
@@ -393,6 +401,11 @@ class Growth:
                 array = Tracer(trace, final[n].value)
                 array.boxed = True
                 final[n] = Chosen(trace, array.value, [array, *(g.rooms if own else ())])
+        rooms = [room for g in self.new for room in g.rooms]
+        for n in (n for n in self.names.keys() - self.shared.keys() if n < len(final)):
+            final[n] = as_names(trace, final[n], self.names[n], rooms)
+        for g in self.new:
+            close_copies(trace, g, g.rooms)
         state = self._with_objects(self._given_back(tuple(final)), trips)
         for held, g in zip(self.held, self.new, strict=True):
             if isinstance(g.size, int) and type(held.value) in SEQUENCES:

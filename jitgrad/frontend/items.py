@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from jitgrad.frontend.chosen_containers import note_chosen
 from jitgrad.frontend.fixed import fix, is_object
 from jitgrad.frontend.objects import closed, flatten_opened
 from jitgrad.frontend.opening import opens
 from jitgrad.frontend.primitives import cast, common_dtype, concatenate, insert_axes, strong
+from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer
@@ -149,7 +151,7 @@ def _as_objects(parts: Sequence[Any]) -> tuple[Dim, Callable[[Any], Any]] | None
     if any(other != tree for _, other in opened):
         return None
     columns: list[Callable[[Any], Any]] = []
-    traced = None
+    traced = False
     for column in zip(*(leaves for leaves, _ in opened), strict=True):
         first = column[0]
         if all(x is first or (type(x) is type(first) and type(x) in (bool, int, float) and x == first) for x in column):
@@ -158,19 +160,22 @@ def _as_objects(parts: Sequence[Any]) -> tuple[Dim, Callable[[Any], Any]] | None
         found = as_items(column) or _copied(column)
         if found is None:
             return None
-        traced = column[-1].owner
+        traced = True
         columns.append(found[1])
-    if traced is None or not opens():
+    if not traced or not opens():
         return None
-    trace, kept = traced, list(parts)
+    kept = list(parts)
 
     def item(i: Any) -> Any:
         if isinstance(i, int):  # Python iterates
             return kept[i]
-        for p in kept:
+        trace: Trace = HOOKS["current_trace"]()
+        for p in kept if trace.scopes else ():
             fix(trace, p, kept, lasts=False)
         made = closed(unflatten(tree, [column(i) for column in columns]))
         fix(trace, made, kept)
+        if not trace.scopes:  # they may change as soon as it is gone
+            note_chosen(trace, [made], kept)
         return made
 
     return len(parts), item
