@@ -51,10 +51,16 @@ class _Chosen(NamedTuple):
 def note_chosen(trace: Trace, made: Sequence[Any], items: Sequence[Any]) -> None:
     """Take note of what ``sorted``, ``min`` and ``max`` choose by traced values among some items: it holds what they
     held. A change of an object is refused then that can be reached by both."""
-    both = [cells_in(values) for values in (made, items)]
-    if all(both):
-        sides = ({id(x): x for x in values if is_cell(x)} for values in (made, items))
-        trace.chosen_items.append(_Chosen(*sides, (frozenset(map(id, both[0])), frozenset(map(id, both[1])))))
+    if cells_in(made) and cells_in(items):
+        trace.chosen_items.append(_Chosen(_by_identity(made), _by_identity(items), (_ids(made), _ids(items))))
+
+
+def _by_identity(values: Sequence[Any]) -> dict[int, Any]:
+    return {id(x): x for x in values if is_cell(x)}
+
+
+def _ids(values: Sequence[Any]) -> frozenset[int]:
+    return frozenset(map(id, cells_in(values)))
 
 
 def cells_in(items: Sequence[Any]) -> list[Any]:

@@ -253,7 +253,7 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
             better = _compared(compare, x, best, name)
             best = _either(better, x, best, name)
             found = best if key is None else _either(better, value, found, name)
-        note_chosen(innermost_trace(keys), [found], items)
+        note_chosen(innermost_trace(keys), [found], list(items))
         return found
 
     return routed
