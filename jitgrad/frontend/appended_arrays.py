@@ -19,7 +19,7 @@ from jitgrad.frontend.carries import UNBOUND, is_array
 from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.fixed import fixed, objects_in
 from jitgrad.frontend.objects import attributes, flatten_opened, held_by, put
-from jitgrad.frontend.opening import opens
+from jitgrad.frontend.opening import opens, why_closed
 from jitgrad.frontend.references import other_references
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
@@ -78,7 +78,7 @@ def other_names(
             continue
         found[n] = [k for k, x in enumerate(leaves) if is_array(x) and any(x.root is root for root, _ in roots)]
     if any(n in found for n in names - known) and not opens():
-        raise RollError("it appends an array to a list that another variable holds.", user_location())
+        raise RollError(f"another variable holds an array that it appends, and {why_closed()}.", user_location())
     strict_roots = [root for root, strict in roots if strict]
     for owner, name, _ in trace.scope.changed if strict_roots else ():
         if fixed(trace, owner) is not None or type(owner) is CellType:

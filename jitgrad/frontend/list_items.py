@@ -18,7 +18,7 @@ from jitgrad.frontend.carries import Slot, Variable, is_array, is_number, join
 from jitgrad.frontend.fixed import objects_in
 from jitgrad.frontend.namespace import UfuncWrapper
 from jitgrad.frontend.objects import Opened, closed, flatten_opened
-from jitgrad.frontend.opening import opens
+from jitgrad.frontend.opening import opens, why_closed
 from jitgrad.frontend.primitives import strong
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten, unflatten
@@ -120,7 +120,7 @@ def described(trace: Trace, value: Any) -> tuple[Item, list[Any]]:
         return _row(trace, value)
     objects = bool(objects_in(value))
     if objects and not opens():
-        raise RollError("a list gets objects.", user_location())
+        raise RollError(f"a list gets objects, and {why_closed()}.", user_location())
     leaves, tree = flatten_opened(value)
     found: list[Leaf] = []
     same: list[tuple[int, Same]] = []

@@ -17,8 +17,11 @@ T = TypeVar("T")
 
 
 class _State(threading.local):
+    """``closed``: objects are not opened, for the reason ``why``. ``opened``: some were, in what is traced now."""
+
     closed = False
     opened = False
+    why = ""
 
 
 _state = _State()
@@ -31,9 +34,14 @@ def opens() -> bool:
     return not _state.closed
 
 
+def why_closed() -> str:
+    """What has shown that objects can't be opened."""
+    return _state.why
+
+
 def opened_if_possible(build: Callable[[], T]) -> T:
     """What ``build`` gives, which traces a function; once more without lists of objects if it fails with them. Where
-    that fails too, the error is the first one, unless it is not jitgrad's."""
+    that fails too, the error is the first one, unless either is not jitgrad's."""
     if _state.closed:
         return build()
     before, _state.opened = _state.opened, False
@@ -46,12 +54,13 @@ def opened_if_possible(build: Callable[[], T]) -> T:
         first = error
     finally:
         _state.opened |= before
-    _state.closed = True
+    _state.closed, _state.why = True, str(getattr(first, "message", first)).split(". ")[0]
     try:
         return build()
-    except Exception:
-        if isinstance(first, JitgradError):
+    except Exception as error:
+        if isinstance(first, JitgradError) and isinstance(error, JitgradError):
             raise first from None
         raise
     finally:
         _state.closed = False
+        del first  # its frames refer to it
