@@ -265,7 +265,8 @@ class LoopCells:
             same = [j for j, found in enumerate(meet) if all(found)]
             instead.append(instead[same[0]] if same else cell)
             if not same:
-                note_choice(self.trace, cell, [x for x, _ in final if x is not UNBOUND])
+                ways = [x for x, _ in final if x is not UNBOUND]
+                note_choice(self.trace, cell, [*ways, *self._chosen_from(ways)])
                 for j in (j for j, found in enumerate(meet) if any(found)):
                     note_choice(self.trace, cell, [instead[j]])
                 self._fix_as(path.last, cell)
@@ -279,6 +280,14 @@ class LoopCells:
                 self._change(cell, key, _get(cells[k], key))
         self.start, self.entered, self.ended = [], [], []  # who asks for references to them finds none here
         return result
+
+    def _chosen_from(self, cells: Sequence[Any]) -> list[Any]:
+        """What cells may be that the body has chosen among others."""
+        found = [x for value, *others in self.trace.alternatives if any(value is y for y in cells) for x in others]
+        return [
+            *found,
+            *(x for x, inside in zip(self.start, self.entered, strict=True) if any(inside is y for y in found)),
+        ]
 
     def _fix_as(self, k: int, cell: Any) -> None:
         """Let a cell behind the loop stay as it is, if cell ``k`` is an item of a list when an iteration ends."""

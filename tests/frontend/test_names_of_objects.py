@@ -512,9 +512,31 @@ def a_sorted_item_changed(x, w):
     return sum(p.v for p in ps)
 
 
+def chosen_in_a_loop_and_changed(x, w):
+    a, b = P(x[0], x[1]), P(x[2], x[3])
+    for t in range(12):
+        b = P(x[t], w[t, 0])
+        if t % 2:
+            b = a
+    a.x = 9.0
+    return b.x * x[3]
+
+
+def a_list_chosen_in_a_loop_and_changed(x, w):
+    a, b = [x[0], x[1]], [x[2], x[3]]
+    for t in range(12):
+        b = [x[t], w[t, 0]]
+        if t % 2:
+            b = a
+    b[0] = 9.0
+    return a[0] * x[3]
+
+
 @pytest.mark.parametrize(
     "fun, line",
     [
+        (chosen_in_a_loop_and_changed, "a.x = 9.0"),
+        (a_list_chosen_in_a_loop_and_changed, "b[0] = 9.0"),
         (the_chosen_item_changed, "q.v = 3.0"),
         (an_item_changed_of_which_one_is_chosen, "ps[3].v = 2.0"),
         (a_sorted_item_changed, "qs[0].v = 3.0"),
