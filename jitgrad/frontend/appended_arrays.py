@@ -37,6 +37,14 @@ def arrays_in(value: Any) -> list[Tracer]:
     return [x for x in flatten_opened(value)[0] if is_array(x) and not isinstance(x, Collection)]
 
 
+def refuse_named(trace: Trace, items: Sequence[Any]) -> None:
+    """Raise RollError for a list that stays in its room, and has objects before the loop whose arrays have other names:
+    the room has copies of these."""
+    found = [x for item in items for one in objects_in(item) for x in (one, *arrays_in(one))]
+    if any(is_array(x) for x in found) and any(n > 0 for n in other_references(trace, found)):
+        raise RollError("a list of unknown length has objects whose arrays have other names.", user_location())
+
+
 def refuse_twice(appended: Sequence[Tracer]) -> None:
     """Raise RollError where two of the arrays that an iteration appends are one, or share elements."""
     if any(share_memory(a, b) for a, b in itertools.combinations(appended, 2)):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitgrad.errors import RollError
-from jitgrad.frontend.appended_arrays import as_names, close_copies, other_names, refuse_twice
+from jitgrad.frontend.appended_arrays import as_names, close_copies, other_names, refuse_named, refuse_twice
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.chosen_containers import note_copies
@@ -344,6 +344,8 @@ class Growth:
                 raise OpenEnd("how long a list or an array is gets known when the program runs.", user_location())
             if any(held.value is x for lists in self.trace.collecting for x in lists):
                 raise RollError("a loop around it appends to the same list.", user_location())
+            if type(held.value) in SEQUENCES:
+                refuse_named(self.trace, held.value)
 
     def furnish(self, trips: Dim) -> None:
         """Make the rooms, for so many iterations."""
@@ -436,6 +438,8 @@ class Growth:
                 else:
                     state = _replaced(state, g, held.value)
                 continue
+            for x in held.value if type(held.value) in SEQUENCES else ():
+                fix(self.trace, x, g)  # the list has a copy of it from now on
             if held.note is not None:
                 held.note()
             elif held.put is not None and self.trace.scopes:

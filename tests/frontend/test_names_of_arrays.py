@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from growing_lists import check, check_recorded
+from growing_lists import W, X, check, check_recorded
+
+import jitgrad as jg
+from jitgrad.errors import JitgradError, MutationError
 
 
 class P:
@@ -319,3 +322,53 @@ def test_what_python_shows_is_followed(fun):
 @pytest.mark.parametrize("fun", RECORDED, ids=lambda f: f.__name__)
 def test_recorded(fun):
     check_recorded(fun)
+
+
+# -- lists whose length the run tells, which have copies of what they held before ----------------------------------------
+
+
+def open_end(x, w):
+    ps = [P(w[0] * 1.0, x[3])]
+    for t in range(20):
+        if x[t] > 0:
+            ps.append(P(w[t] * x[t], w[t, 0]))
+    return sum(np.sum(p.x) * p.v for p in ps)
+
+
+def open_end_and_a_name(x, w):
+    a = P(x[0], x[1])
+    ps = [a, P(w[0, 0], x[3])]
+    for t in range(20):
+        if x[t] > 0:
+            ps.append(P(x[t], w[t, 0]))
+    return sum(p.x * p.v for p in ps) + a.x
+
+
+@pytest.mark.parametrize("fun", [open_end, open_end_and_a_name], ids=lambda f: f.__name__)
+def test_lists_of_unknown_length(fun):
+    check_recorded(fun)
+
+
+def test_changes_by_names_from_before_such_a_list_are_refused():
+    def of_an_object(x, w):
+        a = P(x[0], x[1])
+        ps = [a]
+        for t in range(20):
+            if x[t] > 0:
+                ps.append(P(x[t], w[t, 0]))
+        a.x = 9.0
+        return sum(p.x * p.v for p in ps)
+
+    def of_its_array(x, w):
+        v = w[0] * 1.0
+        ps = [P(v, x[1])]
+        for t in range(20):
+            if x[t] > 0:
+                ps.append(P(w[t] * x[t], w[t, 0]))
+        v[0] = 9.0
+        return sum(np.sum(p.x) * p.v for p in ps)
+
+    with pytest.raises(MutationError, match="a P is changed that is an item"):
+        jg.jit(of_an_object)(X, W)
+    with pytest.raises(JitgradError, match="list of 1 in another branch"):
+        jg.jit(of_its_array)(X, W)
