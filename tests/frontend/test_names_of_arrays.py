@@ -1,4 +1,4 @@
-# ruff: noqa: B007  (loops that append are what is tested)
+# ruff: noqa: PERF401, B007  (loops that append are what is tested)
 """Other names of arrays that recorded loops append to lists, and that objects in lists hold."""
 
 from __future__ import annotations
@@ -324,7 +324,7 @@ def test_recorded(fun):
     check_recorded(fun)
 
 
-# -- lists whose length the run tells, which have copies of what they held before ----------------------------------------
+# -- lists whose length the run tells, which have copies of what they held before --------------------------------------
 
 
 def open_end(x, w):
