@@ -28,6 +28,7 @@ from jitgrad.errors import ArgumentError, IRError, JitgradWarning, UnsupportedEr
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.concrete import adopt, own_copy, unwrap
 from jitgrad.frontend.guards import first_change
+from jitgrad.frontend.opening import opened_if_possible
 from jitgrad.frontend.randomness import for_handle, is_stand_in
 from jitgrad.frontend.signature import (
     Call,
@@ -283,8 +284,12 @@ class Transformed(Readable):
 
     def _build_guarded(self, arguments: Arguments) -> tuple[Specialisation, Recorder]:
         """The program, and the recorder of what it captured."""
-        recorder = Recorder()
-        return self._build(arguments, recorder), recorder
+
+        def build() -> tuple[Specialisation, Recorder]:
+            recorder = Recorder()
+            return self._build(arguments, recorder), recorder
+
+        return opened_if_possible(build)
 
     def _build(self, arguments: Arguments, recorder: Recorder) -> Specialisation:
         specs = [spec_of(k) for k in arguments.keys]
@@ -494,7 +499,8 @@ class Transformed(Readable):
         return self._with_known(self._arguments(args, kwargs), self._sizes)[1]
 
     def _trace_alone(self, arguments: Arguments) -> Graph:
-        return self._trace(arguments, [spec_of(k) for k in arguments.keys], Recorder()).graph
+        specs = [spec_of(k) for k in arguments.keys]
+        return opened_if_possible(lambda: self._trace(arguments, specs, Recorder()).graph)
 
     def _check_shapes(self, arguments: Arguments) -> None:
         """Raise UnsupportedError for a result of which it is not known how large it may be."""

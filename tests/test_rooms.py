@@ -83,6 +83,19 @@ def of_columns(x):
     return np.concatenate([x[x > 0], x]), np.pad(x[x > 0], 1), np.repeat(x[x > 0], 2), np.append(x[x < 0], 1.0)
 
 
+class Particle:
+    def __init__(self, x, number):
+        self.x, self.number = x, number
+
+
+def particles(x):
+    found = []
+    for t in range(len(x)):
+        if x[t] > -0.5:
+            found.append(Particle(x[t], np.int64(t)))  # noqa: PERF401
+    return [p.x for p in found], sorted([p.number for p in found])[::-1], max(found, key=lambda p: p.x).number
+
+
 PROGRAMS: dict[str, Callable[..., Any]] = {
     "mask": lambda x: x[x > 0],
     "empty": lambda x: (x[x > 100], x[x > -100]),
@@ -94,7 +107,10 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
     "short": lambda x: x.astype(np.float16)[x > 0],
     "beside known ones": lambda x: (np.sum(x), x[x > 0], x * 2, 3 * x[x < 0][1:]),
     "bounds": lambda x: x[: np.sum(x > 0)],
-    **{f.__name__: f for f in (filtered, appended, rows, records, peaks, assigned, matrices, never, of_columns)},
+    **{
+        f.__name__: f
+        for f in (filtered, appended, rows, records, peaks, assigned, matrices, never, of_columns, particles)
+    },
 }
 
 
@@ -195,6 +211,19 @@ def test_what_needs_known_shapes_says_so() -> None:
             run()
     with pytest.raises(ShapeError, match="each example decides") as caught:
         jg.vmap(f)(X.reshape(3, 4))
+    assert caught.value.location is not None
+
+
+def test_a_list_of_objects_as_a_result_is_refused() -> None:
+    def f(x):
+        found = []
+        for t in range(len(x)):
+            if x[t] > 0:
+                found.append(Particle(x[t], t))  # noqa: PERF401
+        return found
+
+    with pytest.raises(UnsupportedError, match="the result of f is a list") as caught:
+        jg.jit(f)(X)
     assert caught.value.location is not None
 
 

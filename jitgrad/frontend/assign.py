@@ -17,6 +17,7 @@ from jitgrad.frontend.attributes import note_change
 from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.chosen_containers import note_choice
 from jitgrad.frontend.complex_pair import Pair, holds_complex, is_complex, is_plain_complex
+from jitgrad.frontend.fixed import is_object, refuse_key
 from jitgrad.frontend.indexing import (
     INT,
     NEW,
@@ -28,6 +29,7 @@ from jitgrad.frontend.indexing import (
     normalise,
     position,
 )
+from jitgrad.frontend.items import as_items
 from jitgrad.frontend.masks import is_mask, without_masks
 from jitgrad.frontend.primitives import broadcast_to, cast, common_dtype, emit, reshape, strong, where
 from jitgrad.frontend.rebound import Rebound
@@ -407,6 +409,8 @@ def getitem(a: Any, index: Any) -> Any:
     """``a[index]``, also where ``a`` is an untraced array, list or tuple and the index is traced."""
     if (type(index) is int and type(a) in USUAL) or isinstance(a, (Tracer, Collection)):
         return a[index]
+    if type(a) is dict:
+        refuse_key(index, a)
     if (of_users := method(a, "__getitem__")) is not None:
         return of_users(index)
     return a[index] if not has_traced(index) else _lifted_item(a, index)
@@ -425,6 +429,16 @@ def _lifted_item(a: Any, index: Any) -> Any:
         return a.start + Tracer(trace, k.value, "int") * a.step
     if isinstance(a, (list, tuple)) and a and scalar and holds_complex(a):
         return call(np.array, (list(a),), {})[index]
+    if isinstance(a, list) and a and scalar and is_object(a[0]):
+        if (found := as_items(a)) is None:
+            raise UnsupportedError(
+                f"a list of objects, {type(a[0]).__name__} among them, at a traced index. Which one is taken is not "
+                "known while the function is traced, and what they hold does not lie in one array for each attribute. "
+                "Use a loop that is unrolled, or arrays.",
+                user_location(),
+            )
+        at = as_value(trace, position(trace, index, len(a)))  # pyright: ignore[reportArgumentType]
+        return found[1](Tracer(trace, at.value, "int"))
     if isinstance(a, (list, tuple)) and a and scalar:
         parts = [trace.lift(item) for item in a]
         if len({p.type for p in parts}) != 1:

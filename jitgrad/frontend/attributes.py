@@ -13,6 +13,7 @@ from typing import Any
 from jitgrad.errors import RollError
 from jitgrad.frontend.chosen_containers import refuse_change
 from jitgrad.frontend.complex_pair import Pair
+from jitgrad.frontend.fixed import refuse_attributes
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import CELL, Scope
 from jitgrad.frontend.trace import Trace
@@ -59,6 +60,8 @@ def read(owner: Any, name: str) -> Any:
 
 def _read(owner: Any, cls: type, name: str) -> Any:
     """What is found without ``__getattr__``."""
+    if name == "__dict__":
+        refuse_attributes(owner)
     if cls.__getattribute__ not in _READERS and (reader := method(owner, "__getattribute__")) is not None:
         return reader(name)
     found = _described(cls.__mro__, name)

@@ -13,6 +13,7 @@ from typing import Any
 
 from jitgrad.frontend import attributes
 from jitgrad.frontend.consumable import noting
+from jitgrad.frontend.fixed import searching
 from jitgrad.frontend.python_functions import class_call, sort_list
 from jitgrad.frontend.randomness import drawing, passed, refuse_new
 from jitgrad.frontend.registry import HOOKS
@@ -26,6 +27,9 @@ _CHANGES = frozenset(
         *("update", "setdefault", "popitem", "add", "discard"),
     )
 )
+
+#: Methods of containers that look for an object.
+_SEARCHES = frozenset(("index", "count", "remove", "get", "pop", "setdefault", "add", "discard"))
 
 _CONTAINERS = (list, dict, set, tuple, collections.deque)
 
@@ -46,7 +50,7 @@ def callee(function: Any) -> Any:
         if function.__name__ == "sort" and type(function.__self__) is list:
             return functools.partial(sort_list, function.__self__)
         if isinstance(function.__self__, _CONTAINERS):
-            return function
+            return searching(function) if function.__name__ in _SEARCHES else function
         return _others(function)
     if function is dataclasses.replace:
         return _replaced

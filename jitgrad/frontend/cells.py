@@ -21,7 +21,8 @@ import optree
 from jitgrad.errors import CarryError, MutationError
 from jitgrad.frontend.carries import UNBOUND, Variable
 from jitgrad.frontend.chosen import Lost, set_class
-from jitgrad.frontend.chosen_containers import note_choice
+from jitgrad.frontend.chosen_containers import cells_in, note_choice
+from jitgrad.frontend.fixed import fix, fixed
 from jitgrad.frontend.objects import Opened, attributes, put
 from jitgrad.frontend.optional import Optional, OptionalTuple
 from jitgrad.frontend.places import Places, SeveralNames
@@ -155,10 +156,14 @@ class LoopCells:
         self.lost: dict[int, set[Key]] = {}
         self.outside: set[int] = set()  # the cells for which an iteration ends with one from outside
         self._changes: list[tuple[int, Key]] = []
+        self._fixed: dict[int, Any] = {}  # the lists of which the cells are items when an iteration ends
 
     def enter(self, variables: Sequence[Variable], start: Sequence[Any], entered: Sequence[Any]) -> None:
         """Take note of what an iteration begins with."""
         self.start, self.entered = cells_of(variables, start), cells_of(variables, entered)
+        for k, source in self._fixed.items():
+            if k < len(self.entered):
+                fix(self.trace, self.entered[k], source, lasts=False)
 
     @contextlib.contextmanager
     def hiding(self) -> Iterator[None]:
@@ -195,14 +200,19 @@ class LoopCells:
         again = len(before) == len(self.ended)  # what an iteration makes is another object each time
         self.outside = {k for k, x in enumerate(self.ended) if again and x is before[k] and self._number(x) is None}
         changed = self._closure()
+        items = [fixed(self.trace, x) for x in self.ended]
+        before, self._fixed = self._fixed, {k: one.source for k, one in enumerate(items) if one is not None}
+        again = self._fixed.keys() == before.keys()
         if held := [owner for owner in owners if any(owner is x for x in (*self.start, *self.ended))]:
             raise SeveralNames(held)
         if not changed:
             self.lost = {}
-            return True
+            return again
         for k in changed:
             first, last = self.start[k], self.ended[k]
             source = self._number(last)
+            if k in self._fixed or fixed(self.trace, first) is not None:
+                raise SeveralNames
             if first is not UNBOUND:
                 shared = any(first is x for j, x in enumerate(self.start) if j != k)
                 if (shared or source is None) and self.begins:
@@ -214,7 +224,7 @@ class LoopCells:
                 raise SeveralNames
         known = changed == self.lost
         self.lost = changed
-        return known
+        return known and again
 
     def _closure(self) -> dict[int, set[Key]]:
         """What changes of the objects that the cells are when an iteration begins, in it or in a later one."""
@@ -255,9 +265,11 @@ class LoopCells:
             same = [j for j, found in enumerate(meet) if all(found)]
             instead.append(instead[same[0]] if same else cell)
             if not same:
-                note_choice(self.trace, cell, [x for x, _ in final if x is not UNBOUND])
+                ways = [x for x, _ in final if x is not UNBOUND]
+                note_choice(self.trace, cell, [*ways, *self._chosen_from(ways)])
                 for j in (j for j, found in enumerate(meet) if any(found)):
                     note_choice(self.trace, cell, [instead[j]])
+                self._fix_as(path.last, cell)
         replacing = _Replacing(instead)
         result = tuple(replacing.walk(v.tree, value) for v, value in zip(variables, values, strict=True))
         for cell, key in self._lost_places([cell for _, cell in kept]):
@@ -268,6 +280,23 @@ class LoopCells:
                 self._change(cell, key, _get(cells[k], key))
         self.start, self.entered, self.ended = [], [], []  # who asks for references to them finds none here
         return result
+
+    def _chosen_from(self, cells: Sequence[Any]) -> list[Any]:
+        """What cells may be that the body has chosen among others."""
+        found = [x for value, *others in self.trace.alternatives if any(value is y for y in cells) for x in others]
+        return [
+            *found,
+            *(x for x, inside in zip(self.start, self.entered, strict=True) if any(inside is y for y in found)),
+        ]
+
+    def _fix_as(self, k: int, cell: Any) -> None:
+        """Let a cell behind the loop stay as it is, if cell ``k`` is an item of a list when an iteration ends."""
+        if k not in self._fixed:
+            return
+        source = self._fixed[k]
+        fix(self.trace, cell, source)
+        if type(source) is list:
+            note_choice(self.trace, cell, cells_in(source))
 
     def _change(self, cell: Any, key: Key, value: Any) -> None:
         """A change that the scope around the loop takes note of."""
@@ -290,7 +319,7 @@ class LoopCells:
                 path.append(after)
         last = self.ended[path[-1]]
         known = path[-1] in self.outside or any(last is x for x in self.start)
-        return _Path([self.start[j] for j in path], cycle, (last, None if known else len(path) - 1))
+        return _Path([self.start[j] for j in path], cycle, (last, None if known else len(path) - 1), path[-1])
 
 
 #: A cell from before the loop, or from outside, with None; or an object that a variable has at the end of an iteration,
@@ -300,11 +329,13 @@ _Identity = tuple[Any, int | None]
 
 class _Path(NamedTuple):
     """What a cell is after a number of iterations: ``firsts[n]`` after few. After more they repeat from ``cycle`` on;
-    where that is None it is ``made``."""
+    where that is None it is ``made``, as
+    cell ``last`` is when an iteration ends."""
 
     firsts: list[Any]
     cycle: int | None
     made: _Identity
+    last: int
 
     def at(self, n: int) -> _Identity:
         """What it is after ``n`` iterations."""
@@ -375,5 +406,7 @@ def chosen_cells(
             for j in range(k):
                 if any(x is y and x is not UNBOUND for x, y in zip(found[j], ways, strict=True)):
                     note_choice(trace, cell, [instead[j]])
+            for one in filter(None, (fixed(trace, x) for x in ways)):
+                fix(trace, cell, one.source)
     replacing = _Replacing(instead)
     return tuple(replacing.walk(v.tree, value) for v, value in zip(variables, values, strict=True))

@@ -8,9 +8,11 @@ by the other names. Where all ways through the code lead to one and the same lis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from jitgrad.errors import MutationError
+from jitgrad.frontend.fixed import is_cell, refuse_fixed
+from jitgrad.frontend.objects import held_by
 from jitgrad.frontend.references import other_references
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import user_location
@@ -28,16 +30,68 @@ def note_choice(trace: Trace, value: Any, containers: Sequence[Any]) -> None:
     trace.alternatives.append((value, *containers))
 
 
+def note_copies(trace: Trace, source: Any, items: Sequence[Any]) -> None:
+    """Take note that objects of the list ``source`` which can still be reached are copies of some of its items, as the
+    loop that has read or appended them is left."""
+    copies = [one.obj for one in trace.scope.fixed.values() if one.source is source]
+    alive = [x for x, n in zip(copies, other_references(trace, copies), strict=True) if n >= 0]
+    for x in alive:
+        note_choice(trace, x, cells_in(items))
+
+
+class _Chosen(NamedTuple):
+    """Objects that were made of items of a list, each by a choice among them, and these items; by identity, with what
+    they hold that can be changed."""
+
+    made: dict[int, Any]
+    items: dict[int, Any]
+    parts: tuple[frozenset[int], frozenset[int]]
+
+
+def note_chosen(trace: Trace, made: Sequence[Any], items: Sequence[Any]) -> None:
+    """Take note of what ``sorted``, ``min`` and ``max`` choose by traced values among some items: it holds what they
+    held. A change of an object is refused then that can be reached by both."""
+    if cells_in(made) and cells_in(items):
+        trace.chosen_items.append(_Chosen(_by_identity(made), _by_identity(items), (_ids(made), _ids(items))))
+
+
+def _by_identity(values: Sequence[Any]) -> dict[int, Any]:
+    return {id(x): x for x in values if is_cell(x)}
+
+
+def _ids(values: Sequence[Any]) -> frozenset[int]:
+    return frozenset(map(id, cells_in(values)))
+
+
+def cells_in(items: Sequence[Any]) -> list[Any]:
+    """What can be changed in some items."""
+    return [x for x in held_by(tuple(items)) if is_cell(x)]
+
+
 def refuse_change(trace: Trace, container: Any) -> None:
-    """Raise MutationError for a change of a list or dict that is one of several by another name."""
+    """Raise MutationError for a change of a list or dict that is one of several by another name, or of an
+    object that has to stay as it is."""
+    refuse_fixed(trace, container)
+    for chosen in trace.chosen_items:
+        others = [
+            list(side.values())
+            for parts, side in zip(chosen.parts, (chosen.items, chosen.made), strict=True)
+            if id(container) in parts
+        ]
+        if any(n >= 0 for side in others for n in other_references(trace, side)):
+            raise _several(container)
     for known in trace.alternatives:
         if not any(container is x for x in known):
             continue
         seen = other_references(trace, list(known))
         if seen[0] >= 0 and any(n >= 0 for n in seen[1:]):
-            raise MutationError(
-                f"a {type(container).__name__} is changed that has another name perhaps: a traced condition, or a "
-                "recorded loop, has chosen one of several for that name. Which one is not known while the function is "
-                "traced. Copy it when it is chosen: list(a), a.copy().",
-                user_location(),
-            )
+            raise _several(container)
+
+
+def _several(container: Any) -> MutationError:
+    return MutationError(
+        f"a {type(container).__name__} is changed that has another name perhaps: a traced condition, or a "
+        "recorded loop, has chosen one of several for that name. Which one is not known while the function is "
+        "traced. Copy it when it is chosen: list(a), a.copy().",
+        user_location(),
+    )

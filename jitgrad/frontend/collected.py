@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 import optree
 
 from jitgrad.errors import RollError
+from jitgrad.frontend.appended_arrays import as_names, other_names
 from jitgrad.frontend.assign import setitem
 from jitgrad.frontend.carries import is_array
+from jitgrad.frontend.fixed import objects_in
 from jitgrad.frontend.items import element, elements, listed
 from jitgrad.frontend.loops import For
 from jitgrad.frontend.recording import record_for
@@ -34,6 +36,10 @@ State = tuple[Any, ...]
 
 #: Values that an iteration may append.
 _MOST = 32
+
+
+class OfObjects(RollError):
+    """A list gets objects that can be changed by other names."""
 
 
 class _Leaf(NamedTuple):
@@ -88,14 +94,17 @@ def record_collecting(loop: For, own: Own) -> State:
     state = (*loop.state, *(x[-1] for x in read))
     names = (*loop.names, *("the last item of a list" for _ in read))
     taker = _Taker(trace, lists)
+    held: dict[int, list[int]] = {}  # variables that hold appended arrays, and which of their leaves do
 
     def iteration(index: Tracer, *values: Any) -> State:
+        nonlocal held
         taker.enter(values)
         _begin(read, values[variables:])
         new = body(item(index), *values[:variables])
         _refuse_names_of(values[variables:], taker, new)
         new = (*new, *(x[-1] for x in read))
         taker.take(new)
+        held = other_names(trace, values[:variables], new[:variables], taker.arrays, taker.known)
         return new
 
     def storing(index: Tracer, *values: Any) -> State:
@@ -133,7 +142,11 @@ def record_collecting(loop: For, own: Own) -> State:
             lists[number].append(one.rebuilt(leaves))
     # A variable that stands for what was appended last stands for that element of the list.
     pairs = list(zip(taker.same, result, strict=True))[:variables]
-    return tuple(last[at[0]][at[1]] if at is not None else v for at, v in pairs)
+    all_rooms = list(rooms.values())
+    return tuple(
+        last[at[0]][at[1]] if at is not None else as_names(trace, v, held.get(n, ()), all_rooms)
+        for n, (at, v) in enumerate(pairs)
+    )
 
 
 def _begin(lists: Sequence[list[Any]], lasts: Sequence[Any]) -> None:
@@ -191,6 +204,8 @@ class _Taker:
                 array, items = listed(tree) if type(tree) is list else None, None
                 if array is not None and len({(x.boxed, x.weak) for x in tree}) == 1:
                     items = not is_array(tree[0]), tree[0].weak
+                if objects_in(tree):
+                    raise OfObjects("it appends objects to a list.", user_location())
                 leaves, spec = flatten(tree if items is None else array)
                 at = [places.setdefault(id(leaf), (len(self.values), n)) for n, leaf in enumerate(leaves)]
                 self.targets.append(number)
@@ -213,6 +228,16 @@ class _Taker:
             if not (starts[0] is leaf.value if starts else made):
                 raise RollError("it appends an array to a list that is made before, or written again.", user_location())
         return _Leaf(place, leaf.type, scalar, leaf.weak)
+
+    @property
+    def arrays(self) -> list[tuple[Tracer, bool]]:
+        """What was appended that is an array, none of which an object holds."""
+        return [(x, False) for leaves in self.values for x in leaves if is_array(x)]
+
+    @property
+    def known(self) -> set[int]:
+        """The variables of which it is known which items they are behind the loop."""
+        return {n for n, at in enumerate(self.same) if at is not None}
 
     def put_back(self) -> None:
         """Give the lists what they held, as if nothing had been appended."""

@@ -15,13 +15,7 @@ from itertools import starmap
 from typing import Any
 
 from jitgrad.errors import (
-    CarryError,
-    ConcretizationError,
-    LeakedTracerError,
-    MutationError,
     RollError,
-    ShapeError,
-    UnsupportedError,
 )
 from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
 from jitgrad.frontend.branches import assert_ as assert_
@@ -31,7 +25,8 @@ from jitgrad.frontend.branches import if_return as if_return
 from jitgrad.frontend.branches import ifexp as ifexp
 from jitgrad.frontend.callees import callee as callee
 from jitgrad.frontend.carries import UNBOUND as UNBOUND
-from jitgrad.frontend.collected import Own, own_lists, record_collecting
+from jitgrad.frontend.collected import OfObjects, Own, own_lists, record_collecting
+from jitgrad.frontend.comprehensions import collect as collect
 from jitgrad.frontend.consumable import consumable
 from jitgrad.frontend.consumed import consume, loop_key, with_consumers
 from jitgrad.frontend.consumed import sent as sent
@@ -43,9 +38,9 @@ from jitgrad.frontend.container_changes import setitem as setitem
 from jitgrad.frontend.filtered import expression as expression
 from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.filtered import first as first
-from jitgrad.frontend.filtered import gathered
 from jitgrad.frontend.filtered import quantified as quantified
-from jitgrad.frontend.growing import Again, NoItems
+from jitgrad.frontend.fixed import ItemChanged
+from jitgrad.frontend.fixed import is_same as is_same
 from jitgrad.frontend.grown_arrays import NotGrown, Watch
 from jitgrad.frontend.grown_loops import grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
@@ -65,7 +60,10 @@ from jitgrad.frontend.list_holders import (
     used_otherwise,
     with_lists,
 )
+from jitgrad.frontend.list_trials import NoItems, is_of_loop_around
 from jitgrad.frontend.loop_choices import (
+    LONGEST,
+    UNROLLABLE,
     accept,
     copied,
     failure,
@@ -77,6 +75,7 @@ from jitgrad.frontend.loop_choices import (
     may_stream,
     note_loop,
     refuse_first_values,
+    refuse_items,
     refuse_streams,
 )
 from jitgrad.frontend.loops import For, While
@@ -92,7 +91,7 @@ from jitgrad.frontend.resized_arrays import with_resized_arrays
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.staying import bound as bound
 from jitgrad.frontend.staying import bound_free as bound_free
-from jitgrad.frontend.staying import comprehension_iter
+from jitgrad.frontend.staying import comprehension_iter as comprehension_iter
 from jitgrad.frontend.staying import opaque_iter as opaque_iter
 from jitgrad.frontend.staying import opaque_test as opaque_test
 from jitgrad.frontend.subscripts_calls import appender as appender
@@ -113,24 +112,10 @@ from jitgrad.ir.location import user_location
 State = tuple[Any, ...]
 Listed = tuple[Sequence[Any], Sequence[Any], Sequence[tuple[Any, ...]]]
 
-#: A loop that can't be recorded is unrolled up to this length.
-_LONGEST = 10_000
 #: A ``while`` whose condition is known is recorded from this iteration on.
 _LONG_WHILE = 64
-#: What says that a body can't be recorded, or needs numbers that only an unrolled loop has. Shapes do not fit where a
-#: variable has another shape in each iteration.
-_UNROLLABLE = (
-    RollError,
-    CarryError,
-    ConcretizationError,
-    LeakedTracerError,
-    UnsupportedError,
-    MutationError,
-    ShapeError,
-)
 #: What says that a list may be changed which no variable holds.
-_OF_LISTS = (ChangesPlaces, UsedOtherwise)
-
+_OF_LISTS = (ChangesPlaces, UsedOtherwise, OfObjects)
 
 #: The references to an iterable that only a loop over it refers to.
 _LONE = 2
@@ -197,10 +182,12 @@ def for_(
     peels = known and len(steps) > 1 and mode == "auto" and not settled
     try:
         once = refuse_first_values(body, state, names) if peels and any(v is None for v in state) else body
+        if known and mode == "auto" and len(steps) <= LONGEST:
+            once = refuse_items(trace, once)
         loop = For(trace, steps, once, state, names, flag, hints, look, peels)
-        result = with_resized_arrays(loop, lambda loop: _recorded_with_lists(loop, own, variables), _UNROLLABLE)
-    except (UnboundLocalError, *_UNROLLABLE) as error:
-        if isinstance(error, Again) and any(error.of is g for g in trace.growing):
+        result = with_resized_arrays(loop, lambda loop: _recorded_with_lists(loop, own, variables), UNROLLABLE)
+    except (UnboundLocalError, *UNROLLABLE) as error:
+        if is_of_loop_around(trace, error):
             raise  # the loop around that counts its iterations is recorded again
         after = first_apart(trace, steps, body, state, line, error, peels=peels)
         if after is not None:
@@ -209,12 +196,17 @@ def for_(
             own.clear()  # they are looked at again, by their references
             forget_frames(error)
             return for_(steps.behind(1), body, after, names, flag, writes, line, size, lists, settled=True)
-        if isinstance(error, UnboundLocalError) or not known or mode == "roll" or len(steps) > _LONGEST:
+        if isinstance(error, UnboundLocalError) or not known or mode == "roll" or len(steps) > LONGEST:
             raise
         forget_frames(error)
         note = f"{len(steps)} iterations: {error.message.split('. ')[0]}"
         loop = For(trace, steps, body, state, names, flag, hints, look)
-        result, unrolled = _unrolled_until_alike(loop, size)
+        try:
+            result, unrolled = _unrolled_until_alike(loop, size)
+        except UNROLLABLE as later:
+            if isinstance(error, ItemChanged) and not is_of_loop_around(trace, later):
+                raise error from None  # that is what has to be mended
+            raise
         if unrolled < len(steps):
             note += f". The later {len(steps) - unrolled} are alike: rolled"
         note_loop(trace, line, "for", f"unrolled, {note}")
@@ -270,7 +262,7 @@ def _with_growing_arrays(loop: For | While, record: Callable[[Callable[..., Stat
     try:
         with watch.looking():
             return record(watch.body(loop.body), ())
-    except _UNROLLABLE as error:
+    except UNROLLABLE as error:
         arrays = [Held(x, None, None, how) for x, how in watch.found()]
         if not arrays:
             raise
@@ -296,7 +288,7 @@ def _with_growing_lists(loop: For, own: Own, variables: Sequence[Variable]) -> S
     if tables := indexed(variables, state, names):
         try:
             return with_lists(trace, lambda held: grow(held, open_end=False), lists_of(tables, state, names))
-        except _UNROLLABLE as error:
+        except UNROLLABLE as error:
             forget_frames(error)
             del trace.notes[notes:]
     if not used_otherwise(variables, state, names):
@@ -307,7 +299,7 @@ def _with_growing_lists(loop: For, own: Own, variables: Sequence[Variable]) -> S
 
         try:
             return with_held_lists(trace, loop.body, run, own, known=known)
-        except _UNROLLABLE as error:
+        except UNROLLABLE as error:
             if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, _OF_LISTS)):
                 raise
         del trace.notes[notes:]
@@ -337,54 +329,13 @@ def _with_all_growing(loop: For, variables: Sequence[Variable], arrays: Sequence
         return after
 
     known = isinstance(loop.steps.count, int)
-    unrollable = known and trace.options.loops == "auto" and len(loop.steps) <= _LONGEST
+    unrollable = known and trace.options.loops == "auto" and len(loop.steps) <= LONGEST
     try:
         return grow(open_end=not unrollable)
     except OpenEnd:  # iterations that know their numbers may know how long it is
         if is_unrollable(trace, lambda: _unrolled(loop.steps, known_ends, state, names, loop.flag)):
             raise
     return grow(open_end=True)
-
-
-def collect(iterable: Any, element: Callable[[Any], Any], line: int, size: int) -> list[Any]:
-    """``[element(item) for item in iterable]``; ``size`` counts the operations that are written in it."""
-    found: list[Any] = []
-    iterable = iterated(iterable)
-    if consumable(iterable):
-        return gathered(iterable, element)
-
-    def body(item: Any) -> State:
-        found.append(element(item))
-        return ()
-
-    def run() -> list[Any]:
-        found.clear()
-        for item in comprehension_iter(iterable, line):
-            body(item)
-        return found
-
-    steps, trace = steps_of(iterable), current_trace()
-    if steps is not None and trace is not None and not isinstance(steps.count, int):
-        return filtered(iterable, lambda item: (True, lambda: element(item)), line)
-    if steps is None or trace is None or trace.options.loops == "unroll":
-        return run()
-    automatic = trace.options.loops == "auto"
-    if automatic and is_short(trace, len(steps), size):
-        with copied(trace, len(steps)):
-            return run()
-    if automatic and is_static(trace, steps, body, (), ()):
-        return run()
-    found.clear()
-    look = refuse_streams if may_stream(trace, len(steps)) else accept
-    try:
-        record_collecting(For(trace, steps, body, (), (), None, (), look), Own([found], []))
-    except _UNROLLABLE as error:
-        if not automatic or len(steps) > _LONGEST:
-            raise
-        note_loop(trace, line, "comprehension", f"unrolled, {len(steps)} iterations: {error.message.split('. ')[0]}")
-        return run()
-    note_loop(trace, line, "comprehension", "rolled")
-    return found
 
 
 def _nested(
@@ -419,12 +370,13 @@ def _unrolled_until_alike(loop: For, size: int) -> tuple[State, int]:
         notes = len(trace.notes)
         try:
             with attempt(trace):
+                rest = rest._replace(body=refuse_items(trace, rest.body))
                 return _recorded(rest, Own([], []), resizing=True)
-        except _UNROLLABLE:
+        except UNROLLABLE:
             del trace.notes[notes:]
             raise
 
-    return unrolled_until_alike(loop, one, record, lambda count: not is_short(trace, count, size), _UNROLLABLE)
+    return unrolled_until_alike(loop, one, record, lambda count: not is_short(trace, count, size), UNROLLABLE)
 
 
 def _recorded(loop: For, own: Own, *, resizing: bool = False) -> State:
@@ -519,7 +471,7 @@ def while_(
             if len(trace.builder.ops) > before and any(is_traced(leaf) for leaf in flatten(state)[0]):
                 try:
                     result = record_while(trace, decision, body, state, names, tuple(writes()))
-                except _UNROLLABLE:
+                except UNROLLABLE:
                     longest *= 16
                     continue
                 note_loop(trace, line, "while", f"rolled after {done} iterations, as it is long")
@@ -571,7 +523,7 @@ def _while_with_growing(loop: While, variables: Sequence[Variable], arrays: Sequ
         try:
             with attempt(trace):
                 return record_while(*loop)
-        except _UNROLLABLE as error:
+        except UNROLLABLE as error:
             if not (lists_of(variables, state, names).sure or trace.growing or isinstance(error, _OF_LISTS)):
                 raise
         del trace.notes[notes:]

@@ -9,7 +9,9 @@ any other; otherwise they are carried (``growth``). No place is used again for w
 gradient of a queue saves nothing.
 
 A list whose items are lists of numbers, a table, is one array; an item of it is a ``Growing`` of fixed length on a part
-of that array. What a list can do and this can't raises RollError: the loop is unrolled then, if it can be.
+of that array. Objects of plain classes lie in an array for each attribute; one that was appended, or is made of what
+the arrays hold at an index, has to stay as it is (``fixed``). What a list can do and this can't raises RollError: the
+loop is unrolled then, if it can be.
 """
 
 from __future__ import annotations
@@ -21,15 +23,16 @@ from typing import Any
 import numpy as np
 import optree
 
-from jitgrad.errors import CarryError, RollError
+from jitgrad.errors import RollError
 from jitgrad.frontend.assign import fit, write_box
 from jitgrad.frontend.carries import is_array
+from jitgrad.frontend.fixed import fix
 from jitgrad.frontend.indexing import as_value, place, slice_extent
-from jitgrad.frontend.list_items import LEAF, Item, Leaf, described, inner, types_of
+from jitgrad.frontend.list_items import LEAF, Item, Leaf, described, inner
+from jitgrad.frontend.list_trials import Again, NoItems, Wider
 from jitgrad.frontend.primitives import broadcast_to, cast, concatenate, strong
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
-from jitgrad.frontend.signature import unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer, extent
 from jitgrad.frontend.views import Box, View, view_box, view_slice
@@ -47,13 +50,15 @@ class Growing(Collection):
     that before ``count``. ``shifts``: the first place moves, ``leftward``: to the left. ``scope`` is the one in which
     it may become longer now; ``most`` says how much longer it may have become since that was set. ``kept`` are the
     arrays that were appended, with their values of then. ``probing``: what is recorded is dropped, so items may turn
-    out to be of other types. ``whole`` is the list that a fixed row is an item of.
+    out to be of other types. ``whole`` is the list that a fixed row is an item of. ``named``: an object that it had at
+    the start has another name.
 
     With a ``window`` it has no rooms, but the leaves of the last ``width`` items only. ``elastic``: how much room it
     needs is found by running the loop, so places are kept within the room that there is; ``tallied``: that loop is run
     now, and adds up how many items there are at most. ``bursts``: once it gets more
     items than there is room for, its count is beyond all capacities, whatever is taken from it afterwards. ``maxlen``
-    is that of a deque; ``full``: it always has as many."""
+    is that of a deque; ``full``: it always has as many. ``unrolls``: the loop in which it grows could be unrolled, as
+    no branch that is recorded, where it is ``branched``, changes its length."""
 
     @property
     def __class__(self) -> Any:
@@ -70,8 +75,9 @@ class Growing(Collection):
         self.kept: list[tuple[Tracer, Value, int, Dim]] = []
         self.window: list[list[Any]] | None = None
         self.width = 0
-        self.probing = self.viewed = self.rewritten = self.touched = self.popped = False
-        self.shifts = self.leftward = self.elastic = self.tallied = self.bursts = self.full = False
+        self.probing = self.viewed = self.rewritten = self.touched = self.popped = self.named = False
+        self.shifts = self.leftward = self.elastic = self.tallied = self.bursts = self.full = self.unrolls = False
+        self.branched = False
         self.maxlen: int | None = None
 
     def noted(self) -> tuple[Any, ...]:
@@ -117,11 +123,13 @@ class Growing(Collection):
         else:
             self._store(self.count, leaves)
         self._keep(leaves)
+        fix(self.trace, value, self, appended=self.count)
         self.count, self.most = add(self.count, 1), add(self.most, 1)
         if self.bursts:
             self.count = self._beyond(add(self.count, MANY), self.count)
         if self.maxlen is not None:
-            least, self.rewritten = add(self.count, -self.maxlen), True
+            self._rewrite()
+            least = add(self.count, -self.maxlen)
             self.first = least if self.full else self._extreme("maximum", self.first, least)
 
     def extend(self, values: Any) -> None:
@@ -146,9 +154,11 @@ class Growing(Collection):
             self._change_first()
         leaves = self._accepted(value)
         self._change_first()
-        self.first, self.most, self.rewritten = add(self.first, -1), add(self.most, 1), True
+        self._rewrite()
+        self.first, self.most = add(self.first, -1), add(self.most, 1)
         self._store(self.first, leaves)
         self._keep(leaves)
+        fix(self.trace, value, self, appended=self.first)
         if self.maxlen is not None:
             most, self.popped = add(self.first, self.maxlen), True
             self.count = most if self.full else self._extreme("minimum", self.count, most)
@@ -199,7 +209,7 @@ class Growing(Collection):
         if self.item is None:
             raise NoItems(self, "an item of a list is taken that has none in the first iteration.")
         found = self._item_at(add(self.first, place(self.trace, index, self.size)), copy=True)
-        self.rewritten = True
+        self._rewrite()
         if index == 0:
             self._change_first()
             self.first = add(self.first, 1)
@@ -211,7 +221,8 @@ class Growing(Collection):
         self._need_all()
         self._not_full()
         self._change_length()
-        self.count, self.rewritten, self.popped = self.first, True, True
+        self._rewrite()
+        self.count, self.popped = self.first, True
 
     def __delitem__(self, index: Any) -> None:
         self.pop(index)
@@ -263,9 +274,17 @@ class Growing(Collection):
         if isinstance(value, Growing) or (self._has_arrays and self.viewed):
             raise _refused()
         leaves = self._accepted(value)
-        self._top.rewritten = True
+        self._rewrite()
         self._store(at, leaves)
         self._keep(leaves)
+        fix(self.trace, value, self, appended=at)
+
+    def _rewrite(self) -> None:
+        """Items leave the list, or get other places. Raises RollError where one has another name, since those that stay
+        are made again of what the arrays hold."""
+        if self.named:
+            raise RollError("it takes objects out of a list that have other names.", user_location())
+        self._top.rewritten = True
 
     def _in_window(self, index: Any) -> Any:
         if isinstance(index, Tracer) or not index < 0:
@@ -273,9 +292,18 @@ class Growing(Collection):
         if -index > self.width:
             raise Wider(self, -index)
         assert self.item is not None and self.window is not None
-        if self.item.depth or any(node not in (None, tuple) for node in types_of(self.item.tree)):
+        if self.item.depth:
             raise _refused()
-        return unflatten(self.item.tree, self.window[index])
+        return self._made(self.window[index])
+
+    def _made(self, leaves: Sequence[Any]) -> Any:
+        """An item, of what the arrays hold."""
+        assert self.item is not None
+        if self.item.holds_containers:
+            raise _refused()  # they can be changed in many ways
+        found = self.item.made(leaves)
+        fix(self.trace, found, self)
+        return found
 
     def _part(self, index: slice) -> Any:
         """A slice: a list where its length is known."""
@@ -286,10 +314,13 @@ class Growing(Collection):
         start = add(self.first, start)
         if isinstance(size, int):
             return [self._item_at(add(start, k * step)) for k in range(size)]
-        if step != 1 or self.item.depth or len(self.rooms) != 1:
-            raise _refused()
         part = Growing(self.trace, self.item, size, self)
-        part.rooms = [Tracer(self.trace, view_slice(r, 0, start, size).value) for r in self.rooms]
+        if step != 1 or len(self.rooms) != 1:
+            part.rooms = [HOOKS["getitem"](column, index) for column in self.columns()[1]]
+        elif self.item.depth:
+            raise _refused()
+        else:
+            part.rooms = [Tracer(self.trace, view_slice(r, 0, start, size).value) for r in self.rooms]
         return part
 
     @property
@@ -343,7 +374,7 @@ class Growing(Collection):
         self._need_all()
         if self.item is None:
             return LEAF, []
-        if self.item.depth:
+        if self.item.depth or self.item.of_objects:
             raise _refused()
         parts = [strong(Tracer(self.trace, view_slice(r, 0, *self.span).value)) for r in self.rooms]
         return self.item.tree, parts
@@ -401,14 +432,19 @@ class Growing(Collection):
                 user_location(),
             )
         self.touched = True
+        self.unrolls &= not self.branched
 
     def _accepted(self, value: Any) -> list[Any]:
         """The leaves of a new item, which has to be what the others are."""
         found, leaves = described(self.trace, value)
         joined = found if self.item is None else self.item.joined(found)
+        if joined.of_objects and (not joined.leaves or (self.unrolls and any(x.weak in _KNOWN for x in joined.leaves))):
+            raise RollError(
+                "a list gets objects of numbers that are known where the loop is unrolled.", user_location()
+            )
         if joined != self.item:
             self._become(joined)
-        return leaves
+        return leaves if joined.same == found.same else joined.leaves_of(value)
 
     def _become(self, item: Item) -> None:
         if not self._top.probing:
@@ -423,7 +459,9 @@ class Growing(Collection):
             with self.trace.emitting_in(self._top.home or self.trace.scope):
                 self.rooms = [new_room(self.trace, self.count, mine)]
             return
-        self.item = item
+        had, self.item = self.item, item
+        if self.window and had is not None and len(had.leaves) != len(item.leaves):
+            raise Again(self)  # the window has other leaves from now on
         if self.window is None:
             with self.trace.emitting_in(self.home or self.trace.scope):
                 self.rooms = [new_room(self.trace, MANY, leaf) for leaf in item.leaves]
@@ -460,11 +498,7 @@ class Growing(Collection):
             row = Growing(self.trace, inner(item, leaf), room.dims[1], self)
             row.rooms = [view_box(room, self._box(room, at))]
             return row
-        if any(node not in (None, tuple) for node in types_of(item.tree)):
-            raise _refused()
-        return unflatten(
-            item.tree, [self._leaf_at(r, x, at, copy) for r, x in zip(self.rooms, item.leaves, strict=True)]
-        )
+        return self._made([self._leaf_at(r, x, at, copy) for r, x in zip(self.rooms, item.leaves, strict=True)])
 
     def _leaf_at(self, room: Tracer, leaf: Leaf, at: Dim, copy: bool) -> Tracer:
         box = self._box(room, at)
@@ -503,38 +537,6 @@ class _ReadOnly(Box):
         return whole and _ReadOnly(whole.starts, whole.sizes, whole.steps, whole.axes)
 
 
-class Again(RollError):
-    """A trial has shown what is done with a list, and has to be made once more with that known."""
-
-    why = "it puts items in front of a list, or takes them there."
-
-    def __init__(self, of: Growing) -> None:
-        super().__init__(self.why, user_location())
-        self.of = of
-
-
-class NoItems(CarryError):
-    """Items of a list are used of which it is not known yet what they are."""
-
-    def __init__(self, of: Growing, message: str) -> None:
-        super().__init__(message, user_location())
-        self.of = of
-
-
-class Wider(Again):
-    """An item is read that the window of a list does not have. ``width`` is what it should be, None for all."""
-
-    def __init__(self, of: Growing, width: int | None) -> None:
-        super().__init__(of)
-        self.width = width
-
-
-class Unlimited(Again):
-    """Nothing that is known before a loop limits how many items a list gets in it: it is run to find out."""
-
-    why = "how many items it appends to a list or an array is not limited."
-
-
 def clipped(trace: Trace, count: Tracer, capacity: Dim) -> Dim:
     """A count that is between 0 and the capacity, as its ops show."""
     (low,) = trace.emit("maximum", [strong(count), as_value(trace, 0)], {})
@@ -551,6 +553,8 @@ def summed(a: Dim, b: Dim) -> Dim:
     return MANY if any(isinstance(n, int) and n >= MANY for n in (a, b)) else add(a, b)
 
 
+#: The kinds of numbers that may be known where a loop is unrolled, as its index is.
+_KNOWN = ("int", "bool")
 #: By so many items a deque is rotated whose length is not known.
 _FEW = 16
 #: More than any capacity.
@@ -577,27 +581,8 @@ def _refuse(*args: Any, **kwargs: Any) -> Any:
     raise _refused()
 
 
-for _name in [
-    "hash",
-    "contains",
-    "reversed",
-    "repr",
-    "str",
-    "format",
-    "array",
-    "copy",
-    "deepcopy",
-    "reduce_ex",
-    "eq",
-    "ne",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "add",
-    "radd",
-    "mul",
-    "rmul",
-    "imul",
-]:
+_OTHER_METHODS = (
+    """hash contains reversed repr str format array copy deepcopy reduce_ex eq ne lt le gt ge add radd mul rmul imul"""
+)
+for _name in _OTHER_METHODS.split():
     setattr(Growing, f"__{_name}__", _refuse)

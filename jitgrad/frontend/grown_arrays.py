@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 from jitgrad.errors import CarryError, RollError
 from jitgrad.frontend.assign import write_box
 from jitgrad.frontend.carries import is_array
-from jitgrad.frontend.growing import Growing, Wider, new_room
+from jitgrad.frontend.growing import Growing, new_room
 from jitgrad.frontend.list_items import LEAF, Item, Leaf
+from jitgrad.frontend.list_trials import Wider
 from jitgrad.frontend.primitives import cast, move_axis, strong
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import flatten, unflatten

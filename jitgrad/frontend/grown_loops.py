@@ -19,7 +19,7 @@ from jitgrad.frontend.growth import Growth, Held, outside, refuse_written
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.junctions import and_, not_, truth
-from jitgrad.frontend.loop_choices import accept
+from jitgrad.frontend.loop_choices import LONGEST, accept
 from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.primitives import strong
 from jitgrad.frontend.recording import condition, record_for, record_while
@@ -56,17 +56,20 @@ def grow_for(
 
     with Growth(trace, held) as growth:
         growth.extra = extra
+        for g in growth.new:
+            g.unrolls = isinstance(count, int) and count <= LONGEST and trace.options.loops == "auto"
         for g, one in zip(growth.new, elastic, strict=False):
             g.elastic = one
         state = growth.replaced(loop.state)
         hints = [h for h in loop.hints if not any(h is x.value for x in held)]
 
         def iteration(number: Tracer, *values: Any) -> State:
-            growth.enter(index_of(trace.own(number)), values[size:])
+            growth.enter(index_of(trace.own(number)), values[size:], values[:size])
             new = body(item(number), *seen(values[:size]))
             if flagged is not None and not early and new[flagged] is not False:
                 raise _Early
-            return growth.leave(_moved(growth, new))
+            new = _moved(growth, new)  # no other tuple refers to what the variables are
+            return growth.leave(new)
 
         def test(number: Tracer, *values: Any) -> Any:
             growth.enter(index_of(trace.own(number)), values[size:])
@@ -163,8 +166,8 @@ def _ahead(
 
         def iteration(number: Tracer, *values: Any) -> State:
             growth.enter(numbered(number), values[size:])
-            new = body(loop.item(number), *seen(values[:size]))
-            return (number + 1, *growth.leave(_moved(growth, new)))
+            new = _moved(growth, body(loop.item(number), *seen(values[:size])))
+            return (number + 1, *growth.leave(new))
 
         def run(fits: Callable[[], Any] = lambda: True) -> tuple[Tracer, Any]:
             first = Tracer(trace, as_value(trace, 0).value, "int")
@@ -356,6 +359,7 @@ def branches(
     before = [(g.count, g.scope, g.most, len(g.kept)) for g in lists]
     windows = [g.window for g in lists]
     fronts = [g.first for g in lists]
+    inside = [g.branched for g in lists]
     ends: dict[int, list[Dim]] = {}
     firsts: dict[int, list[Dim]] = {}
     around_them = trace.scope
@@ -365,6 +369,7 @@ def branches(
         for g, window, front, (count, scope, _, kept) in zip(lists, windows, fronts, before, strict=True):
             g.first, g.count, g.most, g.window = front, count, 0, window
             g.scope = trace.scope if scope is around_them else None
+            g.branched = True
             del g.kept[kept:]
         state = list(hidden(thunk(), lists))
         ends[n], firsts[n] = [g.count for g in lists], [g.first for g in lists]
@@ -388,8 +393,8 @@ def branches(
             g.first, g.count, g.most, g.window = front, count, added, window
         raise
     finally:
-        for g, (_, scope, _, _) in zip(lists, before, strict=True):
-            g.scope = scope
+        for g, (_, scope, _, _), branched in zip(lists, before, inside, strict=True):
+            g.scope, g.branched = scope, branched
     size = len(result) - 2 * len(lists) - len(last)
     given = iter(result[size + 2 * len(lists) :])
     for g in lists:

@@ -17,19 +17,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitgrad.errors import RollError
+from jitgrad.frontend.appended_arrays import as_names, close_copies, other_names, refuse_named, refuse_twice
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
-from jitgrad.frontend.growing import MANY, Again, Growing, Unlimited, Wider, clipped, new_room, summed
+from jitgrad.frontend.chosen_containers import note_copies
+from jitgrad.frontend.fixed import appended_objects, fix, objects_in
+from jitgrad.frontend.growing import MANY, Growing, clipped, new_room, summed
 from jitgrad.frontend.grown_arrays import GrownArray, Joined, hidden, mapped, refuse_other, seen
 from jitgrad.frontend.indexing import as_value
-from jitgrad.frontend.items import element, elements, listed
+from jitgrad.frontend.items import element, listed
 from jitgrad.frontend.list_items import described
-from jitgrad.frontend.primitives import cast, strong
-from jitgrad.frontend.references import other_references
-from jitgrad.frontend.signature import flatten, unflatten
+from jitgrad.frontend.list_rooms import fill, furnished
+from jitgrad.frontend.list_trials import Again, Unlimited, Wider
+from jitgrad.frontend.references import SEQUENCES, other_references
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
-from jitgrad.frontend.views import view_slice
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim, Sym, add, as_sym, interval, mul
 from jitgrad.ir.location import user_location
@@ -102,6 +104,11 @@ class Growth:
         self._apart: list[int] = []  # that were tied, and were loose
         self.trying = False
         self.shared: dict[int, tuple[Growing, int, Dim | None]] = {}
+        #: Variables that stand for an object which an iteration has appended: the list, and how far from its end.
+        self.objects: dict[int, tuple[Growing, Dim]] = {}
+        #: Variables that hold appended arrays otherwise, and which of their leaves do.
+        self.names: dict[int, list[int]] = {}
+        self._begun: State | None = None
 
     def __enter__(self) -> Growth:
         for held, stand_in in zip(self.held, self.new, strict=True):
@@ -143,9 +150,10 @@ class Growth:
 
     # -- an iteration ----------------------------------------------------------------------------------------------
 
-    def enter(self, number: Dim, counts: Sequence[Any]) -> None:
-        """At the start of iteration ``number``; ``counts`` are those of the lists whose count is a variable."""
-        given = iter(counts)
+    def enter(self, number: Dim, counts: Sequence[Any], state: State | None = None) -> None:
+        """At the start of iteration ``number``; ``counts`` are those of the lists whose count is a variable. ``state``:
+        the variables of the program, if what they are behind the loop is used."""
+        given, self._begun = iter(counts), state
         for k, (g, start, step) in enumerate(zip(self.all, self.start, self.steps, strict=True)):
             if k in self.tied:
                 first, more = self.tied[k]
@@ -165,6 +173,9 @@ class Growth:
             g.kept.clear()
         self._shifting = [(g.shifts, g.full) for g in self.all]
         self._entry, self._number = [(g.first, g.count) for g in self.all], number
+        for held in self.held:
+            for x in held.value if type(held.value) in SEQUENCES else ():
+                fix(self.trace, x, held.value, lasts=False)
 
     def _counted(self, g: Growing, start: Dim, given: Any) -> Dim:
         """A count that is a variable."""
@@ -176,6 +187,7 @@ class Growth:
     def leave(self, state: State) -> State:
         """At the end of an iteration: the variables, and the counts that are."""
         trace = self.trace
+        appended = appended_objects(trace, state)
         state = hidden(state, self.all)
         refuse_other(self.state, state)
         self.grown: list[Dim] = [add(g.count, -c) for g, (_, c) in zip(self.all, self._entry, strict=True)]
@@ -185,6 +197,11 @@ class Growth:
                 raise Again(g)
         self.most = [outside(trace, g.most, g) for g in self.all]
         self.shared = {}
+        self.objects = {
+            n: (e.source, add(e.source.count, -e.appended))
+            for n, e in appended.items()
+            if e.appended is not None and e.certain and not e.held
+        }
         for g in self.all:
             refuse_written(g, trace, 0)
             for n, value in enumerate(state):
@@ -193,6 +210,9 @@ class Growth:
                 for leaf, _, k, at in g.kept:
                     if is_array(value) and value.root is leaf.root:
                         self.shared[n] = g, k, add(g.count, -at) if value is leaf else None
+        kept = [(x, g.item is not None and g.item.of_objects) for g in self.all for x, *_ in g.kept]
+        refuse_twice([x for x, _ in kept])
+        self.names = other_names(trace, self._begun, state, kept, self.shared.keys()) if self._begun is not None else {}
         self._forms = [_step(trace, n, self._number) for n in self.grown]
         self._shift_forms = [_step(trace, n, self._number) for n in shifted]
         known = zip((*self.steps, *self.shifts), (*self.grown, *shifted), strict=True)
@@ -324,6 +344,8 @@ class Growth:
                 raise OpenEnd("how long a list or an array is gets known when the program runs.", user_location())
             if any(held.value is x for lists in self.trace.collecting for x in lists):
                 raise RollError("a loop around it appends to the same list.", user_location())
+            if type(held.value) in SEQUENCES:
+                refuse_named(self.trace, held.value)
 
     def furnish(self, trips: Dim) -> None:
         """Make the rooms, for so many iterations."""
@@ -337,7 +359,7 @@ class Growth:
             if g.elastic and self.extra is not None:
                 room = self.extra
             self._begin(g, mul(trips, self.found[k]) if room is not self.extra else room)
-            g.rooms = _furnished(self.trace, g, held.value, add(g.count, room))
+            g.rooms = furnished(self.trace, g, held.value, add(g.count, room))
 
     def check(self) -> None:
         """The body was recorded, not in a trial: has it appended no more than there is room for?"""
@@ -381,7 +403,26 @@ class Growth:
                 array = Tracer(trace, final[n].value)
                 array.boxed = True
                 final[n] = Chosen(trace, array.value, [array, *(g.rooms if own else ())])
-        return self._given_back(tuple(final))
+        rooms = [room for g in self.new for room in g.rooms]
+        for n in (n for n in self.names.keys() - self.shared.keys() if n < len(final)):
+            final[n] = as_names(trace, final[n], self.names[n], rooms)
+        for g in self.new:
+            close_copies(trace, g, g.rooms)
+        state = self._with_objects(self._given_back(tuple(final)), trips)
+        for held, g in zip(self.held, self.new, strict=True):
+            if isinstance(g.size, int) and type(held.value) in SEQUENCES:
+                note_copies(trace, g, held.value)
+        return state
+
+    def _with_objects(self, state: State, trips: Dim) -> State:
+        """The state with the very objects that are in the lists, where they are known to be there."""
+        final = list(state)
+        for n, (g, back) in self.objects.items():
+            held = next((h for h, x in zip(self.held, self.new, strict=True) if x is g), None)
+            known = isinstance(trips, int) and trips > 0 and isinstance(g.size, int) and not g.rewritten
+            if known and n < len(final) and held is not None and isinstance(back, int):
+                final[n] = held.value[-back]
+        return tuple(final)
 
     def _given_back(self, state: State) -> State:
         """Give the lists their items, where their lengths are known."""
@@ -391,12 +432,14 @@ class Growth:
                 state = mapped(state, lambda x, g=g, array=array: array if x is g else x)
                 continue
             if isinstance(g.size, int):
-                _fill(self.trace, held.value, g)
+                fill(self.trace, held.value, g)
                 if held.put is not None:
                     held.put(held.value)
                 else:
                     state = _replaced(state, g, held.value)
                 continue
+            for x in held.value if type(held.value) in SEQUENCES else ():
+                fix(self.trace, x, g)  # the list has a copy of it from now on
             if held.note is not None:
                 held.note()
             elif held.put is not None and self.trace.scopes:
@@ -415,7 +458,9 @@ def _last_items(value: Any, g: Growing) -> list[Any]:
     """The leaves of the last items of a list before a loop, as many as the window has."""
     if isinstance(value, Growing) and not isinstance(value.size, int):
         raise Wider(g, None)
-    return [flatten(x)[0] for x in list(value)[-g.width :]]
+    item = g.item
+    assert item is not None
+    return [described(g.trace, x)[1] if item.depth else item.leaves_of(x) for x in list(value)[-g.width :]]
 
 
 def _step(trace: Trace, grown: Dim, number: Dim) -> Step | None:
@@ -447,6 +492,8 @@ def _stand_in(trace: Trace, value: Any, joined: Joined | None) -> Growing:
         g.rewritten, g.maxlen = value.rewritten, value.maxlen
         g.shifts = value.maxlen is not None
         return g
+    objects = [x for item in value for x in objects_in(item)]
+    named = any(n > 0 for n in other_references(trace, objects))
     maxlen = None
     if isinstance(value, collections.deque):  # a list itself stays: the references to its rows count
         maxlen, value = value.maxlen, list(value)
@@ -459,6 +506,7 @@ def _stand_in(trace: Trace, value: Any, joined: Joined | None) -> Growing:
         item = found if item is None else item.joined(found)
     g = Growing(trace, item, len(value))
     g.maxlen, g.shifts, g.full = maxlen, maxlen is not None, maxlen == len(value)
+    g.named = named
     return g
 
 
@@ -467,80 +515,6 @@ def _samples(items: Sequence[Any]) -> Sequence[Any]:
     if len(items) > 2 and (found := listed(items)) is not None and found.dims:
         return [items[0], items[-1]]
     return items
-
-
-def _furnished(trace: Trace, g: Growing, value: Any, capacity: Dim) -> list[Tracer]:
-    """The rooms of a list, with the items that it has."""
-    assert g.item is not None
-    had, first = g.size, g.first
-    if type(g) is GrownArray:
-        columns = [g.in_room(strong(trace.lift(value)))]
-    elif isinstance(value, Growing):
-        columns = [Tracer(trace, view_slice(r, 0, *value.span).value) for r in value.rooms]
-    elif g.item.depth:
-        columns = [strong(trace.lift(value))]
-    else:
-        columns = [strong(trace.lift(list(c))) for c in zip(*(flatten(x)[0] for x in value), strict=True)]
-    rooms = []
-    for k, leaf in enumerate(g.item.leaves):
-        if had != 0:
-            column = cast(columns[k], leaf.type.dtype)
-            if had == capacity:
-                rooms.append(Tracer(trace, trace.own(column)))
-                rooms[-1].boxed = True
-                continue
-        rooms.append(new_room(trace, capacity, leaf))
-        if had != 0:
-            view_slice(rooms[-1], 0, first, had).store(column)
-    return rooms
-
-
-def _fill(trace: Trace, target: list[Any], g: Growing) -> None:
-    """Give a list its items, as elements of the rooms."""
-    if g.item is None or (not g.touched and not g.rewritten):
-        return
-    if trace.scopes:
-        trace.scopes[-1].note_change(target)
-    item, count = g.item, g.size
-    assert isinstance(count, int)
-    if not isinstance(g.first, int) or not isinstance(g.count, int):
-        g.rooms = [Tracer(trace, view_slice(r, 0, *g.span).value) for r in g.rooms]
-        g.first, g.count = 0, count
-    start = g.first
-
-    def made(k: int) -> Any:
-        if item.depth:
-            return _nested(element(g.rooms[0], start + k, scalar=False), item.leaves[0].weak, item.depth)
-        pairs = zip(g.rooms, item.leaves, strict=True)
-        return unflatten(item.tree, [element(r, start + k, scalar=x.scalar, weak=x.weak) for r, x in pairs])
-
-    if isinstance(target, collections.deque):
-        items = [made(k) for k in range(count)]
-        target.clear()
-        target.extend(items)
-        return
-    first = 0 if g.rewritten else len(target)
-    rows = target[:count] if item.depth and g.rewritten else []
-    target[first:] = [made(k) for k in range(first, count)]
-    for k, row in enumerate(rows):  # they are the lists that they were
-        _refill(trace, row, target[k])
-        target[k] = row
-
-
-def _refill(trace: Trace, row: list[Any], items: list[Any]) -> None:
-    if trace.scopes:
-        trace.scopes[-1].note_change(row)
-    for k, (old, new) in enumerate(zip(row, items, strict=True)):
-        if type(old) is list:
-            _refill(trace, old, new)
-        else:
-            row[k] = new
-
-
-def _nested(x: Tracer, weak: str | None, depth: int) -> list[Any]:
-    if depth == 1:
-        return elements(x, scalar=True, weak=weak)  # pyright: ignore[reportReturnType]
-    return [_nested(element(x, k, scalar=False), weak, depth - 1) for k in range(x.dims[0])]
 
 
 def refuse_written(g: Growing, trace: Trace, first: int) -> None:

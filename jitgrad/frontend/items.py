@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from jitgrad.frontend.chosen_containers import note_chosen
+from jitgrad.frontend.fixed import fix, is_object
+from jitgrad.frontend.objects import closed, flatten_opened
+from jitgrad.frontend.opening import opens
 from jitgrad.frontend.primitives import cast, common_dtype, concatenate, insert_axes, strong
+from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.signature import unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer
 from jitgrad.frontend.views import Box, View, view_slice
@@ -106,11 +112,13 @@ def as_array(trace: Trace, parts: Any) -> Tracer | None:
 
 def as_items(parts: Any) -> tuple[Dim, Callable[[Any], Any]] | None:
     """How many there are, and a function of an index that gives a part; None where they are not all elements of one
-    array, or tuples of such."""
+    array, or tuples or objects of such."""
     if isinstance(parts, Collection):
         return parts.as_items()
     if not isinstance(parts, (list, tuple)) or len(parts) < _FEW:
         return None
+    if is_object(parts[0]):
+        return _as_objects(parts)
     if all(type(p) is tuple and len(p) == len(parts[0]) for p in parts) and type(parts[0]) is tuple:
         columns = [as_items(column) for column in zip(*parts, strict=True)]
         if not columns or any(c is None for c in columns):
@@ -131,3 +139,55 @@ def as_items(parts: Any) -> tuple[Dim, Callable[[Any], Any]] | None:
         return got
 
     return count, item
+
+
+def _as_objects(parts: Sequence[Any]) -> tuple[Dim, Callable[[Any], Any]] | None:
+    """The same for objects of one class, whose attributes are elements of an array each, or the same in all. They stay
+    as they are while a part is used."""
+    if len({id(p) for p in parts}) < len(parts) or any(type(p) is not type(parts[0]) for p in parts):
+        return None
+    opened = [flatten_opened(p) for p in parts]
+    tree = opened[0][1]
+    if any(other != tree for _, other in opened):
+        return None
+    columns: list[Callable[[Any], Any]] = []
+    traced = False
+    for column in zip(*(leaves for leaves, _ in opened), strict=True):
+        first = column[0]
+        if all(x is first or (type(x) is type(first) and type(x) in (bool, int, float) and x == first) for x in column):
+            columns.append(lambda _, first=first: first)
+            continue
+        found = as_items(column) or _copied(column)
+        if found is None:
+            return None
+        traced = True
+        columns.append(found[1])
+    if not traced or not opens():
+        return None
+    kept = list(parts)
+
+    def item(i: Any) -> Any:
+        if isinstance(i, int):  # Python iterates
+            return kept[i]
+        trace: Trace = HOOKS["current_trace"]()
+        for p in kept if trace.scopes else ():
+            fix(trace, p, kept, lasts=False)
+        made = closed(unflatten(tree, [column(i) for column in columns]))
+        fix(trace, made, kept)
+        if not trace.scopes:  # they may change as soon as it is gone
+            note_chosen(trace, [made], kept)
+        return made
+
+    return len(parts), item
+
+
+def _copied(column: Sequence[Any]) -> tuple[Dim, Callable[[Any], Any]] | None:
+    """Numbers of which most are elements of arrays."""
+    weak = column[-1].weak if isinstance(column[-1], Tracer) else None
+    for x in column:
+        if isinstance(x, Tracer) and (x.dims or x.boxed or x.weak != weak):
+            return None
+        if not isinstance(x, Tracer) and (type(x) not in (int, float) or weak != type(x).__name__):
+            return None
+    found = as_array(column[-1].owner, column)
+    return None if found is None else (found.dims[0], lambda i: Tracer(found.owner, found[i].value, weak))

@@ -7,8 +7,18 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 from jitgrad import config
-from jitgrad.errors import CarryError, JitgradError, RollError
+from jitgrad.errors import (
+    CarryError,
+    ConcretizationError,
+    JitgradError,
+    LeakedTracerError,
+    MutationError,
+    RollError,
+    ShapeError,
+    UnsupportedError,
+)
 from jitgrad.frontend.carries import UNBOUND
+from jitgrad.frontend.fixed import fixed
 from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.optional import is_none
 from jitgrad.frontend.references import forget_frames
@@ -21,6 +31,19 @@ from jitgrad.ops.op import Elementwise
 
 State = tuple[Any, ...]
 
+#: A loop that can't be recorded is unrolled up to this length.
+LONGEST = 10_000
+#: What says that a body can't be recorded, or needs numbers that only an unrolled loop has. Shapes do not fit where a
+#: variable has another shape in each iteration.
+UNROLLABLE = (
+    RollError,
+    CarryError,
+    ConcretizationError,
+    LeakedTracerError,
+    UnsupportedError,
+    MutationError,
+    ShapeError,
+)
 #: Loops in each other are unrolled up to so many times the usual length, all together.
 _NESTED = 4
 #: Operations that all copies of a body may have, for each iteration of a loop of the usual length.
@@ -46,6 +69,13 @@ def is_short(trace: Trace, count: int, size: int) -> bool:
 def is_much(ops: Sequence[Op], count: int) -> bool:
     """Is it too much to record these ops so many times?"""
     return count > 1 and count * sum(1 for _ in operations(ops)) > _RECORDED
+
+
+def note_loop(trace: Trace, line: int, what: str, how: str) -> None:
+    """Say for ``explain()`` how a loop was traced."""
+    location = user_location()
+    where = f"{location.short().rpartition(':')[0]}:{line}" if location else f"line {line}"
+    trace.note(f"{what} at {where}: {how}")
 
 
 @contextlib.contextmanager
@@ -179,8 +209,14 @@ def _binding(steps: Steps, body: Callable[..., State], state: State) -> State | 
     return after if sum(value is UNBOUND for value in after) < unbound else None
 
 
-def note_loop(trace: Trace, line: int, what: str, how: str) -> None:
-    """Say in ``explain`` how a loop was recorded."""
-    location = user_location()
-    where = f"{location.short().rpartition(':')[0]}:{line}" if location else f"line {line}"
-    trace.note(f"{what} at {where}: {how}")
+def refuse_items(trace: Trace, body: Callable[..., State]) -> Callable[..., State]:
+    """The body, for a loop that can be unrolled: raises RollError where a variable stands for an item of a list behind
+    it that is an object, as Python knows then which one that is."""
+
+    def run(item: Any, *values: Any) -> State:
+        new = body(item, *values)
+        if any(one is not None and type(one.source) is list for one in (fixed(trace, x) for x in new)):
+            raise RollError("a variable stands for an object behind it that is an item of a list.", user_location())
+        return new
+
+    return run

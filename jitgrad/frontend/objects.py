@@ -112,6 +112,16 @@ def closed(tree: Any) -> Any:
     return unflatten(spec, [x.made() if type(x) is Opened else x for x in leaves])
 
 
+def flatten_opened(tree: Any) -> tuple[list[Any], optree.PyTreeSpec]:
+    """The leaves of a tree and its structure, with all objects opened that can be."""
+    while True:
+        leaves, spec = flatten(tree)
+        where = [is_plain(type(x)) and may_open(x) for x in leaves]
+        if not any(where):
+            return leaves, spec
+        tree = unflatten(spec, [Opened.of(x) if w else x for x, w in zip(leaves, where, strict=True)])
+
+
 def flatten_like(tree: Any, like: optree.PyTreeSpec) -> tuple[list[Any], optree.PyTreeSpec]:
     """The leaves of a tree and its structure, with those objects opened that are opened in ``like``."""
     while True:

@@ -13,8 +13,10 @@ import numpy as np
 
 from jitgrad.errors import ConcretizationError, JitgradError, RollError, UnsupportedError
 from jitgrad.frontend import attributes, complex_python, iteration, iterators, users_protocols
+from jitgrad.frontend.chosen_containers import note_chosen
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.consumable import Generated, consumable
+from jitgrad.frontend.fixed import hash_, id_, refuse_search, vars_
 from jitgrad.frontend.indexing import length
 from jitgrad.frontend.items import as_array, elements
 from jitgrad.frontend.iteration import Steps, bound_value, steps_of
@@ -181,6 +183,7 @@ def contains(x: Any, container: Any) -> Any:
     items = iterated(container)
     if items is not container:
         container = list(items)
+    refuse_search(x, container)
     if isinstance(container, Steps):
         return _in_range(x, bound_value(container.lo), bound_value(container.hi), container.step)
     if isinstance(container, (Tracer, np.ndarray)):
@@ -251,6 +254,7 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
             better = _compared(compare, x, best, name)
             best = _either(better, x, best, name)
             found = best if key is None else _either(better, value, found, name)
+        note_chosen(innermost_trace(keys), [found], list(items))
         return found
 
     return routed
@@ -383,7 +387,9 @@ def picked(items: list[Any], places: Tracer) -> list[Any]:
         stack = places.owner.lift(list(column)) if many is None else many
         kind = _WEAK[kind_letter(stack.dtype)] if weak else None
         sources.append(elements(stack[places], scalar=stack.ndim == 1, weak=kind))
-    return [unflatten(trees[0], row) for row in zip(*sources, strict=True)]
+    made = [unflatten(trees[0], row) for row in zip(*sources, strict=True)]
+    note_chosen(places.owner, made, items)
+    return made
 
 
 def sort_list(items: list[Any], /, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
@@ -534,6 +540,8 @@ BUILTINS: dict[str, Any] = {
     "filter": _filter,
     "getattr": attributes.getattr_,
     "hasattr": attributes.hasattr_,
+    "hash": hash_,
+    "id": id_,
     "isinstance": _isinstance,
     "iter": iteration.iter_,
     "len": _len,
@@ -545,4 +553,5 @@ BUILTINS: dict[str, Any] = {
     "round": _round,
     "sorted": _sorted,
     "sum": _sum,
+    "vars": vars_,
 }

@@ -35,7 +35,7 @@ from jitgrad.frontend.rebound import Rebound, parts
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.tracer import Collection, Tracer
 from jitgrad.frontend.views import share_memory
 from jitgrad.ir.core import Block, Op, Value
 from jitgrad.ir.index import Dim, IndexExpr, Sym, mod
@@ -451,7 +451,8 @@ def attempt(trace: Trace) -> Iterator[None]:
     instead would draw and print once more. Others may be used elsewhere, as handles of generators are. What it chose
     among containers is forgotten."""
     first, gone, kept = len(trace.builder.ops), set[Value](), list[Op]()
-    alternatives = list(trace.alternatives)
+    alternatives, scope, fixed = list(trace.alternatives), trace.scope, dict(trace.scope.fixed)
+    chosen = list(trace.chosen_items)
     try:
         yield
     except BaseException:
@@ -461,7 +462,7 @@ def attempt(trace: Trace) -> Iterator[None]:
             else:
                 kept.append(op)
         trace.builder.ops[first:] = kept
-        trace.alternatives = alternatives
+        trace.alternatives, trace.chosen_items, scope.fixed = alternatives, chosen, fixed
         raise
 
 
@@ -558,6 +559,8 @@ def _unsettled(carried: _Carried) -> CarryError:
 
 def condition(trace: Trace, value: Any, what: str) -> Tracer:
     """A value as the bool scalar that decides. Raises ConcretizationError for an array."""
+    if isinstance(value, (list, tuple, dict)) and not isinstance(value, Collection):
+        value = len(value) > 0
     x = trace.lift(value)
     if x.dims not in ((), (1,)):
         raise ConcretizationError(

@@ -39,6 +39,8 @@ def _known(trace: Trace, obj: Any) -> int:
     """The references to an object by which the trace looks after it."""
     known = sum(obj is one for others in trace.collecting for one in others)
     known += sum(obj is one for others in trace.alternatives for one in others)
+    known += sum((id(obj) in one.made) + (id(obj) in one.items) for one in trace.chosen_items)
+    known += sum(id(obj) in scope.fixed for scope in (trace.top, *trace.scopes))
     for changed, name, before in (change for scope in (trace.top, *trace.scopes) for change in scope.changed):
         held = (before,)
         if name is None:

@@ -13,8 +13,8 @@ import itertools
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from jitgrad.frontend.growing import Again
 from jitgrad.frontend.iteration import Steps
+from jitgrad.frontend.list_trials import is_of_loop_around
 from jitgrad.frontend.loop_choices import is_much
 from jitgrad.frontend.loops import For
 from jitgrad.frontend.references import forget_frames
@@ -61,7 +61,7 @@ def unrolled_until_alike(
         try:
             return record(loop._replace(steps=steps.behind(number + 1), state=state, begins=False)), number + 1
         except refused as error:
-            if isinstance(error, Again) and any(error.of is g for g in trace.growing):
+            if is_of_loop_around(trace, error):
                 raise  # the loop around that counts its iterations is recorded again
             forget_frames(error)
     return state, len(steps)

@@ -77,6 +77,7 @@ class Scope:
     __slots__ = (
         "_lists",
         "changed",
+        "fixed",
         "grown",
         "open",
         "ops",
@@ -101,6 +102,7 @@ class Scope:
         self.written: ByIdentity[Value] = ByIdentity()
         self.saved: ByIdentity[Value] = ByIdentity()
         self.changed: list[tuple[Any, str | None, Any]] = []  # what was changed in it, and what it held before
+        self.fixed: dict[int, Any] = {}  # objects that have to stay as they are (``frontend.fixed``), by identity
         #: Lists that something else has taken the place of, and what gives them back their places.
         self.grown: list[tuple[Callable[[Any], None], Any]] = []
         # What stands for lists in the loops around: the list of them itself, as they are asked how many refer to them.
@@ -185,6 +187,7 @@ class Scope:
         while self.changed:
             _put_back(*self.changed.pop())
         self.restore_lists()
+        self.fixed.clear()
 
     def restore_lists(self) -> None:
         """Let what takes the places of lists that loops around make longer be as it was when the scope began."""
@@ -201,7 +204,8 @@ class Scope:
     def forget_traced_attributes(self) -> list[str]:
         """Attributes that hold traced values get back what they held; returns the names of those that can be seen: of
         objects that there is another reference to. For the end of a trace."""
-        self.trace.alternatives.clear()  # they are references that are no reason to warn
+        self.trace.alternatives.clear()
+        self.trace.chosen_items.clear()  # they are references that are no reason to warn
         owners: dict[int, tuple[Any, list[str]]] = {}
         while self.changed:
             obj, name, before = self.changed.pop()
@@ -223,6 +227,10 @@ class Scope:
         self._put_grown_back()
         for root, value in self.saved.items():
             root.restore(value)
+        for key in list(self.fixed):  # objects before what they hold
+            one = self.fixed.pop(key)
+            if one.lasts and _references(one.obj) > _IN_A_TUPLE:
+                self.parent.fixed[key] = one._replace(certain=False)
         return self.parent
 
 

@@ -288,7 +288,7 @@ class Expressions(ast.NodeTransformer):
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         single = len(node.ops) == 1
-        stays = is_static(node) or self.has_walrus(node)
+        stays = (is_static(node) and not _is_identity(node)) or self.has_walrus(node)
         operands = [node.left, *node.comparators]
         plain = [isinstance(c, ast.Constant | ast.Name) and self.quiet(c) for c in operands]
         node.left = self.visit(node.left)
@@ -306,9 +306,11 @@ class Expressions(ast.NodeTransformer):
         if isinstance(op, ast.Is | ast.IsNot) and isinstance(right, ast.Constant) and right.value is None:
             found = call("is_none", [left], node)
             return found if isinstance(op, ast.Is) else call("not_", [found], node)
+        if isinstance(op, ast.Is | ast.IsNot):
+            found = call("is_same", [left, right], node)
+            return found if isinstance(op, ast.Is) else call("not_", [found], node)
         if not isinstance(op, ast.In | ast.NotIn):
-            made = place(ast.Compare(left, [op], [right]), node)
-            return made if isinstance(op, ast.Is | ast.IsNot) else self._operator(left, op, right, made)
+            return self._operator(left, op, right, place(ast.Compare(left, [op], [right]), node))
         found = call("contains", [left, right], node)
         return found if isinstance(op, ast.In) else call("not_", [found], node)
 
@@ -585,3 +587,9 @@ def _attribute_chain(node: ast.expr) -> ast.expr | None:
         return None
     base = _attribute_chain(node.value)
     return None if base is None else ast.Attribute(base, node.attr, ast.Load())
+
+
+def _is_identity(node: ast.Compare) -> bool:
+    """May it ask whether two objects are the same one?"""
+    operands = [node.left, node.comparators[0]]
+    return isinstance(node.ops[0], ast.Is | ast.IsNot) and not any(isinstance(x, ast.Constant) for x in operands)

@@ -60,6 +60,7 @@ class Trace:
         self.collecting: list[Sequence[list[Any]]] = []  # the lists that loops which are being recorded append to
         #: Lists and dicts that stand for one of several others, each with those (``chosen_containers``).
         self.alternatives: list[tuple[Any, ...]] = []
+        self.chosen_items: list[Any] = []  # of lists, by traced values (``chosen_containers``)
         self.sought: list[tuple[Sequence[list[Any]], list[Any]]] = []  # lists, and the places found that hold them
         self.notes: list[str] = []  # how each loop was traced
         self.limit: tuple[int, str] | None = None  # how many ops it may have at top level, and what to say of more

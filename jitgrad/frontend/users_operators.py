@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from jitgrad.frontend.fixed import refuse_equality
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.tracer import Collection, Tracer, has_traced
 from jitgrad.frontend.usercode import is_user_class, is_user_function
@@ -96,6 +97,8 @@ def binary(a: Any, symbol: str, b: Any) -> Any:
         if symbol in _COMPARISONS and type(a) is type(b) and type(a) in (tuple, list) and has_traced((a, b)):
             return _compared(a, symbol, b)
         return python(a, b)
+    if symbol in ("==", "!="):
+        refuse_equality(a, b)
     ours, theirs = method(a, left), method(b, right)
     if type(a) is type(b) and symbol not in _COMPARISONS:
         theirs = None

@@ -109,6 +109,9 @@ class PlainRuntime:
     def is_none(self, value: Any) -> bool:
         return value is None
 
+    def is_same(self, a: Any, b: Any) -> bool:
+        return a is b
+
     def contains(self, value: Any, container: Any) -> bool:
         return value in container
 
