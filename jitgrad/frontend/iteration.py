@@ -18,7 +18,7 @@ from jitgrad.errors import ArgumentError, ConcretizationError
 from jitgrad.frontend.assign import getitem
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.consumable import consumable
-from jitgrad.frontend.indexing import count_by
+from jitgrad.frontend.indexing import as_value, count_by
 from jitgrad.frontend.items import as_items
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.raising import demand
@@ -232,7 +232,7 @@ def enumerate_(function: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def zip_(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """``zip`` of what can be recorded is so too, where one length is known to be the shortest."""
+    """``zip`` of what can be recorded is so too. Raises ConcretizationError where ``strict`` lengths are not known."""
     if function is not builtins.zip or not args:
         return function(*args, **kwargs)
     args = tuple(map(iterated, args))
@@ -250,10 +250,15 @@ def zip_(function: Any, *args: Any, **kwargs: Any) -> Any:
         if longer[1] is not None and longer[1] <= 0:
             count = s.count
             continue
-        raise ConcretizationError(
-            "zip of ranges or arrays of which it is not known which is the shortest. Use one index for all of them.",
-            user_location(),
-        )
+        if kwargs.get("strict"):
+            raise ConcretizationError(
+                "zip(strict=True) of ranges, arrays or lists of which it is not known whether they have one length. "
+                "Leave strict out, or use one index for all of them.",
+                user_location(),
+            )
+        trace = HOOKS["current_trace"]()
+        (least,) = trace.emit("minimum", [as_value(trace, count), as_value(trace, s.count)], {})
+        count = index_of(least)
     if kwargs.get("strict") and any(s.count != count for s in known):
         raise ArgumentError("zip() arguments have different lengths", user_location())
     return Steps(0, count, 1, lambda n: tuple(s.at(n) for s in known))

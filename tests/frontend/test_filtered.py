@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
+from jitgrad.errors import ConcretizationError
 
 
 def counted(x):
@@ -70,6 +71,35 @@ def by_key_with_default(x):
     return max([v for v in x if v > 100], key=lambda v: -v, default=x[0])
 
 
+def neighbours(x):
+    found = [v for v in x if v > 0]
+    return sum(a * b for a, b in zip(found, found[1:], strict=False))
+
+
+def pairs_of_masks(x):
+    total = 0.0
+    for k, (v, w) in enumerate(zip(x[x > 0], x[x < 0.5], strict=False)):
+        total += k * v * w
+    return total
+
+
+def slices(x):
+    found = [v for v in x if v > 0]
+    pairs = [(v, i * 1.0) for i, v in enumerate(x) if v > 0]
+    return sum(found[::-1][:2]) + sum(v * i for v, i in pairs[1:]) + sum(k * v for k, v in enumerate(found[::2]))
+
+
+def slices_are_copies(x):
+    found = [v for v in x if v > 0]
+    backwards = found[::-1]
+    return backwards[0] * 3 + found[0] + sum(found[1:-1])
+
+
+def in_order(x):
+    found = sorted([v for v in x if v > 0], reverse=True)
+    return found[0] * 2 + found[-1] + sum(k * v for k, v in enumerate(found))
+
+
 def looped_over(x):
     total = 0.0
     for v in [w for w in x if w > 0]:
@@ -101,6 +131,11 @@ def appended(x):
         looped_over,
         appended,
         of_a_filtered_one,
+        neighbours,
+        pairs_of_masks,
+        slices,
+        slices_are_copies,
+        in_order,
         of_a_range,
         by_key,
         by_key_of_pairs,
@@ -122,3 +157,9 @@ def test_a_condition_that_is_known_leaves_a_plain_list():
     x = np.arange(5.0)
     got = jg.jit(lambda x: np.array([x[i] for i in range(len(x)) if i != 2]))(x)
     np.testing.assert_array_equal(got, [0.0, 1.0, 3.0, 4.0])  # a result of a known shape
+
+
+def test_a_strict_zip_of_unknown_lengths_is_refused():
+    with pytest.raises(ConcretizationError, match="not known whether they have one length") as caught:
+        jg.jit(lambda x: sum(a * b for a, b in zip(x[x > 0], x[x < 0], strict=True)))(np.arange(-3.0, 4.0))
+    assert caught.value.location is not None
