@@ -30,7 +30,7 @@ from jitgrad.frontend.fixed import fix
 from jitgrad.frontend.indexing import as_value, place, slice_extent
 from jitgrad.frontend.list_items import LEAF, Item, Leaf, described, inner
 from jitgrad.frontend.list_trials import Again, NoItems, Wider
-from jitgrad.frontend.primitives import broadcast_to, cast, concatenate, strong
+from jitgrad.frontend.primitives import broadcast_to, cast, concatenate, iota, strong
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.trace import Trace
@@ -316,7 +316,10 @@ class Growing(Collection):
             return [self._item_at(add(start, k * step)) for k in range(size)]
         part = Growing(self.trace, self.item, size, self)
         if step != 1 or len(self.rooms) != 1:
-            part.rooms = [HOOKS["getitem"](column, index) for column in self.columns()[1]]
+            columns, places = self.columns()[1], index
+            if step != 1:
+                places = iota(columns[0], (size,), 0) * step + as_value(self.trace, add(start, _minus(self.first)))
+            part.rooms = [HOOKS["getitem"](column, places) for column in columns]
         elif self.item.depth:
             raise _refused()
         else:

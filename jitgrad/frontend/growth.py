@@ -33,7 +33,7 @@ from jitgrad.frontend.references import SEQUENCES, other_references
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.core import Value
-from jitgrad.ir.index import Dim, Sym, add, as_sym, interval, mul
+from jitgrad.ir.index import Dim, Sym, add, as_sym, expr, interval, mul, substitute
 from jitgrad.ir.location import user_location
 from jitgrad.ir.sums import Polynomial, sum_below
 from jitgrad.ir.symbols import index_of, named_values
@@ -69,9 +69,10 @@ class Step(NamedTuple):
 
     def before(self, number: Dim) -> Dim:
         """How many the iterations before that one add."""
-        numbers = Polynomial.of(number)
-        assert numbers is not None, "the number of an iteration is a symbol, a count is a value"
-        return sum_below(self.items, self.number, numbers).dim()
+        n = Sym("n")  # in the place of the number, which may hold quotients
+        numbers = Polynomial.of(expr(n))
+        assert numbers is not None
+        return substitute(sum_below(self.items, self.number, numbers).dim(), {n: number})
 
     def at(self, number: Dim) -> Dim:
         return self.items.at(self.number, Polynomial.of(number) or Polynomial({})).dim()

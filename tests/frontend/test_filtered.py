@@ -73,7 +73,7 @@ def by_key_with_default(x):
 
 def neighbours(x):
     found = [v for v in x if v > 0]
-    return sum(a * b for a, b in zip(found, found[1:], strict=False))
+    return sum(a * b for a, b in zip(found, found[1:], strict=False))  # noqa: RUF007
 
 
 def pairs_of_masks(x):
