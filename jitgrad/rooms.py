@@ -23,7 +23,7 @@ from jitgrad.ir.types import TensorType, i64
 #: What begins the notes of rooms.
 ROOM = "the result"
 #: The first guess of an extent that nothing limits, and the most elements of a room that limits alone decide.
-_GUESS, _MOST = 256, 1 << 26
+_GUESS, _MOST = 1024, 1 << 26
 #: The part of a room that a result may fill at least: one that fills less of it is copied, so that the room is freed.
 _FILLED = 0.5
 

@@ -28,9 +28,9 @@ class Specialisation:
     """A compiled program with the structure of its result and the guards that it stands on.
 
     ``keys`` are those of the leaves that it was compiled for, ``converters`` are ``(position, function)`` for Python
-    integers and bools, and generators. ``written`` are the positions of leaves
-    that get new contents: the last results of the program, which are written into them by the program itself where it
-    can't fail before it is done, and copied into them otherwise.
+    integers and bools, and generators. ``written`` are the positions of leaves that get new contents: the last results
+    of the program, which are written into them by the program itself where it can't fail before it is done, and copied
+    into them otherwise. Results of shapes that only the run tells have ``rooms``, unless that is False.
     """
 
     __slots__ = (
@@ -77,11 +77,11 @@ class Specialisation:
         self.notes: list[str] = []
         self.compiled: Compiled
         self.call: Callable[[tuple[Any, ...]], Sequence[Any]]
-        room = rooms_for(graph, numbers(graph, keys), len(written)) if rooms else None
-        if room is None:
+        made = rooms_for(graph, numbers(graph, keys), len(written)) if rooms else None
+        if made is None:
             self._compile(graph)
         else:
-            self._compile_with(room)
+            self._compile_with(made)
 
     def _compile(self, graph: Graph) -> None:
         first = len(graph.results) - len(self.written)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import ShapeError
+from jitgrad.errors import ArgumentError, IndexBoundsError, ShapeError
 from jitgrad.frontend import masks
 from jitgrad.frontend.concrete import unwrap
 from jitgrad.frontend.primitives import (
@@ -22,7 +23,9 @@ from jitgrad.frontend.primitives import (
     ramp,
     reshape,
     static_int,
+    static_shape,
 )
+from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import ADVICE, HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced
 from jitgrad.frontend.ufuncs import call_ufunc
@@ -178,3 +181,63 @@ def extract(condition: Any, arr: ArrayLike) -> Tracer:
 ADVICE[np.ix_] = "Use index arrays with None: x[rows[:, None], columns]."
 ADVICE[np.lib.stride_tricks.as_strided] = "Traced values have no strides. Use sliding_window_view."
 HOOKS["nonzero"] = nonzero
+
+
+# -- numbers of elements -----------------------------------------------------------------------------------------------
+
+
+@implements(np.unravel_index)
+def unravel_index(indices: ArrayLike, shape: Any, order: str = "C") -> tuple[Tracer, ...]:
+    """The places of elements by their numbers. A number that is out of bounds is a ValueError when the program runs."""
+    rest, dims = _numbers(indices), static_shape(shape)
+    size = math.prod(dims)
+    _demand_within(rest, size, f"index is out of bounds for array with size {size}")
+    found: list[Tracer] = []
+    for n in dims if _is_by_columns(order, "unravel_index") else dims[::-1]:
+        found.append(call_ufunc(np.remainder, rest, max(n, 1)))
+        rest = call_ufunc(np.floor_divide, rest, max(n, 1))
+    return tuple(found if order == "F" else found[::-1])
+
+
+@implements(np.ravel_multi_index)
+def ravel_multi_index(multi_index: Any, dims: Any, mode: Any = "raise", order: str = "C") -> Tracer:
+    """The numbers of elements by their places. One that is out of bounds is a ValueError when the program runs."""
+    shape = static_shape(dims)
+    parts = [_numbers(p, *multi_index) for p in multi_index]
+    modes = mode if isinstance(mode, tuple) else (mode,) * len(shape)
+    if len(parts) != len(shape) or len(modes) != len(shape):
+        raise ShapeError(
+            f"np.ravel_multi_index of {len(parts)} index arrays, for an array of shape {shape}. Each axis has one.",
+            user_location(),
+        )
+    total: Any = 0
+    axes = list(zip(parts, shape, modes, strict=True))
+    for part, n, how in axes[::-1] if _is_by_columns(order, "ravel_multi_index") else axes:
+        if how == "raise":
+            _demand_within(part, n, "invalid entry in coordinates array")
+            inside = part
+        else:
+            inside = in_bounds(part, n, how)
+        total = inside + total * n
+    return total
+
+
+def _numbers(x: ArrayLike, *others: Any) -> Tracer:
+    """Integers as int64. Raises IndexBoundsError for others."""
+    t = lift_one(x, *others)
+    if t.dtype.kind not in "iu":
+        raise IndexBoundsError(
+            f"an index array of dtype {t.dtype}. Indices are integers. Convert it with astype(np.int64).",
+            user_location(),
+        )
+    return cast(t, i64)
+
+
+def _is_by_columns(order: str, name: str) -> bool:
+    if order not in ("C", "F"):
+        raise ArgumentError(f"np.{name} with order={order!r}. It is 'C' or 'F'.", user_location())
+    return order == "F"
+
+
+def _demand_within(x: Tracer, n: int, message: str) -> None:
+    demand(np.all(np.logical_and(x >= 0, x < n)), ValueError(message))  # pyright: ignore[reportArgumentType]

@@ -151,3 +151,44 @@ def test_bad_sets() -> None:
         with pytest.raises(error, match=text) as caught:
             jg.jit(f)(x)
         assert caught.value.location is not None
+
+
+# Numbers of elements
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_numbers_and_places_of_elements(order: Any) -> None:
+    shape = (4, 5, 6)
+    numbers = RNG.integers(0, 120, (3, 7)).astype(np.int32)
+    places = np.unravel_index(numbers, shape, order)
+    for found, expected in zip(jg.jit(lambda k: np.unravel_index(k, shape, order))(numbers), places, strict=True):
+        same(found, expected)
+    run: Any = jg.jit(lambda *p: np.ravel_multi_index(p, shape, order=order))
+    same(run(*places), np.ravel_multi_index(places, shape, order=order))
+    for mode in ("wrap", "clip", ("clip", "wrap", "raise")):
+        beside = (RNG.integers(-9, 9, 8), RNG.integers(-9, 9, 8), RNG.integers(0, 6, 8))
+        run = jg.jit(lambda *p, mode=mode: np.ravel_multi_index(p, shape, mode=mode, order=order))
+        same(run(*beside), np.ravel_multi_index(beside, shape, mode=mode, order=order))
+
+
+def test_the_place_of_the_greatest_element() -> None:
+    def f(m):
+        i, j = np.unravel_index(np.argmax(m), m.shape)
+        return m[i, j] ** 2 + i
+
+    m = RNG.normal(size=(5, 40))
+    np.testing.assert_allclose(jg.jit(f)(m), f(m))
+    np.testing.assert_allclose(jg.grad(f)(m), np.where(m == m.max(), 2 * m, 0))
+
+
+def test_places_out_of_bounds() -> None:
+    k = np.array([3, 30])
+    for f in (lambda k: np.unravel_index(k, (4, 5)), lambda k: np.ravel_multi_index((k, k), (4, 50))):
+        with pytest.raises(ValueError, match="out of bounds|invalid entry"):
+            f(k)
+        with pytest.raises(ValueError, match="out of bounds|invalid entry"):
+            jg.jit(f)(k)
+    with pytest.raises(IndexError, match="Indices are integers"):
+        jg.jit(lambda x: np.unravel_index(x, (4, 5)))(np.ones(3))
+    with pytest.raises(ShapeError, match="Each axis has one"):
+        jg.jit(lambda k: np.ravel_multi_index((k, k), (4, 5, 6)))(k)
