@@ -184,9 +184,9 @@ def test_the_place_of_the_greatest_element() -> None:
 def test_places_out_of_bounds() -> None:
     k = np.array([3, 30])
     for f in (lambda k: np.unravel_index(k, (4, 5)), lambda k: np.ravel_multi_index((k, k), (4, 50))):
-        with pytest.raises(ValueError, match="out of bounds|invalid entry"):
+        with pytest.raises(ValueError, match=r"out of bounds|invalid entry"):
             f(k)
-        with pytest.raises(ValueError, match="out of bounds|invalid entry"):
+        with pytest.raises(ValueError, match=r"out of bounds|invalid entry"):
             jg.jit(f)(k)
     with pytest.raises(IndexError, match="Indices are integers"):
         jg.jit(lambda x: np.unravel_index(x, (4, 5)))(np.ones(3))
