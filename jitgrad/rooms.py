@@ -68,7 +68,7 @@ class Rooms(NamedTuple):
         told = dict(zip(self.sizes, map(int, results[self.ends :]), strict=False))
         if all(told[d] <= self.sizes[d] for d in self.guessed):
             return None
-        return self._replace(sizes={d: max(n, _above(told[d])) for d, n in self.sizes.items()})
+        return self._replace(sizes={**self.sizes, **{d: max(self.sizes[d], _above(told[d])) for d in self.guessed}})
 
     def cut(self, results: Sequence[Any]) -> list[Any]:
         """The results of :meth:`filled` as those of the graph."""
