@@ -11,7 +11,7 @@ An extent that integers among the arguments alone decide gets no room: the progr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from jitgrad.errors import UnsupportedError
@@ -26,6 +26,10 @@ ROOM = "the result"
 _GUESS, _MOST = 1024, 1 << 26
 #: The part of a room that a result may fill at least: one that fills less of it is copied, so that the room is freed.
 _FILLED = 0.5
+
+
+#: ``cut(results)``: the results as the caller gets them.
+Cut = Callable[[Sequence[Any]], list[Any]]
 
 
 class Rooms(NamedTuple):
@@ -65,16 +69,24 @@ class Rooms(NamedTuple):
 
     def larger(self, results: Sequence[Any]) -> Rooms | None:
         """Rooms that what these results of :meth:`filled` tell fits into; None if it fits."""
+        if not self.guessed:
+            return None
         told = dict(zip(self.sizes, map(int, results[self.ends :]), strict=False))
         if all(told[d] <= self.sizes[d] for d in self.guessed):
             return None
         return self._replace(sizes={**self.sizes, **{d: max(self.sizes[d], _above(told[d])) for d in self.guessed}})
 
-    def cut(self, results: Sequence[Any]) -> list[Any]:
-        """The results of :meth:`filled` as those of the graph."""
-        told = dict(zip(self.sizes, map(int, results[self.ends :]), strict=False))
-        pairs = zip(results, self.graph.results[: self.ends], strict=False)
-        return [x if is_static(*v.type.shape) else _part(x, [told.get(d) for d in v.type.shape]) for x, v in pairs]
+    def cutter(self) -> Cut:
+        """What makes the results of :meth:`filled` those of the graph, at each call."""
+        told = {d: self.ends + k for k, d in enumerate(self.sizes)}
+        shapes = [v.type.shape for v in self.graph.results[: self.ends]]
+        wheres = [None if is_static(*shape) else [told.get(d) for d in shape] for shape in shapes]
+
+        def cut(results: Sequence[Any]) -> list[Any]:
+            parts = zip(results, wheres, strict=False)
+            return [x if where is None else _part(x, [k and int(results[k]) for k in where]) for x, where in parts]
+
+        return cut
 
     def notes(self) -> list[str]:
         """What ``explain`` says of them."""

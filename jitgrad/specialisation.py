@@ -93,13 +93,13 @@ class Specialisation:
         """Compile the program with these rooms for its results: see ``rooms``."""
         graph = rooms.filled()
         self._compile(graph)
-        call = self.call
+        call, cut = self.call, rooms.cutter()
 
         def call_and_cut(leaves: tuple[Any, ...]) -> Sequence[Any]:
             results = call(leaves)
             larger = rooms.larger(results)
             if larger is None:
-                return rooms.cut(results)
+                return cut(results)
             self._compile_with(larger)
             return self.call(leaves)
 

@@ -323,21 +323,19 @@ def _sort_function(module: ir.Module, dtype: np.dtype, indexed: bool, long: bool
 
 def _call(b: Any, keys: Buffer, arguments: Sequence[Any], n: Any, limit: int | None) -> None:
     """Call the sort function for a row of ``n`` elements, of which there are ``limit`` at most if that is known."""
-    indexed, least = len(arguments) > 2, LONG * keys.dtype.itemsize
-    short, long = (
-        lambda which=which: b.call(_sort_function(b.module, keys.dtype, indexed, which), [*arguments, n])
-        for which in (False, True)
-    )
-    if limit is not None and limit < least:
-        short()
-    elif isinstance(n, ir.Constant):
-        long()
-    else:
-        with b.if_else(b.icmp_unsigned("<", n, I64(least))) as (few, many):
-            with few:
-                short()
-            with many:
-                long()
+    least = LONG * keys.dtype.itemsize
+
+    def call(*, long: bool) -> None:
+        b.call(_sort_function(b.module, keys.dtype, len(arguments) > 2, long), [*arguments, n])
+
+    if isinstance(n, ir.Constant) or (limit is not None and limit < least):
+        call(long=limit is None or limit >= least)
+        return
+    with b.if_else(b.icmp_unsigned("<", n, I64(least))) as (few, many):
+        with few:
+            call(long=False)
+        with many:
+            call(long=True)
 
 
 #: ``(builder, arrays, workspaces, row)``: emit the sort of a row.

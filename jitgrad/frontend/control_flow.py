@@ -14,9 +14,7 @@ from functools import partial
 from itertools import starmap
 from typing import Any
 
-from jitgrad.errors import (
-    RollError,
-)
+from jitgrad.errors import JitgradError, RollError
 from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
 from jitgrad.frontend.branches import assert_ as assert_
 from jitgrad.frontend.branches import current_trace
@@ -198,19 +196,7 @@ def for_(
             return for_(steps.behind(1), body, after, names, flag, writes, line, size, lists, settled=True)
         if isinstance(error, UnboundLocalError) or not known or mode == "roll" or len(steps) > LONGEST:
             raise
-        forget_frames(error)
-        note = f"{len(steps)} iterations: {error.message.split('. ')[0]}"
-        loop = For(trace, steps, body, state, names, flag, hints, look)
-        try:
-            result, unrolled = _unrolled_until_alike(loop, size)
-        except UNROLLABLE as later:
-            if isinstance(error, ItemChanged) and not is_of_loop_around(trace, later):
-                raise error from None  # that is what has to be mended
-            raise
-        if unrolled < len(steps):
-            note += f". The later {len(steps) - unrolled} are alike: rolled"
-        note_loop(trace, line, "for", f"unrolled, {note}")
-        return result
+        return _unrolled_instead(For(trace, steps, body, state, names, flag, hints, look), error, line, size)
     note_loop(trace, line, "for", "rolled")
     return result
 
@@ -358,6 +344,22 @@ def _nested(
         return _nested(nest, (*outer, value), body, s, names, flag, writes, line, size, lists)
 
     return for_(nest.axes[len(outer)], inner, state, names, flag, writes, line, size, lists)
+
+
+def _unrolled_instead(loop: For, error: JitgradError, line: int, size: int) -> State:
+    """A loop of known length that can't be recorded, because of ``error``."""
+    forget_frames(error)
+    try:
+        result, unrolled = _unrolled_until_alike(loop, size)
+    except UNROLLABLE as later:
+        if isinstance(error, ItemChanged) and not is_of_loop_around(loop.trace, later):
+            raise error from None  # that is what has to be mended
+        raise
+    note = f"{len(loop.steps)} iterations: {error.message.split('. ')[0]}"
+    if unrolled < len(loop.steps):
+        note += f". The later {len(loop.steps) - unrolled} are alike: rolled"
+    note_loop(loop.trace, line, "for", f"unrolled, {note}")
+    return result
 
 
 def _unrolled_until_alike(loop: For, size: int) -> tuple[State, int]:

@@ -111,17 +111,6 @@ def _mapped(iterable, element):  # pyright: ignore[reportMissingParameterType]
     return found
 
 
-def _ordered(items, places):  # pyright: ignore[reportMissingParameterType]
-    found = []
-    for k in places:
-        found.append(items[k])  # noqa: PERF401
-    return found
-
-
-#: ``[items[k] for k in places]``, by a recorded loop.
-HOOKS["ordered"] = lambda items, places: _rewritten(_ordered)(items, places)
-
-
 def _behind(steps: Steps, k: int) -> Steps:
     """All but the first ``k``."""
     return Steps(steps.lo + k * steps.step, steps.hi, steps.step, steps.item)

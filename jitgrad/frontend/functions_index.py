@@ -20,10 +20,10 @@ from jitgrad.frontend.primitives import (
     emit,
     insert_axes,
     lift_one,
-    ramp,
     reshape,
     static_int,
     static_shape,
+    windows,
 )
 from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import ADVICE, HOOKS, implements
@@ -126,22 +126,22 @@ def sliding_window_view(
 ) -> Tracer:
     """Windows as new last axes. One gather for each windowed axis."""
     t = lift_one(x)
-    windows = [static_int(w, "window_shape") for w in np.atleast_1d(np.asarray(window_shape, dtype=object))]
+    extents = [static_int(w, "window_shape") for w in np.atleast_1d(np.asarray(window_shape, dtype=object))]
     axes = list(range(t.ndim)) if axis is None else [axis_index(k, t.ndim) for k in np.atleast_1d(axis).tolist()]
-    if len(windows) != len(axes):
+    if len(extents) != len(axes):
         raise ShapeError(
             f"window_shape {window_shape} for axes {axis} of an array of shape {t.dims}. There must be one extent "
             "for each axis. Give axis=.",
             user_location(),
         )
-    for w, k in zip(windows, axes, strict=True):
+    for w, k in zip(extents, axes, strict=True):
         count = t.dims[k] - w + 1
         if w < 0 or count < 1:
             raise ShapeError(
                 f"a window of extent {w} does not fit axis {k} of extent {t.dims[k]}. Use a smaller window.",
                 user_location(),
             )
-        t = emit("gather", t, ramp(t, (count, w), (1, 1)), axes=(k,), at=k)  # axis k becomes (count, window)
+        t = windows(t, (count, w), axis=k)
         t = emit("transpose", t, perm=(*range(k + 1), *range(k + 2, t.ndim), k + 1)) if k + 2 < t.ndim else t
     return t
 
@@ -193,10 +193,11 @@ def unravel_index(indices: ArrayLike, shape: Any, order: str = "C") -> tuple[Tra
     size = math.prod(dims)
     _demand_within(rest, size, f"index is out of bounds for array with size {size}")
     found: list[Tracer] = []
-    for n in dims if _is_by_columns(order, "unravel_index") else dims[::-1]:
+    forward = 1 if _is_by_columns(order, "unravel_index") else -1
+    for n in dims[::forward]:
         found.append(call_ufunc(np.remainder, rest, max(n, 1)))
         rest = call_ufunc(np.floor_divide, rest, max(n, 1))
-    return tuple(found if order == "F" else found[::-1])
+    return tuple(found[::forward])
 
 
 @implements(np.ravel_multi_index)

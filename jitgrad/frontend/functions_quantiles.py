@@ -35,7 +35,8 @@ from jitgrad.ir.types import f64, i64, is_bfloat16, is_float
 #: The quantile at p of n elements that are sorted along the last axis, by a method.
 OfSorted = Callable[[Tracer, Dim, float, str], Tracer]
 #: By which functions the two elements are found that a quantile lies between.
-_ROUNDING = {"lower": ("floor", "floor"), "higher": ("ceil", "ceil"), "nearest": ("rint", "rint")}
+_ROUNDING: dict[str, tuple[str, str]] = dict.fromkeys(("linear", "midpoint"), ("floor", "ceil"))
+_ROUNDING |= {"lower": ("floor", "floor"), "higher": ("ceil", "ceil"), "nearest": ("rint", "rint")}
 
 
 def _implement(whole: int, function: Any, of_sorted: OfSorted, methods: tuple[str, ...]) -> None:
@@ -115,13 +116,7 @@ def _of_all(ordered: Tracer, n: Dim, p: float, method: str) -> Tracer:
         return _of_unknown_number(ordered, n, p, method)
     last = ordered.ndim - 1
     position = p * (n - 1)
-    low, high = int(np.floor(position)), int(np.ceil(position))
-    if method == "lower":
-        high = low
-    elif method == "higher":
-        low = high
-    elif method == "nearest":
-        low = high = int(np.rint(position))
+    low, high = (int(getattr(np, name)(position)) for name in _ROUNDING[method])
     weight = 0.5 if method == "midpoint" and low != high else position - low
 
     def at(k: int) -> Tracer:
@@ -141,13 +136,12 @@ def _of_unknown_number(ordered: Tracer, n: Dim, p: float, method: str) -> Tracer
     """As :func:`_of_all`, of as many elements as the run tells: NaN for none. Of integers there must be one."""
     end: Any = np.maximum(extent(ordered.owner, n) - 1, 0)
     position = cast(end, f64) * p
-    low, high = (cast(emit(name, position), i64) for name in _ROUNDING.get(method, ("floor", "ceil")))
+    low, high = (cast(emit(name, position), i64) for name in _ROUNDING[method])
     value, above = ordered[..., low], ordered[..., high]
-    if method not in _ROUNDING:
+    if method in ("linear", "midpoint"):
         weight = 0.5 if method == "midpoint" else cast(position - low, ordered.dtype)
-        value = where(
-            emit("equal", low, high), value, value + (above - value) * weight
-        )  # no inf - inf where they are one
+        # Where they are one element it may be infinite: inf - inf is NaN.
+        value = where(emit("equal", low, high), value, value + (above - value) * weight)
     if not is_float(ordered.dtype):
         return value
     return where(emit("isnan", ordered[..., end]), constant_like(value, np.nan), value)

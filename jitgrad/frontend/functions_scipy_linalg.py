@@ -35,11 +35,11 @@ from jitgrad.frontend.primitives import (
     iota,
     lift,
     matrix_floats,
-    ramp,
     reshape,
     static_int,
     strong,
     take_slice,
+    windows,
 )
 from jitgrad.frontend.registry import ADVICE, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
@@ -197,8 +197,7 @@ def hankel(c: ArrayLike, r: ArrayLike = None) -> Tracer:
     row = zeros_like(column) if r is None else reshape(row, (row.count,))
     dtype = common_dtype(column, row)
     values = concatenate([cast(column, dtype), cast(row[1:], dtype)], 0)
-    places = ramp(values, (column.count, row.count), (1, 1))
-    return strong(emit("gather", values, places, axes=(0,), at=0))
+    return strong(windows(values, (column.count, row.count)))
 
 
 # -- factorizations ----------------------------------------------------------------------------------------------------
@@ -409,7 +408,7 @@ def toeplitz(c: ArrayLike, r: ArrayLike = None) -> Tracer:
     dtype = common_dtype(column, row)
     values = concatenate([cast(column[::-1], dtype), cast(row[1:], dtype)], 0)
     n, m = column.count, row.count
-    return strong(emit("gather", values, ramp(values, (n, m), (-1, 1), n - 1), axes=(0,), at=0))
+    return strong(windows(values, (n, m), (-1, 1), n - 1))
 
 
 _SYMMETRIC = "For a symmetric matrix, w, v = eigh(a) gives it: (v * f(w)) @ v.T is f of the matrix."

@@ -32,11 +32,11 @@ from jitgrad.frontend.primitives import (
     promote,
     promoted,
     promotion_sample,
-    ramp,
     reshape,
     static_int,
     strong,
     take_slice,
+    windows,
 )
 from jitgrad.frontend.primitives import where as select_where
 from jitgrad.frontend.registry import HOOKS, implements
@@ -392,8 +392,7 @@ def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Tracer:
     if mode == "same":  # NumPy keeps the middle of the full result: its start is (m - 1) // 2
         low, high = m - 1 - (m - 1) // 2, (m - 1) // 2
     padded = emit("pad", x, low=(low,), high=(high,)) if low or high else x
-    windows = emit("gather", padded, ramp(padded, (n + low + high - m + 1, m), (1, 1)), axes=(0,), at=0)
-    return dot(windows, y[::-1])
+    return dot(windows(padded, (n + low + high - m + 1, m)), y[::-1])
 
 
 @implements(np.correlate)

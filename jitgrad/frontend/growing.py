@@ -310,15 +310,15 @@ class Growing(Collection):
         if self.item is None:
             raise _refused()
         self._need_all()
-        start, size, step = slice_extent(self.trace, index, self.shown)
-        start = add(self.first, start)
+        first, size, step = slice_extent(self.trace, index, self.shown)
+        start = add(self.first, first)
         if isinstance(size, int):
             return [self._item_at(add(start, k * step)) for k in range(size)]
         part = Growing(self.trace, self.item, size, self)
         if step != 1 or len(self.rooms) != 1:
             columns, places = self.columns()[1], index
             if step != 1:
-                places = iota(columns[0], (size,), 0) * step + as_value(self.trace, add(start, _minus(self.first)))
+                places = iota(columns[0], (size,), 0) * step + as_value(self.trace, first)
             part.rooms = [HOOKS["getitem"](column, places) for column in columns]
         elif self.item.depth:
             raise _refused()
@@ -374,20 +374,21 @@ class Growing(Collection):
     def columns(self) -> tuple[optree.PyTreeSpec, list[Tracer]]:
         """The structure of an item, and for each leaf an array of those of all items; none of a list that never had an
         item."""
-        self._need_all()
         if self.item is None:
             return LEAF, []
         if self.item.depth or self.item.of_objects:
             raise _refused()
-        parts = [strong(Tracer(self.trace, view_slice(r, 0, *self.span).value)) for r in self.rooms]
-        return self.item.tree, parts
+        return self.item.tree, self._columns()
+
+    def _columns(self) -> list[Tracer]:
+        self._need_all()
+        return [strong(Tracer(self.trace, view_slice(r, 0, *self.span).value)) for r in self.rooms]
 
     def array(self) -> Tracer:
         """What ``np.array`` makes of it."""
-        self._need_all()
         if self.item is None:
             raise NoItems(self, "a list is made an array that has no items in the first iteration.")
-        _, parts = self.columns()
+        parts = self._columns()
         if len(parts) == 1 and self.item.tree == LEAF:
             return parts[0]
         if (
@@ -584,8 +585,8 @@ def _refuse(*args: Any, **kwargs: Any) -> Any:
     raise _refused()
 
 
-_OTHER_METHODS = (
-    """hash contains reversed repr str format array copy deepcopy reduce_ex eq ne lt le gt ge add radd mul rmul imul"""
-)
-for _name in _OTHER_METHODS.split():
+for _name in (
+    *("hash", "contains", "reversed", "repr", "str", "format", "array", "copy", "deepcopy", "reduce_ex"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "add", "radd", "mul", "rmul", "imul"),
+):
     setattr(Growing, f"__{_name}__", _refuse)

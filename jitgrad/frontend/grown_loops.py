@@ -118,15 +118,23 @@ def grow_for(
             return growth.finish(result[:size], trips, result[size:])
         growth.put_back()
     growth.held = ()  # references to the lists count
+    extra = None if early else _tally(loop, held)
+    if extra is None:
+        _, extra, needs = _ahead_of_for(loop, held, needs)
+    return grow_for(loop, held, open_end=open_end, elastic=needs, extra=extra)
+
+
+def _ahead_of_for(loop: For, held: Sequence[Held], elastic: Sequence[bool]) -> Any:
+    trace, count, flagged = loop.trace, loop.steps.count, loop.flagged
 
     def go_on(number: Tracer, *values: Any) -> Any:
         before_end = Tracer(trace, trace.emit("less", [strong(number), as_value(trace, count)], {})[0], "bool")
-        return before_end if flagged is None else and_(before_end, lambda: not_(values[flagged]))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        if flagged is None:
+            return before_end
+        stop = values[flagged]
+        return and_(before_end, lambda: not_(stop))
 
-    extra = None if early else _tally(loop, held)
-    if extra is None:
-        _, extra, needs = _ahead(loop, held, go_on, count, needs)
-    return grow_for(loop, held, open_end=open_end, elastic=needs, extra=extra)
+    return _ahead(loop, held, go_on, count, elastic)
 
 
 def grow_while(loop: While, held: Sequence[Held]) -> State:

@@ -3,6 +3,7 @@ node, with an array for each leaf of the items. What the caller gets is a list."
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -41,7 +42,11 @@ def _joined(kind: _Kind, columns: Sequence[Any]) -> Any:
     """The list, of arrays; of anything else, the node."""
     if not all(type(c) is np.ndarray or hasattr(c, "__cuda_array_interface__") for c in columns):
         return Listed(kind.tree, columns)
-    return list(columns[0] if kind.tree.is_leaf() else map(builder(kind.tree), zip(*columns, strict=True)))
+    return list(columns[0] if kind.tree.is_leaf() else map(_builder(kind.tree), zip(*columns, strict=True)))
+
+
+#: One function for each structure of items, made once: a result is put together at each call.
+_builder = functools.lru_cache(maxsize=256)(builder)
 
 
 register_node(Listed, _split, _joined)

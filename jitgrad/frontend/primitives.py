@@ -217,10 +217,10 @@ def iota(x: Tracer, shape: Sequence[Any], axis: int, dtype: Any = i64) -> Tracer
     return Tracer(trace, value)
 
 
-def ramp(x: Tracer, shape: Sequence[int], steps: Sequence[int], start: int = 0) -> Tracer:
-    """Numbers that grow by a fixed step along each axis, as an array in x's trace."""
-    (value,) = x.owner.emit("ramp", (), {"shape": tuple(shape), "start": start, "steps": tuple(steps)})
-    return Tracer(x.owner, value)
+def windows(x: Tracer, shape: Sequence[int], steps: Sequence[int] = (1, 1), start: int = 0, axis: int = 0) -> Tracer:
+    """``x[start + i * steps[0] + j * steps[1]]`` along an axis of x, in the place of which come those of i and j."""
+    (places,) = x.owner.emit("ramp", (), {"shape": tuple(shape), "start": start, "steps": tuple(steps)})
+    return emit("gather", x, Tracer(x.owner, places), axes=(axis,), at=axis)
 
 
 def full(x: Tracer, shape: Sequence[Any], number: Any, dtype: Any = None) -> Tracer:

@@ -282,9 +282,14 @@ def _many(iterable: Any) -> Steps | None:
 
 
 def _keys(iterable: Any, key: Callable[[Any], Any]) -> Any:
-    """The keys of the items, by a recorded loop if it can be."""
+    """The keys of the items."""
+    return _collected(iterable, HOOKS["callee"](key))
+
+
+def _collected(iterable: Any, element: Callable[[Any], Any]) -> Any:
+    """``[element(item) for item in iterable]``, by a recorded loop if it can be."""
     location = user_location()
-    return HOOKS["runtime"]().collect(iterable, HOOKS["callee"](key), location.line if location else 0, 1)
+    return HOOKS["runtime"]().collect(iterable, element, location.line if location else 0, 1)
 
 
 def _or_default(items: Collection, of: Callable[[Any], Any], kwargs: dict[str, Any]) -> Any:
@@ -338,7 +343,7 @@ def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, revers
     if isinstance(iterable, Collection) or (isinstance(iterable, Tracer) and isinstance(iterable.count, IndexExpr)):
         keys = iterable if key is None else _keys(iterable, key)
         keys = keys.array() if isinstance(keys, Collection) else keys
-        return HOOKS["ordered"](iterable, _places(keys, reverse))
+        return _collected(_places(keys, reverse), lambda place: iterable[place])
     plain = isinstance(iterable, Tracer) and len(iterable.dims) == 1 and isinstance(iterable.dims[0], int)
     items: list[Any] = [*elements(iterable, scalar=True)] if plain else list(iterable)
     if key is None:

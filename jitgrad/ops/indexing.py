@@ -63,6 +63,30 @@ def _piece_shape(shape: Sequence[Any], batch: Sequence[Any], axes: tuple[int, ..
     return (*rest[:at], *batch, *rest[at:])
 
 
+def along_axis(places: Var, axis: int) -> tuple[Var, ...]:
+    """Index arrays, one an axis and all of one shape, of the elements at ``places`` along an axis."""
+    b, shape = places.b, places.shape
+    return tuple(
+        places if k == axis else Var(b, b.emit("iota", shape=shape, axis=k, dtype=i64)) for k in range(len(shape))
+    )
+
+
+def elements_at(x: Var, index: Sequence[Var]) -> Var:
+    """The elements of ``x`` that there is an index array for each axis of."""
+    return apply("gather", x, *index, axes=tuple(range(x.ndim)), at=0)
+
+
+def from_elements_at(g: Cotangent, x: Var, index: Sequence[Var]) -> Cotangent:
+    """The cotangent of ``x``, of that of :func:`elements_at`."""
+
+    def back(v: Var) -> Var:
+        return apply(
+            "scatter_add", zeros(v.b, TensorType(v.dtype, x.shape)), v, *index, axes=tuple(range(x.ndim)), at=0
+        )
+
+    return Cotangent(back(g.value), None if g.mask is None else back(g.mask))
+
+
 def _axes_first(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """A view with the indexed axes in front, in the order of ``axes``."""
     return np.moveaxis(x, axes, range(len(axes)))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jitgrad.errors import ShapeError
-from jitgrad.ir.index import Dim
+from jitgrad.ir.index import Dim, add, never_negative
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, bool_, i32, i64, is_float
 from jitgrad.ops.op import Cotangent, Linear, OpRule, Sample, Var, apply, register
@@ -298,7 +298,8 @@ class ArgExtremum(OpRule):
         (x,) = tensors
         n = x.shape[axis]
         out = self._in_one_pass(b, x, axis) if isinstance(n, int) and n <= _SHORT else self._in_two(b, x, axis)
-        b.indices_of(out, n)
+        if never_negative(add(n, -1)):  # of no elements it is no index
+            b.indices_of(out, n)
         return out
 
     def _in_one_pass(self, b: Any, x: Any, axis: int) -> Any:

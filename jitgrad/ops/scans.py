@@ -16,7 +16,8 @@ from jitgrad.errors import DtypeError, ShapeError
 from jitgrad.ir.index import add, never_negative
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import SHORT_NAMES, TensorType, bool_, i64, is_float
-from jitgrad.ops.op import Cotangent, Linear, OpRule, Sample, Var, apply, register, zeros
+from jitgrad.ops.indexing import along_axis, elements_at, from_elements_at
+from jitgrad.ops.op import Cotangent, Linear, OpRule, Sample, Var, apply, register
 
 
 def shifted(x: Var, axis: int, reverse: bool, fill: float) -> Var:
@@ -241,32 +242,22 @@ class RunningExtremum(Scan):
         self, g: Cotangent, out: Var, *xs: Var, axis: int, reverse: bool = False
     ) -> Sequence[Cotangent | None]:
         (x,) = xs
-        index, axes = self._sources(out, x, axis, reverse), tuple(range(x.ndim))
-
-        def back(v: Var) -> Var:
-            return apply("scatter_add", zeros(v.b, TensorType(v.dtype, x.shape)), v, *index, axes=axes, at=0)
-
-        return [Cotangent(back(g.value), None if g.mask is None else back(g.mask))]
+        return [from_elements_at(g, x, self._sources(out, x, axis, reverse))]
 
     def jvp(self, ts: Sequence[Var | None], out: Var, *xs: Var, axis: int, reverse: bool = False) -> Var | None:
         (t,), (x,) = ts, xs
-        if t is None:
-            return None
-        return apply("gather", t, *self._sources(out, x, axis, reverse), axes=tuple(range(x.ndim)), at=0)
+        return None if t is None else elements_at(t, self._sources(out, x, axis, reverse))
 
-    def _sources(self, out: Var, x: Var, axis: int, reverse: bool) -> list[Var]:
+    def _sources(self, out: Var, x: Var, axis: int, reverse: bool) -> tuple[Var, ...]:
         """Index arrays of the elements that the results are: those of the last one that took over."""
-        index = [Var(x.b, x.b.emit("iota", shape=x.shape, axis=k, dtype=i64)) for k in range(x.ndim)]
-        place = index[axis]
+        place = Var(x.b, x.b.emit("iota", shape=x.shape, axis=axis, dtype=i64))
         end = Var(x.b, x.b.emit("index", value=add(x.shape[axis], -1))) if reverse else 0
         before = shifted(out, axis, reverse, 0)
         takes = place.eq(end) | apply(self.better, x, before)
         if is_float(x.dtype):
             takes = takes | (x.ne(x) & before.eq(before))
-        index[axis] = apply(
-            "cummin" if reverse else "cummax", apply("where", takes, place, end), axis=axis, reverse=reverse
-        )
-        return index
+        last = "cummin" if reverse else "cummax"
+        return along_axis(apply(last, apply("where", takes, place, end), axis=axis, reverse=reverse), axis)
 
 
 @register

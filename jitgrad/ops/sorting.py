@@ -13,7 +13,8 @@ from jitgrad.ir.index import Dim, mul
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import is_static
 from jitgrad.ir.types import TensorType, i64
-from jitgrad.ops.op import Cotangent, OpRule, Sample, Var, apply, register, zeros
+from jitgrad.ops.indexing import along_axis, elements_at, from_elements_at
+from jitgrad.ops.op import Cotangent, OpRule, Sample, Var, apply, register
 
 #: Rows of fewer elements in all are sorted one after the other; of more, several at a time, at most so many.
 LARGE, SLOTS = 1 << 15, 16
@@ -31,10 +32,7 @@ def check_axis(name: str, x: TensorType, axis: int) -> None:
 
 def order_index(x: Var, axis: int) -> tuple[Var, ...]:
     """Index arrays, one an axis and all of x's shape, that put x in order: ``sort(x) == x[order_index(x)]``."""
-    order = apply("argsort", x, axis=axis)
-    return tuple(
-        order if k == axis else Var(x.b, x.b.emit("iota", shape=x.shape, axis=k, dtype=i64)) for k in range(x.ndim)
-    )
+    return along_axis(apply("argsort", x, axis=axis), axis)
 
 
 def to_rows(b: Any, x: Any, axis: int) -> Any:
@@ -129,16 +127,11 @@ class Sort(OpRule):
     def pullback(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, g: Cotangent, out: Var, x: Var, *, axis: int
     ) -> Sequence[Cotangent | None]:
-        index, axes = order_index(x, axis), tuple(range(x.ndim))
-
-        def back(v: Var) -> Var:
-            return apply("scatter_add", zeros(x.b, v.type), v, *index, axes=axes, at=0)
-
-        return [Cotangent(back(g.value), None if g.mask is None else back(g.mask))]
+        return [from_elements_at(g, x, order_index(x, axis))]
 
     def jvp(self, ts: Sequence[Var | None], out: Var, x: Var, *, axis: int) -> Var | None:
         (t,) = ts
-        return None if t is None else apply("gather", t, *order_index(x, axis), axes=tuple(range(x.ndim)), at=0)
+        return None if t is None else elements_at(t, order_index(x, axis))
 
     def lower(self, b: Any, x: Any, *, axis: int) -> Any:
         n = x.shape[axis]

@@ -348,6 +348,14 @@ def pairs_if(x, w):
     return np.array(xs).sum(axis=0), len(xs)
 
 
+def rows_if(x, w):
+    xs = []
+    for t in range(20):
+        if x[t] > -0.2:
+            xs.append([x[t], x[t] * t, w[t, 0]])
+    return np.array(xs).sum(axis=0), np.array(xs).shape[0]
+
+
 def last_in_a_branch(x, w):
     """The condition depends on the last item, which one branch appends."""
     rows, n, s = [w[0] * x[0], w[1] * 1.0], 0, 0.1
@@ -385,7 +393,7 @@ def last_items_in_a_loop_inside(x, w):
 
 OPEN = [
     if_positive, until_a_break, with_continue, newton, adaptive_steps, arrays_in_a_while, looped_over_behind, two_loops,
-    nested_conditions, of_objects, if_any, pairs_if, last_in_a_branch,
+    nested_conditions, of_objects, if_any, pairs_if, rows_if, last_in_a_branch,
 ]  # fmt: skip
 
 

@@ -98,6 +98,22 @@ def test_an_integer_quantile_of_no_elements() -> None:
         f(np.arange(4))
 
 
+@pytest.mark.parametrize("take", [np.argmax, np.argmin])
+def test_the_extreme_of_no_elements_is_no_index(take: Callable[..., Any]) -> None:
+    """What is read at it is checked: rows of some length, though there may be none."""
+
+    def f(x):
+        part = x[x > 0]
+        return np.sum(part[take(np.stack([part, part * 2]), axis=1)])
+
+    run = jg.jit(f)
+    for x in (INPUTS["some"], INPUTS["many"], INPUTS["long"]):
+        np.testing.assert_allclose(run(x), f(x))
+    for n in (5, 40):
+        with pytest.raises(IndexError):
+            run(-np.ones(n))
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int64, np.float32, np.float64, np.bool_])
 def test_dtypes(dtype: type) -> None:
     x = (np.random.default_rng(0).integers(0, 100, 2000) % 7).astype(dtype)
