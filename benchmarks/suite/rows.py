@@ -145,6 +145,11 @@ PROGRAMS = (
         torch=softmax_cross_entropy_torch, pytensor=softmax_cross_entropy_pytensor,
     ),
     Program(
+        name="ten_classes", fun=softmax_cross_entropy, inputs=_labelled, memory_bound=True,
+        sizes={"tiny": (3, 10), "small": (16, 10), "cache": (3000, 10), "memory": (800_000, 10)},
+        torch=softmax_cross_entropy_torch, pytensor=softmax_cross_entropy_pytensor,
+    ),
+    Program(
         name="layer_norm", fun=layer_norm, inputs=_layer, sizes=ROWS, argnums=(0, 1, 2), memory_bound=True,
         torch=layer_norm_torch, pytensor=layer_norm_pytensor,
     ),

@@ -21,11 +21,12 @@ from llvmlite import ir
 
 from jitgrad.codegen.blas_threads import threads_for
 from jitgrad.codegen.libcalls import LIBRARY
-from jitgrad.codegen.llvm_metadata import Hint, describe, interleaved, keep_rolled, not_vectorised, parallel_accesses
+from jitgrad.codegen.llvm_metadata import Hint, describe, keep_rolled, not_vectorised, parallel_accesses
 from jitgrad.codegen.llvm_scalar import I8, I32, I64, ScalarEmitter, memory_type
 from jitgrad.codegen.nests import Nests, internal_function, is_crowded
 from jitgrad.codegen.outline import emit_parallel
 from jitgrad.codegen.streaming import emit_streamed, wait_for_streams
+from jitgrad.codegen.unrolling import unrolling
 from jitgrad.errors import CompilationError
 from jitgrad.ir.index import Dim, IndexExpr, Product, Quotient, Remainder, Sym, Term, combined
 from jitgrad.loopir.build import flatten_index
@@ -56,15 +57,9 @@ from jitgrad.loopir.nodes import (
 )
 from jitgrad.loopir.walk import buffers_of, postorder, statements, written
 
-#: Iterations of a loop with loops in it that may be unrolled, and of one without.
-UNROLLED, UNROLLED_INNERMOST = 8, 64
-#: Vectors of iterations that are computed at once; of each sum, if there are several, so many together.
-AT_ONCE = 4
 #: LLVM is told of a loop's length that it is a multiple of a power of two from the one of these to the other: vectors
 #: have so many elements.
 NARROWEST, WIDEST = 8, 64
-#: Instructions of an iteration, as they come from here, beyond which its vectors are computed one by one.
-ALONE = 128
 #: How often a rare branch is taken, and how often not, for LLVM.
 RARE = (1, 99)
 
@@ -95,6 +90,7 @@ class KernelEmitter:
         self.scopes: list[list[Expr]] = [[]]
         #: The known values that are computed from a root buffer, a local, or the value of an expression.
         self._users: dict[Buffer | Expr, list[Expr]] = {}
+        self.around: Loop | None = None  # the innermost loop around what is emitted
         self.rare = False  # whether what is emitted hardly ever runs
         self.streams = False  # whether anything is written past the caches
         self.nests: Nests | None = None  # takes some of the loops out of the function, if that is large
@@ -295,13 +291,15 @@ class KernelEmitter:
         var = self.b.phi(I64, name=s.var.name)
         var.add_incoming(lo, before)
         self.env[s.var] = var
+        around, self.around = self.around, s
         with self.scope():
             self.block(s.body)
+        self.around = around
         following = self.b.add(var, step, flags=("nsw",))
         var.add_incoming(following, self.b.block)
         branch = self.b.cbranch(self.b.icmp_signed(test, following, hi), body, done)
         size = sum(len(block.instructions) for block in (body, *self.function.blocks[first:]))
-        hints: list[Hint] = [keep_rolled, not_vectorised] if self.rare else _unrolling(s, size)
+        hints: list[Hint] = [keep_rolled, not_vectorised] if self.rare else unrolling(s, size, around)
         if carries_nothing(s):
             hints.append(parallel_accesses([body, *self.function.blocks[first:]]))
         describe(branch, hints)
@@ -404,34 +402,6 @@ def _frozen(b: ir.IRBuilder, value: Any) -> Any:
     instruction = ir.instructions.Instruction(b.block, value.type, "freeze", [value])
     b._insert(instruction)
     return instruction
-
-
-def _trips(s: Loop | While) -> float:
-    """How often a loop runs; infinity where that is not known here."""
-    if isinstance(s, Loop) and isinstance(s.lo, int) and isinstance(s.hi, int):
-        return len(range(s.lo, s.hi, s.step))
-    return math.inf
-
-
-def _unrolling(s: Loop, size: int) -> list[Hint]:
-    """What LLVM is told of unrolling a loop that has so many instructions.
-
-    Where it knows how often loops in each other run, it would unroll all of them, to thousands of instructions; around
-    a long loop that gains nothing, and each copy is vectorised anew. It would unroll long innermost loops too, and then
-    compute many vectors at once. A few at once are as fast, and are compiled in three quarters of the time (layer_norm:
-    in half). One is enough if it takes many instructions: the processor works on the next one meanwhile, and each
-    copy is compiled anew.
-    """
-    trips, inside = _trips(s), [x for x in statements(s.body) if isinstance(x, (Loop, While))]
-    if inside:
-        rolled = trips > UNROLLED or any(UNROLLED_INNERMOST < _trips(x) < math.inf for x in inside)
-        return [keep_rolled] if rolled else []
-    if trips <= UNROLLED_INNERMOST:
-        return []
-    if trips == math.inf:
-        return [interleaved(1)] if size > ALONE else []
-    sums = {x.local for x in s.body if isinstance(x, Assign)}
-    return [keep_rolled, interleaved(1 if size > ALONE else max(AT_ONCE // max(len(sums), 1), 1))]
 
 
 #: The address of a buffer in the heap, and its size in bytes.

@@ -140,6 +140,20 @@ def test_row_and_column_sums_are_vectorised(dtype):
         assert PACKED.search(compiled(text).asm()), axes
 
 
+def softmax(x):
+    e = np.exp(x - np.max(x, axis=1, keepdims=True))
+    return e / np.sum(e, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("dtype", "n"), [("f4", 5), ("f4", 7), ("f4", 20), ("f8", 7), ("f8", 20), ("f8", 33)])
+def test_short_rows_are_vectorised(dtype, n):
+    """Several of the shortest rows at once, others along the row."""
+    x = np.random.default_rng(n).normal(size=(300, n)).astype(dtype)
+    f = jg.jit(softmax)
+    np.testing.assert_allclose(f(x), softmax(x), rtol=1e-5 if dtype == "f4" else 1e-13)
+    assert re.search(r"^vector\.body", f.llvm(x), re.MULTILINE)
+
+
 def test_equal_nests_share_code():
     text = """
     graph f(%x: f64[40,40], %w: f64[40,40]) {
