@@ -32,7 +32,8 @@ AT_ONCE = 4
 ALONE = 128
 #: Rows of fewer elements are best computed several at a time; sums of rows of so many float32, too.
 SHORTEST_ROW = 8
-#: Where that can't be, rows of so many elements may be loops too, if an iteration takes so many instructions.
+#: Where that can't be, rows of so many elements may be loops too, if an iteration takes so many instructions. Where it
+#: can be, and an iteration does, it is better for rows of some more, of which a part is left by whole vectors.
 FEWEST, LONG = 4, 30
 #: The longest row that is kept a loop for its own sake, and the longest that is added to others: sums that are longer
 #: stay in registers from row to row if LLVM unrolls the loop. It does not unroll much longer ones.
@@ -63,11 +64,12 @@ def _of_row(s: Loop, trips: int, size: int, around: Loop | None) -> list[Hint]:
     """As :func:`unrolling`, of a short loop with no loop in it."""
     touched = list(_touched(s))
     width = max((t.dtype.itemsize for t, _ in touched), default=0)
-    if trips < SHORTEST_ROW or (trips == SHORTEST_ROW and width == 4):
-        if around is not None and _rows_in_lanes(around):
-            return [unrolled] if FEW_INSTRUCTIONS < trips * size <= MANY_INSTRUCTIONS else []
-        if trips < FEWEST or (trips < SHORTEST_ROW and size < LONG):
-            return []
+    few = trips < SHORTEST_ROW or (trips == SHORTEST_ROW and width == 4)
+    broken = SHORTEST_ROW < trips < 2 * SHORTEST_ROW  # its last vector would not be whole
+    if around is not None and (few or (broken and _is_long(around))) and _rows_in_lanes(around):
+        return [unrolled] if FEW_INSTRUCTIONS < trips * size <= MANY_INSTRUCTIONS else []
+    if trips < FEWEST or (trips < SHORTEST_ROW and size < LONG):
+        return []
     longest = LONGEST_ADDED if any(isinstance(x, Store) and x.mode != "=" for x in s.body) else LONGEST_ROW
     if not 4 <= width <= 8 or trips > longest or not all(_is_contiguous(t, index, s) for t, index in touched):
         return []
@@ -86,6 +88,12 @@ def _rows_in_lanes(around: Loop) -> bool:
         return False
     found = [x for s in around.body for x in (s.body if isinstance(s, Loop) else (s,))]
     return all(isinstance(x, (Let, Assign)) or (isinstance(x, Store) and _is_own(x, around)) for x in found)
+
+
+def _is_long(around: Loop) -> bool:
+    """Whether one of the loops in a loop takes many instructions an iteration."""
+    inner = (x.body for x in around.body if isinstance(x, Loop))
+    return any(sum(1 for _ in subexpressions(e for x in body for e in expressions(x))) >= LONG for body in inner)
 
 
 def _is_own(x: Store, s: Loop) -> bool:
