@@ -53,11 +53,6 @@ def keep_rolled(module: ir.Module) -> Sequence[Any]:
     return (ir.MetaDataString(module, "llvm.loop.unroll.disable"),)
 
 
-def unrolled(module: ir.Module) -> Sequence[Any]:
-    """The loop is unrolled, which is known to run some number of times."""
-    return (ir.MetaDataString(module, "llvm.loop.unroll.full"),)
-
-
 def not_vectorised(module: ir.Module) -> Sequence[Any]:
     """The loop stays one iteration at a time."""
     return (ir.MetaDataString(module, "llvm.loop.vectorize.enable"), I1(0))

@@ -7,9 +7,9 @@ half). One is enough if it takes many instructions: the processor works on the n
 compiled anew.
 
 Short innermost loops, over the elements of a row, LLVM unrolls before it vectorises anything. Of rows of very few
-elements it then computes several at once, each in a lane; of longer ones it computes one element after the other, which
-takes up to 6 times as long as vectors along the row (softmax of rows of 10 to 32 float32). So those stay loops, and the
-shortest are unrolled even where LLVM finds them long.
+elements it then computes several at once, each in a lane, if their loops are simple (``loopir.rows`` unrolls others);
+of longer ones it computes one element after the other, which takes up to 6 times as long as vectors along the row
+(softmax of rows of 10 to 32 float32). So those stay loops.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence, Set
 
-from jitgrad.codegen.llvm_metadata import Hint, interleaved, keep_rolled, unrolled
+from jitgrad.codegen.llvm_metadata import Hint, interleaved, keep_rolled
 from jitgrad.ir.index import Dim, IndexExpr, coefficients
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.deps import varies
@@ -32,16 +32,13 @@ AT_ONCE = 4
 ALONE = 128
 #: Rows of fewer elements are best computed several at a time; sums of rows of so many float32, too.
 SHORTEST_ROW = 8
-#: Where that can't be, rows of so many elements may be loops too, if an iteration takes so many instructions. Where it
-#: can be, and an iteration does, it is better for rows of some more, of which a part is left by whole vectors.
+#: Where that can't be, rows of so many elements may be loops too, if an iteration takes so many instructions.
 FEWEST, LONG = 4, 30
 #: The longest row that is kept a loop for its own sake, and the longest that is added to others: sums that are longer
 #: stay in registers from row to row if LLVM unrolls the loop. It does not unroll much longer ones.
 LONGEST_ROW, LONGEST_ADDED = 48, 11
 #: Up to so many elements a row is two vectors at once, and one of this multiple is any number of two.
 TWO_VECTORS, PAIRS = 17, 32
-#: LLVM unrolls a loop of its own accord to fewer instructions than this, and is told to up to the second number.
-FEW_INSTRUCTIONS, MANY_INSTRUCTIONS = 150, 1000
 #: The sums of a loop in which several rows are summed, see ``loopir.jam``.
 SEVERAL_ROWS = 4
 
@@ -64,10 +61,9 @@ def _of_row(s: Loop, trips: int, size: int, around: Loop | None) -> list[Hint]:
     """As :func:`unrolling`, of a short loop with no loop in it."""
     touched = list(_touched(s))
     width = max((t.dtype.itemsize for t, _ in touched), default=0)
-    few = trips < SHORTEST_ROW or (trips == SHORTEST_ROW and width == 4)
-    broken = SHORTEST_ROW < trips < 2 * SHORTEST_ROW  # its last vector would not be whole
-    if around is not None and (few or (broken and _is_long(around))) and _rows_in_lanes(around):
-        return [unrolled] if FEW_INSTRUCTIONS < trips * size <= MANY_INSTRUCTIONS else []
+    several = around is not None and _rows_in_lanes(around)
+    if several and (trips < SHORTEST_ROW or (trips == SHORTEST_ROW and width == 4)):
+        return []
     if trips < FEWEST or (trips < SHORTEST_ROW and size < LONG):
         return []
     longest = LONGEST_ADDED if any(isinstance(x, Store) and x.mode != "=" for x in s.body) else LONGEST_ROW
@@ -88,12 +84,6 @@ def _rows_in_lanes(around: Loop) -> bool:
         return False
     found = [x for s in around.body for x in (s.body if isinstance(s, Loop) else (s,))]
     return all(isinstance(x, (Let, Assign)) or (isinstance(x, Store) and _is_own(x, around)) for x in found)
-
-
-def _is_long(around: Loop) -> bool:
-    """Whether one of the loops in a loop takes many instructions an iteration."""
-    inner = (x.body for x in around.body if isinstance(x, Loop))
-    return any(sum(1 for _ in subexpressions(e for x in body for e in expressions(x))) >= LONG for body in inner)
 
 
 def _is_own(x: Store, s: Loop) -> bool:

@@ -53,6 +53,7 @@ from jitgrad.loopir.nodes import (
     While,
     scalar,
 )
+from jitgrad.loopir.private import own_part
 from jitgrad.loopir.reductions import any_order
 from jitgrad.loopir.scalars import SCALARS
 from jitgrad.loopir.walk import expressions, lists_of, rebuild, statements, subexpressions, with_lists, written
@@ -256,7 +257,8 @@ def _innermost(s: Stmt) -> bool:
 
 
 def _repeatable(s: Stmt) -> bool:
-    """Whether a second run of a statement does what the first did: what it writes, it reads in no iteration."""
+    """Whether a second run of a statement does what the first did: what it writes, it reads in no iteration, but for
+    temporaries that each iteration fills before."""
     inner: set[Sym] = set()
     for x in statements((s,)):
         if isinstance(x, (While, LibCall, Fail, Alloc)) or (isinstance(x, Loop) and x.kind != "serial"):
@@ -267,11 +269,15 @@ def _repeatable(s: Stmt) -> bool:
     stored = {a.root for a in found if a.mode is not None}
     found = [a for a in found if a.root in stored]
     changed = written((s,))
-    return len(found) <= MANY and not any(
-        a.mode is not None
+    if len(found) > MANY:
+        return False
+    reads = {
+        a.root
+        for a in found
+        for b in found
+        if a.mode is not None
         and a.root is b.root
         and b.mode != "="
         and (a.index is None or b.index is None or not never_at_any_time(a.index, b.index, inner, changed))
-        for a in found
-        for b in found
-    )
+    }
+    return not reads or (isinstance(s, Loop) and all(t.kind == "temp" and own_part(t, s) for t in reads))

@@ -19,7 +19,8 @@ The steps, each a function:
    ``add_products`` (in ``jitgrad.loopir.products``): sums of matrix products are left to the products.
 6. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
 7. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
-8. ``distribute`` (in ``jitgrad.loopir.distribute``): functions between loops are computed for many iterations at once;
+8. ``rows`` (in ``jitgrad.loopir.rows``): loops along rows of few elements are unrolled, for vectors of several rows;
+   ``distribute`` (in ``jitgrad.loopir.distribute``): functions between loops are computed for many iterations at once;
    ``jam`` (in ``jitgrad.loopir.jam``): iterations of a loop that load or update the same elements run together;
    ``skew`` (in ``jitgrad.loopir.skew``): rows of a recurrence in two directions run together, each a little behind.
 9. ``tile`` (in ``jitgrad.loopir.tile``): transposes walk over tiles of cache lines.
@@ -74,6 +75,7 @@ from jitgrad.loopir.reductions import accumulate, forwards, recognise
 from jitgrad.loopir.registers import promote
 from jitgrad.loopir.rewrite import map_payloads, rewrite, substitute_index
 from jitgrad.loopir.rounding import rounded
+from jitgrad.loopir.rows import rows
 from jitgrad.loopir.skew import skew
 from jitgrad.loopir.tile import tile
 from jitgrad.loopir.views import unview
@@ -114,7 +116,7 @@ def fuse(program: Program, notes: list[str] | None = None, *, wide: bool = False
     program = forwards(recognise(promote(accumulate(program))))
     if wide:
         return program
-    program = jam(distribute(program, notes), notes)
+    program = jam(distribute(rows(program, notes), notes), notes)
     return tile(skew(program, notes), notes)
 
 

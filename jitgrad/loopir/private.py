@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from jitgrad.ir.index import Dim, Sym, add, expr, substitute
-from jitgrad.loopir.deps import without
+from jitgrad.loopir.deps import varies, without
 from jitgrad.loopir.nodes import Alloc, Buffer, LibCall, Load, Loop, Stmt, Store
-from jitgrad.loopir.walk import expressions, lists_of, loads, statements, subexpressions
+from jitgrad.loopir.substitute import with_accesses
+from jitgrad.loopir.walk import expressions, lists_of, loads, statements, subexpressions, written
 
 #: Elements of an array: from a number to a number, along each axis.
 Box = tuple[tuple[int, int], ...]
@@ -32,6 +33,29 @@ def own(root: Buffer, body: Sequence[Stmt]) -> bool:
     before it does anything else with it."""
     used = [e.buffer for e in loads(body)] + [x.buffer for x in statements(body) if isinstance(x, Store)]
     return root.is_static and all(t is root for t in used if t.root is root) and _filled_first(root, body)
+
+
+def own_part(root: Buffer, s: Loop) -> bool:
+    """As :func:`own`, of the iterations of a loop and the part of an array that they touch: where an index is the same
+    in all accesses and iterations, as that of a chunk of a parallel loop around."""
+    found = [e.index for e in loads(s.body) if e.buffer is root]
+    found += [x.index for x in statements(s.body) if isinstance(x, Store) and x.buffer is root]
+    if not found or not root.is_static:
+        return False
+    changed = written((s,))
+    inner = {s.var, *(x.var for x in statements(s.body) if isinstance(x, Loop))}
+
+    def is_fixed(i: Dim) -> bool:
+        return isinstance(i, int) or not any(varies(v, inner, changed) for v in i.syms())
+
+    kept = [k for k in range(len(root.shape)) if len({i[k] for i in found}) > 1 or not is_fixed(found[0][k])]
+    part = Buffer(root.name, root.dtype, tuple(root.shape[k] for k in kept))
+
+    def place(t: Buffer, index: tuple[Dim, ...]) -> tuple[Buffer, tuple[Dim, ...]] | None:
+        return (part, tuple(index[k] for k in kept)) if t is root else None
+
+    body = [with_accesses(x, place) for x in s.body]
+    return not uses_of(body)[root] and own(part, body)
 
 
 def _filled_first(root: Buffer, body: Sequence[Stmt]) -> bool:

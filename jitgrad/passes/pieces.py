@@ -7,11 +7,13 @@ another order, so results may differ by rounding.
 
 A write of one number into a piece (an adjoint is set to zero once it was read) is moved to just before the first use of
 its result: what reads the old values need not be stored. And an addition to elements that were just set to zero is a
-write; a sum of zero and -0.0 becomes -0.0 by that.
+write; a sum of zero and -0.0 becomes -0.0 by that. Columns that are added to nothing but zeros, which the reverse of
+``x[:, 0], x[:, 1], x[:, 2]`` leaves, are put side by side.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -23,6 +25,8 @@ from jitgrad.passes.rewrite import Rewriter, full, is_number, made_by, scalar_of
 
 #: Most nests that the additions of one group may become.
 _MOST = 48
+#: Most pieces that are put side by side, with those that stay zero.
+_SIDE_BY_SIDE = 16
 #: Groups that a piece is compared with.
 _OPEN = 48
 
@@ -112,8 +116,44 @@ class _Pieces(Rewriter):
             if op in skipped:
                 continue
             chain = chains.get(op)
-            if chain is None or not self._combined(chain):
+            if chain is None or not (self._side_by_side(chain) or self._combined(chain)):
                 super()._walk(chain or (op,))
+
+    def _side_by_side(self, chain: Sequence[Op]) -> bool:
+        """Emit additions to zeros that do not meet, and are whole but along one axis, as a concatenation; False where
+        they are none."""
+        before, shape = self.env.get(chain[0].operands[0], chain[0].operands[0]), chain[0].result.type.shape
+        if len(chain) < 2 or not is_number(before, 0.0) or not _is_static(shape):
+            return False
+        boxes = [
+            [(lo, add(lo, n)) for lo, n in zip(op.attrs["starts"], op.operands[1].type.shape, strict=True)]
+            for op in chain
+        ]
+        axes = {k for box in boxes for k, n in enumerate(shape) if box[k] != (0, n)}
+        if len(axes) != 1 or not all(_is_static(span) for box in boxes for span in box):
+            return False
+        (axis,) = axes
+        spans: list[tuple[Span, Op | None]] = sorted(
+            ((b[axis], op) for b, op in zip(boxes, chain, strict=True)), key=lambda x: x[0]
+        )  # pyright: ignore[reportAssignmentType, reportArgumentType]
+        edges = [(0, 0), *(span for span, _ in spans), (shape[axis], shape[axis])]
+        gaps: list[tuple[Span, Op | None]] = [((a[1], b[0]), None) for a, b in itertools.pairwise(edges)]  # pyright: ignore[reportAssignmentType]
+        if any(hi < lo for (lo, hi), _ in gaps):
+            return False  # two meet
+        spans = sorted([*spans, *((span, None) for span, _ in gaps if span[0] < span[1])], key=lambda x: x[0])
+        if len(spans) > _SIDE_BY_SIDE:
+            return False
+        self.loc = chain[-1].loc
+        parts = [self._column(before.type, axis, span, op) for span, op in spans]
+        self._rename(chain[-1].results, (self.append("concatenate", *parts, axis=axis),))
+        return True
+
+    def _column(self, whole: TensorType, axis: int, span: Span, op: Op | None) -> Value:
+        """What an addition to zeros puts there; without one, the zeros."""
+        if op is not None:
+            return self.env.get(op.operands[1], op.operands[1])
+        extent = span[1] - span[0]
+        return full(self, 0, TensorType(whole.dtype, (*whole.shape[:axis], extent, *whole.shape[axis + 1 :])))
 
     def _combined(self, chain: Sequence[Op]) -> bool:
         """Emit a chain of additions in groups of overlapping pieces; False where there is nothing to gain.

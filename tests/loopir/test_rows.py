@@ -1,0 +1,151 @@
+"""Rows of few elements: several at a time, loops along the row, temporaries of a row."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import jitgrad as jg
+from jitgrad.loopir import rows
+
+NOTE = "loops that compute several short rows at once"
+
+
+def softmax(x):
+    e = np.exp(x - np.max(x, axis=1, keepdims=True))
+    return e / np.sum(e, axis=1, keepdims=True)
+
+
+def entropy(x):
+    p = softmax(x)
+    return -np.sum(p * np.log(p))
+
+
+def standardised(x):
+    z = (x - np.mean(x, axis=1, keepdims=True)) / np.sqrt(np.var(x, axis=1, keepdims=True) + 0.1)
+    return np.sum(np.tanh(z) * np.arange(x.shape[1]))
+
+
+def running(x):
+    return np.sum(np.sin(np.cumsum(x, axis=1)))
+
+
+def neighbours(x):
+    wide = np.cos(x)
+    return np.sum(wide[:, 1:] * wide[:, :-1] + np.sin(wide[:, :1]))
+
+
+def by_hand(x):
+    """Loops over rows and their elements, with an array for a row and a number that a row carries."""
+    total, n = 0.0, x.shape[1]
+    for i in range(len(x)):
+        row = np.zeros(n)
+        carried = 0.5
+        for k in range(n):
+            carried = carried * 0.9 + x[i, k]
+            row[k] = np.exp(-carried * carried)
+        for k in range(n):
+            total += row[k] * row[n - 1 - k]
+    return total
+
+
+ALL = [entropy, standardised, running, neighbours, by_hand]
+
+
+@pytest.mark.parametrize("fun", ALL, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("n", [3, 8, 11, 13])
+def test_values_and_gradients(fun, n, monkeypatch):
+    x = np.random.default_rng(n).normal(size=(200, n))
+    f = jg.value_and_grad(fun)
+    value, gradient = f(x)
+    np.testing.assert_allclose(value, fun(x), rtol=1e-11)
+    if fun is not by_hand and n in (3, 13):
+        assert (NOTE in f.explain(x)) == (n == 3)
+    step = 1e-6 * np.random.default_rng(0).normal(size=x.shape)
+    np.testing.assert_allclose(np.sum(gradient * step), (fun(x + step) - fun(x - step)) / 2, rtol=1e-5)
+    monkeypatch.setattr(rows, "MOST", 0)
+    plain = jg.value_and_grad(fun)
+    np.testing.assert_allclose(plain(x)[1], gradient, rtol=1e-9, atol=1e-12)
+    assert NOTE not in plain.explain(x)
+
+
+def test_single_precision_and_threads():
+    x = np.random.default_rng(0).normal(size=(20_000, 5)).astype(np.float32)
+    f = jg.grad(running)
+    found, exact = f(x), f(x.astype(np.float64))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5)
+    assert "runs on threads" in f.explain(x)
+    with jg.config.using(parallel=False):
+        np.testing.assert_array_equal(jg.grad(running)(x), found)
+
+
+@pytest.mark.parametrize("n", [5, 16])
+def test_large_arguments_of_functions_of_temporaries(n):
+    """Rows are computed again by calls of the C library; what each has filled before counts as nothing then."""
+    x = np.random.default_rng(n).normal(size=(300, n))
+    x[[3, 170], [2, 4]] = 1e12, -3e15
+    f = jg.jit(lambda x: np.cumsum(np.cos(np.cumsum(x, axis=1)), axis=1))
+    np.testing.assert_allclose(f(x), np.cumsum(np.cos(np.cumsum(x, axis=1)), axis=1), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(jg.grad(neighbours)(x)[:3], jg.grad(neighbours)(x[:3]), rtol=1e-12)
+
+
+def test_several_rows_are_vectors():
+    x = np.random.default_rng(0).normal(size=(300, 3))
+    for fun in (running, neighbours, standardised):
+        with jg.config.using(parallel=False):
+            assert re.search(r"^vector\.body", jg.grad(fun).llvm(x), re.MULTILINE), fun
+
+
+def recurrence(x):
+    """Each row needs the one before."""
+    y = np.zeros_like(x)
+    for i in range(1, len(x)):
+        for k in range(3):
+            y[i, k] = np.exp(-y[i - 1, k]) + x[i, k]
+    return np.sum(y)
+
+
+def scattered(x, k):
+    """Rows may store to the same place."""
+    y = np.zeros((10, 3))
+    for i in range(len(x)):
+        for j in range(3):
+            y[k[i], j] = np.exp(x[i, j])
+    return np.sum(y)
+
+
+def test_rows_that_depend_on_others_stay():
+    x, k = np.random.default_rng(0).normal(size=(200, 3)), np.random.default_rng(1).integers(0, 10, 200)
+    for fun, args in ((recurrence, (x,)), (scattered, (x, k))):
+        f = jg.jit(fun)
+        np.testing.assert_allclose(f(*args), fun(*args), rtol=1e-12)
+        assert NOTE not in f.explain(*args)
+
+
+def columns(x):
+    return np.sum(np.sin(x[:, 0] * x[:, 1]) + np.exp(-(x[:, 3] ** 2)) * x[:, 0])
+
+
+def test_gradients_of_columns_are_side_by_side():
+    """Column 2 stays zero, and no array of zeros is made first."""
+    x = np.random.default_rng(0).normal(size=(100, 4))
+    f = jg.grad(columns)
+    assert "concatenate" in f.ir(x, stage="optimised")
+    assert "add_slice" not in f.ir(x, stage="optimised")
+    assert not f(x)[:, 2].any()
+    jg.testing.check_grads(columns, (x[:5],))
+
+
+@pytest.mark.parametrize("parts", [((0, 2), (2, 5)), ((3, 5), (0, 2)), ((0, 3), (2, 5)), ((1, 2), (3, 4))])
+def test_pieces_that_meet_are_added(parts):
+    def fun(x):
+        return sum(np.sum(np.sin((k + 1) * x[a:b])) for k, (a, b) in enumerate(parts))
+
+    x = np.linspace(0.3, 1.7, 5)
+    expected = np.zeros(5)
+    for k, (a, b) in enumerate(parts):
+        expected[a:b] += (k + 1) * np.cos((k + 1) * x[a:b])
+    np.testing.assert_allclose(jg.grad(fun)(x), expected, rtol=1e-14)
