@@ -2,7 +2,8 @@
 
 ``special``: the ufuncs erf, erfc, expit, logit, xlogy, gammaln, ... (which dispatch by themselves), logsumexp, softmax,
 log_softmax. ``linalg``: solves, factorizations, expm, norms and matrices of a form. ``stats``: densities and
-distribution functions. ``signal``: convolutions. All other names are SciPy's own.
+distribution functions. ``signal``, ``ndimage``, ``interpolate``, ``spatial`` and more are loaded when they are used.
+All other names are SciPy's own.
 """
 
 from __future__ import annotations

@@ -89,6 +89,9 @@ def _others(function: Any) -> Any:
     found = drawing(function)
     if found is not function:
         return found
+    found = _of_scipy(function)
+    if found is not None:
+        return found
 
     @functools.wraps(function, assigned=(), updated=())
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -97,6 +100,17 @@ def _others(function: Any) -> Any:
         return result
 
     return call
+
+
+def _of_scipy(function: Any) -> Any:
+    """What stands for an interpolant that an attribute or an item holds, or for a method of one; None for others."""
+    of = function.__self__ if isinstance(function, types.MethodType) else function
+    if not type(of).__module__.startswith("scipy.interpolate"):
+        return None
+    from jitgrad.frontend.substitute_table import replacement
+
+    found = replacement(of)
+    return found if of is function or found is None else getattr(found, function.__name__, None)
 
 
 def _maker(cls: type) -> Callable[..., Any] | None:

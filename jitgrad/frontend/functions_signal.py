@@ -1,4 +1,4 @@
-"""Convolutions, correlations and filters of ``scipy.signal`` on traced values. Loaded when a program uses it."""
+"""Convolutions and correlations of ``scipy.signal`` on traced values. Loaded when a program uses it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import scipy.signal
 
 import jitgrad.numpy as jnp
-from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
-from jitgrad.frontend import functions_spectral
-from jitgrad.frontend.complex_calls import BILINEAR, LINEAR
-from jitgrad.frontend.control_flow import current_trace
+from jitgrad.errors import ArgumentError, ShapeError
+from jitgrad.frontend import functions_filtering, functions_spectral, functions_waveforms
+from jitgrad.frontend.complex_calls import BILINEAR
 from jitgrad.frontend.namespace import wrap
-from jitgrad.frontend.primitives import axis_index, floating, floats, lift
-from jitgrad.frontend.recording import record_for
-from jitgrad.frontend.registry import FUNCTIONS, implements
+from jitgrad.frontend.primitives import floating, floats, lift
+from jitgrad.frontend.registry import ADVICE, FUNCTIONS, implements
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import is_float
+
+_modules = (functions_filtering, functions_waveforms)  # their handlers
 
 
 def _windows(x: Tracer, y: Tracer) -> Tracer:
@@ -78,6 +78,15 @@ def fftconvolve(in1: Any, in2: Any, mode: str = "full", axes: None = None) -> Tr
     return _convolved("fftconvolve", x, y, mode, fast=True)
 
 
+@implements(scipy.signal.oaconvolve)
+def oaconvolve(in1: Any, in2: Any, mode: str = "full", axes: None = None) -> Tracer:
+    """As fftconvolve: in one block."""
+    if axes is not None:
+        raise ArgumentError("scipy.signal.oaconvolve with axes= is not supported on traced values.", user_location())
+    x, y = floats(in1, in2)
+    return _convolved("oaconvolve", x, y, mode, fast=True)
+
+
 @implements(scipy.signal.convolve2d)
 def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", fillvalue: Any = 0) -> Tracer:
     _only_zeros("convolve2d", boundary, fillvalue)
@@ -106,52 +115,20 @@ def _only_zeros(name: str, boundary: str, fillvalue: Any) -> None:
         )
 
 
-@implements(scipy.signal.lfilter)
-def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: None = None) -> Tracer:
-    """``a[0] y[n] = sum(b[k] x[n - k]) - sum(a[k] y[n - k], k > 0)``: a sum of shifted arrays, and a recorded loop over
-    n where a has more than one element."""
-    if zi is not None:
-        raise UnsupportedError(
-            "scipy.signal.lfilter with zi= is not supported on traced values. The state before the first element is 0. "
-            "Put earlier elements before x.",
-            user_location(),
-        )
-    ahead, back, signal = floats(b, a, x)
-    if ahead.ndim != 1 or back.ndim != 1 or not ahead.dims[0] or not back.dims[0] or not signal.ndim:
-        raise ShapeError(
-            f"scipy.signal.lfilter of b and a of shapes {ahead.dims} and {back.dims}, x of shape {signal.dims}. b and "
-            "a are vectors that are not empty, and x has at least one axis. Check the shapes.",
-            user_location(),
-        )
-    axis = axis_index(axis, signal.ndim)
-    rows = jnp.moveaxis(signal, axis, 0)
-    n, order = rows.shape[0], back.dims[0] - 1
-    ahead, back = ahead / back[0], back / back[0]
-    padded = jnp.pad(rows, [(ahead.dims[0] - 1, 0), *[(0, 0)] * (rows.ndim - 1)])
-    driven: Any = 0.0
-    for k in range(ahead.dims[0]):
-        start = ahead.dims[0] - 1 - k
-        driven = driven + ahead[k] * padded[start : start + n]
-    if order == 0:
-        return jnp.moveaxis(driven, 0, axis)
-
-    def step(i: Any, y: Any) -> tuple[Any]:
-        value = driven[i]
-        for k in range(1, order + 1):
-            value = value - back[k] * y[i + (order - k)]
-        y[i + order] = value
-        return (y,)
-
-    y = jnp.zeros_like(driven, shape=(n + order, *driven.shape[1:]))
-    (y,) = record_for(current_trace() or driven.owner, 0, n, 1, step, (y,), ("the filtered array",))
-    return jnp.moveaxis(y[order:], 0, axis)
-
-
-LINEAR[scipy.signal.lfilter] = ("x",)
 BILINEAR |= dict.fromkeys((scipy.signal.convolve, scipy.signal.fftconvolve, scipy.signal.convolve2d))
 BILINEAR |= dict.fromkeys((scipy.signal.correlate, scipy.signal.correlate2d), 1)
 
 
+_PEAKS = (
+    "How many there are depends on the data. np.nonzero of a comparison with the neighbours gives an array of a length"
+)
+_PEAKS += " that the run tells: np.nonzero((x[1:-1] > x[:-2]) & (x[1:-1] > x[2:]))[0] + 1."
+ADVICE |= dict.fromkeys(
+    (scipy.signal.find_peaks, scipy.signal.argrelmax, scipy.signal.argrelmin, scipy.signal.argrelextrema), _PEAKS
+)
+
+
 def stand_in(value: Any) -> Any:
     """The wrapped function; None for one without a handler, and for the module."""
-    return wrap(value) if isinstance(value, types.FunctionType) and value in FUNCTIONS else None
+    known = isinstance(value, types.FunctionType) and (value in FUNCTIONS or value in ADVICE)
+    return wrap(value) if known else None

@@ -62,9 +62,13 @@ _BY_ID = {id(original): ours for original, ours in TABLE.items()}
 _WITH_HANDLERS = frozenset(map(id, (*FUNCTIONS, *ADVICE)))
 #: Parts of SciPy that take long to import, and what sees to them once a program uses one.
 LATER = {
+    "scipy.cluster": "jitgrad.frontend.functions_cluster",
     "scipy.fft": "jitgrad.frontend.functions_fourier_scipy",
     "scipy.integrate": "jitgrad.frontend.functions_integrate",
+    "scipy.interpolate": "jitgrad.frontend.functions_interpolate",
+    "scipy.ndimage": "jitgrad.frontend.functions_ndimage",
     "scipy.signal": "jitgrad.frontend.functions_signal",
+    "scipy.spatial": "jitgrad.frontend.functions_spatial",
     "scipy.stats": "jitgrad.frontend.functions_stats",
 }
 
