@@ -16,11 +16,13 @@ import numpy as _numpy
 
 from jitgrad import frontend as _frontend  # fills the table of handlers
 from jitgrad.frontend.assign import add_at, set_at
+from jitgrad.frontend.functions_creation import fromiter
 from jitgrad.frontend.joiners import c_, r_
 from jitgrad.frontend.namespace import Mirror as _Mirror
 from jitgrad.frontend.namespace import stand_in as _stand_in
 from jitgrad.frontend.randomness import FUNCTIONS as _RANDOM
 from jitgrad.frontend.vectorized import Vectorized as vectorize
+from jitgrad.frontend.vectorized import frompyfunc
 
 linalg = _Mirror(_numpy.linalg, "jitgrad.numpy.linalg", {}, {})
 _stride_tricks = _Mirror(_numpy.lib.stride_tricks, "jitgrad.numpy.lib.stride_tricks", {}, {})
@@ -28,12 +30,17 @@ lib = _Mirror(_numpy.lib, "jitgrad.numpy.lib", {"stride_tricks": _stride_tricks}
 fft = _Mirror(_numpy.fft, "jitgrad.numpy.fft", {}, {})
 random = _Mirror(_numpy.random, "jitgrad.numpy.random", {}, dict(_RANDOM))
 
-__all__ = ["add_at", "c_", "fft", "lib", "linalg", "r_", "random", "set_at", "vectorize"]
+__all__ = ["add_at", "c_", "fft", "fromiter", "frompyfunc", "lib", "linalg", "r_", "random", "set_at", "vectorize"]
 _modules = (_frontend,)
 
 
 def __getattr__(name: str) -> Any:
-    value = _stand_in(getattr(_numpy, name))
+    if name == "polynomial":  # loaded when a program uses it
+        from jitgrad.frontend import functions_polynomials
+
+        value = functions_polynomials.stand_in(_numpy.polynomial)
+    else:
+        value = _stand_in(getattr(_numpy, name))
     globals()[name] = value
     return value
 

@@ -7,8 +7,10 @@ import jitgrad.ops  # noqa: F401  # the op table, which the tracer emits into
 from jitgrad.frontend import (  # noqa: F401
     complex_functions,
     complex_linalg,
+    functions_bits,
     functions_count,
     functions_creation,
+    functions_edit,
     functions_expm,
     functions_factors,
     functions_fourier,
@@ -27,5 +29,7 @@ from jitgrad.frontend import (  # noqa: F401
     functions_shape,
     functions_special,
     functions_write,
+    ufunc_methods,
+    ufunc_numbers,
     ufuncs,
 )

@@ -234,6 +234,11 @@ class Recorder:
             self._keep.append(value)
             self._note(("value", id(value)), name, lambda: value, value, {()})
 
+    def note_contents(self, value: Any) -> None:
+        """Guard all attributes of an object for which another one stands in the traced function."""
+        self._keep.append(value)
+        self._note(("contents", id(value)), type(value).__name__, lambda: vars(value), vars(value), {()})
+
     def note_self(self, function: Any, bound: Any) -> None:
         """Guard what a method reads from its object, without keeping the object alive."""
         if is_user_function(function):
@@ -391,6 +396,7 @@ class Recorder:
             return found
         view = self._view(fun.__globals__)
         view.add_chains(reads.globals)
+        view.look_up(reads.in_classes)
         cells: list[Any] = []
         copy: Any
         for name, cell in zip(code.co_freevars, fun.__closure__ or (), strict=True):
@@ -453,6 +459,12 @@ class _Globals(dict):
                 value = self._scope.get(name)
                 if value is not None and not isinstance(value, (_DATA, types.ModuleType)):
                     self._recorder._note_attributes(value, name, new)
+
+    def look_up(self, names: Iterable[str]) -> None:
+        """Fill in names that Python looks up as in a plain dict: those in the bodies of classes."""
+        for name in names:
+            if name in self._scope:
+                self[name]
 
     def __missing__(self, name: str) -> Any:
         if name not in self._scope and not hasattr(builtins, name):

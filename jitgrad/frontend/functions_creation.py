@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ from jitgrad.frontend.primitives import (
     dtype_argument,
     emit,
     lift_one,
+    promoted,
     reshape,
     static_int,
     static_shape,
@@ -53,7 +57,8 @@ def array(
         return put_in_order(boxed(reshape(out, (*[1] * (ndmin - out.ndim), *out.dims))), order, object)
     leaves, shape = _leaves(object)
     tracers = [strong(trace.lift(leaf)) for leaf in leaves]
-    target = dtype_argument(dtype) or common_dtype(*tracers)
+    # One after the other: bfloat16, float and int together have no common dtype.
+    target = dtype_argument(dtype) or functools.reduce(promoted, (t.dtype for t in tracers))
     if any(t.dims != tracers[0].dims for t in tracers):
         raise ShapeError(
             f"np.array of parts of shapes {sorted({t.dims for t in tracers})}. All parts of one depth must have one "
@@ -299,3 +304,23 @@ def geomspace(
         out = call_where(a.owner.lift(index == num - 1), b, out)
     out = HOOKS["moveaxis"](out, 0, axis) if axis != 0 else out
     return out if dtype is None else cast(out, dtype)
+
+
+# -- from what an iterable gives ---------------------------------------------------------------------------------------
+
+
+def fromiter(iter: Iterable[Any], dtype: Any, count: int = -1, *, like: Any = None) -> Any:
+    """``np.fromiter``, also of generators that give traced numbers. Raises ArgumentError for too few."""
+    if HOOKS["current_trace"]() is None:
+        return np.fromiter(iter, dtype, count, like=like)
+    callee = HOOKS["callee"]
+    items = callee(list)(iter if count < 0 else callee(itertools.islice)(iter, count))
+    if not contains_tracer(items):
+        return HOOKS["run"](np.fromiter, (items, dtype, count), {})
+    x = array(items, dtype)
+    if count >= 0 and x.dims[0] != count:
+        raise ArgumentError(
+            f"np.fromiter of {x.dims[0]} numbers with count={count}. The iterator is too short. Leave the count out.",
+            user_location(),
+        )
+    return x

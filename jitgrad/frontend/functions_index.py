@@ -17,6 +17,7 @@ from jitgrad.frontend.primitives import (
     broadcast_together,
     cast,
     concatenate,
+    dimension,
     emit,
     insert_axes,
     lift_one,
@@ -27,7 +28,7 @@ from jitgrad.frontend.primitives import (
 )
 from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import ADVICE, HOOKS, implements
-from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, has_traced
+from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, extent, has_traced
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import i64
@@ -136,7 +137,11 @@ def sliding_window_view(
         )
     for w, k in zip(extents, axes, strict=True):
         count = t.dims[k] - w + 1
-        if w < 0 or count < 1:
+        if w >= 0 and not isinstance(count, int):
+            least: Any = extent(t.owner, t.dims[k])
+            demand(least >= w, ValueError("window shape cannot be larger than input array shape"))
+            count = dimension(call_ufunc(np.maximum, least - w + 1, 0), "the number of windows")
+        elif w < 0 or count < 1:
             raise ShapeError(
                 f"a window of extent {w} does not fit axis {k} of extent {t.dims[k]}. Use a smaller window.",
                 user_location(),

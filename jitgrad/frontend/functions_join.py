@@ -14,7 +14,6 @@ from jitgrad.frontend.items import as_array
 from jitgrad.frontend.primitives import (
     axis_index,
     broadcast_to,
-    broadcast_together,
     cast,
     common_dtype,
     concatenate,
@@ -270,46 +269,6 @@ def resize(a: ArrayLike, new_shape: Any) -> Tracer:
         return full(x, shape, 0)
     flat = tile(reshape(x, (x.count,)), -(-size // x.count) or 1)
     return reshape(take_slice(flat, 0, 0, size), shape)
-
-
-@implements(np.insert)
-def insert(arr: ArrayLike, obj: Any, values: ArrayLike, axis: int | None = None) -> Tracer:
-    x, v = lift(arr, values)
-    if axis is None:
-        x, axis = reshape(x, (x.count,)), 0
-    axis = axis_index(axis, x.ndim)
-    n = x.dims[axis]
-    if np.ndim(obj) == 0 and not isinstance(obj, slice):
-        at = static_int(obj, "obj")
-        at = at + n if at < 0 else at
-        v = cast(v, x.dtype)
-        if v.ndim:  # as NumPy: for a scalar position the values' first axis goes to the place of insertion
-            v = reshape(v, (*[1] * (x.ndim - v.ndim), *v.dims))
-            v = move_axis(v, 0, axis)
-        rest = tuple(1 if k == axis else d for k, d in enumerate(x.dims))
-        v = broadcast_to(v, broadcast_together(v.dims, rest))
-        return concatenate([take_slice(x, axis, 0, at), v, take_slice(x, axis, at, n)], axis)
-    raise UnsupportedError(
-        "np.insert with several positions is not supported on traced values. One integer position is. Use "
-        "np.concatenate of the pieces.",
-        user_location(),
-    )
-
-
-@implements(np.delete)
-def delete(arr: ArrayLike, obj: Any, axis: int | None = None) -> Tracer:
-    x = lift_one(arr, obj)
-    if isinstance(obj, Tracer):
-        raise ConcretizationError(
-            "np.delete at a traced position. The shape of the result may depend on it. Use np.where with a mask, or "
-            "make the position static.",
-            user_location(),
-        )
-    if axis is None:
-        x, axis = reshape(x, (x.count,)), 0
-    axis = axis_index(axis, x.ndim)
-    kept = np.delete(np.arange(x.dims[axis]), obj)
-    return HOOKS["getitem"](x, (slice(None),) * axis + (kept,))
 
 
 # -- padding -----------------------------------------------------------------------------------------------------------

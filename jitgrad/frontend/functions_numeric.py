@@ -20,7 +20,6 @@ from jitgrad.frontend.primitives import (
     insert_axes,
     lift_one,
     static_int,
-    take_slice,
     where,
 )
 from jitgrad.frontend.registry import implements
@@ -48,7 +47,8 @@ def unwrap(p: ArrayLike, discont: Any = None, axis: int = -1, *, period: Any = 2
     small = call_ufunc(np.less, emit("absolute", step), period / 2 if discont is None else discont)
     added = turned - step
     added = cumsum(where(small, constant_like(added, 0), added), axis=axis)
-    first, rest = take_slice(x, axis, 0, 1), take_slice(x, axis, 1, x.dims[axis])
+    around = (slice(None),) * axis
+    first, rest = x[(*around, slice(None, 1))], x[(*around, slice(1, None))]
     return emit("concatenate", cast(first, added.dtype), rest + added, axis=axis)
 
 

@@ -14,6 +14,11 @@ from jitgrad.frontend.tracer import ArrayLike, Tracer, extent
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import is_float
 
+#: NumPy's named tuples, which have no public names.
+_UniqueCounts, _UniqueInverse, _UniqueAll = (
+    type(f(np.zeros(1))) for f in (np.unique_counts, np.unique_inverse, np.unique_all)
+)
+
 
 @implements(np.lexsort)
 def lexsort(keys: Any, axis: int = -1) -> Tracer:
@@ -70,5 +75,28 @@ def unique(
     return out[0] if len(out) == 1 else tuple(out)
 
 
-for _function in (np.unique_values, np.unique_counts, np.unique_inverse, np.unique_all):
-    ADVICE[_function] = "The shape of its result depends on the data. np.unique works where its result is used inside."
+# -- the forms of the array API standard, in which no NaN is equal to another one --------------------------------------
+
+
+@implements(np.unique_values)
+def unique_values(x: ArrayLike) -> Tracer:
+    """In rising order, which NumPy does not promise."""
+    return unique(x, equal_nan=False)
+
+
+@implements(np.unique_counts)
+def unique_counts(x: ArrayLike) -> Any:
+    return _UniqueCounts(*unique(x, return_counts=True, equal_nan=False))
+
+
+@implements(np.unique_inverse)
+def unique_inverse(x: ArrayLike) -> Any:
+    return _UniqueInverse(*unique(x, return_inverse=True, equal_nan=False))
+
+
+@implements(np.unique_all)
+def unique_all(x: ArrayLike) -> Any:
+    return _UniqueAll(*unique(x, return_index=True, return_inverse=True, return_counts=True, equal_nan=False))
+
+
+ADVICE[np.sort_complex] = "Use z[np.lexsort((z.imag, z.real))], which sorts by the real part first."

@@ -11,12 +11,24 @@ from jitgrad import config
 from jitgrad.errors import ArgumentError, ShapeError
 from jitgrad.frontend.functions_join import concatenate_
 from jitgrad.frontend.functions_select import convolve
-from jitgrad.frontend.primitives import broadcast_to, cast, common_dtype, full, lift, lift_one, reshape, static_int
+from jitgrad.frontend.primitives import (
+    broadcast_to,
+    cast,
+    common_dtype,
+    floats,
+    full,
+    lift,
+    lift_one,
+    reshape,
+    static_int,
+)
 from jitgrad.frontend.recording import record_for
-from jitgrad.frontend.registry import implements
+from jitgrad.frontend.registry import ADVICE, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, innermost_trace
+from jitgrad.frontend.ufunc_methods import repeated
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
+from jitgrad.ir.types import f32, f64
 
 
 @implements(np.polyval)
@@ -91,6 +103,52 @@ def polyadd(a1: ArrayLike, a2: ArrayLike) -> Tracer:
 @implements(np.polysub)
 def polysub(a1: ArrayLike, a2: ArrayLike) -> Tracer:
     return call_ufunc(np.subtract, *_of_one_degree("polysub", a1, a2))
+
+
+@implements(np.poly)
+def poly(seq_of_zeros: ArrayLike) -> Tracer:
+    """Of zeros; each multiplies what there is by x - zero. Raises ShapeError for a matrix."""
+    zeros = _coefficients("poly", seq_of_zeros)
+    zeros = zeros if zeros.dtype == f32 else cast(zeros, f64)
+    count = zeros.dims[0]
+    start = concatenate_([full(zeros, (1,), 1), full(zeros, (count,), 0)])
+
+    def times(k: Any, out: Any) -> tuple[Any]:
+        return (np.append(out[:1], out[1:] - zeros[k] * out[:-1]),)
+
+    return repeated(zeros, 0, count, times, start)
+
+
+@implements(np.polydiv)
+def polydiv(u: ArrayLike, v: ArrayLike) -> tuple[Tracer, Tracer]:
+    """The remainder has as many coefficients as NumPy leaves it, without those in front that are almost 0, which is
+    known when the program runs."""
+    dividend, divisor = floats(_coefficients("polydiv", u, v), _coefficients("polydiv", v, u))
+    n = divisor.dims[0]
+    steps = max(dividend.dims[0] - n + 1, 0)
+    scale: Any = 1.0 / divisor[0]  # pyright: ignore[reportOperatorIssue]
+
+    def divide(k: Any, quotient: Any, rest: Any) -> tuple[Any, Any]:
+        factor = scale * rest[k]
+        quotient[k] = factor
+        rest[k : k + n] -= factor * divisor
+        return quotient, rest
+
+    quotient, rest = full(dividend, (max(steps, 1),), 0), dividend.copy()
+    if steps <= config.current().unroll_limit:
+        for k in range(steps):
+            divide(k, quotient, rest)
+    else:
+        names = ("the quotient", "the remainder")
+        quotient, rest = record_for(rest.owner, 0, steps, 1, divide, (quotient, rest), names)
+    large: Any = np.abs(rest) > 1e-8  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return quotient, rest[np.argmax(np.append(large[:-1], True)) :]
+
+
+ADVICE[np.roots] = (
+    "The roots of a real polynomial may be complex. Compute them outside of the traced function, or find one by "
+    "Newton's method in a loop."
+)
 
 
 def _of_one_degree(name: str, a1: ArrayLike, a2: ArrayLike) -> list[Tracer]:

@@ -11,7 +11,9 @@ from jitgrad.errors import ShapeError, UnsupportedError
 from jitgrad.frontend.functions_index import take_along_axis
 from jitgrad.frontend.functions_reduce import is_kept
 from jitgrad.frontend.primitives import (
+    axis_index,
     axis_tuple,
+    broadcast_to,
     cast,
     concatenate,
     constant_like,
@@ -23,8 +25,10 @@ from jitgrad.frontend.primitives import (
     reshape,
     strong,
     take_slice,
+    transpose,
     where,
 )
+from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, extent
 from jitgrad.frontend.ufuncs import call_ufunc, resolve
@@ -45,19 +49,22 @@ def _implement(whole: int, function: Any, of_sorted: OfSorted, methods: tuple[st
     @implements(function)
     def handler(
         a: ArrayLike, q: Any, axis: Any = None, *, overwrite_input: bool = False, method: str = "linear",
-        keepdims: Any = False,
+        keepdims: Any = False, weights: ArrayLike = None,
     ) -> Tracer:  # fmt: skip
-        x = lift_one(a, q)
+        x = lift_one(a, q, weights)
         if contains_tracer(q):
             raise UnsupportedError(
                 f"np.{function.__name__} at a traced q is not supported. q decides which elements are read. Make it "
                 "static.",
                 user_location(),
             )
-        if method not in methods:
+        if weights is not None and method == "inverted_cdf":
+            q = np.asarray(q) / whole
+            return _weighted(x, q, lift_one(weights, x), axis, keepdims, without_nan=of_sorted is _without_nan)
+        if method not in methods or weights is not None:
             raise UnsupportedError(
                 f"np.{function.__name__} with method {method!r} is not supported on traced values. Use one of "
-                f"{', '.join(map(repr, methods))}.",
+                f"{', '.join(map(repr, methods))}, or 'inverted_cdf' with weights.",
                 user_location(),
             )
         # A number has no say in the dtype of the result; an array has.
@@ -160,6 +167,49 @@ def _without_nan(ordered: Tracer, n: Dim, p: float, method: str) -> Tracer:
     step = emit("multiply", emit("subtract", second, first), weight)
     value = where(emit("equal", low, high), first, emit("add", first, step))
     return reshape(value, ordered.dims[:-1])
+
+
+def _spread(weights: Tracer, x: Tracer, axis: Any, axes: tuple[int, ...]) -> Tracer:
+    """A weight for each element, of weights for the elements of the axes, in the order in which ``axis`` names them."""
+    if weights.dims == x.dims:
+        return weights
+    named = [axis_index(k, x.ndim) for k in (axis if isinstance(axis, (tuple, list)) else axes)]
+    if axis is None or weights.dims != tuple(x.dims[k] for k in named):
+        raise ShapeError(
+            f"a quantile of an array of shape {x.dims} over axis {axis} with weights of shape {weights.dims}. They "
+            "have the shape of the array, or that of the axis. Check them.",
+            user_location(),
+        )
+    ordered = transpose(weights, [named.index(k) for k in axes])
+    return broadcast_to(reshape(ordered, [d if k in axes else 1 for k, d in enumerate(x.dims)]), x.dims)
+
+
+def _weighted(x: Tracer, q: np.ndarray, weights: Tracer, axis: Any, keepdims: Any, *, without_nan: bool) -> Tracer:
+    """The first element at which the weights of those up to it reach the part q of all. Raises ShapeError."""
+    axes = axis_tuple(axis, x.ndim)
+    weights = _spread(weights, x, axis, axes)
+    kept = [1 if k in axes else d for k, d in enumerate(x.dims)]
+    rows, w = _merged_last(x, axes), cast(_merged_last(weights, axes), f64)
+    demand(np.all(np.logical_not(w < 0)), ValueError("Weights must be non-negative."))  # pyright: ignore
+    if without_nan and is_float(rows.dtype):
+        w = where(emit("isnan", rows), constant_like(w, 0), w)
+    order = emit("argsort", rows, axis=rows.ndim - 1)
+    ordered, w = (take_along_axis(t, order, axis=-1) for t in (rows, w))
+    share: Any = np.cumsum(w, axis=-1)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    share = share / share[..., -1:]
+    fine: Any = np.all(np.isfinite(share[..., -1]))
+    if not without_nan:
+        demand(fine, ValueError("Weights included NaN, inf or were all zero."))
+    if q.size and q.min() == 0:
+        share = np.where(share == 0, -1, share)
+    found = []
+    for p in q.reshape(-1):
+        place = np.minimum(np.sum(share < float(p), axis=-1, keepdims=True), rows.dims[-1] - 1)
+        value = reshape(take_along_axis(ordered, place, axis=-1), rows.dims[:-1])
+        if not without_nan and is_float(rows.dtype):
+            value = where(emit("isnan", ordered[..., -1]), constant_like(value, np.nan), value)
+        found.append(reshape(value, kept) if is_kept(keepdims) else value)
+    return found[0] if q.ndim == 0 else reshape(HOOKS["stack"](found), (*q.shape, *found[0].dims))
 
 
 for _whole, _function in ((1, np.quantile), (100, np.percentile)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from jitgrad.frontend.primitives import (
     where,
 )
 from jitgrad.frontend.raising import demand
-from jitgrad.frontend.registry import ADVICE, HOOKS, implements
+from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
@@ -467,7 +468,21 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left", sorter: Any = N
     return emit("searchsorted", x, y, side=side)
 
 
+@implements(np.apply_over_axes)
+def apply_over_axes(func: Callable[..., Any], a: ArrayLike, axes: Any) -> Any:
+    """``func(a, axis)`` for one axis after the other; an axis that it takes away comes back with one element."""
+    x = lift_one(a)
+    out: Any = x
+    for axis in [axes] if np.ndim(axes) == 0 else list(axes):
+        found = func(out, axis_index(axis, x.ndim))
+        out = found if found.ndim == x.ndim else np.expand_dims(found, axis_index(axis, x.ndim))
+        if out.ndim != x.ndim:
+            raise ShapeError(
+                f"np.apply_over_axes with a function that returns an array of shape {found.shape}. It must keep the "
+                "axes, or take the one away that it gets.",
+                user_location(),
+            )
+    return out
+
+
 HOOKS["sum"] = sum_
-_DATA = "The shape of its result depends on the data. Use np.where(mask, x, 0) or compute it outside."
-for _f in (np.histogram2d, np.histogramdd, np.packbits, np.unpackbits):  # fmt: skip
-    ADVICE[_f] = _DATA

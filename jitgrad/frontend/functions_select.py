@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
+from jitgrad.frontend.assign import add_at
 from jitgrad.frontend.functions_join import concatenate_
 from jitgrad.frontend.functions_linalg import dot
 from jitgrad.frontend.functions_reduce import all_, mean, searchsorted, sum_
@@ -27,6 +28,7 @@ from jitgrad.frontend.primitives import (
     full,
     inexact,
     insert_axes,
+    iota,
     lift,
     lift_one,
     promote,
@@ -39,6 +41,7 @@ from jitgrad.frontend.primitives import (
     windows,
 )
 from jitgrad.frontend.primitives import where as select_where
+from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, extent
 from jitgrad.frontend.ufuncs import call_ufunc
@@ -294,6 +297,8 @@ def gradient(f: ArrayLike, *varargs: Any, axis: Any = None, edge_order: int = 1)
 
 def _gradient_along(x: Tracer, spacing: Any, axis: int, edge_order: int) -> Tracer:
     n = x.dims[axis]
+    if not isinstance(n, int):
+        return _gradient_of_unknown_length(x, spacing, axis, edge_order)
     if n < edge_order + 1:
         raise ShapeError(
             f"np.gradient needs at least {edge_order + 1} elements along axis {axis}, not {n}. Use a longer array.",
@@ -323,6 +328,33 @@ def _gradient_along(x: Tracer, spacing: Any, axis: int, edge_order: int) -> Trac
             right, k, k + 1
         )
     return concatenate_([first, inner, last], axis)
+
+
+def _gradient_of_unknown_length(x: Tracer, spacing: Any, axis: int, edge_order: int) -> Tracer:
+    """As :func:`_gradient_along`, by the numbers of the slopes on both sides of each element."""
+    n: Any = extent(x.owner, x.dims[axis])
+    demand(n >= edge_order + 1, ValueError("Shape of array too small to calculate a numerical gradient"))
+    around = (slice(None),) * axis
+    spread = [x.dims[axis] if k == axis else 1 for k in range(x.ndim)]
+    points: Any = None if np.ndim(spacing) == 0 else cast(lift_one(spacing, x), x.dtype)
+    step: Any = cast(lift_one(spacing, x), x.dtype) if points is None else None
+
+    def slope(k: Any) -> tuple[Any, Any]:
+        """The step after the k-th element, and the slope there."""
+        k = np.minimum(np.maximum(k, 0), n - 2)
+        width = step if points is None else reshape(points[k + 1] - points[k], spread)
+        return width, (x[(*around, k + 1)] - x[(*around, k)]) / width
+
+    i: Any = iota(x, (x.dims[axis],), 0)
+    (left, before), (right, behind) = slope(i - 1), slope(i)
+    inner = (before * right + behind * left) / (left + right)
+    first, last = behind, before
+    if edge_order == 2:
+        (after, following), (earlier, previous) = slope(i + 1), slope(i - 2)
+        first = first - (following - first) / (right + after) * right
+        last = last + (last - previous) / (earlier + left) * left
+    i = reshape(i, spread)
+    return np.where(i == 0, first, np.where(i == n - 1, last, inner))
 
 
 @implements(np.trapezoid)
@@ -377,28 +409,51 @@ def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full") -> Tracer:
     """By the windows of one operand: a matrix product, O(n m)."""
     x, y = promote(*(t if contains_tracer(t) else np.atleast_1d(t) for t in (a, v)))
     x, y = (insert_axes(t, [0]) if t.ndim == 0 else t for t in (x, y))
-    if x.ndim != 1 or y.ndim != 1 or not x.count or not y.count:
+    if x.ndim != 1 or y.ndim != 1 or 0 in (x.count, y.count):
         raise ShapeError(
             f"np.convolve of shapes {x.dims} and {y.dims}. It takes two vectors that are not empty. Use ravel().",
             user_location(),
         )
-    if y.count > x.count:
-        x, y = y, x
+    x, y = _longer_first(x, y, mode)
     n, m = x.count, y.count
-    spread = {"full": (m - 1, m - 1), "same": ((m - 1) // 2, m - 1 - (m - 1) // 2), "valid": (0, 0)}
+    if not isinstance(m, int):
+        places = reshape(iota(x, (n,), 0), (n, 1)) + reshape(iota(y, (m,), 0), (1, m))
+        return add_at(full(x, (n + m - 1,), 0), places, reshape(x, (n, 1)) * reshape(y, (1, m)))
+    # NumPy keeps the middle of the full result: its start is (m - 1) // 2.
+    spread = {"full": (m - 1, m - 1), "same": (m - 1 - (m - 1) // 2, (m - 1) // 2), "valid": (0, 0)}
     if mode not in spread:
         raise ArgumentError(f"np.convolve got mode {mode!r}. Use 'full', 'same' or 'valid'.", user_location())
     low, high = spread[mode]
-    if mode == "same":  # NumPy keeps the middle of the full result: its start is (m - 1) // 2
-        low, high = m - 1 - (m - 1) // 2, (m - 1) // 2
-    padded = emit("pad", x, low=(low,), high=(high,)) if low or high else x
+    padded = x if mode == "valid" or (low, high) == (0, 0) else emit("pad", x, low=(low,), high=(high,))
     return dot(windows(padded, (n + low + high - m + 1, m)), y[::-1])
+
+
+def _longer_first(x: Tracer, y: Tracer, mode: str) -> tuple[Tracer, Tracer]:
+    """Where one of them has an extent that only the run tells, that must be the longer one, if the mode depends on it,
+    and none may be empty; else the program ends with an exception."""
+    if isinstance(x.count, int) and (not isinstance(y.count, int) or y.count > x.count):
+        x, y = y, x
+    n, m = (extent(t.owner, t.count) for t in (x, y))
+    if isinstance(n, int):
+        return x, y
+    if not isinstance(m, int) and mode != "full":
+        raise UnsupportedError(
+            f"np.convolve with mode {mode!r} of two arrays whose extents only the run tells is not supported. Cut it "
+            "out of the full result.",
+            user_location(),
+        )
+    if mode == "full":
+        demand(np.logical_and(n > 0, m > 0), ValueError("a cannot be empty"))
+    else:
+        message = f"np.convolve with mode {mode!r} of fewer elements than the other array has, {m}"
+        demand(n >= m, ShapeError(f"{message}. In a compiled program there must be at least as many.", user_location()))
+    return x, y
 
 
 @implements(np.correlate)
 def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Tracer:
     x, y = promote(a, v)
-    if y.count > x.count and mode == "same":
+    if isinstance(x.count, int) and isinstance(y.count, int) and y.count > x.count and mode == "same":
         return convolve(y, x[::-1], mode)[::-1]  # NumPy swaps them, which decides where the middle is
     return convolve(x, y[::-1], mode)
 

@@ -163,13 +163,13 @@ def put(a: Tracer, ind: ArrayLike, v: ArrayLike, mode: str = "raise") -> None:
 def place(arr: Tracer, mask: Any, vals: ArrayLike) -> None:
     if has_traced(mask):
         v = arr.owner.lift(vals)
-        if v.count != 1:
-            raise UnsupportedError(
-                "np.place with a traced mask and several values. Which value goes where depends on the mask's values. "
-                "Use x[...] = np.where(mask, values, x).",
-                user_location(),
-            )
-        arr[cast(arr.owner.lift(mask), bool_)] = reshape(v, ())
+        chosen: Any = cast(arr.owner.lift(mask), bool_)
+        if v.count != 1:  # the first value goes to the first place, and so on, over and over
+            number: Any = np.cumsum(chosen) - 1
+            v = reshape(v, (v.count,))[np.where(number < 0, 0, number) % v.count]
+            arr[...] = select(chosen, cast(reshape(v, chosen.dims), arr.dtype), arr)
+            return
+        arr[chosen] = reshape(v, ())
         return
     index = np.flatnonzero(np.asarray(unwrap(mask)))
     view_flat(arr)[index] = _repeated(arr, vals, len(index))

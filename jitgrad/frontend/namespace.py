@@ -29,7 +29,8 @@ class UfuncWrapper:
         return adopt(self.__wrapped__(*args, **kwargs))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__wrapped__, name)
+        found = getattr(self.__wrapped__, name)
+        return functools.partial(_of_arrays, found) if callable(found) else found
 
     def __repr__(self) -> str:
         return repr(self.__wrapped__)
@@ -42,6 +43,13 @@ class UfuncWrapper:
 
     def __hash__(self) -> int:
         return hash(self.__wrapped__)
+
+
+def _of_arrays(method: Any, *args: Any, **kwargs: Any) -> Any:
+    """A method of a ufunc, which NumPy routes where traced arrays are given, of lists with traced values in them."""
+    lists = (list, tuple, Collection)
+    arrays = [call(np.array, (a,), {}) if isinstance(a, lists) and contains_tracer(a) else a for a in args]
+    return method(*arrays, **kwargs)
 
 
 @functools.cache

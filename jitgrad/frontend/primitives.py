@@ -217,7 +217,7 @@ def iota(x: Tracer, shape: Sequence[Any], axis: int, dtype: Any = i64) -> Tracer
     return Tracer(trace, value)
 
 
-def windows(x: Tracer, shape: Sequence[int], steps: Sequence[int] = (1, 1), start: int = 0, axis: int = 0) -> Tracer:
+def windows(x: Tracer, shape: Sequence[Dim], steps: Sequence[int] = (1, 1), start: int = 0, axis: int = 0) -> Tracer:
     """``x[start + i * steps[0] + j * steps[1]]`` along an axis of x, in the place of which come those of i and j."""
     (places,) = x.owner.emit("ramp", (), {"shape": tuple(shape), "start": start, "steps": tuple(steps)})
     return emit("gather", x, Tracer(x.owner, places), axes=(axis,), at=axis)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 Chain = tuple[str, ...]
 
-_GLOBAL = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
+_BY_NAME = frozenset(("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
+_GLOBAL = _BY_NAME | {"LOAD_GLOBAL"}
 _LOCAL = frozenset(
     (
         "LOAD_FAST",
@@ -32,13 +33,15 @@ _SILENT = frozenset(("CACHE", "NOP", "EXTENDED_ARG", "PRECALL"))
 
 class Reads(NamedTuple):
     """``globals`` and ``locals`` (parameters and closure variables alike): chains by name. ``stored``: names of closure
-    variables and globals that the code assigns to. ``uses_super``: it calls ``super()``."""
+    variables and globals that the code assigns to. ``uses_super``: it calls ``super()``. ``in_classes``: names that the
+    bodies of classes read, which may be global."""
 
     globals: dict[str, frozenset[Chain]]
     locals: dict[str, frozenset[Chain]]
     stored: frozenset[str]
     stores_globals: frozenset[str]
     uses_super: bool
+    in_classes: frozenset[str]
 
 
 @lru_cache(maxsize=4096)
@@ -48,6 +51,7 @@ def reads_of(code: types.CodeType) -> Reads:
     local_chains: dict[str, set[Chain]] = {}
     stored: set[str] = set()
     stores_globals: set[str] = set()
+    in_classes: set[str] = set()
     uses_super = False
     for kind, name, chain in _loads(code):
         (global_chains if kind == "global" else local_chains).setdefault(name, set()).add(chain)
@@ -56,6 +60,8 @@ def reads_of(code: types.CodeType) -> Reads:
             stores_globals.add(instruction.argval)
         elif instruction.opname in ("STORE_DEREF", "DELETE_DEREF"):
             stored.add(instruction.argval)
+        elif instruction.opname in _BY_NAME:
+            in_classes.add(instruction.argval)
         uses_super = uses_super or instruction.opname == "LOAD_SUPER_ATTR"
     uses_super = uses_super or "super" in global_chains
     for nested in code.co_consts:
@@ -68,12 +74,14 @@ def reads_of(code: types.CodeType) -> Reads:
             local_chains.setdefault(name, set()).update(inner.locals.get(name, ()))
         stored.update(inner.stored.intersection(nested.co_freevars))
         stores_globals |= inner.stores_globals
+        in_classes |= inner.in_classes
     return Reads(
         {k: frozenset(v) for k, v in global_chains.items()},
         {k: frozenset(v) for k, v in local_chains.items()},
         frozenset(stored),
         frozenset(stores_globals),
         uses_super,
+        frozenset(in_classes),
     )
 
 

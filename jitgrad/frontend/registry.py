@@ -38,7 +38,7 @@ ALIASING = frozenset(
 
 #: NumPy functions whose result lies in memory in the order of their arguments ("K").
 IN_ORDER = frozenset(
-    (np.where, np.clip, np.round, np.sort, np.cumsum, np.cumprod, np.roll, np.concatenate,
+    (np.where, np.clip, np.round, np.sort, np.cumsum, np.cumprod, np.roll,
      np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.nan_to_num)
 )  # fmt: skip
 
@@ -46,7 +46,7 @@ IN_ORDER = frozenset(
 LAID_OUT_BY_NUMPY = frozenset(
     (np.sum, np.prod, np.max, np.min, np.any, np.all, np.mean, np.std, np.var, np.ptp, np.average, np.median,
      np.nansum, np.nanprod, np.nanmax, np.nanmin, np.nanmean, np.nanstd, np.nanvar, np.linalg.norm, np.trapezoid,
-     np.stack, np.vstack, np.hstack, np.dstack, np.column_stack, np.block, np.append, np.pad, np.einsum,
+     np.concatenate, np.stack, np.vstack, np.hstack, np.dstack, np.column_stack, np.block, np.append, np.pad, np.einsum,
      np.diff, np.gradient)
 )  # fmt: skip
 
@@ -101,6 +101,12 @@ def qualified_name(function: Any) -> str:
 def unsupported(function: Any) -> UnsupportedError:
     """The error for a function without a handler."""
     name = qualified_name(function)
+    if isinstance(function, np.ufunc) and name.endswith("(vectorized)"):
+        return UnsupportedError(
+            f"{function.__name__}, which np.frompyfunc made, is not supported on traced values: it tells nobody its "
+            "Python function. Call np.frompyfunc inside the traced function, or use np.vectorize.",
+            user_location(),
+        )
     advice = ADVICE.get(function, "Write it with supported functions, or compute it outside the traced function.")
     return UnsupportedError(f"{name} is not supported on traced values. {advice}", user_location())
 

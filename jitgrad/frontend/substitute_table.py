@@ -44,6 +44,8 @@ TABLE: dict[Any, Any] = {
     np.r_: jnp.r_,
     np.c_: jnp.c_,
     np.vectorize: jnp.vectorize,
+    np.frompyfunc: jnp.frompyfunc,
+    np.fromiter: jnp.fromiter,
     math: MATH,
     **MATH_FUNCTIONS,
     heapq: HEAPQ,
@@ -60,8 +62,9 @@ TABLE: dict[Any, Any] = {
 
 _BY_ID = {id(original): ours for original, ours in TABLE.items()}
 _WITH_HANDLERS = frozenset(map(id, (*FUNCTIONS, *ADVICE)))
-#: Parts of SciPy that take long to import, and what sees to them once a program uses one.
+#: Parts of NumPy and SciPy that take long to load, and what sees to them once a program uses one.
 LATER = {
+    "numpy.polynomial": "jitgrad.frontend.functions_polynomials",
     "scipy.cluster": "jitgrad.frontend.functions_cluster",
     "scipy.fft": "jitgrad.frontend.functions_fourier_scipy",
     "scipy.integrate": "jitgrad.frontend.functions_integrate",
@@ -98,7 +101,8 @@ def replacement(value: Any) -> Any:
 def _part(value: Any) -> str:
     """The part of a package that a module, function or object is from: ``scipy.stats``."""
     if isinstance(value, types.ModuleType):
-        return value.__name__
+        name = value.__name__
+        return "numpy.polynomial" if name.startswith("numpy.polynomial.") else name
     # Of a function its own; the functions of scipy.fft are objects that have one too. Of any other object its class's.
     module = getattr(value, "__module__", None)
     return ".".join(str(module).split(".")[:2])

@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 import scipy.special as sps
 
-from jitgrad.errors import ArgumentError, DtypeError, UnsupportedError
+from jitgrad.errors import ArgumentError, DtypeError
 from jitgrad.frontend.complex_pair import asks_for_complex, holds_complex
 from jitgrad.frontend.concrete import Concrete, adopt, run, unwrap
 from jitgrad.frontend.primitives import (
     as_dtype,
-    axis_index,
     cast,
-    concatenate,
     constant_like,
     dtype_argument,
     emit,
@@ -29,7 +27,6 @@ from jitgrad.frontend.primitives import (
     reshape,
     strong,
     supported,
-    take_slice,
     where,
 )
 from jitgrad.frontend.registry import (
@@ -48,7 +45,6 @@ from jitgrad.frontend.views import View, laid_out_by, laid_out_like
 from jitgrad.ir.core import OPS
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import SHORT_NAMES, bool_, f32, i64, is_float, is_short, kind_letter
-from jitgrad.ops.checks import check_static
 
 _NAMES = """add subtract multiply divide floor_divide remainder fmod power negative reciprocal absolute sign square sqrt
 cbrt exp exp2 expm1 log log2 log10 log1p sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh arctan2
@@ -96,11 +92,25 @@ def resolve(ufunc: np.ufunc, descriptors: tuple[Any, ...], dtype: np.dtype | Non
         ) from None
 
 
+def resolve_reduction(ufunc: np.ufunc, array: np.dtype, dtype: np.dtype | None) -> np.dtype:
+    """The dtype of the elements that ``ufunc.reduce`` combines. Raises DtypeError."""
+    given: dict[str, Any] = {} if dtype is None else {"signature": (dtype, None, None)}
+    try:
+        return supported(ufunc.resolve_dtypes((None, array, None), reduction=True, **given)[1])
+    except TypeError as error:
+        text = str(error).rstrip(".")
+        raise DtypeError(
+            f"{qualified_name(ufunc)} does not combine elements of {array if dtype is None else dtype}. NumPy says: "
+            f"{text}. Convert the array with astype().",
+            user_location(),
+        ) from None
+
+
 def _dtype_name(descriptor: Any) -> str:
     return descriptor.__name__ if isinstance(descriptor, type) else str(descriptor)
 
 
-def _descriptor(obj: ArrayLike) -> Any:
+def descriptor(obj: ArrayLike) -> Any:
     """What ``resolve_dtypes`` takes for an operand: a dtype, or ``int`` or ``float`` for a Python scalar."""
     if isinstance(obj, Tracer):
         return {"int": int, "float": float}.get(obj.weak or "", obj.dtype)
@@ -125,23 +135,23 @@ def call_ufunc(ufunc: np.ufunc, *args: ArrayLike, dtype: Any = None) -> Any:
         mixed = _compare_mixed(ufunc, args, trace)
         if mixed is not None:
             return mixed
-    operands, dtypes = _loop_operands(ufunc, args, dtype_argument(dtype), trace)
+    operands, dtypes = loop_operands(ufunc, args, dtype_argument(dtype), trace)
     for k in range(PARAMETERS.get(ufunc, 0)):
         operands[k] = emit("no_derivative", operands[k])
     return _emit_loop(name, operands, dtypes[-1])
 
 
-def _loop_operands(
+def loop_operands(
     ufunc: np.ufunc, args: Sequence[ArrayLike], dtype: np.dtype | None, trace: Trace
 ) -> tuple[list[Tracer], tuple[np.dtype, ...]]:
     """The operands cast to the dtypes of NumPy's loop, and those dtypes."""
     args = [trace.lift(a) if isinstance(a, (list, tuple)) else a for a in args]
-    descriptors = tuple(_descriptor(a) for a in args)
+    descriptors = tuple(descriptor(a) for a in args)
     dtypes = resolve(ufunc, descriptors, dtype)
     if dtypes[-1].kind == "b" and any(type(a) is int and not _fits(a, d) for a, d in zip(args, dtypes, strict=False)):
         # uint8 < 300 is True in NumPy, so compare in a dtype that holds both.
         args = [as_numpy(a) if type(a) is int else a for a in args]
-        dtypes = resolve(ufunc, tuple(_descriptor(a) for a in args), dtype)
+        dtypes = resolve(ufunc, tuple(descriptor(a) for a in args), dtype)
     if dtypes[-1].kind == "b" and not any(d == np.float16 for d in descriptors):
         dtypes = tuple(np.dtype(np.float32) if d == np.float16 else d for d in dtypes)  # signbit of small integers
     for d in dtypes:
@@ -296,7 +306,7 @@ def _power(x: ArrayLike, p: ArrayLike) -> Tracer:
     trace = innermost_trace(x)
     if x.dtype == bool_ and x.dims and type(p) is int and p == 2:
         return call_ufunc(np.square, x)  # int8, where other powers are int64
-    dtype = resolve(np.power, (_descriptor(x), _descriptor(p)), None)[-1]
+    dtype = resolve(np.power, (descriptor(x), descriptor(p)), None)[-1]
     base = as_dtype(x, supported(dtype), trace)
     if is_float(dtype):
         if exponent == 1:
@@ -342,12 +352,9 @@ def python_round(x: Tracer, ndigits: int | None) -> Tracer:
 
 # -- the protocol ------------------------------------------------------------------------------------------------------
 
-_REDUCE = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min, np.logical_and: np.all,
-           np.logical_or: np.any, np.logaddexp: sps.logsumexp}  # fmt: skip
-
 
 def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """``__array_ufunc__``: calls, ``reduce``, ``accumulate`` and ``outer``."""
+    """``__array_ufunc__``: calls, and the methods of ufuncs."""
     name = qualified_name(ufunc)
     if "out" not in kwargs and asks_for_complex(inputs, kwargs) and (len(inputs) <= ufunc.nin or method != "__call__"):
         return HOOKS["complex_ufunc"](ufunc, method, inputs, kwargs)
@@ -384,50 +391,14 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
         spread = (*np.shape(a), *[1] * b.ndim)
         a = reshape(a, spread) if isinstance(a, Tracer) else a.reshape(spread)
         return laid_out_by(ufunc.outer, call_ufunc(ufunc, a, b, **kwargs), given, kwargs)
-    if method == "reduce" and _REDUCE.get(ufunc) is not None:
-        kwargs.setdefault("axis", 0)
-        return laid_out_by(ufunc.reduce, call(_REDUCE[ufunc], inputs, kwargs), inputs, kwargs)
-    if method == "accumulate":
-        return laid_out_by(ufunc.accumulate, accumulate(ufunc, *inputs, **kwargs), inputs, kwargs)
-    raise UnsupportedError(
-        f"{name}.{method} is not supported on traced values. Only calls, outer, accumulate and the reductions "
-        "sum, prod, max, min, any and all are. Write it with those.",
-        user_location(),
-    )
-
-
-#: The ops of ``ufunc.accumulate``.
-_RUNNING = {np.maximum: "cummax", np.logical_or: "cummax", np.minimum: "cummin", np.logical_and: "cummin"}
-
-
-def accumulate(ufunc: np.ufunc, array: ArrayLike, axis: int = 0, dtype: Any = None) -> Tracer:
-    """``ufunc.accumulate``; for fmax, fmin and logaddexp by log2(n) shifted combinations."""
-    if ufunc is np.add or ufunc is np.multiply:
-        return call(np.cumsum if ufunc is np.add else np.cumprod, (array,), {"axis": axis, "dtype": dtype})
-    if ufunc not in (np.maximum, np.minimum, np.fmax, np.fmin, np.logical_and, np.logical_or, np.logaddexp):
-        raise UnsupportedError(
-            f"{qualified_name(ufunc)}.accumulate is not supported on traced values. Only add, multiply, maximum, "
-            "minimum, logical_and, logical_or and logaddexp are. Write it as a loop.",
-            user_location(),
-        )
-    (x,) = lift(array)
-    x = cast(x, dtype if dtype is not None else resolve(ufunc, (x.dtype, x.dtype), None)[-1])
-    axis = axis_index(axis, x.ndim)
-    if ufunc in _RUNNING:
-        return emit(_RUNNING[ufunc], x, axis=axis, reverse=False)
-    check_static(f"{qualified_name(ufunc)}.accumulate", (x.dims[axis],), "Its log2(n) steps")
-    n, shift = x.dims[axis], 1
-    while shift < n:
-        moved = call_ufunc(ufunc, take_slice(x, axis, 0, n - shift), take_slice(x, axis, shift, n))
-        x = concatenate([take_slice(x, axis, 0, shift), moved], axis)
-        shift *= 2
-    return x
+    result = HOOKS[f"ufunc_{method}"](ufunc, *inputs, **kwargs)
+    return laid_out_by(getattr(ufunc, method), result, inputs, kwargs)
 
 
 # -- ufuncs made of other ops ------------------------------------------------------------------------------------------
 
 
-def _special(*ufuncs: np.ufunc) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def special(*ufuncs: np.ufunc) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for u in ufuncs:
             SPECIAL[u] = function
@@ -438,16 +409,16 @@ def _special(*ufuncs: np.ufunc) -> Callable[[Callable[..., Any]], Callable[..., 
 
 def _operand(ufunc: np.ufunc, x: ArrayLike, dtype: Any) -> Tracer:
     """The operand of a ufunc of one argument, in the dtype of NumPy's loop."""
-    (x,), _ = _loop_operands(ufunc, [x], dtype_argument(dtype), innermost_trace(x))
+    (x,), _ = loop_operands(ufunc, [x], dtype_argument(dtype), innermost_trace(x))
     return x
 
 
-@_special(np.positive)
+@special(np.positive)
 def _positive(x: ArrayLike, dtype: Any = None) -> Tracer:
     return _operand(np.positive, x, dtype)
 
 
-@_special(np.conjugate)
+@special(np.conjugate)
 def _conjugate(x: ArrayLike, dtype: Any = None) -> Tracer:
     return _operand(np.conjugate, x, dtype)
 
@@ -455,7 +426,7 @@ def _conjugate(x: ArrayLike, dtype: Any = None) -> Tracer:
 def _converted(ufunc: np.ufunc, factor: float) -> None:
     """An angle in another unit: x * factor, of float16 and bfloat16 in float32, which holds enough digits of it."""
 
-    @_special(ufunc)
+    @special(ufunc)
     def convert(x: ArrayLike, dtype: Any = None) -> Tracer:
         x = _operand(ufunc, x, dtype)
         wide = cast(x, f32) if is_short(x.dtype) else x
@@ -468,12 +439,12 @@ for _ufunc in (np.rad2deg, np.degrees):
     _converted(_ufunc, 180.0 / np.pi)
 
 
-@_special(np.divmod)
+@special(np.divmod)
 def _divmod(x: ArrayLike, y: ArrayLike, dtype: Any = None) -> tuple[Tracer, Tracer]:
     return call_ufunc(np.floor_divide, x, y, dtype=dtype), call_ufunc(np.remainder, x, y, dtype=dtype)
 
 
-@_special(np.modf)
+@special(np.modf)
 def _modf(x: ArrayLike, dtype: Any = None) -> tuple[Tracer, Tracer]:
     x = _operand(np.sqrt, x, dtype)
     whole = emit("trunc", x)
@@ -482,37 +453,25 @@ def _modf(x: ArrayLike, dtype: Any = None) -> tuple[Tracer, Tracer]:
     return emit("copysign", fraction, x), whole
 
 
-@_special(np.ldexp)
-def _ldexp(x: ArrayLike, n: ArrayLike, dtype: Any = None) -> Tracer:
-    target = resolve(np.ldexp, (_descriptor(x), _descriptor(n)), dtype_argument(dtype))[-1]
-    x, n = lift(x, n)
-    x = cast(x, target)
-    # Two factors: 2**n alone overflows where x * 2**n does not.
-    half = emit("floor_divide", n, constant_like(n, 2))
-    rest = emit("subtract", n, half)
-    low, high = (emit("exp2", cast(k, x.dtype)) for k in (half, rest))
-    return emit("multiply", emit("multiply", x, low), high)
-
-
-@_special(sps.loggamma)
+@special(sps.loggamma)
 def _loggamma(x: ArrayLike, dtype: Any = None) -> Tracer:
     """Of a real x: gammaln, and NaN for negative x, where the complex function has an imaginary part."""
     x = _operand(sps.loggamma, x, dtype)
     return where(emit("less", x, constant_like(x, 0.0)), constant_like(x, np.nan), emit("gammaln", x))
 
 
-@_special(sps.yn)
+@special(sps.yn)
 def _yn(n: ArrayLike, x: ArrayLike, dtype: Any = None) -> Tracer:
     """Of an integer order; SciPy's ufunc takes an integer and a float, and cuts off what is behind the point."""
     return call_ufunc(sps.yv, emit("trunc", cast(lift(n, x)[0], np.float64)), x, dtype=dtype)
 
 
-@_special(sps.kn)
+@special(sps.kn)
 def _kn(n: ArrayLike, x: ArrayLike, dtype: Any = None) -> Tracer:
     return call_ufunc(sps.kv, emit("trunc", cast(lift(n, x)[0], np.float64)), x, dtype=dtype)
 
 
-@_special(sps.gammasgn)
+@special(sps.gammasgn)
 def _gammasgn(x: ArrayLike, dtype: Any = None) -> Tracer:
     """The sign of gamma: between its poles it alternates; it is NaN at them, and at 0 that of the zero."""
     x = _operand(sps.gammasgn, x, dtype)
@@ -526,20 +485,20 @@ def _gammasgn(x: ArrayLike, dtype: Any = None) -> Tracer:
     return where(emit("greater", x, constant_like(x, 0.0)), constant_like(x, 1.0), left)
 
 
-@_special(sps.exp10)
+@special(sps.exp10)
 def _exp10(x: ArrayLike, dtype: Any = None) -> Tracer:
     x = _operand(sps.exp10, x, dtype)
     return emit("power", constant_like(x, 10.0), x)
 
 
-@_special(sps.ndtr)
+@special(sps.ndtr)
 def _ndtr(x: ArrayLike, dtype: Any = None) -> Tracer:
     x = _operand(sps.ndtr, x, dtype)
     tail = emit("erfc", emit("multiply", x, constant_like(x, -np.sqrt(0.5))))
     return emit("multiply", tail, constant_like(x, 0.5))
 
 
-@_special(sps.entr)
+@special(sps.entr)
 def _entr(x: ArrayLike, dtype: Any = None) -> Tracer:
     """``-x log x``; 0 at 0, -inf below."""
     x = _operand(sps.entr, x, dtype)
@@ -547,11 +506,11 @@ def _entr(x: ArrayLike, dtype: Any = None) -> Tracer:
     return where(below, constant_like(x, -np.inf), emit("negative", emit("xlogy", x, x)))
 
 
-@_special(sps.rel_entr)
+@special(sps.rel_entr)
 def _rel_entr(x: ArrayLike, y: ArrayLike, dtype: Any = None) -> Tracer:
     """``x log(x / y)`` for positive x and y, 0 for x == 0 <= y, else infinity."""
     trace = innermost_trace(x, y)
-    (x, y), _ = _loop_operands(sps.rel_entr, [x, y], dtype_argument(dtype), trace)
+    (x, y), _ = loop_operands(sps.rel_entr, [x, y], dtype_argument(dtype), trace)
     zero = constant_like(x, 0.0)
     good = emit("logical_and", emit("greater", x, zero), emit("greater", y, zero))
     # Outside, log(x / y) must not be formed: its infinite derivative would reach x through a zero cotangent.
@@ -564,11 +523,11 @@ def _rel_entr(x: ArrayLike, y: ArrayLike, dtype: Any = None) -> Tracer:
     return where(nan, constant_like(x, np.nan), value)
 
 
-@_special(sps.kl_div)
+@special(sps.kl_div)
 def _kl_div(x: ArrayLike, y: ArrayLike, dtype: Any = None) -> Tracer:
     """``x log(x / y) - x + y`` for positive x and y, y for x == 0 <= y, else infinity."""
     trace = innermost_trace(x, y)
-    (x, y), _ = _loop_operands(sps.kl_div, [x, y], dtype_argument(dtype), trace)
+    (x, y), _ = loop_operands(sps.kl_div, [x, y], dtype_argument(dtype), trace)
     return emit("add", emit("subtract", _rel_entr(x, y), x), y)
 
 

@@ -98,3 +98,8 @@ class Vectorized:
             )
         empty = [stand_in(np.zeros)(shape, kind) for kind in self.otypes]
         return tuple(empty) if len(empty) > 1 else empty[0]
+
+
+def frompyfunc(func: Callable[..., Any], /, nin: int, nout: int, *, identity: Any = None) -> Any:
+    """``np.frompyfunc``. The result has the dtype of its numbers, where NumPy's holds objects."""
+    return Vectorized(func)

@@ -313,11 +313,8 @@ def laid_out_like(result: Any, operands: Iterable[Any]) -> Any:
         return result
     arrays = [a for a in operands if isinstance(a, (Tracer, np.ndarray))]
     if any(_is_turned(a) for a in arrays):
-        # What is joined may have other extents along that axis.
-        pieces = [a[(slice(2),) * a.ndim] for a in map(_small_copy, arrays)]
-        pieces = [a for a in pieces if a.size or 0 in result.dims]
-        flags: Any = [["readonly"]] * len(pieces) + [["writeonly", "allocate"]]
-        small: Any = [*pieces, None]
+        flags: Any = [["readonly"]] * len(arrays) + [["writeonly", "allocate"]]
+        small: Any = [*map(_small_copy, arrays), None]
         made = np.nditer(small, ["zerosize_ok"], flags, order="K").operands[-1]
         if made.ndim == result.ndim:
             result.order = _order(made.strides)

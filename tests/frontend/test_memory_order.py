@@ -77,3 +77,14 @@ def test_einsum_that_turns_is_a_view():
     changed = B.copy()
     jg.jit(f)(changed, np.ones(3))
     np.testing.assert_array_equal(changed[:, 0], 1)
+
+
+def test_pieces_of_different_extents_that_are_turned() -> None:
+    a, b = np.arange(12.0).reshape(3, 4), np.arange(6.0).reshape(3, 2)
+
+    def f(a, b):
+        whole = np.concatenate([a.T, b.T])
+        return whole, np.ravel(whole, order="K"), np.ravel(np.concatenate([a, b], axis=1), order="K")
+
+    for got, want in zip(jg.jit(f)(a, b), f(a, b), strict=True):
+        np.testing.assert_array_equal(got, want)

@@ -78,3 +78,18 @@ def test_the_gradient_of_unique_goes_to_the_first_of_equals():
 def test_unique_rows_are_refused():
     with pytest.raises(UnsupportedError, match="axis"):
         jg.jit(lambda x: np.unique(x, axis=0))(np.ones((3, 2)))
+
+
+def test_unique_forms_of_the_array_api():
+    x = np.array([[3.0, 1.0, np.nan], [3.0, np.nan, 2.0]])
+
+    def f(x):
+        found = np.unique_all(x)
+        return (
+            *(np.unique_values(x), *np.unique_counts(x), *np.unique_inverse(x), found.values, found.indices),
+            *(found.inverse_indices, found.counts),
+        )
+
+    for got, want in zip(jg.jit(f)(x), f(x), strict=True):
+        assert got.dtype == want.dtype
+        np.testing.assert_array_equal(got, want)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jitgrad as jg
-from jitgrad.errors import ArgumentError, ShapeError
+from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
 from jitgrad.testing import check_grads
 
 P = np.arange(1.0, 7.0)
@@ -59,3 +59,25 @@ def test_refused():
         jg.jit(lambda p: np.polyint(p, -1))(P)
     with pytest.raises(ArgumentError, match="2 integrals and constants of shape"):
         jg.jit(lambda p: np.polyint(p, 2, [1.0, 2.0, 3.0][:0]))(P)
+
+
+def test_products_of_zeros_and_division() -> None:
+    u, v = np.array([2.0, -3.0, 1.0, 0.5, 4.0]), np.array([1.0, 2.0])
+
+    def f(u, v):
+        k = np.arange(3)
+        exact = np.convolve(v, [1.0, 1.0])
+        return (
+            *(np.poly(u), np.poly(u.astype(np.float32)), np.poly(k + v[0].astype(int))),
+            *(*np.polydiv(u, v), *np.polydiv(v, u), *np.polydiv(exact, v), *np.polydiv(u.astype(np.float32), 2)),
+            *(np.poly(np.repeat(u, 3)), *np.polydiv(np.repeat(u, 4), v)),
+        )
+
+    for found, want in zip(jg.jit(f)(u, v), f(u, v), strict=True):
+        assert found.dtype == want.dtype
+        assert found.shape == want.shape
+        np.testing.assert_allclose(found, want, rtol=1e-9)
+    check_grads(lambda u, v: np.sum(np.poly(u)) + np.sum(np.polydiv(u, v)[0] ** 2), (u, v), order=1)
+    check_grads(lambda u: np.sum(np.poly(u) ** 2) + np.sum(np.polydiv(u, u[:2])[1]), (P,), order=1)
+    with pytest.raises(UnsupportedError, match="roots of a real polynomial may be complex"):
+        jg.jit(np.roots)(u)

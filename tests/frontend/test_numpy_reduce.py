@@ -130,7 +130,7 @@ ERRORS = {
     "axis": (lambda x: np.sum(x, axis=2), IndexBoundsError, "out of bounds"),
     "max where": (lambda x: np.max(x, where=MASK), UnsupportedError, "initial"),
     "out": (lambda x: np.sum(x, out=np.zeros(())), MutationError, "would write"),
-    "histogram": (lambda x: np.histogram2d(x[0], x[1]), UnsupportedError, "np.histogram2d"),
+    "histogram": (lambda x: np.histogram_bin_edges(x, "auto"), UnsupportedError, "np.histogram_bin_edges"),
     "quantile": (lambda x: np.quantile(x, x[0, 0]), UnsupportedError, "static"),
 }
 

@@ -401,3 +401,31 @@ def test_constructors_inheritance_and_contexts():
 
 def test_the_operators_of_the_tests_are_pythons():
     assert operator.iadd([1], [2]) == control_flow.in_place([1], "+", [2]) == [1, 2]
+
+
+# -- classes that the function defines ---------------------------------------------------------------------------------
+
+FACTOR = 3.0
+
+
+class Scaling:
+    def scaled(self):
+        return self.v * self.factor
+
+
+def test_bodies_of_classes_read_global_names():
+    def f(x):
+        class Held(Scaling):
+            factor = FACTOR * np.sqrt(4.0)
+
+            def __init__(self, v) -> None:
+                self.v = v
+
+            @functools.cached_property
+            def square(self):
+                return self.v * self.v
+
+        held = Held(x)
+        return held.square + held.scaled() * held.square
+
+    check(f, 0.3, 1.5)
