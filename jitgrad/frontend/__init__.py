@@ -24,6 +24,7 @@ from jitgrad.frontend import (  # noqa: F401
     functions_quantiles,
     functions_reduce,
     functions_scipy_linalg,
+    functions_scipy_matrices,
     functions_select,
     functions_sets,
     functions_shape,

@@ -69,7 +69,7 @@ def gathered(iterable: Any, element: Callable[[Any], Any]) -> list[Any]:
     """``[element(item) for item in iterable]`` of a generator that a loop can consume. Where Python knows how long that
     is, it is no list whose length gets known when the program runs."""
     trace: Trace = HOOKS["current_trace"]()
-    run, known = _rewritten(_mapped), False
+    run, known = rewritten(_mapped), False
 
     def recorded() -> None:
         nonlocal known
@@ -117,10 +117,11 @@ def _behind(steps: Steps, k: int) -> Steps:
 
 
 def _recorded(iterable: Any, choose: Choice, before: list[Any]) -> Any:
-    return _rewritten(_kept)(iterable, choose, before)
+    return rewritten(_kept)(iterable, choose, before)
 
 
-def _rewritten(fun: types.FunctionType) -> types.FunctionType:
+def rewritten(fun: types.FunctionType) -> types.FunctionType:
+    """A function of the package, without variables of a closure, in the form in which the user's are run."""
     code = rewrite(fun)
     assert code is not None
     return types.FunctionType(code, {**fun.__globals__, RUNTIME: HOOKS["runtime"]()})
@@ -148,7 +149,7 @@ def first(iterable: Any, choose: Choice, line: int, *default: Any) -> Any:
     if HOOKS["current_trace"]() is None:
         return next((element() for test, element in map(choose, iterable) if test), *default)
     fun: Any = _first if default else _first_of_some
-    return _rewritten(fun)(iterable, choose, *default)
+    return rewritten(fun)(iterable, choose, *default)
 
 
 def quantified(function: Any, iterable: Any, choose: Choice, line: int, size: int) -> Any:
@@ -166,7 +167,7 @@ def quantified(function: Any, iterable: Any, choose: Choice, line: int, size: in
     trace = HOOKS["current_trace"]()
     steps = steps_of(iterable) if trace is not None else None
     if consumable(iterable) or (steps is not None and not isinstance(steps.count, int)):
-        return _rewritten(_first)(iterable, lambda item: (decides(item), lambda: name == "any"), name != "any")
+        return rewritten(_first)(iterable, lambda item: (decides(item), lambda: name == "any"), name != "any")
     items: Iterable[Any] = iter(comprehension_iter(iterable, line))
     for k, item in enumerate(items):
         decided = decides(item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from typing import Any
 
+import numpy as np
 import scipy.integrate
 
 import jitgrad.numpy as jnp
@@ -12,6 +13,7 @@ from jitgrad.errors import ArgumentError, ShapeError
 from jitgrad.frontend.functions_ode import SOLVERS
 from jitgrad.frontend.namespace import wrap
 from jitgrad.frontend.primitives import axis_index, cast, floating, lift
+from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import FUNCTIONS, implements
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.location import user_location
@@ -89,6 +91,60 @@ def _pairs(values: Any, steps: Any, dx: Any) -> Any:
     both, ratio = h0 + h1, _ratio(h0, h1)
     terms = left * (2.0 - _ratio(1.0, ratio)) + middle * (both * _ratio(both, h0 * h1)) + right * (2.0 - ratio)
     return jnp.sum(both / 6.0 * terms, axis=-1)
+
+
+@implements(scipy.integrate.cumulative_simpson)
+def cumulative_simpson(y: Any, *, x: Any = None, dx: Any = 1.0, axis: int = -1, initial: Any = None) -> Tracer:
+    """The interval between two points is that of the parabola through these and the next one, or the one before, in
+    turn, as SciPy has it (Cartwright, as for ``simpson``)."""
+    values, steps = _samples("cumulative_simpson", y, x, axis)
+    values, n = floating(values), values.shape[-1]
+    if steps is None:
+        steps = jnp.broadcast_to(dx, (*values.shape[:-1], n - 1))
+    else:
+        demand(jnp.all(steps > 0), ValueError("Input x must be strictly increasing."))
+        steps = jnp.broadcast_to(steps, (*values.shape[:-1], n - 1))
+    if n < 3:
+        areas = steps * (values[..., 1:] + values[..., :-1]) / 2.0
+    else:
+        first, second = _first_part(values, steps), _first_part(values[..., ::-1], steps[..., ::-1])[..., ::-1]
+        even = np.arange(n - 2) % 2 == 0
+        ends = (first[..., :1], second[..., -1:])
+        areas = jnp.concatenate([ends[0], jnp.where(even, second, jnp.roll(first, -1, axis=-1))[..., :-1], ends[1]], -1)
+    out = jnp.cumsum(areas, axis=-1)
+    if initial is not None:
+        shape = jnp.moveaxis(out[..., :1], -1, axis).shape
+        start = jnp.moveaxis(jnp.broadcast_to(initial, shape), axis, -1)
+        out = jnp.concatenate([start, out + start], axis=-1)
+    return jnp.moveaxis(out, -1, axis)
+
+
+def _first_part(values: Any, steps: Any) -> Any:
+    """The integral over the first of two intervals of the parabola through their three ends."""
+    h, both = steps[..., :-1], steps[..., :-1] + steps[..., 1:]
+    part, bend = h / both, h * h / (both * steps[..., 1:])
+    left, middle, right = values[..., :-2], values[..., 1:-1], values[..., 2:]
+    return h / 6.0 * ((3.0 - part) * left + (3.0 + bend + part) * middle - bend * right)
+
+
+@implements(scipy.integrate.romb)
+def romb(y: Any, dx: Any = 1.0, axis: int = -1, show: Any = False) -> Tracer:
+    """Richardson's extrapolation of trapezoids (W. H. Press et al., Numerical Recipes, section 4.3)."""
+    values, _ = _samples("romb", y, None, axis)
+    values = floating(values)
+    count = values.shape[-1] - 1
+    order = count.bit_length() - 1
+    if count < 1 or count != 1 << order:
+        raise ValueError("Number of samples must be one plus a non-negative power of 2.")
+    row: list[Any] = []
+    for k in range(order + 1):
+        stride = count >> k
+        some = values[..., ::stride]
+        new = [(jnp.sum(some, axis=-1) - 0.5 * (some[..., 0] + some[..., -1])) * (stride * dx)]
+        for j, before in enumerate(row):
+            new.append(new[j] + (new[j] - before) / (4.0 ** (j + 1) - 1))
+        row = new
+    return row[-1]
 
 
 def stand_in(value: Any) -> Any:

@@ -23,8 +23,8 @@ from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
 from jitgrad.frontend.assign import setitem
 from jitgrad.frontend.control_flow import and_, callee, current_trace, not_
 from jitgrad.frontend.primitives import emit
-from jitgrad.frontend.raising import fail_in, sealed, thrown
-from jitgrad.frontend.recording import condition, record_for, record_while
+from jitgrad.frontend.recording import record_for, record_while
+from jitgrad.frontend.required import required
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, contains_tracer
 from jitgrad.ir.location import user_location
@@ -183,17 +183,6 @@ def _size(x: Any) -> Any:
     return jnp.sqrt(jnp.mean(x * x))
 
 
-def _required(trace: Trace, ok: Any, values: Any, error: Callable[[], Exception]) -> Any:
-    """``values``; where ``ok`` is False the program ends with that error. In a ``try``, whose handler could not run, it
-    goes on with NaN."""
-    with trace.region("a check") as scope:
-        failing = sealed(trace, scope, thrown(error))
-    if failing is None:
-        return jnp.where(ok, values, np.nan)
-    fail_in(trace, condition(trace, ok, "a check"), 1, failing)
-    return values
-
-
 def _is_static(fun: Callable[..., Any], t: Any, y: Any, args: tuple[Any, ...], *others: Any) -> bool:
     """Does a problem have nothing to do with traced values? Then it is SciPy's to solve."""
     if current_trace() is None:
@@ -250,9 +239,9 @@ def _in_order(solver: _Solver, times: Any, begin: Any) -> Any:
     """The times; a program in which they are not in the span, or not sorted, ends with SciPy's errors."""
     end, ahead = solver.end, solver.direction
     inside = jnp.all((ahead * (times - begin) >= 0) & (ahead * (times - end) <= 0))
-    times = _required(solver.trace, inside, times, lambda: ValueError("Values in `t_eval` are not within `t_span`."))
+    times = required(solver.trace, inside, times, lambda: ValueError("Values in `t_eval` are not within `t_span`."))
     increase = jnp.all((ahead * jnp.diff(times) > 0) | (begin == end))
-    return _required(solver.trace, increase, times, lambda: ValueError("Values in `t_eval` are not properly sorted."))
+    return required(solver.trace, increase, times, lambda: ValueError("Values in `t_eval` are not properly sorted."))
 
 
 def _values(solver: _Solver, at: _At, times: Any, name: str) -> tuple[Any, _At]:
@@ -268,7 +257,7 @@ def _values(solver: _Solver, at: _At, times: Any, name: str) -> tuple[Any, _At]:
 
     found, *values = record_for(trace, 0, count, 1, body, (found, *at.flat()), ("y", *_NAMES), (found,))
     at = _At.of(values)
-    found = _required(trace, not_(at.failed), found, lambda: RuntimeError(
+    found = required(trace, not_(at.failed), found, lambda: RuntimeError(
         f"scipy.integrate.{name}: the step size became too small, or too many steps were needed. The equation may be "
         "stiff, or its solution may not exist so far."
     ))  # fmt: skip
@@ -299,7 +288,7 @@ def _all_steps(solver: _Solver, at: _At) -> tuple[Any, Any, _At]:
     )
     at = _At.of(values)
     reached = not_(solver.direction * (at.t - solver.end) < 0)
-    found = _required(trace, reached, found, lambda: RuntimeError(
+    found = required(trace, reached, found, lambda: RuntimeError(
         f"scipy.integrate.solve_ivp: the step size became too small, or {_ROOM} steps were needed. The equation may be "
         "stiff. Give t_eval for solutions of more steps."
     ))  # fmt: skip

@@ -365,25 +365,36 @@ def _no_atol(function: str, atol: Any) -> None:
 @implements(spl.eigvalsh)
 def eigvalsh(
     a: ArrayLike, b: ArrayLike = None, *, lower: bool = True, overwrite_a: bool = False, overwrite_b: bool = False,
-    check_finite: bool = True, driver: Any = None,
+    type: int = 1, check_finite: bool = True, driver: Any = None,
 ) -> Tracer:  # fmt: skip
-    return eigh(a, b, lower=lower)[0]
+    return eigh(a, b, lower=lower, type=type)[0]
 
 
 @implements(spl.eigh)
 def eigh(
     a: ArrayLike, b: ArrayLike = None, *, lower: bool = True, eigvals_only: bool = False, overwrite_a: bool = False,
-    overwrite_b: bool = False, check_finite: bool = True, driver: Any = None,
+    overwrite_b: bool = False, type: int = 1, check_finite: bool = True, driver: Any = None,
 ) -> Any:  # fmt: skip
-    """By LAPACK's syevd, whatever ``driver`` says: eigenvectors may have the other sign."""
-    if b is not None:
-        raise UnsupportedError(
-            "scipy.linalg.eigh of two matrices is not supported on traced values. Solved for the Cholesky factor of "
-            "the second one on both sides, it is a problem of one matrix.",
-            user_location(),
-        )
-    w, v = numpy_eigh(a, "L" if lower else "U")
-    return w if eigvals_only else (w, v)
+    """By LAPACK's syevd, whatever ``driver`` says: eigenvectors may have the other sign. Of two matrices by the
+    Cholesky factor of the second (G. H. Golub, C. F. Van Loan, Matrix Computations, section 8.7.2)."""
+    uplo = "L" if lower else "U"
+    if b is None:
+        w, v = numpy_eigh(a, uplo)
+        return w if eigvals_only else (w, v)
+    if type not in (1, 2, 3):
+        raise ValueError('"type" keyword only accepts 1, 2, and 3.')
+    m, n = square_matrix("scipy.linalg.eigh", a, b)
+    factor = emit("cholesky", n if lower else flipped(n))
+    m = tril(m) + flipped(tril(m, -1)) if lower else triu(m) + flipped(triu(m, 1))
+    if type == 1:
+        half = solve_triangular(factor, m, lower=True)
+        m = solve_triangular(factor, flipped(half), lower=True)
+    else:
+        m = matmul(matmul(flipped(factor), m), factor)
+    w, v = numpy_eigh(m, "L")
+    if eigvals_only:
+        return w
+    return w, matmul(factor, v) if type == 3 else solve_triangular(factor, v, trans=1, lower=True)
 
 
 @implements(spl.block_diag)

@@ -62,14 +62,16 @@ TABLE: dict[Any, Any] = {
 
 _BY_ID = {id(original): ours for original, ours in TABLE.items()}
 _WITH_HANDLERS = frozenset(map(id, (*FUNCTIONS, *ADVICE)))
-#: Parts of NumPy and SciPy that take long to load, and what sees to them once a program uses one.
+#: Parts of NumPy and SciPy that take long to load, and what sees to them once a program uses one: by name, as solvers
+#: are above the transformations.
 LATER = {
     "numpy.polynomial": "jitgrad.frontend.functions_polynomials",
     "scipy.cluster": "jitgrad.frontend.functions_cluster",
     "scipy.fft": "jitgrad.frontend.functions_fourier_scipy",
-    "scipy.integrate": "jitgrad.frontend.functions_integrate",
+    "scipy.integrate": "jitgrad.solvers.integrate",
     "scipy.interpolate": "jitgrad.frontend.functions_interpolate",
     "scipy.ndimage": "jitgrad.frontend.functions_ndimage",
+    "scipy.optimize": "jitgrad.solvers.optimize",
     "scipy.signal": "jitgrad.frontend.functions_signal",
     "scipy.spatial": "jitgrad.frontend.functions_spatial",
     "scipy.stats": "jitgrad.frontend.functions_stats",

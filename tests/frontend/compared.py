@@ -54,6 +54,25 @@ def check_slope(fun: Callable[..., Any], *args: Any, rtol: float = 1e-6) -> Any:
     return compiled
 
 
+def agrees(f: Callable[..., Any], a: Any, tol: float = 1e-6, eps: float = 1e-4) -> None:
+    """Values are SciPy's, and the gradient of a sum of them agrees with differences."""
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=np.shape(x)) for x in leaves(f(a))]
+
+    def both(a):
+        found = leaves(f(a))
+        return sum(np.sum(w * x) for w, x in zip(weights, found, strict=True)), found
+
+    compiled = jg.value_and_grad(both, has_aux=True)
+    (_, found), gradient = compiled(a)
+    for x, wanted in zip(found, leaves(f(a)), strict=True):
+        assert x.shape == np.shape(wanted)
+        np.testing.assert_allclose(x, wanted, rtol=tol, atol=tol)
+    for k, unit in enumerate(np.eye(len(a))):
+        difference = (compiled(a + eps * unit)[0][0] - compiled(a - eps * unit)[0][0]) / (2 * eps)
+        np.testing.assert_allclose(gradient[k], difference, rtol=10 * tol, atol=10 * tol)
+
+
 def same(fun: Callable[..., Any], *args: Any, **options: Any) -> None:
     """Results, and arguments afterwards, are those of plain NumPy."""
     plain, traced = ([np.array(a) if isinstance(a, np.ndarray) else a for a in args] for _ in range(2))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.linalg
-from compared import check, normal
+from compared import check, check_slope, normal
 
 import jitgrad as jg
 from jitgrad.errors import ArgumentError, LinAlgError, NotSquareError, ShapeError, UnsupportedError
@@ -133,10 +133,75 @@ def test_derivatives_of_the_exponential() -> None:
         np.testing.assert_allclose(found, value, rtol=1e-10, atol=1e-10 * np.abs(value).max())
 
 
+# Equations, and matrices of a form
+
+
+def test_matrix_equations() -> None:
+    def f(a: Any, b: Any, q: Any, d: Any, e: Any) -> Any:
+        definite = b @ np.swapaxes(b, -1, -2) + np.eye(2)
+        symmetric = [np.swapaxes(m, -1, -2) + m for m in (b, 2.0 * definite)]
+        pairs = [scipy.linalg.eigh(*symmetric, type=t) for t in (1, 2, 3)]
+        w, v = scipy.linalg.eigh_tridiagonal(d, e)
+        return (
+            scipy.linalg.solve_sylvester(a, b, q),
+            scipy.linalg.solve_continuous_lyapunov(b, definite),
+            scipy.linalg.solve_discrete_lyapunov(0.3 * b, b),
+            [(w, v * v) for w, v in pairs],
+            scipy.linalg.eigvalsh(*symmetric),
+            (w, v * v),
+            scipy.linalg.eigvalsh_tridiagonal(d, e, select="i", select_range=(1, 1)),
+        )
+
+    shapes = ((3, 3), (2, 2), (3, 2), (3,), (2,))
+    check(f, *(normal(*shape, seed=k) for k, shape in enumerate(shapes)))
+    check(f, *(normal(2, *shape, seed=k + 5) for k, shape in enumerate(shapes)), tol=1e-8, grads=True)
+    read = lambda a, b: scipy.linalg.eigh(a, b @ b.T + np.eye(3), lower=False, eigvals_only=True)  # noqa: E731
+    check(read, normal(3, 3), normal(3, 3, seed=1))
+
+
+def test_other_matrices_of_a_form() -> None:
+    def f(a: Any, b: Any, m: Any) -> Any:
+        return (
+            scipy.linalg.companion(a), scipy.linalg.leslie(a, b), scipy.linalg.fiedler(a),
+            [scipy.linalg.convolution_matrix(a, n, mode) for n in (2, 6) for mode in ("full", "valid", "same")],
+            scipy.linalg.khatri_rao(m, m[..., :1, :]),
+        )  # fmt: skip
+
+    check(f, normal(4), normal(3, seed=1), normal(3, 3), grads=True)
+    check(f, normal(2, 4), normal(2, 3, seed=1), normal(2, 3, 3))
+    check(f, normal(4).astype(np.float32), normal(3).astype(np.float32), normal(3, 3).astype(np.float32), tol=1e-5)
+    check(lambda a: (scipy.linalg.leslie(a, a[1:]), scipy.linalg.fiedler(a)), np.arange(4))
+
+
+def test_circulant_systems_angles_and_functions() -> None:
+    def f(c: Any, b: Any, m: Any) -> Any:
+        square = m[:, :3] @ m.T[:3]
+        return (
+            scipy.linalg.solve_circulant(c, b), scipy.linalg.solve_circulant(c, m),
+            scipy.linalg.solve_circulant(m.T[:2], b, baxis=-1, outaxis=-1),
+            scipy.linalg.matmul_toeplitz((c, b), m), scipy.linalg.orthogonal_procrustes(m, 2 * m[::-1]),
+            scipy.linalg.subspace_angles(m[:, :2], m[::-1, 1:]), scipy.linalg.subspace_angles(m, m[:, :1] + 1),
+            [g(0.2 * square) for g in (scipy.linalg.cosm, scipy.linalg.sinm, scipy.linalg.tanm)],
+            [g(0.2 * square) for g in (scipy.linalg.coshm, scipy.linalg.sinhm, scipy.linalg.tanhm)],
+        )  # fmt: skip
+
+    args = normal(6), normal(6, seed=1), normal(6, 3, seed=2)
+    check(f, *args, tol=1e-7)
+    check_slope(lambda *args: f(*args)[:7], *args, rtol=1e-5)
+    near = np.array([1.0, 1.0, 0.0, 0.0])
+    check(lambda c: scipy.linalg.solve_circulant(c, np.arange(4.0), singular="lstsq"), near)
+    with pytest.raises(np.linalg.LinAlgError, match="near singular"):
+        jg.jit(scipy.linalg.solve_circulant)(near, near)
+
+
 # Errors
 
 
 ERRORS = {
+    "sylvester": (lambda a: scipy.linalg.solve_sylvester(a, a, a[:2]), ShapeError, "right side of shape"),
+    "tridiagonal": (lambda a: scipy.linalg.eigh_tridiagonal(a[0], a[0]), ShapeError, "one element less"),
+    "angles": (lambda a: scipy.linalg.subspace_angles(a, a[:2]), ShapeError, "as many rows"),
+    "circulant": (lambda a: scipy.linalg.solve_circulant(a[0], a[0, :2]), ShapeError, "lengths along"),
     "pivoting": (lambda a: scipy.linalg.qr(a, pivoting=True), UnsupportedError, "without pivoting"),
     "side": (lambda a: scipy.linalg.polar(a, "up"), ArgumentError, "'right' or 'left'"),
     "trans": (lambda a: scipy.linalg.lu_solve(scipy.linalg.lu_factor(a), a, trans=5), ArgumentError, "Use 0, 1 or 2"),
