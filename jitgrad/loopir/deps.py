@@ -291,17 +291,18 @@ def independent(found: Sequence[Access], var: Sym, may_vary: Callable[[Sym], boo
     stores = [a for a in found if a.mode is not None]
     if len(found) * len(stores) > MANY * MANY:
         return False
-    for x in stores:
-        for y in found:
-            if x.index is None or y.index is None:
-                return False
-            if distance(x.index, y.index, var, may_vary, step) in (None, (0, 0)):
-                continue
-            # Offsets tell more where an array is used in another shape.
-            first, second = ((flatten_index(a.root.shape, a.index or ()),) for a in (x, y))
-            if distance(first, second, var, may_vary, step) not in (None, (0, 0)):
-                return False
-    return True
+    return all(only_at_once(x, y, var, may_vary, step) for x in stores for y in found)
+
+
+def only_at_once(x: Access, y: Access, var: Sym, may_vary: Callable[[Sym], bool], step: int = 1) -> bool:
+    """Whether two accesses of one array are of one element in the same iteration only, if ever."""
+    if x.index is None or y.index is None:
+        return False
+    if distance(x.index, y.index, var, may_vary, step) in (None, (0, 0)):
+        return True
+    # Offsets tell more where an array is used in another shape.
+    first, second = ((flatten_index(a.root.shape, a.index or ()),) for a in (x, y))
+    return distance(first, second, var, may_vary, step) in (None, (0, 0))
 
 
 def varies(v: Sym, inner: Set[Sym], changed: Set[object]) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Sequence, Set
 from jitgrad.ir.index import Dim, Sym, add, interval, mul
 from jitgrad.ir.types import kind_letter
 from jitgrad.loopir.build import IDENTITIES
-from jitgrad.loopir.deps import COMMUTE, MANY, Access, accesses, distance, never_at_any_time, root_index, varies
+from jitgrad.loopir.deps import COMMUTE, MANY, Access, accesses, never_at_any_time, only_at_once, root_index, varies
 from jitgrad.loopir.lower import with_body
 from jitgrad.loopir.nodes import (
     Alloc,
@@ -194,10 +194,7 @@ def any_order(s: Loop, nested: bool = False, private: Set[Local | Buffer] = froz
         for b in found:
             if a.root is not b.root or (a.mode is None and b.mode is None) or (a.mode == b.mode and a.mode in COMMUTE):
                 continue
-            if a.index is None or b.index is None:
-                return False
-            apart = distance(a.index, b.index, s.var, lambda v: varies(v, inner, changed), s.step)
-            if apart not in (None, (0, 0)):
+            if not only_at_once(a, b, s.var, lambda v: varies(v, inner, changed), s.step):
                 return False
     return True
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+import jitgrad as jg
 from jitgrad.ir.index import Sym, add, expr
 from jitgrad.ir.types import f64
 from jitgrad.loopir.decompose import RUN, decompose
@@ -180,3 +182,14 @@ def test_a_number_takes_the_call() -> None:
     program = Program("f", (x,), (y,), (Store(y, (), scalar("tan", Load(x, ()))),))
     for v in (0.3, *HUGE):
         assert Executable(program)(np.array(v))[0] == pytest.approx(np.tan(v), rel=4e-16)
+
+
+@pytest.mark.parametrize("shape", [(4000,), (40, 100), (1333, 3), (3, 4, 5, 60)])
+def test_arrays_of_several_axes_are_vectorised(shape):
+    """Their loops are one, over a view of all elements."""
+    x = np.random.default_rng(0).normal(size=shape)
+    f = jg.jit(lambda x: np.cos(x) + np.tan(x))
+    np.testing.assert_allclose(f(x), np.cos(x) + np.tan(x), rtol=1e-13, atol=1e-14)
+    text = f.llvm(x)
+    assert re.search(r"@llvm\.fma\.v\d+f64", text)
+    assert not re.search(r"@llvm\.(cos|tan)\.v", text)
