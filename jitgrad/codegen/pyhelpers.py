@@ -90,7 +90,15 @@ def _of_scipy(name, arity):
         call = scipy_special.pointer(name, 3)
         return (lambda x, y, z: call(x, y, z, 0)) if len(call.argtypes) == 4 else (lambda x, y, z: call(x, y, z))
 
-    overload(function)({1: one, 2: two, 3: three}[arity])
+    def four(x, y, z, w):
+        call = scipy_special.pointer(name, 4)
+        return (
+            (lambda x, y, z, w: call(x, y, z, w, 0))
+            if len(call.argtypes) == 5
+            else (lambda x, y, z, w: call(x, y, z, w))
+        )
+
+    overload(function)({1: one, 2: two, 3: three, 4: four}[arity])
     return function
 
 

@@ -29,6 +29,7 @@ from jitgrad.frontend import (  # noqa: F401
     functions_sets,
     functions_shape,
     functions_special,
+    functions_special_ufuncs,
     functions_write,
     ufunc_methods,
     ufunc_numbers,

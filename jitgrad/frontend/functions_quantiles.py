@@ -85,7 +85,7 @@ def _quantiles(x: Tracer, q: Any, axis: Any, keepdims: Any, method: str, of_sort
         x = cast(x, _dtype_beside(x.dtype, q))
     axes = axis_tuple(axis, x.ndim)
     kept = [1 if k in axes else d for k, d in enumerate(x.dims)]
-    merged = _merged_last(x, axes)
+    merged = merged_last(x, axes)
     if merged.dims[-1] == 0:
         if method != "linear" or not is_float(x.dtype):
             raise ShapeError(
@@ -110,7 +110,7 @@ def _dtype_beside(dtype: np.dtype, q: Any) -> np.dtype:
     return resolve(np.multiply, (dtype, type(q) if type(q) in (int, float) else np.asarray(q).dtype), None)[-1]
 
 
-def _merged_last(x: Tracer, axes: tuple[int, ...]) -> Tracer:
+def merged_last(x: Tracer, axes: tuple[int, ...]) -> Tracer:
     """The named axes as one, at the end."""
     rest = [k for k in range(x.ndim) if k not in axes]
     moved = emit("transpose", x, perm=(*rest, *axes)) if x.ndim > 1 else x

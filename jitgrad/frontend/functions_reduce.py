@@ -160,7 +160,7 @@ def mean(a: ArrayLike, axis: Any = None, dtype: Any = None, *, keepdims: Any = F
     x, result = _averaged(lift_one(a, where), dtype)
     axes = axis_tuple(axis, x.ndim)
     total = sum_(x, axes, x.dtype, keepdims=keepdims, where=where)
-    return cast(call_ufunc(np.divide, total, _count(x, axes, where, keepdims)), result)
+    return cast(call_ufunc(np.divide, total, counted(x, axes, where, keepdims)), result)
 
 
 def _averaged(x: Tracer, dtype: Any) -> tuple[Tracer, np.dtype]:
@@ -170,7 +170,7 @@ def _averaged(x: Tracer, dtype: Any) -> tuple[Tracer, np.dtype]:
     return (cast(x, f32), x.dtype) if is_short(x.dtype) else (x, x.dtype)
 
 
-def _count(x: Tracer, axes: tuple[int, ...], mask: Any, keepdims: Any) -> Any:
+def counted(x: Tracer, axes: tuple[int, ...], mask: Any, keepdims: Any) -> Any:
     """How many elements are reduced: a number, or an array where a mask says."""
     if mask is True or mask is _NOTHING:
         count = element_count([x.dims[k] for k in axes])
@@ -186,7 +186,7 @@ def average(
     if weights is None:
         out = mean(a, axis, keepdims=keepdims)
         x = lift_one(a)
-        count = _count(x, axis_tuple(axis, x.ndim), True, keepdims)
+        count = counted(x, axis_tuple(axis, x.ndim), True, keepdims)
         count = cast(lift_one(count, out), out.dtype)
         return (out, broadcast_to(count, out.dims)) if returned else out
     x, w = lift(a, weights)
@@ -225,11 +225,11 @@ def var(
     if correction is not None and correction is not _NOTHING:
         ddof = correction
     if mean is None or mean is _NOTHING:
-        count = _count(x, axes, where, True)
+        count = counted(x, axes, where, True)
         mean = call_ufunc(np.divide, sum_(x, axes, keepdims=True, where=where), count)
     d = call_ufunc(np.subtract, x, mean)
     squares = sum_(emit("square", d), axes, keepdims=keepdims, where=where)
-    count = _count(x, axes, where, keepdims)
+    count = counted(x, axes, where, keepdims)
     free = max(count - ddof, 0.0) if isinstance(count, float) else call_ufunc(np.maximum, count - ddof, 0.0)
     return cast(call_ufunc(np.divide, squares, free), result)
 

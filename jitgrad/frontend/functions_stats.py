@@ -1,8 +1,8 @@
 """Densities and distribution functions of ``scipy.stats`` on traced values.
 
-A distribution is a row of :data:`CONTINUOUS` or :data:`DISCRETE`: formulas for location 0 and scale 1, on its support.
-The rest is the same for all: location and scale, what is outside the support, and the methods that follow from others.
-As in SciPy everything is computed in float64, and is NaN for parameters that are not valid.
+A distribution is a row of a table in ``distribution_formulas``. The rest is the same for all: location and scale, what
+is outside the support, and the methods that follow from others. As in SciPy everything is computed in float64, and is
+NaN for parameters that are not valid.
 
 Loaded when a program uses ``scipy.stats``, which takes long to import.
 """
@@ -19,256 +19,20 @@ import numpy as np
 import scipy.stats
 
 import jitgrad.numpy as jnp
-from jitgrad.errors import ArgumentError
-from jitgrad.frontend.branches import if_return
+from jitgrad.errors import ArgumentError, UnsupportedError
+from jitgrad.frontend import (  # noqa: F401  # they fill the table of handlers
+    functions_multivariate,
+    functions_summaries,
+    functions_tests,
+)
+from jitgrad.frontend.distribution_formulas import CONTINUOUS, DISCRETE, Formula, Formulas, probability
+from jitgrad.frontend.functions_kde import GaussianKde, of_fixed
 from jitgrad.frontend.functions_rvs import name_of, sample
 from jitgrad.frontend.namespace import Mirror, wrap
 from jitgrad.frontend.primitives import cast, lift
-from jitgrad.frontend.raising import demand
-from jitgrad.frontend.registry import FUNCTIONS, implements
-from jitgrad.frontend.tracer import is_traced
+from jitgrad.frontend.registry import FUNCTIONS
 from jitgrad.ir.location import user_location
-from jitgrad.scipy import Part, linalg, special
-
-_LOG_TWO_PI = float(np.log(2 * np.pi))
-#: An eigenvalue of a covariance below so many times the largest is 0, for SciPy.
-_NEGLIGIBLE = 1e6 * float(np.finfo(np.float64).eps)
-_LOG_ROOT = 0.5 * _LOG_TWO_PI
-Formula = Callable[..., Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Formulas:
-    """A distribution: functions of a number and of the shape parameters, for numbers on the support.
-
-    ``log`` is the logarithm of the density or mass. ``support`` gives its ends, None for infinite ones, and ``valid``
-    the shape parameters that are; by default the positive ones. ``open`` says that the density is 0 at the lower end.
-    ``sf`` is 1 - ``cdf``, and either follows from the other. ``logcdf`` and ``logsf`` are given where they are more
-    exact than the logarithms.
-    """
-
-    log: Formula
-    support: Callable[..., tuple[Any, Any]] = lambda *shapes: (None, None)
-    cdf: Formula | None = None
-    sf: Formula | None = None
-    logcdf: Formula | None = None
-    logsf: Formula | None = None
-    ppf: Formula | None = None
-    valid: Formula = lambda *shapes: [s > 0 for s in shapes]
-    open: bool = False
-
-
-def _from(low: float) -> Callable[..., tuple[Any, Any]]:
-    return lambda *shapes: (low, None)
-
-
-def _between(low: float, high: float) -> Callable[..., tuple[Any, Any]]:
-    return lambda *shapes: (low, high)
-
-
-def _gamma_log(x: Any, a: Any) -> Any:
-    return special.xlogy(a - 1.0, x) - x - special.gammaln(a)
-
-
-def _beta_log(x: Any, a: Any, b: Any) -> Any:
-    return special.xlogy(a - 1.0, x) + special.xlog1py(b - 1.0, -x) - special.betaln(a, b)
-
-
-def _t_log(x: Any, df: Any) -> Any:
-    constant = special.gammaln((df + 1.0) / 2) - special.gammaln(df / 2) - 0.5 * jnp.log(df * np.pi)
-    return constant - (df + 1.0) / 2 * jnp.log1p(x * x / df)
-
-
-def _log_ratio(x: Any, s: Any) -> Any:
-    return jnp.log(x) / s
-
-
-#: By SciPy's name. Shape parameters have SciPy's order.
-CONTINUOUS: dict[str, Formulas] = {
-    "norm": Formulas(
-        lambda x: -0.5 * (x * x) - _LOG_ROOT,
-        cdf=lambda x: special.ndtr(x),
-        sf=lambda x: special.ndtr(-x),
-        logcdf=lambda x: special.log_ndtr(x),
-        logsf=lambda x: special.log_ndtr(-x),
-        ppf=lambda q: special.ndtri(q),
-    ),
-    "halfnorm": Formulas(
-        lambda x: -0.5 * (x * x) - _LOG_ROOT + np.log(2.0),
-        _from(0.0),
-        cdf=lambda x: special.erf(x * np.sqrt(0.5)),
-        sf=lambda x: special.erfc(x * np.sqrt(0.5)),
-        ppf=lambda q: special.ndtri((1.0 + q) / 2.0),
-    ),
-    "lognorm": Formulas(
-        lambda x, s: -0.5 * _log_ratio(x, s) ** 2 - jnp.log(s * x) - _LOG_ROOT,
-        _from(0.0),
-        cdf=lambda x, s: special.ndtr(_log_ratio(x, s)),
-        sf=lambda x, s: special.ndtr(-_log_ratio(x, s)),
-        logcdf=lambda x, s: special.log_ndtr(_log_ratio(x, s)),
-        logsf=lambda x, s: special.log_ndtr(-_log_ratio(x, s)),
-        ppf=lambda q, s: jnp.exp(s * special.ndtri(q)),
-        open=True,
-    ),
-    "skewnorm": Formulas(
-        lambda x, a: -0.5 * (x * x) - _LOG_ROOT + np.log(2.0) + special.log_ndtr(a * x), valid=lambda a: [a == a]
-    ),
-    "t": Formulas(_t_log, cdf=lambda x, df: special.stdtr(df, x), sf=lambda x, df: special.stdtr(df, -x)),
-    "cauchy": Formulas(
-        lambda x: -np.log(np.pi) - jnp.log1p(x * x),
-        cdf=lambda x: 0.5 + jnp.arctan(x) / np.pi,
-        sf=lambda x: 0.5 - jnp.arctan(x) / np.pi,
-        ppf=lambda q: jnp.tan(np.pi * (q - 0.5)),
-    ),
-    "halfcauchy": Formulas(
-        lambda x: np.log(2.0 / np.pi) - jnp.log1p(x * x),
-        _from(0.0),
-        cdf=lambda x: 2.0 / np.pi * jnp.arctan(x),
-        ppf=lambda q: jnp.tan(np.pi / 2 * q),
-    ),
-    "laplace": Formulas(
-        lambda x: -jnp.abs(x) - np.log(2.0),
-        cdf=lambda x: jnp.where(x > 0, 1.0 - 0.5 * jnp.exp(-x), 0.5 * jnp.exp(x)),
-        sf=lambda x: jnp.where(x > 0, 0.5 * jnp.exp(-x), 1.0 - 0.5 * jnp.exp(x)),
-        ppf=lambda q: jnp.where(q > 0.5, -jnp.log(2.0 * (1.0 - q)), jnp.log(2.0 * q)),
-    ),
-    "logistic": Formulas(
-        lambda x: special.log_expit(x) + special.log_expit(-x),
-        cdf=lambda x: special.expit(x),
-        sf=lambda x: special.expit(-x),
-        logcdf=lambda x: special.log_expit(x),
-        logsf=lambda x: special.log_expit(-x),
-        ppf=lambda q: special.logit(q),
-    ),
-    "gumbel_r": Formulas(
-        lambda x: -x - jnp.exp(-x),
-        cdf=lambda x: jnp.exp(-jnp.exp(-x)),
-        sf=lambda x: -jnp.expm1(-jnp.exp(-x)),
-        logcdf=lambda x: -jnp.exp(-x),
-        ppf=lambda q: -jnp.log(-jnp.log(q)),
-    ),
-    "gumbel_l": Formulas(
-        lambda x: x - jnp.exp(x),
-        cdf=lambda x: -jnp.expm1(-jnp.exp(x)),
-        sf=lambda x: jnp.exp(-jnp.exp(x)),
-        logsf=lambda x: -jnp.exp(x),
-        ppf=lambda q: jnp.log(-jnp.log1p(-q)),
-    ),
-    "uniform": Formulas(lambda x: 0.0 * x, _between(0.0, 1.0), cdf=lambda x: x, ppf=lambda q: q),
-    "expon": Formulas(
-        lambda x: -x,
-        _from(0.0),
-        cdf=lambda x: -jnp.expm1(-x),
-        sf=lambda x: jnp.exp(-x),
-        logsf=lambda x: -x,
-        ppf=lambda q: -jnp.log1p(-q),
-    ),
-    "rayleigh": Formulas(
-        lambda x: jnp.log(x) - 0.5 * x * x,
-        _from(0.0),
-        cdf=lambda x: -jnp.expm1(-0.5 * x * x),
-        sf=lambda x: jnp.exp(-0.5 * x * x),
-        logsf=lambda x: -0.5 * x * x,
-        ppf=lambda q: jnp.sqrt(-2.0 * jnp.log1p(-q)),
-    ),
-    "weibull_min": Formulas(
-        lambda x, c: jnp.log(c) + special.xlogy(c - 1.0, x) - x**c,
-        _from(0.0),
-        cdf=lambda x, c: -jnp.expm1(-(x**c)),
-        sf=lambda x, c: jnp.exp(-(x**c)),
-        logsf=lambda x, c: -(x**c),
-        ppf=lambda q, c: (-jnp.log1p(-q)) ** (1.0 / c),
-    ),
-    "pareto": Formulas(
-        lambda x, b: jnp.log(b) - (b + 1.0) * jnp.log(x),
-        _from(1.0),
-        cdf=lambda x, b: -jnp.expm1(-b * jnp.log(x)),
-        sf=lambda x, b: x**-b,
-        logsf=lambda x, b: -b * jnp.log(x),
-        ppf=lambda q, b: (1.0 - q) ** (-1.0 / b),
-    ),
-    "gamma": Formulas(
-        _gamma_log,
-        _from(0.0),
-        cdf=lambda x, a: special.gammainc(a, x),
-        sf=lambda x, a: special.gammaincc(a, x),
-    ),
-    "chi2": Formulas(
-        lambda x, df: _gamma_log(0.5 * x, 0.5 * df) - np.log(2.0),
-        _from(0.0),
-        cdf=lambda x, df: special.gammainc(0.5 * df, 0.5 * x),
-        sf=lambda x, df: special.gammaincc(0.5 * df, 0.5 * x),
-    ),
-    "invgamma": Formulas(
-        lambda x, a: -(a + 1.0) * jnp.log(x) - special.gammaln(a) - 1.0 / x,
-        _from(0.0),
-        cdf=lambda x, a: special.gammaincc(a, 1.0 / x),
-        sf=lambda x, a: special.gammainc(a, 1.0 / x),
-        open=True,
-    ),
-    "beta": Formulas(
-        _beta_log,
-        _between(0.0, 1.0),
-        cdf=lambda x, a, b: special.betainc(a, b, x),
-        sf=lambda x, a, b: special.betaincc(a, b, x),
-    ),
-    "vonmises": Formulas(
-        lambda x, kappa: kappa * (jnp.cos(x) - 1.0) - _LOG_TWO_PI - jnp.log(special.i0e(kappa)),
-        valid=lambda kappa: [kappa >= 0],
-    ),
-}
-
-
-def _probability(p: Any) -> Any:
-    return (p >= 0) & (p <= 1)
-
-
-def _binom_log(k: Any, n: Any, p: Any) -> Any:
-    ways = special.gammaln(n + 1.0) - special.gammaln(k + 1.0) - special.gammaln(n - k + 1.0)
-    return ways + special.xlogy(k, p) + special.xlog1py(n - k, -p)
-
-
-DISCRETE: dict[str, Formulas] = {
-    "poisson": Formulas(
-        lambda k, mu: special.xlogy(k, mu) - special.gammaln(k + 1.0) - mu,
-        _from(0.0),
-        cdf=lambda k, mu: special.gammaincc(k + 1.0, mu),
-        sf=lambda k, mu: special.gammainc(k + 1.0, mu),
-        valid=lambda mu: [mu >= 0],
-    ),
-    "bernoulli": Formulas(
-        lambda k, p: special.xlogy(k, p) + special.xlog1py(1.0 - k, -p),
-        _between(0.0, 1.0),
-        cdf=lambda k, p: jnp.where(k < 1, 1.0 - p, 1.0),
-        sf=lambda k, p: jnp.where(k < 1, p, 0.0),
-        valid=lambda p: [_probability(p)],
-    ),
-    "binom": Formulas(
-        _binom_log,
-        lambda n, p: (0.0, n),
-        cdf=lambda k, n, p: special.betainc(n - k, k + 1.0, 1.0 - p),
-        sf=lambda k, n, p: special.betainc(k + 1.0, n - k, p),
-        valid=lambda n, p: [n >= 0, n == jnp.floor(n), _probability(p)],
-    ),
-    "nbinom": Formulas(
-        lambda k, n, p: (
-            special.gammaln(n + k) - special.gammaln(k + 1.0) - special.gammaln(n) + n * jnp.log(p)
-            + special.xlog1py(k, -p)
-        ),
-        _from(0.0),
-        cdf=lambda k, n, p: special.betainc(n, k + 1.0, p),
-        sf=lambda k, n, p: special.betaincc(n, k + 1.0, p),
-        valid=lambda n, p: [n > 0, p > 0, p <= 1],
-    ),
-    "geom": Formulas(
-        lambda k, p: special.xlog1py(k - 1.0, -p) + jnp.log(p),
-        _from(1.0),
-        cdf=lambda k, p: -jnp.expm1(special.xlog1py(k, -p)),
-        sf=lambda k, p: jnp.exp(special.xlog1py(k, -p)),
-        valid=lambda p: [p > 0, p <= 1],
-    ),
-}  # fmt: skip
-
+from jitgrad.scipy import Part
 
 # -- the methods -------------------------------------------------------------------------------------------------------
 
@@ -388,16 +152,72 @@ def _define_continuous(name: str, formulas: Formulas) -> None:
         if method not in _OF_CDF or formulas.cdf is not None:
             define(method, compute)
     if formulas.ppf is not None:
+        _define_quantiles(dist, formulas)
+    _define_moments(dist, formulas, discrete=False)
 
-        def quantile(q: Any, *args: Any, **kwds: Any) -> Any:
-            q, *shapes, loc, scale = _arguments(dist, q, args, kwds, discrete=False)
-            case = _Case(formulas, q, shapes, scale, False)
-            low, high = formulas.support(*shapes)
-            value = jnp.where(q == 0, -np.inf if low is None else low, case.apply(formulas.ppf))
-            value = jnp.where(q == 1, np.inf if high is None else high, value)
-            return case.checked(jnp.where(_probability(q), value * scale + loc, np.nan))
 
-        FUNCTIONS[dist.ppf] = quantile
+def _define_quantiles(dist: Any, formulas: Formulas) -> None:
+    def value(q: Any, args: Sequence[Any], kwds: dict[str, Any], formula: Formula | None, upper: bool) -> Any:
+        q, *shapes, loc, scale = _arguments(dist, q, args, kwds, discrete=False)
+        case = _Case(formulas, q, shapes, scale, False)
+        ends = formulas.support(*shapes)
+        low, high = (infinite if end is None else end for end, infinite in zip(ends, (-np.inf, np.inf), strict=True))
+        inside = jnp.where(q == 0, high if upper else low, case.apply(formula))
+        inside = jnp.where(q == 1, low if upper else high, inside)
+        return case.checked(jnp.where(probability(q), inside * scale + loc, np.nan))
+
+    def quantile(q: Any, *args: Any, **kwds: Any) -> Any:
+        return value(q, args, kwds, formulas.ppf, upper=False)
+
+    def upper_quantile(q: Any, *args: Any, **kwds: Any) -> Any:
+        return value(q, args, kwds, formulas.isf, upper=True)
+
+    def median(*args: Any, **kwds: Any) -> Any:
+        return quantile(0.5, *args, **kwds)
+
+    def interval(confidence: Any, *args: Any, **kwds: Any) -> tuple[Any, Any]:
+        return quantile((1.0 - confidence) / 2.0, *args, **kwds), quantile((1.0 + confidence) / 2.0, *args, **kwds)
+
+    FUNCTIONS.update({dist.ppf: quantile, dist.isf: upper_quantile, dist.median: median, dist.interval: interval})
+
+
+def _define_moments(dist: Any, formulas: Formulas, *, discrete: bool) -> None:
+    """Mean, variance, what follows from them, and entropy, where there is a formula."""
+
+    def case(args: Sequence[Any], kwds: dict[str, Any]) -> tuple[_Case, Any]:
+        _, *shapes, loc = _arguments(dist, 0.0, args, kwds, discrete)
+        shapes, loc, scale = (shapes, loc, 1.0) if discrete else (shapes[:-1], shapes[-1], loc)
+        return _Case(formulas, None, shapes, scale, discrete), loc
+
+    def mean(*args: Any, **kwds: Any) -> Any:
+        c, loc = case(args, kwds)
+        return c.checked(formulas.mean(*c.shapes) * c.scale + loc)  # pyright: ignore[reportOptionalCall]
+
+    def var(*args: Any, **kwds: Any) -> Any:
+        c, loc = case(args, kwds)
+        return c.checked(formulas.var(*c.shapes) * c.scale**2 + 0.0 * loc)  # pyright: ignore[reportOptionalCall]
+
+    def std(*args: Any, **kwds: Any) -> Any:
+        return jnp.sqrt(var(*args, **kwds))
+
+    def stats(*args: Any, moments: str = "mv", **kwds: Any) -> Any:
+        if set(moments) - set("mv"):
+            raise UnsupportedError(
+                f"scipy.stats.{dist.name}.stats with moments={moments!r} is not supported on traced values. The mean "
+                "and the variance are. Use moments='mv'.",
+                user_location(),
+            )
+        found = [f(*args, **kwds) for letter, f in (("m", mean), ("v", var)) if letter in moments]
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def entropy(*args: Any, **kwds: Any) -> Any:
+        c, loc = case(args, kwds)
+        return c.checked(formulas.entropy(*c.shapes) + jnp.log(c.scale) + 0.0 * loc)  # pyright: ignore[reportOptionalCall]
+
+    if formulas.mean is not None:
+        FUNCTIONS.update({dist.mean: mean, dist.var: var, dist.std: std, dist.stats: stats})
+    if formulas.entropy is not None:
+        FUNCTIONS[dist.entropy] = entropy
 
 
 def _define_discrete(name: str, formulas: Formulas) -> None:
@@ -418,118 +238,15 @@ def _define_discrete(name: str, formulas: Formulas) -> None:
     define("logpmf", _log_density, True)
     define("pmf", _density, True)
     for method in _OF_CDF:
-        define(method, _METHODS[method], False)
+        if formulas.cdf is not None:
+            define(method, _METHODS[method], False)
+    _define_moments(dist, formulas, discrete=True)
 
 
 for _distribution, _formulas in CONTINUOUS.items():
     _define_continuous(_distribution, _formulas)
 for _distribution, _formulas in DISCRETE.items():
     _define_discrete(_distribution, _formulas)
-
-
-# -- several dimensions ------------------------------------------------------------------------------------------------
-
-_mvn = scipy.stats.multivariate_normal
-
-
-def _normal_parameters(mean: Any, cov: Any) -> tuple[Any, Any]:
-    """Mean and covariance as a vector and a matrix."""
-    if isinstance(cov, scipy.stats.Covariance):
-        cov = cov.covariance
-    cov = jnp.asarray(cov, dtype=np.float64)
-    if mean is None:
-        mean = np.zeros(cov.shape[-1] if cov.ndim else 1)
-    mean = jnp.atleast_1d(jnp.asarray(mean, dtype=np.float64))
-    n = mean.shape[0]
-    if cov.ndim == 0:
-        cov = cov * np.eye(n)
-    elif cov.ndim == 1:
-        cov = jnp.diag(cov)
-    if mean.ndim != 1 or cov.shape != (n, n):
-        raise ArgumentError(
-            f"scipy.stats.multivariate_normal got a mean of shape {mean.shape} and a covariance of shape {cov.shape}. "
-            "They are a vector and a square matrix of its length. Reshape them.",
-            user_location(),
-        )
-    return mean, cov
-
-
-@implements(_mvn.logpdf)
-def _normal_log(x: Any, mean: Any = None, cov: Any = 1, allow_singular: Any = False) -> Any:
-    """By the Cholesky factor. Like SciPy's, the covariance is read from its lower triangle. A singular one, where
-    ``allow_singular``, is taken apart into eigenvectors when the program runs."""
-    mean, cov = _normal_parameters(mean, cov)
-    x, n = jnp.asarray(x, dtype=np.float64), mean.shape[0]
-    if x.ndim == 0:
-        x = x[None]
-    elif x.ndim == 1 and n == 1:
-        x = x[:, None]
-    rows = jnp.reshape(x - mean, (-1, n))
-
-    def regular() -> Any:
-        factor = jnp.linalg.cholesky(cov)
-        white = linalg.solve_triangular(factor, rows.T, lower=True)
-        return -0.5 * (n * _LOG_TWO_PI + jnp.sum(white * white, axis=0)) - jnp.sum(jnp.log(jnp.diag(factor)))
-
-    if allow_singular:
-        spectrum = jnp.linalg.eigvalsh(cov)
-        full = spectrum[0] > _NEGLIGIBLE * jnp.max(jnp.abs(spectrum))
-        log = if_return(full, regular, lambda: _singular_normal_log(rows, cov), 0)
-    else:
-        log = regular()
-    return jnp.squeeze(jnp.reshape(log, (x - mean).shape[:-1]))
-
-
-def _singular_normal_log(rows: Any, cov: Any) -> Any:
-    """The logarithm of the density on the subspace that a singular covariance spans, of points ``rows`` around the
-    mean, by SciPy's limits: 0 for eigenvalues, and for what a point may be off the subspace; -inf for those further
-    off. Raises ValueError when it runs for a covariance with a negative eigenvalue."""
-    spectrum, basis = jnp.linalg.eigh(cov)
-    limit = _NEGLIGIBLE * jnp.max(jnp.abs(spectrum))
-    semidefinite, error = spectrum[0] >= -limit, ValueError("The input matrix must be symmetric positive semidefinite.")
-    if is_traced(semidefinite):
-        demand(semidefinite, error)
-    elif not semidefinite:
-        raise error
-    counted = spectrum > limit
-    along = rows @ basis
-    squares = jnp.where(counted, along * along / jnp.where(counted, spectrum, 1.0), 0.0)
-    off = jnp.sqrt(jnp.sum(jnp.where(counted, 0.0, along * along), axis=1))
-    scale = jnp.sum(counted) * _LOG_TWO_PI + jnp.sum(jnp.log(jnp.where(counted, spectrum, 1.0)))
-    return jnp.where(off < 1e3 * limit, -0.5 * (scale + jnp.sum(squares, axis=1)), -np.inf)
-
-
-@implements(_mvn.pdf)
-def _normal_density(x: Any, mean: Any = None, cov: Any = 1, allow_singular: Any = False) -> Any:
-    return jnp.exp(_normal_log(x, mean, cov, allow_singular))
-
-
-@implements(_mvn.entropy)
-def _normal_entropy(mean: Any = None, cov: Any = 1) -> Any:
-    mean, cov = _normal_parameters(mean, cov)
-    n = mean.shape[0]
-    return 0.5 * n * (_LOG_TWO_PI + 1.0) + jnp.sum(jnp.log(jnp.diag(jnp.linalg.cholesky(cov))))
-
-
-@implements(scipy.stats.dirichlet.logpdf)
-def _dirichlet_log(x: Any, alpha: Any) -> Any:
-    """``x`` has a point in each column; the last coordinate may be left out. That it sums to 1 is not checked."""
-    x, alpha = jnp.asarray(x, dtype=np.float64), jnp.asarray(alpha, dtype=np.float64)
-    if x.shape[0] == alpha.shape[0] - 1:
-        x = jnp.concatenate([x, 1.0 - jnp.sum(x, axis=0, keepdims=True)])
-    if x.shape[0] != alpha.shape[0]:
-        raise ArgumentError(
-            f"scipy.stats.dirichlet got points with {x.shape[0]} coordinates and {alpha.shape[0]} parameters. A point "
-            "has as many coordinates as there are parameters, or one less. Transpose the points.",
-            user_location(),
-        )
-    powers = special.xlogy(jnp.reshape(alpha - 1.0, (-1, *[1] * (x.ndim - 1))), x)
-    return jnp.sum(powers, axis=0) + special.gammaln(jnp.sum(alpha)) - jnp.sum(special.gammaln(alpha))
-
-
-@implements(scipy.stats.dirichlet.pdf)
-def _dirichlet_density(x: Any, alpha: Any) -> Any:
-    return jnp.exp(_dirichlet_log(x, alpha))
 
 
 # -- the objects -------------------------------------------------------------------------------------------------------
@@ -571,21 +288,28 @@ class Frozen:
         return lambda *args, **kwds: method(*args, *self.args, **self.kwds, **kwds)
 
 
-_KINDS = (scipy.stats.rv_continuous, scipy.stats.rv_discrete, type(_mvn).__mro__[1])
+_KINDS = (scipy.stats.rv_continuous, scipy.stats.rv_discrete, type(scipy.stats.multivariate_normal).__mro__[1])
 _FROZEN = type(scipy.stats.norm()).__mro__[1]
 _distributions: dict[str, Distribution] = {}
 
 
 def stand_in(value: Any) -> Any:
-    """What takes the place of a distribution, frozen or not, of a method of one, or of the module; None for others."""
+    """What takes the place of a distribution, frozen or not, of a method of one, of a function with a handler, of a
+    density estimate or its class, or of the module; None for others."""
     if value is scipy.stats:
         return stats
+    if value is scipy.stats.gaussian_kde:
+        return GaussianKde
+    if type(value) is scipy.stats.gaussian_kde:
+        return of_fixed(value)
     if isinstance(value, _FROZEN):
         frozen = Frozen(stand_in(getattr(scipy.stats, value.dist.name)), value.args, value.kwds)
         frozen.random_state = value.random_state
         return frozen
     if isinstance(value, types.MethodType) and isinstance(value.__self__, _KINDS):
         return getattr(stand_in(value.__self__), value.__name__)
+    if isinstance(value, types.FunctionType):
+        return wrap(value) if value in FUNCTIONS else None
     if not isinstance(value, _KINDS):
         return None
     name = name_of(value)

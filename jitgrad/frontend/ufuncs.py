@@ -58,8 +58,10 @@ UFUNC_OPS[np.fabs] = "absolute"
 UFUNC_OPS[np.float_power] = "power"
 UFUNC_OPS[sps.psi] = "digamma"
 #: How many leading operands of a ufunc are orders or shape parameters, which have no derivative.
-PARAMETERS = {sps.gammainc: 1, sps.gammaincc: 1, sps.betainc: 2, sps.betaincc: 2, sps.stdtr: 1,
-              sps.jv: 1, sps.yv: 1, sps.iv: 1, sps.ive: 1, sps.kv: 1, sps.kve: 1}  # fmt: skip
+PARAMETERS = {sps.gammainc: 1, sps.gammaincc: 1, sps.betainc: 2, sps.betaincc: 2, sps.stdtr: 1, sps.gammaincinv: 1,
+              sps.gammainccinv: 1, sps.betaincinv: 2, sps.betainccinv: 2, sps.stdtrit: 1, sps.jv: 1, sps.yv: 1,
+              sps.iv: 1, sps.ive: 1, sps.kv: 1, sps.kve: 1, sps.struve: 1, sps.modstruve: 1,
+              sps.hyp2f1: 3, sps.hyp1f1: 2, sps.hyp0f1: 1, sps.hyperu: 2}  # fmt: skip
 for _name in dir(sps):
     _ufunc = getattr(sps, _name)
     if _name in OPS and isinstance(_ufunc, np.ufunc):

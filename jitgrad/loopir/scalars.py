@@ -167,9 +167,11 @@ _define("gamma", 1, _special.gamma, "{T}(h.gamma({0}))", libm="tgamma")
 #: Functions that SciPy's own code computes, and how many operands they take.
 OF_SCIPY = {
     1: """rgamma erfcx dawsn erfinv erfcinv ndtri log_ndtr exp1 expi spence j0 j1 y0 y1 i0 i0e i1 i1e k0 k0e k1
-       k1e""",
-    2: "beta betaln gammainc gammaincc jv yv iv ive kv kve stdtr",
-    3: "betainc betaincc",
+       k1e erfi ndtri_exp exprel ellipk ellipkm1 ellipe""",
+    2: """beta betaln gammainc gammaincc gammaincinv gammainccinv jv yv iv ive kv kve stdtr stdtrit binom poch owens_t
+       expn struve modstruve hyp0f1""",
+    3: "betainc betaincc betaincinv betainccinv hyp1f1 hyperu",
+    4: "hyp2f1",
 }
 for _arity, _names in OF_SCIPY.items():
     for _name in _names.split():

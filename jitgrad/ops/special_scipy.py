@@ -214,7 +214,7 @@ _bessel("k0e", "``exp(x) * k0(x)``.", _RIGHT, lambda x, out: out - apply("k1e", 
 _bessel("k1e", "``exp(x) * k1(x)``.", _RIGHT, lambda x, out: out - 0.5 * (apply("k0e", x) + _order_two("kve", x)))
 
 
-class _OfOrder(Ufunc):
+class OfOrder(Ufunc):
     """A function of an order, which has no derivative, and a number. The derivative is a sum of the functions of the
     orders beside it, ``(below * f(v - 1, x) + above * f(v + 1, x)) / 2``."""
 
@@ -243,27 +243,27 @@ class _OfOrder(Ufunc):
 
 
 @register
-class Jv(_OfOrder):
+class Jv(OfOrder):
     name, numpy, above = "jv", sps.jv, -1.0
 
 
 @register
-class Yv(_OfOrder):
+class Yv(OfOrder):
     name, numpy, above = "yv", sps.yv, -1.0
 
 
 @register
-class Iv(_OfOrder):
+class Iv(OfOrder):
     name, numpy = "iv", sps.iv
 
 
 @register
-class Kv(_OfOrder):
+class Kv(OfOrder):
     name, numpy, below, above = "kv", sps.kv, -1.0, -1.0
 
 
 @register
-class Ive(_OfOrder):
+class Ive(OfOrder):
     """``exp(-abs(x)) * iv(v, x)``."""
 
     name, numpy = "ive", sps.ive
@@ -273,7 +273,7 @@ class Ive(_OfOrder):
 
 
 @register
-class Kve(_OfOrder):
+class Kve(OfOrder):
     """``exp(x) * kv(v, x)``."""
 
     name, numpy, below, above = "kve", sps.kve, -1.0, -1.0
@@ -309,7 +309,7 @@ class Betaln(Ufunc):
         return apply("digamma", xs[0]) - both, apply("digamma", xs[1]) - both
 
 
-class _Incomplete(Ufunc):
+class Incomplete(Ufunc):
     """An integral up to its last operand; the others are parameters without derivative. ``density`` is the integrand,
     ``sign`` is -1 for the rest of the integral."""
 
@@ -317,6 +317,7 @@ class _Incomplete(Ufunc):
     parameters: ClassVar[tuple[float, ...]]
     low: ClassVar[float]
     high: ClassVar[float]
+    density: ClassVar[Callable[..., Var]]
 
     @classmethod
     def samples(cls, rng: np.random.Generator) -> list[Sample]:
@@ -327,19 +328,17 @@ class _Incomplete(Ufunc):
             for d in (np.float64, np.float32)
         ]
 
-    def density(self, *xs: Var) -> Var:
-        raise NotImplementedError
-
     def partials(self, *xs: Var, out: Var) -> Partials:
         return (*[math.nan] * (len(xs) - 1), self.density(*xs) * self.sign)
 
 
-class _IncompleteGamma(_Incomplete):
-    arity, parameters, low, high = 2, (1.7,), 0.2, 4.0
+def gamma_density(a: Var, x: Var) -> Var:
+    return apply("exp", apply("xlogy", a - 1.0, x) - x - apply("gammaln", a))
 
-    def density(self, *xs: Var) -> Var:
-        a, x = xs
-        return apply("exp", apply("xlogy", a - 1.0, x) - x - apply("gammaln", a))
+
+class _IncompleteGamma(Incomplete):
+    arity, parameters, low, high = 2, (1.7,), 0.2, 4.0
+    density = staticmethod(gamma_density)
 
 
 @register
@@ -356,13 +355,14 @@ class Gammaincc(_IncompleteGamma):
     name, numpy, sign = "gammaincc", sps.gammaincc, -1.0
 
 
-class _IncompleteBeta(_Incomplete):
-    arity, parameters, low, high = 3, (1.7, 2.4), 0.1, 0.9
+def beta_density(a: Var, b: Var, x: Var) -> Var:
+    logs = apply("xlogy", a - 1.0, x) + apply("xlog1py", b - 1.0, -x)
+    return apply("exp", logs - apply("betaln", a, b))
 
-    def density(self, *xs: Var) -> Var:
-        a, b, x = xs
-        logs = apply("xlogy", a - 1.0, x) + apply("xlog1py", b - 1.0, -x)
-        return apply("exp", logs - apply("betaln", a, b))
+
+class _IncompleteBeta(Incomplete):
+    arity, parameters, low, high = 3, (1.7, 2.4), 0.1, 0.9
+    density = staticmethod(beta_density)
 
 
 @register
@@ -379,14 +379,15 @@ class Betaincc(_IncompleteBeta):
     name, numpy, sign = "betaincc", sps.betaincc, -1.0
 
 
+def student_density(df: Var, t: Var) -> Var:
+    scale = apply("betaln", df * 0.5, full_like(df, 0.5)) + apply("log", df) * 0.5
+    return apply("exp", (df + 1.0) * -0.5 * apply("log1p", t * t / df) - scale)
+
+
 @register
-class Stdtr(_Incomplete):
+class Stdtr(Incomplete):
     """The distribution function of Student's t."""
 
     name, numpy, arity = "stdtr", sps.stdtr, 2
     parameters, low, high = (3.5,), -3.0, 3.0
-
-    def density(self, *xs: Var) -> Var:
-        df, t = xs
-        scale = apply("betaln", df * 0.5, full_like(df, 0.5)) + apply("log", df) * 0.5
-        return apply("exp", (df + 1.0) * -0.5 * apply("log1p", t * t / df) - scale)
+    density = staticmethod(student_density)

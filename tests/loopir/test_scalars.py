@@ -35,7 +35,7 @@ def evaluate(e: Expr, memo: dict[Expr, Any]) -> Any:
 
 
 def pairs(values: np.ndarray, arity: int) -> list[tuple[Any, ...]]:
-    return list(itertools.product(*[values, values, values[::3]][:arity]))
+    return list(itertools.product(*[values, values, values[::3], values[::5]][:arity]))
 
 
 def points(name: str, dtype: Any) -> list[tuple[Any, ...]]:
@@ -45,6 +45,10 @@ def points(name: str, dtype: Any) -> list[tuple[Any, ...]]:
         values = POINTS[(POINTS > 0) & np.isfinite(POINTS)]  # SciPy's are for positive arguments
     if name == "gammaln":
         values = POINTS[~np.isneginf(POINTS)]  # where C and SciPy differ
+    if name == "expn":
+        values = np.array([0.0, 1.0, 2.0, 7.0, np.nan])  # SciPy warns of orders that are no integers
+    if name == "hyp1f1":
+        values = POINTS[np.abs(POINTS) < 100]  # SciPy's never returns from some at infinity
     return pairs(values.astype(dtype), SCALARS[name].arity)
 
 
@@ -102,7 +106,10 @@ def test_python_of_floats(name: str) -> None:
     for dtype in (np.float64, np.float32):
         with np.errstate(all="ignore"):
             for args in points(name, dtype):
-                wanted = entry.numpy(*args)
+                # Of SciPy's functions the one in double precision is called, for float32 too.
+                wide = map(np.float64, args) if entry.scipy is not None else args
+                wanted = entry.numpy(*wide)
+                wanted = wanted.astype(dtype) if entry.scipy is not None else wanted
                 found = run_source(name, args, np.asarray(wanted).dtype)
                 if np.asarray(wanted).dtype != bool_:
                     assert np.asarray(found).dtype == dtype, name

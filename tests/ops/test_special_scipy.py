@@ -31,6 +31,19 @@ WITH_PARAMETERS: list[tuple[Any, tuple[Any, ...], np.ndarray]] = [
     (special.betainc, (1.5, np.array([0.5, 1.0, 2.0, 5.0])), X / 4),
     (special.betaincc, (2.0, 0.7), X / 4),
     (special.stdtr, (3.0,), X - 1),
+    (special.gammaincinv, (1.5,), X / 4),
+    (special.gammainccinv, (0.5,), X / 4),
+    (special.betaincinv, (1.5, 0.5), X / 4),
+    (special.betainccinv, (1.5, 2.0), X / 4),
+    (special.stdtrit, (3.0,), X / 4),
+    (special.hyp2f1, (0.5, 1.0, 2.3), X / 4),
+    (special.hyp1f1, (0.5, 1.2), X - 1),
+    (special.hyp0f1, (0.5,), X - 1),
+    (special.hyperu, (0.5, 1.2), X),
+    (special.expn, (0,), X),
+    (special.expn, (3,), X),
+    (special.struve, (0.0,), X),
+    (special.modstruve, (1.5,), X),
 ]
 
 
@@ -55,7 +68,8 @@ def test_a_parameter_has_no_derivative(fun: Any) -> None:
 @pytest.mark.parametrize("backend", ["llvm", "numba", "python"])
 def test_backends(backend: str) -> None:
     def f(x: Any) -> Any:
-        return special.betainc(1.5, 2.0, x / 4) + special.jv(2, x) * special.erfinv(x / 4) + special.gamma(x)
+        total = special.betainc(1.5, 2.0, x / 4) + special.jv(2, x) * special.erfinv(x / 4) + special.gamma(x)
+        return total + special.hyp2f1(0.5, 1.0, 2.3, x / 4)
 
     with jg.config.using(backend=backend):
         np.testing.assert_allclose(jg.jit(f)(X), f(X), rtol=1e-13)
