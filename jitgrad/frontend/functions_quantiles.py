@@ -189,7 +189,7 @@ def _weighted(x: Tracer, q: np.ndarray, weights: Tracer, axis: Any, keepdims: An
     axes = axis_tuple(axis, x.ndim)
     weights = _spread(weights, x, axis, axes)
     kept = [1 if k in axes else d for k, d in enumerate(x.dims)]
-    rows, w = _merged_last(x, axes), cast(_merged_last(weights, axes), f64)
+    rows, w = merged_last(x, axes), cast(merged_last(weights, axes), f64)
     demand(np.all(np.logical_not(w < 0)), ValueError("Weights must be non-negative."))  # pyright: ignore
     if without_nan and is_float(rows.dtype):
         w = where(emit("isnan", rows), constant_like(w, 0), w)
