@@ -210,8 +210,8 @@ def _pdtrc(k: Array, m: Array) -> Array:
 
 
 def _of_successes(k: Array, n: Array, p: Array, integral: Any, above: float) -> Array:
-    """The distribution function of a binomial distribution, or the rest; all is below n. SciPy cuts off what a number of
-    trials has behind the point."""
+    """The distribution function of a binomial distribution, or the rest; all is below n. Of n SciPy takes what
+    is before the point."""
     k, n = np.floor(k), np.trunc(n)
     valid, inside = (k >= 0) & (k <= n), k < n
     found = integral(np.where(inside, n - k, 1.0), np.where(valid, k, 0.0) + 1.0, 1.0 - p)

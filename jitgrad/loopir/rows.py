@@ -16,15 +16,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym
 from jitgrad.loopir.costs import TRANSCENDENTAL, price
 from jitgrad.loopir.deps import trips
-from jitgrad.loopir.jam import flat
 from jitgrad.loopir.lower import with_loops
 from jitgrad.loopir.nodes import Assign, Buffer, Expr, Let, Local, Loop, Program, Scalar, Stmt, Store
-from jitgrad.loopir.private import own, uses_of
+from jitgrad.loopir.private import uses_of
 from jitgrad.loopir.reductions import any_order
 from jitgrad.loopir.rewrite import rewrite
 from jitgrad.loopir.substitute import shapes_depend, substituted
@@ -47,16 +46,15 @@ def rows(program: Program, notes: list[str]) -> Program:
 def _unrolled(s: Stmt, uses: Mapping[Buffer, int]) -> list[Stmt] | None:
     """A loop over rows with the loops in it unrolled; None where they should or may not be. ``uses`` counts the
     statements of the whole program that touch a root."""
-    if not isinstance(s, Loop) or s.step != 1 or not all(map(flat, s.body)) or trips(s) < LEAST:
+    if not isinstance(s, Loop) or s.step != 1 or trips(s) < LEAST:
         return None
-    inner = [x for x in s.body if isinstance(x, Loop)]
-    if not inner or not all(map(_is_short, inner)) or not _pays(inner):
+    if not any(isinstance(x, Loop) for x in s.body) or not all(map(_is_short, statements(s.body))) or not _pays(s.body):
         return None
     inside = uses_of(s.body)
-    private = {t for t, n in inside.items() if t.kind == "temp" and n == uses[t] and own(t, s.body)}
-    if shapes_depend(s, s.var) or not any_order(s, nested=True, private=frozenset(private)):
+    private = frozenset(t for t, n in inside.items() if t.kind == "temp" and n == uses[t])
+    if shapes_depend(s, s.var) or not any_order(s, nested=True, private=private):
         return None
-    if any(isinstance(x, Store) and x.buffer not in private and not _is_own(x, s) for x in statements(s.body)):
+    if any(isinstance(x, Store) and x.buffer.root not in private and not _is_own(x, s) for x in statements(s.body)):
         return None
     body = _numbers(list(_straight(s.body)), private)
     return None if body is None else [dataclasses.replace(s, body=tuple(body))]
@@ -71,22 +69,28 @@ def _is_own(x: Store, s: Loop) -> bool:
 # Whether it pays
 
 
-def _is_short(x: Loop) -> bool:
-    if not isinstance(x.lo, int) or not isinstance(x.hi, int):
-        return False
-    return 0 < len(range(x.lo, x.hi, x.step)) <= LONGEST
+def _is_short(x: Stmt) -> bool:
+    if not isinstance(x, Loop):
+        return isinstance(x, (Let, Assign, Store))
+    return isinstance(x.lo, int) and isinstance(x.hi, int) and 0 < len(range(x.lo, x.hi, x.step)) <= LONGEST
 
 
-def _pays(inner: Sequence[Loop]) -> bool:
+def _pays(body: Sequence[Stmt]) -> bool:
     """Whether the loops call functions, and not too many; rows of one vector are loops unless something is summed."""
-    cost = 0.0
-    heavy = False
-    for x in inner:
-        found = [e for e in subexpressions(e for y in x.body for e in expressions(y)) if isinstance(e, Scalar)]
-        heavy |= any(price(e.op) >= TRANSCENDENTAL for e in found)
-        cost += trips(x) * sum(price(e.op) for e in found)
-    sums = any(isinstance(y, Assign) for x in inner for y in x.body)
-    return heavy and cost <= MOST and (sums or all(trips(x) != VECTOR for x in inner))
+    inside = [x for s in body if isinstance(s, Loop) for x in statements((s,))]
+    sums = any(isinstance(x, Assign) for x in inside)
+    if not sums and any(isinstance(x, Loop) and trips(x) == VECTOR for x in inside):
+        return False
+    found = subexpressions(e for x in inside for e in expressions(x))
+    heavy = any(isinstance(e, Scalar) and price(e.op) >= TRANSCENDENTAL for e in found)
+    return heavy and sum(_cost(s) for s in body if isinstance(s, Loop)) <= MOST
+
+
+def _cost(s: Loop) -> float:
+    """What a loop costs, unrolled."""
+    simple = [e for x in s.body if not isinstance(x, Loop) for e in expressions(x)]
+    own = sum(price(e.op) for e in subexpressions(simple) if isinstance(e, Scalar))
+    return trips(s) * (own + sum(_cost(x) for x in s.body if isinstance(x, Loop)))
 
 
 # Straight lines
@@ -104,32 +108,33 @@ def _straight(body: Sequence[Stmt]) -> Iterator[Stmt]:
             memo: dict[Expr, Expr] = {
                 x.local: Local(f"{x.local.name}_{k}", x.local.dtype) for x in s.body if isinstance(x, Let)
             }
-            yield from (substituted(x, env, memo) for x in s.body)
+            yield from _straight([substituted(x, env, memo) for x in s.body])
 
 
-def _numbers(body: Sequence[Stmt], private: set[Buffer]) -> list[Stmt] | None:
-    """The statements with a local for each element of the ``private`` arrays; None where an index is no number."""
+def _numbers(body: Sequence[Stmt], private: Set[Buffer]) -> list[Stmt] | None:
+    """The statements with a local for each element of the ``private`` arrays; None where one is used that was not set
+    before, or an index is no number."""
     numbers: dict[tuple[Buffer, tuple[Dim, ...]], Local] = {}
     result: list[Stmt] = []
     for s in body:
-        mine = [e for e in loads((s,)) if e.buffer in private]
+        mine = [e for e in loads((s,)) if e.buffer.root in private]
         if any((e.buffer, e.index) not in numbers for e in mine):
             return None
         memo: dict[Expr, Expr] = {e: numbers[e.buffer, e.index] for e in mine}
         new = _with(s, memo) if memo else s
-        if not isinstance(new, Store) or new.buffer not in private:
+        if not isinstance(new, Store) or new.buffer.root not in private:
             result.append(new)
-        elif not all(isinstance(i, int) for i in new.index):
-            return None
-        elif (new.buffer, new.index) in numbers:
-            result.append(Assign(numbers[new.buffer, new.index], new.value, new.mode))
-        elif new.mode != "=":
+            continue
+        place = new.buffer, new.index
+        if place in numbers:
+            result.append(Assign(numbers[place], new.value, new.mode))
+        elif new.mode != "=" or new.buffer.base is not None or not all(isinstance(i, int) for i in new.index):
             return None
         else:
             name = "_".join([new.buffer.name, *map(str, new.index)])
-            local = numbers[new.buffer, new.index] = Local(name, new.buffer.dtype)
-            result.append(Let(local, new.value))
-    return result
+            numbers[place] = Local(name, new.buffer.dtype)
+            result.append(Let(numbers[place], new.value))
+    return None if any(e.buffer.root in private for e in loads(result)) else result  # in indices
 
 
 def _with(s: Stmt, memo: dict[Expr, Expr]) -> Stmt:

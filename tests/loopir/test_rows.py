@@ -149,3 +149,47 @@ def test_pieces_that_meet_are_added(parts):
     for k, (a, b) in enumerate(parts):
         expected[a:b] += (k + 1) * np.cos((k + 1) * x[a:b])
     np.testing.assert_allclose(jg.grad(fun)(x), expected, rtol=1e-14)
+
+
+def gram(a):
+    return np.sum(np.sin(np.einsum("nij,nkj->nik", a, a)))
+
+
+def rotations(v):
+    """Rodrigues' formula: matrices of three rows, made and multiplied."""
+    angle = np.sqrt(np.sum(v * v, axis=1) + 1e-9)
+    k, zero = v / angle[:, None], 0 * angle
+    rows = [[zero, -k[:, 2], k[:, 1]], [k[:, 2], zero, -k[:, 0]], [-k[:, 1], k[:, 0], zero]]
+    m = np.stack([np.stack(row, -1) for row in rows], -2)
+    s, c = np.sin(angle)[:, None, None], np.cos(angle)[:, None, None]
+    return np.sum((np.eye(3) + s * m + (1 - c) * (m @ m)) ** 2 * np.cos(np.arange(9.0)).reshape(3, 3))
+
+
+@pytest.mark.parametrize(("fun", "shape"), [(gram, (100, 3, 3)), (gram, (70, 2, 4)), (rotations, (100, 3))])
+def test_small_matrices(fun, shape):
+    x = np.random.default_rng(0).normal(size=shape)
+    f = jg.value_and_grad(fun)
+    value, gradient = f(x)
+    np.testing.assert_allclose(value, fun(x), rtol=1e-12)
+    step = 1e-6 * np.random.default_rng(1).normal(size=shape)
+    np.testing.assert_allclose(np.sum(gradient * step), (fun(x + step) - fun(x - step)) / 2, rtol=1e-5)
+    if fun is gram:
+        assert NOTE in f.explain(x)
+
+
+def test_arrays_at_places_that_a_row_decides():
+    """A table of a row, indexed by what the row holds: nothing is unrolled."""
+
+    def fun(x, k):
+        total = 0.0
+        for i in range(len(x)):
+            table = np.zeros(3)
+            for j in range(3):
+                table[j] = np.exp(x[i, j])
+            for j in range(3):
+                total += table[k[i, j]] * x[i, j]
+        return total
+
+    x, k = np.random.default_rng(0).normal(size=(100, 3)), np.random.default_rng(1).integers(0, 3, (100, 3))
+    np.testing.assert_allclose(jg.jit(fun)(x, k), fun(x, k), rtol=1e-12)
+    jg.testing.check_grads(lambda x: fun(x, k), (x[:70],))
