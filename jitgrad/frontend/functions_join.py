@@ -36,6 +36,9 @@ from jitgrad.frontend.tracer import ArrayLike, Tracer, innermost_trace
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
 
+#: An axis is extended by at most so many pieces; else by one gather.
+_PIECES = 8
+
 # -- joining -----------------------------------------------------------------------------------------------------------
 
 
@@ -291,17 +294,49 @@ def pad(array: ArrayLike, pad_width: Any, mode: str | Callable[..., Any] = "cons
     if mode in ("mean", "maximum", "minimum") and kwargs.get("stat_length") is None:
         return _pad_statistic(x, pairs, str(mode))
     if mode in ("edge", "reflect", "symmetric", "wrap") and kwargs.get("reflect_type", "even") == "even":
-        # NumPy's own result on the indices says which element goes where; each axis is one gather.
+        # NumPy's own result on the indices says which element goes where.
         for axis, (low, high) in enumerate(pairs):
             if low or high:
-                index = np.pad(np.arange(x.dims[axis]), (low, high), mode=mode)
-                x = HOOKS["getitem"](x, (slice(None),) * axis + (index,))
+                x = extended_along(x, axis, np.pad(np.arange(x.dims[axis]), (low, high), mode=mode), low)
         return x
     raise UnsupportedError(
         f"np.pad with mode {mode!r} (and these options) is not supported on traced values. constant, edge, reflect, "
         "symmetric, wrap, mean, maximum and minimum are. Use np.concatenate.",
         user_location(),
     )
+
+
+def extended_along(x: Tracer, axis: int, places: np.ndarray, low: int) -> Tracer:
+    """The elements at ``places`` along an axis, of which those from ``low`` on are the array itself: slices side by
+    side, or one gather where that takes many."""
+    n = x.dims[axis]
+    runs = [*_runs(places[:low]), (0, 1, n), *_runs(places[low + n :])]
+    if len(runs) > _PIECES:
+        return HOOKS["getitem"](x, (slice(None),) * axis + (places,))
+    return concatenate([_run(x, axis, *run) for run in runs], axis)
+
+
+def _runs(places: np.ndarray) -> list[tuple[int, int, int]]:
+    """Index arrays as runs: first place, step (1, -1 or 0), and length."""
+    found: list[tuple[int, int, int]] = []
+    for place in places.tolist():
+        if found:
+            first, step, count = found[-1]
+            if count == 1 and abs(place - first) <= 1:
+                found[-1] = (first, place - first, 2)
+                continue
+            if count > 1 and place == first + step * count:
+                found[-1] = (first, step, count + 1)
+                continue
+        found.append((place, 1, 1))
+    return found
+
+
+def _run(x: Tracer, axis: int, first: int, step: int, count: int) -> Tracer:
+    if step == 0:
+        shape = [count if k == axis else d for k, d in enumerate(x.dims)]
+        return broadcast_to(take_slice(x, axis, first, first + 1), shape)
+    return take_slice(x, axis, first, first + step * count, step)
 
 
 def _pad_constant(x: Tracer, pairs: list[list[int]], values: Any) -> Tracer:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import ArgumentError, ShapeError, UnsupportedError
-from jitgrad.frontend.primitives import broadcast_to, cast, concatenate, emit, lift_one, take_slice
+from jitgrad.frontend.functions_join import extended_along
+from jitgrad.frontend.primitives import broadcast_to, cast, concatenate, emit, lift_one
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.location import user_location
 
@@ -22,8 +23,6 @@ PADDING = {
     "wrap": "wrap",
     "grid-wrap": "wrap",
 }
-#: An axis is extended by at most so many pieces; else by one gather.
-_PIECES = 8
 
 
 def one_mode(mode: Any) -> str:
@@ -60,10 +59,7 @@ def extended(x: Tracer, axis: int, low: int, high: int, mode: str, cval: Any) ->
     if not n:
         raise ShapeError(f"a filter along axis {axis} of an array of shape {x.dims}, which is empty.", user_location())
     places = np.pad(np.arange(n), (low, high), mode=PADDING[mode])  # pyright: ignore[reportArgumentType, reportCallIssue]
-    runs = [*_runs(places[:low]), (0, 1, n), *_runs(places[low + n :])]
-    if len(runs) > _PIECES:
-        return x[(slice(None),) * axis + (places,)]
-    return concatenate([_run(x, axis, *run) for run in runs], axis)
+    return extended_along(x, axis, places, low)
 
 
 def _with_constants(x: Tracer, axis: int, low: int, high: int, cval: Any) -> Tracer:
@@ -78,26 +74,3 @@ def _with_constants(x: Tracer, axis: int, low: int, high: int, cval: Any) -> Tra
         piece = broadcast_to(value, shape)
         pieces = [piece, *pieces] if len(pieces) == 1 else [*pieces, piece]
     return concatenate([p for p in pieces if p.dims[axis]], axis)
-
-
-def _runs(places: np.ndarray) -> list[tuple[int, int, int]]:
-    """Index arrays as runs: first place, step (1, -1 or 0), and length."""
-    found: list[tuple[int, int, int]] = []
-    for place in places.tolist():
-        if found:
-            first, step, count = found[-1]
-            if count == 1 and abs(place - first) <= 1:
-                found[-1] = (first, place - first, 2)
-                continue
-            if count > 1 and place == first + step * count:
-                found[-1] = (first, step, count + 1)
-                continue
-        found.append((place, 1, 1))
-    return found
-
-
-def _run(x: Tracer, axis: int, first: int, step: int, count: int) -> Tracer:
-    if step == 0:
-        shape = [count if k == axis else d for k, d in enumerate(x.dims)]
-        return broadcast_to(take_slice(x, axis, first, first + 1), shape)
-    return take_slice(x, axis, first, first + step * count, step)
