@@ -90,7 +90,8 @@ def _loop(s: Loop) -> list[Stmt]:
         guarded = not _in_bounds(root, index)
         if guarded and (len(first.path) != 2 or not _runs(s)):
             continue
-        local = Local(f"{root.name}_", root.dtype)
+        places = map(str, index) if all(isinstance(i, int) for i in index) else [""]
+        local = Local("_".join([root.name, *places]), root.dtype)
         new = _with_local(s, root, index, local)
         assert isinstance(new, Loop)
         s = new

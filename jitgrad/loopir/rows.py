@@ -20,11 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 
 from jitgrad.ir.index import Dim, IndexExpr, Sym
 from jitgrad.loopir.costs import TRANSCENDENTAL, price
-from jitgrad.loopir.deps import trips
+from jitgrad.loopir.deps import COMMUTE, trips
 from jitgrad.loopir.lower import with_loops
 from jitgrad.loopir.nodes import Assign, Buffer, Expr, Let, Local, Loop, Program, Scalar, Stmt, Store
 from jitgrad.loopir.private import uses_of
-from jitgrad.loopir.reductions import any_order
+from jitgrad.loopir.reductions import accumulate, any_order
 from jitgrad.loopir.rewrite import rewrite
 from jitgrad.loopir.substitute import shapes_depend, substituted
 from jitgrad.loopir.walk import expressions, loads, rebuild, statements, subexpressions
@@ -40,7 +40,8 @@ MOST = 1000
 def rows(program: Program, notes: list[str]) -> Program:
     """Unroll the loops along short rows where that pays."""
     unrolled = functools.partial(_unrolled, uses=uses_of(program.body))
-    return with_loops(program, unrolled, notes, "loops that compute several short rows at once")
+    new = with_loops(program, unrolled, notes, "loops that compute several short rows at once")
+    return new if new is program else accumulate(new)  # what was one sum of an element in each iteration
 
 
 def _unrolled(s: Stmt, uses: Mapping[Buffer, int]) -> list[Stmt] | None:
@@ -61,9 +62,10 @@ def _unrolled(s: Stmt, uses: Mapping[Buffer, int]) -> list[Stmt] | None:
 
 
 def _is_own(x: Store, s: Loop) -> bool:
-    """Whether an iteration stores to a place that is its own, and known without looking at any array."""
+    """Whether an iteration stores to a place that is its own, and known without looking at any array; or adds to one
+    that is the same in all iterations."""
     symbols = {v for d in x.index if isinstance(d, IndexExpr) for v in d.syms()}
-    return s.var in symbols and all(v.payload is None for v in symbols)
+    return (s.var in symbols or x.mode in COMMUTE) and all(v.payload is None for v in symbols)
 
 
 # Whether it pays

@@ -51,7 +51,13 @@ def by_hand(x):
     return total
 
 
-ALL = [entropy, standardised, running, neighbours, by_hand]
+def scaled(x):
+    """Sums of columns, in which every row adds to the same numbers."""
+    w = np.sum(x[:5], axis=0)
+    return np.sum(np.sin(x * w) * w)
+
+
+ALL = [entropy, standardised, running, neighbours, scaled, by_hand]
 
 
 @pytest.mark.parametrize("fun", ALL, ids=lambda f: f.__name__)
