@@ -18,7 +18,7 @@ from jitgrad.errors import UnsupportedError
 from jitgrad.frontend.primitives import cast, emit, floating, full, lift, lift_one, promote
 from jitgrad.frontend.registry import ADVICE, implements
 from jitgrad.frontend.tracer import Tracer
-from jitgrad.frontend.ufuncs import SPECIAL
+from jitgrad.frontend.ufuncs import SPECIAL, descriptor, resolve
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import f32, f64, is_short
 
@@ -49,6 +49,8 @@ def _made_of(ufunc: Any) -> Callable[[Callable[..., Array]], Callable[..., Array
     def decorate(function: Callable[..., Array]) -> Callable[..., Array]:
         def handler(*args: Any, dtype: Any = None) -> Array:
             operands, result = _operands(args, dtype)
+            if dtype is None:
+                result = resolve(ufunc, tuple(descriptor(x) for x in args), None)[-1]  # int8 is float32, int16 float64
             return cast(function(*operands), result)
 
         SPECIAL[ufunc] = handler

@@ -46,8 +46,9 @@ class UfuncWrapper:
 
 
 def _of_arrays(method: Any, *args: Any, **kwargs: Any) -> Any:
-    """A method of a ufunc, which NumPy routes where traced arrays are given, of lists with traced values in them."""
-    lists = (list, tuple, Collection)
+    """A method of a ufunc, which NumPy routes where traced arrays are given, of lists with traced values in them. A
+    tuple of arrays is an index of ``at``."""
+    lists = (list, Collection) if method.__name__ == "at" else (list, tuple, Collection)
     arrays = [call(np.array, (a,), {}) if isinstance(a, lists) and contains_tracer(a) else a for a in args]
     return method(*arrays, **kwargs)
 
