@@ -116,7 +116,7 @@ CASES = {
     "ufunc out": (lambda x: np.add(x, 1.0, out=np.zeros(3)), MutationError, "np.add would write"),
     "ufunc out dtype": (lambda x: np.add(x, 1.0, out=x.astype(int)), DtypeError, "same_kind"),
     "ufunc where": (lambda x: np.add(x, 1.0, where=x > 0), UnsupportedError, "where="),
-    "scipy ufunc": (lambda x: sps.ellipk(x), UnsupportedError, "scipy.special.ellipk"),
+    "scipy ufunc": (lambda x: sps.tklmbda(x, x), UnsupportedError, "scipy.special.tklmbda"),
     "function": (lambda x: np.roots(x), UnsupportedError, "np.roots"),
     "argument": (lambda x: np.mean(x, out=np.zeros(())), MutationError, "np.mean would write"),
     "method": (lambda x: x.view(np.int64), UnsupportedError, "ndarray.view"),

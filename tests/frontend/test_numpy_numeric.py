@@ -98,7 +98,7 @@ ERRORS = {
     "full fit": (lambda a: np.polyfit(a, a, 1, full=True), UnsupportedError, "Only the coefficients"),
     "initial": (lambda a: scipy.integrate.cumulative_trapezoid(a, initial=1), ArgumentError, "None or 0"),
     "simpson": (lambda a: scipy.integrate.simpson(a, x=a[1:]), ShapeError, "one point for each sample"),
-    "zi": (lambda a: scipy.signal.lfilter([1.0], [1.0], a, zi=a), UnsupportedError, "zi="),
+    "zi": (lambda a: scipy.signal.lfilter([1.0], [1.0], a, zi=a), ShapeError, "zi of shape"),
     "lfilter": (lambda a: scipy.signal.lfilter([], [1.0], a), ShapeError, "not empty"),
 }
 
