@@ -33,7 +33,7 @@ ALONE = 128
 #: Rows of fewer elements are best computed several at a time; sums of rows of so many float32, too.
 SHORTEST_ROW = 8
 #: Where that can't be, rows of so many elements may be loops too, if an iteration takes so many instructions.
-FEWEST, LONG = 4, 30
+FEWEST, LONG = 4, 50
 #: The longest row that is kept a loop for its own sake, and the longest that is added to others: sums that are longer
 #: stay in registers from row to row if LLVM unrolls the loop. It does not unroll much longer ones.
 LONGEST_ROW, LONGEST_ADDED = 48, 11
