@@ -86,12 +86,7 @@ def resolve(ufunc: np.ufunc, descriptors: tuple[Any, ...], dtype: np.dtype | Non
     try:
         return ufunc.resolve_dtypes((*descriptors, *[None] * ufunc.nout), **options)
     except TypeError as error:
-        text = str(error).rstrip(".")
-        raise DtypeError(
-            f"{qualified_name(ufunc)} does not take {', '.join(_dtype_name(d) for d in descriptors)}. NumPy says: "
-            f"{text}. Convert the operands with astype().",
-            user_location(),
-        ) from None
+        raise _refused(ufunc, f"take {', '.join(map(_dtype_name, descriptors))}", error, "operands") from None
 
 
 def resolve_reduction(ufunc: np.ufunc, array: np.dtype, dtype: np.dtype | None) -> np.dtype:
@@ -100,12 +95,16 @@ def resolve_reduction(ufunc: np.ufunc, array: np.dtype, dtype: np.dtype | None) 
     try:
         return supported(ufunc.resolve_dtypes((None, array, None), reduction=True, **given)[1])
     except TypeError as error:
-        text = str(error).rstrip(".")
-        raise DtypeError(
-            f"{qualified_name(ufunc)} does not combine elements of {array if dtype is None else dtype}. NumPy says: "
-            f"{text}. Convert the array with astype().",
-            user_location(),
-        ) from None
+        raise _refused(ufunc, f"combine elements of {array if dtype is None else dtype}", error, "array") from None
+
+
+def _refused(ufunc: np.ufunc, what: str, error: TypeError, given: str) -> DtypeError:
+    """The error for what NumPy refuses, with its words."""
+    text = str(error).rstrip(".")
+    return DtypeError(
+        f"{qualified_name(ufunc)} does not {what}. NumPy says: {text}. Convert the {given} with astype().",
+        user_location(),
+    )
 
 
 def _dtype_name(descriptor: Any) -> str:

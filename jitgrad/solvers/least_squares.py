@@ -329,7 +329,9 @@ def _covariance(r: Any, j: Any, *, absolute: bool) -> Any:
 
 @functools.wraps(scipy.optimize.nnls)
 def nnls(A: Any, b: Any, *, maxiter: Any = None, atol: Any = None) -> Any:
-    fun = lambda x: jnp.asarray(A, dtype=float) @ x - jnp.asarray(b, dtype=float)  # noqa: E731
+    def fun(x: Any) -> Any:
+        return jnp.asarray(A, dtype=float) @ x - jnp.asarray(b, dtype=float)
+
     n = np.shape(A)[1] if isinstance(A, (list, np.ndarray)) else A.shape[1]
     if is_static(fun, np.zeros(n), A, b, vector=True):
         return plain(scipy.optimize.nnls, A, b, maxiter=maxiter)
