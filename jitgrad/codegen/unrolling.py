@@ -71,8 +71,8 @@ def _of_row(s: Loop, trips: int, size: int, around: Loop | None) -> list[Hint]:
         return []
     if not all(isinstance(x, (Let, Store)) or (isinstance(x, Assign) and x.mode != "=") for x in s.body):
         return []  # it is not vectorised
-    if width == 4 and all(_is_extreme(x) for x in (around or s).body if isinstance(x, Loop)):
-        return []  # LLVM computes those of several rows at once
+    if width == 4 and (around is None or all(_is_extreme(x) for x in around.body if isinstance(x, Loop))):
+        return []  # there are no rows, or LLVM finds the extremes of several at once
     return [keep_rolled, interleaved(2 if trips <= TWO_VECTORS or trips % PAIRS == 0 else 1)]
 
 

@@ -297,10 +297,20 @@ def _polynomial(ufunc: Any, first: Callable[..., Array], following: Callable[...
     SPECIAL[ufunc] = handler
 
 
-_identity: Callable[..., Array] = lambda x: x  # noqa: E731
-_double: Callable[..., Array] = lambda x: 2.0 * x  # noqa: E731
-_chebyshev: Callable[..., Array] = lambda n, x, p, q: 2.0 * x * p - q  # noqa: E731
-_legendre: Callable[..., Array] = lambda n, x, p, q: ((2.0 * n + 1.0) * x * p - n * q) / (n + 1.0)  # noqa: E731
+def _identity(x: Array) -> Array:
+    return x
+
+
+def _double(x: Array) -> Array:
+    return 2.0 * x
+
+
+def _chebyshev(n: float, x: Array, p: Array, q: Array) -> Array:
+    return 2.0 * x * p - q
+
+
+def _legendre(n: float, x: Array, p: Array, q: Array) -> Array:
+    return ((2.0 * n + 1.0) * x * p - n * q) / (n + 1.0)
 
 
 def _generalised_laguerre(n: float, x: Array, p: Array, q: Array, alpha: Any = 0.0) -> Array:
