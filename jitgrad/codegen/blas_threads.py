@@ -1,7 +1,7 @@
-"""One BLAS thread for small products.
+"""One BLAS thread for small factorizations.
 
-OpenBLAS splits a product among its threads from about 10^5 multiply-adds on and then waits for all of them. For
-small products the hand-over costs more than it gains, and where another process keeps a core busy, each call waits for
+OpenBLAS splits products, and what is made of them, among its threads from about 10^5 multiply-adds on and then waits for
+all of them. For small ones the hand-over costs more than it gains, and where another process keeps a core busy, each call waits for
 the scheduler: on 2 busy cores a product of 512x72 by 72x16, 10 us of work, took 2 to 4 ms. So smaller calls run on one
 thread.
 

@@ -28,8 +28,6 @@ I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 #: The routines that are used, by name without the type letter, and the SciPy module that exports each.
 ROUTINES: dict[str, str] = {
-    "gemm": "cython_blas",
-    "gemv": "cython_blas",
     "trsm": "cython_blas",
     "trsv": "cython_blas",
     "swap": "cython_blas",
@@ -48,6 +46,9 @@ ROUTINES: dict[str, str] = {
 }
 
 _PREFIX = "jitgrad_"
+
+#: What is not SciPy's: the kernels that jitgrad compiles for itself, bound by whoever loads code.
+KERNELS = ("jitgrad_gemm_f32", "jitgrad_gemm_f64")
 
 #: The type letter of a routine's name.
 LETTERS: dict[np.dtype, str] = {
@@ -119,7 +120,7 @@ def register_symbols(names: Iterable[str]) -> None:
             fourier_tables.bind(name)
         elif name.startswith(scipy_special.PREFIX):
             scipy_special.bind(name)
-        elif name.startswith(_PREFIX):
+        elif name.startswith(_PREFIX) and name not in KERNELS:
             _bind(name.removeprefix(_PREFIX))
 
 

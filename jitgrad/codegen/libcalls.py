@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jitgrad.codegen import blas, drawing, fourier, lapack, lapack_complex, lapack_orthogonal, printing, rowsort
+from jitgrad.codegen import drawing, fourier, gemm, lapack, lapack_complex, lapack_orthogonal, printing, rowsort
 from jitgrad.codegen.externs import register_symbols
 from jitgrad.errors import CompilationError
 
@@ -29,10 +29,6 @@ class LibFn(NamedTuple):
     python: Callable[..., int]
     emit: Callable[..., Any]
     work: Callable[..., int] | None = None
-
-
-def _product(*, m: int, n: int, k: int, **_: Any) -> int:
-    return m * n * k
 
 
 def _factorization(*, n: int, **_: Any) -> int:
@@ -69,7 +65,7 @@ def _substitution(*, n: int, k: int, **_: Any) -> int:
 
 #: Every library function by name.
 LIBRARY: dict[str, LibFn] = {
-    "gemm": LibFn(blas.gemm_python, blas.gemm_emit, _product),
+    "gemm": LibFn(gemm.gemm_python, gemm.gemm_emit),
     "potrf": LibFn(lapack.potrf_python, lapack.potrf_emit, _factorization),
     "getrf": LibFn(lapack.getrf_python, lapack.getrf_emit, _factorization),
     "getrs": LibFn(lapack.getrs_python, lapack.getrs_emit, _substitution),

@@ -49,7 +49,7 @@ control = Control(threads=1, factor=REST[0])
 #: Chunks a thread: 1 where all iterations take equally long, else this.
 UNEVEN = 8
 
-_CONTROL = ir.ArrayType(I64, len(Control._fields_))
+LAYOUT = ir.ArrayType(I64, len(Control._fields_))
 #: ``void task(env, first, last)``: iterations ``first <= k < last``.
 TASK = ir.FunctionType(ir.VoidType(), [I8P, I64, I64])
 #: What the threads of a launch share: task, its env, iterations, chunks, iterations a grain, the next chunk, the
@@ -95,7 +95,7 @@ def _launcher(module: ir.Module) -> Any:
     type = ir.FunctionType(ir.VoidType(), [TASK.as_pointer(), I8P, I64, I64, I64, I64])
     function = internal(module, "jitgrad.launch", type)
     task, env, iterations, work, grain, per_thread = function.args
-    control = module.globals.get(CONTROL) or ir.GlobalVariable(module, _CONTROL, CONTROL)
+    control = module.globals.get(CONTROL) or ir.GlobalVariable(module, LAYOUT, CONTROL)
     entry, ready, free, held, serial = (
         function.append_basic_block(name) for name in ("entry", "ready", "free", "held", "serial")
     )

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jitgrad.codegen.blas import Strides
+from jitgrad.codegen.gemm import Strides
 from jitgrad.cuda.driver import Driver
 from jitgrad.errors import DeviceError, DtypeError, JitgradError
 
@@ -152,7 +152,7 @@ def plan(
     c_batch: tuple[int, ...] = (),
     add: bool = False,
 ) -> Iterator[Product]:
-    """The calls for a product as :mod:`jitgrad.codegen.blas` describes it."""
+    """The calls for a product as :mod:`jitgrad.codegen.gemm` describes it."""
     if m == 0 or n == 0 or math.prod(batch) == 0:
         return
     axes = _merged([_Axis(*axis) for axis in zip(batch, a_batch, b_batch, c_batch, strict=True)])
@@ -205,7 +205,7 @@ class Blas:
         tf32: bool = False,
     ) -> None:
         """C = A B, or C + A B with ``add``; addresses, and the dtypes of C, A and B. ``static`` as in
-        :mod:`jitgrad.codegen.blas`. Sums of float16 and bfloat16 are float32's; with ``tf32``, float32 operands are
+        :mod:`jitgrad.codegen.gemm`. Sums of float16 and bfloat16 are float32's; with ``tf32``, float32 operands are
         rounded to TF32."""
         c_type, a_type, b_type = map(_type, dtypes)
         compute, real = COMPUTE_32F, ctypes.c_float

@@ -23,7 +23,8 @@ from jitgrad.config import current
 from jitgrad.errors import CompilationError
 from jitgrad.ir.types import is_bfloat16
 from jitgrad.runtime import cache, pool
-from jitgrad.runtime.objects import NONE, ONE, Linked, MethodDef, builtin, link
+from jitgrad.runtime.linker import Linked, link
+from jitgrad.runtime.objects import NONE, ONE, MethodDef, builtin
 from jitgrad.runtime.pool import LARGE, Pool
 from jitgrad.runtime.workspace import arena_size, release_arena
 

@@ -30,7 +30,7 @@ from jitgrad.errors import CompilationError
 from jitgrad.loopir.buffers import Place
 from jitgrad.loopir.nodes import Buffer, Program
 from jitgrad.loopir.walk import buffers_of, statement_key
-from jitgrad.runtime import target, threads
+from jitgrad.runtime import kernels, target, threads
 from jitgrad.runtime.objects import ENTRY, ObjectCode, load
 
 _TUPLE_ITEMS = tuple.__basicsize__
@@ -164,12 +164,21 @@ def _compile(
     status = emitter.emit(b, pointers.__getitem__)
     python_api.call(b, "PyEval_RestoreThread", ir.VoidType(), state)
     b.ret(python_api.call(b, "PyLong_FromLongLong", _I8P, status))
+    externals = _externals(module)
+    tasks = [] if meanwhile is None else [meanwhile]
+    if kernels.needed(externals):
+        tasks.append(lambda: kernels.bind(externals))
+
+    def others() -> None:
+        for task in tasks:
+            task()
+
     count = threads.get_num_threads()
-    if meanwhile is not None and count == 1:
-        meanwhile()
-        meanwhile = None
-    parts = target.compile_parts(split(module, function, count), meanwhile)
-    unit = ObjectCode(tuple(part.code for part in parts), _externals(module))
+    if count == 1:
+        others()
+        tasks.clear()
+    parts = target.compile_parts(split(module, function, count), others if tasks else None)
+    unit = ObjectCode(tuple(part.code for part in parts), externals)
     return NativeCode(key, load(unit), unit, tuple(parts), emitter.shared)
 
 

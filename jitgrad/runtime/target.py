@@ -115,6 +115,13 @@ def _compile(text: str, machine: binding.TargetMachine) -> Part:
         return Part(bitcode, _object_code(module, machine))
 
 
+def compile_as_written(text: str, machine: binding.TargetMachine) -> bytes:
+    """The object file of a module to which LLVM's passes would do nothing of use."""
+    with binding.create_context() as context, binding.parse_assembly(text, context) as module:
+        module.verify()
+        return _object_code(module, machine)
+
+
 def _passes(machine: binding.TargetMachine, level: int) -> Any:
     loops, straight = _setting("LOOP_VECTORIZE"), _setting("SLP_VECTORIZE")
     return create_pass_builder(machine, opt=level, loop_vectorize=loops, slp_vectorize=straight)

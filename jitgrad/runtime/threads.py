@@ -45,7 +45,7 @@ def set_num_threads(n: int) -> None:
     """Let parallel loops run on ``n`` threads, in the whole process and from the next loop on.
 
     ``n`` is an integer from 1 to Numba's number of threads (``NUMBA_NUM_THREADS``, or the number of cores). Results
-    do not depend on it. Matrix products and factorizations have threads of their own, those of the BLAS.
+    do not depend on it. Factorizations of matrices have threads of their own, those of LAPACK.
     """
     global _wanted
     most = _setting("NUMBA_NUM_THREADS")

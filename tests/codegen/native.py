@@ -11,6 +11,7 @@ from llvmlite import binding, ir
 from jitgrad.codegen import libcalls
 from jitgrad.codegen.externs import I64, llvm_type
 from jitgrad.loopir.nodes import Buffer
+from jitgrad.runtime import kernels
 
 binding.initialize_native_target()
 binding.initialize_native_asmprinter()
@@ -29,6 +30,7 @@ def run_native(name: str, outs: list[np.ndarray], ins: list[np.ndarray], **stati
     k = len(outs)
     status = libcalls.get(name).emit(builder, pointers[:k], pointers[k:], static, buffers[:k], buffers[k:])
     builder.ret(I64(0) if status is None else status)
+    kernels.bind(module.globals)
     compiled = binding.parse_assembly(str(module))
     compiled.verify()
     machine = binding.Target.from_default_triple().create_target_machine(opt=2)

@@ -1,0 +1,241 @@
+"""The library call ``gemm``: batched matrix products of strided views.
+
+    C[z][i, j] = sum over p of A[z][i, p] * B[z][p, j]        z: a batch index, i < m, j < n, p < k
+
+Buffers are flat. Static parameters: ``m``, ``n``, ``k``; ``batch``, a tuple of extents; ``a``, ``b`` and ``c``, the
+(row, column) strides of one matrix, one of which is 1; ``a_batch``, ``b_batch`` and ``c_batch``, the strides along
+each axis of ``batch`` (0 repeats a matrix). Strides count elements. The dtype is float32 or float64. With ``add`` the
+product is added to what is in C, which then is also the last of the arrays that are read.
+
+The products are computed by kernels of our own (``gemm_kernels``), each by one thread. They are no part of a program's
+code, but bound to it as a symbol (:data:`PREFIX`). With ``threads``, each thread takes some of the pieces that the
+matrices are cut into: strips of rows of a group of columns. How they are cut has no influence on the result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, config
+from numba.core.codegen import get_host_cpu_features
+
+from jitgrad.codegen import threads
+from jitgrad.codegen.externs import I1, I32, I64, linear, offset
+from jitgrad.codegen.gemm_kernels import Shape, shape_for, signature
+from jitgrad.loopir.schedule import gemm_work
+
+Strides = tuple[int, int]
+
+#: The symbols of the kernels, by the bits of an element.
+PREFIX = "jitgrad_gemm_f"
+
+
+def strided(flat: np.ndarray, shape: Sequence[int], strides: Sequence[int]) -> np.ndarray:
+    """A view of a contiguous array with strides in elements."""
+    flat = flat.reshape(-1)
+    return np.lib.stride_tricks.as_strided(flat, tuple(shape), tuple(s * flat.itemsize for s in strides))
+
+
+def gemm_python(
+    outs: Sequence[np.ndarray],
+    ins: Sequence[np.ndarray],
+    *,
+    m: int,
+    n: int,
+    k: int,
+    a: Strides,
+    b: Strides,
+    c: Strides,
+    batch: tuple[int, ...] = (),
+    a_batch: tuple[int, ...] = (),
+    b_batch: tuple[int, ...] = (),
+    c_batch: tuple[int, ...] = (),
+    add: bool = False,
+    threads: bool = False,
+) -> int:
+    """The product by ``np.matmul``; see the module's docstring. Returns 0."""
+    left = strided(ins[0], (*batch, m, k), (*a_batch, *a))
+    right = strided(ins[1], (*batch, k, n), (*b_batch, *b))
+    target = strided(outs[0], (*batch, m, n), (*c_batch, *c))
+    target[...] = np.matmul(left, right) + (target if add else 0)
+    return 0
+
+
+def shape_here(bits: int) -> Shape:
+    """The kernel of floats of so many bits for this processor, or the one that Numba is told to compile for."""
+    features = config.CPU_FEATURES  # pyright: ignore[reportAttributeAccessIssue]
+    features = get_host_cpu_features() if features is None else features
+    has = {x for x in features.split(",") if x.startswith("+")}
+    if "+avx512f" in has:
+        return shape_for(bits, 512, 32)
+    if {"+avx", "+fma"} <= has:
+        return shape_for(bits, 256, 16)
+    return shape_for(bits, 128, 32 if "+neon" in has else 16)
+
+
+class _Product:
+    """One call, in a form in which the columns of C are contiguous."""
+
+    def __init__(self, static: dict[str, Any], outs: Sequence[Any], ins: Sequence[Any], dtype: np.dtype) -> None:
+        m, n, self.k, self.add = static["m"], static["n"], static["k"], static.get("add", False)
+        self.batch = static.get("batch", ())
+        left = (ins[0], _plain(static["a"], m, self.k), static.get("a_batch", ()))
+        right = (ins[1], _plain(static["b"], self.k, n), static.get("b_batch", ()))
+        c, c_batch = _plain(static["c"], m, n), static.get("c_batch", ())
+        if c[1] != 1:  # C^T = B^T A^T
+            m, n, c = n, m, c[::-1]
+            left, right = ((x, strides[::-1], batch) for x, strides, batch in (right, left))
+        self.m, self.n, self.left, self.right, self.out = m, n, left, right, (outs[0], c, c_batch)
+        assert c[1] == 1 and all(1 in strides for _, strides, _ in (left, right)), static
+        self.shape = shape_here(8 * dtype.itemsize)
+        self.work = gemm_work(static, dtype)
+        self.strips = -(-m // self.shape.rows)
+        self.panels = -(-n // self.shape.width)
+
+    def call(self, b: Any, pointers: Sequence[Any], index: Sequence[Any], piece: tuple[Any, Any, Any, Any]) -> Any:
+        """The product of a matrix of the batch, of so many rows from one on and so many columns; the status."""
+        first, rows, column, columns = piece
+        (_, a, a_batch), (_, right, b_batch), (_, c, c_batch) = self.left, self.right, self.out
+        starts = []
+        for pointer, strides, batch, (i, j) in zip(
+            pointers,
+            (a, right, c),
+            (a_batch, b_batch, c_batch),
+            ((first, I64(0)), (I64(0), column), (first, column)),
+            strict=True,
+        ):
+            starts.append(offset(b, offset(b, pointer, linear(b, index, batch)), linear(b, (i, j), strides)))
+        kernel = cgutils.get_or_insert_function(b.module, signature(self.shape), f"{PREFIX}{self.shape.bits}")
+        sizes = [rows, columns, I64(self.k)]
+        left, right_, out = starts
+        return b.call(
+            kernel,
+            [*sizes, left, *map(I64, a), right_, *map(I64, right), out, I64(c[0]), I1(self.add)],
+        )
+
+    def pointers(self) -> list[Any]:
+        return [self.left[0], self.right[0], self.out[0]]
+
+    def serial(self, b: Any) -> Any:
+        """One piece a matrix, in loops over the batch; the status."""
+        with b.goto_entry_block():
+            status = b.alloca(I64)
+        b.store(I64(0), status)
+        with batch_loops(b, self.batch) as index:
+            found = self.call(b, self.pointers(), index, (I64(0), I64(self.m), I64(0), I64(self.n)))
+            b.store(b.or_(b.load(status), found), status)
+        return b.load(status)
+
+    def parallel(self, b: Any) -> Any:
+        """Pieces on threads; the status."""
+        with b.goto_entry_block():
+            env = b.alloca(self.env)
+        groups = self.groups(b)
+        values = [*self.pointers(), groups, I64(0)]
+        for k, value in enumerate(values):
+            b.store(value, b.gep(env, [I32(0), I32(k)], inbounds=True))
+        count = b.mul(groups, I64(math.prod(self.batch) * self.strips))
+        threads.launch(
+            b, self.task(b.module), b.bitcast(env, threads.I8P), count, I64(self.work), grain=1, uneven=False
+        )
+        return b.load(b.gep(env, [I32(0), I32(len(values) - 1)], inbounds=True))
+
+    @property
+    def env(self) -> ir.LiteralStructType:
+        """A, B, C, how many groups of columns there are, and the status."""
+        return ir.LiteralStructType([*(p.type for p in self.pointers()), I64, I64])
+
+    def groups(self, b: Any) -> Any:
+        """Into how many groups the columns are cut: a power of two.
+
+        Every piece packs its part of B, and strips of A. Of ``t`` threads to a matrix, each has ``m * g / t`` rows and
+        ``n / g`` columns if there are ``g`` groups. As long as the first is less than half the second, twice as many
+        groups make the sum of both less.
+        """
+        control = b.module.globals.get(threads.CONTROL) or ir.GlobalVariable(b.module, threads.LAYOUT, threads.CONTROL)
+        there = b.load_atomic(b.gep(control, [I32(0), I32(1)]), "monotonic", 8)
+        groups, g = I64(1), 1
+        while 2 * g <= self.panels:
+            least = max(2 * g, -(-2 * self.m * g * g // self.n))
+            enough = b.icmp_signed(">=", there, I64((least - 1) * math.prod(self.batch) + 1))
+            groups = b.select(enough, I64(2 * g), groups)
+            g *= 2
+        return groups
+
+    def task(self, module: ir.Module) -> ir.Function:
+        """The function that computes the pieces from ``first`` to ``last``. They are numbered strip by strip in a group
+        of columns, group by group in a matrix."""
+        s = self.shape
+        function = threads.internal(module, module.get_unique_name("jitgrad.product"), threads.TASK)
+        b: Any = ir.IRBuilder(function.append_basic_block("entry"))
+        raw, first, last = function.args
+        env = b.bitcast(raw, self.env.as_pointer())
+        *pointers, groups = (b.load(b.gep(env, [I32(0), I32(k)], inbounds=True)) for k in range(4))
+        place = b.alloca(I64)
+        b.store(first, place)
+        head, body, done = (function.append_basic_block(x) for x in ("head", "body", "done"))
+        b.branch(head)
+        b.position_at_end(head)
+        now = b.load(place)
+        b.cbranch(b.icmp_signed("<", now, last), body, done)
+        b.position_at_end(body)
+        strips = I64(self.strips)
+        strip, rest = b.urem(now, strips), b.udiv(now, strips)
+        group, rest = b.urem(rest, groups), b.udiv(rest, groups)
+        index: list[Any] = []
+        for extent in reversed(self.batch):
+            index.insert(0, b.urem(rest, I64(extent)))
+            rest = b.udiv(rest, I64(extent))
+        count = b.sub(strips, strip)
+        left = b.sub(last, now)
+        count = b.select(b.icmp_signed("<", count, left), count, left)
+
+        def bounds(lo: Any, hi: Any, unit: int, extent: int) -> tuple[Any, Any]:
+            """The first of some rows or columns, and how many they are."""
+            start, end = b.mul(lo, I64(unit)), b.mul(hi, I64(unit))
+            end = b.select(b.icmp_signed("<", end, I64(extent)), end, I64(extent))
+            return start, b.sub(end, start)
+
+        rows = bounds(strip, b.add(strip, count), s.rows, self.m)
+        start, end = (b.udiv(b.mul(x, I64(self.panels)), groups) for x in (group, b.add(group, I64(1))))
+        columns = bounds(start, end, s.width, self.n)
+        status = self.call(b, pointers, index, (*rows, *columns))
+        b.atomic_rmw("umax", b.gep(env, [I32(0), I32(4)], inbounds=True), status, "monotonic")
+        b.store(b.add(now, count), place)
+        b.branch(head)
+        b.position_at_end(done)
+        b.ret_void()
+        return function
+
+
+def _plain(strides: Strides, rows: int, columns: int) -> Strides:
+    """The strides of a matrix; that of an axis of one element is 1 where the other one's is not."""
+    if 1 not in strides:
+        assert rows == 1 or columns == 1, strides
+        return (strides[0], 1) if columns == 1 else (1, strides[1])
+    return strides
+
+
+@contextlib.contextmanager
+def batch_loops(builder: ir.IRBuilder, batch: Sequence[int]) -> Any:
+    """Emit a nest of loops over ``batch``; yields the index, one i64 an axis."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(cgutils.for_range(builder, I64(extent))).index for extent in batch]
+
+
+def gemm_emit(
+    builder: ir.IRBuilder,
+    outs: Sequence[Any],
+    ins: Sequence[Any],
+    static: dict[str, Any],
+    out_buffers: Sequence[Any],
+    in_buffers: Sequence[Any],
+) -> Any:
+    """Calls of the kernels; the status."""
+    product = _Product(static, outs, ins, out_buffers[0].dtype)
+    return product.parallel(builder) if static.get("threads") else product.serial(builder)
