@@ -9,6 +9,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+import jitgrad.codegen.openblas  # noqa: F401  before anything else imports SciPy's BLAS
+
+# isort: split
+
 from jitgrad import config, errors, numpy, scipy, testing
 from jitgrad.api import compile, grad, hessian, jacobian, jit, jvp, stop_gradient, trace, value_and_grad, vjp, vmap
 from jitgrad.autodiff.jvp import jvp_graph

@@ -1,9 +1,9 @@
 """One BLAS thread for small factorizations.
 
-OpenBLAS splits products, and what is made of them, among its threads from about 10^5 multiply-adds on and then waits for
-all of them. For small ones the hand-over costs more than it gains, and where another process keeps a core busy, each call waits for
-the scheduler: on 2 busy cores a product of 512x72 by 72x16, 10 us of work, took 2 to 4 ms. So smaller calls run on one
-thread.
+OpenBLAS splits products, and what is made of them, among its threads from about 10^5 multiply-adds on and then waits
+for all of them. For small ones the hand-over costs more than it gains, and where another process keeps a core busy,
+each call waits for the scheduler: on 2 busy cores a product of 512x72 by 72x16, 10 us of work, took 2 to 4 ms. So
+smaller calls run on one thread.
 
 OpenBLAS has one number of threads for the whole process (``openblas_set_num_threads_local`` sets it and returns the old
 one). The gate below counts the threads that are inside a small call: the first one in sets 1, the last one out sets
@@ -18,9 +18,9 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-import scipy.linalg._fblas as fblas
 from llvmlite import binding, ir
 
+from jitgrad.codegen.openblas import fblas
 from jitgrad.codegen.threads import internal
 
 I32 = ir.IntType(32)

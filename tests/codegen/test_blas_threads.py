@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import scipy.linalg._fblas as fblas
+from llvmlite import binding
 from threads import in_threads
 
-from jitgrad.codegen import blas_threads
+from jitgrad.codegen import blas_threads, openblas
 from jitgrad.compiler import compile_graph
 from jitgrad.ir.parser import parse
 
@@ -47,3 +51,29 @@ def test_the_number_of_threads_is_set_back():
     in_threads(work)
     assert count() == before
     assert list(blas_threads._gate[:2]) == [0, 0]
+
+
+CORE = """
+import ctypes, os
+{first}
+import jitgrad
+from jitgrad.codegen.openblas import fblas
+name = ctypes.CDLL(fblas.__file__).scipy_openblas_get_corename
+name.restype = ctypes.c_char_p
+print(name().decode(), os.environ.get("OPENBLAS_CORETYPE"))
+"""
+
+
+@pytest.mark.skipif(binding.get_host_cpu_name() not in openblas.KERNELS, reason="OpenBLAS knows this processor")
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ("", f"{openblas.KERNELS.get(binding.get_host_cpu_name())} None"),
+        ("os.environ['OPENBLAS_CORETYPE'] = 'Haswell'", "Haswell Haswell"),
+    ],
+)
+def test_the_kernels_of_a_processor_that_openblas_does_not_know(first: str, expected: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
+    command = [sys.executable, "-c", CORE.format(first=first)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
