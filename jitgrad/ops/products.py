@@ -1,4 +1,4 @@
-"""Products of two arrays: the op ``einsum``, and its lowering to loops or to matrix products by BLAS."""
+"""Products of two arrays: the op ``einsum``, and its lowering to loops or to calls of matrix products."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, bool_, is_float
 from jitgrad.ops.op import Cotangent, OpRule, Sample, Var, apply, register
 
-#: Multiply-adds from which one matrix product is a library call. Below, loops cost about the same and fuse with their
-#: neighbours. Measured inside a batch (one core, AVX-512, OpenBLAS 0.3), ns a product, loops | BLAS, A B then A B^T:
-#: float32 4x4x4 28|28, 22|80; 8x8x8 46|45, 41|136; 10x10x10 193|57, 138|190; 16x16x16 605|143, 166|265;
-#: 32x32x32 2320|627, 1290|1141. float64 8x8x8 93|52, 64|132; 16x16x16 522|184, 265|460.
-GEMM_MIN = 600
+#: Multiply-adds from which one matrix product is a call, and the least rows and columns that its result has then. Below,
+#: loops cost about the same and fuse with their neighbours. Measured in a loop (one core, AVX-512), ns a product, loops |
+#: call, A B then A B^T: float64 6x6x6 49|78, 65|94; 8x8x8 28|97, 45|115; 10x10x10 380|167, 183|162; 32x32x32 1317|907,
+#: 1417|900; rows x terms x columns 10000x3x3 6600|68000; 3x10000x3 9700|45000; 1000x1000x3 339000|798000;
+#: 3x1000x1000 485000|156000; 4x200x200 11400|6900; 200x200x4 12500|13000; 6x1000x6 4300|5000.
+GEMM_MIN, GEMM_SIDE = 600, 4
 
 # A matrix times a vector is always loops: they are bound by memory, as BLAS is, and fuse. Microseconds on two cores,
-# BLAS | loops: float64 1000x1000 114|65, transposed 115|78; 200000x64 5400|5460, transposed 10640|4960;
+# OpenBLAS | loops: float64 1000x1000 114|65, transposed 115|78; 200000x64 5400|5460, transposed 10640|4960;
 # 4096x4096 3490|2800, transposed 3790|3190. float32 200000x64 1620|1980, transposed 5320|790.
 
 
@@ -163,8 +164,8 @@ class Einsum(OpRule):
         groups = classify(xl, yl, ol)
         sizes = [math.prod(extents[c] for c in group) for group in (groups.m, groups.n, groups.k)]
         suited = is_float(x.dtype) and 0 not in extents.values()
-        by_blas = suited and math.prod(sizes) >= GEMM_MIN and min(sizes) > 1
-        lowered = lower_gemm if by_blas else lower_loops
+        large = math.prod(sizes) >= GEMM_MIN and min(sizes[:2]) >= GEMM_SIDE and sizes[2] > 1
+        lowered = lower_gemm if suited and large else lower_loops
         return b.reshape(lowered(b, x, y, xl, yl, ol, extents, summed), shape)
 
 
@@ -307,7 +308,7 @@ def merged_stride(group: str, strides: Mapping[str, int], extents: Mapping[str, 
 
 
 def matrix_view(letters: str, rows: str, cols: str, batch: str, extents: Mapping[str, int]) -> View | None:
-    """The view that BLAS can read without a copy, or None."""
+    """The view that a product can read without a copy, or None."""
     strides = strides_of(letters, extents)
     r, c = merged_stride(rows, strides, extents), merged_stride(cols, strides, extents)
     if r is None or c is None or 1 not in (r, c):
