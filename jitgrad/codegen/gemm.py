@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
 
 from jitgrad.codegen import threads
-from jitgrad.codegen.externs import I1, I32, I64, linear, offset
+from jitgrad.codegen.externs import I1, I32, I64, offset
 from jitgrad.codegen.gemm_kernels import Shape, shape_for, signature
 from jitgrad.loopir.schedule import gemm_work
 
@@ -97,26 +97,13 @@ class _Product:
         self.strips = -(-m // self.shape.rows)
         self.panels = -(-n // self.shape.width)
 
-    def call(self, b: Any, pointers: Sequence[Any], index: Sequence[Any], piece: tuple[Any, Any, Any, Any]) -> Any:
-        """The product of a matrix of the batch, of so many rows from one on and so many columns; the status."""
-        first, rows, column, columns = piece
+    @property
+    def numbers(self) -> list[int]:
+        """What is said of the call in numbers: the order is that of :class:`_Numbers`."""
         (_, a, a_batch), (_, right, b_batch), (_, c, c_batch) = self.left, self.right, self.out
-        starts = []
-        for pointer, strides, batch, (i, j) in zip(
-            pointers,
-            (a, right, c),
-            (a_batch, b_batch, c_batch),
-            ((first, I64(0)), (I64(0), column), (first, column)),
-            strict=True,
-        ):
-            starts.append(offset(b, offset(b, pointer, linear(b, index, batch)), linear(b, (i, j), strides)))
-        kernel = cgutils.get_or_insert_function(b.module, signature(self.shape), f"{PREFIX}{self.shape.bits}")
-        sizes = [rows, columns, I64(self.k)]
-        left, right_, out = starts
-        return b.call(
-            kernel,
-            [*sizes, left, *map(I64, a), right_, *map(I64, right), out, I64(c[0]), I1(self.add)],
-        )
+        work = [self.m, self.n, self.k, self.strips, self.panels]
+        axes = zip(self.batch, *(batch or (0,) * len(self.batch) for batch in (a_batch, b_batch, c_batch)), strict=True)
+        return [*work, *a, *right, c[0], int(self.add), *(x for axis in axes for x in axis)]
 
     def pointers(self) -> list[Any]:
         return [self.left[0], self.right[0], self.out[0]]
@@ -126,29 +113,34 @@ class _Product:
         with b.goto_entry_block():
             status = b.alloca(I64)
         b.store(I64(0), status)
+        numbers = _Numbers(self.numbers, I64)
         with batch_loops(b, self.batch) as index:
-            found = self.call(b, self.pointers(), index, (I64(0), I64(self.m), I64(0), I64(self.n)))
+            whole = (I64(0), numbers.m, I64(0), numbers.n)
+            found = _call(b, self.shape, numbers, self.pointers(), index, whole)
             b.store(b.or_(b.load(status), found), status)
         return b.load(status)
 
     def parallel(self, b: Any) -> Any:
         """Pieces on threads; the status."""
+        constants = self.constants(b.module)
         with b.goto_entry_block():
-            env = b.alloca(self.env)
+            env = b.alloca(_env(self.shape))
         groups = self.groups(b)
-        values = [*self.pointers(), groups, I64(0)]
-        for k, value in enumerate(values):
+        for k, value in enumerate([*self.pointers(), groups, I64(0), constants]):
             b.store(value, b.gep(env, [I32(0), I32(k)], inbounds=True))
         count = b.mul(groups, I64(math.prod(self.batch) * self.strips))
-        threads.launch(
-            b, self.task(b.module), b.bitcast(env, threads.I8P), count, I64(self.work), grain=1, uneven=False
-        )
-        return b.load(b.gep(env, [I32(0), I32(len(values) - 1)], inbounds=True))
+        task = _task(b.module, self.shape, len(self.batch))
+        threads.launch(b, task, b.bitcast(env, threads.I8P), count, I64(self.work), grain=1, uneven=False)
+        return b.load(b.gep(env, [I32(0), I32(4)], inbounds=True))
 
-    @property
-    def env(self) -> ir.LiteralStructType:
-        """A, B, C, how many groups of columns there are, and the status."""
-        return ir.LiteralStructType([*(p.type for p in self.pointers()), I64, I64])
+    def constants(self, module: ir.Module) -> Any:
+        """The address of the numbers."""
+        array = ir.ArrayType(I64, len(self.numbers))
+        name = module.get_unique_name("jitgrad.product.numbers")
+        known = ir.GlobalVariable(module, array, name)
+        known.linkage, known.global_constant, known.unnamed_addr = "private", True, True
+        known.initializer = ir.Constant(array, self.numbers)  # pyright: ignore[reportAttributeAccessIssue]
+        return known.gep([I32(0), I32(0)])
 
     def groups(self, b: Any) -> Any:
         """Into how many groups the columns are cut: a power of two.
@@ -167,50 +159,86 @@ class _Product:
             g *= 2
         return groups
 
-    def task(self, module: ir.Module) -> ir.Function:
-        """The function that computes the pieces from ``first`` to ``last``. They are numbered strip by strip in a group
-        of columns, group by group in a matrix."""
-        s = self.shape
-        function = threads.internal(module, module.get_unique_name("jitgrad.product"), threads.TASK)
-        b: Any = ir.IRBuilder(function.append_basic_block("entry"))
-        raw, first, last = function.args
-        env = b.bitcast(raw, self.env.as_pointer())
-        *pointers, groups = (b.load(b.gep(env, [I32(0), I32(k)], inbounds=True)) for k in range(4))
-        place = b.alloca(I64)
-        b.store(first, place)
-        head, body, done = (function.append_basic_block(x) for x in ("head", "body", "done"))
-        b.branch(head)
-        b.position_at_end(head)
-        now = b.load(place)
-        b.cbranch(b.icmp_signed("<", now, last), body, done)
-        b.position_at_end(body)
-        strips = I64(self.strips)
-        strip, rest = b.urem(now, strips), b.udiv(now, strips)
-        group, rest = b.urem(rest, groups), b.udiv(rest, groups)
-        index: list[Any] = []
-        for extent in reversed(self.batch):
-            index.insert(0, b.urem(rest, I64(extent)))
-            rest = b.udiv(rest, I64(extent))
-        count = b.sub(strips, strip)
-        left = b.sub(last, now)
-        count = b.select(b.icmp_signed("<", count, left), count, left)
 
-        def bounds(lo: Any, hi: Any, unit: int, extent: int) -> tuple[Any, Any]:
-            """The first of some rows or columns, and how many they are."""
-            start, end = b.mul(lo, I64(unit)), b.mul(hi, I64(unit))
-            end = b.select(b.icmp_signed("<", end, I64(extent)), end, I64(extent))
-            return start, b.sub(end, start)
+class _Numbers:
+    """The numbers of a call by name, as values of LLVM: each is made by ``value``, in order."""
 
-        rows = bounds(strip, b.add(strip, count), s.rows, self.m)
-        start, end = (b.udiv(b.mul(x, I64(self.panels)), groups) for x in (group, b.add(group, I64(1))))
-        columns = bounds(start, end, s.width, self.n)
-        status = self.call(b, pointers, index, (*rows, *columns))
-        b.atomic_rmw("umax", b.gep(env, [I32(0), I32(4)], inbounds=True), status, "monotonic")
-        b.store(b.add(now, count), place)
-        b.branch(head)
-        b.position_at_end(done)
-        b.ret_void()
-        return function
+    def __init__(self, given: Sequence[Any], value: Callable[[Any], Any]) -> None:
+        first = [value(x) for x in given[:11]]
+        self.m, self.n, self.k, self.strips, self.panels, *self.strides, self.add = first
+        rest = [value(x) for x in given[11:]]
+        self.axes = [rest[k : k + 4] for k in range(0, len(rest), 4)]  # extent, strides of A, B and C
+
+
+def _call(b: Any, shape: Shape, numbers: _Numbers, pointers: Sequence[Any], index: Sequence[Any], piece: Any) -> Any:
+    """The product of a matrix of the batch, of so many rows from one on and so many columns; the status."""
+    first, rows, column, columns = piece
+    a_row, a_column, b_row, b_column, c_row = numbers.strides
+    one = I64(1)
+    steps = ([(first, a_row)], [(column, b_column)], [(first, c_row), (column, one)])
+    starts = []
+    for k, (pointer, own) in enumerate(zip(pointers, steps, strict=True)):
+        for i, stride in [*own, *((i, axis[1 + k]) for i, axis in zip(index, numbers.axes, strict=True))]:
+            pointer = offset(b, pointer, b.mul(i, stride))
+        starts.append(pointer)
+    kernel = cgutils.get_or_insert_function(b.module, signature(shape), f"{PREFIX}{shape.bits}")
+    left, right, out = starts
+    strides = (left, a_row, a_column, right, b_row, b_column, out, c_row)
+    return b.call(kernel, [rows, columns, numbers.k, *strides, b.trunc(numbers.add, I1)])
+
+
+def _env(shape: Shape) -> ir.LiteralStructType:
+    """A, B, C, how many groups of columns there are, the status, and the numbers."""
+    p = shape.type.as_pointer()
+    return ir.LiteralStructType([p, p, p, I64, I64, I64.as_pointer()])
+
+
+def _task(module: ir.Module, shape: Shape, axes: int) -> Any:
+    """The function that computes the pieces from ``first`` to ``last`` of a call with so many axes of a batch. They are
+    numbered strip by strip in a group of columns, group by group in a matrix."""
+    name = f"jitgrad.product.f{shape.bits}.{axes}"
+    if name in module.globals:
+        return module.globals[name]
+    function = threads.internal(module, name, threads.TASK)
+    b: Any = ir.IRBuilder(function.append_basic_block("entry"))
+    raw, first, last = function.args
+    env = b.bitcast(raw, _env(shape).as_pointer())
+    *pointers, groups, _, given = (b.load(b.gep(env, [I32(0), I32(k)], inbounds=True)) for k in range(6))
+    numbers = _Numbers(range(11 + 4 * axes), lambda k: b.load(offset(b, given, k)))
+    place = b.alloca(I64)
+    b.store(first, place)
+    head, body, done = (function.append_basic_block(x) for x in ("head", "body", "done"))
+    b.branch(head)
+    b.position_at_end(head)
+    now = b.load(place)
+    b.cbranch(b.icmp_signed("<", now, last), body, done)
+    b.position_at_end(body)
+    strip, rest = b.urem(now, numbers.strips), b.udiv(now, numbers.strips)
+    group, rest = b.urem(rest, groups), b.udiv(rest, groups)
+    index: list[Any] = []
+    for extent, *_ in reversed(numbers.axes):
+        index.insert(0, b.urem(rest, extent))
+        rest = b.udiv(rest, extent)
+
+    def least(x: Any, y: Any) -> Any:
+        return b.select(b.icmp_signed("<", x, y), x, y)
+
+    def bounds(lo: Any, hi: Any, unit: int, extent: Any) -> tuple[Any, Any]:
+        """The first of some rows or columns, and how many they are."""
+        start, end = (b.mul(x, I64(unit)) for x in (lo, hi))
+        return start, b.sub(least(end, extent), start)
+
+    count = least(b.sub(numbers.strips, strip), b.sub(last, now))
+    rows = bounds(strip, b.add(strip, count), shape.rows, numbers.m)
+    start, end = (b.udiv(b.mul(x, numbers.panels), groups) for x in (group, b.add(group, I64(1))))
+    columns = bounds(start, end, shape.width, numbers.n)
+    status = _call(b, shape, numbers, pointers, index, (*rows, *columns))
+    b.atomic_rmw("umax", b.gep(env, [I32(0), I32(4)], inbounds=True), status, "monotonic")
+    b.store(b.add(now, count), place)
+    b.branch(head)
+    b.position_at_end(done)
+    b.ret_void()
+    return function
 
 
 def _plain(strides: Strides, rows: int, columns: int) -> Strides:

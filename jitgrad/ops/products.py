@@ -15,11 +15,11 @@ from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, bool_, is_float
 from jitgrad.ops.op import Cotangent, OpRule, Sample, Var, apply, register
 
-#: Multiply-adds from which one matrix product is a call, and the least rows and columns that its result has then. Below,
-#: loops cost about the same and fuse with their neighbours. Measured in a loop (one core, AVX-512), ns a product, loops |
-#: call, A B then A B^T: float64 6x6x6 49|78, 65|94; 8x8x8 28|97, 45|115; 10x10x10 380|167, 183|162; 32x32x32 1317|907,
-#: 1417|900; rows x terms x columns 10000x3x3 6600|68000; 3x10000x3 9700|45000; 1000x1000x3 339000|798000;
-#: 3x1000x1000 485000|156000; 4x200x200 11400|6900; 200x200x4 12500|13000; 6x1000x6 4300|5000.
+#: Multiply-adds from which one matrix product is a call, and the least rows and columns that its result has then.
+#: Below, loops cost about the same and fuse with their neighbours. Measured in a loop (one core, AVX-512), ns a
+#: product, loops | call, A B then A B^T: float64 6x6x6 49|78, 65|94; 8x8x8 28|97, 45|115; 10x10x10 380|167, 183|162;
+#: 32x32x32 1317|907, 1417|900; rows x terms x columns 10000x3x3 6600|68000; 3x10000x3 9700|45000; 1000x1000x3
+#: 339000|798000; 3x1000x1000 485000|156000; 4x200x200 11400|6900; 200x200x4 12500|13000; 6x1000x6 4300|5000.
 GEMM_MIN, GEMM_SIDE = 600, 4
 
 # A matrix times a vector is always loops: they are bound by memory, as BLAS is, and fuse. Microseconds on two cores,
