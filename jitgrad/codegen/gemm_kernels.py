@@ -69,14 +69,15 @@ PACKED = 4
 
 
 def shape_for(bits: int, vector_bits: int, registers: int) -> Shape:
-    """The tile fills the registers but for one row of B's vectors and a number of A. A strip of A takes 16 KB or less
-    of the first-level cache, and a block of B three quarters of a second-level cache of 1 MB where vectors have 512
-    bits, of 256 KB where they have less."""
+    """The tile fills the registers but for one row of B's vectors and a number of A; its width is a multiple of its
+    height. A strip of A takes 16 KB or less of the first-level cache, and a block of B three quarters of a second-level
+    cache of 1 MB where vectors have 512 bits, of 256 KB where they have less."""
     lanes = vector_bits // bits
-    rows = 8 if registers >= 32 else 4
+    rows = 8 if vector_bits >= 512 else 4
+    columns = 3 if vector_bits >= 512 else 6 if registers >= 32 else 3 if lanes > 2 else 2
     depth = 256 * 64 // bits
     room = (768 if vector_bits >= 512 else 192) * 1024
-    return Shape(bits, lanes, rows, 3, depth, max(room // (depth * 3 * lanes * bits // 8), 2))
+    return Shape(bits, lanes, rows, columns, depth, max(room // (depth * columns * lanes * bits // 8), 2))
 
 
 class _Emitter:
@@ -121,9 +122,9 @@ class _Emitter:
         zeros = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
         return b.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
 
-    def mask(self, b: Any, first: int, lanes: int, count: Any) -> Any:
-        """Which lanes of a vector that begins at column ``first`` are among ``count`` columns."""
-        columns = ir.Constant(ir.VectorType(I64, lanes), [first + k for k in range(lanes)])
+    def mask(self, b: Any, count: Any, lanes: int) -> Any:
+        """The first ``count`` lanes of a vector."""
+        columns = ir.Constant(ir.VectorType(I64, lanes), list(range(lanes)))
         return b.icmp_signed("<", columns, self.splat(b, count, lanes))
 
     def intrinsic(self, name: str, result: ir.Type, args: Sequence[ir.Type]) -> ir.Function:
@@ -211,91 +212,77 @@ def _emit_kernel(e: _Emitter, columns: int) -> ir.Function:
         sums[x].add_incoming(zero, f.entry_basic_block)
         sums[x].add_incoming(before[x], added)
 
-    def term(values: dict[Any, Any], a: Any, row: Any) -> dict[Any, Any]:
-        vectors = [e.load_vector(b, e.at(b, row, I64(v * s.lanes))) for v in range(columns)]
-        found = {}
-        for i in range(s.rows):
-            number = e.splat(b, b.load(e.at(b, a, I64(i))), s.lanes)
-            for v in range(columns):
-                found[i, v] = e.fma(b, number, vectors[v], values[i, v])
-        return found
-
-    head, pair, single, last, done = (f.append_basic_block(x) for x in ("head", "pair", "single", "last", "done"))
+    head, body, done = (f.append_basic_block(x) for x in ("head", "body", "done"))
     start = b.block
-    pairs = b.and_(terms, I64(-2))
     b.branch(head)
     b.position_at_end(head)
-    firsts = [pairs, a, rows, *sums.values()]
+    firsts = [terms, a, rows, *sums.values()]
     left, a, row, *now = phis = [b.phi(x.type) for x in firsts]
-    b.cbranch(b.icmp_signed("!=", left, I64(0)), pair, single)
-    b.position_at_end(pair)
-    second = e.at(b, row, ldb)
-    values = term(dict(zip(cells, now, strict=True)), a, row)
-    values = term(values, e.at(b, a, I64(s.rows)), second)
-    nexts = [b.sub(left, I64(2)), e.at(b, a, I64(2 * s.rows)), e.at(b, second, ldb), *values.values()]
+    b.cbranch(b.icmp_signed("!=", left, I64(0)), body, done)
+    b.position_at_end(body)
+    vectors = [e.load_vector(b, e.at(b, row, I64(v * s.lanes))) for v in range(columns)]
+    numbers = [e.splat(b, b.load(e.at(b, a, I64(i))), s.lanes) for i in range(s.rows)]
+    totals = [e.fma(b, numbers[i], vectors[v], x) for (i, v), x in zip(cells, now, strict=True)]
+    nexts = [b.sub(left, I64(1)), e.at(b, a, I64(s.rows)), e.at(b, row, ldb), *totals]
     for phi, first, following in zip(phis, firsts, nexts, strict=True):
         phi.add_incoming(first, start)
-        phi.add_incoming(following, pair)
+        phi.add_incoming(following, body)
     b.branch(head)
-
-    b.position_at_end(single)
-    b.cbranch(b.trunc(terms, I1), last, done)
-    b.position_at_end(last)
-    values = term(dict(zip(cells, now, strict=True)), a, row)
-    b.branch(done)
     b.position_at_end(done)
-    totals = {}
     for x, value in zip(cells, now, strict=True):
-        totals[x] = b.phi(s.vector)
-        totals[x].add_incoming(value, single)
-        totals[x].add_incoming(values[x], last)
-    for x in cells:
-        e.store_vector(b, totals[x], places[x])
+        e.store_vector(b, value, places[x])
     b.ret_void()
     return f
 
 
-def _emit_transposition(e: _Emitter, height: int, stride: int) -> ir.Function:
-    """``transpose(terms, source, ld, count, target)``: ``target[p * stride + i] = source[i * ld + p]`` for ``i`` below
-    ``height``, of which ``count`` exist; in the place of the others is the last one. ``height`` is ``stride`` or a
-    vector's."""
+def _emit_transposition(e: _Emitter) -> ir.Function:
+    """``transpose(terms, source, ld, count, target, stride)``: ``target[p * stride + i] = source[i * ld + p]`` for as
+    many ``i`` as a strip has rows, of which ``count`` exist; in the place of the others is the last one."""
     s = e.shape
-    types = [I64, e.pointer, I64, I64, e.pointer]
-    f, b = e.helper(f".transpose{height}.{stride}", types, "terms source ld count target")
-    terms, source, ld, count, target = f.args
+    types = [I64, e.pointer, I64, I64, e.pointer, I64]
+    f, b = e.helper(".transpose", types, "terms source ld count target stride")
+    terms, source, ld, count, target, stride = f.args
     last = b.sub(count, I64(1))
-    rows = [e.at(b, source, b.mul(_least(b, I64(i), last), ld)) for i in range(height)]
+    rows = [e.at(b, source, b.mul(_least(b, I64(i), last), ld)) for i in range(s.rows)]
     whole = b.and_(terms, I64(-s.lanes))
+    piece = min(s.rows, s.lanes)
     with _loop(b, I64(0), whole, s.lanes) as p:
         found = _transposed(b, [e.load_vector(b, e.at(b, row, p)) for row in rows], s.lanes)
-        start = e.at(b, target, b.mul(p, I64(stride)))
-        for k, vector in enumerate(found):
-            term, i = divmod(k * s.lanes, height)
-            e.store_vector(b, vector, e.at(b, start, I64(term * stride + i)))
+        to = e.at(b, target, b.mul(p, stride))
+        for k in range(0, s.rows * s.lanes, piece):
+            vector, first = found[k // s.lanes], k % s.lanes
+            if piece < s.lanes:
+                order = ir.Constant(ir.VectorType(I32, piece), list(range(first, first + piece)))
+                vector = b.shuffle_vector(vector, vector, order)
+            i = k % s.rows
+            e.store_vector(b, vector, e.at(b, to, I64(i)) if i else to)
+            if i + piece == s.rows:
+                to = e.at(b, to, stride)
     with _loop(b, whole, terms) as p:
-        start = e.at(b, target, b.mul(p, I64(stride)))
+        to = e.at(b, target, b.mul(p, stride))
         for i, row in enumerate(rows):
-            b.store(b.load(e.at(b, row, p)), e.at(b, start, I64(i)))
+            b.store(b.load(e.at(b, row, p)), e.at(b, to, I64(i)))
     b.ret_void()
     return f
 
 
-def _emit_copy(e: _Emitter, width: int, stored: str) -> ir.Function:
-    """``copy(rows, source, source_ld, target, target_ld, count)``: of each row the first ``count`` columns, at most
-    ``width``. Where ``stored`` is "filled", the others become zeros; where it is "masked", they stay as they are."""
-    lanes = min(width, e.shape.lanes)
-    types = [I64, e.pointer, I64, e.pointer, I64, I64]
-    f, b = e.helper(f".{stored}{width}", types, "rows source source_ld target target_ld count")
-    rows, source, source_ld, target, target_ld, count = f.args
-    masks = [(v, e.mask(b, v, lanes, count)) for v in range(0, width, lanes)]
+def _emit_copy(e: _Emitter, stored: str) -> ir.Function:
+    """``copy(rows, source, source_ld, target, target_ld, width, count)``: of each row the first ``count`` columns, at
+    most ``width``. Where ``stored`` is "filled", zeros follow up to ``width`` and to the end of the last vector; where
+    it is "masked", the other columns stay as they are."""
+    lanes = e.shape.lanes
+    types = [I64, e.pointer, I64, e.pointer, I64, I64, I64]
+    f, b = e.helper(f".{stored}", types, "rows source source_ld target target_ld width count")
+    rows, source, source_ld, target, target_ld, width, count = f.args
     with _loop(b, I64(0), rows) as i:
         start, to = e.at(b, source, b.mul(i, source_ld)), e.at(b, target, b.mul(i, target_ld))
-        for v, mask in masks:
-            value = e.masked_load(b, e.at(b, start, I64(v)), mask)
+        with _loop(b, I64(0), width, lanes) as v:
+            mask = e.mask(b, b.sub(count, v), lanes)
+            value = e.masked_load(b, e.at(b, start, v), mask)
             if stored == "masked":
-                e.masked_store(b, value, e.at(b, to, I64(v)), mask)
+                e.masked_store(b, value, e.at(b, to, v), mask)
             else:
-                e.store_vector(b, value, e.at(b, to, I64(v)))
+                e.store_vector(b, value, e.at(b, to, v))
     b.ret_void()
     return f
 
@@ -321,14 +308,11 @@ class _Product(_Emitter):
     def emit(self) -> None:
         s = self.shape
         self.kernels = {columns: _emit_kernel(self, columns) for columns in sorted({1, s.columns})}
-        self.transpose_strip = _emit_transposition(self, s.rows, s.rows)
-        self.transpose_panel = _emit_transposition(self, s.lanes, s.width)
-        self.copy_strip = _emit_copy(self, s.rows, "filled")
-        self.copy_panel = _emit_copy(self, s.width, "filled")
-        self.copy_tile = _emit_copy(self, s.width, "masked")
+        self.transpose = _emit_transposition(self)
+        self.pack, self.copy = _emit_copy(self, "filled"), _emit_copy(self, "masked")
         f, b = self.function("", signature(s), "m n k a a_row a_column b b_row b_column c c_row add")
         m, n, k, a, self.a_row, self.a_column, source, self.b_row, self.b_column, c, self.c_row, add = f.args
-        self.strip, self.tile = (self.local(b, size) for size in (s.rows * s.depth, s.rows * s.width))
+        self.strip, self.tile = (self.local(b, size) for size in (s.rows * s.depth + s.lanes, s.rows * s.width))
         self.by_rows = b.icmp_signed("==", self.b_column, I64(1))
         in_place = b.and_(self.by_rows, b.icmp_signed("<=", m, I64(PACKED * s.rows)))
         width = I64(s.width)
@@ -380,19 +364,21 @@ class _Product(_Emitter):
 
     def pack_panel(self, b: Any, source: Any, count: Any, terms: Any, target: Any) -> None:
         s = self.shape
+        width = I64(s.width)
         with b.if_else(self.by_rows) as (then, otherwise):
             with then:
-                b.call(self.copy_panel, [terms, source, self.b_row, target, I64(s.width), count])
-            with otherwise, _loop(b, I64(0), count, s.lanes) as v:
+                b.call(self.pack, [terms, source, self.b_row, target, width, width, count])
+            with otherwise, _loop(b, I64(0), count, s.rows) as v:
                 start, to = self.at(b, source, b.mul(v, self.b_column)), self.at(b, target, v)
-                b.call(self.transpose_panel, [terms, start, self.b_column, b.sub(count, v), to])
+                b.call(self.transpose, [terms, start, self.b_column, b.sub(count, v), to, width])
 
     def pack_strip(self, b: Any, source: Any, count: Any, terms: Any) -> None:
+        height = I64(self.shape.rows)
         with b.if_else(b.icmp_signed("==", self.a_column, I64(1))) as (then, otherwise):
             with then:
-                b.call(self.transpose_strip, [terms, source, self.a_row, count, self.strip])
-            with otherwise:
-                b.call(self.copy_strip, [terms, source, self.a_column, self.strip, I64(self.shape.rows), count])
+                b.call(self.transpose, [terms, source, self.a_row, count, self.strip, height])
+            with otherwise:  # a vector may be higher than the strip: the next term, or what is left, lies there
+                b.call(self.pack, [terms, source, self.a_column, self.strip, height, height, count])
 
     def compute(self, b: Any, panel: Any, ldb: Any, terms: Any, c: Any, rows: Any, count: Any, adds: Any) -> None:
         """A tile of C. One that is not whole is computed aside."""
@@ -404,7 +390,7 @@ class _Product(_Emitter):
                 b.call(self.kernels[s.columns], [terms, self.strip, panel, ldb, c, self.c_row, adds])
             with otherwise:
                 with b.if_then(adds):
-                    b.call(self.copy_tile, [rows, c, self.c_row, self.tile, width, count])
+                    b.call(self.copy, [rows, c, self.c_row, self.tile, width, count, count])
                 wide = b.icmp_signed(">", count, I64((s.columns - 1) * s.lanes))
                 with b.if_else(wide) as (then, otherwise):
                     with then:
@@ -412,4 +398,4 @@ class _Product(_Emitter):
                     with otherwise, _loop(b, I64(0), count, s.lanes) as v:
                         args = [self.at(b, panel, v), ldb, self.at(b, self.tile, v), width, adds]
                         b.call(self.kernels[1], [terms, self.strip, *args])
-                b.call(self.copy_tile, [rows, self.tile, width, c, self.c_row, count])
+                b.call(self.copy, [rows, self.tile, width, c, self.c_row, count, count])
