@@ -312,14 +312,19 @@ class _Product(_Emitter):
         self.pack, self.copy = _emit_copy(self, "filled"), _emit_copy(self, "masked")
         f, b = self.function("", signature(s), "m n k a a_row a_column b b_row b_column c c_row add")
         m, n, k, a, self.a_row, self.a_column, source, self.b_row, self.b_column, c, self.c_row, add = f.args
-        self.strip, self.tile = (self.local(b, size) for size in (s.rows * s.depth + s.lanes, s.rows * s.width))
         self.by_rows = b.icmp_signed("==", self.b_column, I64(1))
         in_place = b.and_(self.by_rows, b.icmp_signed("<=", m, I64(PACKED * s.rows)))
         width = I64(s.width)
         # Of what is read in place a last panel that is no whole one is packed.
         wide = b.select(in_place, b.urem(n, width), _least(b, n, I64(s.panels * s.width)))
         wide = b.mul(b.udiv(b.add(wide, I64(s.width - 1)), width), width)
-        heap, room = self.allocate(b, b.mul(wide, _least(b, k, I64(s.depth))))
+        line = 512 // s.bits  # elements of a cache line
+        deep = _least(b, k, I64(s.depth))
+        strip = b.and_(b.add(b.mul(deep, I64(s.rows)), I64(s.lanes + line - 1)), I64(-line))
+        tile = -(-s.rows * s.width // line) * line
+        heap, self.tile = self.allocate(b, b.add(b.add(b.mul(wide, deep), strip), I64(tile)))
+        self.strip = self.at(b, self.tile, I64(tile))
+        room = self.at(b, self.strip, strip)
         with _loop(b, I64(0), n, s.panels * s.width) as j0, _loop(b, I64(0), k, s.depth) as p0:
             columns = _least(b, b.sub(n, j0), I64(s.panels * s.width))
             terms = _least(b, b.sub(k, p0), I64(s.depth))
@@ -355,12 +360,6 @@ class _Product(_Emitter):
             b.ret(I64(OUT_OF_MEMORY))
         address = b.and_(b.add(b.ptrtoint(heap, I64), I64(63)), I64(-64))
         return heap, b.inttoptr(address, self.pointer)
-
-    def local(self, b: Any, elements: int) -> Any:
-        """Room on the stack."""
-        array = b.alloca(ir.ArrayType(self.shape.type, elements))
-        array.align = 64
-        return b.gep(array, [I32(0), I32(0)])
 
     def pack_panel(self, b: Any, source: Any, count: Any, terms: Any, target: Any) -> None:
         s = self.shape
