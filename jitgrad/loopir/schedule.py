@@ -105,13 +105,10 @@ class _Scheduler:
         """The statements of one list with the loops in it scheduled. A kernel stays one statement."""
         result: list[Stmt] = []
         for s in body:
-            new = (
-                self.loop(s)
-                if isinstance(s, Loop)
-                else [self.call(s)]
-                if isinstance(s, LibCall)
-                else [with_lists(s, self.list)]
-            )
+            if isinstance(s, Loop):
+                new = self.loop(s)
+            else:
+                new = [self.call(s) if isinstance(s, LibCall) else with_lists(s, self.list)]
             result += [Block(tuple(new))] if top and len(new) > 1 else new
         return (
             body
@@ -123,6 +120,7 @@ class _Scheduler:
         """A library call; matrix products are shared by threads if they are large."""
         if s.fn != "gemm" or gemm_work(dict(s.static), s.outs[0].dtype) < self.least:
             return s
+        self.notes.append(f"the matrix product{_target(s)} runs on threads")
         return dataclasses.replace(s, static=tuple(sorted({**dict(s.static), "threads": True}.items())))
 
     def loop(self, s: Loop) -> list[Stmt]:
@@ -404,9 +402,10 @@ def _named(s: Loop) -> str:
     return f"the loop of {s.var.name} over {lo}{s.hi}{_target(s)}"
 
 
-def _target(s: Loop) -> str:
-    """What a loop writes, and the user's lines."""
-    targets = dict.fromkeys(x.buffer.root for x in statements((s,)) if isinstance(x, Store))
+def _target(s: Loop | LibCall) -> str:
+    """What a loop or call writes, and the user's lines."""
+    stores = (x.buffer.root for x in statements((s,)) if isinstance(x, Store))
+    targets = dict.fromkeys((t.root for t in s.outs) if isinstance(s, LibCall) else stores)
     if not targets:
         return ""
     places = ", ".join(dict.fromkeys(t.loc.short() for t in targets if t.loc is not None))
