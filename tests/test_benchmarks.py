@@ -24,6 +24,7 @@ from benchmarks import (  # noqa: E402
     dispatch,
     fourier,
     harness,
+    layouts,
     machine,
     minimax,
     peers,
@@ -258,6 +259,23 @@ def command(*args, **environment):
         [sys.executable, "-m", "benchmarks", *args],
         cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **environment},
     )  # fmt: skip
+
+
+def test_layouts_are_checked_and_timed(capsys):
+    """Every expression, and every layout, once; values and gradients are compared with NumPy's inside."""
+    rows = layouts.main(["--quick"])
+    assert {row.expression for row in rows} == set(layouts.EXPRESSIONS)
+    assert {row.layout for row in rows} == set(layouts.LAYOUTS)
+    assert all(row.jitgrad > 0 for row in rows)
+    marked = [layouts.Row("e", "n", "value", ns, numpy, jax) for ns, numpy, jax in ((3, 1, 9), (3, 9, 1), (3, 3, None))]
+    assert [row.is_cliff for row in marked] == [True, True, False]
+    assert layouts.table(marked).count(" <") == 2
+    assert "of 52 are marked" in capsys.readouterr().out
+    x = layouts.LAYOUTS["n,10"](np.arange(20.0))
+    fun = layouts.EXPRESSIONS["2x + 1"].of(np, x.shape)
+    for value, gradient in ((2 * x, None), (2 * x + 1, (np.sum((2 * x + 1) ** 2), 4 * x))):
+        with pytest.raises(AssertionError):
+            layouts.check("2x + 1", fun, x, value, gradient)
 
 
 def test_command_line(tmp_path):

@@ -20,6 +20,7 @@ import numpy as np
 from llvmlite import ir
 
 from jitgrad.codegen.blas_threads import threads_for
+from jitgrad.codegen.gathering import emit_blocks, rows
 from jitgrad.codegen.libcalls import LIBRARY
 from jitgrad.codegen.llvm_metadata import Hint, describe, keep_rolled, not_vectorised, parallel_accesses
 from jitgrad.codegen.llvm_scalar import I8, I32, I64, ScalarEmitter, memory_type
@@ -266,6 +267,14 @@ class KernelEmitter:
         if not self.rare and any(isinstance(x, Store) and x.streamed for x in s.body):
             emit_streamed(self, s)
             return
+        found = {} if self.rare else rows(s)
+        if found:
+            emit_blocks(self, s, found)
+            return
+        self.plain_loop(s)
+
+    def plain_loop(self, s: Loop) -> None:
+        """A serial loop, as it is."""
         self.forget(written(s.body))
         if self.nests is not None and not self.rare and self.nests.takes(s):
             self.nests.call(self, s)

@@ -63,6 +63,11 @@ def interleaved(count: int) -> Hint:
     return lambda module: (ir.MetaDataString(module, "llvm.loop.interleave.count"), I32(count))
 
 
+def in_lanes(count: int) -> Hint:
+    """So many iterations are a vector, whatever LLVM takes that to cost."""
+    return lambda module: (ir.MetaDataString(module, "llvm.loop.vectorize.width"), I32(count))
+
+
 def describe(branch: Any, hints: Sequence[Hint]) -> None:
     """Tell LLVM of a loop, given the branch back to its start."""
     if not hints:

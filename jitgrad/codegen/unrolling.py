@@ -1,4 +1,4 @@
-"""What LLVM is told of unrolling a loop.
+"""What LLVM is told of unrolling a loop, and of vectors of its iterations.
 
 Where LLVM knows how often loops in each other run, it would unroll all of them, to thousands of instructions; around a
 long loop that gains nothing, and each copy is vectorised anew. It would unroll long innermost loops too, and then
@@ -10,6 +10,9 @@ Short innermost loops, over the elements of a row, LLVM unrolls before it vector
 elements it then computes several at once, each in a lane, if their loops are simple (``loopir.rows`` unrolls others);
 of longer ones it computes one element after the other, which takes up to 6 times as long as vectors along the row
 (softmax of rows of 10 to 32 float32). So those stay loops.
+
+A long loop over rows that computes much more than it reads (``ops.small_matrices``) LLVM leaves as it is, for it takes
+loads of elements that lie apart to cost more than they do. It is told how many iterations to compute at once there.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence, Set
 
-from jitgrad.codegen.llvm_metadata import Hint, interleaved, keep_rolled
+from jitgrad.codegen.llvm_metadata import Hint, in_lanes, interleaved, keep_rolled
 from jitgrad.ir.index import Dim, IndexExpr, coefficients
 from jitgrad.loopir.build import flatten_index
+from jitgrad.loopir.costs import price
 from jitgrad.loopir.deps import varies
-from jitgrad.loopir.nodes import Assign, Buffer, Let, Load, Loop, Store, While
-from jitgrad.loopir.walk import expressions, statements, subexpressions, written
+from jitgrad.loopir.nodes import Assign, Buffer, Const, Let, Load, Loop, Scalar, Store, While
+from jitgrad.loopir.walk import expressions, loads, statements, subexpressions, written
 
 #: Iterations of a loop with loops in it that may be unrolled, and of one without.
 UNROLLED, UNROLLED_INNERMOST = 8, 64
@@ -41,6 +45,9 @@ LONGEST_ROW, LONGEST_ADDED = 48, 11
 TWO_VECTORS, PAIRS = 17, 32
 #: The sums of a loop in which several rows are summed, see ``loopir.jam``.
 SEVERAL_ROWS = 4
+#: Bytes of the iterations that are computed at once where LLVM is told how many, and what an iteration costs then, at
+#: least, for each element that it touches.
+LANES, HEAVY = 64, 2
 
 
 def unrolling(s: Loop, size: int, around: Loop | None = None) -> list[Hint]:
@@ -51,10 +58,47 @@ def unrolling(s: Loop, size: int, around: Loop | None = None) -> list[Hint]:
         return [keep_rolled] if rolled else []
     if trips <= UNROLLED_INNERMOST:
         return _of_row(s, int(trips), size, around)
+    lanes = heavy_lanes(s)
+    if lanes:
+        return [keep_rolled, interleaved(1), in_lanes(lanes)]
     if trips == math.inf:
         return [interleaved(1)] if size > ALONE else []
     sums = {x.local for x in s.body if isinstance(x, Assign)}
     return [keep_rolled, interleaved(1 if size > ALONE else max(AT_ONCE // max(len(sums), 1), 1))]
+
+
+def heavy_lanes(s: Loop) -> int:
+    """How many iterations of a loop are to be computed at once because each has a row of its own and much to compute;
+    0 where that is for LLVM to say, or it may not be able to: it would complain on the standard error stream."""
+    if s.step != 1 or _trips(s) <= UNROLLED_INNERMOST or not _is_straight(s):
+        return 0
+    touched = set(_touched(s))
+    if len(touched) < FEWEST or not any(_is_apart(t, index, s) for t, index in touched):
+        return 0
+    prices = [price(e.op) for e in subexpressions(e for x in s.body for e in expressions(x)) if isinstance(e, Scalar)]
+    if max(prices, default=0) > price("sqrt") or sum(prices) < HEAVY * len(touched):
+        return 0
+    return LANES // max(t.dtype.itemsize for t, _ in touched)
+
+
+def _is_straight(s: Loop) -> bool:
+    """Whether each iteration stores what it computes at places of its own, known without looking at any array, and adds
+    to numbers that it does not read."""
+    sums = [x.local for x in s.body if isinstance(x, Assign)]
+    if not all(isinstance(x, (Let, Store)) or (isinstance(x, Assign) and x.mode != "=") for x in s.body):
+        return False
+    used = subexpressions(e for x in s.body for e in expressions(x))
+    if len(set(sums)) < len(sums) or not set(sums).isdisjoint(used):
+        return False
+    stores = [x for x in s.body if isinstance(x, Store)]
+    read = {e.buffer.root for e in loads(s.body)}
+    places = [*(x.index for x in stores), *(e.index for e in loads(s.body))]
+    if any(v.payload is not None for index in places for d in index if isinstance(d, IndexExpr) for v in d.syms()):
+        return False
+    return all(
+        x.mode == "=" and x.buffer.root not in read and not isinstance(x.value, Const) and _depends(x.index, s, set())
+        for x in stores
+    )
 
 
 def _of_row(s: Loop, trips: int, size: int, around: Loop | None) -> list[Hint]:
@@ -117,6 +161,12 @@ def _touched(s: Loop) -> Iterator[tuple[Buffer, tuple[Dim, ...]]]:
 def _depends(index: Sequence[Dim], s: Loop, changed: Set[object]) -> bool:
     """Whether an index is another one in another iteration."""
     return any(varies(v, {s.var}, changed) for d in index if isinstance(d, IndexExpr) for v in d.syms())
+
+
+def _is_apart(t: Buffer, index: tuple[Dim, ...], s: Loop) -> bool:
+    """Whether iterations touch elements that do not lie side by side."""
+    affine = coefficients(flatten_index(t.shape, index))
+    return affine is not None and abs(affine[1].get(s.var, 0)) > 1
 
 
 def _is_contiguous(t: Buffer, index: tuple[Dim, ...], s: Loop) -> bool:

@@ -10,6 +10,7 @@ several rows at once, each in a lane.
 
 Along such a row whole vectors do not fit. LLVM would unroll these loops itself, but not where functions make them long,
 and not always in time to see that no iteration needs what another one has left in a temporary. Those are numbers here.
+Loops beside long straight lines (products of matrices beside their factors) are unrolled for the sake of those lines.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ LONGEST, VECTOR = 11, 8
 LEAST = 64
 #: What a row may cost, unrolled: LLVM compiles all of it for vectors.
 MOST = 1000
+#: How often what the straight lines beside them cost loops may cost that are unrolled for the sake of those.
+LINES = 2
 
 
 def rows(program: Program, notes: list[str]) -> Program:
@@ -79,6 +82,8 @@ def _is_short(x: Stmt) -> bool:
 
 def _pays(body: Sequence[Stmt]) -> bool:
     """Whether the loops call functions, and not too many; rows of one vector are loops unless something is summed."""
+    if _is_beside_lines(body):
+        return True
     inside = [x for s in body if isinstance(s, Loop) for x in statements((s,))]
     sums = any(isinstance(x, Assign) for x in inside)
     if not sums and any(isinstance(x, Loop) and trips(x) == VECTOR for x in inside):
@@ -86,6 +91,16 @@ def _pays(body: Sequence[Stmt]) -> bool:
     found = subexpressions(e for x in inside for e in expressions(x))
     heavy = any(isinstance(e, Scalar) and price(e.op) >= TRANSCENDENTAL for e in found)
     return heavy and sum(_cost(s) for s in body if isinstance(s, Loop)) <= MOST
+
+
+def _is_beside_lines(body: Sequence[Stmt]) -> bool:
+    """Whether most of an iteration is straight lines already, which would do without vectors for the sake of some short
+    loops: products of small matrices beside their factors."""
+    lines = [x for x in body if not isinstance(x, Loop)]
+    found = [e.op for e in subexpressions(e for x in lines for e in expressions(x)) if isinstance(e, Scalar)]
+    if "divide" not in found and "sqrt" not in found:
+        return False
+    return sum(_cost(s) for s in body if isinstance(s, Loop)) <= LINES * sum(map(price, found)) <= LINES * MOST
 
 
 def _cost(s: Loop) -> float:

@@ -2,7 +2,8 @@
 
 The matrix axes are the last two; the axes before them are the stack. In ``solve`` and ``triangular_solve`` the stacks
 of the two operands broadcast. The dtype is float32 or float64. LU factors of one matrix are computed once in a program,
-however many of these ops (those of the derivatives included) need them.
+however many of these ops (those of the derivatives included) need them; small matrices (``small_matrices``) are
+factorized where they are used.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from jitgrad.errors import DtypeError, NotSquareError, ShapeError
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, broadcast_shapes, i64
+from jitgrad.ops import small_matrices as small
 from jitgrad.ops.checks import check_float, check_static
 from jitgrad.ops.op import OpRule, Sample, Var, apply, full_like, register, unbroadcast
 from jitgrad.ops.products import einsum
@@ -198,6 +200,8 @@ class Cholesky(OpRule):
 
     def lower(self, b: Any, a: Any) -> Any:
         n = a.shape[-1]
+        if small.is_small(n, a.shape[:-2]):
+            return small.lower_cholesky(b, a)
 
         def lower_triangle(*i: Any) -> Any:
             row, col = b.index(i[-2]), b.index(i[-1])
@@ -254,6 +258,8 @@ class Solve(OpRule):
     def lower(self, b: Any, a: Any, right: Any, *, trans: bool = False) -> Any:
         n, k = right.shape[-2:]
         stack = np.broadcast_shapes(a.shape[:-2], right.shape[:-2])
+        if k and small.is_small(n, stack):
+            return small.lower_solve(b, a, right, stack, trans)
         x = broadcast_copy(b, right, (*stack, n, k))
         if math.prod(x.shape):
             lu, pivots = lu_factors(b, a)
@@ -314,6 +320,8 @@ class TriangularSolve(OpRule):
     def lower(self, b: Any, a: Any, right: Any, *, lower: bool, trans: bool, unit: bool) -> Any:
         n, k = right.shape[-2:]
         stack = np.broadcast_shapes(a.shape[:-2], right.shape[:-2])
+        if k and small.is_small(n, stack):
+            return small.lower_triangular_solve(b, a, right, stack, lower, trans, unit)
         x = broadcast_copy(b, right, (*stack, n, k))
         if math.prod(x.shape):
             strides = stack_strides(a.shape[:-2], stack)
@@ -351,6 +359,8 @@ class Inv(OpRule):
         if not math.prod(a.shape):
             return b.empty(a.shape, a.dtype)
         n = a.shape[-1]
+        if small.is_small(n, a.shape[:-2]):
+            return small.lower_inv(b, a)
         lu, pivots = lu_factors(b, a)
         inverse = b.copy(lu, of=a)
         work = b.empty((n * WORK_COLUMNS,), a.dtype)
@@ -501,6 +511,8 @@ class Det(OpRule):
         n, stack = a.shape[-1], a.shape[:-2]
         if 1 <= n <= WRITTEN_OUT:
             return b.pointwise(stack, a.dtype, lambda *z: written_determinant(n, lambda i, j: a[(*z, i, j)]))
+        if small.is_small(n, stack):
+            return small.lower_det(b, a)
         return lower_diagonal(b, a, "*=", lambda pivot, swapped: b.scalar("where", swapped, -pivot, pivot))
 
 
@@ -542,6 +554,9 @@ class Slogdet(OpRule):
         return None, contract(apply("inv", a), t, transpose=True)
 
     def lower(self, b: Any, a: Any) -> tuple[Any, Any]:
+        if small.is_small(a.shape[-1], a.shape[:-2]):
+            return small.lower_slogdet(b, a)
+
         def sign(pivot: Any, swapped: Any) -> Any:
             s = b.scalar("sign", pivot)
             return b.scalar("where", swapped, -s, s)
