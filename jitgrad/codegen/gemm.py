@@ -73,7 +73,7 @@ def shape_here(bits: int) -> Shape:
     has = {x for x in features.split(",") if x.startswith("+")}
     if "+avx512f" in has:
         return shape_for(bits, 512, 32)
-    if {"+avx", "+fma"} <= has:
+    if "+avx" in has:
         return shape_for(bits, 256, 16)
     return shape_for(bits, 128, 32 if "+neon" in has else 16)
 
