@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections
 import functools
 import types
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -30,6 +31,21 @@ _READERS = (object.__getattribute__, type.__getattribute__)
 
 def read(owner: Any, name: str) -> Any:
     """``owner.name``."""
+    try:
+        return _found(owner, name)
+    except AttributeError:
+        _note_missing(owner, name)
+        raise
+
+
+def _note_missing(owner: Any, name: str) -> None:
+    """Take note of an attribute that code has looked for, and not found. Its object may go."""
+    trace: Trace | None = HOOKS["current_trace"]()
+    if trace is not None and trace.scopes and hasattr(type(owner), "__weakref__"):
+        trace.missing.append((weakref.ref(owner), name))
+
+
+def _found(owner: Any, name: str) -> Any:
     cls = type(owner)
     if cls in USUAL:
         return getattr(owner, name)
@@ -62,6 +78,7 @@ def _read(owner: Any, cls: type, name: str) -> Any:
     """What is found without ``__getattr__``."""
     if name == "__dict__":
         refuse_attributes(owner)
+        _note_missing(owner, name)  # who gets it may look for any
     if cls.__getattribute__ not in _READERS and (reader := method(owner, "__getattribute__")) is not None:
         return reader(name)
     found = _described(cls.__mro__, name)

@@ -11,12 +11,15 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from jitgrad.frontend import attributes
 from jitgrad.frontend.consumable import noting
 from jitgrad.frontend.fixed import searching
 from jitgrad.frontend.python_functions import class_call, sort_list
 from jitgrad.frontend.randomness import drawing, passed, refuse_new
-from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.registry import HOOKS, call
+from jitgrad.frontend.tracer import contains_tracer
 from jitgrad.frontend.usercode import call_method, is_user_class, is_user_function
 
 #: Methods of containers that change them.
@@ -30,6 +33,27 @@ _CHANGES = frozenset(
 
 #: Methods of containers that look for an object.
 _SEARCHES = frozenset(("index", "count", "remove", "get", "pop", "setdefault", "add", "discard"))
+
+#: Methods of arrays that take other arrays and change nothing, with the parameters of NumPy's functions.
+_OF_ARRAYS = frozenset(
+    (
+        "all",
+        "any",
+        "choose",
+        "clip",
+        "dot",
+        "max",
+        "mean",
+        "min",
+        "prod",
+        "repeat",
+        "searchsorted",
+        "std",
+        "sum",
+        "take",
+        "var",
+    )
+)
 
 _CONTAINERS = (list, dict, set, tuple, collections.deque)
 
@@ -51,6 +75,8 @@ def callee(function: Any) -> Any:
             return functools.partial(sort_list, function.__self__)
         if isinstance(function.__self__, _CONTAINERS):
             return searching(function) if function.__name__ in _SEARCHES else function
+        if type(function.__self__) is np.ndarray and function.__name__ in _OF_ARRAYS:
+            return functools.partial(_array_method, function)
         return _others(function)
     if function is dataclasses.replace:
         return _replaced
@@ -65,6 +91,14 @@ def callee(function: Any) -> Any:
         if is_user_function(_code_of(function)):
             return function if recorder is None else noting(recorder.prepare(function))
     return _others(function)
+
+
+def _array_method(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """A method of an array that is none of the trace, as one that an object from outside holds. Others than ufuncs
+    don't ask their arguments whether they are traced."""
+    if not contains_tracer((args, kwargs)):
+        return function(*args, **kwargs)
+    return call(getattr(np, function.__name__), (function.__self__, *args), kwargs)
 
 
 def _is_plain_setter(function: types.MethodWrapperType) -> bool:
@@ -94,12 +128,12 @@ def _others(function: Any) -> Any:
         return found
 
     @functools.wraps(function, assigned=(), updated=())
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def run(*args: Any, **kwargs: Any) -> Any:
         result = function(*map(passed, args), **{name: passed(x) for name, x in kwargs.items()})
         refuse_new(function, result)
         return result
 
-    return call
+    return run
 
 
 def _of_scipy(function: Any) -> Any:

@@ -178,23 +178,24 @@ def for_(
 
     look = refuse_streams if known and may_stream(trace, len(steps)) else accept
     peels = known and len(steps) > 1 and mode == "auto" and not settled
+    missing = len(trace.missing)
     try:
         once = refuse_first_values(body, state, names) if peels and any(v is None for v in state) else body
         if known and mode == "auto" and len(steps) <= LONGEST:
             once = refuse_items(trace, once)
         loop = For(trace, steps, once, state, names, flag, hints, look, peels)
         result = with_resized_arrays(loop, lambda loop: _recorded_with_lists(loop, own, variables), UNROLLABLE)
-    except (UnboundLocalError, *UNROLLABLE) as error:
+    except (UnboundLocalError, AttributeError, *UNROLLABLE) as error:
         if is_of_loop_around(trace, error):
             raise  # the loop around that counts its iterations is recorded again
-        after = first_apart(trace, steps, body, state, line, error, peels=peels)
+        after = first_apart(trace, steps, body, state, line, error, missing, peels=peels)
         if after is not None:
             if flag is not None and after[names.index(flag)] is True:
                 return after
             own.clear()  # they are looked at again, by their references
             forget_frames(error)
             return for_(steps.behind(1), body, after, names, flag, writes, line, size, lists, settled=True)
-        if isinstance(error, UnboundLocalError) or not known or mode == "roll" or len(steps) > LONGEST:
+        if not isinstance(error, UNROLLABLE) or not known or mode == "roll" or len(steps) > LONGEST:
             raise
         return _unrolled_instead(For(trace, steps, body, state, names, flag, hints, look), error, line, size)
     note_loop(trace, line, "for", "rolled")
@@ -449,7 +450,7 @@ def while_(
         return and_(not_(values[place]), lambda: decided(*values))
 
     try:
-        longest = _LONG_WHILE
+        longest, grows = _LONG_WHILE, False
         for done in itertools.count(1):
             known = current_trace()
             first = 0 if known is None else len(known.builder.ops)
@@ -459,8 +460,9 @@ def while_(
             if not go_on:
                 return state
             trace = current_trace()
-            if done == 1 and trace is not None:
-                grows = may_grow(lists()[2], state, names)
+            # A list may meet a traced condition in a later iteration only, and is followed where that is recorded.
+            if trace is not None and (done == 1 or (grows and not trace.trials)):
+                grows = grows or may_grow(lists()[2], state, names)
                 why = failure(trace, lambda state=state: body(*state))
                 if why is None and grows:  # arrays whose contents were known so far may be traced by now
                     why = failure(trace, lambda state=state: body(*state))

@@ -17,6 +17,7 @@ from jitgrad.frontend.primitives import (
     cast,
     common_dtype,
     concatenate,
+    dimension,
     dtype_argument,
     emit,
     floating,
@@ -34,6 +35,7 @@ from jitgrad.frontend.primitives import (
 from jitgrad.frontend.registry import HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, innermost_trace
 from jitgrad.frontend.ufuncs import call_ufunc
+from jitgrad.ir.index import Dim
 from jitgrad.ir.location import user_location
 
 #: An axis is extended by at most so many pieces; else by one gather.
@@ -226,8 +228,9 @@ def dsplit(ary: ArrayLike, indices_or_sections: Any) -> list[Tracer]:
 
 @implements(np.tile)
 def tile(A: ArrayLike, reps: Any) -> Tracer:
-    x = lift_one(A)
-    counts = [static_int(r, "reps") for r in ([reps] if isinstance(reps, Tracer) or np.ndim(reps) == 0 else reps)]
+    x = lift_one(A, reps)
+    single = isinstance(reps, Tracer) or (not isinstance(reps, (list, tuple)) and np.ndim(reps) == 0)
+    counts: list[Dim] = [dimension(r, "reps") for r in ([reps] if single else reps)]
     ndim = max(len(counts), x.ndim)
     counts = [1] * (ndim - len(counts)) + counts
     shape = (1,) * (ndim - x.ndim) + x.dims
@@ -240,18 +243,19 @@ def tile(A: ArrayLike, reps: Any) -> Tracer:
 @implements(np.repeat)
 def repeat(a: ArrayLike, repeats: Any, axis: int | None = None) -> Tracer:
     x = lift_one(a, repeats)
-    if isinstance(repeats, Tracer):
+    if isinstance(repeats, Tracer) and repeats.dims:
         raise ConcretizationError(
-            "np.repeat with a traced number of repeats. The shape of the result depends on it. Make it static.",
+            "np.repeat with traced numbers of repeats, one for each element. The shape of the result depends on them. "
+            "Give one number for all, or make them static.",
             user_location(),
         )
     if axis is None:
         x, axis = reshape(x, (x.count,)), 0
     axis = axis_index(axis, x.ndim)
-    counts = np.atleast_1d(np.asarray(repeats))
+    counts = repeats if isinstance(repeats, Tracer) else np.atleast_1d(np.asarray(repeats))
     n = x.dims[axis]
     if counts.size == 1:
-        r = static_int(counts.reshape(-1)[0], "repeats")
+        r = dimension(counts if isinstance(counts, Tracer) else counts.reshape(-1)[0], "repeats")
         stretched = broadcast_to(insert_axes(x, [axis + 1]), (*x.dims[: axis + 1], r, *x.dims[axis + 1 :]))
         return strong(reshape(stretched, (*x.dims[:axis], n * r, *x.dims[axis + 1 :])))
     if counts.shape != (n,):

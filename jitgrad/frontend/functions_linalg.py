@@ -257,9 +257,12 @@ def _matrix_norm(t: Tracer, order: Any, axes: tuple[int, ...], keepdims: bool) -
     rows, columns = axes
     if rows == columns:
         raise ArgumentError("np.linalg.norm got the same axis twice. Give two axes.", user_location())
-    # A matrix of one row or column has one singular value.
-    if order in (None, "fro", "f") or (order in (2, -2, "nuc") and 1 in (t.dims[rows], t.dims[columns])):
+    if order in (None, "fro", "f"):
         return emit("safe_sqrt", reduce("sum", emit("square", t), axes, keepdims))
+    if order in (2, -2, "nuc") and 1 in (t.dims[rows], t.dims[columns]):  # it has one singular value
+        size = emit("safe_sqrt", reduce("sum", emit("square", t), axes, keepdims))
+        infinite = reduce("any", emit("isinf", t), axes, keepdims)
+        return where(infinite, constant_like(t, np.nan), size)  # what LAPACK makes of it
     if order in (1, -1, np.inf, -np.inf):
         along, other = (rows, columns) if order in (1, -1) else (columns, rows)
         sums = reduce("sum", emit("absolute", t), [along], keepdims=True)

@@ -373,7 +373,7 @@ def rot90(m: ArrayLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tracer:
 
 @implements(np.roll)
 def roll(a: ArrayLike, shift: Any, axis: Any = None) -> Tracer:
-    x = lift_one(a)
+    x = lift_one(a, shift)
     shifts = [s if _is_open(s) else static_int(s, "shift") for s in _listed(shift)]
     if axis is None:
         flat = reshape(x, (x.count,))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.errors import ArgumentError, ConcretizationError
+from jitgrad.errors import ArgumentError, ConcretizationError, UnsupportedError
 from jitgrad.frontend.assign import getitem
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.consumable import consumable
@@ -22,7 +22,7 @@ from jitgrad.frontend.indexing import as_value, count_by
 from jitgrad.frontend.items import as_items
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.raising import demand
-from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, contains_tracer, innermost_trace
 from jitgrad.frontend.users_protocols import Started, backwards, iterated
@@ -120,11 +120,25 @@ def _ndenumerate(arr: Any) -> Any:
     return Nest([Steps(0, n, 1, lambda i: i) for n in dims], lambda index: (index, getitem(array, index)))
 
 
+def _nditer(op: Any, *args: Any, **kwargs: Any) -> Any:
+    """``np.nditer``: the elements of one array, in the order of its memory."""
+    if not contains_tracer(op):
+        return np.nditer(op, *args, **kwargs)
+    if isinstance(op, Tracer) and not args and not kwargs:
+        return call(np.ravel, (op,), {"order": "K"})
+    raise UnsupportedError(
+        "np.nditer with flags, or of several arrays, is not supported on traced values. It points into the memory of "
+        "an array, and walks on when iternext() is called. Loop over np.ndindex(*x.shape), or np.ndenumerate(x).",
+        user_location(),
+    )
+
+
 #: What to call in the place of a class whose instances are iterated over.
 CLASSES: dict[type, Callable[..., Any]] = {
     itertools.product: _product,
     np.ndindex: _ndindex,
     np.ndenumerate: _ndenumerate,
+    np.nditer: _nditer,
 }
 
 

@@ -60,6 +60,8 @@ def _junction(a: Tracer, b: Callable[[], Any], word: str, op: str) -> Any:
         eager = len(scope.ops) <= _EAGER_OPS and not scope.written and not changes
         eager &= all(not inner.regions and not inner.effects and inner.name != "wrap_index" for inner in scope.ops)
         logical = _is_bool(a) and _is_bool(second)
+    if eager and logical and type(second) is bool:  # the result is known, or the first operand
+        return Tracer(trace, first.value, "bool") if second == (word == "and") else second
     if eager and logical:
         second = b()
         (result,) = trace.emit(op, [first, condition(trace, second, word)], {})

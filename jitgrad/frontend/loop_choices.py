@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ from jitgrad.errors import (
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.fixed import fixed
 from jitgrad.frontend.iteration import Steps
+from jitgrad.frontend.objects import attributes
 from jitgrad.frontend.optional import is_none
 from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.signature import flatten
@@ -187,12 +190,23 @@ def refuse_first_values(body: Callable[..., State], state: State, names: Sequenc
 
 
 def first_apart(
-    trace: Trace, steps: Steps, body: Callable[..., State], state: State, line: int, error: Exception, *, peels: bool
+    trace: Trace,
+    steps: Steps,
+    body: Callable[..., State],
+    state: State,
+    line: int,
+    error: Exception,
+    missing: int,
+    *,
+    peels: bool,
 ) -> State | None:
-    """The state behind the first iteration, if a loop that can't be recorded for the ``error`` may be without it."""
-    if isinstance(error, UnboundLocalError):
+    """The state behind the first iteration, if a loop that can't be recorded for the ``error`` may be without it. From
+    number ``missing`` on are the attributes that it has not found."""
+    if not isinstance(error, UNROLLABLE):
         several = isinstance(steps.count, int) and len(steps) > 1
-        after = _binding(steps, body, state) if several else None
+        unbound = isinstance(error, UnboundLocalError)
+        binding = _binding if unbound else functools.partial(_assigning, trace.missing[missing:])
+        after = binding(steps, body, state) if several else None
         why = "it binds what later ones use"
     else:
         after = body(steps.at(0), *state) if peels and isinstance(error, CarryError) else None
@@ -207,6 +221,15 @@ def _binding(steps: Steps, body: Callable[..., State], state: State) -> State | 
     unbound = sum(value is UNBOUND for value in state)
     after = body(steps.at(0), *state) if unbound else state
     return after if sum(value is UNBOUND for value in after) < unbound else None
+
+
+def _assigning(
+    missing: Sequence[tuple[weakref.ref[Any], str]], steps: Steps, body: Callable[..., State], state: State
+) -> State | None:
+    """The state after the first iteration; None if it assigns none of the attributes that were not found."""
+    looked_for = [(obj, name) for owner, name in missing if (obj := owner()) is not None]
+    after = body(steps.at(0), *state) if looked_for else state
+    return after if any(name in attributes(obj) for obj, name in looked_for) else None
 
 
 def refuse_items(trace: Trace, body: Callable[..., State]) -> Callable[..., State]:

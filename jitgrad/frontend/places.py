@@ -106,6 +106,7 @@ class Places:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.all: list[Place] = []
+        self._missing = len(trace.missing)
 
     def unknown(self, changes: Sequence[Change]) -> list[Place]:
         """Those of some changes that are not among these."""
@@ -154,6 +155,20 @@ class Places:
                 raise CarryError(
                     f"a dict has the key {place.key!r} after one way through recorded code, and not after another. "
                     "What the dict holds is not known then. Give the key a value before.",
+                    user_location(),
+                )
+
+    def refuse_late_attributes(self, start: State, new: State) -> None:
+        """Raise CarryError for an attribute that the body of a loop looks for in vain in the first iteration, which
+        assigns it: in later ones the body finds it. The places stand behind the variables."""
+        missing = [(owner(), name) for owner, name in self.trace.missing[self._missing :]]
+        for place, before, after in zip(reversed(self.all), reversed(start), reversed(new), strict=False):
+            late = not place.item and before is UNBOUND and after is not UNBOUND
+            if late and any(owner is place.owner and name in (place.key, "__dict__") for owner, name in missing):
+                raise CarryError(
+                    f"the attribute {place.key!r} of a {type(place.owner).__name__} is looked for in a loop whose "
+                    "first iteration assigns it. Whether there is one is not known when a body is recorded for all "
+                    "iterations. Assign it before the loop, None for example.",
                     user_location(),
                 )
 

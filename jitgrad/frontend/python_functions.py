@@ -27,6 +27,7 @@ from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.tracer import Collection, Tracer, has_traced, innermost_trace, is_traced
+from jitgrad.frontend.tuple_keys import columns_of, places
 from jitgrad.frontend.users_operators import absolute, binary, method
 from jitgrad.frontend.users_protocols import iterated
 from jitgrad.ir.index import IndexExpr
@@ -218,6 +219,12 @@ def _in_range(x: Any, start: Any, stop: Any, step: int) -> Any:
 
 
 def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_key: Any) -> Callable[..., Any]:
+    def place_of(keys: Any) -> Any:
+        """Where the first one of the extreme keys is."""
+        if (columns := columns_of(keys)) is not None:
+            return places(columns, reverse=function is builtins.max)[0]
+        return call(of_key, (keys.array() if isinstance(keys, Collection) else keys,), {})
+
     @functools.wraps(function)
     def routed(*args: Any, **kwargs: Any) -> Any:
         name, key = function.__name__, kwargs.get("key")
@@ -226,16 +233,15 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
             items = list(args)
         elif isinstance(args[0], Collection) and not kwargs.keys() - {"key", "default"}:
             given = args[0]
-            if key is None:
-                return _or_default(given, lambda array: call(of_array, (array,), {}), kwargs)
-            keys = _keys(given, key)
-            return _or_default(
-                keys, lambda array: given[python_number(call(of_key, (array,), {}), "int", name)], kwargs
-            )
+            if key is None and columns_of(given) is None:
+                return _or_default(given, lambda: call(of_array, (given.array(),), {}), kwargs)
+            keys = given if key is None else _keys(given, key)
+            return _or_default(keys, lambda: given[python_number(place_of(keys), "int", name)], kwargs)
         elif key is not None and "default" not in kwargs and (steps := _many(args[0])) is not None:
-            keys = as_array(HOOKS["current_trace"](), _keys(args[0], key))
-            if keys is not None and keys.ndim == 1:
-                return steps.at(python_number(call(of_key, (keys,), {}), "int", name))
+            keys = _keys(args[0], key)
+            keys = keys if columns_of(keys) is not None else as_array(HOOKS["current_trace"](), keys)
+            if keys is not None and (not isinstance(keys, Tracer) or keys.ndim == 1):
+                return steps.at(python_number(place_of(keys), "int", name))
             items = [steps.at(k) for k in range(len(steps))]
         elif isinstance(args[0], Tracer) and args[0].ndim == 1 and key is None:
             return call(of_array, args, {})
@@ -249,6 +255,8 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
             return function(*args, **kwargs)
         if _of_users(keys[0]):
             return _extreme_object(items, keys, ">" if function is builtins.max else "<")
+        if (columns := columns_of(keys)) is not None:
+            return picked(list(items), places(columns, reverse=function is builtins.max)[:1])[0]
         found, best = items[0], keys[0]
         for value, x in zip(items[1:], keys[1:], strict=True):
             better = _compared(compare, x, best, name)
@@ -292,11 +300,11 @@ def _collected(iterable: Any, element: Callable[[Any], Any]) -> Any:
     return HOOKS["runtime"]().collect(iterable, element, location.line if location else 0, 1)
 
 
-def _or_default(items: Collection, of: Callable[[Any], Any], kwargs: dict[str, Any]) -> Any:
-    """What a function gives for the array of the items, or ``default`` where there are none."""
+def _or_default(items: Collection, of: Callable[[], Any], kwargs: dict[str, Any]) -> Any:
+    """What a function gives for the items, or ``default`` where there are none."""
     if "default" not in kwargs:
-        return of(items.array())
-    return HOOKS["runtime"]().ifexp(items, lambda: of(items.array()), lambda: kwargs["default"], 0)
+        return of()
+    return HOOKS["runtime"]().ifexp(items, of, lambda: kwargs["default"], 0)
 
 
 def _compared(compare: np.ufunc, x: Any, y: Any, name: str) -> Any:
@@ -342,8 +350,9 @@ def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, revers
     iterable = iterated(iterable)
     if isinstance(iterable, Collection) or (isinstance(iterable, Tracer) and isinstance(iterable.count, IndexExpr)):
         keys = iterable if key is None else _keys(iterable, key)
-        keys = keys.array() if isinstance(keys, Collection) else keys
-        return _collected(_places(keys, reverse), lambda place: iterable[place])
+        columns = columns_of(keys) if isinstance(keys, Collection) else [keys]
+        columns = [keys.array()] if columns is None else columns
+        return _collected(places(columns, reverse=reverse), lambda place: iterable[place])
     plain = isinstance(iterable, Tracer) and len(iterable.dims) == 1 and isinstance(iterable.dims[0], int)
     items: list[Any] = [*elements(iterable, scalar=True)] if plain else list(iterable)
     if key is None:
@@ -356,24 +365,19 @@ def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, revers
     if not has_traced(keys):
         order = builtins.sorted(range(count), key=keys.__getitem__, reverse=reverse)
         return [items[k] for k in order]
+    if (columns := columns_of(keys)) is not None:
+        return picked(items, places(columns, reverse=reverse))
     for k in keys:
         if not isinstance(k, (Tracer, bool, int, float, np.generic)) or np.ndim(k):
             raise ConcretizationError(
                 f"sorted() by keys that are no numbers, of type {class_of(k).__name__}, and traced ones among them. "
-                "Traced values are compared while the program runs, which is done for numbers only. Use one number "
-                "for a key, or np.lexsort.",
+                "Traced values are compared while the program runs, which is done for numbers, and for tuples of as "
+                "many numbers each. Use such keys, or np.lexsort.",
                 user_location(),
             )
     many = as_array(innermost_trace(keys), keys)
     stack = innermost_trace(keys).lift(keys) if many is None else many
-    return picked(items, _places(stack, reverse))
-
-
-def _places(keys: Tracer, reverse: bool) -> Tracer:
-    """The places of the items in the order of their keys; equal ones stay in their order."""
-    if not reverse:
-        return call(np.argsort, (keys,), {"kind": "stable"})
-    return (length(keys) - 1) - call(np.argsort, (keys[::-1],), {"kind": "stable"})[::-1]
+    return picked(items, places([stack], reverse=reverse))
 
 
 def picked(items: list[Any], places: Tracer) -> list[Any]:

@@ -347,6 +347,7 @@ def _recorded_for(
             carried.cells.note_changes(scope)
             places.refuse_others(scope, new, [v.name for v in carried.variables], carried.opened(new))
             places.refuse_lost_keys((carried.start, new))
+            places.refuse_late_attributes(carried.start, new)
             if settled := carried.settle(scope, new, "after an iteration", places):
                 carried.names_after(scope, new)
                 block = scope.finish(carried.yields(new))
@@ -423,6 +424,7 @@ def _recorded_while(
             carried.cells.note_changes(scope)
             places.refuse_others(scope, new, [v.name for v in carried.variables], carried.opened(new))
             places.refuse_lost_keys((carried.start, new))
+            places.refuse_late_attributes(carried.start, new)
             settled = carried.settle(scope, new, "after an iteration", places)
             if settled:
                 carried.names_after(scope, new)
@@ -562,7 +564,7 @@ def condition(trace: Trace, value: Any, what: str) -> Tracer:
     if isinstance(value, (list, tuple, dict)) and not isinstance(value, Collection):
         value = len(value) > 0
     x = trace.lift(value)
-    if x.dims not in ((), (1,)):
+    if any(n != 1 for n in x.dims):
         raise ConcretizationError(
             f"the condition of {what} is an array of shape {x.shape}. The truth value of an array with more than one "
             "element is ambiguous. Use np.any() or np.all().",

@@ -128,13 +128,17 @@ class _Lowering:
             case ast.Match():
                 return self._of_blocks(node.cases)
             case ast.Try() | ast.TryStar():
-                jumps = self._of_blocks(node.body, node.handlers, node.orelse, node.finalbody)[0]
-                return jumps, jumps
+                jumps, hard = self._of_blocks(node.body, node.handlers, node.orelse, node.finalbody)
+                return jumps, hard if self._only_handlers_jump(node) else jumps
         return _NONE, _NONE
 
     def _of_blocks(self, *blocks: list) -> tuple[Jumps, Jumps]:
         every = [self.escapes(node) for block in blocks for node in block]
         return _NONE.union(*(e[0] for e in every)), _NONE.union(*(e[1] for e in every))
+
+    def _only_handlers_jump(self, node: ast.Try | ast.TryStar) -> bool:
+        """Are the jumps out of a ``try`` in its handlers? They end it as those of a branch end that: a flag will do."""
+        return isinstance(node, ast.Try) and not self._of_blocks(node.body, node.orelse, node.finalbody)[0]
 
     def kind(self, node: Branching) -> Kind:
         """The kind of a statement, as far as it doesn't depend on where it stands."""
@@ -287,13 +291,16 @@ class _Lowering:
                 for case in node.cases:
                     case.body = self.block(case.body, inner)
             case ast.Try() | ast.TryStar():
-                # A loop or branch around it would be opaque if it held a return: here a return is the function's.
-                inner = dataclasses.replace(inner, returns=None)
+                soft = self._only_handlers_jump(node)
+                if not soft:
+                    # A loop or branch around it would be opaque if it held a return: here a return is the function's.
+                    inner = dataclasses.replace(inner, returns=None)
                 node.body, node.orelse = self.block(node.body, inner), self.block(node.orelse, inner)
                 node.finalbody = self.block(node.finalbody, inner)
                 for handler in node.handlers:
                     handler.body = self.block(handler.body, inner)
-                return [node], rest
+                if not soft:
+                    return [node], rest
         return [node], self._guard(node, jumps, context, rest)
 
     def _region(self, node: ast.stmt, context: _Context, rest: list[ast.stmt]) -> tuple[list[ast.stmt], list[ast.stmt]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import weakref
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
@@ -60,6 +61,8 @@ class Trace:
         self.collecting: list[Sequence[list[Any]]] = []  # the lists that loops which are being recorded append to
         #: Lists and dicts that stand for one of several others, each with those (``chosen_containers``).
         self.alternatives: list[tuple[Any, ...]] = []
+        #: Attributes that recorded code has looked for in vain: references to the objects, and the names.
+        self.missing: list[tuple[weakref.ref[Any], str]] = []
         self.chosen_items: list[Any] = []  # of lists, by traced values (``chosen_containers``)
         self.sought: list[tuple[Sequence[list[Any]], list[Any]]] = []  # lists, and the places found that hold them
         self.notes: list[str] = []  # how each loop was traced

@@ -184,8 +184,8 @@ class GraphLowering:
                 raise CompilationError(f"{op.name} was lowered to {t.buffer!r}, but its type is {r.type}", op.loc)
             if op.name == "empty":
                 self.blank.add(t.buffer.root)
-            else:
-                self.own(t)
+            elif not any(self.env[v].buffer.root is t.buffer.root for v in op.operands):
+                self.own(t)  # a view of what is defined outside of a loop does not belong to an iteration
             self.define(r, t)
 
     def define(self, value: Value, t: Tensor) -> None:
