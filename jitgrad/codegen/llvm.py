@@ -34,6 +34,7 @@ from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.deps import carries_nothing
 from jitgrad.loopir.failures import CODE_BITS, OUT_OF_MEMORY
 from jitgrad.loopir.nodes import (
+    UPDATES,
     Alloc,
     Assign,
     Block,
@@ -63,15 +64,6 @@ from jitgrad.loopir.walk import buffers_of, postorder, statements, written
 NARROWEST, WIDEST = 8, 64
 #: How often a rare branch is taken, and how often not, for LLVM.
 RARE = (1, 99)
-
-_UPDATE = {
-    "+=": "add",
-    "*=": "multiply",
-    "max=": "maximum",
-    "min=": "minimum",
-    "or=": "logical_or",
-    "and=": "logical_and",
-}
 
 
 class KernelEmitter:
@@ -216,7 +208,7 @@ class KernelEmitter:
         elif isinstance(s, Assign):
             value = self.expr(s.value)
             if s.mode != "=":
-                value = self.scalars.update(_UPDATE[s.mode], self.expr(s.local), value, s.local.dtype)
+                value = self.scalars.update(UPDATES[s.mode], self.expr(s.local), value, s.local.dtype)
             self.b.store(self._to_memory(value, s.local.dtype), self.locals[s.local])
             self.forget([s.local])
         elif isinstance(s, If):
@@ -245,7 +237,7 @@ class KernelEmitter:
         pointer = self.address(s.buffer, s.index)
         if s.mode != "=":
             old = self._from_memory(self.b.load(pointer), s.buffer.dtype)
-            value = self.scalars.update(_UPDATE[s.mode], old, value, s.buffer.dtype)
+            value = self.scalars.update(UPDATES[s.mode], old, value, s.buffer.dtype)
         self.b.store(self._to_memory(value, s.buffer.dtype), pointer)
         self.forget([s.buffer.root])
 

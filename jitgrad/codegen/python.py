@@ -41,6 +41,7 @@ from jitgrad.ir.types import SHORT_NAMES, bool_, i64, is_float, is_short
 from jitgrad.loopir.build import flatten_index
 from jitgrad.loopir.failures import FAILURES, exception
 from jitgrad.loopir.nodes import (
+    UPDATES,
     Alloc,
     Assign,
     Block,
@@ -70,14 +71,6 @@ from jitgrad.loopir.walk import statements, written
 
 #: Longer expressions are split: the part gets a name of its own.
 _MAX_LENGTH = 88
-UPDATES = {
-    "+=": "add",
-    "*=": "multiply",
-    "max=": "maximum",
-    "min=": "minimum",
-    "or=": "logical_or",
-    "and=": "logical_and",
-}
 _KINDS = {
     "arg": "arguments",
     "inout": "arguments that change",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from jitgrad.codegen.python import UPDATES, Renderer
+from jitgrad.codegen.python import Renderer
 from jitgrad.cuda.grid import Plans
 from jitgrad.cuda.spelling import (
     CudaSpelling,
@@ -38,6 +38,7 @@ from jitgrad.ir.types import bool_, f32, is_short
 from jitgrad.loopir.affine import scaled
 from jitgrad.loopir.build import IDENTITIES, flatten_index
 from jitgrad.loopir.nodes import (
+    UPDATES,
     Assign,
     Block,
     Buffer,

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 
 from jitgrad.ir.index import Dim, Sym, add, expr, floordiv, interval, mul
+from jitgrad.loopir.checks import checked_after
 from jitgrad.loopir.costs import TRANSCENDENTAL, price
 from jitgrad.loopir.deps import span, trips
 from jitgrad.loopir.jam import flat
@@ -48,10 +49,12 @@ def distribute(program: Program, notes: list[str]) -> Program:
 
 def _distributed(s: Stmt) -> list[Stmt] | None:
     """A loop as one over strips and one over the rest; None where it should or may not be."""
-    if not isinstance(s, Loop) or s.step != 1 or s.kind == "parallel" or not all(map(flat, s.body)):
+    if not isinstance(s, Loop) or s.step != 1 or s.kind == "parallel" or not any(isinstance(x, Loop) for x in s.body):
         return None
-    if not any(isinstance(x, Loop) for x in s.body):
+    checked = checked_after(s)
+    if checked is None or not all(map(flat, checked.loop.body)):
         return None
+    s = checked.loop
     count = span(s)
     least = interval(count)[0]
     if least is None or least < 0:
@@ -71,8 +74,9 @@ def _distributed(s: Stmt) -> list[Stmt] | None:
     parts = tuple(_part(s.var, strip, rows, group, own) for group in groups)
     main = Loop(strip, s.lo, add(s.hi, 1 - rows), parts, rows)
     if isinstance(count, int) and count % rows == 0:
-        return [main]
-    return [main, Loop(s.var, add(s.lo, mul(floordiv(count, rows), rows)), s.hi, s.body)]
+        return [*checked.before, main, *checked.after]
+    rest = Loop(s.var, add(s.lo, mul(floordiv(count, rows), rows)), s.hi, s.body)
+    return [*checked.before, main, rest, *checked.after]
 
 
 def _part(var: Sym, strip: Sym, rows: int, group: Sequence[Stmt], own: dict[Local, Buffer]) -> Loop:

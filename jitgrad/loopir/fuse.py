@@ -19,7 +19,8 @@ The steps, each a function:
    ``add_products`` (in ``jitgrad.loopir.products``): sums of matrix products are left to the products.
 6. ``accumulate`` and ``recognise`` (in ``jitgrad.loopir.reductions``): elements that a loop adds up stay in registers.
 7. ``promote`` (in ``jitgrad.loopir.registers``): buffers of one element become locals of the kernel that uses them.
-8. ``rows`` (in ``jitgrad.loopir.rows``): loops along rows of few elements are unrolled, for vectors of several rows;
+8. ``checks`` (in ``jitgrad.loopir.checks``): indices are checked after a loop and not in it;
+   ``rows`` (in ``jitgrad.loopir.rows``): loops along rows of few elements are unrolled, for vectors of several rows;
    ``distribute`` (in ``jitgrad.loopir.distribute``): functions between loops are computed for many iterations at once;
    ``jam`` (in ``jitgrad.loopir.jam``): iterations of a loop that load or update the same elements run together;
    ``skew`` (in ``jitgrad.loopir.skew``): rows of a recurrence in two directions run together, each a little behind.
@@ -41,6 +42,7 @@ from typing import Any, NamedTuple
 from jitgrad.ir.index import Dim, Sym, as_sym, interval
 from jitgrad.loopir.buffers import whole_store
 from jitgrad.loopir.build import reshaped_index
+from jitgrad.loopir.checks import checks
 from jitgrad.loopir.collapse import collapse
 from jitgrad.loopir.costs import LARGEST, price
 from jitgrad.loopir.deps import MANY, USUAL_TRIPS, Access, accesses, may_come_later, root_index, trips
@@ -116,7 +118,8 @@ def fuse(program: Program, notes: list[str] | None = None, *, wide: bool = False
     program = forwards(recognise(promote(accumulate(program))))
     if wide:
         return program
-    program = jam(distribute(rows(program, notes), notes), notes)
+    program = rows(checks(program, notes), notes)
+    program = jam(distribute(program, notes), notes)
     return tile(skew(program, notes), notes)
 
 

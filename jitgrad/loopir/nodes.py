@@ -391,6 +391,17 @@ class Loop:
     work: Dim = 0
 
 
+#: The modes of updates, and the operation on the old value and a new one that each is.
+UPDATES = {
+    "+=": "add",
+    "*=": "multiply",
+    "max=": "maximum",
+    "min=": "minimum",
+    "or=": "logical_or",
+    "and=": "logical_and",
+}
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Store:
     """``buffer[index] mode value`` with mode ``=``, ``+=``, ``*=``, ``max=``, ``min=``, ``or=``, ``and=``.

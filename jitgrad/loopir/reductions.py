@@ -87,7 +87,7 @@ def _loop(s: Loop) -> list[Stmt]:
             if first.mode not in COMMUTE or any(a.mode != first.mode for a in found if a.root is root):
                 continue
             start, mode = Const(IDENTITIES[first.mode](root.dtype), root.dtype), first.mode
-        guarded = not _in_bounds(root, index)
+        guarded = not in_bounds(root, index)
         if guarded and (len(first.path) != 2 or not _runs(s)):
             continue
         places = map(str, index) if all(isinstance(i, int) for i in index) else [""]
@@ -112,7 +112,7 @@ def _updates(s: Loop, root: Buffer, index: tuple[Dim, ...]) -> bool:
     return any(e.buffer.root is root and root_index(e.buffer, e.index) == index for e in loads((s,)))
 
 
-def _in_bounds(root: Buffer, index: Sequence[Dim]) -> bool:
+def in_bounds(root: Buffer, index: Sequence[Dim]) -> bool:
     """Whether an index is known to be within the array, whether the loop runs or not."""
     for e, extent in zip(index, root.shape, strict=True):
         low, room = interval(e)[0], interval(add(extent, mul(e, -1)))[0]
@@ -182,9 +182,12 @@ def any_order(s: Loop, nested: bool = False, private: Set[Local | Buffer] = froz
         if isinstance(x, Let):
             private.add(x.local)
     uses = _reads(s)
+    updates: dict[Local, list[str]] = {}
     for x in statements(s.body):
-        if isinstance(x, Assign) and x.local not in private and (x.mode == "=" or uses[x.local] > 1):
-            return False
+        if isinstance(x, Assign) and x.local not in private:
+            updates.setdefault(x.local, []).append(x.mode)
+    if any(modes[0] == "=" or len(set(modes)) > 1 or uses[t] > len(modes) for t, modes in updates.items()):
+        return False
     found = list(accesses(s.body))
     written_here = {a.root for a in found if a.mode is not None} - private
     found = [a for a in found if a.root in written_here]
