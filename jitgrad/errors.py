@@ -60,6 +60,10 @@ class AxisError(IndexBoundsError, np.exceptions.AxisError):
     """An axis that an array does not have."""
 
 
+class EndlessRecursionError(JitgradError, RecursionError):
+    """A function calls itself while it is traced until Python allows no more calls."""
+
+
 class OutOfMemoryError(JitgradError, MemoryError):
     """There is no memory for an array whose size is known only when the program runs, or none on a device."""
 

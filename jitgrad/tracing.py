@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import linecache
 import re
@@ -16,6 +17,7 @@ from jitgrad.errors import (
     ArgumentError,
     ConcretizationError,
     DtypeError,
+    EndlessRecursionError,
     JitgradWarning,
     MutationError,
     RollError,
@@ -32,7 +34,7 @@ from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer
 from jitgrad.frontend.usercode import call_method
 from jitgrad.ir.core import Graph
-from jitgrad.ir.location import Location
+from jitgrad.ir.location import Location, lines_of
 from jitgrad.transforms import Function
 
 
@@ -43,6 +45,8 @@ class _State(threading.local):
 
 _state = _State()
 _lock = threading.Lock()
+#: A line that is so often in a traceback calls itself.
+_MANY_CALLS = 50
 
 
 class _Activity:
@@ -156,10 +160,26 @@ def run_traced(
 def _called(fun: Callable[..., Any], trace: Trace, args: Sequence[Any], kwargs: dict[str, Any], unreached: Any) -> Any:
     try:
         return fun(*args, **kwargs)
+    except RecursionError as error:
+        raise _without_end(error) from None
     except Exception as error:
         if not ends(trace, error):
             raise
         return unreached
+
+
+def _without_end(error: RecursionError) -> Exception:
+    """What to raise where functions of the user's have called themselves too often."""
+    lines = collections.Counter(lines_of(error.__traceback__))
+    ((line, times),) = lines.most_common(1) or [(None, 0)]
+    if line is None or times < _MANY_CALLS:
+        return error
+    return EndlessRecursionError(
+        f"{line.function} calls itself without end while it is traced. Where a traced value decides whether it goes "
+        "on, the call is traced in any case, and in it the next one. Write it as a loop, with a list for a stack if "
+        "need be, or make what decides static with jit(static_argnames=...).",
+        line,
+    )
 
 
 def _as_result(leaf: Any) -> Any:

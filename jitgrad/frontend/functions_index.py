@@ -31,7 +31,7 @@ from jitgrad.frontend.registry import ADVICE, HOOKS, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, extent, has_traced
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
-from jitgrad.ir.types import i64
+from jitgrad.ir.types import bool_, i64
 
 # -- take and put ------------------------------------------------------------------------------------------------------
 
@@ -183,9 +183,28 @@ def extract(condition: Any, arr: ArrayLike) -> Tracer:
     return compress(condition, arr)
 
 
-ADVICE[np.ix_] = "Use index arrays with None: x[rows[:, None], columns]."
 ADVICE[np.lib.stride_tricks.as_strided] = "Traced values have no strides. Use sliding_window_view."
 HOOKS["nonzero"] = nonzero
+
+
+@implements(np.ix_)
+def ix_(*args: ArrayLike) -> tuple[Any, ...]:
+    """An open mesh: each vector along an axis of its own. Of bools it is the places where they are true."""
+    mesh = []
+    for k, part in enumerate(args):
+        x: Any = lift_one(part) if contains_tracer(part) else np.asarray(unwrap(part))
+        if x.ndim != 1:
+            raise ShapeError(
+                f"np.ix_ of an array of {x.ndim} axes. Each argument lists the places of one axis. Pass vectors.",
+                user_location(),
+            )
+        if x.dtype == bool_:
+            (x,) = masks.nonzero(x) if isinstance(x, Tracer) else np.nonzero(x)
+        elif x.size == 0 and not isinstance(x, Tracer):
+            x = x.astype(np.intp)  # an empty list would be float
+        axes = [axis for axis in range(len(args)) if axis != k]
+        mesh.append(insert_axes(x, axes) if isinstance(x, Tracer) else np.expand_dims(x, axes))
+    return tuple(mesh)
 
 
 # -- numbers of elements -----------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from jitgrad.frontend.primitives import (
     broadcast_together,
     concatenate,
     constant_like,
+    dimension,
     element_count,
     emit,
     full,
@@ -30,8 +31,10 @@ from jitgrad.frontend.primitives import (
     transpose,
     where,
 )
+from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import HOOKS, call, implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, extent
+from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.frontend.views import (
     Box,
     Derived,
@@ -49,6 +52,7 @@ from jitgrad.frontend.views import (
 from jitgrad.ir.index import Dim, interval, never_negative
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import is_static
+from jitgrad.ir.thrown import mark
 
 
 def boxed(x: Tracer) -> Tracer:
@@ -72,8 +76,11 @@ def reshape_(
     a: ArrayLike, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: bool | None = None
 ) -> Tracer:
     x = array_of(a)
-    target = resolve_shape(x, static_shape(newshape if shape is None else shape))
+    wanted = static_shape(newshape if shape is None else shape)
     _check_order(order, "np.reshape")
+    if not all(isinstance(d, int) for d in x.dims) and order == "C" and not _fills(x, wanted):
+        return _filled(x, wanted)
+    target = resolve_shape(x, wanted)
     if x.ndim > 1 and memory_order(x, order) == (*range(x.ndim)[::-1],):
         # Column-major: reverse the axes, reshape to the reversed shape, reverse back.
         out = view_reshaped(view_transposed(x, range(x.ndim)[::-1]), target[::-1])
@@ -105,6 +112,30 @@ def resolve_shape(x: Tracer, shape: Sequence[Dim]) -> tuple[Dim, ...]:
         "-1 for at most one extent, and let the others divide the size.",
         user_location(),
     )
+
+
+def _fills(x: Tracer, shape: Sequence[Dim]) -> bool:
+    """Is it known while the function is traced that the elements fill that shape, or that it is no shape?"""
+    if sum(d == -1 for d in shape) == 1:
+        return _quotient(x.dims, [d for d in shape if d != -1]) is not None
+    return -1 in shape or element_count(shape) == x.count
+
+
+def _filled(x: Tracer, shape: Sequence[Dim]) -> Tracer:
+    """The elements in that shape. How many there are is known when the program runs: what does not fit is a ValueError
+    then."""
+    count: Any = extent(x.owner, x.count)
+    wanted: Any = extent(x.owner, element_count([d for d in shape if d != -1]))
+    fits = count == wanted
+    if -1 in shape:
+        fits = np.logical_and(wanted > 0, count % np.maximum(wanted, 1) == 0)
+        rest = dimension(call_ufunc(np.floor_divide, count, np.maximum(wanted, 1)), "an extent of a new shape")
+        shape = [rest if d == -1 else d for d in shape]
+    text = ",".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+    demand(fits, ValueError(f"cannot reshape array of size {mark(0)} into shape ({text})"), count)
+    places = reshape(iota(x, (element_count(shape),), 0), shape)
+    places = call_ufunc(np.minimum, places, call_ufunc(np.maximum, count - 1, 0))  # where nothing fits
+    return emit("gather", reshape(x, (x.count,)), places, axes=(0,), at=0)
 
 
 def _quotient(dims: Sequence[Dim], known: Sequence[Dim]) -> Dim | None:

@@ -24,11 +24,14 @@ import numpy as np
 import optree
 
 from jitgrad.errors import RollError
+from jitgrad.frontend import list_methods
 from jitgrad.frontend.assign import fit, write_box
 from jitgrad.frontend.carries import is_array
+from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.fixed import fix
 from jitgrad.frontend.indexing import as_value, place, slice_extent
 from jitgrad.frontend.list_items import LEAF, Item, Leaf, described, inner
+from jitgrad.frontend.list_methods import become, joined, refused
 from jitgrad.frontend.list_trials import Again, NoItems, Wider
 from jitgrad.frontend.primitives import broadcast_to, cast, concatenate, iota, strong
 from jitgrad.frontend.registry import HOOKS
@@ -40,9 +43,6 @@ from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim, add, expr, never_negative
 from jitgrad.ir.location import user_location
 from jitgrad.ir.symbols import index_of, symbol_of
-
-#: What an unusable list is called in messages.
-_OTHERWISE = "it uses a list that it changes in a way that needs the list itself"
 
 
 class Growing(Collection):
@@ -58,7 +58,8 @@ class Growing(Collection):
     now, and adds up how many items there are at most. ``bursts``: once it gets more
     items than there is room for, its count is beyond all capacities, whatever is taken from it afterwards. ``maxlen``
     is that of a deque; ``full``: it always has as many. ``unrolls``: the loop in which it grows could be unrolled, as
-    no branch that is recorded, where it is ``branched``, changes its length."""
+    no branch that is recorded, where it is ``branched``, changes its length. ``lent``: it has copies of parts of other
+    arrays, so its items can't be changed."""
 
     @property
     def __class__(self) -> Any:
@@ -77,7 +78,7 @@ class Growing(Collection):
         self.width = 0
         self.probing = self.viewed = self.rewritten = self.touched = self.popped = self.named = False
         self.shifts = self.leftward = self.elastic = self.tallied = self.bursts = self.full = self.unrolls = False
-        self.branched = False
+        self.branched = self.lent = False
         self.maxlen: int | None = None
 
     def noted(self) -> tuple[Any, ...]:
@@ -94,8 +95,8 @@ class Growing(Collection):
 
     @property
     def size(self) -> Dim:
-        """How many items there are."""
-        return add(self.count, _minus(self.first))
+        """How many items there are. None in a trial that has not yet shown what an item is."""
+        return 0 if self.probing and self.item is None else add(self.count, _minus(self.first))
 
     @property
     def shown(self) -> Dim:
@@ -134,9 +135,15 @@ class Growing(Collection):
 
     def extend(self, values: Any) -> None:
         if isinstance(values, Collection):
-            raise _refused()
+            return become(self, joined(self, values))
         for value in values if isinstance(values, Tracer) else list(values):
             self.append(value)
+
+    copy, reverse, sort, index = list_methods.copied, list_methods.reverse, list_methods.sort, list_methods.index
+    __add__ = joined
+
+    def __radd__(self, other: Any) -> Any:
+        return joined(other, self)
 
     def __iadd__(self, values: Any) -> Growing:
         self.extend(values)
@@ -144,7 +151,7 @@ class Growing(Collection):
 
     def insert(self, index: Any, value: Any) -> None:
         if type(index) is not int or index != 0 or self.whole is not None:
-            raise _refused()
+            raise refused()
         self._need_all()
         self._change_length()
         if self.bursts:
@@ -170,7 +177,7 @@ class Growing(Collection):
 
     def extendleft(self, values: Any) -> None:
         if isinstance(values, Collection):
-            raise _refused()
+            raise refused()
         for value in list(values):
             self.appendleft(value)
 
@@ -180,7 +187,7 @@ class Growing(Collection):
     def rotate(self, n: Any = 1) -> None:
         """By a constant number of items. An empty deque whose length is not known is an IndexError."""
         if type(n) is not int or (abs(n) > _FEW and not isinstance(self.size, int)):
-            raise _refused()
+            raise refused()
         for _ in range(abs(n) % max(self.size, 1) if isinstance(self.size, int) else abs(n)):
             if n > 0:
                 self.appendleft(self.pop())
@@ -202,7 +209,7 @@ class Growing(Collection):
 
     def pop(self, index: Any = -1) -> Any:
         if type(index) is not int or index not in (0, -1) or (self._has_arrays and self.viewed):
-            raise _refused()
+            raise refused()
         self._need_all()
         self._not_full()
         self._change_length()
@@ -240,14 +247,14 @@ class Growing(Collection):
 
     def __len__(self) -> int:
         if not isinstance(self.size, int):
-            raise _refused()
+            raise refused()
         return self.size
 
     def __bool__(self) -> bool:
         if self.size == 0:
             return False
         if not never_negative(add(self.size, -1)):
-            raise _refused()
+            raise refused()
         return True
 
     def __iter__(self) -> Iterator[Any]:
@@ -264,15 +271,15 @@ class Growing(Collection):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice) or self.item is None:
-            raise _refused()
+            raise refused()
         self._need_all()
         if self.item.depth and not isinstance(value, Growing):
-            raise _refused()
+            raise refused()
         at = add(self.first, place(self.trace, self._index(index), self.size))
         if self._is_item(value, at):
             return  # xs[i] op= v has written it
         if isinstance(value, Growing) or (self._has_arrays and self.viewed):
-            raise _refused()
+            raise refused()
         leaves = self._accepted(value)
         self._rewrite()
         self._store(at, leaves)
@@ -293,14 +300,14 @@ class Growing(Collection):
             raise Wider(self, -index)
         assert self.item is not None and self.window is not None
         if self.item.depth:
-            raise _refused()
+            raise refused()
         return self._made(self.window[index])
 
     def _made(self, leaves: Sequence[Any]) -> Any:
         """An item, of what the arrays hold."""
         assert self.item is not None
         if self.item.holds_containers:
-            raise _refused()  # they can be changed in many ways
+            raise refused()  # they can be changed in many ways
         found = self.item.made(leaves)
         fix(self.trace, found, self)
         return found
@@ -308,7 +315,9 @@ class Growing(Collection):
     def _part(self, index: slice) -> Any:
         """A slice: a list where its length is known."""
         if self.item is None:
-            raise _refused()
+            raise refused()
+        if index == slice(None) and self.scope is None and not self.item.depth and self.whole is None:
+            return self.copy()
         self._need_all()
         first, size, step = slice_extent(self.trace, index, self.shown)
         start = add(self.first, first)
@@ -321,7 +330,7 @@ class Growing(Collection):
                 places = iota(columns[0], (size,), 0) * step + as_value(self.trace, first)
             part.rooms = [HOOKS["getitem"](column, places) for column in columns]
         elif self.item.depth:
-            raise _refused()
+            raise refused()
         else:
             part.rooms = [Tracer(self.trace, view_slice(r, 0, start, size).value) for r in self.rooms]
         return part
@@ -377,7 +386,7 @@ class Growing(Collection):
         if self.item is None:
             return LEAF, []
         if self.item.depth or self.item.of_objects:
-            raise _refused()
+            raise refused()
         return self.item.tree, self._columns()
 
     def _columns(self) -> list[Tracer]:
@@ -396,7 +405,7 @@ class Growing(Collection):
             or len({x.dims for x in parts}) != 1
             or len(parts) != self.item.tree.num_children
         ):
-            raise _refused()
+            raise refused()
         return HOOKS["stack"](parts, axis=1)
 
     def as_items(self) -> tuple[Dim, Callable[[Any], Any]]:
@@ -510,9 +519,9 @@ class Growing(Collection):
             value = view_box(room, box).value if type(room) is View else box.read(room).value
             found = Tracer(self.trace, value, leaf.weak)
             found.boxed = not leaf.scalar
-            return found
+            return Chosen(self.trace, found.value, [found]) if self.lent and not leaf.scalar else found
         self.viewed = True
-        return view_box(room, _ReadOnly(box.starts, box.sizes, box.steps, box.axes))
+        return view_box(room, ReadOnly(box.starts, box.sizes, box.steps, box.axes))
 
     def _is_item(self, value: Any, at: Dim) -> bool:
         """Is it this very item, as it was read?"""
@@ -527,10 +536,10 @@ class Growing(Collection):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # asked for by those who want to know what it is
             raise AttributeError(name)
-        raise _refused()
+        raise refused()
 
 
-class _ReadOnly(Box):
+class ReadOnly(Box):
     """The box of an item that is an array: it is the array that was appended only as long as nobody writes into it."""
 
     __slots__ = ()
@@ -538,7 +547,7 @@ class _ReadOnly(Box):
 
     def then(self, other: Box) -> Box | None:
         whole = super().then(other)
-        return whole and _ReadOnly(whole.starts, whole.sizes, whole.steps, whole.axes)
+        return whole and ReadOnly(whole.starts, whole.sizes, whole.steps, whole.axes)
 
 
 def clipped(trace: Trace, count: Tracer, capacity: Dim) -> Dim:
@@ -577,16 +586,12 @@ def _minus(d: Dim) -> Dim:
     return -d
 
 
-def _refused(*_: Any, **__: Any) -> RollError:
-    return RollError(f"{_OTHERWISE}.", user_location())
-
-
 def _refuse(*args: Any, **kwargs: Any) -> Any:
-    raise _refused()
+    raise refused()
 
 
 for _name in (
     *("hash", "contains", "reversed", "repr", "str", "format", "array", "copy", "deepcopy", "reduce_ex"),
-    *("eq", "ne", "lt", "le", "gt", "ge", "add", "radd", "mul", "rmul", "imul"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "mul", "rmul", "imul"),
 ):
     setattr(Growing, f"__{_name}__", _refuse)

@@ -29,6 +29,7 @@ from jitgrad.frontend.items import element, listed
 from jitgrad.frontend.list_items import described
 from jitgrad.frontend.list_rooms import fill, furnished
 from jitgrad.frontend.list_trials import Again, Unlimited, Wider
+from jitgrad.frontend.opening import opens
 from jitgrad.frontend.references import SEQUENCES, other_references
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
@@ -397,7 +398,7 @@ class Growth:
             if n >= len(final) or not is_array(final[n]):
                 continue
             own = any(g is x for x in self.new)
-            known = own and isinstance(trips, int) and trips > 0
+            known = own and not g.lent and isinstance(trips, int) and trips > 0
             if known and isinstance(g.count, int) and isinstance(back, int):
                 final[n] = element(g.rooms[k], g.count - back, scalar=False)
             else:
@@ -519,14 +520,31 @@ def _samples(items: Sequence[Any]) -> Sequence[Any]:
 
 
 def refuse_written(g: Growing, trace: Trace, first: int) -> None:
-    """Raise RollError where an array that was appended was made before the loop, or is written again."""
-    for leaf, value, _, _ in g.kept[first:]:
+    """Raise RollError where an array that was appended is written again, or was made before the loop. Of one that no
+    loop here writes the list may have parts: nobody may write into it from now on."""
+    for kept in g.kept[first:]:
+        leaf, value, *_ = kept
         root = leaf.root
         scopes = trace.scopes
         first_inside = next((k for k, s in enumerate(scopes) if s is g.region), len(scopes))
         inside = root.owner is trace and (not root.scope.open or any(root.scope is s for s in scopes[first_inside:]))
         if not inside or (leaf.scope.open and root.scope.open and leaf.value is not value):
-            raise RollError("it appends an array to a list that is made before, or written again.", user_location())
+            if not _lend(g, trace, leaf, value):
+                raise RollError("it appends an array to a list that is made before, or written again.", user_location())
+            g.kept[:] = [other for other in g.kept if other is not kept]
+
+
+def _lend(g: Growing, trace: Trace, leaf: Tracer, value: Value) -> bool:
+    """Can the list have a copy of a part of an array, which nobody changes?"""
+    root = leaf.root
+    plain = type(root) is Tracer and root.owner is trace and root.scope.open and leaf.scope.open
+    if not plain or leaf.value is not value or (g.item is not None and g.item.of_objects):
+        return False
+    if any(root in scope.written for scope in trace.scopes) or not opens():
+        return False
+    trace.lent[root] = None
+    g.lent = True
+    return True
 
 
 def outside(trace: Trace, d: Dim, g: Growing) -> Dim:

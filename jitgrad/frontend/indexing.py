@@ -386,10 +386,10 @@ def index_values(index: Index) -> list[Value]:
     trace = index.trace
     values = []
     for e in index.arrays:
-        if not isinstance(e.array, Tracer):
+        if not isinstance(e.array, Tracer) and all(isinstance(d, int) for d in batch):
             values.append(trace.array(np.ascontiguousarray(np.broadcast_to(e.array, batch))))
             continue
-        value = trace.own(e.array)
+        value = trace.own(e.array) if isinstance(e.array, Tracer) else trace.array(e.array)
         if value.type.shape != batch:
             (value,) = trace.emit("broadcast_to", (Tracer(trace, value),), {"shape": batch})
         values.append(value)

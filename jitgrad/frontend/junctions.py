@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.optional import Optional, OptionalTuple, is_true
 from jitgrad.frontend.recording import condition
 from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer, innermost_trace, is_traced
 
 #: Ops that a recorded operand of ``and`` may have for both operands to be evaluated.
@@ -33,27 +35,29 @@ def not_(value: Any) -> Any:
     return Tracer(trace, result, "bool")
 
 
-def and_(a: Any, b: Callable[[], Any]) -> Any:
-    """``a and b()``."""
+def and_(a: Any, b: Callable[[], Any], decides: bool = False) -> Any:
+    """``a and b()``; ``decides``: it is a condition, so whether it is true is all that matters."""
     test = truth(a)
     if is_traced(test):
-        return _junction(test, b, "and", "logical_and")
+        return _junction(test, b, "and", "logical_and", decides)
     return b() if test else a
 
 
-def or_(a: Any, b: Callable[[], Any]) -> Any:
-    """``a or b()``."""
+def or_(a: Any, b: Callable[[], Any], decides: bool = False) -> Any:
+    """``a or b()``; ``decides`` as for :func:`and_`."""
     test = truth(a)
     if is_traced(test):
-        return _junction(test, b, "or", "logical_or")
+        return _junction(test, b, "or", "logical_or", decides)
     return a if test else b()
 
 
-def _junction(a: Tracer, b: Callable[[], Any], word: str, op: str) -> Any:
+def _junction(a: Tracer, b: Callable[[], Any], word: str, op: str, decides: bool) -> Any:
     """A traced first operand. The second one is evaluated beside it where that is cheap and can't fail; else only in
-    its branch. Of other than bools the result is one of the operands, as in Python."""
+    its branch. Of other than bools the result is one of the operands, as in Python, unless it is a condition."""
     trace = HOOKS["current_trace"]() or innermost_trace(a)
     first = condition(trace, a, word)
+    if decides:
+        a, b = first, functools.partial(_decided, trace, b, word)
     with trace.region(f"an operand of {word!r}") as scope:
         second = b()
         changes = scope.outer_changes()  # takes them back
@@ -73,6 +77,14 @@ def _junction(a: Tracer, b: Callable[[], Any], word: str, op: str) -> Any:
         trace, "cond", first, [lambda f=f: (f(),) for f in branches], (f"the value of {word!r}",)
     )
     return value
+
+
+def _decided(trace: Trace, operand: Callable[[], Any], word: str) -> Any:
+    """Whether an operand is true."""
+    value = truth(operand())
+    if not is_traced(value):
+        return bool(value)
+    return value if _is_bool(value) and not value.dims else Tracer(trace, condition(trace, value, word).value, "bool")
 
 
 def _is_bool(value: Any) -> bool:

@@ -6,13 +6,13 @@ from __future__ import annotations
 import collections
 from typing import Any
 
-from jitgrad.frontend.growing import Growing, new_room
+from jitgrad.frontend.growing import Growing, ReadOnly, new_room
 from jitgrad.frontend.grown_arrays import GrownArray
 from jitgrad.frontend.items import element, elements
 from jitgrad.frontend.primitives import cast, strong
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
-from jitgrad.frontend.views import view_slice
+from jitgrad.frontend.views import Box, view_slice
 from jitgrad.ir.index import Dim
 
 
@@ -59,7 +59,8 @@ def fill(trace: Trace, target: list[Any], g: Growing) -> None:
         if item.depth:
             return _nested(element(g.rooms[0], start + k, scalar=False), item.leaves[0].weak, item.depth)
         pairs = zip(g.rooms, item.leaves, strict=True)
-        return item.made([element(r, start + k, scalar=x.scalar, weak=x.weak) for r, x in pairs])
+        box = ReadOnly if g.lent else Box
+        return item.made([element(r, start + k, scalar=x.scalar, weak=x.weak, box=box) for r, x in pairs])
 
     if isinstance(target, collections.deque):
         items = [made(k) for k in range(count)]

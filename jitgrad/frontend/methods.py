@@ -155,6 +155,9 @@ class ArrayMethods:
     ) -> Tracer:
         return call(np.argsort, (self,), {"axis": axis, "kind": kind, "order": order, "stable": stable})
 
+    def argpartition(self, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None) -> Tracer:
+        return call(np.argpartition, (self, kth), {"axis": axis, "order": order})
+
     def round(self, decimals: int = 0, out: Any = None) -> Tracer:
         return call(np.round, (self, decimals), {"out": out})
 

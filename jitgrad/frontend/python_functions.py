@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.errors import ConcretizationError, JitgradError, RollError, UnsupportedError
-from jitgrad.frontend import attributes, complex_python, iteration, iterators, users_protocols
+from jitgrad.frontend import attributes, complex_python, iteration, iterators, list_methods, users_protocols
 from jitgrad.frontend.chosen_containers import note_chosen
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.consumable import Generated, consumable
@@ -79,6 +79,7 @@ def tolist(x: Tracer) -> Any:
 
 
 HOOKS["item"], HOOKS["tolist"], HOOKS["python_number"] = item, tolist, python_number
+HOOKS["sorted_places"] = lambda items, key, reverse: _sorted_places(items, key, reverse)
 
 
 # -- classes -----------------------------------------------------------------------------------------------------------
@@ -119,6 +120,8 @@ def _container(cls: type) -> Callable[..., Any]:
     def convert(*args: Any, **kwargs: Any) -> Any:
         args = tuple(map(iterated, args))
         if cls is list and len(args) == 1 and not kwargs:
+            if isinstance(args[0], Collection):
+                return args[0].copy()  # pyright: ignore[reportAttributeAccessIssue]
             found = _gathered(args[0])
             return found if found is not args[0] else list(found)
         return cls(*args, **kwargs)
@@ -184,6 +187,9 @@ def contains(x: Any, container: Any) -> Any:
     items = iterated(container)
     if items is not container:
         container = list(items)
+    if isinstance(container, Collection):
+        hits = list_methods.equal(container, x)  # pyright: ignore[reportArgumentType]
+        return False if hits is None else np.any(hits)
     refuse_search(x, container)
     if isinstance(container, Steps):
         return _in_range(x, bound_value(container.lo), bound_value(container.hi), container.step)
@@ -349,10 +355,7 @@ def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, revers
     """``sorted``, by a sort in the program where the keys are traced. NaN comes last."""
     iterable = iterated(iterable)
     if isinstance(iterable, Collection) or (isinstance(iterable, Tracer) and isinstance(iterable.count, IndexExpr)):
-        keys = iterable if key is None else _keys(iterable, key)
-        columns = columns_of(keys) if isinstance(keys, Collection) else [keys]
-        columns = [keys.array()] if columns is None else columns
-        return _collected(places(columns, reverse=reverse), lambda place: iterable[place])
+        return _collected(_sorted_places(iterable, key, reverse), lambda place: iterable[place])
     plain = isinstance(iterable, Tracer) and len(iterable.dims) == 1 and isinstance(iterable.dims[0], int)
     items: list[Any] = [*elements(iterable, scalar=True)] if plain else list(iterable)
     if key is None:
@@ -378,6 +381,13 @@ def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, revers
     many = as_array(innermost_trace(keys), keys)
     stack = innermost_trace(keys).lift(keys) if many is None else many
     return picked(items, places([stack], reverse=reverse))
+
+
+def _sorted_places(iterable: Any, key: Callable[[Any], Any] | None, reverse: bool) -> Tracer:
+    """The places in the order of the keys, of what becomes an array."""
+    keys = iterable if key is None else _keys(iterable, key)
+    columns = columns_of(keys) if isinstance(keys, Collection) else [keys]
+    return places([keys.array()] if columns is None else columns, reverse=reverse)
 
 
 def picked(items: list[Any], places: Tracer) -> list[Any]:

@@ -19,7 +19,8 @@ line, size, lists)``                                    the variable that ends t
 line, lists)``
 ``range_(range, ...)``, ``enumerate_``, ``zip_``,      as iterables of loops; first, what the name means there
 ``reversed_``
-``and_(a, thunk)``, ``or_(a, thunk)``, ``not_(a)``,    thunks are functions without arguments
+``and_(a, thunk)``, ``or_(a, thunk)``, ``not_(a)``,    thunks are functions without arguments; a further argument True
+                                                        says that the result is a condition
 ``ifexp(test, thunk, thunk, line)``
 ``assert_(test, thunk or None, line)``                 the thunk gives the message
 ``thrown(thunk)``                                      what ``raise`` raises, which the thunk makes

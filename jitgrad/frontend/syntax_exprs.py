@@ -44,7 +44,7 @@ class Expressions(ast.NodeTransformer):
 
     ``unbound`` are the nodes that read a name which may be unbound, ``own`` the local names that no closure assigns,
     ``foreign`` names of the functions around this one that may hold the sentinel for unbound ones, ``first`` the first
-    parameter. ``nested`` rewrites a lambda inside.
+    parameter, ``conditions`` the ``and`` and ``or`` of which only the truth matters. ``nested`` rewrites lambdas.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Expressions(ast.NodeTransformer):
         own: frozenset[str],
         foreign: frozenset[str],
         first: str | None,
+        conditions: set[ast.expr],
         nested: Callable[[ast.Lambda], None],
     ) -> None:
         self.scopes = scopes
@@ -61,6 +62,7 @@ class Expressions(ast.NodeTransformer):
         self._own = own
         self._foreign = foreign
         self._first = first
+        self._conditions = conditions
         self._nested = nested
         self._depth = 0  # of comprehensions that are functions of their own
         self._generators: set[ast.expr] = set()  # comprehensions that were generator expressions
@@ -266,7 +268,8 @@ class Expressions(ast.NodeTransformer):
         name = "and_" if isinstance(node.op, ast.And) else "or_"
         *others, result = node.values
         for value in reversed(others):
-            result = call(name, [value, thunk(result, result)], node)
+            decides = [constant(True)] if node in self._conditions else []
+            result = call(name, [value, thunk(result, result), *decides], node)
         return result
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
@@ -388,7 +391,8 @@ class Expressions(ast.NodeTransformer):
             first.target = self.visit(first.target)
             first.iter = place(ast.Tuple([load(item)], ast.Load()), first.iter)
             tests, first.ifs = first.ifs, []
-            test = self.visit(tests[0] if len(tests) == 1 else place(ast.BoolOp(ast.And(), tests), node))
+            self._conditions.add(both := tests[0] if len(tests) == 1 else place(ast.BoolOp(ast.And(), tests), node))
+            test = self.visit(both)
             element = self.visit(node.elt)
             node.elt = place(ast.Tuple([test, thunk(element, element)], ast.Load()), node.elt)
         choose = thunk(ast.Subscript(node, constant(0), ast.Load()), node)

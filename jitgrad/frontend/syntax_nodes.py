@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 #: The global name under which rewritten code finds the runtime.
@@ -306,3 +306,23 @@ def _is_plain(node: ast.expr) -> bool:
         case ast.Tuple(elts=elements) | ast.List(elts=elements):
             return all(map(_is_plain, elements))
     return False
+
+
+def junctions_that_decide(nodes: Iterable[ast.AST]) -> set[ast.expr]:
+    """The ``and`` and ``or`` that are conditions, or operands of such and of ``not``: what they give is asked for its
+    truth only."""
+    found: set[ast.expr] = set()
+    for node in (inner for outer in nodes for inner in ast.walk(outer)):
+        match node:
+            case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test) | ast.Assert(test=test):
+                found |= _deciding(test)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                found |= _deciding(operand)
+            case ast.comprehension(ifs=tests):
+                found = found.union(*map(_deciding, tests))
+    return found
+
+
+def _deciding(test: ast.expr) -> set[ast.expr]:
+    """Those of one condition."""
+    return {test}.union(*map(_deciding, test.values)) if isinstance(test, ast.BoolOp) else set()

@@ -22,6 +22,7 @@ from jitgrad.frontend.syntax_nodes import (
     changed_lists,
     constant,
     definition,
+    junctions_that_decide,
     load,
     may_be_list,
     names_tuple,
@@ -95,7 +96,10 @@ class _Function:
         self._analysis = Analysis(body, scope, self._scopes, self._plan)
         first = scope.parameters[0] if node.args.posonlyargs or node.args.args else None
         own = scope.locals - scope.shared
-        self._expressions = Expressions(self._scopes, self._analysis.unbound, own, self._foreign, first, self._nested)
+        conditions = junctions_that_decide([node.body] if isinstance(node, ast.Lambda) else body)
+        self._expressions = Expressions(
+            self._scopes, self._analysis.unbound, own, self._foreign, first, conditions, self._nested
+        )
         if isinstance(node, ast.Lambda):
             node.body = self._expressions.visit(node.body)
             return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import types
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -43,3 +45,12 @@ def user_location() -> Location | None:
             return Location(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back
     return None
+
+
+def lines_of(traceback: types.TracebackType | None) -> Iterator[Location]:
+    """The lines of the user's program in a traceback."""
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if not _is_internal(code.co_filename):
+            yield Location(code.co_filename, traceback.tb_lineno, code.co_name)
+        traceback = traceback.tb_next

@@ -194,10 +194,10 @@ class PlainRuntime:
 
     enumerate_ = zip_ = reversed_ = range_
 
-    def and_(self, value: Any, thunk: Callable) -> Any:
+    def and_(self, value: Any, thunk: Callable, decides: bool = False) -> Any:
         return value and thunk()
 
-    def or_(self, value: Any, thunk: Callable) -> Any:
+    def or_(self, value: Any, thunk: Callable, decides: bool = False) -> Any:
         return value or thunk()
 
     def not_(self, value: Any) -> bool:

@@ -1,0 +1,140 @@
+"""What lists whose length only the run tells do like others: ``reverse``, ``sort``, ``+``, ``copy``, ``index``, ...
+
+In the loop that makes a list longer these are not followed; behind it the list has other rooms from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jitgrad.errors import RollError
+from jitgrad.frontend.list_items import Item, described
+from jitgrad.frontend.primitives import cast, concatenate, iota, strong
+from jitgrad.frontend.raising import demand
+from jitgrad.frontend.registry import HOOKS, call
+from jitgrad.frontend.signature import flatten
+from jitgrad.frontend.tracer import Collection, Tracer, extent
+from jitgrad.ir.index import add
+from jitgrad.ir.location import user_location
+
+if TYPE_CHECKING:
+    from jitgrad.frontend.growing import Growing
+
+
+def refused() -> RollError:
+    return RollError("it uses a list that it changes in a way that needs the list itself.", user_location())
+
+
+def _plain_columns(xs: Growing) -> list[Tracer]:
+    """The arrays of what the items consist of, which are no rows and no objects."""
+    if xs.item is None or xs.item.depth or xs.item.of_objects or xs.item.same or xs.item.holds_containers:
+        raise refused()
+    return xs.columns()[1]
+
+
+def of_columns(like: Growing, item: Item, columns: Sequence[Tracer]) -> Growing:
+    """A new list. Arrays in it are copies, so they can't be changed."""
+    trace = like.trace
+    found = type(like)(trace, item, columns[0].dims[0])
+    found.rooms = [_room(trace, c) for c in columns]
+    found.home = trace.scope
+    found.lent = not all(leaf.scalar for leaf in item.leaves)
+    return found
+
+
+def _room(trace: Any, column: Tracer) -> Tracer:
+    room = Tracer(trace, trace.own(strong(column)))
+    room.boxed = True
+    return room
+
+
+def copied(xs: Growing) -> Any:
+    """``xs.copy()``."""
+    return [] if xs.item is None else of_columns(xs, xs.item, _plain_columns(xs))  # pyright: ignore[reportArgumentType]
+
+
+def joined(first: Any, second: Any) -> Any:
+    """``first + second``; one of them at least is such a list."""
+    like: Any = first if isinstance(first, Collection) else second
+    parts = [_of_any(like, part) for part in (first, second)]
+    parts = [part for part in parts if part is not None]
+    if not parts:
+        return []
+    item = parts[0][0]
+    for other, _ in parts[1:]:
+        item = item.joined(other)
+    columns = [
+        concatenate([cast(p, leaf.type.dtype) for p in pieces], 0)
+        for leaf, *pieces in zip(item.leaves, *(columns for _, columns in parts), strict=True)
+    ]
+    return of_columns(like, item, columns)
+
+
+def _of_any(like: Growing, part: Any) -> tuple[Item, list[Tracer]] | None:
+    """What the items of a list are, and its columns; None for an empty one."""
+    if isinstance(part, Collection):
+        return None if part.item is None else (part.item, _plain_columns(part))  # pyright: ignore
+    if type(part) is not list:
+        raise TypeError(f'can only concatenate list (not "{type(part).__name__}") to list')
+    if not part:
+        return None
+    item, rows = None, []
+    for value in part:
+        found, leaves = described(like.trace, value)
+        item = found if item is None else item.joined(found)
+        rows.append(leaves)
+    assert item is not None
+    if item.depth or item.of_objects or item.same:
+        raise refused()
+    return item, [strong(like.trace.lift(list(column))) for column in zip(*rows, strict=True)]
+
+
+def become(xs: Growing, other: Growing) -> None:
+    """Let a list that no loop changes now have the items of another one."""
+    if xs.scope is not None or xs.home is not xs.trace.scope or xs.whole is not None or xs.maxlen is not None:
+        raise refused()
+    xs._rewrite()
+    xs.item, xs.rooms, xs.first, xs.count = other.item, other.rooms, 0, other.count
+    xs.lent |= other.lent
+    xs.touched = True
+
+
+def reverse(xs: Growing) -> None:
+    if xs.item is not None:
+        columns = _plain_columns(xs)
+        size = columns[0].dims[0]
+        places = extent(xs.trace, add(size, -1)) - iota(columns[0], (size,), 0)
+        become(xs, of_columns(xs, xs.item, [column[places] for column in columns]))
+
+
+def sort(xs: Growing, *, key: Any = None, reverse: bool = False) -> None:
+    if xs.item is not None:
+        places = HOOKS["sorted_places"](xs, key, reverse)
+        become(xs, of_columns(xs, xs.item, [column[places] for column in _plain_columns(xs)]))
+
+
+def equal(xs: Growing, value: Any) -> Tracer | None:
+    """Which items equal a number, or a tuple of numbers; None where none can."""
+    if xs.item is None:
+        return None
+    columns = _plain_columns(xs)
+    leaves, tree = flatten(value)
+    if tree != xs.item.tree:
+        return None
+    if not all(leaf.scalar for leaf in xs.item.leaves) or any(np.ndim(x) for x in leaves):
+        raise refused()
+    found: Any = True
+    for column, x in zip(columns, leaves, strict=True):
+        found = np.logical_and(found, column == x)
+    return found
+
+
+def index(xs: Growing, value: Any, *bounds: Any) -> Any:
+    hits = equal(xs, value)
+    if bounds or hits is None:
+        raise refused()
+    demand(np.any(hits), ValueError("a value is not in list"))  # pyright: ignore[reportArgumentType]
+    return call(np.argmax, (hits,), {})
