@@ -43,13 +43,14 @@ from jitgrad.frontend.grown_arrays import NotGrown, Watch
 from jitgrad.frontend.grown_loops import grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, with_held_lists
-from jitgrad.frontend.iteration import Nest, Steps, steps_of
+from jitgrad.frontend.iteration import Nest, Steps, steps_of, steps_of_numbers
 from jitgrad.frontend.junctions import and_ as and_
 from jitgrad.frontend.junctions import not_, truth
 from jitgrad.frontend.junctions import or_ as or_
 from jitgrad.frontend.list_holders import (
     Variable,
     changes_lists,
+    changes_plain_lists,
     has_open_end,
     indexed,
     lists_of,
@@ -153,16 +154,23 @@ def for_(
             return after
     lists = with_consumers(trace, lists)
     steps = steps_of(iterable)
+    constant = steps is None
+    if constant and trace is not None:
+        steps = steps_of_numbers(trace, iterable)
     if steps is None or trace is None:
         return _unrolled(iterable, body, state, names, flag)
     known = isinstance(steps.count, int)
     mode = trace.options.loops
     short = known and mode == "auto" and is_short(trace, len(steps), size)
-    if short and len(steps) > 1 and (flag is not None or changes_lists(lists(), state, names)):
+    may = changes_plain_lists if constant else changes_lists
+    tried = short and len(steps) > 1 and ((flag is not None and not constant) or may(lists(), state, names))
+    if tried:
         # A branch of it may make a list longer: its length is followed only where the loop is recorded.
         with copied(trace, len(steps)):
             key, run = loop_key(trace, body, len(steps)), partial(_unrolled, steps, body, state, names, flag)
             short = is_unrollable_once(trace, key, run)
+    if constant and (short or not tried):
+        return _unrolled(iterable, body, state, names, flag)
     if short or (known and mode == "unroll"):
         state, left = _begun(trace, iterable, steps, body, state, names, flag, line, small=short)
         if not left:

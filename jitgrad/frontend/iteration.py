@@ -172,6 +172,34 @@ def steps_of(obj: Any) -> Steps | None:
     return None
 
 
+def steps_of_numbers(trace: Trace, obj: Any) -> Steps | None:
+    """The steps of a list or tuple of Python's numbers, or of tuples of as many of them each, as offsets to neighbours
+    are; None for anything else."""
+    if type(obj) not in (list, tuple) or len(obj) < 2:
+        return None
+    rows = type(obj[0]) is tuple
+    if rows and any(type(row) is not tuple or len(row) != len(obj[0]) for row in obj):
+        return None
+    columns = list(zip(*obj, strict=True)) if rows else [obj]
+    kinds = [type(column[0]) for column in columns]
+    if not kinds or any(k not in (int, float) for k in kinds):
+        return None
+    if any(type(x) is not kind for kind, column in zip(kinds, columns, strict=True) for x in column):
+        return None
+    tables = [np.array(column) for column in columns]
+    if any(table.dtype.kind not in "if" for table in tables):  # too large for an integer
+        return None
+    kept = list(obj)
+
+    def item(i: Any) -> Any:
+        if isinstance(i, int):
+            return kept[i]
+        found = [Tracer(trace, trace.own(getitem(t, i)), k.__name__) for t, k in zip(tables, kinds, strict=True)]
+        return tuple(found) if rows else found[0]
+
+    return Steps(0, len(kept), 1, item)
+
+
 def range_(function: Any, *args: Any, **kwargs: Any) -> Any:
     """``range`` that takes traced integers."""
     if function is not builtins.range or kwargs or not contains_tracer(args) or not 1 <= len(args) <= 3:

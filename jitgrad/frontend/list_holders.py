@@ -96,6 +96,13 @@ def changes_lists(listed: tuple[Sequence[Any], ...], state: State, names: Sequen
     return not all(isinstance(v, Pair) or is_number(v) for v in values)
 
 
+def changes_plain_lists(listed: tuple[Sequence[Any], ...], state: State, names: Sequence[str]) -> bool:
+    """Is one of those a list whose length is not followed so far?"""
+    *objects, variables = listed
+    values = [x for group in objects for x in group] + [_value(Variable(*v), state, names) for v in variables]
+    return any(type(v) is list for v in values)
+
+
 def lists_of(variables: Sequence[Variable], state: State, names: Sequence[str]) -> Lists:
     """Their lists."""
     found = Lists([], [])

@@ -47,6 +47,8 @@ UNROLLABLE = (
     MutationError,
     ShapeError,
 )
+#: How many of the first iterations tell whether a loop involves traced values.
+_FIRST = 3
 #: Loops in each other are unrolled up to so many times the usual length, all together.
 _NESTED = 4
 #: Operations that all copies of a body may have, for each iteration of a loop of the usual length.
@@ -114,15 +116,23 @@ def refuse_streams(block: Block) -> None:
 
 def is_static(trace: Trace, steps: Steps, body: Callable[..., State], state: State, hints: State) -> bool:
     """Does an iteration involve no traced value? Then the loop computes something for the tracing itself. In a triangle
-    of iterations the first one may do nothing at all, so the last one has to agree, with what that puts into lists."""
+    of iterations the first one may do nothing at all, and a loop that compares what it has put into a list does nothing
+    else before there are two. So some more have to agree, and the last one behind them."""
     if any(is_traced(leaf) for part in (state, hints) for leaf in flatten(part)[0]):
         return False
     if len(steps) == 0:
         return True
     if not _leaves_no_trace(trace, lambda: body(steps.at(0), *state)):
         return False
+
+    def some() -> State:
+        new = state
+        for k in range(min(len(steps) - 1, _FIRST)):
+            new = body(steps.at(k), *new)
+        return body(steps.at(len(steps) - 1), *new)
+
     try:
-        return _leaves_no_trace(trace, lambda: body(steps.at(len(steps) - 1), *body(steps.at(0), *state)))
+        return _leaves_no_trace(trace, some)
     except Exception:  # noqa: BLE001  (it needs what the iterations before it have done)
         return True
 

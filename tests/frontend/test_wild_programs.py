@@ -315,3 +315,71 @@ def test_recursion_that_traced_values_end():
 
 def halved(x):
     return x if x < 1e-3 else halved(0.5 * x)
+
+
+def turns_right(a, b, c):
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) <= 0
+
+
+def lower_hull(points):
+    hull = []
+    for p in points:
+        while len(hull) >= 2 and turns_right(hull[-2], hull[-1], p):
+            hull.pop()
+        hull.append(p)
+    return np.array(hull)
+
+
+def test_a_stack_that_is_compared_from_two_items_on_is_recorded():
+    points = np.random.default_rng(2).normal(size=(60, 2))
+    points = points[np.argsort(points[:, 0])]
+    fast = jg.jit(lower_hull)
+    assert_same(fast(points), lower_hull(points))
+    assert "unrolled" not in fast.explain(points)
+
+
+def medians(x):
+    out = np.zeros_like(x)
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            near = []
+            for di, dj in ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)):
+                if 0 <= i + di < rows and 0 <= j + dj < columns:
+                    near.append(x[i + di, j + dj] * (1 + di) ** 2)
+            near.sort()
+            out[i, j] = near[len(near) // 2]
+    return out
+
+
+def weighted(x):
+    total = 0.0
+    for i in range(len(x)):
+        found = []
+        for d in [-0.5, 0.0, 0.5]:
+            if x[i] > d:
+                found.append(x[i] * d + i)  # noqa: PERF401
+        total = total + sum(found)
+    return total
+
+
+def test_lists_that_loops_over_constants_append_to():
+    x = np.random.default_rng(3).normal(size=(20, 21))
+    fast = jg.jit(medians)
+    assert_same(fast(x), medians(x))
+    assert "unrolled" not in fast.explain(x)
+    assert_same(jg.jit(weighted)(x[0]), weighted(x[0]))
+    check_grads(weighted, (x[0],))
+
+
+def powers(x, exponents):
+    found = []
+    for p in (1, 2, 3):
+        found.append(x**p)  # noqa: PERF401
+    for p in exponents:
+        found.append(np.ones(p) * x)  # noqa: PERF401
+    return np.concatenate([*map(np.atleast_1d, found)])
+
+
+def test_constants_stay_constants_where_nothing_else_is_asked_for():
+    assert_same(jg.jit(lambda x: powers(x, (2, 3)))(0.5), powers(0.5, (2, 3)))
