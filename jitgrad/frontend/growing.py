@@ -59,7 +59,8 @@ class Growing(Collection):
     items than there is room for, its count is beyond all capacities, whatever is taken from it afterwards. ``maxlen``
     is that of a deque; ``full``: it always has as many. ``unrolls``: the loop in which it grows could be unrolled, as
     no branch that is recorded, where it is ``branched``, changes its length. ``lent``: it has copies of parts of other
-    arrays, so its items can't be changed."""
+    arrays, so its items can't be changed. ``copies``: its items are read as copies that can't be changed, as it pops
+    and the next one that is appended takes their place."""
 
     @property
     def __class__(self) -> Any:
@@ -78,7 +79,7 @@ class Growing(Collection):
         self.width = 0
         self.probing = self.viewed = self.rewritten = self.touched = self.popped = self.named = False
         self.shifts = self.leftward = self.elastic = self.tallied = self.bursts = self.full = self.unrolls = False
-        self.branched = self.lent = False
+        self.branched = self.lent = self.copies = False
         self.maxlen: int | None = None
 
     def noted(self) -> tuple[Any, ...]:
@@ -208,8 +209,13 @@ class Growing(Collection):
                 raise Again(self)
 
     def pop(self, index: Any = -1) -> Any:
-        if type(index) is not int or index not in (0, -1) or (self._has_arrays and self.viewed):
+        if type(index) is not int or index not in (0, -1):
             raise refused()
+        if self._has_arrays and self.viewed:
+            if self.copies or self.scope is None:
+                raise refused()
+            self.copies = True
+            raise Again(self)
         self._need_all()
         self._not_full()
         self._change_length()
@@ -515,11 +521,12 @@ class Growing(Collection):
 
     def _leaf_at(self, room: Tracer, leaf: Leaf, at: Dim, copy: bool) -> Tracer:
         box = self._box(room, at)
-        if leaf.scalar or copy:
+        if leaf.scalar or copy or self.copies:
             value = view_box(room, box).value if type(room) is View else box.read(room).value
             found = Tracer(self.trace, value, leaf.weak)
             found.boxed = not leaf.scalar
-            return Chosen(self.trace, found.value, [found]) if self.lent and not leaf.scalar else found
+            fixed = self.lent or (self.copies and not copy)
+            return Chosen(self.trace, found.value, [found]) if fixed and not leaf.scalar else found
         self.viewed = True
         return view_box(room, ReadOnly(box.starts, box.sizes, box.steps, box.axes))
 

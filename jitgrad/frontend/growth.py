@@ -311,7 +311,7 @@ class Growth:
 
     def _shown(self) -> list[Any]:
         """What trials have shown of the lists."""
-        return [(g.item, g.width, g.elastic, g.shifts, g.leftward, g.full) for g in self.all]
+        return [(g.item, g.width, g.elastic, g.shifts, g.leftward, g.full, g.copies) for g in self.all]
 
     def _begin(self, g: Growing, lead: Dim) -> None:
         """Let a list that is put something in front of start with so much room there."""

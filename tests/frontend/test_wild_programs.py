@@ -330,12 +330,43 @@ def lower_hull(points):
     return np.array(hull)
 
 
-def test_a_stack_that_is_compared_from_two_items_on_is_recorded():
+def lower_hull_of_names(points):
+    hull = []
+    for p in points:
+        while len(hull) >= 2:
+            (ax, ay), b = hull[-2], hull[-1]
+            if (b[0] - ax) * (p[1] - ay) - (b[1] - ay) * (p[0] - ax) > 0:
+                break
+            hull.pop()
+        hull.append(p)
+    return np.array(hull)
+
+
+@pytest.mark.parametrize("fun", [lower_hull, lower_hull_of_names])
+def test_a_stack_that_is_compared_from_two_items_on_is_recorded(fun):
     points = np.random.default_rng(2).normal(size=(60, 2))
     points = points[np.argsort(points[:, 0])]
-    fast = jg.jit(lower_hull)
-    assert_same(fast(points), lower_hull(points))
+    fast = jg.jit(fun)
+    assert_same(fast(points), fun(points))
     assert "unrolled" not in fast.explain(points)
+
+
+def replaced_tops(points):
+    stack, total = [], np.zeros(2)
+    for p in points:
+        while stack:
+            top = stack[-1]
+            if top[0] < p[0]:
+                break
+            stack.pop()
+            stack.append(top * 0.5 - 3)
+            total = total + top
+        stack.append(p)
+    return total, len(stack)
+
+
+def test_an_item_that_is_popped_and_replaced_stays_what_it_was():
+    check(replaced_tops, np.random.default_rng(5).normal(size=(12, 2)))
 
 
 def medians(x):
