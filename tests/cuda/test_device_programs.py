@@ -173,11 +173,11 @@ def _loaded(program: Any, *args: Any) -> Any:
 
 def test_what_is_between_factorizations_is_replayed() -> None:
     def whitened(a: Any, y: Any) -> Any:
-        factor = np.linalg.cholesky(a @ a.T + np.exp(y[0]) * np.eye(5))
+        factor = np.linalg.cholesky(a @ a.T + np.exp(y[0]) * np.eye(9))
         return np.tanh(np.linalg.solve(factor, y)).sum() + np.log(np.diag(factor)).sum()
 
     program = jg.value_and_grad(whitened, target="cuda")
-    a, y = normal(5, 5, dtype=np.float64), normal(5, dtype=np.float64)
+    a, y = normal(9, 9, dtype=np.float64), normal(9, dtype=np.float64)
     held = [jg.device_put(x) for x in (a, y)]
     for shift in (0.0, 0.5, -2.0, 1.0):  # step by step, captured, and replayed with other numbers
         held[1].device.driver.copy_in(held[1].address, y + shift)
@@ -286,7 +286,7 @@ def test_arrays_on_two_devices() -> None:
 
 def halved(x: np.ndarray) -> np.ndarray:
     while np.sum(x * x) > 1:
-        x = np.linalg.solve(2 * np.eye(3), x)
+        x = np.linalg.solve(2 * np.eye(9), x)
     return x
 
 
@@ -303,7 +303,7 @@ def bessel(x):
 
 
 def test_what_has_no_form_for_a_device_runs_on_the_host() -> None:
-    x = np.random.default_rng(0).normal(size=(3, 3))
+    x = np.random.default_rng(0).normal(size=(9, 9))
     program = jg.jit(halved, target="cuda")
     with pytest.warns(
         JitgradWarning, match=r"getrf is called in a loop(.|\n)*on the host(.|\n)*test_device_programs\.py"
@@ -354,7 +354,7 @@ def test_what_runs_on_the_host_and_writes_into_its_argument() -> None:
     def f(x: np.ndarray) -> None:
         x[:] = halved(x)
 
-    x = np.random.default_rng(1).normal(size=(3, 3))
+    x = np.random.default_rng(1).normal(size=(9, 9))
     on_device, want = jg.device_put(x), halved(x)
     with pytest.warns(JitgradWarning, match="on the host"):
         jg.jit(f, target="cuda")(on_device)
@@ -366,7 +366,7 @@ def test_strict_devices() -> None:
         config.using(strict_device=True),
         pytest.raises(DeviceError, match=r"config\.strict_device forbids(.|\n)*test_device_programs\.py"),
     ):
-        jg.jit(halved, target="cuda")(np.eye(3))
+        jg.jit(halved, target="cuda")(np.eye(9))
 
 
 @pytest.mark.parametrize(

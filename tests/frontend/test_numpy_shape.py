@@ -121,7 +121,7 @@ ERRORS = {
     "stack": (lambda x: np.stack([x, x.T]), ShapeError, "one shape"),
     "split": (lambda x: np.split(x, 2), ShapeError, "array_split"),
     "repeat": (lambda x: np.repeat(x, [1, 2], axis=0), ShapeError, "one for each"),
-    "repeat traced": (lambda x: np.repeat(x, x[0, 0].astype(int)), ConcretizationError, "repeats"),
+    "repeat traced": (lambda x: np.repeat(x[0], x[0].astype(int)), ConcretizationError, "repeats"),
     "window": (lambda x: sliding_window_view(x, (4, 4)), ShapeError, "does not fit"),
     "add": (lambda x: x + x.T, ShapeError, "broadcast"),
     "axis type": (lambda x: np.flip(x, 1.5), ArgumentError, "must be an integer"),
