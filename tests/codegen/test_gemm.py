@@ -63,6 +63,7 @@ def test_every_cut(shape: Shape) -> None:
     sizes += [(5, n, k) for n in extents(shape.lanes) for k in extents(shape.depth)]
     sizes += [(m, 2 * shape.width + 1, 3) for m in extents(gemm_kernels.PACKED * shape.rows)]
     sizes += [(m, n, 2) for m in (3, 50) for n in (block, block + 1)]
+    sizes += [(m, n, 9) for m in (3, 50) for n in (shape.near, shape.near + 1)]
     for number, (m, n, k) in enumerate(sizes):
         a, b = operands(m, n, k, dtype, number)
         whole = np.full((m + 2, n + 5), np.nan, dtype)
