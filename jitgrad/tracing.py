@@ -23,6 +23,8 @@ from jitgrad.errors import (
     RollError,
     UnsupportedError,
 )
+from jitgrad.frontend import buckets
+from jitgrad.frontend.bucket_tables import TracedKey
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.listed import listed
 from jitgrad.frontend.optional import without_none
@@ -136,6 +138,7 @@ def run_traced(
             out = without_none(out, name)
             leaves, tree = flatten(out)
             if states is not None and any(isinstance(x, Collection) for x in leaves):
+                leaves, tree = flatten(unflatten(tree, [buckets.result(x) for x in leaves]))
                 leaves, tree = flatten(unflatten(tree, [_as_result(x) for x in leaves]))
             _check_results(leaves, tree, name, fun)
             written = tuple(k for k, (p, v) in enumerate(zip(watched, before, strict=True)) if p.value is not v)
@@ -147,6 +150,8 @@ def run_traced(
             return graph, tree, written
     except BaseException as error:
         trace.close()
+        if isinstance(error, TracedKey):
+            trace.top.forget_attributes()
         trace.top.forget_traced_attributes()
         if _was_written_into_array(error):
             raise MutationError(

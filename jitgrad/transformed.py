@@ -25,6 +25,7 @@ import optree
 
 from jitgrad import config as _config
 from jitgrad.errors import ArgumentError, IRError, JitgradWarning, UnsupportedError
+from jitgrad.frontend.bucket_tables import with_tables
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.concrete import adopt, own_copy, unwrap
 from jitgrad.frontend.guards import first_change
@@ -289,7 +290,7 @@ class Transformed(Readable):
             recorder = Recorder()
             return self._build(arguments, recorder), recorder
 
-        return opened_if_possible(build)
+        return with_tables(lambda: opened_if_possible(build))
 
     def _build(self, arguments: Arguments, recorder: Recorder) -> Specialisation:
         specs = [spec_of(k) for k in arguments.keys]
@@ -500,7 +501,7 @@ class Transformed(Readable):
 
     def _trace_alone(self, arguments: Arguments) -> Graph:
         specs = [spec_of(k) for k in arguments.keys]
-        return opened_if_possible(lambda: self._trace(arguments, specs, Recorder()).graph)
+        return with_tables(lambda: opened_if_possible(lambda: self._trace(arguments, specs, Recorder()).graph))
 
     def _check_shapes(self, arguments: Arguments) -> None:
         """Raise UnsupportedError for a result of which it is not known how large it may be."""

@@ -5,6 +5,7 @@ Importing the package fills the table of NumPy functions (``registry.FUNCTIONS``
 
 import jitgrad.ops  # noqa: F401  # the op table, which the tracer emits into
 from jitgrad.frontend import (  # noqa: F401
+    buckets,
     complex_functions,
     complex_linalg,
     functions_bits,

@@ -14,6 +14,7 @@ import numpy as np
 
 from jitgrad.errors import DtypeError, MutationError, ShapeError, UnsupportedError
 from jitgrad.frontend.attributes import note_change
+from jitgrad.frontend.bucket_tables import refuse_traced_key
 from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.chosen_containers import note_choice
 from jitgrad.frontend.complex_pair import Pair, holds_complex, is_complex, is_plain_complex
@@ -409,8 +410,9 @@ def getitem(a: Any, index: Any) -> Any:
     """``a[index]``, also where ``a`` is an untraced array, list or tuple and the index is traced."""
     if (type(index) is int and type(a) in USUAL) or isinstance(a, (Tracer, Collection)):
         return a[index]
-    if type(a) is dict:
+    if isinstance(a, dict):
         refuse_key(index, a)
+        refuse_traced_key(a, index)
     if (of_users := method(a, "__getitem__")) is not None:
         return of_users(index)
     return a[index] if not has_traced(index) else _lifted_item(a, index)
@@ -427,6 +429,8 @@ def _lifted_item(a: Any, index: Any) -> Any:
     if isinstance(a, range) and scalar:
         k = as_value(trace, position(trace, index, len(a)))  # pyright: ignore[reportArgumentType]
         return a.start + Tracer(trace, k.value, "int") * a.step
+    if isinstance(a, list) and scalar and all(type(x) is list and not x for x in a):
+        refuse_traced_key(a, index)
     if isinstance(a, (list, tuple)) and a and scalar and holds_complex(a):
         return call(np.array, (list(a),), {})[index]
     if isinstance(a, list) and a and scalar and is_object(a[0]):

@@ -27,6 +27,7 @@ from jitgrad.frontend.cells import chosen_cells
 from jitgrad.frontend.chosen import Chosen, origins
 from jitgrad.frontend.places import Places, with_places
 from jitgrad.frontend.raising import fail_in, sealed
+from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
@@ -77,6 +78,7 @@ def _recorded_branches(
         with trace.region(what) as scope:
             try:
                 outcomes.append(branch())
+                HOOKS["settle_tables"](outcomes[-1])
             except Exception as error:
                 failing = sealed(trace, scope, error) if op == "cond" else None
                 if failing is None:

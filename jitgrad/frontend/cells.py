@@ -23,7 +23,7 @@ from jitgrad.frontend.carries import UNBOUND, Variable
 from jitgrad.frontend.chosen import Lost, set_class
 from jitgrad.frontend.chosen_containers import cells_in, note_choice
 from jitgrad.frontend.fixed import fix, fixed
-from jitgrad.frontend.objects import Opened, attributes, put
+from jitgrad.frontend.objects import Opened, attributes, opened, put
 from jitgrad.frontend.optional import Optional, OptionalTuple
 from jitgrad.frontend.places import Places, SeveralNames
 from jitgrad.frontend.scopes import Scope
@@ -79,7 +79,7 @@ def _children(spec: optree.PyTreeSpec, value: Any) -> Sequence[Any]:
     if value is UNBOUND:
         return [UNBOUND] * spec.num_children
     if spec.type is Opened:
-        found = attributes(value)
+        found = opened(value)
         return [found[name] for name in spec.entries()]
     return optree.tree_flatten_one_level(value, namespace=NAMESPACE)[0]
 

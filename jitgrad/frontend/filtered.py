@@ -17,6 +17,8 @@ import numpy as np
 
 from jitgrad.frontend.consumable import consumable
 from jitgrad.frontend.consumed import consuming
+from jitgrad.frontend.copied_items import Sources
+from jitgrad.frontend.growing import Growing
 from jitgrad.frontend.iteration import Steps, steps_of
 from jitgrad.frontend.iterators import generator_of
 from jitgrad.frontend.junctions import and_, not_, truth
@@ -117,7 +119,22 @@ def _behind(steps: Steps, k: int) -> Steps:
 
 
 def _recorded(iterable: Any, choose: Choice, before: list[Any]) -> Any:
-    return rewritten(_kept)(iterable, choose, before)
+    """``[*before, *those that are chosen]``, of a length that only the run tells. Parts of arrays that were there
+    before, as in ``[x[i] for i in places]``, are copied."""
+    if consumable(iterable) or before:
+        return rewritten(_kept)(iterable, choose, before)
+    sources = Sources(HOOKS["current_trace"]())
+
+    def choose_own(item: Any) -> tuple[Any, Callable[[], Any]]:
+        test, element = choose(item)
+        return test, lambda: sources.own(element())
+
+    found = rewritten(_kept)(iterable, choose_own, before)
+    if type(found) is Growing:
+        found.sources = sources.arrays
+    elif sources.arrays:
+        return rewritten(_kept)(iterable, choose, before)
+    return found
 
 
 def rewritten(fun: types.FunctionType) -> types.FunctionType:

@@ -59,9 +59,9 @@ def objects_in(value: Any) -> list[Any]:
 
 
 def fix(trace: Trace, value: Any, source: Any, *, lasts: bool = True, appended: Dim | None = None) -> None:
-    """Let the objects and containers in an item of a list stay as they are. Raises RollError for one that gets into a
-    list and is an item of one."""
-    if not objects_in(value):
+    """Let the objects and containers in an item of a list stay as they are; containers without objects only where the
+    ``source`` asks for it. Raises RollError for one that gets into a list and is an item of one."""
+    if not objects_in(value) and not getattr(type(source), "fixes_containers", False):
         return
     for k, x in enumerate(held_by((value,))):
         if is_cell(x):

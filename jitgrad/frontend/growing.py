@@ -28,6 +28,7 @@ from jitgrad.frontend import list_methods
 from jitgrad.frontend.assign import fit, write_box
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
+from jitgrad.frontend.copied_items import refuse_changed
 from jitgrad.frontend.fixed import fix
 from jitgrad.frontend.indexing import as_value, place, slice_extent
 from jitgrad.frontend.list_items import LEAF, Item, Leaf, described, inner
@@ -60,7 +61,8 @@ class Growing(Collection):
     is that of a deque; ``full``: it always has as many. ``unrolls``: the loop in which it grows could be unrolled, as
     no branch that is recorded, where it is ``branched``, changes its length. ``lent``: it has copies of parts of other
     arrays, so its items can't be changed. ``copies``: its items are read as copies that can't be changed, as it pops
-    and the next one that is appended takes their place."""
+    and the next one that is appended takes their place. ``sources`` are arrays of which it has copies
+    (``copied_items``)."""
 
     @property
     def __class__(self) -> Any:
@@ -81,6 +83,7 @@ class Growing(Collection):
         self.shifts = self.leftward = self.elastic = self.tallied = self.bursts = self.full = self.unrolls = False
         self.branched = self.lent = self.copies = False
         self.maxlen: int | None = None
+        self.sources: Sequence[tuple[Tracer, Value]] = ()
 
     def noted(self) -> tuple[Any, ...]:
         """What a trial changes that is dropped, for :meth:`put_back`."""
@@ -325,11 +328,13 @@ class Growing(Collection):
         if index == slice(None) and self.scope is None and not self.item.depth and self.whole is None:
             return self.copy()
         self._need_all()
+        refuse_changed(self.sources)
         first, size, step = slice_extent(self.trace, index, self.shown)
         start = add(self.first, first)
         if isinstance(size, int):
             return [self._item_at(add(start, k * step)) for k in range(size)]
         part = Growing(self.trace, self.item, size, self)
+        part.sources = self.sources
         if step != 1 or len(self.rooms) != 1:
             columns, places = self.columns()[1], index
             if step != 1:
@@ -397,6 +402,7 @@ class Growing(Collection):
 
     def _columns(self) -> list[Tracer]:
         self._need_all()
+        refuse_changed(self.sources)
         return [strong(Tracer(self.trace, view_slice(r, 0, *self.span).value)) for r in self.rooms]
 
     def array(self) -> Tracer:
@@ -511,6 +517,7 @@ class Growing(Collection):
 
     def _item_at(self, at: Dim, *, copy: bool = False) -> Any:
         assert self.item is not None
+        refuse_changed(self.sources)
         item = self.item
         if item.depth:
             (leaf,), (room,) = item.leaves, self.rooms

@@ -491,7 +491,7 @@ def _stand_in(trace: Trace, value: Any, joined: Joined | None) -> Growing:
         return GrownArray(trace, value, joined.axis, joined.front)
     if isinstance(value, Growing):
         g = Growing(trace, value.item, value.size)
-        g.rewritten, g.maxlen = value.rewritten, value.maxlen
+        g.rewritten, g.maxlen, g.sources = value.rewritten, value.maxlen, value.sources
         g.shifts = value.maxlen is not None
         return g
     objects = [x for item in value for x in objects_in(item)]

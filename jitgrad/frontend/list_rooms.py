@@ -6,6 +6,7 @@ from __future__ import annotations
 import collections
 from typing import Any
 
+from jitgrad.frontend.copied_items import refuse_changed
 from jitgrad.frontend.growing import Growing, ReadOnly, new_room
 from jitgrad.frontend.grown_arrays import GrownArray
 from jitgrad.frontend.items import element, elements
@@ -23,6 +24,7 @@ def furnished(trace: Trace, g: Growing, value: Any, capacity: Dim) -> list[Trace
     if type(g) is GrownArray:
         columns = [g.in_room(strong(trace.lift(value)))]
     elif isinstance(value, Growing):
+        refuse_changed(value.sources)
         columns = [Tracer(trace, view_slice(r, 0, *value.span).value) for r in value.rooms]
     elif g.item.depth:
         columns = [strong(trace.lift(value))]

@@ -26,6 +26,11 @@ from jitgrad.frontend.usercode import is_user_class
 _DEPTH = 16
 
 
+#: Classes of jitgrad's whose instances are carried likewise: ``opened`` gives what they hold, by name, and ``made``
+#: makes one of that.
+OPENED: set[type] = set()
+
+
 class Opened:
     """An object as a node of a tree: its class, and the attributes that it has."""
 
@@ -37,11 +42,13 @@ class Opened:
     @classmethod
     def of(cls, obj: Any) -> Opened:
         """The object as it is."""
-        found = attributes(obj)
+        found = opened(obj)
         return cls(type(obj), tuple(found), tuple(found.values()))
 
     def made(self) -> Any:
         """The object that has these attributes."""
+        if self.cls in OPENED:
+            return self.cls.made(*map(closed, self.values))  # pyright: ignore[reportAttributeAccessIssue]
         obj = object.__new__(self.cls)
         for name, value in zip(self.names, self.values, strict=True):
             put(obj, name, closed(value))
@@ -63,6 +70,11 @@ def attributes(obj: Any) -> dict[str, Any]:
         with contextlib.suppress(AttributeError):  # it holds nothing
             found[name] = slot.__get__(obj)
     return found | getattr(obj, "__dict__", {})
+
+
+def opened(obj: Any) -> dict[str, Any]:
+    """What an object is carried as, by name."""
+    return obj.opened() if type(obj) in OPENED else attributes(obj)
 
 
 def put(obj: Any, name: str, value: Any) -> None:
@@ -90,7 +102,7 @@ def is_plain(cls: type) -> bool:
 
 def may_open(obj: Any) -> bool:
     """Can an object be made again of its attributes? Not if it holds itself, at whatever depth."""
-    return is_plain(type(obj)) and not is_tree(obj) and _is_finite(obj, ())
+    return type(obj) in OPENED or (is_plain(type(obj)) and not is_tree(obj) and _is_finite(obj, ()))
 
 
 def _is_finite(value: Any, around: tuple[Any, ...]) -> bool:
@@ -160,7 +172,7 @@ def held_by(values: Any) -> list[Any]:
             inside = list(one)
         elif type(one) is dict:
             inside = list(one.values())
-        elif is_plain(type(one)) or dataclasses.is_dataclass(one):
+        elif is_plain(type(one)) or dataclasses.is_dataclass(one) or type(one) in OPENED:
             inside = list(attributes(one).values())
         found += inside
         left += inside
@@ -171,7 +183,9 @@ def all_leaves(tree: Any) -> list[Any]:
     """The leaves of a tree and of all objects in it that can be opened."""
     found: list[Any] = []
     for leaf in flatten(tree)[0]:
-        if is_plain(type(leaf)) and may_open(leaf):
+        if type(leaf) in OPENED:
+            found += flatten(Opened.of(leaf))[0]
+        elif is_plain(type(leaf)) and may_open(leaf):
             found += [x for value in attributes(leaf).values() for x in all_leaves(value)]
         else:
             found.append(leaf)

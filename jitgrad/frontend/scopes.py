@@ -219,6 +219,13 @@ class Scope:
             owners = {key: one for key, one in owners.items() if _is_seen(one)}
         return [name for _, names in owners.values() for name in names]
 
+    def forget_attributes(self) -> None:
+        """All attributes get back what they held: the function is traced once more."""
+        while self.changed:
+            obj, name, before = self.changed.pop()
+            if name is not None:
+                _put_back(obj, name, before)
+
     def leave(self) -> Scope:
         """Close the scope: arrays from outside have their old values again. Returns the scope around it."""
         assert self.parent is not None

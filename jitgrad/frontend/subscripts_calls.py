@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jitgrad.frontend import texts
+from jitgrad.frontend.bucket_tables import refuse_traced_key
 from jitgrad.frontend.callees import callee
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.held_lists import held_list
@@ -46,4 +47,6 @@ def show(function: Any, arguments: texts.Arguments) -> Any:
 
 def appender(owner: Any, key: Any, item: bool) -> Any:
     """``owner.key.append``, or ``owner[key].append``."""
+    if item:
+        refuse_traced_key(owner, key)
     return callee(held_list(owner, key, item).append)

@@ -132,6 +132,7 @@ _CALLS = frozenset(
         "opaque_test",
         "callee",
         "appender",
+        "table",
         "note_variables",
         "own_variables",
         "contains",

@@ -8,6 +8,7 @@ import builtins
 import itertools
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from jitgrad.frontend.syntax_names import ComprehensionNode, Scopes
 from jitgrad.frontend.syntax_nodes import (
@@ -44,7 +45,8 @@ class Expressions(ast.NodeTransformer):
 
     ``unbound`` are the nodes that read a name which may be unbound, ``own`` the local names that no closure assigns,
     ``foreign`` names of the functions around this one that may hold the sentinel for unbound ones, ``first`` the first
-    parameter, ``conditions`` the ``and`` and ``or`` of which only the truth matters. ``nested`` rewrites lambdas.
+    parameter, ``conditions`` the ``and`` and ``or`` of which only the truth matters, ``tables`` the lists and dicts of
+    lists. ``nested`` rewrites lambdas.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Expressions(ast.NodeTransformer):
         first: str | None,
         conditions: set[ast.expr],
         nested: Callable[[ast.Lambda], None],
+        tables: set[ast.expr],
     ) -> None:
         self.scopes = scopes
         self._unbound = unbound
@@ -64,6 +67,7 @@ class Expressions(ast.NodeTransformer):
         self._first = first
         self._conditions = conditions
         self._nested = nested
+        self._tables = tables
         self._depth = 0  # of comprehensions that are functions of their own
         self._generators: set[ast.expr] = set()  # comprehensions that were generator expressions
         self._numbers = itertools.count(1)
@@ -139,6 +143,10 @@ class Expressions(ast.NodeTransformer):
         """Rewrite the default values of a function inside; they are evaluated in this one."""
         arguments.defaults = [self.visit(d) for d in arguments.defaults]
         arguments.kw_defaults = [None if d is None else self.visit(d) for d in arguments.kw_defaults]
+
+    def visit(self, node: ast.AST) -> Any:
+        made = super().visit(node)
+        return call("table", [made], made) if node in self._tables else made
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         if isinstance(node.func, ast.Name) and node.func.id in _OF_ALL - self._own and node.args:

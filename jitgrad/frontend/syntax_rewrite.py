@@ -34,6 +34,7 @@ from jitgrad.frontend.syntax_nodes import (
     store,
     thunk,
 )
+from jitgrad.frontend.syntax_tables import tables_in
 
 #: Operators that change a list, set or dict in place.
 _IN_PLACE = (ast.Add, ast.Mult, ast.Sub, ast.BitAnd, ast.BitOr, ast.BitXor)
@@ -98,7 +99,7 @@ class _Function:
         own = scope.locals - scope.shared
         conditions = junctions_that_decide([node.body] if isinstance(node, ast.Lambda) else body)
         self._expressions = Expressions(
-            self._scopes, self._analysis.unbound, own, self._foreign, first, conditions, self._nested
+            self._scopes, self._analysis.unbound, own, self._foreign, first, conditions, self._nested, tables_in(body)
         )
         if isinstance(node, ast.Lambda):
             node.body = self._expressions.visit(node.body)

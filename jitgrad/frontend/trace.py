@@ -18,7 +18,7 @@ from jitgrad.frontend.scopes import ByIdentity, Scope
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, leaked
 from jitgrad.ir.core import Builder, Graph, Value, attributes_key
 from jitgrad.ir.index import interval
-from jitgrad.ir.location import user_location
+from jitgrad.ir.location import Location, user_location
 from jitgrad.ir.symbols import index_of, named_values, renamed_type, symbol_of
 from jitgrad.ir.types import TensorType, check_dtype, i64, kind_letter
 
@@ -64,6 +64,8 @@ class Trace:
         #: Attributes that recorded code has looked for in vain: references to the objects, and the names.
         self.missing: list[tuple[weakref.ref[Any], str]] = []
         self.chosen_items: list[Any] = []  # of lists, by traced values (``chosen_containers``)
+        self.tables: dict[int, Location] = {}  # where tables of lists were made, by identity (``bucket_tables``)
+        self.tables_carried: dict[Hashable, Any] = {}  # what tables of buckets have in common (``buckets``)
         self.sought: list[tuple[Sequence[list[Any]], list[Any]]] = []  # lists, and the places found that hold them
         self.notes: list[str] = []  # how each loop was traced
         self.limit: tuple[int, str] | None = None  # how many ops it may have at top level, and what to say of more

@@ -159,8 +159,8 @@ class Tracer(Operators, ArrayMethods):
         if name in ("append", "extend", "insert", "remove"):
             raise UnsupportedAttributeError(
                 f"a traced array has no method {name!r}, as lists have. A list that a traced index takes out of "
-                "another is an array: which of them would change is not known while the function is traced. Use an "
-                "array with room for all, and one of how many there are in each.",
+                "another is an array: which of them would change is not known while the function is traced. Append to "
+                "it in one expression, xs[k].append(x), or keep the keys in an array, and select: x[keys == k].",
                 user_location(),
             )
         if name.startswith("__") or not hasattr(np.ndarray, name):

@@ -255,7 +255,7 @@ def sum_selected(r: Rewriter, node: Node) -> Value | None:
         return None
     whole, index = op.operands
     places = made_by(index, "positions")
-    if places is None or whole.type.ndim != 1 or whole.type.dtype != node.type.dtype:
+    if places is None or whole.type.shape != places.operands[0].type.shape or whole.type.dtype != node.type.dtype:
         return None
     zero = r.constant(np.zeros((), whole.type.dtype))
     return r.emit("reduce_sum", r.emit("where", places.operands[0], whole, zero), axes=node.attrs["axes"])

@@ -219,6 +219,9 @@ class PlainRuntime:
     def getitem(self, value: Any, index: Any) -> Any:
         return value[index]
 
+    def table(self, value: Any) -> Any:
+        return value
+
     def augmented_attribute(self, owner: Any, name: str) -> Any:
         return self.attribute(owner, name)
 
