@@ -47,9 +47,6 @@ ROUTINES: dict[str, str] = {
 
 _PREFIX = "jitgrad_"
 
-#: What is not SciPy's: the kernels that jitgrad compiles for itself, bound by whoever loads code.
-KERNELS = ("jitgrad_gemm_f32", "jitgrad_gemm_f64")
-
 #: The type letter of a routine's name.
 LETTERS: dict[np.dtype, str] = {
     np.dtype(np.float32): "s",
@@ -120,7 +117,7 @@ def register_symbols(names: Iterable[str]) -> None:
             fourier_tables.bind(name)
         elif name.startswith(scipy_special.PREFIX):
             scipy_special.bind(name)
-        elif name.startswith(_PREFIX) and name not in KERNELS:
+        elif name.startswith(_PREFIX):
             _bind(name.removeprefix(_PREFIX))
 
 

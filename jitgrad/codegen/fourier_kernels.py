@@ -16,10 +16,9 @@ Factors come from tables that ``fourier_tables`` makes, once a process and lengt
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +26,7 @@ from llvmlite import ir
 
 from jitgrad.codegen import fourier_tables
 from jitgrad.codegen.externs import I32, I64, llvm_type, offset
-from jitgrad.codegen.llvm_metadata import describe, keep_rolled
+from jitgrad.codegen.llvm_metadata import loop
 
 #: Bytes of a vector. Where the processor has less, LLVM splits them.
 VECTOR = 32
@@ -172,27 +171,6 @@ class _Memory:
         return self.shuffle(one, one, [0] * self.lanes)
 
 
-@contextlib.contextmanager
-def _loop(b: Any, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:
-    """``for i in range(start, stop, step)``. LLVM is told to leave it as it is: it has vectors already."""
-    before = b.block
-    head, body, done = (b.append_basic_block(name) for name in ("for", "body", "done"))
-    b.branch(head)
-    b.position_at_end(head)
-    i = b.phi(I64)
-    i.add_incoming(start, before)
-    b.cbranch(b.icmp_signed("<", i, stop), body, done)
-    b.position_at_end(body)
-    yield i
-    i.add_incoming(b.add(i, I64(step)), b.block)
-    describe(b.branch(head), (keep_rolled, _keep_scalar))
-    b.position_at_end(done)
-
-
-def _keep_scalar(module: ir.Module) -> Sequence[Any]:
-    return ir.MetaDataString(module, "llvm.loop.vectorize.width"), I32(1)
-
-
 class Lanes(NamedTuple):
     """How many elements are computed at once, and whether all are: the number of elements is a multiple."""
 
@@ -206,10 +184,10 @@ class Lanes(NamedTuple):
 def _strips(b: Any, count: Any, lanes: Lanes, body: Callable[[int, Any], None]) -> None:
     """``body(lanes, i)`` for i in steps over ``count`` elements, and ``body(1, i)`` for what is left."""
     whole = count if lanes.exact else b.and_(count, I64(-lanes.count))
-    with _loop(b, I64(0), whole, lanes.count) as i:
+    with loop(b, I64(0), whole, lanes.count) as i:
         body(lanes.count, i)
     if not lanes.exact:
-        with _loop(b, whole, count) as i:
+        with loop(b, whole, count) as i:
             body(1, i)
 
 
@@ -263,7 +241,7 @@ def later(module: ir.Module, dtype: np.dtype, r: int, lanes: Lanes, turned: bool
 
     def body(b: Any, xr: Any, xi: Any, yr: Any, yi: Any, w: Any, *sizes: Any) -> None:
         ps, qs, xp, xk, yp, yj = sizes
-        with _loop(b, I64(0), ps) as p:
+        with loop(b, I64(0), ps) as p:
             row = b.mul(p, I64(2 * (r - 1)))
             factors = []
             if turned:
@@ -324,7 +302,7 @@ def halves(module: ir.Module, dtype: np.dtype, lanes: Lanes, columns: bool, inve
 
         _strips(b, count, lanes if columns else Lanes(1, True), ends)
         if columns:
-            with _loop(b, I64(1), h) as k:
+            with loop(b, I64(1), h) as k:
                 pair = b.load(offset(b, w, k)), b.load(offset(b, w, b.add(k, h)))
                 source, mirror, target = b.mul(k, xs), b.mul(b.sub(h, k), xs), b.mul(k, ys)
 

@@ -26,13 +26,13 @@ from numba.core.codegen import get_host_cpu_features
 
 from jitgrad.codegen import threads
 from jitgrad.codegen.externs import I1, I32, I64, offset
-from jitgrad.codegen.gemm_kernels import Shape, shape_for, signature
+from jitgrad.codegen.gemm_kernels import Shape, least, shape_for, signature
 from jitgrad.loopir.schedule import gemm_work
 
 Strides = tuple[int, int]
 
 #: The symbols of the kernels, by the bits of an element.
-PREFIX = "jitgrad_gemm_f"
+PREFIX = "jitgrad.gemm.f"
 
 
 def strided(flat: np.ndarray, shape: Sequence[int], strides: Sequence[int]) -> np.ndarray:
@@ -153,8 +153,8 @@ class _Product:
         there = b.load_atomic(b.gep(control, [I32(0), I32(1)]), "monotonic", 8)
         groups, g = I64(1), 1
         while 2 * g <= self.panels:
-            least = max(2 * g, -(-2 * self.m * g * g // self.n))
-            enough = b.icmp_signed(">=", there, I64((least - 1) * math.prod(self.batch) + 1))
+            fewest = max(2 * g, -(-2 * self.m * g * g // self.n))
+            enough = b.icmp_signed(">=", there, I64((fewest - 1) * math.prod(self.batch) + 1))
             groups = b.select(enough, I64(2 * g), groups)
             g *= 2
         return groups
@@ -220,15 +220,12 @@ def _task(module: ir.Module, shape: Shape, axes: int) -> Any:
         index.insert(0, b.urem(rest, extent))
         rest = b.udiv(rest, extent)
 
-    def least(x: Any, y: Any) -> Any:
-        return b.select(b.icmp_signed("<", x, y), x, y)
-
     def bounds(lo: Any, hi: Any, unit: int, extent: Any) -> tuple[Any, Any]:
         """The first of some rows or columns, and how many they are."""
         start, end = (b.mul(x, I64(unit)) for x in (lo, hi))
-        return start, b.sub(least(end, extent), start)
+        return start, b.sub(least(b, end, extent), start)
 
-    count = least(b.sub(numbers.strips, strip), b.sub(last, now))
+    count = least(b, b.sub(numbers.strips, strip), b.sub(last, now))
     rows = bounds(strip, b.add(strip, count), shape.rows, numbers.m)
     start, end = (b.udiv(b.mul(x, numbers.panels), groups) for x in (group, b.add(group, I64(1))))
     columns = bounds(start, end, shape.width, numbers.n)

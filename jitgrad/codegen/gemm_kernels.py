@@ -23,12 +23,12 @@ they meet in a few sets of the cache.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import ir
 
+from jitgrad.codegen.llvm_metadata import loop
 from jitgrad.codegen.llvm_scalar import I1, I8, I32, I64
 from jitgrad.loopir.failures import OUT_OF_MEMORY
 
@@ -158,25 +158,8 @@ class _Emitter:
         return b.call(self.intrinsic(f"llvm.fmuladd.v{v.count}f{self.shape.bits}", v, [v, v, v]), [x, y, z])
 
 
-@contextlib.contextmanager
-def _loop(b: Any, lo: Any, hi: Any, step: int = 1) -> Iterator[Any]:
-    """``for k in range(lo, hi, step)``, of i64."""
-    function = b.function
-    before = b.block
-    head, body, done = (function.append_basic_block(name) for name in ("head", "body", "done"))
-    b.branch(head)
-    b.position_at_end(head)
-    k = b.phi(I64)
-    k.add_incoming(lo, before)
-    b.cbranch(b.icmp_signed("<", k, hi), body, done)
-    b.position_at_end(body)
-    yield k
-    k.add_incoming(b.add(k, I64(step), flags=("nsw",)), b.block)
-    b.branch(head)
-    b.position_at_end(done)
-
-
-def _least(b: Any, x: Any, y: Any) -> Any:
+def least(b: Any, x: Any, y: Any) -> Any:
+    """The lesser one of two numbers."""
     return b.select(b.icmp_signed("<", x, y), x, y)
 
 
@@ -248,10 +231,10 @@ def _emit_transposition(e: _Emitter) -> ir.Function:
     f, b = e.helper(".transpose", types, "terms source ld count target stride")
     terms, source, ld, count, target, stride = f.args
     last = b.sub(count, I64(1))
-    rows = [e.at(b, source, b.mul(_least(b, I64(i), last), ld)) for i in range(s.rows)]
+    rows = [e.at(b, source, b.mul(least(b, I64(i), last), ld)) for i in range(s.rows)]
     whole = b.and_(terms, I64(-s.lanes))
     piece = min(s.rows, s.lanes)
-    with _loop(b, I64(0), whole, s.lanes) as p:
+    with loop(b, I64(0), whole, s.lanes) as p:
         found = _transposed(b, [e.load_vector(b, e.at(b, row, p)) for row in rows], s.lanes)
         to = e.at(b, target, b.mul(p, stride))
         for k in range(0, s.rows * s.lanes, piece):
@@ -263,7 +246,7 @@ def _emit_transposition(e: _Emitter) -> ir.Function:
             e.store_vector(b, vector, e.at(b, to, I64(i)) if i else to)
             if i + piece == s.rows:
                 to = e.at(b, to, stride)
-    with _loop(b, whole, terms) as p:
+    with loop(b, whole, terms) as p:
         to = e.at(b, target, b.mul(p, stride))
         for i, row in enumerate(rows):
             b.store(b.load(e.at(b, row, p)), e.at(b, to, I64(i)))
@@ -279,9 +262,9 @@ def _emit_copy(e: _Emitter, stored: str) -> ir.Function:
     types = [I64, e.pointer, I64, e.pointer, I64, I64, I64]
     f, b = e.helper(f".{stored}", types, "rows source source_ld target target_ld width count")
     rows, source, source_ld, target, target_ld, width, count = f.args
-    with _loop(b, I64(0), rows) as i:
+    with loop(b, I64(0), rows) as i:
         start, to = e.at(b, source, b.mul(i, source_ld)), e.at(b, target, b.mul(i, target_ld))
-        with _loop(b, I64(0), width, lanes) as v:
+        with loop(b, I64(0), width, lanes) as v:
             mask = e.mask(b, b.sub(count, v), lanes)
             value = e.masked_load(b, e.at(b, start, v), mask)
             if stored == "masked":
@@ -322,18 +305,18 @@ class _Product(_Emitter):
         in_place = b.and_(self.by_rows, b.or_(few, near))
         width = I64(s.width)
         # Of what is read in place a last panel that is no whole one is packed.
-        wide = b.select(in_place, b.urem(n, width), _least(b, n, I64(s.panels * s.width)))
+        wide = b.select(in_place, b.urem(n, width), least(b, n, I64(s.panels * s.width)))
         wide = b.mul(b.udiv(b.add(wide, I64(s.width - 1)), width), width)
         line = 512 // s.bits  # elements of a cache line
-        deep = _least(b, k, I64(s.depth))
+        deep = least(b, k, I64(s.depth))
         strip = b.and_(b.add(b.mul(deep, I64(s.rows)), I64(s.lanes + line - 1)), I64(-line))
         tile = -(-s.rows * s.width // line) * line
         heap, self.tile = self.allocate(b, b.add(b.add(b.mul(wide, deep), strip), I64(tile)))
         self.strip = self.at(b, self.tile, I64(tile))
         room = self.at(b, self.strip, strip)
-        with _loop(b, I64(0), n, s.panels * s.width) as j0, _loop(b, I64(0), k, s.depth) as p0:
-            columns = _least(b, b.sub(n, j0), I64(s.panels * s.width))
-            terms = _least(b, b.sub(k, p0), I64(s.depth))
+        with loop(b, I64(0), n, s.panels * s.width) as j0, loop(b, I64(0), k, s.depth) as p0:
+            columns = least(b, b.sub(n, j0), I64(s.panels * s.width))
+            terms = least(b, b.sub(k, p0), I64(s.depth))
             adds = b.or_(add, b.icmp_signed(">", p0, I64(0)))
             block = self.at(b, source, b.add(b.mul(p0, self.b_row), b.mul(j0, self.b_column)))
             aside = b.select(in_place, b.sub(columns, b.urem(columns, width)), I64(0))
@@ -341,15 +324,15 @@ class _Product(_Emitter):
             def packed(j: Any, aside: Any = aside, terms: Any = terms) -> Any:
                 return self.at(b, room, b.mul(b.sub(j, aside), terms))
 
-            with _loop(b, aside, columns, s.width) as j:
-                count = _least(b, b.sub(columns, j), width)
+            with loop(b, aside, columns, s.width) as j:
+                count = least(b, b.sub(columns, j), width)
                 self.pack_panel(b, self.at(b, block, b.mul(j, self.b_column)), count, terms, packed(j))
-            with _loop(b, I64(0), m, s.rows) as i:
-                rows = _least(b, b.sub(m, i), I64(s.rows))
+            with loop(b, I64(0), m, s.rows) as i:
+                rows = least(b, b.sub(m, i), I64(s.rows))
                 self.pack_strip(b, self.at(b, a, b.add(b.mul(i, self.a_row), b.mul(p0, self.a_column))), rows, terms)
                 target = self.at(b, c, b.add(b.mul(i, self.c_row), j0))
-                with _loop(b, I64(0), columns, s.width) as j:
-                    count = _least(b, b.sub(columns, j), width)
+                with loop(b, I64(0), columns, s.width) as j:
+                    count = least(b, b.sub(columns, j), width)
                     is_packed = b.icmp_signed(">=", j, aside)
                     panel = b.select(is_packed, packed(j), self.at(b, block, j))
                     ldb = b.select(is_packed, width, self.b_row)
@@ -373,7 +356,7 @@ class _Product(_Emitter):
         with b.if_else(self.by_rows) as (then, otherwise):
             with then:
                 b.call(self.pack, [terms, source, self.b_row, target, width, width, count])
-            with otherwise, _loop(b, I64(0), count, s.rows) as v:
+            with otherwise, loop(b, I64(0), count, s.rows) as v:
                 start, to = self.at(b, source, b.mul(v, self.b_column)), self.at(b, target, v)
                 b.call(self.transpose, [terms, start, self.b_column, b.sub(count, v), to, width])
 
@@ -400,7 +383,7 @@ class _Product(_Emitter):
                 with b.if_else(wide) as (then, otherwise):
                     with then:
                         b.call(self.kernels[s.columns], [terms, self.strip, panel, ldb, self.tile, width, adds])
-                    with otherwise, _loop(b, I64(0), count, s.lanes) as v:
+                    with otherwise, loop(b, I64(0), count, s.lanes) as v:
                         args = [self.at(b, panel, v), ldb, self.at(b, self.tile, v), width, adds]
                         b.call(self.kernels[1], [terms, self.strip, *args])
                 b.call(self.copy, [rows, self.tile, width, c, self.c_row, count, count])

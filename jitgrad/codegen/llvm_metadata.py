@@ -1,14 +1,15 @@
-"""What LLVM is told of a loop beyond its instructions."""
+"""What LLVM is told of a loop beyond its instructions; and loops of which it is told to leave them as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from llvmlite import ir
 from llvmlite.ir.values import MDValue
 
-from jitgrad.codegen.llvm_scalar import I1, I32
+from jitgrad.codegen.llvm_scalar import I1, I32, I64
 
 
 class _Distinct(MDValue):
@@ -76,3 +77,24 @@ def describe(branch: Any, hints: Sequence[Hint]) -> None:
     loop = _Distinct(module)
     loop.operands = (loop, *(module.add_metadata(list(hint(module))) for hint in hints))
     branch.set_metadata("llvm.loop", loop)
+
+
+@contextlib.contextmanager
+def loop(b: Any, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:
+    """``for i in range(start, stop, step)``. LLVM is told to leave it as it is: it has vectors already."""
+    before = b.block
+    head, body, done = (b.append_basic_block(name) for name in ("for", "body", "done"))
+    b.branch(head)
+    b.position_at_end(head)
+    i = b.phi(I64)
+    i.add_incoming(start, before)
+    b.cbranch(b.icmp_signed("<", i, stop), body, done)
+    b.position_at_end(body)
+    yield i
+    i.add_incoming(b.add(i, I64(step)), b.block)
+    describe(b.branch(head), (keep_rolled, _keep_scalar))
+    b.position_at_end(done)
+
+
+def _keep_scalar(module: ir.Module) -> Sequence[Any]:
+    return ir.MetaDataString(module, "llvm.loop.vectorize.width"), I32(1)

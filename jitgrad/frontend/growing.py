@@ -39,7 +39,7 @@ from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer, extent
-from jitgrad.frontend.views import Box, View, view_box, view_slice
+from jitgrad.frontend.views import Box, ReadOnly, View, view_box, view_slice
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim, add, expr, never_negative
 from jitgrad.ir.location import user_location
@@ -551,17 +551,6 @@ class Growing(Collection):
         if name.startswith("__"):  # asked for by those who want to know what it is
             raise AttributeError(name)
         raise refused()
-
-
-class ReadOnly(Box):
-    """The box of an item that is an array: it is the array that was appended only as long as nobody writes into it."""
-
-    __slots__ = ()
-    read_only = "an array that is an item of a list in a recorded loop"
-
-    def then(self, other: Box) -> Box | None:
-        whole = super().then(other)
-        return whole and ReadOnly(whole.starts, whole.sizes, whole.steps, whole.axes)
 
 
 def clipped(trace: Trace, count: Tracer, capacity: Dim) -> Dim:

@@ -7,13 +7,13 @@ import collections
 from typing import Any
 
 from jitgrad.frontend.copied_items import refuse_changed
-from jitgrad.frontend.growing import Growing, ReadOnly, new_room
+from jitgrad.frontend.growing import Growing, new_room
 from jitgrad.frontend.grown_arrays import GrownArray
 from jitgrad.frontend.items import element, elements
 from jitgrad.frontend.primitives import cast, strong
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
-from jitgrad.frontend.views import Box, view_slice
+from jitgrad.frontend.views import Box, ReadOnly, view_slice
 from jitgrad.ir.index import Dim
 
 

@@ -16,9 +16,11 @@ from jitgrad.frontend.syntax_nodes import (
     PREFIX,
     RUNTIME,
     SIGNS,
+    attribute_chain,
     call,
     constant,
     is_constant,
+    is_identity,
     is_static,
     load,
     operations,
@@ -299,7 +301,7 @@ class Expressions(ast.NodeTransformer):
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         single = len(node.ops) == 1
-        stays = (is_static(node) and not _is_identity(node)) or self.has_walrus(node)
+        stays = (is_static(node) and not is_identity(node)) or self.has_walrus(node)
         operands = [node.left, *node.comparators]
         plain = [isinstance(c, ast.Constant | ast.Name) and self.quiet(c) for c in operands]
         node.left = self.visit(node.left)
@@ -572,7 +574,7 @@ def _paths(node: ast.expr, own: frozenset[str]) -> Iterator[ast.expr]:
     while True:
         match node:
             case ast.Attribute(value=value):
-                chain = _attribute_chain(node)
+                chain = attribute_chain(node)
                 if chain is not None:
                     yield chain
             case ast.Name(id=name):
@@ -589,19 +591,3 @@ def _paths(node: ast.expr, own: frozenset[str]) -> Iterator[ast.expr]:
             case _:
                 return
         node, direct = value, False
-
-
-def _attribute_chain(node: ast.expr) -> ast.expr | None:
-    """A fresh copy, for reading, of a name with attributes; None for anything else."""
-    if isinstance(node, ast.Name):
-        return load(node.id)
-    if not isinstance(node, ast.Attribute):
-        return None
-    base = _attribute_chain(node.value)
-    return None if base is None else ast.Attribute(base, node.attr, ast.Load())
-
-
-def _is_identity(node: ast.Compare) -> bool:
-    """May it ask whether two objects are the same one?"""
-    operands = [node.left, node.comparators[0]]
-    return isinstance(node.ops[0], ast.Is | ast.IsNot) and not any(isinstance(x, ast.Constant) for x in operands)

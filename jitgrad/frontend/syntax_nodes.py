@@ -326,3 +326,19 @@ def junctions_that_decide(nodes: Iterable[ast.AST]) -> set[ast.expr]:
 def _deciding(test: ast.expr) -> set[ast.expr]:
     """Those of one condition."""
     return {test}.union(*map(_deciding, test.values)) if isinstance(test, ast.BoolOp) else set()
+
+
+def attribute_chain(node: ast.expr) -> ast.expr | None:
+    """A fresh copy, for reading, of a name with attributes; None for anything else."""
+    if isinstance(node, ast.Name):
+        return load(node.id)
+    if not isinstance(node, ast.Attribute):
+        return None
+    base = attribute_chain(node.value)
+    return None if base is None else ast.Attribute(base, node.attr, ast.Load())
+
+
+def is_identity(node: ast.Compare) -> bool:
+    """May it ask whether two objects are the same one?"""
+    operands = [node.left, node.comparators[0]]
+    return isinstance(node.ops[0], ast.Is | ast.IsNot) and not any(isinstance(x, ast.Constant) for x in operands)

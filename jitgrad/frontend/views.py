@@ -129,6 +129,17 @@ class Box(Lens):
         return Box(tuple(starts), tuple(sizes), tuple(steps), axes)
 
 
+class ReadOnly(Box):
+    """The box of an item that is an array: it is the array that was appended only as long as nobody writes into it."""
+
+    __slots__ = ()
+    read_only = "an array that is an item of a list in a recorded loop"
+
+    def then(self, other: Box) -> Box | None:
+        whole = super().then(other)
+        return whole and ReadOnly(whole.starts, whole.sizes, whole.steps, whole.axes)
+
+
 class Reshaped(Lens):
     """The elements in C order under another shape. ``layout`` are the strides, where they are known."""
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from llvmlite import binding
 
 from jitgrad.codegen import gemm
-from jitgrad.codegen.externs import KERNELS
 from jitgrad.codegen.gemm_kernels import emit_product
 from jitgrad.config import current
 from jitgrad.runtime import cache, target
@@ -26,7 +25,7 @@ def bind(names: Iterable[str]) -> None:
     """Bind those of the symbols that are kernels. Call it before code is linked that refers to them; not for use by two
     threads at once."""
     for name in names:
-        if name in KERNELS and name not in _bound:
+        if name.startswith(gemm.PREFIX) and name not in _bound:
             linked = link((_code(name),), (name,), ())
             binding.add_symbol(name, linked.addresses[name])
             _bound[name] = linked
@@ -34,7 +33,7 @@ def bind(names: Iterable[str]) -> None:
 
 def needed(names: Iterable[str]) -> bool:
     """Whether there is a kernel among some symbols that is not bound yet."""
-    return any(name in KERNELS and name not in _bound for name in names)
+    return any(name.startswith(gemm.PREFIX) and name not in _bound for name in names)
 
 
 def _code(name: str) -> bytes:

@@ -236,7 +236,7 @@ def test_emitted_code_names_symbols_not_addresses() -> None:
     buffer = Buffer("t", np.dtype(np.float64), (2, 2))
     libcalls.get("gemm").emit(builder, fn.args[:1], fn.args[1:], static, [buffer], [buffer, buffer])
     builder.ret_void()
-    assert '@"jitgrad_gemm_f64"' in str(module) and "inttoptr" not in str(module)
+    assert '@"jitgrad.gemm.f64"' in str(module) and "inttoptr" not in str(module)
 
 
 def test_every_symbol_can_be_bound() -> None:
