@@ -31,8 +31,9 @@ def with_variable(loop: Loop, var: Sym) -> Loop | None:
 def substituted(s: Stmt, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Stmt:
     """A statement with loop variables replaced. ``memo`` is for one ``env`` only, as in ``rewrite``.
 
-    A loop inside whose bounds change gets a variable of its own: limits are part of a variable. A local that ``memo``
-    maps to another one is renamed where it is written too.
+    A loop inside whose bounds change gets a variable of its own: limits are part of a variable. So does one whose
+    variable is among those put in: loops side by side may share one. A local that ``memo`` maps to another one is
+    renamed where it is written too.
     """
 
     def visit(e: Expr) -> Expr:
@@ -40,7 +41,7 @@ def substituted(s: Stmt, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Stmt
 
     if isinstance(s, Loop):
         lo, hi = substitute_index(s.lo, env, memo), substitute_index(s.hi, env, memo)
-        if lo != s.lo or hi != s.hi:
+        if lo != s.lo or hi != s.hi or any(_names(value, s.var) for value in env.values()):
             var = Sym(s.var.name, *loop_limits(lo, hi, s.step))
             env = {**env, s.var: expr(var)}
             memo = {e: new for e, new in memo.items() if isinstance(e, Local)}
@@ -61,6 +62,10 @@ def substituted(s: Stmt, env: Mapping[Sym, Dim], memo: dict[Expr, Expr]) -> Stmt
     if isinstance(s, (Let, Assign)):
         return dataclasses.replace(s, local=memo.get(s.local, s.local), value=visit(s.value))
     return s
+
+
+def _names(d: Dim, var: Sym) -> bool:
+    return isinstance(d, IndexExpr) and var in d.syms()
 
 
 def with_accesses(s: Stmt, place: Callable[[Buffer, tuple[Dim, ...]], Place | None]) -> Stmt:
@@ -97,6 +102,6 @@ def shapes_depend(s: Stmt, var: Sym) -> bool:
         used = [e.buffer for e in subexpressions(expressions(x)) if isinstance(e, Load)]
         for t in (*used, x.buffer) if isinstance(x, Store) else used:
             for n in (*t.shape, *t.root.shape):
-                if isinstance(n, IndexExpr) and var in n.syms():
+                if _names(n, var):
                     return True
     return False

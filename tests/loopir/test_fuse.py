@@ -231,3 +231,34 @@ def test_a_product_that_is_computed_again_is_the_same_number(fun, dtype):
     """Fused with the difference, its rounding error would be left where NumPy's result is 0."""
     x, y = np.random.default_rng(3).normal(size=(2, 50)).astype(dtype)
     np.testing.assert_array_equal(jg.jit(fun)(x, y), fun(x, y))
+
+
+def test_loops_that_share_a_variable_side_by_side_are_not_put_into_each_other():
+    """The recurrences run side by side, next to the fill: both loops have its variable, which the merge behind it let
+    the loop around the second one have too."""
+    check("""
+graph f(%A: f64[16,16], %B: f64[16,16]) where %i in 0..15, %j in 0..15, %k in 0..15 {
+  %0: f64[] = constant() {value=f64[] 0.0}
+  %1: f64[16,16] = broadcast_to(%0) {shape=(16, 16)}
+  %2: f64[16,16] = for(%1) {lo=0, hi=16, step=1}
+    (%i: i64[], %3: f64[16,16]) {
+      %4: f64[16,16] = for(%3) {lo=0, hi=16, step=1}
+        (%j: i64[], %5: f64[16,16]) {
+          %6: f64[16,16] = for(%5) {lo=0, hi=16, step=1}
+            (%k: i64[], %7: f64[16,16]) {
+              %8: f64[1,1] = slice(%A) {starts=(%i, %k), sizes=(1, 1), steps=(1, 1)}
+              %9: f64[1,1] = slice(%B) {starts=(%k, %j), sizes=(1, 1), steps=(1, 1)}
+              %10: f64[1,1] = multiply(%8, %9)
+              %11: f64[1,1] = slice(%7) {starts=(%i, %j), sizes=(1, 1), steps=(1, 1)}
+              %12: f64[1,1] = add(%11, %10)
+              %13: f64[16,16] = set_slice(%7, %12) {starts=(%i, %j), steps=(1, 1)}
+              yield %13
+            }
+          yield %6
+        }
+      yield %4
+    }
+  %14: f64[1,16] = slice(%2) {starts=(3, 0), sizes=(1, 16), steps=(1, 1)}
+  %15: f64[1,1] = slice(%2) {starts=(5, 2), sizes=(1, 1), steps=(1, 1)}
+  return %14, %15
+}""")
