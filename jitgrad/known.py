@@ -29,7 +29,7 @@ Keys = tuple[Hashable, ...]
 T = TypeVar("T")
 
 #: Errors that a number may mend: jitgrad's, and what Python and NumPy raise where they get no integer.
-_MENDED = (JitgradError, TypeError, ValueError, LookupError, AttributeError)
+MENDED = (JitgradError, TypeError, ValueError, LookupError, AttributeError)
 #: Those among them that no number would change.
 _OTHER = (DeviceError, IRError, LeakedTracerError, OutOfMemoryError)
 
@@ -104,7 +104,7 @@ def with_least_known(
     """
     try:
         return keys, build(keys), ""
-    except _MENDED as error:
+    except MENDED as error:
         candidates = [k for k, key in enumerate(keys) if can_be_known(key)]
         if isinstance(error, _OTHER) or not candidates:
             raise
@@ -113,7 +113,7 @@ def with_least_known(
     least = _fewer(keys, every, candidates, trace) if len(candidates) > 1 else every
     try:
         return least, build(least), reason
-    except _MENDED:
+    except MENDED:
         if least == every:
             raise
     return every, build(every), reason
@@ -129,7 +129,7 @@ def _fewer(keys: Keys, every: Keys, candidates: Sequence[int], trace: Callable[[
             break
         try:
             trace(fewer)
-        except _MENDED:
+        except MENDED:
             continue
         least = fewer
     return least

@@ -26,10 +26,11 @@ from jitgrad.errors import (
 from jitgrad.frontend import buckets
 from jitgrad.frontend.bucket_tables import TracedKey
 from jitgrad.frontend.capture import Recorder
-from jitgrad.frontend.listed import listed
+from jitgrad.frontend.listed import listed, packed
 from jitgrad.frontend.optional import without_none
 from jitgrad.frontend.raising import ends
 from jitgrad.frontend.randomness import shared_states, warn_of_draws
+from jitgrad.frontend.references import given
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import LeafSpec, flatten, prepare_leaf, unflatten
 from jitgrad.frontend.trace import Trace
@@ -126,16 +127,20 @@ def run_traced(
     name: str,
     watched: Sequence[Tracer] = (),
     unreached: Any = 0.0,
+    *,
+    packs: bool = False,
 ) -> tuple[Graph, optree.PyTreeSpec, tuple[int, ...]]:
     """Run ``fun`` under ``trace``; returns the finished graph and the structure of the result, and which of the
     parameters ``watched`` were assigned into: their new values are further results of the graph, after those.
-    ``unreached`` stands for the result where the program always ends with an exception."""
+    ``unreached`` stands for the result where the program always ends with an exception. ``packs``: lists of many
+    numbers in the result are arrays."""
     before = [p.value for p in watched]
     states = shared_states() if current_trace() is None else None
     try:
         with running(trace, recorder):
             out = _called(recorder.prepare(fun), trace, args, kwargs, unreached)
             out = without_none(out, name)
+            out = packed(trace, out) if packs else out
             leaves, tree = flatten(out)
             if states is not None and any(isinstance(x, Collection) for x in leaves):
                 leaves, tree = flatten(unflatten(tree, [buckets.result(x) for x in leaves]))
@@ -163,6 +168,7 @@ def run_traced(
 
 
 def _called(fun: Callable[..., Any], trace: Trace, args: Sequence[Any], kwargs: dict[str, Any], unreached: Any) -> Any:
+    trace.given = given(args)
     try:
         return fun(*args, **kwargs)
     except RecursionError as error:

@@ -51,8 +51,9 @@ from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace
 from jitgrad.ir.core import Graph
 from jitgrad.ir.generators import GENERATORS
-from jitgrad.known import Keys, KnownLeaves, limit, with_least_known
+from jitgrad.known import MENDED, Keys, KnownLeaves, limit, with_least_known
 from jitgrad.loopir.lower import check_result
+from jitgrad.packing import GivenLists
 from jitgrad.reading import Readable
 from jitgrad.rooms import check_results
 from jitgrad.specialisation import Route, Specialisation, backend_key, check_written, numbers, route_to, write
@@ -131,7 +132,7 @@ class Transformed(Readable):
         self._programs: dict[Hashable, tuple[Specialisation, ...]] = {}
         self._history: list[str] = []
         self._compilations = 0
-        self._known = KnownLeaves()
+        self._known, self._lists = KnownLeaves(), GivenLists(packs=transform.packs)
         self._method: Transformed | None = None
 
     # -- calling ------------------------------------------------------------------------------------------------
@@ -154,21 +155,27 @@ class Transformed(Readable):
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The general call: any tree of arguments, inside a trace or not."""
         call = self._signature.split(args, kwargs)
-        leaves, tree = flatten((call.args, call.kwargs))
+        packed = self._lists.packed(call)
+        leaves, tree = flatten((packed.args, packed.kwargs))
         if any(isinstance(leaf, Tracer) or is_stand_in(leaf) for leaf in leaves):
             if any(map(is_stand_in, leaves)):
                 return self._inline(call, enclosing_trace())
             if isinstance(self._transform, Jit) or has_traced(leaves):
                 return self._inline(call, current_trace() or innermost_trace(leaves))
             leaves = unwrap(leaves)  # their contents are known while the function around is traced
-        arguments = self._prepare(call, leaves, tree)
+        arguments = self._prepare(packed, leaves, tree)
         try:
             program = self._program(arguments)
         except CapturesTracer:
             return self._inline(call, enclosing_trace())
+        except MENDED:
+            if packed is call:
+                raise
+            self._lists.refuse(packed)
+            return self._call(args, kwargs)
         if program.draws and current_trace() is not None:
             return self._inline(call, enclosing_trace())  # it draws when the program around it runs
-        if current_recorder() is None and not call.static:
+        if current_recorder() is None and not call.static and packed is call:
             self._remember(args, kwargs, leaves, arguments, program)
         if program.written:
             return adopt(_run_and_write(program, leaves, arguments.leaves))
@@ -214,6 +221,11 @@ class Transformed(Readable):
     def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         call = self._signature.split(args, kwargs)
         return self._prepare(call, *flatten((call.args, call.kwargs)))
+
+    def _for(self, args: tuple[Any, ...], kwargs: dict[str, Any], use: Callable[[Arguments], T]) -> T:
+        """What ``use`` gives for the arguments of a call, as the program takes them."""
+        call = self._signature.split(args, kwargs)
+        return self._lists.used(call, lambda c: use(self._prepare(c, *flatten((c.args, c.kwargs)))))
 
     def _prepare(self, call: Call, leaves: list[Any], tree: optree.PyTreeSpec) -> Arguments:
         keys: list[Hashable] = []
@@ -333,7 +345,9 @@ class Transformed(Readable):
         # Under jit the caller's arrays change as they do in NumPy; the others are functions of the values on entry.
         watched = params if isinstance(self._transform, Jit) else ()
         name, unreached = self._function.name, self._transform.unreached
-        graph, result, written = run_traced(self._fun, trace, recorder, args, kwargs, name, watched, unreached)
+        graph, result, written = run_traced(
+            self._fun, trace, recorder, args, kwargs, name, watched, unreached, packs=isinstance(self._transform, Jit)
+        )
         if trace.captures:
             raise CapturesTracer
         return Traced.prepared(self._function, graph, result, wrt, wrt_trees, written, trace=trace, final=final)
@@ -477,8 +491,7 @@ class Transformed(Readable):
     # -- reading ------------------------------------------------------------------------------------------------
 
     def _specialise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Specialisation:
-        arguments = self._arguments(args, kwargs)
-        return self._find(arguments) or self._compile(arguments)
+        return self._for(args, kwargs, lambda arguments: self._find(arguments) or self._compile(arguments))
 
     def _input_notes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
         call = self._signature.split(args, kwargs)
@@ -493,11 +506,11 @@ class Transformed(Readable):
 
     def traced_graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The graph as it was traced, before differentiation. Nothing is compiled."""
-        return self._with_known(self._arguments(args, kwargs), self._trace_alone)[1]
+        return self._for(args, kwargs, lambda arguments: self._with_known(arguments, self._trace_alone)[1])
 
     def result_sizes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[int]:
         """How many elements each result has. Nothing is compiled. Raises UnsupportedError where only the run tells."""
-        return self._with_known(self._arguments(args, kwargs), self._sizes)[1]
+        return self._for(args, kwargs, lambda arguments: self._with_known(arguments, self._sizes)[1])
 
     def _trace_alone(self, arguments: Arguments) -> Graph:
         specs = [spec_of(k) for k in arguments.keys]

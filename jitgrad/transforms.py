@@ -93,6 +93,8 @@ class Transform:
     options: Options | None = None  # None: those of the function around
     #: What a function counts as having returned that never returns, as its program always ends with an exception.
     unreached: Any = 0.0
+    #: Whether lists of many numbers among the arguments are arrays.
+    packs = False
 
     def derive(self, traced: Traced) -> Derived:
         raise NotImplementedError
@@ -103,6 +105,7 @@ class Jit(Transform):
 
     name = "jit"
     argnums = ()
+    packs = True
 
     def __init__(self, options: Options | None = None) -> None:
         self.options = options
@@ -116,6 +119,8 @@ class Grad(Transform):
 
     ``single`` is True where argnums was a number rather than a tuple: then the gradient is not wrapped in a tuple.
     """
+
+    packs = True
 
     def __init__(self, argnums: tuple[int, ...], *, single: bool, has_aux: bool, with_value: bool) -> None:
         self.argnums, self.single = argnums, single

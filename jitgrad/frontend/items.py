@@ -81,6 +81,41 @@ def elements(x: Tracer, *, scalar: bool, weak: str | None = None) -> list[View]:
     return [element(x, k, scalar=scalar, weak=weak) for k in range(x.dims[0])]
 
 
+def nested(x: Tracer, weak: str | None, depth: int) -> list[Any]:
+    """Lists in lists of the numbers of an array of so many axes, each read when it is used."""
+    if depth == 1:
+        return elements(x, scalar=True, weak=weak)  # pyright: ignore[reportReturnType]
+    return [nested(element(x, k, scalar=False), weak, depth - 1) for k in range(x.dims[0])]
+
+
+def table(items: list[Any]) -> tuple[list[Any], tuple[int, ...]] | None:
+    """What a list holds, or lists in it of equal lengths, one behind the other, and the extents; None for others."""
+    shape: list[int] = []
+    level = [items]
+    while type(level[0]) is list:
+        n = len(level[0])
+        if not n or any(type(x) is not list or len(x) != n for x in level):
+            return None
+        shape.append(n)
+        level = [y for x in level for y in x]
+    return level, tuple(shape)
+
+
+def in_rows(leaves: Sequence[Any], shape: Sequence[int]) -> list[Any]:
+    """Lists in lists of these extents."""
+    found = list(leaves)
+    for n in reversed(shape[1:]):
+        found = [found[k : k + n] for k in range(0, len(found), n)]
+    return found
+
+
+def leaves_of_rows(rows: list[Any]) -> list[Any]:
+    """What lists in lists hold, all of the same depth."""
+    while type(rows[0]) is list:
+        rows = [x for row in rows for x in row]
+    return rows
+
+
 def listed(parts: Any) -> Tracer | None:
     """The array that these are all elements of, in order; None where there is none."""
     if isinstance(parts, Collection) or not isinstance(parts, (list, tuple)) or not parts or _place(parts[0]) is None:

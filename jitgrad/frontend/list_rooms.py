@@ -9,7 +9,7 @@ from typing import Any
 from jitgrad.frontend.copied_items import refuse_changed
 from jitgrad.frontend.growing import Growing, new_room
 from jitgrad.frontend.grown_arrays import GrownArray
-from jitgrad.frontend.items import element, elements
+from jitgrad.frontend.items import element, nested
 from jitgrad.frontend.primitives import cast, strong
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
@@ -59,7 +59,7 @@ def fill(trace: Trace, target: list[Any], g: Growing) -> None:
 
     def made(k: int) -> Any:
         if item.depth:
-            return _nested(element(g.rooms[0], start + k, scalar=False), item.leaves[0].weak, item.depth)
+            return nested(element(g.rooms[0], start + k, scalar=False), item.leaves[0].weak, item.depth)
         pairs = zip(g.rooms, item.leaves, strict=True)
         box = ReadOnly if g.lent else Box
         return item.made([element(r, start + k, scalar=x.scalar, weak=x.weak, box=box) for r, x in pairs])
@@ -85,9 +85,3 @@ def _refill(trace: Trace, row: list[Any], items: list[Any]) -> None:
             _refill(trace, old, new)
         else:
             row[k] = new
-
-
-def _nested(x: Tracer, weak: str | None, depth: int) -> list[Any]:
-    if depth == 1:
-        return elements(x, scalar=True, weak=weak)  # pyright: ignore[reportReturnType]
-    return [_nested(element(x, k, scalar=False), weak, depth - 1) for k in range(x.dims[0])]

@@ -17,7 +17,6 @@ import numpy as np
 from jitgrad.errors import CarryError, ConcretizationError, MutationError, RollError
 from jitgrad.frontend.carries import (
     describe,
-    fit,
     is_array,
     join,
     leaves_of,
@@ -29,6 +28,7 @@ from jitgrad.frontend.chosen import Chosen, Lost, lose
 from jitgrad.frontend.concrete import is_captured, thaw
 from jitgrad.frontend.identity import Names, Referent, Referents
 from jitgrad.frontend.objects import held_by, may_open
+from jitgrad.frontend.packed import parts_of
 from jitgrad.frontend.places import Places, with_places
 from jitgrad.frontend.primitives import cast
 from jitgrad.frontend.rebound import Rebound, parts
@@ -72,14 +72,17 @@ class _Carried:
         self.params: list[tuple[Any, Tracer, Value]] = []  # the first value of each traced leaf, and its parameter
         for v, start in zip(self.variables, self.start, strict=True):
             given = leaves_of(v, start)
-            params = []
-            for slot, leaf in zip(v.slots, given, strict=True):
-                if slot.type is not None:
-                    p = scope.param(slot.type, v.name if len(v.slots) == 1 else None, slot.weak)
-                    p.boxed = is_array(leaf)
-                    p.order = leaf.order if type(leaf) is Tracer else None
-                    params.append(p)
-                    self.params.append((leaf, p, p.value))
+            params: list[Tracer] = []
+            for part in parts_of(v):
+                if part.shape is not None:
+                    params += part.numbers(scope.param(part.type, v.name))
+                    continue
+                (leaf,) = part.of(given)
+                p = scope.param(part.type, v.name if len(v.slots) == 1 else None, part.slot.weak)
+                p.boxed = is_array(leaf)
+                p.order = leaf.order if type(leaf) is Tracer else None
+                params.append(p)
+                self.params.append((leaf, p, p.value))
             values.append(rebuilt(v, params))
         for r in self.roots:
             r.rebind(scope.param(r.type, r.value.name).value)
@@ -91,7 +94,8 @@ class _Carried:
         names the body writes, and ``written`` those whose first arrays it may write, as numbers of traced leaves."""
         leaves = []
         for v, value in zip(self.variables, new, strict=True):
-            leaves += [x for slot, x in zip(v.slots, leaves_of(v, value), strict=True) if slot.type is not None]
+            given = leaves_of(v, value)
+            leaves += [given[part.first] for part in parts_of(v) if part.shape is None]
         starts = [leaf for leaf, _, _ in self.params]
         self.names = Names(scope, starts, [p for _, p, _ in self.params], leaves)
         self.assigned = [k for k, (_, p, value) in enumerate(self.params) if p.value is not value]
@@ -165,9 +169,8 @@ class _Carried:
     def _fitted(self, state: State) -> list[Tracer]:
         result = []
         for v, value in zip(self.variables, state, strict=True):
-            for slot, leaf in zip(v.slots, leaves_of(v, value), strict=True):
-                if slot.type is not None:
-                    result.append(fit(self.trace, leaf, slot, v.name))
+            given = leaves_of(v, value)
+            result += [part.value(self.trace, part.of(given), v.name) for part in parts_of(v)]
         return result
 
     def leave(
@@ -180,20 +183,24 @@ class _Carried:
         """The variables after the op, which ran ``trips`` times (None: not known); ``ran()`` tells whether it did, and
         is None where it always does. Arrays get their new values."""
         given = iter(results)
-        tracers = []
+        tracers: list[Tracer] = []
+        arrays: list[Tracer] = []
         for v in self.variables:
-            for slot in v.slots:
-                if slot.type is not None:
-                    tracers.append(Tracer(self.trace, next(given), slot.weak))
-                    tracers[-1].value.name = tracers[-1].value.name or (v.name if len(v.slots) == 1 else None)
+            for part in parts_of(v):
+                x = Tracer(self.trace, next(given), part.slot.weak if part.shape is None else None)
+                x.value.name = x.value.name or (v.name if part.shape is not None or len(v.slots) == 1 else None)
+                (tracers if part.shape is None else arrays).append(x)
         for k, (leaf, _, _) in enumerate(self.params):
             tracers[k].boxed = is_array(leaf)
         for r, value in zip(self.roots, given, strict=True):
             if any(r is w for w in written):
                 value.name = value.name or r.value.name
                 r.store(Tracer(self.trace, value))
-        final = iter(self._with_identity(tracers, trips, ran))
-        values = [rebuilt(v, [next(final) for s in v.slots if s.type is not None]) for v in self.variables]
+        final, packed = iter(self._with_identity(tracers, trips, ran)), iter(arrays)
+        values = []
+        for v in self.variables:
+            found = ([next(final)] if part.shape is None else part.numbers(next(packed)) for part in parts_of(v))
+            values.append(rebuilt(v, [x for leaves in found for x in leaves]))
         return self.cells.leave(self.variables, values, trips, ran is None)
 
     def _with_identity(

@@ -29,6 +29,21 @@ def _of_one_variable() -> int:
 _LONE = _of_one_variable()
 
 
+def _of_an_argument() -> int:
+    """What a call adds to the count for a list among its arguments, as :func:`given` has them."""
+    arguments: list[Any] = [[]]
+    return (lambda mine: _references([mine])[0])(*arguments) - _LONE
+
+
+_GIVEN = _of_an_argument()
+
+
+def given(arguments: Sequence[Any]) -> dict[int, int]:
+    """The references to lists that are arguments of a function which is called with ``*arguments``, but for those of
+    its own variables, by identity."""
+    return {id(x): _GIVEN for x in arguments if type(x) in SEQUENCES}
+
+
 def other_references(trace: Trace, objects: Sequence[Any]) -> list[int]:
     """How many references there are to each, besides one: those by which the trace looks after it don't count."""
     counts = [n - _known(trace, obj) - _LONE for obj, n in zip(objects, _references(objects), strict=True)]
@@ -37,7 +52,8 @@ def other_references(trace: Trace, objects: Sequence[Any]) -> list[int]:
 
 def _known(trace: Trace, obj: Any) -> int:
     """The references to an object by which the trace looks after it."""
-    known = sum(obj is one for others in trace.collecting for one in others)
+    known = trace.given.get(id(obj), 0)
+    known += sum(obj is one for others in trace.collecting for one in others)
     known += sum(obj is one for others in trace.alternatives for one in others)
     known += sum((id(obj) in one.made) + (id(obj) in one.items) for one in trace.chosen_items)
     known += sum(id(obj) in scope.fixed for scope in (trace.top, *trace.scopes))

@@ -166,20 +166,24 @@ class Scope:
         what holds it besides: ``besides`` has it as often as that does.
         """
         self._put_grown_back()
+        count = None
+        while count != len(self.changed):  # what one that was made inside held may be held by nothing else
+            count = len(self.changed)
+            self.changed = [change for change in self.changed if self._is_held(change, besides)]
         found: list[Change] = []
         while self.changed:
-            obj, name, before = self.changed.pop()
-            again = sum(c[0] is obj for c in self.changed) + sum(c.owner is obj for c in found)
-            again += sum(obj is x for others in (*self.trace.alternatives, besides, besides) for x in others)
-            if sys.getrefcount(obj) <= 2 + again:  # the name here, the argument, and other changes of it
-                continue
-            if name is not None:
-                if type(obj) is not CellType or held(obj, name, _MISSING) is not before:
-                    found.append(Change(obj, name, False))
+            if self._is_held(self.changed[-1], besides, found):
+                found += _undone(*self.changed.pop())
             else:
-                found += [Change(obj, key, True) for key in _changed_keys(obj, before)]
-            _put_back(obj, name, before)
+                self.changed.pop()
         return found
+
+    def _is_held(self, change: tuple[Any, ...], besides: Sequence[Any], found: Sequence[Change] = ()) -> bool:
+        """Is there a reference to what was changed besides the notes of its changes, and those of which it is known?"""
+        obj = change[0]
+        known = sum(c[0] is obj for c in self.changed) + sum(c.owner is obj for c in found)
+        known += sum(obj is x for others in (*self.trace.alternatives, besides, besides) for x in others)
+        return sys.getrefcount(obj) > 2 + known  # the name here, and the argument
 
     def restore(self) -> None:
         """Give everything that was changed what it held; for when the code that changed it has failed."""
@@ -239,6 +243,18 @@ class Scope:
             if one.lasts and _references(one.obj) > _IN_A_TUPLE:
                 self.parent.fixed[key] = one._replace(certain=False)
         return self.parent
+
+
+def _undone(obj: Any, name: str | None, before: Any) -> list[Change]:
+    """What a change was, of what gets back what it held."""
+    if name is None:
+        found = [Change(obj, key, True) for key in _changed_keys(obj, before)]
+    elif type(obj) is not CellType or held(obj, name, _MISSING) is not before:
+        found = [Change(obj, name, False)]
+    else:
+        found = []
+    _put_back(obj, name, before)
+    return found
 
 
 def _references(obj: Any) -> int:

@@ -58,6 +58,7 @@ class Trace:
         self.copies = 1  # of what is traced now, by loops that are unrolled
         #: The variables of functions that closures assign, by the ids of their cells, and where they were made.
         self.shared: dict[int, tuple[Any, Scope]] = {}
+        self.given: dict[int, int] = {}  # the references of the call to lists among the arguments (``references``)
         self.collecting: list[Sequence[list[Any]]] = []  # the lists that loops which are being recorded append to
         #: Lists and dicts that stand for one of several others, each with those (``chosen_containers``).
         self.alternatives: list[tuple[Any, ...]] = []
