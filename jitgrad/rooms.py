@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from jitgrad.errors import UnsupportedError
-from jitgrad.ir.core import Block, Builder, Graph, Value, operations
+from jitgrad.ir.core import Block, Builder, Graph, Op, Value, operations
 from jitgrad.ir.index import Dim, IndexExpr, interval
 from jitgrad.ir.symbols import index_of, is_static, named_values, used_values
 from jitgrad.ir.types import TensorType, i64
@@ -123,7 +123,8 @@ def check_results(graph: Graph, numbers: Iterable[Value], written: int = 0) -> N
             continue
         why = "only integers among the arguments decide" if decided else "nothing limits"
         if not decided:
-            why += ", and the program prints, draws or writes: it can't be run again with more room"
+            why += ", and the program prints, draws from a generator that it does not seed, or writes: it can't be run "
+            why += "again with more room"
         raise UnsupportedError(
             f"a result of type {v.type} has an extent ({', '.join(decided or unlimited)}) that {why}. Results get "
             "their memory before the program runs. Return an array with room for all, give the extent a limit with "
@@ -142,8 +143,19 @@ def _limit(d: Dim) -> int | None:
 
 
 def _runs_again(graph: Graph, written: int) -> bool:
-    """May a program be run twice for one call? It must neither print, draw, nor write into its arguments."""
-    return not written and not any(op.opdef.effects and op.name != "check" for op in operations(graph.ops))
+    """May a program be run twice for one call? It must neither print nor write into its arguments, and draw only from
+    generators that it makes itself, with seeds."""
+    return not written and not any(op.opdef.effects and not _is_repeatable(op) for op in operations(graph.ops))
+
+
+def _is_repeatable(op: Op) -> bool:
+    """Does an op with effects do the same when the program runs again?"""
+    if op.name == "make_generator":
+        return bool(op.operands)
+    if op.name != "draw":
+        return op.name in ("check", "generator_state", "restore_generators")
+    maker = op.operands[0].op
+    return maker is not None and maker.name in ("make_generator", "restore_generators")
 
 
 def _is_decided_by(e: Dim, numbers: frozenset[Value]) -> bool:

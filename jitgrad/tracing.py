@@ -26,6 +26,7 @@ from jitgrad.errors import (
 from jitgrad.frontend import buckets
 from jitgrad.frontend.bucket_tables import TracedKey
 from jitgrad.frontend.capture import Recorder
+from jitgrad.frontend.keyed_tables import KeyedDict, KeyedSet
 from jitgrad.frontend.listed import listed, packed
 from jitgrad.frontend.optional import without_none
 from jitgrad.frontend.raising import ends
@@ -226,6 +227,13 @@ def _check_results(leaves: list[Any], tree: optree.PyTreeSpec, name: str, fun: A
         if isinstance(leaf, Tracer):
             continue
         what = f"the result{optree.treespec_accessors(tree)[k].codify('')} of {name}"
+        if isinstance(leaf, (KeyedDict, KeyedSet)):
+            raise UnsupportedError(
+                f"{what} is a dict or set with traced keys. Which keys it has is known when the program runs only, and "
+                "what a compiled program returns has one structure. Return np.array(list(d.keys())) and "
+                "np.array(list(d.values())), or sorted(s).",
+                describe_function(fun).location,
+            )
         if isinstance(leaf, Collection):
             raise UnsupportedError(
                 f"{what} is a list, and how long it is gets known when the program runs. What a compiled program "

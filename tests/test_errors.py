@@ -275,7 +275,7 @@ PLACES = {
     "no function": lambda: jg.jit(3),
     "element of an array": lambda: jg.jit(assign_an_element)(X),
     "shape": lambda: jg.jit(lambda x: setattr(x, "shape", (3, 1)))(X),
-    "key of a dict": lambda: jg.jit(lambda x: {1: 2}[x])(np.array(1)),
+    "key of a dict": lambda: jg.jit(lambda x: {1: "text"}[x])(np.array(1)),
     "standard library": lambda: jg.jit(lambda x: statistics.fmean([x[0], x[1]]))(X),
     "SciPy": lambda: jg.jit(lambda x: scipy.special.tklmbda(x, x))(X),
 }

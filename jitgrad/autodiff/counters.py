@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from jitgrad.autodiff.replays import silent
 from jitgrad.ir.core import Block, Builder, Op, Value, operations
 from jitgrad.ir.index import Sym, expr
 from jitgrad.ir.liveness import live_values, pruned
 from jitgrad.ir.nest import Frame, Nest
+from jitgrad.ir.reruns import silent
 from jitgrad.ir.symbols import copied_op, loop_of, named_values, symbol_of, trip_count, used_values
 from jitgrad.ir.types import TensorType, i64
 

@@ -20,13 +20,14 @@ from collections.abc import Callable, Sequence
 from jitgrad.autodiff.activity import mark_active
 from jitgrad.autodiff.adjoints import Adjoints, pull_back
 from jitgrad.autodiff.counters import Counter, trial, with_counters
-from jitgrad.autodiff.links import Link, Links, inner_values
-from jitgrad.autodiff.replays import replayed, silent
+from jitgrad.autodiff.links import Link, Links
+from jitgrad.autodiff.replays import replayed
 from jitgrad.autodiff.supplies import resolve
 from jitgrad.autodiff.tapes import Plan, UnboundedError, UncountedError
 from jitgrad.ir.core import OPS, Block, Builder, Op, Region, Value
 from jitgrad.ir.index import Dim, add, mul
 from jitgrad.ir.liveness import carried, live_values, pruned
+from jitgrad.ir.reruns import inner_values, silent
 from jitgrad.ir.symbols import (
     Loop,
     copied_op,

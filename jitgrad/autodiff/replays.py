@@ -4,26 +4,23 @@ Before each region that may run again, the states of the generators that it draw
 where it does run again, it gets new generators in those states. States of what does not run again are dead. So reverse
 mode never draws from the program's generators, and a region that runs again needs no memory for what it has drawn.
 
-Nor does it print again: see :func:`silent`.
+Nor does it print again: see :func:`jitgrad.ir.reruns.silent`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from jitgrad.autodiff.links import inner_values
 from jitgrad.errors import DifferentiationError
-from jitgrad.ir.core import OPS, Block, Builder, Graph, Op, Value
+from jitgrad.ir.core import OPS, Block, Builder, Op, Value
 from jitgrad.ir.custom import CustomRule
 from jitgrad.ir.generators import STATE_BYTES, new_site
+from jitgrad.ir.reruns import handles_of
 from jitgrad.ir.types import TensorType
 
 _BYTE = np.dtype(np.uint8)
-#: Ops with handles of generators as operands.
-_TAKE_HANDLES = {"draw", "generator_state"}
 
 
 def with_states(ops: Sequence[Op]) -> list[Op]:
@@ -35,7 +32,7 @@ def with_states(ops: Sequence[Op]) -> list[Op]:
             regions = tuple(Block(r.params, with_states(r.ops), r.results) for r in op.regions)
             if any(r.ops != q.ops for r, q in zip(regions, op.regions, strict=True)):
                 op = Op(op.opdef, op.operands, op.attrs, op.results, regions, op.loc)
-            handles = _handles(op) if op.name in ("for", "while", "checkpoint") else []
+            handles = handles_of([op]) if op.name in ("for", "while", "checkpoint") else []
             if handles and not (new and new[-1].name == "generator_state" and list(new[-1].operands) == handles):
                 nbytes = STATE_BYTES * len(handles)
                 state = Value(TensorType(_BYTE, (nbytes,)), "state")
@@ -44,55 +41,16 @@ def with_states(ops: Sequence[Op]) -> list[Op]:
     return new
 
 
-def _handles(op: Op) -> list[Value]:
-    """The handles from outside that the regions of an op draw from."""
-    inside = {v for region in op.regions for v in inner_values(region)}
-    found: dict[Value, None] = {}
-
-    def visit(block: Block) -> None:
-        for inner in block.ops:
-            if inner.name in _TAKE_HANDLES:
-                taken = inner.operands if inner.name == "generator_state" else inner.operands[:1]
-                found.update((v, None) for v in taken if v not in inside)
-            for region in inner.regions:
-                visit(region)
-
-    for region in op.regions:
-        visit(region)
-    return list(found)
-
-
 def replayed(b: Builder, op: Op, before: Op | None) -> dict[Value, Value]:
     """Emit new generators for an op that runs again, in the states that the op before it has saved. Returns the new
     handles by the old ones."""
-    handles = _handles(op) if op.effects else []
+    handles = handles_of([op]) if op.effects else []
     _check_draws(op)
     if not handles:
         return {}
     assert before is not None and before.name == "generator_state" and list(before.operands) == handles
     restored = b.emit_op("restore_generators", [before.result], {"count": len(handles), "site": new_site()})
     return dict(zip(handles, restored.results, strict=True))
-
-
-def silent(op: Op) -> Op:
-    """An op of a run that is not the first, without what prints in its regions. Its results stay the same values."""
-    if op.effects and op.name == "custom":
-        rule: CustomRule = op.attrs["rule"]
-        graphs = {k: _silent_graph(g) for k in ("graph", "saving") if (g := getattr(rule, k)) is not None}
-        return Op(op.opdef, op.operands, {"rule": dataclasses.replace(rule, **graphs)}, op.results, (), op.loc)
-    if not op.effects or not op.regions:
-        return op
-    regions = tuple(
-        Block(r.params, [silent(inner) for inner in r.ops if inner.name != "show"], r.results) for r in op.regions
-    )
-    return Op(op.opdef, op.operands, op.attrs, op.results, regions, op.loc)
-
-
-def _silent_graph(graph: Graph) -> Graph:
-    """The graph without what prints."""
-    block = graph.block
-    ops = [silent(op) for op in block.ops if op.name != "show"]
-    return Graph(graph.name, Block(block.params, ops, block.results))
 
 
 def _check_draws(op: Op, rule: CustomRule | None = None) -> None:

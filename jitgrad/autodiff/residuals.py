@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jitgrad.autodiff.links import inner_values
 from jitgrad.autodiff.network import Network
 from jitgrad.errors import DifferentiationError, IRError
 from jitgrad.ir.core import Builder, Graph, Op, Value
+from jitgrad.ir.reruns import inner_values
 from jitgrad.ir.symbols import used_values
 from jitgrad.ops.op import Elementwise
 

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jitgrad.autodiff.counters import Counter, inputs
-from jitgrad.autodiff.links import Links, inner_values
+from jitgrad.autodiff.links import Links
 from jitgrad.autodiff.network import Network
 from jitgrad.errors import DifferentiationError
 from jitgrad.ir.core import Block, Op, Value
@@ -41,6 +41,7 @@ from jitgrad.ir.index import (
     substitute,
 )
 from jitgrad.ir.nest import Box, Frame, Nest, written_box
+from jitgrad.ir.reruns import inner_values
 from jitgrad.ir.sums import Polynomial, sum_below
 from jitgrad.ir.symbols import Loop, index_of, named_values, symbol_of, used_values
 from jitgrad.ir.types import TensorType

@@ -32,6 +32,7 @@ from jitgrad.frontend import (  # noqa: F401
     functions_special,
     functions_special_ufuncs,
     functions_write,
+    keyed_calls,
     ufunc_methods,
     ufunc_numbers,
     ufuncs,

@@ -14,7 +14,7 @@ import numpy as np
 
 from jitgrad.errors import DtypeError, MutationError, ShapeError, UnsupportedError
 from jitgrad.frontend.attributes import note_change
-from jitgrad.frontend.bucket_tables import refuse_traced_key
+from jitgrad.frontend.bucket_tables import refuse_traced_key, refuse_traced_number
 from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.chosen_containers import note_choice
 from jitgrad.frontend.complex_pair import Pair, holds_complex, is_complex, is_plain_complex
@@ -413,6 +413,8 @@ def getitem(a: Any, index: Any) -> Any:
     if isinstance(a, dict):
         refuse_key(index, a)
         refuse_traced_key(a, index)
+        if refuse_traced_number(a, index, reads=True):
+            a = HOOKS["keyed_table"](a)
     if (of_users := method(a, "__getitem__")) is not None:
         return of_users(index)
     return a[index] if not has_traced(index) else _lifted_item(a, index)
@@ -471,8 +473,10 @@ def setitem(a: Any, index: Any, value: Any) -> None:
         _check_plain(a, index, value)
     if (of_users := method(a, "__setitem__")) is not None:
         of_users(index, value)
-    else:
-        a[index] = value
+        return
+    if isinstance(a, dict):
+        refuse_traced_number(a, index, value)
+    a[index] = value
 
 
 def _check_plain(a: np.ndarray, index: Any, value: Any) -> None:
@@ -500,7 +504,8 @@ def augitem(a: Any, index: Any, op: str, value: Any) -> None:
             return
     elif isinstance(a, np.ndarray) and not isinstance(a, Tracer):
         _check_plain(a, index, value)
-    item = getitem(a, index)
+    own = method(a, "_item_to_change")
+    item = getitem(a, index) if own is None else own(index)
     note_change(item)
     setitem(a, index, after_in_place(item, op, value))
 

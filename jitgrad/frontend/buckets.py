@@ -180,7 +180,7 @@ class Table(Collection):
         trace: Trace = HOOKS["current_trace"]()
         keys, items = self.taken, self.put
         if type(keys) is list and type(items) is list and not any(map(is_traced, (key, *keys))):
-            return _listed(trace, [item for k, item in zip(keys, items, strict=True) if k == key])
+            return as_growing(trace, [item for k, item in zip(keys, items, strict=True) if k == key])
         keys, items = self._logs()
         found = Growing(trace, items.item, 0)
         if items.item is None:
@@ -195,7 +195,7 @@ class Table(Collection):
     def _logs(self) -> list[Growing]:
         """The keys and the items as arrays."""
         trace: Trace = HOOKS["current_trace"]()
-        logs = [x if isinstance(x, Growing) else _listed(trace, x) for x in (self.taken, self.put)]
+        logs = [x if isinstance(x, Growing) else as_growing(trace, x) for x in (self.taken, self.put)]
         if trace.scope is self._scope:
             for log, before in zip(logs, (self.taken, self.put), strict=True):
                 if log is not before:
@@ -405,7 +405,7 @@ def settle(value: Any) -> None:
             leaf._logs()
 
 
-def _listed(trace: Trace, items: list[Any]) -> Growing:
+def as_growing(trace: Trace, items: list[Any]) -> Growing:
     """A list, as its arrays."""
     found = Growing(trace, None, len(items))
     for x in items:

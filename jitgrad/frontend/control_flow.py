@@ -21,6 +21,8 @@ from jitgrad.frontend.branches import current_trace
 from jitgrad.frontend.branches import if_ as if_
 from jitgrad.frontend.branches import if_return as if_return
 from jitgrad.frontend.branches import ifexp as ifexp
+from jitgrad.frontend.bucket_tables import dict_of as dict_of
+from jitgrad.frontend.bucket_tables import set_of as set_of
 from jitgrad.frontend.bucket_tables import table as table
 from jitgrad.frontend.callees import callee as callee
 from jitgrad.frontend.carries import UNBOUND as UNBOUND

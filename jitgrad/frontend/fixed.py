@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitgrad.errors import MutationError, RollError
+from jitgrad.frontend.bucket_tables import refuse_traced_number
 from jitgrad.frontend.objects import held_by, is_plain
 from jitgrad.frontend.references import other_references
 from jitgrad.frontend.registry import HOOKS
@@ -162,6 +163,9 @@ def searching(function: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         if args:
             refuse_search(args[0], function.__self__)
+            owner, reads = function.__self__, function.__name__ == "get"
+            if refuse_traced_number(owner, args[0], args[1] if len(args) > 1 else 0, reads=reads):
+                return HOOKS["callee"](HOOKS["keyed_table"](owner).get)(*args, **kwargs)
         return function(*args, **kwargs)
 
     return call

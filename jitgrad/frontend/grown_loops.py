@@ -7,7 +7,7 @@ limits how many items a list gets, as in one over the edges of each node: that s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jitgrad.errors import RollError
@@ -19,6 +19,7 @@ from jitgrad.frontend.growth import Growth, Held, outside, refuse_written
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.junctions import and_, not_, truth
+from jitgrad.frontend.list_limits import Limit, limit_by_condition
 from jitgrad.frontend.loop_choices import LONGEST, accept
 from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.primitives import strong
@@ -27,16 +28,26 @@ from jitgrad.frontend.references import SEQUENCES
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, extent
 from jitgrad.ir.core import Block, Op, Value, operations
-from jitgrad.ir.index import Dim, Sym, add
+from jitgrad.ir.generators import STATE_BYTES, new_site
+from jitgrad.ir.index import Dim, Sym, add, as_sym
 from jitgrad.ir.location import user_location
+from jitgrad.ir.reruns import from_handles, handles_of, silent
 from jitgrad.ir.symbols import index_of
 
 State = tuple[Any, ...]
 
 #: So many items more than it has before a loop, and twice as many as an iteration adds, a list has room for at first.
 _LEAST_ROOM = 64
-#: Ops that print, or draw random numbers: they must not do so twice.
+#: Ops that print, or draw random numbers: a loop that is run for its numbers only does neither.
 _SHOW = ("show", "draw")
+
+
+class _NoLimit(Exception):
+    """The condition of a ``while`` does not limit how long all of its lists get; ``ends`` is what it tells of some."""
+
+    def __init__(self, ends: dict[int, int] | None = None) -> None:
+        super().__init__()
+        self.ends = ends or {}
 
 
 class _Early(Exception):
@@ -44,18 +55,19 @@ class _Early(Exception):
 
 
 def grow_for(
-    loop: For, held: Sequence[Held], *, open_end: bool = True, elastic: Sequence[bool] = (), extra: Dim | None = None
-) -> State:
+    loop: For, held: Sequence[Held], *, open_end: bool = True, elastic: Sequence[bool] = (), extra: Dim | None = None,
+    ends: Mapping[int, int] | None = None,
+) -> State:  # fmt: skip
     """A loop in which lists grow. Raises OpenEnd for a list whose length is not known behind the loop, unless
     ``open_end``: before it is recorded, as arrays and objects have what it leaves in them from then on. Those that are
-    ``elastic`` need ``extra`` room."""
+    ``elastic`` need ``extra`` room; of some it is known how long they are at the ``ends``."""
     trace, body, begins = loop.trace, loop.body, loop.begins
     count, item, flagged = loop.steps.count, loop.item, loop.flagged
     size = len(loop.state)
     early = False
 
     with Growth(trace, held) as growth:
-        growth.extra = extra
+        growth.extra, growth.ends = extra, dict(ends or {})
         for g in growth.new:
             g.unrolls = isinstance(count, int) and count <= LONGEST and trace.options.loops == "auto"
         for g, one in zip(growth.new, elastic, strict=False):
@@ -138,13 +150,88 @@ def _ahead_of_for(loop: For, held: Sequence[Held], elastic: Sequence[bool]) -> A
 
 
 def grow_while(loop: While, held: Sequence[Held]) -> State:
-    """A ``while`` in which lists grow: its iterations are counted, then they are run."""
+    """A ``while`` in which lists grow: its iterations are counted, then they are run, but where its condition limits
+    how long the lists get."""
     trace, test, body, state, names, hints = loop
+    try:
+        return _grow_limited(loop, held)
+    except _NoLimit as error:
+        ends = error.ends
     ahead = For(trace, Steps(0, 0, 1, lambda _: None), lambda _, *s: body(*s), state, names, None, hints, accept)
     done, extra, elastic = _ahead(ahead, held, lambda _, *values: truth(test(*values)), None)
     (count,) = trace.emit("maximum", [Tracer(trace, done), as_value(trace, 0)], {})
     again = ahead._replace(steps=Steps(0, index_of(count), 1, lambda _: None))
-    return grow_for(again, held, elastic=elastic, extra=extra)
+    return grow_for(again, held, elastic=elastic, extra=extra, ends=ends)
+
+
+def _grow_limited(loop: While, held: Sequence[Held]) -> State:
+    """A ``while`` whose condition limits how long its lists get. Raises _NoLimit for another one, before any of it is
+    recorded."""
+    trace, test, body, state, names, hints = loop
+    size = len(state)
+    limit: Limit | None = None
+
+    with Growth(trace, held) as growth:
+        start = growth.replaced(state)
+        objects = [h for h in hints if not any(h is x.value for x in held)]
+
+        def go_on(number: Tracer, *values: Any) -> Any:
+            growth.enter(_counted(trace, number), values[size:])
+            for g in growth.all:
+                g.scope = None
+            heads.update({k: v for k, g in enumerate(growth.all) if (v := _variable(g.count)) is not None})
+            return truth(test(*seen(values[:size])))
+
+        def iteration(number: Tracer, *values: Any) -> State:
+            growth.enter(_counted(trace, number), values[size:], values[:size])
+            new = _moved(growth, body(*seen(values[:size])))
+            return (number + 1, *growth.leave(new))
+
+        def run() -> tuple[State, Dim]:
+            nonlocal limit
+            heads.clear()
+            first = (Tracer(trace, as_value(trace, 0).value, "int"), *start, *growth.counts)
+            labels = ("k", *names, *("count" for _ in growth.counts))
+            rooms = [g.rooms for g in growth.all]
+            done, *result = record_while(trace, go_on, iteration, first, labels, (*objects, rooms))
+            recorded = next(op for op in reversed(trace.builder.ops) if op.name == "while")
+            limit = limit_by_condition(recorded, heads)
+            if growth.trying and limit is None:
+                raise _NoLimit
+            return tuple(result), index_of(trace.own(done))
+
+        heads: dict[int, Value] = {}
+        growth.probe(run)
+        most = _most_items(growth, limit)
+        growth.refuse_ends(None, open_end=True)
+        growth.furnish(most)
+        result, trips = run()
+        return growth.finish(result[:size], trips, result[size:])
+
+
+def _most_items(growth: Growth, limit: Limit | None) -> int:
+    """How many items each list that grows gets at most, which are as many for all of them. Lets the growth know how
+    long those are behind the loop that the limit tells of. Raises _NoLimit where others grow too."""
+    if limit is None:
+        raise _NoLimit
+    first, more = growth.tied.get(limit.of, (limit.of, 0))
+    alike = {k: m for k in range(len(growth.all)) for root, m in [growth.tied.get(k, (k, 0))] if root == first}
+    plain = [not (g.popped or g.shifts or g.elastic or g.leftward or g.full) for g in growth.all]
+    start, below = growth.start[first], limit.below - more
+    if not isinstance(start, int) or not all(plain[k] and growth.found[k] == 1 for k in alike):
+        raise _NoLimit
+    if limit.ends:
+        growth.ends = {k: max(start, below) + more for k, more in alike.items()}
+    grow = {k for k, n in enumerate(growth.found) if n != 0 or not plain[k]}
+    if grow != set(alike) or min(alike) < len(growth.all) - len(growth.new):
+        raise _NoLimit(growth.ends)
+    return max(below - start, 0)
+
+
+def _variable(count: Dim) -> Value | None:
+    """The variable that a count is."""
+    symbol = as_sym(count)
+    return None if symbol is None else symbol.payload
 
 
 def _ahead(
@@ -199,13 +286,7 @@ def _ahead(
         growth.put_back()
         growth.rewind()
         scope.restore()
-    if _has(scope.ops, *_SHOW):
-        raise RollError(
-            "a loop that makes a list longer prints or draws random numbers. Its iterations are counted before "
-            "they are run. Write into an array that is long enough, and count.",
-            user_location(),
-        )
-    trace.builder.ops.extend(scope.ops)
+    _emit_ahead(trace, scope.ops)
     if extra is None:
         return done, None, found
     (room,) = trace.emit("maximum", [Tracer(trace, extra), as_value(trace, 0)], {})
@@ -283,7 +364,7 @@ def _in_enough_room(growth: Growth, run: Callable[[Callable[[], Any]], tuple[Tra
 
             found = [(x.value, x.weak) for x in run(fits)]
             scope.restore()
-        trace.builder.ops.extend(scope.ops)
+        _emit_ahead(trace, scope.ops)
         done, enough = (Tracer(trace, *x) for x in found)
         return done, extra * 2, not_(enough)
 
@@ -342,6 +423,26 @@ def _tally(loop: For, held: Sequence[Held]) -> Dim | None:
     trace.builder.ops.extend(scope.ops)
     (room,) = trace.emit("maximum", [Tracer(trace, total), as_value(trace, 0)], {})
     return index_of(room)
+
+
+def _emit_ahead(trace: Trace, ops: Sequence[Op]) -> None:
+    """Emit the ops of a run for its numbers only. It prints nothing, and draws from copies of the generators, so that
+    the run that counts draws the same. Raises RollError where it could not."""
+    if any(op.name == "make_generator" and not op.operands for op in operations(ops)):
+        raise RollError(
+            "a loop that makes a list longer makes a generator without a seed. Its iterations are counted before they "
+            "are run, with the same random numbers. Make the generator before the loop.",
+            user_location(),
+        )
+    ops = [silent(op) for op in ops if op.name != "show"]
+    handles = handles_of(ops)
+    if handles:
+        nbytes = STATE_BYTES * len(handles)
+        (state,) = trace.emit("generator_state", [Tracer(trace, h) for h in handles], {"nbytes": nbytes})
+        attrs = {"count": len(handles), "site": new_site()}
+        copies = trace.emit("restore_generators", [Tracer(trace, state)], attrs)
+        ops = [from_handles(op, dict(zip(handles, copies, strict=True))) for op in ops]
+    trace.builder.ops.extend(ops)
 
 
 def _counted(trace: Trace, number: Tracer) -> Dim:

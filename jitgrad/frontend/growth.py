@@ -105,6 +105,8 @@ class Growth:
         self._tie_arrays()
         self._apart: list[int] = []  # that were tied, and were loose
         self.trying = False
+        #: How many items lists have behind the loop, by its condition.
+        self.ends: dict[int, int] = {}
         self.shared: dict[int, tuple[Growing, int, Dim | None]] = {}
         #: Variables that stand for an object which an iteration has appended: the list, and how far from its end.
         self.objects: dict[int, tuple[Growing, Dim]] = {}
@@ -336,7 +338,7 @@ class Growth:
         RollError where they have to be. ``trips`` is None where it may end early. It is asked after the trial, since
         what a recorded loop has written is not taken back."""
         for k, (held, g) in enumerate(zip(self.held, self.new, strict=True), len(self.all) - len(self.new)):
-            if g.full:
+            if g.full or k in self.ends:
                 continue
             steps = [self.steps[self.tied.get(k, (k, 0))[0]], *([self.shifts[k]] if g.shifts else [])]
             ends = [None if s is None or (trips is None and s.items.terms) else s.before(trips or 0) for s in steps]
@@ -383,6 +385,7 @@ class Growth:
                 g.count = add(start, step.before(trips))
             else:
                 g.count = clipped(trace, next(given), g.limit)
+            g.count = self.ends.get(n, g.count)
             if g.full:
                 g.first = add(g.count, -(g.maxlen or 0))
             elif g.shifts:
@@ -442,8 +445,10 @@ class Growth:
                 continue
             for x in held.value if type(held.value) in SEQUENCES else ():
                 fix(self.trace, x, g)  # the list has a copy of it from now on
-            if held.note is not None:
+            if held.note is not None and held.put is not None:
+                held.put(held.value)  # which it gets back where the code around it is recorded again
                 held.note()
+                held.put(g)
             elif held.put is not None and self.trace.scopes:
                 self.trace.scope.grown.append((held.put, held.value))
             g.home = self.trace.scope

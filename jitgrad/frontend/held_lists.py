@@ -18,6 +18,7 @@ from jitgrad.frontend.places import ChangesPlaces, Place
 from jitgrad.frontend.references import SEQUENCES, other_references
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Collection
 from jitgrad.ir.location import user_location
 
 State = tuple[Any, ...]
@@ -78,15 +79,20 @@ def held_list(owner: Any, key: Any, item: bool) -> Any:
     """``owner.key``, or ``owner[key]``, which is about to be appended to."""
     held = getitem(owner, key) if item else getattr(owner, key)
     trace: Trace | None = HOOKS["current_trace"]()
-    if trace is None or type(held) not in SEQUENCES:
+    if trace is None or not _is_list(held):
         return held
-    if trace.scopes:
+    if trace.scopes and type(held) in SEQUENCES:
         trace.scopes[-1].note_change(held)
     for lists, places in trace.sought:
         place = Place(owner, key, item)
         if any(held is x for x in lists) and not any(place.same(p) for p in places):
             places.append(place)
     return held
+
+
+def _is_list(x: Any) -> bool:
+    """Is it a list, or what stands for one whose length the run tells?"""
+    return type(x) in SEQUENCES or (isinstance(x, Collection) and hasattr(type(x), "columns") and "rooms" in vars(x))
 
 
 def with_held_lists(trace: Trace, body: Body, record: Record, own: Own, *, known: bool) -> State:
@@ -117,7 +123,7 @@ def with_held_lists(trace: Trace, body: Body, record: Record, own: Own, *, known
 def holders(trace: Trace, lists: Sequence[list[Any]], run: Callable[[], State]) -> list[Place]:
     """The places that hold these lists, which ``run``, which fails, appends to. None if some can't be found."""
     found: list[Place] = []
-    if not lists or any(type(x) not in SEQUENCES for x in lists):
+    if not lists or not all(map(_is_list, lists)):
         return found
     trace.sought.append((lists, found))
     try:

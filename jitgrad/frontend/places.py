@@ -18,6 +18,7 @@ from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.objects import held_by
 from jitgrad.frontend.scopes import Change, Scope, drop, held, put
 from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Collection
 from jitgrad.ir.location import Location, user_location
 
 State = tuple[Any, ...]
@@ -207,7 +208,8 @@ def with_places(trace: Trace, record: Callable[[Places], State], *, resizing: bo
                 raise
             raise ChangesPlaces(error.message, error.location, resized) from error
         except ChangesPlaces as error:
-            if not left or (not resizing and any(p.whole for p in error.places)):
+            whole = [p.owner for p in error.places if p.whole]
+            if not left or (not resizing and whole) or any(isinstance(x, Collection) for x in whole):
                 raise
             if any(p.owner is x for p in error.places for x in variables):
                 raise SeveralNames from error

@@ -20,6 +20,7 @@ from jitgrad.frontend.fixed import hash_, id_, refuse_search, vars_
 from jitgrad.frontend.indexing import length
 from jitgrad.frontend.items import as_array, elements
 from jitgrad.frontend.iteration import Steps, bound_value, steps_of
+from jitgrad.frontend.keyed import members, of_keys
 from jitgrad.frontend.namespace import wrap
 from jitgrad.frontend.primitives import cast, promote, where
 from jitgrad.frontend.recording import attempt
@@ -233,7 +234,8 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
 
     @functools.wraps(function)
     def routed(*args: Any, **kwargs: Any) -> Any:
-        name, key = function.__name__, kwargs.get("key")
+        name, key = function.__name__, of_keys(kwargs.get("key"))
+        args = (members(args[0]),) if key is None and len(args) == 1 else args
         args = (_gathered(iterated(args[0])),) if len(args) == 1 else args
         if len(args) != 1:
             items = list(args)
@@ -353,7 +355,7 @@ def _chosen(first: Tracer, x: Any, y: Any) -> Any:
 
 def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> list[Any]:
     """``sorted``, by a sort in the program where the keys are traced. NaN comes last."""
-    iterable = iterated(iterable)
+    iterable, key = iterated(members(iterable) if key is None else iterable), of_keys(key)
     if isinstance(iterable, Collection) or (isinstance(iterable, Tracer) and isinstance(iterable.count, IndexExpr)):
         return _collected(_sorted_places(iterable, key, reverse), lambda place: iterable[place])
     plain = isinstance(iterable, Tracer) and len(iterable.dims) == 1 and isinstance(iterable.dims[0], int)
@@ -449,7 +451,7 @@ def _junction(function: Callable[[Any], bool], of_two: np.ufunc, of_all: Any) ->
 def _sum(iterable: Iterable[Any], /, start: Any = 0) -> Any:
     """``sum``. Many elements of a traced array are added up by one operation, in the order of ``np.sum``."""
     many, weak = None, None
-    iterable = _gathered(iterated(iterable))
+    iterable = _gathered(iterated(members(iterable)))
     if isinstance(iterable, Tracer):
         many = iterable
     elif isinstance(iterable, Pair) and iterable.dims and isinstance(iterable.dims[0], int):

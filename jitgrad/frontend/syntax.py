@@ -132,6 +132,8 @@ _CALLS = frozenset(
         "opaque_test",
         "callee",
         "appender",
+        "set_of",
+        "dict_of",
         "table",
         "note_variables",
         "own_variables",

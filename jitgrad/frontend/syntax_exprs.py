@@ -29,6 +29,7 @@ from jitgrad.frontend.syntax_nodes import (
     runtime,
     thunk,
 )
+from jitgrad.frontend.syntax_tables import pairs_of
 
 #: Functions that are passed on to the runtime where they make what a loop iterates over.
 ITERABLES = frozenset({"range", "enumerate", "zip", "reversed"})
@@ -147,7 +148,13 @@ class Expressions(ast.NodeTransformer):
         arguments.kw_defaults = [None if d is None else self.visit(d) for d in arguments.kw_defaults]
 
     def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, ast.SetComp):
+            return call("set_of", [self.visit(self._listed(node))], node)
         made = super().visit(node)
+        if isinstance(made, ast.Set):  # its members may be traced
+            return call("set_of", [place(ast.List(made.elts, ast.Load()), made)], made)
+        if isinstance(made, ast.Dict) and not all(isinstance(k, ast.Constant | None) for k in made.keys):
+            return call("dict_of", pairs_of(made), made)
         return call("table", [made], made) if node in self._tables else made
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
@@ -256,7 +263,7 @@ class Expressions(ast.NodeTransformer):
         """A generator expression as the list of what it gives."""
         return self._listed(node) if isinstance(node, ast.GeneratorExp) else node
 
-    def _listed(self, node: ast.GeneratorExp) -> ast.ListComp:
+    def _listed(self, node: ast.GeneratorExp | ast.SetComp) -> ast.ListComp:
         made = place(ast.ListComp(node.elt, node.generators), node)
         self.scopes.of[made] = self.scopes.of[node]
         self._generators.add(made)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from jitgrad.frontend.syntax_nodes import place
+
 
 def tables_in(block: Sequence[ast.stmt]) -> set[ast.expr]:
     """The expressions of a block that make a list or dict of lists that are written there, or a ``defaultdict(list)``,
@@ -14,8 +16,11 @@ def tables_in(block: Sequence[ast.stmt]) -> set[ast.expr]:
         match node:
             case ast.ListComp(elt=ast.List()) | ast.DictComp(value=ast.List()):
                 found.add(node)
+            case ast.Dict(values=[]) | ast.DictComp(value=ast.Constant(int() | float())):
+                found.add(node)
             case ast.List(elts=lists, ctx=ast.Load()) | ast.Dict(values=lists) if lists:
-                if all(isinstance(x, ast.List) for x in lists):
+                numbers = isinstance(node, ast.Dict) and all(map(_is_number, (*node.keys, *lists)))
+                if numbers or all(isinstance(x, ast.List) for x in lists):
                     found.add(node)
             case ast.Call(ast.Name(id="defaultdict") | ast.Attribute(attr="defaultdict"), [ast.Name(id="list")]):
                 found.add(node)
@@ -32,3 +37,15 @@ def tables_in(block: Sequence[ast.stmt]) -> set[ast.expr]:
 
 def _is_empty(value: ast.expr) -> bool:
     return (isinstance(value, ast.List) and not value.elts) or (isinstance(value, ast.Dict) and not value.values)
+
+
+def _is_number(value: ast.expr | None) -> bool:
+    if isinstance(value, ast.UnaryOp):
+        value = value.operand
+    return isinstance(value, ast.Constant) and isinstance(value.value, (int, float))
+
+
+def pairs_of(node: ast.Dict) -> list[ast.expr]:
+    """What is in a dict, as tuples in a list: the keys may be traced. Those without a key are dicts, ``**d``."""
+    items = [v if k is None else ast.Tuple([k, v], ast.Load()) for k, v in zip(node.keys, node.values, strict=True)]
+    return [place(ast.List([place(x, node) for x in items], ast.Load()), node)]

@@ -15,6 +15,8 @@ from typing import Any
 from jitgrad.ir.thrown import MADE_IN_PYTHON
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+#: Files of jitgrad that are rewritten as the user's own.
+_REWRITTEN = frozenset({os.path.join(_PACKAGE, "frontend", "keyed_tables.py")})
 _STDLIB = tuple({os.path.abspath(sysconfig.get_paths()[k]) + os.sep for k in ("stdlib", "platstdlib")})
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 #: The comparisons that ``functools.total_ordering`` adds to a class, which call the class's own.
@@ -31,6 +33,8 @@ def is_user_file(file: str) -> bool:
     if file.startswith("<"):
         return True
     path = os.path.abspath(file)
+    if path in _REWRITTEN:
+        return True
     return not path.startswith((_PACKAGE, *_STDLIB)) and not any(part in path for part in _INSTALLED)
 
 

@@ -230,7 +230,7 @@ def _end_by_test(test: Block, k: int, lo: Dim, step: int) -> Dim | None:
     """The bound that the condition of a ``while`` sets to number ``k`` of what it carries, if it is known before the
     loop, and some number limits how often the loop can run."""
     index = expr(symbol_of(test.params[k]))
-    for positive in _positives(test.results[0]):
+    for positive in positives(test.results[0]):
         hi = add(positive, index) if step > 0 else add(index, mul(positive, -1))
         known = not any(v in test.params or _is_made_in(test, v) for v in named_values(hi))
         if known and interval(trip_count(lo, hi, step))[1] is not None:
@@ -243,26 +243,26 @@ def _is_made_in(block: Block, value: Value) -> bool:
 
 
 #: Comparisons of integers: whether the operands change places to give ``less``, and whether they may be equal.
-_COMPARISONS = {"less": (0, 0), "less_equal": (0, 1), "greater": (1, 0), "greater_equal": (1, 1)}
+COMPARISONS = {"less": (0, 0), "less_equal": (0, 1), "greater": (1, 0), "greater_equal": (1, 1)}
 
 
-def _positives(condition: Value, holds: bool = True) -> Iterator[Dim]:
+def positives(condition: Value, holds: bool = True) -> Iterator[Dim]:
     """Index expressions that are positive where a condition holds (or doesn't)."""
     op = condition.op
     if op is None:
         return
     if op.name == ("logical_and" if holds else "logical_or"):
         for v in op.operands:
-            yield from _positives(v, holds)
+            yield from positives(v, holds)
     elif op.name == "logical_not":
-        yield from _positives(op.operands[0], not holds)
+        yield from positives(op.operands[0], not holds)
     elif op.name == "cond" and holds:  # `a and b` where b is only evaluated if a holds
         then, orelse = (region.results[op.results.index(condition)] for region in op.regions)
         if orelse.op is not None and orelse.op.name == "constant" and not orelse.op.attrs["value"]:
-            yield from _positives(op.operands[0])
-            yield from _positives(then)
-    elif op.name in _COMPARISONS and all(v.type == TensorType(i64) for v in op.operands):
-        swapped, equal = _COMPARISONS[op.name]
+            yield from positives(op.operands[0])
+            yield from positives(then)
+    elif op.name in COMPARISONS and all(v.type == TensorType(i64) for v in op.operands):
+        swapped, equal = COMPARISONS[op.name]
         if not holds:
             swapped, equal = 1 - swapped, 1 - equal
         a, b = (index_of(v) for v in (reversed(op.operands) if swapped else op.operands))

@@ -222,6 +222,15 @@ class PlainRuntime:
     def table(self, value: Any) -> Any:
         return value
 
+    def set_of(self, members: list[Any]) -> Any:
+        return set(members)
+
+    def dict_of(self, items: list[Any]) -> Any:
+        made = {}
+        for item in items:
+            made.update([item] if type(item) is tuple else item)
+        return made
+
     def augmented_attribute(self, owner: Any, name: str) -> Any:
         return self.attribute(owner, name)
 
