@@ -12,7 +12,7 @@ import numpy as np
 from jitgrad.errors import ArgumentError, ShapeError
 from jitgrad.frontend.functions_shape import boxed, ordered_copy, put_in_order
 from jitgrad.frontend.indexing import as_value, clipped_count, count_by
-from jitgrad.frontend.items import as_array
+from jitgrad.frontend.items import as_array, picked
 from jitgrad.frontend.primitives import (
     as_dtype,
     broadcast_to,
@@ -52,10 +52,12 @@ def array(
             return object
     trace = innermost_trace(object)
     whole = as_array(trace, object)
+    leaves, shape = ([], ()) if whole is not None else _leaves(object)
+    if whole is None:
+        whole = picked(trace, leaves, shape)
     if whole is not None:
         out = cast(whole, dtype_argument(dtype) or whole.dtype)
         return put_in_order(boxed(reshape(out, (*[1] * (ndmin - out.ndim), *out.dims))), order, object)
-    leaves, shape = _leaves(object)
     tracers = [strong(trace.lift(leaf)) for leaf in leaves]
     # One after the other: bfloat16, float and int together have no common dtype.
     target = dtype_argument(dtype) or functools.reduce(promoted, (t.dtype for t in tracers))

@@ -6,23 +6,27 @@ of them has to be.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from jitgrad.frontend.chosen_containers import note_chosen
 from jitgrad.frontend.fixed import fix, is_object
 from jitgrad.frontend.objects import closed, flatten_opened
 from jitgrad.frontend.opening import opens
-from jitgrad.frontend.primitives import cast, common_dtype, concatenate, insert_axes, strong
+from jitgrad.frontend.primitives import cast, common_dtype, concatenate, insert_axes, reshape, strong, transpose
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.signature import unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer
 from jitgrad.frontend.views import Box, View, view_slice
+from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim
 
-#: Fewer elements are taken one by one.
-_FEW = 4
+#: Fewer elements are taken one by one: those that follow each other, and others.
+_FEW, _MANY = 4, 32
 
 
 class Run(NamedTuple):
@@ -123,6 +127,59 @@ def listed(parts: Any) -> Tracer | None:
     found = runs(parts)
     run = found[0]
     return run.array if len(found) == 1 and run.first == 0 and run.count == run.array.dims[0] else None
+
+
+def picked(trace: Trace, leaves: Sequence[Any], shape: Sequence[int]) -> Tracer | None:
+    """Numbers that are elements of one array, at known places, as an array of this shape: its transpose, a slice of it
+    or a selection. None for others, and for few."""
+    if len(leaves) < _MANY or not (first := _origin(trace, leaves[0])):
+        return None
+    places = [_origin(trace, x) for x in leaves]
+    if not all(p is not None and p[0] is first[0] for p in places):
+        return None
+    base = Tracer(trace, first[0])
+    at = np.array([p[1] for p in places if p is not None])
+    whole = np.arange(math.prod(first[0].type.shape)).reshape(first[0].type.shape)
+    if np.array_equal(at, whole.T.reshape(-1)):
+        return reshape(transpose(base, range(whole.ndim)[::-1]), tuple(shape))
+    flat, step = reshape(base, (whole.size,)), int(at[1] - at[0])
+    if step > 0 and np.array_equal(at, at[0] + step * np.arange(at.size)):
+        return reshape(view_slice(flat, 0, int(at[0]), at.size, step), tuple(shape))
+    return reshape(flat[at], tuple(shape))
+
+
+def _origin(trace: Trace, x: Any) -> tuple[Value, int] | None:
+    """The array that a number is an element of, and its place there, in C order. Views and slices on the way are
+    passed."""
+    if not isinstance(x, Tracer) or x.dims or type(x) not in (Tracer, View):
+        return None
+    place = 0
+    while type(x) is View and isinstance(x._lens, Box):  # without reading it
+        box, index = x._lens, np.unravel_index(place, x.dims)
+        if not all(isinstance(n, int) for n in (*x._base.dims, *box.starts)):
+            break
+        at = {a: int(k) for a, k in zip(box.axes, index, strict=True)}
+        place, x = 0, x._base
+        for a, n in enumerate(x.dims):
+            place = place * n + box.starts[a] + box.steps[a] * at.get(a, 0)
+    if x.owner is not trace:
+        return None
+    value = x.value
+    while (op := value.op) is not None and op.name in ("reshape", "slice"):
+        (before,) = op.operands
+        shape = before.type.shape
+        if not all(isinstance(n, int) for n in shape):
+            break
+        if op.name == "slice":
+            starts = op.attrs["starts"]
+            if not all(isinstance(n, int) for n in starts):
+                break
+            index = np.unravel_index(place, value.type.shape)
+            place = 0
+            for n, start, step, k in zip(shape, starts, op.attrs["steps"], index, strict=True):
+                place = place * n + start + step * int(k)
+        value = before
+    return (value, place) if value.type.shape else None
 
 
 def as_array(trace: Trace, parts: Any) -> Tracer | None:

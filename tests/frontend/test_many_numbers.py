@@ -125,6 +125,24 @@ def test_changes_of_rows_that_a_body_has_made_are_none_of_what_is_outside():
     agree(f, np.arange(3.0))
 
 
+def test_lists_of_elements_of_one_array_are_transposes_slices_and_selections():
+    def f(x):
+        rows = [list(r) for r in x]
+        columns = [list(c) for c in zip(*rows, strict=True)]
+        flat = [v for row in rows for v in row]
+        order = [flat[k * 5 % 42] for k in range(42)]
+        made = np.array(columns), np.array(flat[::-1]), np.array(order), np.array([flat[k] for k in range(1, 42, 1)])
+        return *made, np.array([row[1:] for row in rows]), np.array(flat[::1]).reshape(2, 21)
+
+    x = np.arange(42.0).reshape(6, 7)
+    compiled = agree(f, x)
+    assert len(compiled.traced_graph(x).ops) < 40
+    w = np.random.default_rng(0).normal(size=(6, 7))
+    for k in range(5):
+        loss = lambda x, k=k: np.sum(np.sin(f(x)[k]) * np.resize(w, f(x)[k].shape))  # noqa: E731
+        jg.testing.check_grads(loss, (x,), order=1)
+
+
 # -- results -----------------------------------------------------------------------------------------------------------
 
 
