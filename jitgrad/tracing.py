@@ -50,7 +50,7 @@ class _State(threading.local):
 _state = _State()
 _lock = threading.Lock()
 #: A line that is so often in a traceback calls itself.
-_MANY_CALLS = 50
+_MANY_CALLS = 10
 
 
 class _Activity:

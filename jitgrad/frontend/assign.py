@@ -43,6 +43,8 @@ from jitgrad.frontend.views import Box, View, view_box
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import kind_letter
 
+#: Types of the numbers of a list, ``[0, 2.5]``, of which a traced index takes one as a float.
+_INTEGERS_AND_FLOATS = {(np.dtype(np.int64), ()), (np.dtype(np.float64), ())}
 #: The operators of augmented assignment: the ufunc, and Python's function.
 OPERATORS: dict[str, tuple[np.ufunc, Callable[[Any, Any], Any]]] = {
     "+": (np.add, operator.iadd),
@@ -447,6 +449,8 @@ def _lifted_item(a: Any, index: Any) -> Any:
         return found[1](Tracer(trace, at.value, "int"))
     if isinstance(a, (list, tuple)) and a and scalar:
         parts = [trace.lift(item) for item in a]
+        if {(p.dtype, p.dims) for p in parts} == _INTEGERS_AND_FLOATS:  # as a variable that is one or the other
+            parts = [cast(p, np.dtype(np.float64)) for p in parts]
         if len({p.type for p in parts}) != 1:
             shown = ", ".join(str(p.type) for p in parts)
             raise UnsupportedError(

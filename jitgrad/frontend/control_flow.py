@@ -41,13 +41,13 @@ from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.filtered import first as first
 from jitgrad.frontend.filtered import quantified as quantified
 from jitgrad.frontend.fixed import ItemChanged
-from jitgrad.frontend.fixed import is_same as is_same
 from jitgrad.frontend.grown_arrays import NotGrown, Watch
 from jitgrad.frontend.grown_loops import grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, with_held_lists
 from jitgrad.frontend.iteration import Nest, Steps, steps_of, steps_of_numbers
 from jitgrad.frontend.junctions import and_ as and_
+from jitgrad.frontend.junctions import is_same as is_same
 from jitgrad.frontend.junctions import not_, truth
 from jitgrad.frontend.junctions import or_ as or_
 from jitgrad.frontend.list_holders import (

@@ -6,13 +6,15 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from jitgrad.frontend import users_protocols
+from jitgrad.errors import UnsupportedError
+from jitgrad.frontend import fixed, users_protocols
 from jitgrad.frontend.branching import record_branches
 from jitgrad.frontend.optional import Optional, OptionalTuple, is_true
 from jitgrad.frontend.recording import condition
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer, innermost_trace, is_traced
+from jitgrad.ir.location import user_location
 
 #: Ops that a recorded operand of ``and`` may have for both operands to be evaluated.
 _EAGER_OPS = 8
@@ -33,6 +35,20 @@ def not_(value: Any) -> Any:
     trace = HOOKS["current_trace"]() or innermost_trace(value)
     (result,) = trace.emit("logical_not", [condition(trace, value, "not")], {})
     return Tracer(trace, result, "bool")
+
+
+def is_same(a: Any, b: Any) -> Any:
+    """``a is b``. Of True and False that is the truth of a Python bool. Which of those that are traced are NumPy's,
+    and so neither of the two, is not always known."""
+    if isinstance(b, bool) and isinstance(a, Tracer) and a.weak == "bool":
+        return a if b else not_(a)
+    if isinstance(b, bool) and (type(a) is Optional or (isinstance(a, Tracer) and not a.dims and a.dtype.kind == "b")):
+        raise UnsupportedError(
+            f"a traced bool is compared with {b} by 'is'. A bool of NumPy is never {b} itself, and whether this one is "
+            f"Python's or NumPy's is not known. Compare by '== {b}', or leave the comparison away.",
+            user_location(),
+        )
+    return fixed.is_same(a, b)
 
 
 def and_(a: Any, b: Callable[[], Any], decides: bool = False) -> Any:

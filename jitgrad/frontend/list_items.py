@@ -96,7 +96,13 @@ class Item(NamedTuple):
             Variable("an item of a list", tree, tuple(Slot(v.type, v.weak) for v in leaves))
             for tree, leaves in zip(trees, (mine, its), strict=True)
         )
-        slots = zip(join(a, b, "in another item").slots, mine, its, strict=True)
+        both = join(a, b, "in another item")
+        if both.tree != a.tree:
+            raise RollError(
+                "a list has items that are None, and others. Begin with numbers (0.0, np.nan, -1) in their place.",
+                user_location(),
+            )
+        slots = zip(both.slots, mine, its, strict=True)
         leaves = tuple(Leaf(s.type, x.scalar and y.scalar, s.weak) for s, x, y in slots if s.type)
         return Item(self.tree, leaves, self.depth, tuple(same))
 

@@ -21,6 +21,11 @@ class Operators:
     def _in_place(self, ufunc: np.ufunc, other: Any) -> Any:
         raise NotImplementedError
 
+    def _repeats(self, other: Any) -> bool:
+        """Whether this is a number of times that a product repeats a list, a tuple or a text. Python asks for the
+        number then, and what it raises makes an argument static."""
+        return False
+
     def __add__(self, other: Any) -> Tracer:
         return HOOKS["operator"](np.add, self, other)
 
@@ -40,9 +45,13 @@ class Operators:
         return self._in_place(np.subtract, other)
 
     def __mul__(self, other: Any) -> Tracer:
+        if self._repeats(other):
+            return NotImplemented
         return HOOKS["operator"](np.multiply, self, other)
 
     def __rmul__(self, other: Any) -> Tracer:
+        if self._repeats(other):
+            return NotImplemented
         return HOOKS["operator"](np.multiply, other, self)
 
     def __imul__(self, other: Any) -> Any:

@@ -22,7 +22,7 @@ from jitgrad.frontend.primitives import cast, emit, static_int, static_shape
 from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Tracer, contains_tracer
+from jitgrad.frontend.tracer import Collection, Tracer, contains_tracer
 from jitgrad.ir.generators import Draw
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import bool_, check_dtype, f64, is_float, kind_letter
@@ -268,7 +268,9 @@ def _example(kind: str, method: str, args: list[tuple[str, Any]], operands: list
         shape = next(shapes) if value is None else None
         if name == "size":
             size = value
-        elif name not in _OPTIONS and name != "" and not (name == "n" and method.startswith(("list", "shuffle"))):
+        elif name == "n" and method.startswith(("list", "shuffle")):
+            value = 1 if value is None else value
+        elif name not in _OPTIONS and name != "":
             scalars &= not shape
             value = _valid(method, name, names, shape or (), value, size=dict(args).get("size"))
         valid.append((name, value))
@@ -389,9 +391,15 @@ def _choice(target: Target, method: str, given: dict[str, Any]) -> Any:
         return draw(target, method, given)
     if isinstance(a, (int, np.integer)):
         return draw(target, method, {**given, "a": int(a)})
+    if isinstance(a, Collection):
+        if given.keys() == {"a"}:
+            return getitem(a, draw(target, method, {"a": a.length()}))
+        a = HOOKS["array"](a)
     if isinstance(a, (list, tuple, range)) and "size" not in given:
         return getitem(list(a), draw(target, method, {**given, "a": len(a)}))
     array = _array(target, method, a)
+    if given.keys() <= {"a", "size"} and not isinstance(array.dims[axis], int):
+        return call(np.take, (array, draw(target, method, {**given, "a": array.shape[axis]})), {"axis": axis})
     places = draw(target, method, {**given, "a": static_int(array.shape[axis], "the length of the array")})
     return call(np.take, (array, places), {"axis": axis})
 
@@ -458,7 +466,12 @@ def _permuted(target: Target, method: str, given: dict[str, Any]) -> Any:
 
 def _list_choice(target: Target, method: str, given: dict[str, Any]) -> Any:
     seq = given["seq"]
-    return getitem(seq if isinstance(seq, Tracer) else list(seq), draw(target, "list choice", {"n": len(seq)}))
+    if isinstance(seq, Collection):
+        count = seq.length()
+    else:
+        seq = seq if isinstance(seq, Tracer) else list(seq)
+        count = seq.shape[0] if isinstance(seq, Tracer) and seq.dims else len(seq)
+    return getitem(seq, draw(target, "list choice", {"n": count}))
 
 
 def _list_choices(target: Target, method: str, given: dict[str, Any]) -> Any:

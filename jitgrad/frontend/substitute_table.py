@@ -8,6 +8,7 @@ Not imported by ``jitgrad.frontend`` itself: ``jitgrad.numpy`` imports that pack
 
 from __future__ import annotations
 
+import bisect
 import cmath
 import heapq
 import importlib
@@ -23,6 +24,7 @@ import scipy.special
 
 import jitgrad.numpy as jnp
 import jitgrad.scipy as jsp
+from jitgrad.frontend.bisections import BISECT, BISECT_FUNCTIONS
 from jitgrad.frontend.complex_python import CMATH, CMATH_FUNCTIONS
 from jitgrad.frontend.heaps import HEAPQ, HEAPQ_FUNCTIONS
 from jitgrad.frontend.namespace import Mirror, stand_in, tried
@@ -50,6 +52,8 @@ TABLE: dict[Any, Any] = {
     **MATH_FUNCTIONS,
     heapq: HEAPQ,
     **HEAPQ_FUNCTIONS,
+    bisect: BISECT,
+    **BISECT_FUNCTIONS,
     cmath: CMATH,
     **CMATH_FUNCTIONS,
     scipy: jsp,
@@ -68,6 +72,7 @@ LATER = {
     "numpy.polynomial": "jitgrad.frontend.functions_polynomials",
     "scipy.cluster": "jitgrad.frontend.functions_cluster",
     "scipy.fft": "jitgrad.frontend.functions_fourier_scipy",
+    "scipy.fftpack": "jitgrad.frontend.functions_fftpack",
     "scipy.integrate": "jitgrad.solvers.integrate",
     "scipy.interpolate": "jitgrad.frontend.functions_interpolate",
     "scipy.ndimage": "jitgrad.frontend.functions_ndimage",

@@ -35,7 +35,7 @@ line, lists)``
 ``read(owner, name)``, ``called(owner, name)``          ``owner.name``; what to call for ``owner.name(...)``
 ``augmented(a)``                                       before ``a op= b``, which changes ``a`` if it is a container
 ``contains(a, container)``, ``is_none(a)``              ``a in container``, ``a is None``
-``is_same(a, b)``                                      ``a is b``, where they may be objects
+``is_same(a, b)``                                      ``a is b``, where they may be objects or bools
 ``callee(function)``                                   what to call in the place of a method, of a function that
                                                         a variable or container holds, of ``float``, ``int``, ``bool``
                                                         and ``type``

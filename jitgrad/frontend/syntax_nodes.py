@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 #: The global name under which rewritten code finds the runtime.
@@ -171,16 +171,16 @@ def is_static(test: ast.expr) -> bool:
             return name in _STATIC_CALLS
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             if all(isinstance(op, ast.Is | ast.IsNot) for op in ops):
-                return not is_none_test(test)
+                return not _may_be_traced(test)
             operands = [left, *comparators]
             return any(map(_is_text, operands)) or all(map(_is_plain, operands))
     return False
 
 
-def is_none_test(test: ast.Compare) -> bool:
-    """Is it ``x is None`` or ``x is not None``?"""
+def _may_be_traced(test: ast.Compare) -> bool:
+    """Is it ``x is None``, ``x is True`` or ``x is False``, or the opposite?"""
     match test:
-        case ast.Compare(left=left, ops=[ast.Is() | ast.IsNot()], comparators=[ast.Constant(value=None)]):
+        case ast.Compare(left=left, ops=[_], comparators=[ast.Constant(value=None | True | False)]):
             return not isinstance(left, ast.Constant)
     return False
 
@@ -223,6 +223,22 @@ _RESIZING = frozenset(("append", "extend", "insert", "pop", "clear", "appendleft
 _HEAPS = frozenset(("heappush", "heappop"))
 
 
+def _with_bound(node: ast.AST, bound: frozenset[str]) -> Iterator[tuple[ast.AST, frozenset[str]]]:
+    """A node and all in it, each with the names that comprehensions and functions around it bind."""
+    yield node, bound
+    match node:
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            targets = (n for g in node.generators for n in ast.walk(g.target))
+            bound |= {n.id for n in targets if isinstance(n, ast.Name)}
+        case ast.Lambda() | ast.FunctionDef():
+            inside = list(ast.walk(node))
+            bound |= {n.arg for n in inside if isinstance(n, ast.arg)}
+            bound |= {n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            bound -= {name for n in inside if isinstance(n, ast.Nonlocal) for name in n.names}
+    for child in ast.iter_child_nodes(node):
+        yield from _with_bound(child, bound)
+
+
 def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
     """The names whose lists a block may change, and how it uses them: ``"otherwise"``, where it makes them longer or
     shorter; ``"items"`` and ``"indexed"``, where it assigns to items only, at constant indices or at others;
@@ -233,12 +249,12 @@ def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
     root: ast.expr
     parts: list[tuple[str, str]] = []
     names: list[tuple[str, str]] = []
-    for node in (n for statement in block for n in ast.walk(statement)):
+    for node, bound in (pair for statement in block for pair in _with_bound(statement, frozenset())):
         match node:
-            case ast.Call(func=ast.Attribute(ast.Name(id=name), attr=attr)) if attr in _RESIZING:
+            case ast.Call(func=ast.Attribute(ast.Name(id=name), attr=attr)) if attr in _RESIZING and name not in bound:
                 resized.add(name)
             case ast.Call(func=ast.Attribute(attr=attr) | ast.Name(id=attr), args=[ast.Name(id=name), *_]) if (
-                attr in _HEAPS
+                attr in _HEAPS and name not in bound
             ):
                 resized.add(name)
             case ast.AugAssign(target=ast.Name(id=name), op=ast.Add(), value=ast.List() | ast.ListComp() | ast.Tuple()):
@@ -259,7 +275,7 @@ def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
                 pairs = zip(targets, values, strict=False)
                 names += [(a.id, b.id) for a, b in pairs if isinstance(a, ast.Name) and isinstance(b, ast.Name)]
         if isinstance(node, ast.Call):
-            passed.update(a.id for a in node.args if isinstance(a, ast.Name))
+            passed.update(a.id for a in node.args if isinstance(a, ast.Name) and a.id not in bound)
     indexed.update([base for name, base in parts if name in written | indexed])
     replaced = {name for name, base in names if base in resized}
     uses = (passed, "passed"), (replaced, "replaced"), (written, "items"), (indexed, "indexed"), (resized, "otherwise")

@@ -18,6 +18,7 @@ import numpy as np
 from jitgrad.errors import ConcretizationError
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.shown import Shown
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import SHOWING, Tracer, has_traced, is_traced
 from jitgrad.ir.location import user_location
@@ -64,7 +65,7 @@ def hole_maker(found: list[tuple[Tracer, str]]) -> Callable[[Any, str], str]:
     return hole
 
 
-class Text(str):
+class Text(Shown):
     """A text that shows traced values, which are described in it. In what is printed or raised later it has holes for
     them: ``marked`` is the text with holes, ``shown`` are the values and their formats."""
 
@@ -76,6 +77,7 @@ class Text(str):
     def of(cls, marked: str, shown: list[tuple[Tracer, str]]) -> Text:
         made = cls(plain(marked, [x.described() for x, _ in shown]))
         made.marked, made.shown = marked, shown
+        made.unknown = lambda: shown[0][0]._as_text()
         return made
 
     def by(self, hole: Callable[[Any, str], str]) -> str:
@@ -91,11 +93,15 @@ class Text(str):
         return format(str(self), spec)
 
     def __add__(self, other: str) -> str:
+        if SHOWING.get() is not None:  # the other one may have holes that are numbered
+            return str.__add__(str(self), str(other))
         more = other if isinstance(other, Text) else Text.of(other, [])
         words = [mark(n + len(self.shown)) for n in range(len(more.shown))]
         return Text.of(self.marked + plain(more.marked, words), [*self.shown, *more.shown])
 
     def __radd__(self, other: str) -> str:
+        if SHOWING.get() is not None:
+            return str.__add__(other, str(self))
         return Text.of(other, []) + self
 
 

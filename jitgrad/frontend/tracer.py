@@ -28,6 +28,7 @@ from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.methods import ArrayMethods
 from jitgrad.frontend.operators import Operators
 from jitgrad.frontend.registry import HOOKS, call
+from jitgrad.frontend.shown import Shown
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim
 from jitgrad.ir.location import user_location
@@ -182,11 +183,14 @@ class Tracer(Operators, ArrayMethods):
         return f"<traced{name}: {self.type}{weak}>"
 
     def __str__(self) -> str:
-        if SHOWING.get() is None and self.weak == "int" and self.scope.region is not None:
-            raise self._no_number(
-                "made into text", "In a loop that is unrolled it is a number: jit(..., loops='unroll')."
-            )
-        return repr(self)
+        if SHOWING.get() is not None:
+            return repr(self)
+        if self.weak == "int" and self.scope.region is not None:
+            raise self._as_text("In a loop that is unrolled it is a number: jit(..., loops='unroll').")
+        return Shown.of_value(repr(self), self._as_text)
+
+    def _as_text(self, instead: str = "It can be printed, and shown in messages.") -> JitgradError:
+        return self._no_number("made into a text whose characters are needed", instead)
 
     def __format__(self, spec: str) -> str:
         shown = SHOWING.get()
@@ -263,7 +267,7 @@ class Tracer(Operators, ArrayMethods):
 
     def __index__(self) -> int:
         raise self._no_number(
-            "used where Python needs an integer (range(), an index of a list, a shape, an axis)",
+            "used where Python needs an integer (range(), an index of a list, a list times a number, a shape, an axis)",
             "Sizes must be known at trace time: take them from x.shape, or make the argument static with "
             "jit(static_argnames=...).",
         )
@@ -303,6 +307,10 @@ class Tracer(Operators, ArrayMethods):
         if self.weak or not (self.dims or self.boxed):
             return NotImplemented  # scalars are immutable in NumPy as well: Python falls back to x = x op y
         return HOOKS["in_place"](self, ufunc, other)
+
+    def _repeats(self, other: Any) -> bool:
+        scalar = not (self.dims or self.boxed) and (self.weak == "bool" or self.dtype.kind in "iu")
+        return scalar and isinstance(other, (list, tuple, str, bytes))
 
     # -- writing ------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.fft
+import scipy.fftpack
 from scipy.fft import dct as plain_dct
 
 import jitgrad as jg
@@ -237,3 +238,24 @@ def test_errors() -> None:
         with pytest.raises(error, match=text) as caught:
             jg.jit(function)(x)
         assert "test_numpy_fourier.py" in str(caught.value)
+
+
+# -- scipy.fftpack -----------------------------------------------------------------------------------------------------
+
+
+def packed(x, z):
+    p = scipy.fftpack
+    found = [p.fft(x), p.ifft(z, 5), p.fft(x, axis=0), p.fft2(x), p.ifft2(z, (4, 3)), p.fftn(z, axes=(0,)), p.ifftn(x)]
+    for f in (p.dct, p.idct, p.dst, p.idst):
+        found += [f(x), f(x, type=3), f(x, 2, n=6, axis=0, norm="ortho")]
+    found += [f(x, norm=norm) for f in (p.dctn, p.idctn, p.dstn, p.idstn) for norm in (None, "ortho")]
+    return [*found, p.fftshift(p.fftfreq(len(x), 0.1))]
+
+
+def test_fftpack():
+    x = RNG.normal(size=(4, 3))
+    z = x + 1j * RNG.normal(size=(4, 3))
+    for got, expected in zip(jg.jit(packed)(x, z), packed(x, z), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-14)
+    assert jg.jit(scipy.fftpack.fft)(x.astype(np.float32)).dtype == np.complex64
+    check_grads(lambda x: scipy.fftpack.idct(scipy.fftpack.dct(x) ** 2), (x,))

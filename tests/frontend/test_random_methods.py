@@ -3,11 +3,14 @@ in the same state."""
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from random_cases import all_cases, state_of
 
 import jitgrad as jg
+from jitgrad.errors import ConcretizationError
 
 CASES = all_cases()
 
@@ -36,3 +39,27 @@ def test_a_method_of_an_argument(make, call):
     assert state_of(ours) == state_of(numpys)
     check_equal(jg.interpret(jg.trace(call, ours, 1.7), ours, 1.7)[0], call(numpys, 1.7))
     assert state_of(ours) == state_of(numpys)
+
+
+def greedy(q):
+    rng, picked = np.random.default_rng(4), []
+    for _ in range(12):
+        picked.append(np.random.choice(np.where(q == q.max())[0]))
+        picked.append(np.random.choice([k for k, v in enumerate(q) if v == np.max(q)]))
+        picked.append(rng.choice(np.flatnonzero(q < 2)))
+        picked.append(random.choice([k for k, v in enumerate(q) if v > 0]))
+    several = rng.choice(q[q > 0], size=4), np.random.choice([v for v in q if v > 0], 3), random.choice(q[q > 1])
+    return np.array(picked), *several
+
+
+def test_a_choice_among_as_many_as_the_run_tells():
+    q = np.array([1.0, 3.0, 3.0, 0.0, 3.0])
+    results = []
+    for fun in (greedy, jg.jit(greedy)):
+        np.random.seed(1)
+        random.seed(1)
+        results.append(fun(q))
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ConcretizationError, match="the length of the array"):
+        jg.jit(lambda q: np.random.choice(q[q > 0], 2, replace=False))(q)

@@ -238,7 +238,7 @@ def test_texts_that_need_a_number_are_refused() -> None:
             x = x * len(str(k))
         return x
 
-    with pytest.raises(ConcretizationError, match="made into text"):
+    with pytest.raises(ConcretizationError, match="made into a text whose characters are needed"):
         jg.jit(named)(X, np.array(3))
 
 
