@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.frontend import attributes, list_methods
+from jitgrad.frontend import attributes, plain_lists
 from jitgrad.frontend.consumable import noting
 from jitgrad.frontend.fixed import searching
 from jitgrad.frontend.python_functions import class_call, sort_list
@@ -73,8 +73,8 @@ def callee(function: Any) -> Any:
             attributes.note_change(function.__self__)
         if function.__name__ == "sort" and type(function.__self__) is list:
             return functools.partial(sort_list, function.__self__)
-        if isinstance(function.__self__, (list, tuple)) and function.__name__ in ("index", "count"):
-            return list_methods.of_plain(function)
+        if type(function.__self__) in (list, tuple) and function.__name__ in plain_lists.METHODS:
+            return plain_lists.method(function)
         if isinstance(function.__self__, _CONTAINERS):
             return searching(function) if function.__name__ in _SEARCHES else function
         if type(function.__self__) is np.ndarray and function.__name__ in _OF_ARRAYS:

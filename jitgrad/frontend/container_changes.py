@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitgrad.frontend import assign
+from jitgrad.frontend import assign, plain_lists
 from jitgrad.frontend.attributes import note_change
 
 
@@ -24,7 +24,8 @@ def augitem(a: Any, index: Any, op: str, value: Any) -> None:
 def delitem(a: Any, index: Any) -> None:
     """``del a[index]``."""
     note_change(a)
-    del a[index]
+    if not plain_lists.delete(a, index):
+        del a[index]
 
 
 def augmented(a: Any) -> Any:

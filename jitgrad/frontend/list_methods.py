@@ -5,20 +5,18 @@ In the loop that makes a list longer these are not followed; behind it the list 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jitgrad.errors import RollError
-from jitgrad.frontend.carries import is_number
-from jitgrad.frontend.fixed import searching
 from jitgrad.frontend.list_items import Item, described
 from jitgrad.frontend.primitives import cast, concatenate, iota, strong
 from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import flatten
-from jitgrad.frontend.tracer import Collection, Tracer, contains_tracer, extent, has_traced
+from jitgrad.frontend.tracer import Collection, Tracer, extent
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location
 
@@ -140,26 +138,3 @@ def index(xs: Growing, value: Any, *bounds: Any) -> Any:
         raise refused()
     demand(np.any(hits), ValueError("a value is not in list"))  # pyright: ignore[reportArgumentType]
     return call(np.argmax, (hits,), {})
-
-
-def of_plain(function: Callable[..., Any], /) -> Callable[..., Any]:
-    """The methods ``index`` and ``count`` of a list or tuple. Where it holds traced numbers, or one is looked for, its
-    numbers are compared as an array: the program raises ValueError where none is equal."""
-    items, name, other = function.__self__, function.__name__, searching(function)  # pyright: ignore
-
-    def run(value: Any, /, *bounds: Any) -> Any:
-        here = range(*slice(*bounds or (None,), *(None,) * (len(bounds) == 1)).indices(len(items)))
-        parts = items[here.start : here.stop]
-        if not has_traced([*parts, value]) or not all(is_number(x) and not np.ndim(x) for x in (*parts, value)):
-            return other(value, *bounds)
-        hits = (HOOKS["array"] if contains_tracer(parts) else np.array)(list(parts)) == value
-        if name == "count":
-            return _python_int(call(np.count_nonzero, (hits,), {}))
-        demand(call(np.any, (hits,), {}), ValueError("a value is not in list"))
-        return _python_int(call(np.argmax, (hits,), {}) + here.start)
-
-    return run
-
-
-def _python_int(x: Tracer) -> Tracer:
-    return Tracer(x.owner, cast(x, np.int64).value, "int")

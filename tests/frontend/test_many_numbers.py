@@ -263,3 +263,40 @@ def test_index_and_count_of_lists_of_traced_numbers():
     agree(f, np.array([1.0, 2.0, 3.0]))
     with pytest.raises(ValueError, match="not in list"):
         jg.jit(lambda x: [x[0], x[1]].index(x[2]))(np.array([1.0, 2.0, 3.0]))
+
+
+def test_places_that_are_traced_are_taken_out_of_lists():
+    def f(x, k, j):
+        a, b = [x[0], x[1], x[2], x[3]], [1, 2, 3, 4, 5]
+        a.pop(k)
+        b.insert(j, 9)
+        b.remove(b[k])
+        c = b.pop(j - 1)
+        del b[k - 1]
+        a.insert(-j, 7.0)
+        d = [x[0] * 0 + 1, 2.0]
+        d.remove(x[1])
+        return a, b, c, d
+
+    for k, j in ((0, 1), (2, 3), (1, 2), (-1, 2)):
+        agree(f, np.arange(4.0), k, j)
+    with pytest.raises(IndexError):
+        jg.jit(lambda x, k: [x[0], x[1]].pop(k))(np.arange(4.0), 7)
+    with pytest.raises(ValueError, match="not in list"):
+        jg.jit(lambda x, k: [x[0], x[1]].remove(k))(np.arange(4.0), 7)
+
+
+def test_a_tour_takes_the_nearest_place_out_of_a_list():
+    def tour(points):
+        left, visited, total, here = list(range(1, len(points))), [0], 0.0, 0
+        while left:
+            near = min(left, key=lambda j: np.sum((points[here] - points[j]) ** 2))
+            total += np.sqrt(np.sum((points[here] - points[near]) ** 2))
+            left.remove(near)
+            visited.append(near)
+            here = near
+        return visited, total
+
+    points = np.random.default_rng(0).uniform(size=(8, 2))
+    agree(tour, points)
+    jg.testing.check_grads(lambda p: tour(p)[1], (points,), order=1)
