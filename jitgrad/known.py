@@ -28,10 +28,10 @@ MOST_OPS = 30_000
 Keys = tuple[Hashable, ...]
 T = TypeVar("T")
 
-#: Errors that a number may mend: jitgrad's, and what Python and NumPy raise where they get no integer.
+#: Errors that a number may mend, or a list: jitgrad's, and what Python and NumPy raise where they get no integer.
 MENDED = (JitgradError, TypeError, ValueError, LookupError, AttributeError)
-#: Those among them that no number would change.
-_OTHER = (DeviceError, IRError, LeakedTracerError, OutOfMemoryError)
+#: Those among them that neither would change.
+FINAL = (DeviceError, IRError, LeakedTracerError, OutOfMemoryError)
 
 
 class KnownLeaves:
@@ -106,7 +106,7 @@ def with_least_known(
         return keys, build(keys), ""
     except MENDED as error:
         candidates = [k for k, key in enumerate(keys) if can_be_known(key)]
-        if isinstance(error, _OTHER) or not candidates:
+        if isinstance(error, FINAL) or not candidates:
             raise
         reason = _reason(error)
     every = with_known(keys, leaves, candidates)

@@ -9,8 +9,9 @@ from typing import TypeVar
 import optree
 
 from jitgrad.frontend.given import packed
+from jitgrad.frontend.references import forget_frames
 from jitgrad.frontend.signature import Call, flatten
-from jitgrad.known import MENDED
+from jitgrad.known import FINAL, MENDED
 
 T = TypeVar("T")
 
@@ -32,19 +33,20 @@ class GivenLists:
         found = call._replace(args=args, kwargs=kwargs)
         return call if self._refused and _structure(found) in self._refused else found
 
-    def refuse(self, found: Call) -> None:
-        """Calls with arguments of the structure of this packed one keep their lists."""
+    def used(self, call: Call, found: Call, use: Callable[[Call], T]) -> T:
+        """What ``use`` gives for ``found``, which is the packed call; where that fails and the call itself does not,
+        for the call itself, as for all such calls from then on."""
+        if found is call:
+            return use(call)
+        try:
+            return use(found)
+        except MENDED as error:
+            if isinstance(error, FINAL):
+                raise
+            forget_frames(error)  # references count
+        made = use(call)
         self._refused.add(_structure(found))
-
-    def used(self, call: Call, use: Callable[[Call], T]) -> T:
-        """What ``use`` gives for the packed call; where that fails, for the call itself."""
-        found = self.packed(call)
-        if found is not call:
-            try:
-                return use(found)
-            except MENDED:
-                self.refuse(found)
-        return use(call)
+        return made
 
 
 def _structure(call: Call) -> optree.PyTreeSpec:

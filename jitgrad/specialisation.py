@@ -183,6 +183,16 @@ def check_written(leaves: Sequence[Any], written: Sequence[int]) -> None:
                 )
 
 
+def run_and_write(program: Specialisation, leaves: Sequence[Any], used: tuple[Any, ...]) -> Any:
+    """Run a program that assigns into its arguments; where a leaf was converted, what was written is copied back."""
+    check_written(leaves, program.written)
+    result = program.run(used)
+    for k in program.written:
+        if used[k] is not leaves[k]:
+            write(leaves[k], used[k])
+    return result
+
+
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
     if not np.may_share_memory(a, b):
         return False

@@ -51,12 +51,12 @@ from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace
 from jitgrad.ir.core import Graph
 from jitgrad.ir.generators import GENERATORS
-from jitgrad.known import MENDED, Keys, KnownLeaves, limit, with_least_known
+from jitgrad.known import Keys, KnownLeaves, limit, with_least_known
 from jitgrad.loopir.lower import check_result
 from jitgrad.packing import GivenLists
 from jitgrad.reading import Readable
 from jitgrad.rooms import check_results
-from jitgrad.specialisation import Route, Specialisation, backend_key, check_written, numbers, route_to, write
+from jitgrad.specialisation import Route, Specialisation, backend_key, numbers, route_to, run_and_write
 from jitgrad.tracing import (
     ACTIVITY,
     current_recorder,
@@ -163,22 +163,22 @@ class Transformed(Readable):
             if isinstance(self._transform, Jit) or has_traced(leaves):
                 return self._inline(call, current_trace() or innermost_trace(leaves))
             leaves = unwrap(leaves)  # their contents are known while the function around is traced
-        arguments = self._prepare(packed, leaves, tree)
+
+        def ready(c: Call) -> tuple[list[Any], Arguments, Specialisation]:
+            own = (leaves, tree) if c is packed else _unwrapped(c)
+            arguments = self._prepare(c, *own)
+            return own[0], arguments, self._program(arguments)
+
         try:
-            program = self._program(arguments)
+            taken, arguments, program = self._lists.used(call, packed, ready)
         except CapturesTracer:
             return self._inline(call, enclosing_trace())
-        except MENDED:
-            if packed is call:
-                raise
-            self._lists.refuse(packed)
-            return self._call(args, kwargs)
         if program.draws and current_trace() is not None:
             return self._inline(call, enclosing_trace())  # it draws when the program around it runs
         if current_recorder() is None and not call.static and packed is call:
             self._remember(args, kwargs, leaves, arguments, program)
         if program.written:
-            return adopt(_run_and_write(program, leaves, arguments.leaves))
+            return adopt(run_and_write(program, taken, arguments.leaves))
         return adopt(program.run(arguments.leaves))
 
     def _program(self, arguments: Arguments) -> Specialisation:
@@ -225,7 +225,8 @@ class Transformed(Readable):
     def _for(self, args: tuple[Any, ...], kwargs: dict[str, Any], use: Callable[[Arguments], T]) -> T:
         """What ``use`` gives for the arguments of a call, as the program takes them."""
         call = self._signature.split(args, kwargs)
-        return self._lists.used(call, lambda c: use(self._prepare(c, *flatten((c.args, c.kwargs)))))
+        found = self._lists.packed(call)
+        return self._lists.used(call, found, lambda c: use(self._prepare(c, *flatten((c.args, c.kwargs)))))
 
     def _prepare(self, call: Call, leaves: list[Any], tree: optree.PyTreeSpec) -> Arguments:
         keys: list[Hashable] = []
@@ -476,7 +477,7 @@ class Transformed(Readable):
                 "new shape, dtype, static value or captured value compiles anew. Pad shapes, or pass what changes as "
                 "an argument; explain() lists the reasons.",
                 JitgradWarning,
-                stacklevel=6,
+                stacklevel=8,
             )
 
     def cache_info(self) -> CacheInfo:
@@ -528,6 +529,11 @@ class Transformed(Readable):
         return [int(value.type.size) for value in results]  # pyright: ignore[reportArgumentType]
 
 
+def _unwrapped(call: Call) -> tuple[list[Any], optree.PyTreeSpec]:
+    leaves, tree = flatten((call.args, call.kwargs))
+    return unwrap(leaves), tree
+
+
 def _value(key: Hashable, param: Tracer) -> Any:
     """What a traced function gets for a leaf."""
     if is_handle(key):
@@ -542,16 +548,6 @@ def _own_copies(trace: Trace, tree: Any) -> Any:
     if not any(isinstance(leaf, Tracer) for leaf in leaves):
         return tree
     return unflatten(shape, [own_copy(trace, x) if isinstance(x, Tracer) else x for x in leaves])
-
-
-def _run_and_write(program: Specialisation, leaves: Sequence[Any], used: tuple[Any, ...]) -> Any:
-    """Run a program that assigns into its arguments; where a leaf was converted, what was written is copied back."""
-    check_written(leaves, program.written)
-    result = program.run(used)
-    for k in program.written:
-        if used[k] is not leaves[k]:
-            write(leaves[k], used[k])
-    return result
 
 
 @contextlib.contextmanager

@@ -16,6 +16,14 @@ from jitgrad.frontend.tracer import Collection, Tracer, has_traced
 from jitgrad.ir.location import user_location
 
 
+def _check_bounds(values: Any, lo: int, hi: int | None) -> None:
+    """Raise what Python raises for bounds that are known."""
+    if lo < 0:
+        raise ValueError("lo must be non-negative")
+    if hi is not None and isinstance(n := values.shape[0], int) and hi > n:
+        raise IndexError("list index out of range")
+
+
 def _search(side: str) -> Callable[..., Any]:
     known = getattr(bisect, f"bisect_{side}")
 
@@ -30,11 +38,13 @@ def _search(side: str) -> Callable[..., Any]:
         traced = isinstance(a, Collection) or (not isinstance(a, Tracer) and has_traced(a))
         values = HOOKS["array"](a) if traced else a if isinstance(a, Tracer) else np.asarray(a)
         if not has_traced((lo, hi)):
-            found = searchsorted(values[lo:hi], x, side) + lo
+            _check_bounds(values, lo, hi)
+            found = searchsorted(values[lo : hi if hi is None else max(lo, hi)], x, side)
+            found = (found * (x == x) if side == "left" else found) + lo
         else:  # only between the two need the elements be in order
             places = np.arange(len(values))
             inside = (places >= lo) & (places < (len(values) if hi is None else hi))
-            found = sum_(inside & (values < x if side == "left" else values <= x)) + lo
+            found = sum_(inside & (values < x if side == "left" else ~(x < values))) + lo
         return Tracer(found.owner, found.value, "int")
 
     return search

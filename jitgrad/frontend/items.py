@@ -139,10 +139,11 @@ def picked(trace: Trace, leaves: Sequence[Any], shape: Sequence[int]) -> Tracer 
         return None
     base = Tracer(trace, first[0])
     at = np.array([p[1] for p in places if p is not None])
-    whole = np.arange(math.prod(first[0].type.shape)).reshape(first[0].type.shape)
-    if np.array_equal(at, whole.T.reshape(-1)):
-        return reshape(transpose(base, range(whole.ndim)[::-1]), tuple(shape))
-    flat, step = reshape(base, (whole.size,)), int(at[1] - at[0])
+    dims: Any = first[0].type.shape  # numbers: see _origin
+    size = math.prod(dims)
+    if at.size == size and np.array_equal(at, np.arange(size).reshape(dims).T.reshape(-1)):
+        return reshape(transpose(base, range(len(dims))[::-1]), tuple(shape))
+    flat, step = reshape(base, (size,)), int(at[1] - at[0])
     if step > 0 and np.array_equal(at, at[0] + step * np.arange(at.size)):
         return reshape(view_slice(flat, 0, int(at[0]), at.size, step), tuple(shape))
     return reshape(flat[at], tuple(shape))
@@ -174,7 +175,7 @@ def _origin(trace: Trace, x: Any) -> tuple[Value, int] | None:
             starts = op.attrs["starts"]
             if not all(isinstance(n, int) for n in starts):
                 break
-            index = np.unravel_index(place, value.type.shape)
+            index = np.unravel_index(place, value.type.shape)  # pyright: ignore[reportCallIssue, reportArgumentType]
             place = 0
             for n, start, step, k in zip(shape, starts, op.attrs["steps"], index, strict=True):
                 place = place * n + start + step * int(k)

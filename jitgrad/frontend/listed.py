@@ -81,7 +81,8 @@ def _packed(trace: Trace, items: list[Any]) -> Listed | None:
 def _column(trace: Trace, leaves: Sequence[Any]) -> Tracer | None:
     """An array of numbers of one type, or of arrays that are parts of another one; None for anything else."""
     if is_array(leaves[0]):
-        return as_array(trace, leaves) if all(map(is_array, leaves)) else None
+        same = all(is_array(x) and x.dtype == leaves[0].dtype for x in leaves)
+        return as_array(trace, leaves) if same else None
     kinds = {_kind(x) for x in leaves}
     dtype = kinds.pop() if len(kinds) == 1 else None
     if dtype is None:

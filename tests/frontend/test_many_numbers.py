@@ -7,6 +7,7 @@ import optree
 import pytest
 
 import jitgrad as jg
+from jitgrad.errors import IRError, ShapeError
 
 
 def agree(fun, *args, rtol=1e-12):
@@ -169,6 +170,11 @@ def test_results_of_many_numbers_have_the_lists_that_python_has():
     assert "f64[6,7]" in compiled.ir(x)
 
 
+def test_arrays_of_several_dtypes_in_a_result_keep_them():
+    rows = np.arange(99.0).reshape(33, 3)
+    agree(lambda x, y, k: ([*x, y[0]], [*x, k[0]]), rows, np.float32(rows), np.arange(6).reshape(2, 3))
+
+
 def test_a_sequence_of_points_is_a_few_arrays():
     def orbit(s):
         x, y = s
@@ -249,6 +255,40 @@ def test_integers_of_a_list_that_have_to_be_known():
     for first in (3, 4):
         np.testing.assert_allclose(compiled([first, *range(5, 150)]), np.eye(first) / 5)
     assert "f64[4,4]" in compiled.ir([4, *range(5, 150)])
+
+
+def test_a_call_that_fails_says_nothing_of_later_ones():
+    compiled = jg.jit(lambda xs, y: np.array(xs) @ y)
+    with pytest.raises(ShapeError) as caught:
+        compiled(FLOATS, np.ones(7))
+    assert caught.value.__context__ is None  # one error, and not a second one while the first was handled
+    y = np.arange(120.0)
+    assert compiled(FLOATS, y) == FLOATS @ y
+    assert [p.type.shape for p in compiled.traced_graph(FLOATS, y).params] == [(120,), (120,)]
+
+
+def test_arrays_are_written_where_the_list_has_to_be_one_of_numbers():
+    def f(xs, a, k):
+        a[0] = dict.fromkeys(xs, 2.0)[k] + a[1]
+        return a.sum()
+
+    compiled = jg.jit(f)
+    for k in (3, 3, 7):  # the first call tries with an array
+        a = np.arange(3.0)
+        assert compiled([*range(120)], a, k) == 6.0 and a.tolist() == [3.0, 1.0, 2.0]
+
+
+def test_errors_that_are_none_of_the_program_are_raised_at_once(monkeypatch):
+    calls = []
+
+    def traced(*args, **kwargs):
+        calls.append(args)
+        raise IRError("a bug")
+
+    monkeypatch.setattr(jg.transformed, "run_traced", traced)
+    with pytest.raises(IRError, match="a bug"):
+        jg.jit(lambda xs: sum(xs))(FLOATS)
+    assert len(calls) == 1
 
 
 # -- methods -----------------------------------------------------------------------------------------------------------

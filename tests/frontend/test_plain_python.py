@@ -186,6 +186,24 @@ def test_bisect():
     check(grown, x)
 
 
+def test_bounds_of_bisect_and_nan():
+    bounds = (0, None), (1, 3), (3, 2), (2, 2), (0, -2), (3, None)
+
+    def f(x, v):
+        return [g(x, v, lo, hi) for g in (bisect.bisect_left, bisect.bisect_right) for lo, hi in bounds]
+
+    def between(x, v, lo, hi):
+        return bisect.bisect_left(x, v, lo, hi), bisect.bisect_right(x, v, lo, hi)
+
+    for v in (2.0, 9.0, np.nan):
+        check(f, [1.0, 2.0, 2.0], v)
+        check(between, np.array([1.0, 2.0, 2.0]), v, 1, 3)
+    with pytest.raises(ValueError, match="lo must be non-negative"):
+        jg.jit(lambda x: bisect.bisect(x, 2.0, -1))(np.ones(3))
+    with pytest.raises(IndexError, match="out of range"):
+        jg.jit(lambda x: bisect.bisect(x, 2.0, 0, 9))(np.ones(3))
+
+
 def test_what_bisect_does_not_do():
     with pytest.raises(UnsupportedError, match="key="):
         jg.jit(lambda x: bisect.bisect_left(x, 1.0, key=abs))(np.ones(3))
