@@ -76,6 +76,10 @@ class LinAlgError(JitgradError, np.linalg.LinAlgError):
     """A matrix that is singular, or not positive definite. Raised when the compiled program runs."""
 
 
+class NotRealError(UnsupportedError):
+    """Eigenvalues that are not real, in a program for real ones that can't be run again for complex ones."""
+
+
 class NotSquareError(ShapeError, LinAlgError):
     """A matrix that is not square, where it must be."""
 

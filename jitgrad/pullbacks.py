@@ -31,6 +31,7 @@ from jitgrad.frontend.reads import reads_of
 from jitgrad.frontend.signature import Call, LeafSpec, flatten, leaves_like, spec_of, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace
+from jitgrad.guesses import attempt
 from jitgrad.ir.core import Graph
 from jitgrad.ir.location import user_location
 from jitgrad.ir.types import TensorType, is_float, kind_letter, type_of
@@ -165,7 +166,7 @@ class VjpFunction(Transformed):
             return self._inline(call, enclosing_trace())
         if program.draws and current_trace() is not None:
             return self._inline(call, enclosing_trace())
-        out, pullback = _pair(program.call(arguments.leaves), program.extra)
+        out, pullback = attempt(program, lambda p: _pair(p.call(arguments.leaves), p.extra))
         return adopt(out), pullback
 
     def _build(self, arguments: Arguments, recorder: Recorder) -> Specialisation:

@@ -108,13 +108,13 @@ def rooms_for(graph: Graph, numbers: Iterable[Value], written: int = 0) -> Rooms
     check_results(graph, numbers, written)
     sizes = {d: _limit(d) for t in ragged for d in t.shape if isinstance(d, IndexExpr)}
     large = {d for t in ragged for d in t.shape if _elements(t) > _MOST}
-    guessed = frozenset(d for d, n in sizes.items() if n is None or (d in large and _runs_again(graph, written)))
+    guessed = frozenset(d for d, n in sizes.items() if n is None or (d in large and runs_again(graph, written)))
     return Rooms(graph, written, {d: _GUESS if n is None or d in guessed else n for d, n in sizes.items()}, guessed)
 
 
 def check_results(graph: Graph, numbers: Iterable[Value], written: int = 0) -> None:
     """Raise UnsupportedError for a result that gets no room."""
-    known, again = frozenset(numbers), _runs_again(graph, written)
+    known, again = frozenset(numbers), runs_again(graph, written)
     for v in graph.results:
         unknown = [d for d in v.type.shape if isinstance(d, IndexExpr)]
         decided = [str(d) for d in unknown if _is_decided_by(d, known)]
@@ -142,7 +142,7 @@ def _limit(d: Dim) -> int | None:
     return interval(d)[1]
 
 
-def _runs_again(graph: Graph, written: int) -> bool:
+def runs_again(graph: Graph, written: int) -> bool:
     """May a program be run twice for one call? It must neither print nor write into its arguments, and draw only from
     generators that it makes itself, with seeds."""
     return not written and not any(op.opdef.effects and not _is_repeatable(op) for op in operations(graph.ops))

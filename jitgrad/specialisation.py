@@ -43,6 +43,7 @@ class Specialisation:
         "guards",
         "keys",
         "notes",
+        "other",
         "single",
         "specs",
         "stages",
@@ -75,6 +76,8 @@ class Specialisation:
         #: Whether the program draws random numbers that it is not seeded for.
         self.draws = draws(graph)
         self.notes: list[str] = []
+        #: Gives the program for arguments for which this one raises NotRealError: see ``guesses``.
+        self.other: Callable[[], Specialisation] | None = None
         self.compiled: Compiled
         self.call: Callable[[tuple[Any, ...]], Sequence[Any]]
         made = rooms_for(graph, numbers(graph, keys), len(written)) if rooms else None

@@ -49,6 +49,7 @@ from jitgrad.frontend.signature import (
 )
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, has_traced, innermost_trace
+from jitgrad.guesses import with_guess
 from jitgrad.ir.core import Graph
 from jitgrad.ir.generators import GENERATORS
 from jitgrad.known import Keys, KnownLeaves, limit, with_least_known
@@ -299,11 +300,10 @@ class Transformed(Readable):
     def _build_guarded(self, arguments: Arguments) -> tuple[Specialisation, Recorder]:
         """The program, and the recorder of what it captured."""
 
-        def build() -> tuple[Specialisation, Recorder]:
-            recorder = Recorder()
-            return self._build(arguments, recorder), recorder
+        def build(given: Arguments) -> tuple[Specialisation, Recorder]:
+            return with_tables(lambda: opened_if_possible(lambda: (self._build(given, r := Recorder()), r)))
 
-        return with_tables(lambda: opened_if_possible(build))
+        return with_guess(build, arguments, _compiling)
 
     def _build(self, arguments: Arguments, recorder: Recorder) -> Specialisation:
         specs = [spec_of(k) for k in arguments.keys]

@@ -38,6 +38,7 @@ ROUTINES: dict[str, str] = {
     "gesc2": "cython_lapack",
     "syevd": "cython_lapack",
     "heevd": "cython_lapack",
+    "geev": "cython_lapack",
     "gbtrf": "cython_lapack",
     "gbtrs": "cython_lapack",
     "geqrf": "cython_lapack",

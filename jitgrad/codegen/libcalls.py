@@ -15,7 +15,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jitgrad.codegen import drawing, fourier, gemm, lapack, lapack_complex, lapack_orthogonal, printing, rowsort
+from jitgrad.codegen import (
+    drawing,
+    fourier,
+    gemm,
+    lapack,
+    lapack_complex,
+    lapack_general,
+    lapack_orthogonal,
+    printing,
+    rowsort,
+)
 from jitgrad.codegen.externs import register_symbols
 from jitgrad.errors import CompilationError
 
@@ -47,6 +57,10 @@ def _complex_eigenvectors(*, n: int, **_: Any) -> int:
     return 36 * n**3
 
 
+def _general_eigenvectors(*, n: int, vectors: bool, **_: Any) -> int:
+    return (25 if vectors else 10) * n**3
+
+
 def _orthogonal(*, m: int, n: int, **_: Any) -> int:
     return m * n * min(m, n)
 
@@ -75,6 +89,7 @@ LIBRARY: dict[str, LibFn] = {
     "syevd": LibFn(lapack.syevd_python, lapack.syevd_emit, _eigenvectors),
     "getrf_complex": LibFn(lapack_complex.getrf_python, lapack_complex.getrf_emit, _complex_factorization),
     "heevd": LibFn(lapack_complex.heevd_python, lapack_complex.heevd_emit, _complex_eigenvectors),
+    "geev": LibFn(lapack_general.geev_python, lapack_general.geev_emit, _general_eigenvectors),
     "gbsv": LibFn(lapack.gbsv_python, lapack.gbsv_emit, _banded),
     "geqrf": LibFn(lapack_orthogonal.geqrf_python, lapack_orthogonal.geqrf_emit, _orthogonal),
     "orgqr": LibFn(lapack_orthogonal.orgqr_python, lapack_orthogonal.orgqr_emit, _orthogonal),

@@ -100,6 +100,7 @@ REPEATS = 1 << 12
 ON_HOST = {
     "heevd": "Eigenvalues of a complex matrix have",
     "getrf_complex": "A determinant of a complex matrix has",
+    "geev": "Eigenvalues of a general matrix have",
     "gbsv": "A solve with a banded matrix has",
     **dict.fromkeys(IN_ORDER - {"show"}, "Drawing random numbers has"),
 }

@@ -12,6 +12,7 @@ from jitgrad.frontend import (  # noqa: F401
     functions_count,
     functions_creation,
     functions_edit,
+    functions_eigen,
     functions_expm,
     functions_factors,
     functions_fourier,

@@ -28,7 +28,7 @@ from jitgrad.frontend.primitives import (
     transpose,
     where,
 )
-from jitgrad.frontend.registry import ADVICE, implements
+from jitgrad.frontend.registry import implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer
 from jitgrad.frontend.ufuncs import call_ufunc
 from jitgrad.ir.location import user_location
@@ -256,9 +256,3 @@ def qr(a: ArrayLike, mode: str = "reduced") -> Any:
         return r
     kind: Any = type(np.linalg.qr(np.eye(1)))  # the named tuple is not public
     return kind(q, r)
-
-
-ADVICE[np.linalg.eig] = ADVICE[np.linalg.eigvals] = (
-    "Eigenvalues of a general matrix are complex, and jitgrad does not compute those. For a symmetric matrix use eigh "
-    "or eigvalsh; for singular values use svd; else compute them outside the traced function."
-)

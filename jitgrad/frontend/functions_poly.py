@@ -23,7 +23,7 @@ from jitgrad.frontend.primitives import (
     static_int,
 )
 from jitgrad.frontend.recording import record_for
-from jitgrad.frontend.registry import ADVICE, implements
+from jitgrad.frontend.registry import implements
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, innermost_trace
 from jitgrad.frontend.ufunc_methods import repeated
 from jitgrad.frontend.ufuncs import call_ufunc
@@ -143,12 +143,6 @@ def polydiv(u: ArrayLike, v: ArrayLike) -> tuple[Tracer, Tracer]:
         quotient, rest = record_for(rest.owner, 0, steps, 1, divide, (quotient, rest), names)
     large: Any = np.abs(rest) > 1e-8  # pyright: ignore[reportArgumentType, reportCallIssue]
     return quotient, rest[np.argmax(np.append(large[:-1], True)) :]
-
-
-ADVICE[np.roots] = (
-    "The roots of a real polynomial may be complex. Compute them outside of the traced function, or find one by "
-    "Newton's method in a loop."
-)
 
 
 def _of_one_degree(name: str, a1: ArrayLike, a2: ArrayLike) -> list[Tracer]:

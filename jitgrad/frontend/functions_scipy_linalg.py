@@ -426,8 +426,6 @@ _SYMMETRIC = "For a symmetric matrix, w, v = eigh(a) gives it: (v * f(w)) @ v.T 
 _COMPLEX = "Its results may be complex, and jitgrad does not compute those."
 _RANK = "The shape of its result depends on the rank, which is known only when the program runs."
 for _f, _advice in {
-    spl.eig: f"{_COMPLEX} Use eigh where the matrix is symmetric, or svd.",
-    spl.eigvals: f"{_COMPLEX} Use eigvalsh where the matrix is symmetric, or svdvals.",
     spl.schur: f"{_COMPLEX} Use eigh where the matrix is symmetric.",
     spl.logm: f"{_COMPLEX} {_SYMMETRIC}",
     spl.sqrtm: f"{_COMPLEX} {_SYMMETRIC}",

@@ -26,7 +26,7 @@ _i64 = np.dtype(np.int64)
 Z = tuple[Any, Any]
 
 
-def _product(x: Z, y: Z, *, left: bool = False, right: bool = False) -> Z:
+def product(x: Z, y: Z, *, left: bool = False, right: bool = False) -> Z:
     """``x @ y``, with the adjoint of x (``left``) or of y (``right``) in its place."""
     (a, b), (c, d) = x, y
     b, d = (-b if left else b), (-d if right else d)
@@ -92,18 +92,18 @@ class EighComplex(OpRule):
     def vjp(self, g: Any, out: Any, re: Var, im: Var) -> Sequence[Var | None]:
         (w, *v), (gw, *gv) = out, g
         away = gaps(w, v[0])
-        p, q = _product((v[0], v[1]), (gv[0], gv[1]), left=True)
+        p, q = product((v[0], v[1]), (gv[0], gv[1]), left=True)
         turned = p * away + on_diagonal(columns(gw, v[0])), q * away
-        return _hermitian(_product(_product((v[0], v[1]), turned), (v[0], v[1]), right=True))
+        return _hermitian(product(product((v[0], v[1]), turned), (v[0], v[1]), right=True))
 
     def jvp(self, ts: Sequence[Var | None], out: Any, re: Var, im: Var) -> Any:
         w, *v = out
         if ts[0] is None and ts[1] is None:
             return None, None, None
         t: Any = tuple(x * 0.0 if y is None else y for x, y in zip((re, im), ts, strict=True))
-        moved = _product((v[0], v[1]), _product(_hermitian(t), (v[0], v[1])), left=True)
+        moved = product((v[0], v[1]), product(_hermitian(t), (v[0], v[1])), left=True)
         away = gaps(w, v[0])
-        dv = _product((v[0], v[1]), (moved[0] * away, moved[1] * away))
+        dv = product((v[0], v[1]), (moved[0] * away, moved[1] * away))
         return apply("reduce_sum", on_diagonal(moved[0]), axes=(re.ndim - 2,)), *dv
 
     def lower(self, b: Any, re: Any, im: Any) -> tuple[Any, Any, Any]:

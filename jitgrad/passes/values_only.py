@@ -14,7 +14,7 @@ from jitgrad.ir.symbols import renamed_type
 from jitgrad.passes.rewrite import Rewriter
 
 #: Op -> which of its results are the values, and the op that computes nothing else.
-VALUES = {"eigh": (0, "eigvalsh"), "svd": (1, "svdvals")}
+VALUES = {"eigh": ((0,), "eigvalsh"), "svd": ((1,), "svdvals"), "eig": ((0, 1), "eigvals")}
 
 
 def values_only(graph: Graph) -> Graph:
@@ -35,12 +35,13 @@ class _ValuesOnly(Rewriter):
             if op.name not in VALUES or self._uses_vectors(op):
                 super()._walk((op,))
                 continue
-            k, name = VALUES[op.name]
-            result = Value(renamed_type(op.results[k].type, self.env), op.results[k].name)
-            self.ops.append(Op(OPS[name], tuple(self.env.get(v, v) for v in op.operands), {}, (result,), (), op.loc))
-            self._rename((op.results[k],), (result,))
+            places, name = VALUES[op.name]
+            values = tuple(op.results[k] for k in places)
+            results = tuple(Value(renamed_type(v.type, self.env), v.name) for v in values)
+            self.ops.append(Op(OPS[name], tuple(self.env.get(v, v) for v in op.operands), {}, results, (), op.loc))
+            self._rename(values, results)
             self.replaced = True
 
     def _uses_vectors(self, op: Op) -> bool:
-        values = op.results[VALUES[op.name][0]]
-        return any(r in self.live for r in op.results if r is not values)
+        places = VALUES[op.name][0]
+        return any(r in self.live for k, r in enumerate(op.results) if k not in places)

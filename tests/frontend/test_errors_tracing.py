@@ -117,7 +117,7 @@ CASES = {
     "ufunc out dtype": (lambda x: np.add(x, 1.0, out=x.astype(int)), DtypeError, "same_kind"),
     "ufunc where": (lambda x: np.add(x, 1.0, where=x > 0), UnsupportedError, "where="),
     "scipy ufunc": (lambda x: sps.tklmbda(x, x), UnsupportedError, "scipy.special.tklmbda"),
-    "function": (lambda x: np.roots(x), UnsupportedError, "np.roots"),
+    "function": (lambda x: np.is_busday(x), UnsupportedError, "np.is_busday"),
     "argument": (lambda x: np.mean(x, out=np.zeros(())), MutationError, "np.mean would write"),
     "method": (lambda x: x.view(np.int64), UnsupportedError, "ndarray.view"),
     "attribute": (lambda x: x.strides, UnsupportedError, "ndarray.strides"),

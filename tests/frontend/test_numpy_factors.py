@@ -224,8 +224,6 @@ ERRORS = {
     "tensorsolve": (lambda a: np.linalg.tensorsolve(a, np.ones(2)), ShapeError, "as many elements"),
     "tensorinv": (lambda a: np.linalg.tensorinv(a, 1), ShapeError, "as many elements"),
     "tensorinv ind": (lambda a: np.linalg.tensorinv(a, 0), ArgumentError, "at least 1"),
-    "eig": (lambda a: np.linalg.eig(a), UnsupportedError, "does not compute those"),
-    "eigvals": (lambda a: np.linalg.eigvals(a), UnsupportedError, "use eigh or eigvalsh"),
     "norm": (lambda a: np.linalg.norm(a, 3), ArgumentError, "no order of a matrix norm"),
     "unknown extent": (lambda a: np.linalg.svdvals(a[a[:, 0] > 0]), UnsupportedError, "depends on traced values"),
 }
