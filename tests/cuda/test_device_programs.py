@@ -36,7 +36,7 @@ from tests.fuzz.random_loops import random_loops
 
 #: Computed by routines of LAPACK for which there is no call of cuSOLVER here, and by NumPy's generators.
 _HOST_ONLY = (
-    *("banded_solve", "eigh_complex", "slogdet_complex"),
+    *("banded_solve", "eig", "eigh_complex", "eigvals", "slogdet_complex"),
     "generator_state",
 )
 
