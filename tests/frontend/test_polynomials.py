@@ -106,7 +106,7 @@ def test_derivatives() -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(UnsupportedError, match="np.sort is not supported on traced complex values"):
+    with pytest.raises(UnsupportedError, match="is not supported on traced complex values"):
         jg.jit(lambda c: Polynomial(c).roots())(C)
     with pytest.raises(ShapeError, match="A series is one axis"):
         jg.jit(lambda c: npp.chebyshev.chebadd(c, c[:, None]))(C)
