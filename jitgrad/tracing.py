@@ -27,7 +27,7 @@ from jitgrad.frontend import buckets
 from jitgrad.frontend.bucket_tables import TracedKey
 from jitgrad.frontend.capture import Recorder
 from jitgrad.frontend.keyed_tables import KeyedDict, KeyedSet
-from jitgrad.frontend.listed import listed, packed
+from jitgrad.frontend.listed import listed, with_nodes
 from jitgrad.frontend.optional import without_none
 from jitgrad.frontend.raising import ends
 from jitgrad.frontend.randomness import shared_states, warn_of_draws
@@ -141,7 +141,7 @@ def run_traced(
         with running(trace, recorder):
             out = _called(recorder.prepare(fun), trace, args, kwargs, unreached)
             out = without_none(out, name)
-            out = packed(trace, out) if packs else out
+            out = with_nodes(trace, out) if packs else out
             leaves, tree = flatten(out)
             if states is not None and any(isinstance(x, Collection) for x in leaves):
                 leaves, tree = flatten(unflatten(tree, [buckets.result(x) for x in leaves]))

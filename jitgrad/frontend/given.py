@@ -19,8 +19,8 @@ from jitgrad.frontend.listed import lists
 from jitgrad.frontend.signature import flatten, register_node
 from jitgrad.frontend.tracer import Tracer
 
-#: Numbers in a list that are one array, at least: a call takes up to so many faster one by one.
-MANY = 100
+#: Numbers in a list that is packed, at least: a call takes up to so many faster one by one.
+LEAST = 100
 _CONTAINERS = (list, tuple, dict)
 _PYTHON = {float: np.dtype(np.float64), int: np.dtype(np.int64), bool: np.dtype(np.bool_)}
 
@@ -63,7 +63,7 @@ def _given(items: list[Any]) -> Given | None:
         return None
     if type(items[0]) is tuple:
         n = len(items[0])
-        if n * len(items) < MANY or not n or any(type(x) is not tuple or len(x) != n for x in items):
+        if n * len(items) < LEAST or not n or any(type(x) is not tuple or len(x) != n for x in items):
             return None
         columns = [_array(column) for column in zip(*items, strict=True)]
         if any(c is None for c in columns):
@@ -72,7 +72,7 @@ def _given(items: list[Any]) -> Given | None:
     if not (type(items[0]) in _PYTHON or isinstance(items[0], (list, np.generic))):
         return None
     found = table(items)
-    if found is None or len(found[0]) < MANY:
+    if found is None or len(found[0]) < LEAST:
         return None
     leaves, shape = found
     array = _array(leaves)

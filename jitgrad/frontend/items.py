@@ -25,8 +25,10 @@ from jitgrad.frontend.views import Box, View, view_slice
 from jitgrad.ir.core import Value
 from jitgrad.ir.index import Dim
 
-#: Fewer elements are taken one by one: those that follow each other, and others.
-_FEW, _MANY = 4, 32
+#: Fewer elements that follow each other are taken one by one.
+_FEW = 4
+#: Numbers of a list that are one array in the program, at least: fewer are better off in registers.
+MANY = 32
 
 
 class Run(NamedTuple):
@@ -113,13 +115,6 @@ def in_rows(leaves: Sequence[Any], shape: Sequence[int]) -> list[Any]:
     return found
 
 
-def leaves_of_rows(rows: list[Any]) -> list[Any]:
-    """What lists in lists hold, all of the same depth."""
-    while type(rows[0]) is list:
-        rows = [x for row in rows for x in row]
-    return rows
-
-
 def listed(parts: Any) -> Tracer | None:
     """The array that these are all elements of, in order; None where there is none."""
     if isinstance(parts, Collection) or not isinstance(parts, (list, tuple)) or not parts or _place(parts[0]) is None:
@@ -132,7 +127,7 @@ def listed(parts: Any) -> Tracer | None:
 def picked(trace: Trace, leaves: Sequence[Any], shape: Sequence[int]) -> Tracer | None:
     """Numbers that are elements of one array, at known places, as an array of this shape: its transpose, a slice of it
     or a selection. None for others, and for few."""
-    if len(leaves) < _MANY or not (first := _origin(trace, leaves[0])):
+    if len(leaves) < MANY or not (first := _origin(trace, leaves[0])):
         return None
     places = [_origin(trace, x) for x in leaves]
     if not all(p is not None and p[0] is first[0] for p in places):

@@ -14,7 +14,7 @@ import numpy as np
 import optree
 
 from jitgrad.frontend.carries import is_array, is_number
-from jitgrad.frontend.items import as_array, in_rows, table
+from jitgrad.frontend.items import MANY, as_array, in_rows, table
 from jitgrad.frontend.list_items import LEAF
 from jitgrad.frontend.primitives import cast, reshape
 from jitgrad.frontend.registry import HOOKS
@@ -22,9 +22,6 @@ from jitgrad.frontend.signature import flatten, register_node
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer
 from jitgrad.frontend.unpacking import builder
-
-#: Numbers in a list that are one array, at least.
-MANY = 32
 
 
 class Listed:
@@ -48,19 +45,19 @@ def listed(items: Collection) -> Any:
     return Listed(tree, columns) if columns else []
 
 
-def packed(trace: Trace, result: Any) -> Any:
+def with_nodes(trace: Trace, result: Any) -> Any:
     """A result with nodes in the place of lists of many numbers, of tuples or dicts of them, of parts of an array."""
     if type(result) is list:
-        found = _packed(trace, result)
-        return [packed(trace, x) for x in result] if found is None else found
+        found = _node(trace, result)
+        return [with_nodes(trace, x) for x in result] if found is None else found
     if type(result) is tuple:
-        return tuple(packed(trace, x) for x in result)
+        return tuple(with_nodes(trace, x) for x in result)
     if type(result) is dict:
-        return {key: packed(trace, x) for key, x in result.items()}
+        return {key: with_nodes(trace, x) for key, x in result.items()}
     return result
 
 
-def _packed(trace: Trace, items: list[Any]) -> Listed | None:
+def _node(trace: Trace, items: list[Any]) -> Listed | None:
     if not items:
         return None
     if type(items[0]) in (tuple, dict):

@@ -16,15 +16,12 @@ import numpy as np
 import optree
 
 from jitgrad.frontend.carries import UNBOUND, Slot, Variable, fit
-from jitgrad.frontend.items import in_rows, leaves_of_rows, nested
+from jitgrad.frontend.items import MANY, in_rows, nested, table
 from jitgrad.frontend.primitives import cast, reshape
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, contains_tracer
 from jitgrad.ir.types import TensorType
-
-#: Numbers that are carried as one array, at least: fewer are better off in registers.
-LEAST = 32
 
 
 class Part(NamedTuple):
@@ -48,7 +45,9 @@ class Part(NamedTuple):
     def numbers(self, array: Tracer) -> list[Tracer]:
         """The leaves of this part, of its value."""
         assert self.shape is not None
-        return leaves_of_rows(nested(array, self.slot.weak, len(self.shape)))
+        found = table(nested(array, self.slot.weak, len(self.shape)))
+        assert found is not None
+        return found[0]
 
     def value(self, trace: Trace, leaves: Sequence[Any], name: str) -> Tracer:
         """The value of these leaves, in the scope that is recorded now."""
@@ -73,7 +72,7 @@ def _parts(tree: optree.PyTreeSpec, slots: Sequence[Slot], first: int) -> Iterat
             yield Part(first, slots[first])
         return
     count = tree.num_leaves
-    if count >= LEAST and _alike(slots[first : first + count]) and (shape := _shape(tree)) is not None:
+    if count >= MANY and _alike(slots[first : first + count]) and (shape := _shape(tree)) is not None:
         yield Part(first, slots[first], shape)
         return
     for child in optree.treespec_children(tree):

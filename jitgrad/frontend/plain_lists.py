@@ -22,22 +22,19 @@ from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.trace import WEAK_DTYPES, Trace
 from jitgrad.frontend.tracer import Tracer, contains_tracer, has_traced
 
-#: The methods, and the number of their argument that is a place, if any is.
-METHODS: dict[str, int | None] = {"index": None, "count": None, "remove": None, "pop": 0, "insert": 0}
+#: The methods whose first argument is compared with the numbers, and those where it is a place.
+_COMPARE, _PLACE = {"index", "count", "remove"}, {"pop", "insert"}
+METHODS = _COMPARE | _PLACE
 
 
 def method(function: Callable[..., Any]) -> Callable[..., Any]:
     """What to call in the place of a method of a list or tuple, which is one of those. A list is noted as changed."""
     items, name = function.__self__, function.__name__  # pyright: ignore[reportFunctionMemberAccess]
     other = searching(function)
-    place = METHODS[name]
 
     def run(*args: Any) -> Any:
-        if not args or not _of_numbers((*items, *args)) or not has_traced(args if place == 0 else [*items, *args]):
-            return other(*args)
-        if place == 0 and not has_traced(args[0]):
-            return other(*args)
-        return _FUNCTIONS[name](items, *args)
+        traced = has_traced(args[:1]) or (bool(args) and name in _COMPARE and has_traced([*items, *args]))
+        return _FUNCTIONS[name](items, *args) if traced and _of_numbers((*items, *args)) else other(*args)
 
     return run
 

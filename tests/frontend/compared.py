@@ -33,6 +33,18 @@ def check(f: Callable[..., Any], *args: Any, tol: float = 1e-10, grads: bool = F
         jg.testing.check_grads(f, args, order=1)
 
 
+def assert_same(got: Any, expected: Any) -> None:
+    """These lists and tuples, or what is in them, are of the same kinds, lengths, shapes and values."""
+    if isinstance(expected, (list, tuple)):
+        assert type(got) is type(expected)
+        assert len(got) == len(expected)
+        for a, b in zip(got, expected, strict=True):
+            assert_same(a, b)
+    else:
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
+        assert np.shape(got) == np.shape(expected)
+
+
 def check_slope(fun: Callable[..., Any], *args: Any, rtol: float = 1e-6) -> Any:
     """Values and dtypes, and the derivative of a sum of the results along a direction; the compiled function."""
     compiled = jg.jit(fun)

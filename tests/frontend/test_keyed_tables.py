@@ -5,23 +5,13 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+from compared import assert_same
 
 import jitgrad as jg
 from jitgrad.errors import ConcretizationError, UnsupportedError
 
 Y = np.array([3, 1, 2, 1, 0, 3, 3, 1, 2, 0, 1, 3])
 SHORT = np.array([2, 0, 2])
-
-
-def assert_same(got, expected):
-    if isinstance(expected, (list, tuple)):
-        assert type(got) is type(expected)
-        assert len(got) == len(expected)
-        for a, b in zip(got, expected, strict=True):
-            assert_same(a, b)
-    else:
-        np.testing.assert_allclose(got, expected, rtol=1e-12)
-        assert np.shape(got) == np.shape(expected)
 
 
 def by_get(y):

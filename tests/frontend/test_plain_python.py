@@ -7,6 +7,7 @@ from bisect import bisect_right
 
 import numpy as np
 import pytest
+from compared import assert_same
 
 import jitgrad as jg
 from jitgrad.errors import ConcretizationError, UnsupportedError
@@ -16,11 +17,7 @@ from jitgrad.frontend import syntax
 def check(fun, *args):
     expected = fun(*(np.copy(a) if isinstance(a, np.ndarray) else a for a in args))
     got = jg.jit(fun)(*(np.copy(a) if isinstance(a, np.ndarray) else a for a in args))
-    assert type(got) is type(expected) or not isinstance(expected, (list, tuple))
-    leaves = zip(got, expected, strict=True) if isinstance(expected, (list, tuple)) else [(got, expected)]
-    for a, b in leaves:
-        np.testing.assert_allclose(a, b)
-        assert np.shape(a) == np.shape(b)
+    assert_same(got, expected)
 
 
 # -- a list times a number ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from compared import assert_same
 
 import jitgrad as jg
 from jitgrad.errors import EndlessRecursionError, MutationError, ShapeError
@@ -9,16 +10,6 @@ from jitgrad.testing import check_grads
 
 X = np.random.default_rng(0).random((14, 2))
 V = np.random.default_rng(1).random((9, 4))
-
-
-def assert_same(got, expected):
-    if isinstance(expected, (list, tuple)):
-        assert len(got) == len(expected)
-        for a, b in zip(got, expected, strict=True):
-            assert_same(a, b)
-    else:
-        np.testing.assert_allclose(got, expected, rtol=1e-12)
-        assert np.shape(got) == np.shape(expected)
 
 
 def check(fun, *args):
