@@ -18,7 +18,7 @@ from jitgrad.errors import JitgradError, RollError
 from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
 from jitgrad.frontend.branches import assert_ as assert_
 from jitgrad.frontend.branches import current_trace
-from jitgrad.frontend.branches import if_ as if_
+from jitgrad.frontend.branches import if_ as branch
 from jitgrad.frontend.branches import if_return as if_return
 from jitgrad.frontend.branches import ifexp as ifexp
 from jitgrad.frontend.bucket_tables import dict_of as dict_of
@@ -45,7 +45,7 @@ from jitgrad.frontend.grown_arrays import NotGrown, Watch
 from jitgrad.frontend.grown_loops import grow_for, grow_while
 from jitgrad.frontend.growth import Held, OpenEnd
 from jitgrad.frontend.held_lists import UsedOtherwise, with_held_lists
-from jitgrad.frontend.iteration import Nest, Steps, steps_of, steps_of_numbers
+from jitgrad.frontend.iteration import Nest, Steps, numbers_in, steps_of
 from jitgrad.frontend.junctions import and_ as and_
 from jitgrad.frontend.junctions import is_same as is_same
 from jitgrad.frontend.junctions import not_, truth
@@ -82,7 +82,7 @@ from jitgrad.frontend.loop_choices import (
 )
 from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.optional import is_none as is_none
-from jitgrad.frontend.places import ChangesPlaces
+from jitgrad.frontend.places import ChangesPlaces, forget_places
 from jitgrad.frontend.raising import handled as handled
 from jitgrad.frontend.raising import thrown as thrown
 from jitgrad.frontend.recording import attempt, condition, record_for, record_while
@@ -123,6 +123,44 @@ _OF_LISTS = (ChangesPlaces, UsedOtherwise, OfObjects)
 _LONE = 2
 
 
+# -- branches ----------------------------------------------------------------------------------------------------------
+
+
+def if_(
+    test: Any,
+    then: Callable[..., State],
+    orelse: Callable[..., State],
+    state: State,
+    names: Sequence[str],
+    line: int,
+    lists: Callable[[], Listed] | None = None,
+) -> State:
+    """``if test: state = then(*state) else: state = orelse(*state)``. Where that makes lists longer or shorter, which
+    ``lists()`` tells of as in :func:`for_`, it is a loop that runs once: behind those such lists are followed."""
+    trace = current_trace()
+    test = truth(test)
+    whole = lists is None or trace is None or bool(trace.scopes) or trace.options.loops == "unroll"
+    if whole or not is_traced(test):
+        return branch(test, then, orelse, state, names, line)
+    assert trace is not None and lists is not None
+    variables = only_names(trace, list(starmap(Variable, lists()[2])), state, names)
+    try:
+        with attempt(trace):
+            return branch(test, then, orelse, state, names, line)
+    except UNROLLABLE as error:
+        forget_frames(error)
+        forget_places(error)
+        failed = error
+    once, steps = (lambda _, *values: branch(test, then, orelse, values, names, line)), Steps(0, 1, 1, lambda k: k)
+    loop = For(trace, steps, once, state, names, None, (), accept)
+    try:
+        return with_resized_arrays(loop, lambda loop: _recorded_with_lists(loop, Own([], []), variables), UNROLLABLE)
+    except UNROLLABLE:
+        raise failed from None
+    finally:
+        del failed  # and with it this frame, of which objects know that they are still referred to
+
+
 class _BreakIsTraced(Exception):
     """The flag that ends a loop depends on traced values: the loop has no fixed length."""
 
@@ -157,23 +195,27 @@ def for_(
             return after
     lists = with_consumers(trace, lists)
     steps = steps_of(iterable)
-    constant = steps is None
-    if constant and trace is not None:
-        steps = steps_of_numbers(trace, iterable)
+    numbers = numbers_in(iterable) if steps is None and trace is not None else None
+    if numbers is not None:
+        steps = Steps(0, len(iterable), 1, iterable.__getitem__)
     if steps is None or trace is None:
         return _unrolled(iterable, body, state, names, flag)
     known = isinstance(steps.count, int)
     mode = trace.options.loops
     short = known and mode == "auto" and is_short(trace, len(steps), size)
-    may = changes_plain_lists if constant else changes_lists
-    tried = short and len(steps) > 1 and ((flag is not None and not constant) or may(lists(), state, names))
+    may = changes_lists if numbers is None else changes_plain_lists
+    some = numbers is not None and numbers.traced
+    tried = (short or some) and len(steps) > 1 and ((flag is not None and not numbers) or may(lists(), state, names))
     if tried:
         # A branch of it may make a list longer: its length is followed only where the loop is recorded.
+        first = Steps(0, 2, 1, steps.item) if some else steps
         with copied(trace, len(steps)):
-            key, run = loop_key(trace, body, len(steps)), partial(_unrolled, steps, body, state, names, flag)
+            key, run = loop_key(trace, body, len(steps)), partial(_unrolled, first, body, state, names, flag)
             short = is_unrollable_once(trace, key, run)
-    if constant and (short or not tried):
-        return _unrolled(iterable, body, state, names, flag)
+    if numbers is not None:
+        if short or not tried:
+            return _unrolled(iterable, body, state, names, flag)
+        steps = numbers.steps(trace)
     if short or (known and mode == "unroll"):
         state, left = _begun(trace, iterable, steps, body, state, names, flag, line, small=short)
         if not left:

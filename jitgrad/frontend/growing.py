@@ -34,6 +34,7 @@ from jitgrad.frontend.indexing import as_value, place, slice_extent
 from jitgrad.frontend.list_items import LEAF, Item, Leaf, described, inner
 from jitgrad.frontend.list_methods import become, joined, refused
 from jitgrad.frontend.list_trials import Again, NoItems, Wider
+from jitgrad.frontend.places import ChangesPlaces, Place
 from jitgrad.frontend.primitives import broadcast_to, cast, concatenate, iota, strong
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
@@ -451,11 +452,9 @@ class Growing(Collection):
         if self.scope is None and self.home is self.trace.scope and self.whole is None:
             self.rooms = [concatenate([r, self._nothing(x)], 0) for r, x in zip(self.rooms, self._leaves, strict=True)]
         elif self.whole is not None or self.trace.scope is not self.scope:
-            raise RollError(
-                "a list becomes longer or shorter in code that is recorded once for all times that it runs, where its "
-                "length is not followed.",
-                user_location(),
-            )
+            places = [Place(self, None, True)] if self.scope is None and self.whole is None else []
+            message = "a list becomes longer or shorter in recorded code where its length is not followed."
+            raise ChangesPlaces(message, user_location(), places)
         self.touched = True
         self.unrolls &= not self.branched
 

@@ -73,7 +73,11 @@ class Names:
 
     def __init__(self, scope: Scope, starts: Sequence[Any], params: Sequence[Tracer], leaves: Sequence[Any]) -> None:
         self._scope, self._params = scope, params
-        self._targets = [list(self._found(leaf)) for leaf in leaves]
+        self._targets = [
+            # A number in the place of an array of no axes is no name of that.
+            [Referent(leaf, None, 0)] if is_array(start) and not is_array(leaf) else list(self._found(leaf))
+            for start, leaf in zip(starts, leaves, strict=True)
+        ]
         #: Arrays from outside that the body gives names to.
         self.outside = [
             t.root for targets in self._targets for t in targets if isinstance(t, Referent) and t.age is None

@@ -10,12 +10,13 @@ from __future__ import annotations
 import builtins
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jitgrad.errors import ArgumentError, ConcretizationError, UnsupportedError
 from jitgrad.frontend.assign import getitem
+from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.consumable import consumable
 from jitgrad.frontend.indexing import as_value, count_by
@@ -172,32 +173,58 @@ def steps_of(obj: Any) -> Steps | None:
     return None
 
 
-def steps_of_numbers(trace: Trace, obj: Any) -> Steps | None:
-    """The steps of a list or tuple of Python's numbers, or of tuples of as many of them each, as offsets to neighbours
-    are; None for anything else."""
+class Numbers(NamedTuple):
+    """The numbers in a list or tuple, or in tuples in it, of which each has as many: ``columns`` has those of each
+    place, ``kinds`` their dtype and the type of Python's as which they count."""
+
+    items: Sequence[Any]
+    columns: Sequence[Sequence[Any]]
+    kinds: Sequence[tuple[np.dtype, str | None]]
+
+    @property
+    def traced(self) -> bool:
+        return contains_tracer(self.columns)
+
+    def steps(self, trace: Trace) -> Steps:
+        """A loop over them, which finds them in tables that are made now."""
+        rows = type(self.items[0]) is tuple
+        tables = [
+            cast(HOOKS["array"](column), dtype) if contains_tracer(column) else np.array(column)
+            for column, (dtype, _) in zip(self.columns, self.kinds, strict=True)
+        ]
+
+        def item(i: Any) -> Any:
+            if isinstance(i, int):
+                return self.items[i]
+            pairs = zip(tables, self.kinds, strict=True)
+            found = [Tracer(trace, trace.own(getitem(table, i)), weak) for table, (_, weak) in pairs]
+            return tuple(found) if rows else found[0]
+
+        return Steps(0, len(self.items), 1, item)
+
+
+def numbers_in(obj: Any) -> Numbers | None:
+    """The numbers of a list or tuple, as offsets to neighbours are, or points; None for anything else, for an array's,
+    and where those of a place are not of one type."""
     if type(obj) not in (list, tuple) or len(obj) < 2:
         return None
     rows = type(obj[0]) is tuple
     if rows and any(type(row) is not tuple or len(row) != len(obj[0]) for row in obj):
         return None
-    columns = list(zip(*obj, strict=True)) if rows else [obj]
-    kinds = [type(column[0]) for column in columns]
-    if not kinds or any(k not in (int, float) for k in kinds):
-        return None
-    if any(type(x) is not kind for kind, column in zip(kinds, columns, strict=True) for x in column):
-        return None
-    tables = [np.array(column) for column in columns]
-    if any(table.dtype.kind not in "if" for table in tables):  # too large for an integer
-        return None
-    kept = list(obj)
+    columns = [list(column) for column in zip(*obj, strict=True)] if rows else [list(obj)]
+    kinds = [{_kind_of(x) for x in column} for column in columns]
+    found = [kind.pop() for kind in kinds if len(kind) == 1]
+    known = [kind for kind in found if kind is not None]
+    return Numbers(list(obj), columns, known) if known and len(known) == len(columns) else None
 
-    def item(i: Any) -> Any:
-        if isinstance(i, int):
-            return kept[i]
-        found = [Tracer(trace, trace.own(getitem(t, i)), k.__name__) for t, k in zip(tables, kinds, strict=True)]
-        return tuple(found) if rows else found[0]
 
-    return Steps(0, len(kept), 1, item)
+def _kind_of(x: Any) -> tuple[np.dtype, str | None] | None:
+    """The dtype of a number that is traced or one of Python's, and as which of those it counts."""
+    if isinstance(x, Tracer):
+        return None if is_array(x) else (x.dtype, x.weak)
+    if type(x) not in (int, float) or (type(x) is int and not -(1 << 63) <= x < 1 << 63):
+        return None
+    return np.dtype(np.int64 if type(x) is int else np.float64), type(x).__name__
 
 
 def range_(function: Any, *args: Any, **kwargs: Any) -> Any:

@@ -17,7 +17,7 @@ from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.growing import Growing
 from jitgrad.frontend.growth import Held
 from jitgrad.frontend.held_lists import holders, put_in
-from jitgrad.frontend.places import ChangesPlaces, Place
+from jitgrad.frontend.places import ChangesPlaces, Place, forget_places
 from jitgrad.frontend.references import SEQUENCES, forget_frames, other_references
 from jitgrad.frontend.trace import Trace
 from jitgrad.ir.location import user_location
@@ -140,7 +140,7 @@ def with_lists(trace: Trace, grow: Callable[[Sequence[Held]], State], lists: Lis
                 held += more
                 del owners, left
                 forget_frames(error)
-                error.places = []
+                forget_places(error)
             if any(n > 0 for n in other_references(trace, [p.read() for p in places])):
                 raise RollError("it changes a list that has several names.", user_location())
             held += [_held(trace, p) for p in places]

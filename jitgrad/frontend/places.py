@@ -88,6 +88,16 @@ class ChangesPlaces(RollError):
         self.places = places
 
 
+def forget_places(error: BaseException | None) -> None:
+    """Let errors not refer to places any longer, nor to the functions that they have left, as references to what is
+    there count."""
+    while error is not None:
+        error.__traceback__ = None
+        if isinstance(error, ChangesPlaces):
+            error.places = []
+        error = error.__context__
+
+
 class SeveralNames(RollError):
     """Recorded code changes ``owners``, or others, by names that stand for others too."""
 

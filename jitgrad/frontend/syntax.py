@@ -8,7 +8,8 @@ and ``names`` has their names; ``then``, ``orelse`` and bodies are functions of 
 ``UNBOUND`` stands for a variable without a value.
 
 ====================================================== =============================================================
-``if_(test, then, orelse, state, names, line)``        ``if``; returns the new state
+``if_(test, then, orelse, state, names, line[, lists])`` ``if``; returns the new state. ``lists`` as of a loop, where it
+                                                        makes some longer or shorter
 ``if_return(test, then, orelse, line)``                 an ``if`` both branches of which return (functions without
                                                         arguments); returns what the function returns
 ``for_(iterable, body, state, names, flag, writes,     ``for``; ``body(item, *state)``. ``flag`` is None or the name of

@@ -239,6 +239,17 @@ def _with_bound(node: ast.AST, bound: frozenset[str]) -> Iterator[tuple[ast.AST,
         yield from _with_bound(child, bound)
 
 
+def may_resize(block: Sequence[ast.stmt]) -> bool:
+    """May a block make lists longer or shorter, by itself or by a function that it calls for nothing else?"""
+    for node in (n for statement in block for n in ast.walk(statement)):
+        match node:
+            case ast.Expr(value=ast.Call()) | ast.Delete() | ast.Call(func=ast.Attribute(attr="pop" | "popleft")):
+                return True
+            case ast.AugAssign(op=ast.Add(), value=ast.List() | ast.ListComp() | ast.Tuple()):
+                return True
+    return False
+
+
 def changed_lists(block: Sequence[ast.stmt]) -> dict[str, str]:
     """The names whose lists a block may change, and how it uses them: ``"otherwise"``, where it makes them longer or
     shorter; ``"items"`` and ``"indexed"``, where it assigns to items only, at constant indices or at others;

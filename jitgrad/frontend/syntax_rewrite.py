@@ -25,6 +25,7 @@ from jitgrad.frontend.syntax_nodes import (
     junctions_that_decide,
     load,
     may_be_list,
+    may_resize,
     names_tuple,
     only_appended,
     operations,
@@ -427,6 +428,11 @@ class _Function:
             name = self._temporary()
             out.append(place(ast.Assign([store(name)], test), test))
             test = place(load(name), test)
+        lists: list[ast.expr] = []
+        if kind is Kind.ROLL and may_resize([*node.body, *node.orelse]):
+            setters, changed = self._appended(node, [*node.body, *node.orelse], frame)
+            out += setters
+            lists.append(changed)
         branches: list[ast.expr] = []
         for part, (word, block) in enumerate((("if", node.body), ("else", node.orelse))):
             result = names_tuple(frame.state, ast.Load()) if kind is Kind.ROLL else None
@@ -435,7 +441,7 @@ class _Function:
             branches.append(load(made.name))
         line = constant(node.lineno)
         if kind is Kind.ROLL:
-            arguments = [test, *branches, *self._state(frame), line]
+            arguments = [test, *branches, *self._state(frame), line, *lists]
             return [*out, self._call_with_state("if_", frame, arguments, node)]
         return [*out, place(ast.Return(call("if_return", [test, *branches, line], node)), node)]
 
@@ -445,7 +451,7 @@ class _Function:
         frame = self._analysis.frames[node]
         size = operations(node.body)
         writes = self._writes(node, frame)
-        setters, lists = self._appended(node, frame)
+        setters, lists = self._appended(node, node.body, frame)
         iterable = self._expressions.iterable(node.iter)
         item = PREFIX + "item"
         body = self._assign(node.target, place(load(item), node.target), node) + self._block(node.body)
@@ -477,7 +483,7 @@ class _Function:
             return [node]
         frame = self._analysis.frames[node]
         writes = self._writes(node, frame)
-        setters, lists = self._appended(node, frame)
+        setters, lists = self._appended(node, node.body, frame)
         test = self._generate("test", node, frame, [], self._visit(node.test))
         state = names_tuple(frame.state, ast.Load())
         body = self._generate("while", node, frame, self._block(node.body), state, 0)
@@ -498,17 +504,17 @@ class _Function:
             return ast.Tuple([], ast.Load())
         return call("hint", [thunk(_read(o, node), node) for o in objects], node)
 
-    def _appended(self, node: ast.For | ast.While, frame: Frame) -> tuple[list[ast.stmt], ast.expr]:
+    def _appended(self, node: ast.stmt, block: Sequence[ast.stmt], frame: Frame) -> tuple[list[ast.stmt], ast.expr]:
         """``lambda: (__jitgrad__.hint(lambda: A, ...), __jitgrad__.hint(lambda: B, ...), ((name, lambda: C, set C,
         use), ...))`` for lists that the body does nothing with but append to them, those of which it reads the last
         item besides, and all that it may change. Before it the functions that set the variables."""
         own = self._scope.locals - self._scope.captured
         inside = self._analysis.assigned(node) - frozenset(frame.state)
-        only = only_appended(node.body)
+        only = only_appended(block)
         found = [[place(load(n), node) for n in names if n in own] for names in only]
         setters: list[ast.stmt] = []
         changed: list[ast.expr] = []
-        for name, use in changed_lists(node.body).items():
+        for name, use in changed_lists(block).items():
             if name not in own or name in inside:
                 continue
             if any(name in names for names in only):
