@@ -16,15 +16,18 @@ import optree
 
 from jitgrad.errors import RollError
 from jitgrad.frontend.carries import UNBOUND, is_array
-from jitgrad.frontend.chosen import Chosen
+from jitgrad.frontend.chosen import Chosen, origins
+from jitgrad.frontend.copied_items import Copy, Source, all_sources, with_sources
 from jitgrad.frontend.fixed import fixed, objects_in
 from jitgrad.frontend.objects import attributes, flatten_opened, held_by, put
 from jitgrad.frontend.opening import opens, why_closed
 from jitgrad.frontend.references import other_references
+from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection, Tracer
 from jitgrad.frontend.views import share_memory
+from jitgrad.ir.core import Value
 from jitgrad.ir.location import user_location
 
 
@@ -61,6 +64,7 @@ def other_names(
     if not appended:
         return {}
     roots = [(x.root, strict) for x, strict in appended]
+    _refuse_from_before(trace, begun, state, [root for root, _ in roots])
     found: dict[int, list[int]] = {}
     names: set[int] = set()
     while True:
@@ -98,6 +102,25 @@ def other_names(
     return found
 
 
+def _refuse_from_before(trace: Trace, begun: Sequence[Any], state: Sequence[Any], appended: Sequence[Tracer]) -> None:
+    """Raise RollError for an appended array that a variable has from the iteration before, where that lets the variable
+    stand for an array which was there before the loop, or variables exchange it: then it is appended again later."""
+    for start in appended:
+        left, seen = [start], set[int]()
+        while left:
+            root = left.pop()
+            if id(root) in seen:
+                continue
+            seen.add(id(root))
+            for first, last in zip(begun, state, strict=False):
+                if not any(x.root is root for x in arrays_in(first)):
+                    continue
+                before = [y for x in arrays_in(last) for y in origins(x)]
+                left += before
+                if any(y is start or (y.scope.open and y.scope is not trace.scope) for y in before):
+                    raise RollError("it appends an array to a list that is made before.", user_location())
+
+
 def _of_tuples(tree: optree.PyTreeSpec) -> bool:
     if tree.is_leaf():
         return True
@@ -126,3 +149,58 @@ def _name(trace: Trace, array: Tracer, rooms: Sequence[Tracer]) -> Tracer:
     own = Tracer(trace, array.value)
     own.boxed = True
     return Chosen(trace, own.value, [own, *rooms])
+
+
+def chosen_leaves(trace: Trace, value: Any) -> list[int]:
+    """The leaves that are arrays which the iteration has put into lists, as an inner loop or branch has left them."""
+    if not arrays_in(value):
+        return []
+    roots = [x.root if is_array(x) else None for x in flatten(value)[0]]
+    return [k for k, x in enumerate(roots) if type(x) is Chosen and all(s.scope is trace.scope for s in x.sources)]
+
+
+def seen_arrays(trace: Trace, items: Sequence[Tracer]) -> list[Source]:
+    """The arrays among some items of a list that have other names, or parts of them."""
+    others = other_references(trace, items)
+    return with_sources((), [x for x, n in zip(items, others, strict=True) if n > 0 or type(x) is not Tracer])
+
+
+def refuse_written(g: Any, trace: Trace, first: int) -> None:
+    """Raise RollError where an array that was appended is written again, or was made before the loop; but of one that
+    no loop here writes the list may have copies."""
+    for kept in g.kept[first:]:
+        leaf, value, *_ = kept
+        root = leaf.root
+        if type(root) is Copy:
+            _note_copies(g, root.of)
+        inner = _scopes_inside(trace, g)
+        inside = root.owner is trace and (not root.scope.open or any(root.scope is s for s in inner))
+        if not inside or (root.scope.open and root.value is not value):
+            if not _copies(g, trace, leaf, value):
+                raise RollError("it appends an array to a list that is made before, or written again.", user_location())
+            g.kept[:] = [other for other in g.kept if other is not kept]
+
+
+def _scopes_inside(trace: Trace, g: Any) -> Sequence[Scope]:
+    """The scopes of the loop that a list grows in, and in it."""
+    first = next((k for k, s in enumerate(trace.scopes) if s is g.region), len(trace.scopes))
+    return trace.scopes[first:]
+
+
+def _copies(g: Any, trace: Trace, leaf: Tracer, value: Value) -> bool:
+    """Can the list have a copy of a part of an array, which nobody changes?"""
+    root = leaf.root
+    plain = type(root) is Tracer and root.owner is trace and root.scope.open and leaf.scope.open
+    if not plain or root.value is not value or (g.item is not None and g.item.of_objects):
+        return False
+    inner = _scopes_inside(trace, g) or trace.scopes  # what loops around it write is compared when the list is read
+    if any(root in scope.written for scope in inner) or not opens():
+        return False
+    g.aliased = True
+    _note_copies(g, with_sources((), [root]))
+    return True
+
+
+def _note_copies(g: Any, sources: Sequence[Source]) -> None:
+    """Take note of arrays of which the loop has put copies into a list."""
+    g.sources, g.copied = all_sources(g.sources, sources), all_sources(g.copied, sources)

@@ -132,8 +132,6 @@ class _Kind:
 class Table(Collection):
     """A table. ``keys`` are those that it has; None for a ``defaultdict``, which has all."""
 
-    fixes_containers = True
-
     def __init__(self, keys: list[Any] | None) -> None:
         self._keys = keys
         self.taken: Any = []

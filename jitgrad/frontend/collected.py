@@ -20,6 +20,8 @@ from jitgrad.errors import RollError
 from jitgrad.frontend.appended_arrays import as_names, other_names
 from jitgrad.frontend.assign import setitem
 from jitgrad.frontend.carries import is_array
+from jitgrad.frontend.chosen_containers import cells_in
+from jitgrad.frontend.copied_items import Copy
 from jitgrad.frontend.fixed import objects_in
 from jitgrad.frontend.items import element, elements, listed
 from jitgrad.frontend.loops import For
@@ -198,25 +200,40 @@ class _Taker:
     def take(self, new: State) -> None:
         """After an iteration. Raises RollError for what can't be stored in an array."""
         self.targets, self.appended, self.values = [], [], []
-        places: dict[int, tuple[int, int]] = {}
-        for number, (one, before) in enumerate(zip(self.lists, self.before, strict=True)):
-            for tree in one[len(before) :]:
-                array, items = listed(tree) if type(tree) is list else None, None
-                if array is not None and len({(x.boxed, x.weak) for x in tree}) == 1:
-                    items = not is_array(tree[0]), tree[0].weak
-                if objects_in(tree):
-                    raise OfObjects("it appends objects to a list.", user_location())
-                leaves, spec = flatten(tree if items is None else array)
-                at = [places.setdefault(id(leaf), (len(self.values), n)) for n, leaf in enumerate(leaves)]
-                self.targets.append(number)
-                self.appended.append(_Appended(spec, tuple(map(self._kind, at, leaves)), items))
-                self.values.append(leaves)
+        self._places: dict[int, tuple[int, int]] = {}
+        trees = [one[len(before) :] for one, before in zip(self.lists, self.before, strict=True)]
+        for number, items in enumerate(trees):
+            for tree in items:
+                self._take(number, tree)
+                del tree  # references count
         self.put_back()
+        self._refuse_named(trees)
+        places = self._places
         changed = self.trace.scopes[-1].changed
         changed[:] = [c for c in changed if not any(c[0] is one for one in self.lists)]
         if sum(map(len, self.values)) > _MOST:
             raise RollError("an iteration appends many values to lists.", user_location())
         self.same = [places.get(id(v)) if is_array(v) else None for v in new]
+
+    def _take(self, number: int, tree: Any) -> None:
+        """Take note of one item that the list of that number has got."""
+        array, items = listed(tree) if type(tree) is list else None, None
+        if array is not None and len({(x.boxed, x.weak) for x in tree}) == 1:
+            items = not is_array(tree[0]), tree[0].weak
+        if objects_in(tree):
+            raise OfObjects("it appends objects to a list.", user_location())
+        leaves, spec = flatten(tree if items is None else array)
+        at = [self._places.setdefault(id(leaf), (len(self.values), n)) for n, leaf in enumerate(leaves)]
+        self.targets.append(number)
+        self.appended.append(_Appended(spec, tuple(map(self._kind, at, leaves)), items))
+        self.values.append(leaves)
+
+    def _refuse_named(self, items: Sequence[Sequence[Any]]) -> None:
+        """Raise OfObjects for lists and dicts that are items, or in items, and have other names: a change by those
+        would not be seen."""
+        cells = [x for one in items for x in cells_in(one)]
+        if any(n > 0 for n in other_references(self.trace, cells)):
+            raise OfObjects("it appends lists that have other names to a list.", user_location())
 
     def _kind(self, place: tuple[int, int], leaf: Any) -> _Leaf:
         if not isinstance(leaf, Tracer) or not all(isinstance(n, int) for n in leaf.dims):
@@ -224,7 +241,7 @@ class _Taker:
         scalar = not is_array(leaf)
         if not scalar:
             root, starts = leaf.root, [value for array, value in self._params if array is leaf]
-            made = root.owner is self.trace and root.scope is self.trace.scope
+            made = root.owner is self.trace and root.scope is self.trace.scope and type(root) is not Copy
             if not (starts[0] is leaf.value if starts else made):
                 raise RollError("it appends an array to a list that is made before, or written again.", user_location())
         return _Leaf(place, leaf.type, scalar, leaf.weak)

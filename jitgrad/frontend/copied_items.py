@@ -6,18 +6,39 @@ was is noted, and the list can't be read once it is another."""
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 from jitgrad.errors import MutationError, UnsupportedError
 from jitgrad.frontend.carries import is_array
+from jitgrad.frontend.chosen import Chosen, origins
+from jitgrad.frontend.rebound import Rebound
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.signature import flatten, unflatten
 from jitgrad.frontend.trace import Trace
-from jitgrad.frontend.tracer import Tracer
+from jitgrad.frontend.tracer import Tracer, leaked
 from jitgrad.frontend.views import View
 from jitgrad.ir.core import Value
 from jitgrad.ir.location import user_location
+
+#: An array of which a list has copies, with what it was.
+Source = tuple[Tracer, Value]
+
+
+def with_sources(known: Sequence[Source], arrays: Iterable[Tracer]) -> list[Source]:
+    """The sources, and those that these arrays are, or are parts of, as they are now."""
+    more: list[Source] = []
+    for array in arrays:
+        if type(array.root) is Copy:
+            more += array.root.of
+            continue
+        more += [(x, x.value) for x in origins(array) if type(x) is not Rebound and x.scope.open]
+    return all_sources(known, more)
+
+
+def all_sources(*known: Sequence[Source]) -> list[Source]:
+    """The sources of several lists, each once."""
+    return list({(id(x), id(value)): (x, value) for sources in known for x, value in sources}.values())
 
 
 class Sources:
@@ -27,7 +48,7 @@ class Sources:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.scopes: list[Scope] = [trace.top, *trace.scopes]
-        self.arrays: list[tuple[Tracer, Value]] = []
+        self.arrays: list[Source] = []
 
     def own(self, value: Any) -> Any:
         """An item, with copies in the place of these arrays, and of parts of them."""
@@ -45,12 +66,40 @@ class Sources:
                 "x.copy().",
                 user_location(),
             )
-        if not any(root is x and root.value is value for x, value in self.arrays):
-            self.arrays.append((root, root.value))
+        self.arrays = with_sources(self.arrays, [array])
         return array.copy()
 
 
-def refuse_changed(arrays: Sequence[tuple[Tracer, Value]]) -> None:
+class Copy(Chosen):
+    """The array in which the items of a list lie, where some are copies: it can be read as long as none of the
+    ``sources`` has changed, but not be written."""
+
+    __slots__ = ()
+
+    def __init__(self, trace: Trace, array: Tracer, sources: Sequence[Source]) -> None:
+        super().__init__(trace, array.value, [])
+        self._array = (array.value, list(sources))
+
+    @property
+    def of(self) -> list[Source]:
+        """What it has copies of."""
+        return self._array[1]
+
+    @property
+    def value(self) -> Value:  # pyright: ignore[reportIncompatibleVariableOverride]
+        if not self.scope.open:
+            raise leaked(self)
+        refuse_changed(self.of)
+        return self._array[0]
+
+    def _no_write(self) -> MutationError:
+        return changed()
+
+    def store(self, new: Tracer) -> NoReturn:
+        raise self._no_write()
+
+
+def refuse_changed(arrays: Sequence[Source]) -> None:
     """Raise MutationError where one of these arrays is not what it was."""
     if any(not x.scope.open or x.value is not value for x, value in arrays):
         raise changed()
@@ -58,7 +107,7 @@ def refuse_changed(arrays: Sequence[tuple[Tracer, Value]]) -> None:
 
 def changed() -> MutationError:
     return MutationError(
-        "an array or list is changed that is an item of a list in recorded code, or a part of it, and then that list "
-        "is read, which has copies. Put copies into it: x.copy().",
+        "an array or list that is an item of a list in recorded code, or a part of it, is changed by one of its names "
+        "and seen by another. That list has copies. Put copies into it: x.copy().",
         user_location(),
     )

@@ -60,9 +60,9 @@ def objects_in(value: Any) -> list[Any]:
 
 
 def fix(trace: Trace, value: Any, source: Any, *, lasts: bool = True, appended: Dim | None = None) -> None:
-    """Let the objects and containers in an item of a list stay as they are; containers without objects only where the
-    ``source`` asks for it. Raises RollError for one that gets into a list and is an item of one."""
-    if not objects_in(value) and not getattr(type(source), "fixes_containers", False):
+    """Let the objects and containers in an item of a list stay as they are. Raises RollError for one that gets into a
+    list and is an item of one."""
+    if isinstance(value, (Tracer, int, float, np.generic, np.ndarray)):
         return
     for k, x in enumerate(held_by((value,))):
         if is_cell(x):
@@ -89,10 +89,18 @@ def refuse_fixed(trace: Trace, obj: Any) -> None:
     if fixed(trace, obj) is not None:
         raise ItemChanged(
             f"a {type(obj).__name__} is changed that is an item of a list in recorded code, or that an item holds. The "
-            "list has its attributes in arrays, and would not show the change. Change it before it is appended, put a "
+            "list has what it holds in arrays, and would not show the change. Change it before it is appended, put a "
             "new object into the list, or keep what changes in an array.",
             user_location(),
         )
+
+
+def refuse_names(trace: Trace, source: Any) -> None:
+    """An item of a list is written, that is a list. Raises RollError where a list which was appended can still be seen
+    by another name, that would not show it."""
+    rows = [one.obj for s in (trace.top, *trace.scopes) for one in s.fixed.values() if one.source is source]
+    if any(n >= 0 for n in other_references(trace, rows)):
+        raise RollError("it writes into an item of a list that has another name.", user_location())
 
 
 def appended_objects(trace: Trace, state: Sequence[Any]) -> dict[int, Fixed]:

@@ -17,6 +17,7 @@ loop is unrolled then, if it can be.
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -24,18 +25,19 @@ import numpy as np
 import optree
 
 from jitgrad.errors import RollError
-from jitgrad.frontend import list_methods
+from jitgrad.frontend import list_methods, table_rows
 from jitgrad.frontend.assign import fit, write_box
 from jitgrad.frontend.carries import is_array
-from jitgrad.frontend.chosen import Chosen
-from jitgrad.frontend.copied_items import refuse_changed
-from jitgrad.frontend.fixed import fix
-from jitgrad.frontend.indexing import as_value, place, slice_extent
+from jitgrad.frontend.copied_items import Copy, Source, refuse_changed, with_sources
+from jitgrad.frontend.fixed import fix, refuse_names
+from jitgrad.frontend.indexing import as_value, place
+from jitgrad.frontend.items import nested
 from jitgrad.frontend.list_items import LEAF, Item, Leaf, described, inner
 from jitgrad.frontend.list_methods import become, joined, refused
 from jitgrad.frontend.list_trials import Again, NoItems, Wider
 from jitgrad.frontend.places import ChangesPlaces, Place
-from jitgrad.frontend.primitives import broadcast_to, cast, concatenate, iota, strong
+from jitgrad.frontend.primitives import broadcast_to, cast, concatenate, strong
+from jitgrad.frontend.references import other_references
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.trace import Trace
@@ -51,19 +53,19 @@ class Growing(Collection):
     """Stands for a list. ``rooms`` are the arrays, with the items along their first axes, from the place ``first`` to
     that before ``count``. ``shifts``: the first place moves, ``leftward``: to the left. ``scope`` is the one in which
     it may become longer now; ``most`` says how much longer it may have become since that was set. ``kept`` are the
-    arrays that were appended, with their values of then. ``probing``: what is recorded is dropped, so items may turn
-    out to be of other types. ``whole`` is the list that a fixed row is an item of. ``named``: an object that it had at
-    the start has another name.
+    arrays that were appended, with the values of then of what they are parts of. ``probing``: what is recorded is
+    dropped, so items may turn out to be of other types. ``whole`` is the list that a fixed row is an item of.
+    ``named``: an object that it had at the start has another name.
 
     With a ``window`` it has no rooms, but the leaves of the last ``width`` items only. ``elastic``: how much room it
     needs is found by running the loop, so places are kept within the room that there is; ``tallied``: that loop is run
     now, and adds up how many items there are at most. ``bursts``: once it gets more
     items than there is room for, its count is beyond all capacities, whatever is taken from it afterwards. ``maxlen``
     is that of a deque; ``full``: it always has as many. ``unrolls``: the loop in which it grows could be unrolled, as
-    no branch that is recorded, where it is ``branched``, changes its length. ``lent``: it has copies of parts of other
-    arrays, so its items can't be changed. ``copies``: its items are read as copies that can't be changed, as it pops
-    and the next one that is appended takes their place. ``sources`` are arrays of which it has copies
-    (``copied_items``)."""
+    no branch that is recorded, where it is ``branched``, changes its length. ``copies``: its items are read as copies
+    that can't be changed, as it pops and the next one that is appended takes their place. ``sources`` are arrays of
+    which it has copies (``copied_items``), ``copied`` those that the loop has put into it. ``written``: a part of an
+    item is written. ``aliased``: arrays that it gets have other names."""
 
     @property
     def __class__(self) -> Any:
@@ -82,16 +84,21 @@ class Growing(Collection):
         self.width = 0
         self.probing = self.viewed = self.rewritten = self.touched = self.popped = self.named = False
         self.shifts = self.leftward = self.elastic = self.tallied = self.bursts = self.full = self.unrolls = False
-        self.branched = self.lent = self.copies = False
+        self.branched = self.copies = self.written = self.aliased = False
         self.maxlen: int | None = None
-        self.sources: Sequence[tuple[Tracer, Value]] = ()
+        self.sources: Sequence[Source] = ()
+        self.copied: Sequence[Source] = ()
+        self.moved = self.was_row = False
+        self.readers: list[weakref.ref[Growing]] = []
+        self.place: Dim | None = None
+        self.doubled: Dim | None = None
 
     def noted(self) -> tuple[Any, ...]:
         """What a trial changes that is dropped, for :meth:`put_back`."""
-        return self.first, self.count, self.most, self.scope, self.window, list(self.kept)
+        return self.first, self.count, self.most, self.scope, self.window, self.doubled, list(self.kept)
 
     def put_back(self, noted: tuple[Any, ...]) -> None:
-        self.first, self.count, self.most, self.scope, self.window, self.kept[:] = noted
+        self.first, self.count, self.most, self.scope, self.window, self.doubled, self.kept[:] = noted
 
     @property
     def limit(self) -> Dim:
@@ -128,7 +135,7 @@ class Growing(Collection):
             self.window = [*self.window, leaves][-self.width :] if self.width else []
         else:
             self._store(self.count, leaves)
-        self._keep(leaves)
+        self._keep(leaves, self.count)
         fix(self.trace, value, self, appended=self.count)
         self.count, self.most = add(self.count, 1), add(self.most, 1)
         if self.bursts:
@@ -145,7 +152,7 @@ class Growing(Collection):
             self.append(value)
 
     copy, reverse, sort, index = list_methods.copied, list_methods.reverse, list_methods.sort, list_methods.index
-    __add__ = joined
+    rotate, __add__ = list_methods.rotate, joined
 
     def __radd__(self, other: Any) -> Any:
         return joined(other, self)
@@ -158,7 +165,7 @@ class Growing(Collection):
         if type(index) is not int or index != 0 or self.whole is not None:
             raise refused()
         self._need_all()
-        self._change_length()
+        self._change_length(front=True)
         if self.bursts:
             raise RollError("how many items it puts in front of a list is not limited.", user_location())
         if not self.leftward:
@@ -169,7 +176,7 @@ class Growing(Collection):
         self._rewrite()
         self.first, self.most = add(self.first, -1), add(self.most, 1)
         self._store(self.first, leaves)
-        self._keep(leaves)
+        self._keep(leaves, self.first)
         fix(self.trace, value, self, appended=self.first)
         if self.maxlen is not None:
             most, self.popped = add(self.first, self.maxlen), True
@@ -188,16 +195,6 @@ class Growing(Collection):
 
     def popleft(self) -> Any:
         return self.pop(0)
-
-    def rotate(self, n: Any = 1) -> None:
-        """By a constant number of items. An empty deque whose length is not known is an IndexError."""
-        if type(n) is not int or (abs(n) > _FEW and not isinstance(self.size, int)):
-            raise refused()
-        for _ in range(abs(n) % max(self.size, 1) if isinstance(self.size, int) else abs(n)):
-            if n > 0:
-                self.appendleft(self.pop())
-            else:
-                self.append(self.pop(0))
 
     def _extreme(self, op: str, a: Dim, b: Dim) -> Dim:
         """The larger or smaller one of two places."""
@@ -225,6 +222,7 @@ class Growing(Collection):
         self._change_length()
         if self.item is None:
             raise NoItems(self, "an item of a list is taken that has none in the first iteration.")
+        self.aliased |= any(n > 0 for n in other_references(self.trace, [leaf for leaf, *_ in self.kept]))
         found = self._item_at(add(self.first, place(self.trace, index, self.size)), copy=True)
         self._rewrite()
         if index == 0:
@@ -272,7 +270,7 @@ class Growing(Collection):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return self._part(index)
+            return list_methods.part(self, index)
         if self.item is None:
             raise NoItems(self, "an item of a list is read that has none in the first iteration.")
         if self.window is not None:
@@ -283,17 +281,20 @@ class Growing(Collection):
         if isinstance(index, slice) or self.item is None:
             raise refused()
         self._need_all()
-        if self.item.depth and not isinstance(value, Growing):
-            raise refused()
         at = add(self.first, place(self.trace, self._index(index), self.size))
         if self._is_item(value, at):
             return  # xs[i] op= v has written it
+        if self.item.depth:
+            return table_rows.replace(self, at, value)
         if isinstance(value, Growing) or (self._has_arrays and self.viewed):
             raise refused()
         leaves = self._accepted(value)
+        if self.whole is not None:
+            self._top.written = True
+            refuse_names(self.trace, self._top)
         self._rewrite()
         self._store(at, leaves)
-        self._keep(leaves)
+        self._keep(leaves, at)
         fix(self.trace, value, self, appended=at)
 
     def _rewrite(self) -> None:
@@ -301,6 +302,7 @@ class Growing(Collection):
         are made again of what the arrays hold."""
         if self.named:
             raise RollError("it takes objects out of a list that have other names.", user_location())
+        table_rows.refuse_doubled(self._top)
         self._top.rewritten = True
 
     def _in_window(self, index: Any) -> Any:
@@ -321,31 +323,6 @@ class Growing(Collection):
         found = self.item.made(leaves)
         fix(self.trace, found, self)
         return found
-
-    def _part(self, index: slice) -> Any:
-        """A slice: a list where its length is known."""
-        if self.item is None:
-            raise refused()
-        if index == slice(None) and self.scope is None and not self.item.depth and self.whole is None:
-            return self.copy()
-        self._need_all()
-        refuse_changed(self.sources)
-        first, size, step = slice_extent(self.trace, index, self.shown)
-        start = add(self.first, first)
-        if isinstance(size, int):
-            return [self._item_at(add(start, k * step)) for k in range(size)]
-        part = Growing(self.trace, self.item, size, self)
-        part.sources = self.sources
-        if step != 1 or len(self.rooms) != 1:
-            columns, places = self.columns()[1], index
-            if step != 1:
-                places = iota(columns[0], (size,), 0) * step + as_value(self.trace, first)
-            part.rooms = [HOOKS["getitem"](column, places) for column in columns]
-        elif self.item.depth:
-            raise refused()
-        else:
-            part.rooms = [Tracer(self.trace, view_slice(r, 0, start, size).value) for r in self.rooms]
-        return part
 
     @property
     def last(self) -> list[Any]:
@@ -448,13 +425,16 @@ class Growing(Collection):
     def _index(self, index: Any) -> Any:
         return index if isinstance(index, Tracer) else operator.index(index)
 
-    def _change_length(self) -> None:
+    def _change_length(self, *, front: bool = False) -> None:
         if self.scope is None and self.home is self.trace.scope and self.whole is None:
-            self.rooms = [concatenate([r, self._nothing(x)], 0) for r, x in zip(self.rooms, self._leaves, strict=True)]
-        elif self.whole is not None or self.trace.scope is not self.scope:
-            places = [Place(self, None, True)] if self.scope is None and self.whole is None else []
+            more = [[r, self._nothing(x)] for r, x in zip(self.rooms, self._leaves, strict=True)]
+            self.rooms = [concatenate(parts[::-1] if front else parts, 0) for parts in more]
+            if front:
+                self.first, self.count = add(self.first, 1), add(self.count, 1)
+        elif self.whole is not None or self.was_row or self.trace.scope is not self.scope:
+            followed = self.scope is None and self.whole is None and not self.was_row
             message = "a list becomes longer or shorter in recorded code where its length is not followed."
-            raise ChangesPlaces(message, user_location(), places)
+            raise ChangesPlaces(message, user_location(), [Place(self, None, True)] if followed else [])
         self.touched = True
         self.unrolls &= not self.branched
 
@@ -509,10 +489,12 @@ class Growing(Collection):
             box = self._box(room, at)
             write_box("set", room, box, fit(cast(strong(self.trace.lift(v)), leaf.type.dtype), box.dims))
 
-    def _keep(self, leaves: Sequence[Any]) -> None:
+    def _keep(self, leaves: Sequence[Any], at: Dim) -> None:
         for k, leaf in enumerate(leaves):
             if is_array(leaf) and not (self.item and self.item.depth):
-                self.kept.append((leaf, leaf.value, k, self.count))
+                self.kept.append((leaf, leaf.root.value, k, at))
+                if self.scope is None:  # no loop looks at what is kept
+                    self.sources = with_sources(self.sources, [leaf])
 
     def _item_at(self, at: Dim, *, copy: bool = False) -> Any:
         assert self.item is not None
@@ -520,8 +502,12 @@ class Growing(Collection):
         item = self.item
         if item.depth:
             (leaf,), (room,) = item.leaves, self.rooms
+            if copy:
+                return nested(Tracer(self.trace, self._box(room, at).read(room).value), leaf.weak, item.depth)
             row = Growing(self.trace, inner(item, leaf), room.dims[1], self)
             row.rooms = [view_box(room, self._box(room, at))]
+            row.home, row.place, row.was_row = self.trace.scope, at, True
+            self._top.readers = [*(r for r in self._top.readers if r() is not None), weakref.ref(row)]
             return row
         return self._made([self._leaf_at(r, x, at, copy) for r, x in zip(self.rooms, item.leaves, strict=True)])
 
@@ -531,8 +517,8 @@ class Growing(Collection):
             value = view_box(room, box).value if type(room) is View else box.read(room).value
             found = Tracer(self.trace, value, leaf.weak)
             found.boxed = not leaf.scalar
-            fixed = self.lent or (self.copies and not copy)
-            return Chosen(self.trace, found.value, [found]) if fixed and not leaf.scalar else found
+            fixed = self.sources or self.aliased or (self.copies and not copy)
+            return Copy(self.trace, found, self.sources) if fixed and not leaf.scalar else found
         self.viewed = True
         return view_box(room, ReadOnly(box.starts, box.sizes, box.steps, box.axes))
 
@@ -570,8 +556,6 @@ def summed(a: Dim, b: Dim) -> Dim:
 
 #: The kinds of numbers that may be known where a loop is unrolled, as its index is.
 _KNOWN = ("int", "bool")
-#: By so many items a deque is rotated whose length is not known.
-_FEW = 16
 #: More than any capacity.
 _BEYOND = 1 << 40
 

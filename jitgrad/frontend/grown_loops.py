@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jitgrad.errors import RollError
+from jitgrad.frontend.appended_arrays import refuse_written
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.growing import MANY, Growing, clipped, summed
 from jitgrad.frontend.grown_arrays import hidden, seen
-from jitgrad.frontend.growth import Growth, Held, outside, refuse_written
+from jitgrad.frontend.growth import Growth, Held, outside
 from jitgrad.frontend.indexing import as_value
 from jitgrad.frontend.iteration import Steps
 from jitgrad.frontend.junctions import and_, not_, truth
@@ -473,6 +474,7 @@ def branches(
     firsts: dict[int, list[Dim]] = {}
     around_them = trace.scope
     most: list[Dim] = [0 for _ in lists]
+    appended: list[list[Any]] = [[] for _ in lists]
 
     def around(n: int, thunk: Callable[[], State]) -> State:
         for g, window, front, (count, scope, _, kept) in zip(lists, windows, fronts, before, strict=True):
@@ -485,6 +487,7 @@ def branches(
         for k, (g, (*_, kept)) in enumerate(zip(lists, before, strict=True)):
             most[k] = _greater(most[k], outside(trace, g.most, g))
             refuse_written(g, trace, kept)
+            appended[k] += g.kept[kept:]
             for j, value in enumerate(state):
                 if is_array(value) and any(value.root is leaf.root for leaf, *_ in g.kept[kept:]):
                     own = Tracer(trace, value.value)
@@ -510,6 +513,7 @@ def branches(
         g.set_last(given)
     places = result[size : size + 2 * len(lists)]
     for k, (g, counted, front) in enumerate(zip(lists, places[::2], places[1::2], strict=True)):
+        g.kept[before[k][3] :] = appended[k]
         fronts_after = {n[k] for n in firsts.values()}
         g.first = fronts_after.pop() if len(fronts_after) == 1 else clipped(trace, trace.lift(front), g.limit)
         same = {n[k] for n in ends.values()}

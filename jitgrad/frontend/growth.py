@@ -17,11 +17,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitgrad.errors import RollError
-from jitgrad.frontend.appended_arrays import as_names, close_copies, other_names, refuse_named, refuse_twice
+from jitgrad.frontend.appended_arrays import (
+    arrays_in,
+    as_names,
+    chosen_leaves,
+    close_copies,
+    other_names,
+    refuse_named,
+    refuse_twice,
+    refuse_written,
+    seen_arrays,
+)
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
 from jitgrad.frontend.chosen_containers import note_copies
-from jitgrad.frontend.fixed import appended_objects, fix, objects_in
+from jitgrad.frontend.copied_items import Copy, Source
+from jitgrad.frontend.fixed import appended_objects, fix, objects_in, refuse_names
 from jitgrad.frontend.growing import MANY, Growing, clipped, new_room, summed
 from jitgrad.frontend.grown_arrays import GrownArray, Joined, hidden, mapped, refuse_other, seen
 from jitgrad.frontend.indexing import as_value
@@ -29,8 +40,8 @@ from jitgrad.frontend.items import element, listed
 from jitgrad.frontend.list_items import described
 from jitgrad.frontend.list_rooms import fill, furnished
 from jitgrad.frontend.list_trials import Again, Unlimited, Wider
-from jitgrad.frontend.opening import opens
 from jitgrad.frontend.references import SEQUENCES, other_references
+from jitgrad.frontend.table_rows import refuse_doubled
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
 from jitgrad.ir.core import Value
@@ -88,7 +99,8 @@ class Growth:
         self.all: list[Growing] = [*trace.growing, *self.new]
         self.start: list[Dim] = [g.count for g in self.all]
         self.fronts: list[Dim] = [g.first for g in self.all]
-        self._before = [(g, g.first, g.count, g.most, g.scope, list(g.kept)) for g in self.all]
+        self._before = [(g, g.first, g.count, g.most, g.scope, g.region, list(g.kept)) for g in self.all]
+        self._sources = [(g.sources, g.copied) for g in self.all]
         self._windows = [g.window for g in trace.growing]
         #: Is its length followed in what the loop stands in? Not so where that is a loop that was recorded without it.
         self._followed = [g.scope is trace.scope or any(g is x for x in self.new) for g in self.all]
@@ -123,11 +135,11 @@ class Growth:
 
     def __exit__(self, kind: type | None, *_: object) -> None:
         self.trace.growing = self._outer
-        for g, first, count, most, scope, kept in self._before:
+        for g, first, count, most, scope, region, kept in self._before:
             if kind is not None:
                 g.first, g.count, g.most = first, count, most
                 self._restore_windows()
-            g.scope = scope
+            g.scope, g.region = scope, region
             g.kept[:] = kept
         if kind is not None:
             self.put_back()
@@ -135,7 +147,7 @@ class Growth:
 
     def rewind(self) -> None:
         """Let the lists of the loops around be as before the loop: it was run ahead."""
-        for g, first, count, most, _, kept in self._before:
+        for g, first, count, most, *_, kept in self._before:
             g.first, g.count, g.most = first, count, most
             g.kept[:] = kept
         self._restore_windows()
@@ -175,6 +187,7 @@ class Growth:
                 n = len(g.item.leaves)
                 g.window = [[next(given) for _ in range(n)] for _ in range(g.width)]
             g.kept.clear()
+            g.sources, g.copied = self._sources[k]
         self._shifting = [(g.shifts, g.full) for g in self.all]
         self._entry, self._number = [(g.first, g.count) for g in self.all], number
         for held in self.held:
@@ -207,16 +220,24 @@ class Growth:
             if e.appended is not None and e.certain and not e.held
         }
         for g in self.all:
+            refuse_doubled(g)
+            if g.written or g.moved:
+                refuse_names(trace, g)
             refuse_written(g, trace, 0)
+            self._leave_sources(g, state)
             for n, value in enumerate(state):
-                if is_array(value) and any(value.root is room for room in g.rooms):
+                if is_array(value) and (type(value.root) is Copy or any(value.root is room for room in g.rooms)):
                     raise RollError("it gives an array that is an item of a list a name.", user_location())
                 for leaf, _, k, at in g.kept:
                     if is_array(value) and value.root is leaf.root:
+                        g.aliased = True
                         self.shared[n] = g, k, add(g.count, -at) if value is leaf else None
         kept = [(x, g.item is not None and g.item.of_objects) for g in self.all for x, *_ in g.kept]
         refuse_twice([x for x, _ in kept])
         self.names = other_names(trace, self._begun, state, kept, self.shared.keys()) if self._begun is not None else {}
+        for n, value in enumerate(state):
+            if hits := chosen_leaves(trace, value):
+                self.names[n] = sorted({*self.names.get(n, ()), *hits})
         self._forms = [_step(trace, n, self._number) for n in self.grown]
         self._shift_forms = [_step(trace, n, self._number) for n in shifted]
         known = zip((*self.steps, *self.shifts), (*self.grown, *shifted), strict=True)
@@ -230,6 +251,18 @@ class Growth:
         for g in self.all:
             g.scope = None
         return (*state, *found)
+
+    def _leave_sources(self, g: Growing, state: State) -> None:
+        """At the end of an iteration: raise RollError where an array of which the list has copies is written in the
+        loop, or is one of this iteration that has another name behind it."""
+        for x, value in g.sources:
+            own = x.scope is self.trace.scope
+            named = own and any(y.root is x for v in state for y in arrays_in(v))
+            if x in self.trace.scope.written or named or (own and x.value is not value):
+                raise RollError("it appends an array to a list that is made before, or written again.", user_location())
+        g.sources, g.copied = (
+            [(x, value) for x, value in sources if x.scope is not self.trace.scope] for sources in (g.sources, g.copied)
+        )
 
     @property
     def counts(self) -> State:
@@ -313,7 +346,7 @@ class Growth:
 
     def _shown(self) -> list[Any]:
         """What trials have shown of the lists."""
-        return [(g.item, g.width, g.elastic, g.shifts, g.leftward, g.full, g.copies) for g in self.all]
+        return [(g.item, g.width, g.elastic, g.shifts, g.leftward, g.full, g.copies, g.aliased) for g in self.all]
 
     def _begin(self, g: Growing, lead: Dim) -> None:
         """Let a list that is put something in front of start with so much room there."""
@@ -401,7 +434,7 @@ class Growth:
             if n >= len(final) or not is_array(final[n]):
                 continue
             own = any(g is x for x in self.new)
-            known = own and not g.lent and isinstance(trips, int) and trips > 0
+            known = own and not _copied(g) and isinstance(trips, int) and trips > 0
             if known and isinstance(g.count, int) and isinstance(back, int):
                 final[n] = element(g.rooms[k], g.count - back, scalar=False)
             else:
@@ -437,13 +470,14 @@ class Growth:
                 state = mapped(state, lambda x, g=g, array=array: array if x is g else x)
                 continue
             if isinstance(g.size, int):
-                fill(self.trace, held.value, g)
+                fill(self.trace, held.value, g, _copied(g))
                 if held.put is not None:
                     held.put(held.value)
                 else:
                     state = _replaced(state, g, held.value)
                 continue
-            for x in held.value if type(held.value) in SEQUENCES else ():
+            rows = g.item is not None and g.item.depth  # they have no other names
+            for x in held.value if type(held.value) in SEQUENCES and not rows else ():
                 fix(self.trace, x, g)  # the list has a copy of it from now on
             if held.note is not None and held.put is not None:
                 held.put(held.value)  # which it gets back where the code around it is recorded again
@@ -487,6 +521,11 @@ def _replaced(state: State, old: Any, new: Any) -> State:
     return mapped(state, lambda x: new if x is old else x)
 
 
+def _copied(g: Growing) -> Sequence[Source]:
+    """The arrays of which items are copies that a list gets behind the loop."""
+    return g.sources if g.rewritten else g.copied
+
+
 def _stand_in(trace: Trace, value: Any, joined: Joined | None) -> Growing:
     """What takes the place of a list, or of an array that grows, without its rooms. Raises RollError for one that has
     other names, or holds what can't be in an array."""
@@ -496,9 +535,10 @@ def _stand_in(trace: Trace, value: Any, joined: Joined | None) -> Growing:
         return GrownArray(trace, value, joined.axis, joined.front)
     if isinstance(value, Growing):
         g = Growing(trace, value.item, value.size)
-        g.rewritten, g.maxlen, g.sources = value.rewritten, value.maxlen, value.sources
+        g.rewritten, g.maxlen, g.sources, g.copied = value.rewritten, value.maxlen, value.sources, value.sources
         g.shifts = value.maxlen is not None
         return g
+    sources = seen_arrays(trace, [x for item in value for x in arrays_in(item)])
     objects = [x for item in value for x in objects_in(item)]
     named = any(n > 0 for n in other_references(trace, objects))
     maxlen = None
@@ -514,6 +554,7 @@ def _stand_in(trace: Trace, value: Any, joined: Joined | None) -> Growing:
     g = Growing(trace, item, len(value))
     g.maxlen, g.shifts, g.full = maxlen, maxlen is not None, maxlen == len(value)
     g.named = named
+    g.sources = sources
     return g
 
 
@@ -522,34 +563,6 @@ def _samples(items: Sequence[Any]) -> Sequence[Any]:
     if len(items) > 2 and (found := listed(items)) is not None and found.dims:
         return [items[0], items[-1]]
     return items
-
-
-def refuse_written(g: Growing, trace: Trace, first: int) -> None:
-    """Raise RollError where an array that was appended is written again, or was made before the loop. Of one that no
-    loop here writes the list may have parts: nobody may write into it from now on."""
-    for kept in g.kept[first:]:
-        leaf, value, *_ = kept
-        root = leaf.root
-        scopes = trace.scopes
-        first_inside = next((k for k, s in enumerate(scopes) if s is g.region), len(scopes))
-        inside = root.owner is trace and (not root.scope.open or any(root.scope is s for s in scopes[first_inside:]))
-        if not inside or (leaf.scope.open and root.scope.open and leaf.value is not value):
-            if not _lend(g, trace, leaf, value):
-                raise RollError("it appends an array to a list that is made before, or written again.", user_location())
-            g.kept[:] = [other for other in g.kept if other is not kept]
-
-
-def _lend(g: Growing, trace: Trace, leaf: Tracer, value: Value) -> bool:
-    """Can the list have a copy of a part of an array, which nobody changes?"""
-    root = leaf.root
-    plain = type(root) is Tracer and root.owner is trace and root.scope.open and leaf.scope.open
-    if not plain or leaf.value is not value or (g.item is not None and g.item.of_objects):
-        return False
-    if any(root in scope.written for scope in trace.scopes) or not opens():
-        return False
-    trace.lent[root] = None
-    g.lent = True
-    return True
 
 
 def outside(trace: Trace, d: Dim, g: Growing) -> Dim:

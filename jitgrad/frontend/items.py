@@ -46,11 +46,11 @@ class Run(NamedTuple):
         return strong(trace.lift(x))
 
 
-def element(x: Tracer, number: int, *, scalar: bool, weak: str | None = None, box: type[Box] = Box) -> View:
+def element(x: Tracer, number: int, *, scalar: bool, weak: str | None = None) -> View:
     """``x[number]``, which is read when it is used. ``scalar`` says that it is a number, and not an array of no axes;
-    ``weak`` that it counts as one of Python's; ``box`` may be one that can't be written into."""
+    ``weak`` that it counts as one of Python's."""
     dims = x.dims
-    view = View(x, box((number, *[0] * (len(dims) - 1)), (1, *dims[1:]), (1,) * len(dims), tuple(range(1, len(dims)))))
+    view = View(x, Box((number, *[0] * (len(dims) - 1)), (1, *dims[1:]), (1,) * len(dims), tuple(range(1, len(dims)))))
     view.boxed, view.weak = not scalar, weak
     return view
 

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jitgrad.errors import RollError
+from jitgrad.frontend.carries import is_array
+from jitgrad.frontend.copied_items import Source, all_sources, refuse_changed, with_sources
+from jitgrad.frontend.indexing import as_value, slice_extent
 from jitgrad.frontend.list_items import Item, described
 from jitgrad.frontend.primitives import cast, concatenate, iota, strong
 from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import flatten
 from jitgrad.frontend.tracer import Collection, Tracer, extent
+from jitgrad.frontend.views import view_slice
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location
 
@@ -35,13 +39,14 @@ def _plain_columns(xs: Growing) -> list[Tracer]:
     return xs.columns()[1]
 
 
-def of_columns(like: Growing, item: Item, columns: Sequence[Tracer]) -> Growing:
-    """A new list. Arrays in it are copies, so they can't be changed."""
+def of_columns(like: Growing, item: Item, columns: Sequence[Tracer], sources: Sequence[Source] = ()) -> Growing:
+    """A new list. Arrays in it are copies, so they can't be changed: of those that ``like`` has, and of ``sources``."""
     trace = like.trace
     found = type(like)(trace, item, columns[0].dims[0])
     found.rooms = [_room(trace, c) for c in columns]
     found.home = trace.scope
-    found.lent = not all(leaf.scalar for leaf in item.leaves)
+    found.copies = not all(leaf.scalar for leaf in item.leaves)
+    found.sources = all_sources(like.sources, sources)
     return found
 
 
@@ -70,7 +75,13 @@ def joined(first: Any, second: Any) -> Any:
         concatenate([cast(p, leaf.type.dtype) for p in pieces], 0)
         for leaf, *pieces in zip(item.leaves, *(columns for _, columns in parts), strict=True)
     ]
-    return of_columns(like, item, columns)
+    sources: list[Source] = []
+    for part in (first, second):
+        if isinstance(part, Collection):
+            sources = all_sources(sources, part.sources)  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            sources = with_sources(sources, [x for x in flatten(part)[0] if is_array(x)])
+    return of_columns(like, item, columns, sources)
 
 
 def _of_any(like: Growing, part: Any) -> tuple[Item, list[Tracer]] | None:
@@ -98,8 +109,24 @@ def become(xs: Growing, other: Growing) -> None:
         raise refused()
     xs._rewrite()
     xs.item, xs.rooms, xs.first, xs.count = other.item, other.rooms, 0, other.count
-    xs.lent |= other.lent
+    xs.copies |= other.copies
+    xs.sources = all_sources(xs.sources, other.sources)
     xs.touched = True
+
+
+#: By so many items a deque is rotated whose length is not known.
+_FEW = 16
+
+
+def rotate(xs: Growing, n: Any = 1) -> None:
+    """By a constant number of items. An empty deque whose length is not known is an IndexError."""
+    if type(n) is not int or (abs(n) > _FEW and not isinstance(xs.size, int)):
+        raise refused()
+    for _ in range(abs(n) % max(xs.size, 1) if isinstance(xs.size, int) else abs(n)):
+        if n > 0:
+            xs.appendleft(xs.pop())
+        else:
+            xs.append(xs.pop(0))
 
 
 def reverse(xs: Growing) -> None:
@@ -138,3 +165,29 @@ def index(xs: Growing, value: Any, *bounds: Any) -> Any:
         raise refused()
     demand(np.any(hits), ValueError("a value is not in list"))  # pyright: ignore[reportArgumentType]
     return call(np.argmax, (hits,), {})
+
+
+def part(xs: Growing, index: slice) -> Any:
+    """A slice: a list where its length is known."""
+    if xs.item is None:
+        raise refused()
+    if index == slice(None) and xs.scope is None and not xs.item.depth and xs.whole is None:
+        return xs.copy()
+    xs._need_all()
+    refuse_changed(xs.sources)
+    first, size, step = slice_extent(xs.trace, index, xs.shown)
+    start = add(xs.first, first)
+    if isinstance(size, int):
+        return [xs._item_at(add(start, k * step)) for k in range(size)]
+    found = type(xs)(xs.trace, xs.item, size, xs)
+    found.sources = xs.sources
+    if step != 1 or len(xs.rooms) != 1:
+        columns, places = xs.columns()[1], index
+        if step != 1:
+            places = iota(columns[0], (size,), 0) * step + as_value(xs.trace, first)
+        found.rooms = [HOOKS["getitem"](column, places) for column in columns]
+    elif xs.item.depth:
+        raise refused()
+    else:
+        found.rooms = [Tracer(xs.trace, view_slice(r, 0, start, size).value) for r in xs.rooms]
+    return found

@@ -4,17 +4,21 @@ holds by then, and of which a list gets its items again behind it."""
 from __future__ import annotations
 
 import collections
+from collections.abc import Sequence
 from typing import Any
 
-from jitgrad.frontend.copied_items import refuse_changed
+from jitgrad.errors import RollError
+from jitgrad.frontend.copied_items import Copy, Source
 from jitgrad.frontend.growing import Growing, new_room
 from jitgrad.frontend.grown_arrays import GrownArray
 from jitgrad.frontend.items import element, nested
 from jitgrad.frontend.primitives import cast, strong
+from jitgrad.frontend.references import other_references
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer
-from jitgrad.frontend.views import Box, ReadOnly, view_slice
+from jitgrad.frontend.views import view_slice
 from jitgrad.ir.index import Dim
+from jitgrad.ir.location import user_location
 
 
 def furnished(trace: Trace, g: Growing, value: Any, capacity: Dim) -> list[Tracer]:
@@ -24,7 +28,6 @@ def furnished(trace: Trace, g: Growing, value: Any, capacity: Dim) -> list[Trace
     if type(g) is GrownArray:
         columns = [g.in_room(strong(trace.lift(value)))]
     elif isinstance(value, Growing):
-        refuse_changed(value.sources)
         columns = [Tracer(trace, view_slice(r, 0, *value.span).value) for r in value.rooms]
     elif g.item.depth:
         columns = [strong(trace.lift(value))]
@@ -44,8 +47,8 @@ def furnished(trace: Trace, g: Growing, value: Any, capacity: Dim) -> list[Trace
     return rooms
 
 
-def fill(trace: Trace, target: list[Any], g: Growing) -> None:
-    """Give a list its items, as elements of the rooms."""
+def fill(trace: Trace, target: list[Any], g: Growing, copied: Sequence[Source]) -> None:
+    """Give a list its items, as elements of the rooms. ``copied`` are arrays of which some of them are copies."""
     if g.item is None or (not g.touched and not g.rewritten):
         return
     if trace.scopes:
@@ -56,13 +59,15 @@ def fill(trace: Trace, target: list[Any], g: Growing) -> None:
         g.rooms = [Tracer(trace, view_slice(r, 0, *g.span).value) for r in g.rooms]
         g.first, g.count = 0, count
     start = g.first
+    rooms = g.rooms
+    if copied:
+        rooms = [r if x.scalar else Copy(trace, r, copied) for r, x in zip(g.rooms, item.leaves, strict=True)]
 
     def made(k: int) -> Any:
         if item.depth:
             return nested(element(g.rooms[0], start + k, scalar=False), item.leaves[0].weak, item.depth)
-        pairs = zip(g.rooms, item.leaves, strict=True)
-        box = ReadOnly if g.lent else Box
-        return item.made([element(r, start + k, scalar=x.scalar, weak=x.weak, box=box) for r, x in pairs])
+        pairs = zip(rooms, item.leaves, strict=True)
+        return item.made([element(r, start + k, scalar=x.scalar, weak=x.weak) for r, x in pairs])
 
     if isinstance(target, collections.deque):
         items = [made(k) for k in range(count)]
@@ -71,6 +76,10 @@ def fill(trace: Trace, target: list[Any], g: Growing) -> None:
         return
     first = 0 if g.rewritten else len(target)
     rows = target[:count] if item.depth and g.rewritten else []
+    if g.moved:  # others than they were: nobody may know them by another name
+        if any(n > 0 for n in other_references(trace, rows)):
+            raise RollError("it replaces a row of a table that has another name.", user_location())
+        rows = []
     target[first:] = [made(k) for k in range(first, count)]
     for k, row in enumerate(rows):  # they are the lists that they were
         _refill(trace, row, target[k])

@@ -245,6 +245,9 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
                 return _or_default(given, lambda: call(of_array, (given.array(),), {}), kwargs)
             keys = given if key is None else _keys(given, key)
             return _or_default(keys, lambda: given[python_number(place_of(keys), "int", name)], kwargs)
+        elif key is not None and isinstance(steps := args[0], Steps) and not isinstance(steps.count, int):
+            keys = _keys(steps, key)
+            return _or_default(keys, lambda: steps.at(python_number(place_of(keys), "int", name)), kwargs)
         elif key is not None and "default" not in kwargs and (steps := _many(args[0])) is not None:
             keys = _keys(args[0], key)
             keys = keys if columns_of(keys) is not None else as_array(HOOKS["current_trace"](), keys)

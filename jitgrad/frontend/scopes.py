@@ -183,6 +183,7 @@ class Scope:
         obj = change[0]
         known = sum(c[0] is obj for c in self.changed) + sum(c.owner is obj for c in found)
         known += sum(obj is x for others in (*self.trace.alternatives, besides, besides) for x in others)
+        known += sum(id(obj) in scope.fixed for scope in (self.trace.top, *self.trace.scopes))
         return sys.getrefcount(obj) > 2 + known  # the name here, and the argument
 
     def restore(self) -> None:

@@ -14,7 +14,7 @@ from jitgrad.errors import DtypeError, IRError, JitgradError, ShapeError, Unsupp
 from jitgrad.frontend.complex_pair import holds_complex
 from jitgrad.frontend.options import Options
 from jitgrad.frontend.registry import HOOKS
-from jitgrad.frontend.scopes import ByIdentity, Scope
+from jitgrad.frontend.scopes import Scope
 from jitgrad.frontend.tracer import ArrayLike, Tracer, contains_tracer, leaked
 from jitgrad.ir.core import Builder, Graph, Value, attributes_key
 from jitgrad.ir.index import interval
@@ -71,7 +71,6 @@ class Trace:
         self.notes: list[str] = []  # how each loop was traced
         self.limit: tuple[int, str] | None = None  # how many ops it may have at top level, and what to say of more
         self.joined: list[list[Any]] = []  # who wants to know of arrays that become parts of others
-        self.lent: ByIdentity[Any] = ByIdentity()  # arrays that no write may change: lists have copies of parts of them
         self.printed: set[str] = set()  # the places that have printed traced values
         self._captured: dict[Value, Value] = {}
         self._remembered: dict[Hashable, tuple[Value, Scope]] = {}

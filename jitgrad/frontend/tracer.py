@@ -328,12 +328,6 @@ class Tracer(Operators, ArrayMethods):
                 "in it. Return the new value from the inner function, or copy() the array in it.",
                 user_location(),
             )
-        if self in trace.lent:
-            raise MutationError(
-                "a write into an array of which a recorded loop has put parts into a list. The list has the values of "
-                "then. Append copies: xs.append(x[i].copy()).",
-                user_location(),
-            )
         value = trace.own(new)
         if value.type != self.value.type:
             raise IRError(f"{value.type} was written into an array of {self.value.type}. This is a bug in jitgrad.")

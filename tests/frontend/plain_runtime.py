@@ -141,7 +141,7 @@ class PlainRuntime:
             )
         return value
 
-    def if_(self, test: Any, then: Callable, orelse: Callable, state: tuple, names: tuple, line: int) -> tuple:
+    def if_(self, test, then, orelse, state, names, line, lists=None) -> tuple:
         self._note("if", line, names)
         return then(*state) if test else orelse(*state)
 
@@ -286,7 +286,7 @@ class TracingRuntime(PlainRuntime):
     body of every loop once before the loop and once behind it. Only what passes through the state may survive. For
     programs without exceptions and without effects beside their variables."""
 
-    def if_(self, test: Any, then: Callable, orelse: Callable, state: tuple, names: tuple, line: int) -> tuple:
+    def if_(self, test, then, orelse, state, names, line, lists=None) -> tuple:
         results = then(*state), orelse(*state)
         return results[0] if test else results[1]
 

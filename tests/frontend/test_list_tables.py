@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import jitgrad as jg
 from tests.frontend.growing_lists import check_recorded, check_unrolled
 
 # -- lists and tables at traced indices --------------------------------------------------------------------------------
@@ -113,3 +114,51 @@ def test_tables_of_three_axes():
 @pytest.mark.parametrize("fun", [f for f in TABLES if f is not three_axes], ids=lambda f: f.__name__)
 def test_gradients_are_those_of_the_unrolled_loops(fun):
     check_unrolled(fun)
+
+
+def eliminated(A, b):
+    n = len(b)
+    M = [[A[i][j] for j in range(n)] + [b[i]] for i in range(n)]
+    for i in range(n):
+        p = i
+        for r in range(i + 1, n):
+            if abs(M[r][i]) > abs(M[p][i]):
+                p = r
+        M[i], M[p] = M[p], M[i]
+        for j in range(i + 1, n):
+            f = M[j][i] / M[i][i]
+            M[j] = [a - f * c for a, c in zip(M[j], M[i], strict=True)]
+    x = [0.0] * n
+    for i in range(n - 1, -1, -1):
+        x[i] = (M[i][n] - sum(M[i][j] * x[j] for j in range(i + 1, n))) / M[i][i]
+    return x
+
+
+def eliminated_by_a_third_name(A, b):
+    M = [[*row, y] for row, y in zip(A, b, strict=True)]
+    n = len(M)
+    for i in range(n):
+        p = i
+        for r in range(i + 1, n):
+            if abs(M[r][i]) > abs(M[p][i]):
+                p = r
+        if p != i:
+            kept = M[i]
+            M[i] = M[p]
+            M[p] = kept
+        for j in range(n):
+            if j != i:
+                f = M[j][i] / M[i][i]
+                for k in range(i, n + 1):
+                    M[j][k] -= f * M[i][k]
+    return [M[i][n] / M[i][i] for i in range(n)]
+
+
+@pytest.mark.parametrize("solve", [eliminated, eliminated_by_a_third_name])
+@pytest.mark.parametrize("n", [5, 19])
+def test_elimination_that_swaps_rows_of_lists(solve, n):
+    rng = np.random.default_rng(n)
+    A, b = rng.normal(size=(n, n)), rng.normal(size=n)
+    np.testing.assert_allclose(jg.jit(solve)(A, b), np.linalg.solve(A, b), rtol=1e-7)
+    if n == 5:
+        jg.testing.check_grads(lambda A: sum(solve(A, b)), (A,), order=1, rtol=1e-4)

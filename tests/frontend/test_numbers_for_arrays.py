@@ -38,7 +38,7 @@ def of_a_list(b, c, n):
     found = []
     for k in range(n):
         if b > 0.1 * k:
-            found.append(b + c)
+            found.append(b + c)  # noqa: PERF401
     for x in found:
         c = c + x
     return c

@@ -329,8 +329,7 @@ def test_what_can_not_be_carried() -> None:
             found.append(x[0])
         return sum(found)
 
-    with pytest.raises(RollError, match="a list is list of 1 before and list of 0 in another branch"):
-        jg.jit(differ)(X)
+    assert jg.jit(differ)(X) == differ(X)
 
     def queue(x: Any) -> Any:
         q = collections.deque([0.0, 1.0])

@@ -188,7 +188,7 @@ def test_rows_of_an_array_that_a_loop_around_writes():
                 x[3] = 0.9
         return np.array(found)
 
-    with pytest.raises(MutationError, match="Append copies"):
+    with pytest.raises(MutationError, match="Put copies into it"):
         jg.jit(fun)(X)
 
 
