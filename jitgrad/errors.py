@@ -94,7 +94,9 @@ class MutationError(JitgradError, TypeError):
 
 class CarryError(JitgradError, TypeError):
     """A variable that a loop or a branch changes in a way that has no one type: another shape, dtype or structure from
-    one iteration to the next, or in one of two branches."""
+    one iteration to the next, or in one of two branches. ``unlike``: it is the shape or structure."""
+
+    unlike = False
 
 
 class RollError(JitgradError, TypeError):

@@ -480,7 +480,8 @@ def setitem(a: Any, index: Any, value: Any) -> None:
         return
     if isinstance(a, dict):
         refuse_traced_number(a, index, value)
-    a[index] = value
+    if type(a) is not list or not HOOKS["assign_item"](a, index, value):
+        a[index] = value
 
 
 def _check_plain(a: np.ndarray, index: Any, value: Any) -> None:

@@ -15,7 +15,6 @@ from jitgrad.frontend.carries import (
     Slot,
     Variable,
     describe,
-    fit,
     is_array,
     join,
     leaves_of,
@@ -25,6 +24,7 @@ from jitgrad.frontend.carries import (
 )
 from jitgrad.frontend.cells import chosen_cells
 from jitgrad.frontend.chosen import Chosen, origins
+from jitgrad.frontend.packed import Part, parts_of
 from jitgrad.frontend.places import Places, with_places
 from jitgrad.frontend.raising import fail_in, sealed
 from jitgrad.frontend.registry import HOOKS
@@ -102,13 +102,14 @@ def _recorded_branches(
         for other in found[1:]:
             total = join(total, other, "in another branch")
         variables.append(_all_traced(total, found, scopes))
+    parts = [_parts(v, k, outcomes) for k, v in enumerate(variables)]
     blocks: list[Block] = []
     for state, scope, final in zip(outcomes, scopes, finals, strict=True):
         with _reopened(trace, scope, final):
             results: list[Any] = []
-            for v, value in zip(variables, state, strict=True):
-                pairs = zip(v.slots, leaves_of(v, value), strict=True)
-                results += [fit(trace, leaf, slot, v.name) for slot, leaf in pairs if slot.type is not None]
+            for v, value, of_variable in zip(variables, state, parts, strict=True):
+                leaves = leaves_of(v, value)
+                results += [part.value(trace, part.of(leaves), v.name) for part in of_variable]
             results += [Tracer(trace, r.value) for r in roots]
             blocks.append(scope.finish(results))
     trace.builder.loc = location
@@ -122,14 +123,24 @@ def _recorded_branches(
     arrays: list[tuple[list[Any], Tracer]] = []  # what array variables are in each branch, and after it
     for k, v in enumerate(variables):
         tracers = []
-        for n, slot in enumerate(v.slots):
-            if slot.type is not None:
-                value = next(given)
-                value.name = value.name or (v.name if len(v.slots) == 1 else None)
-                leaves = [leaves_of(v, s[k])[n] for s in outcomes]
-                tracers.append(_outcome(trace, value, slot, leaves, scopes, arrays))
+        for part in parts[k]:
+            value = next(given)
+            value.name = value.name or (v.name if len(v.slots) == 1 else None)
+            if part.shape is None:
+                leaves = [leaves_of(v, s[k])[part.first] for s in outcomes]
+                tracers.append(_outcome(trace, value, part.slot, leaves, scopes, arrays))
+            else:
+                tracers += part.numbers(Tracer(trace, value))
         result.append(rebuilt(v, tracers))
     return chosen_cells(trace, variables, result, outcomes, places)
+
+
+def _parts(v: Variable, k: int, outcomes: Sequence[State]) -> list[Part]:
+    """What the branches yield for variable ``k``. Arrays in it are values of their own, as there may be other names of
+    them."""
+    if any(is_array(x) for state in outcomes for x in leaves_of(v, state[k])):
+        return [Part(n, slot) for n, slot in enumerate(v.slots) if slot.type is not None]
+    return parts_of(v)
 
 
 def _outcome(

@@ -16,6 +16,7 @@ import numpy as np
 from jitgrad.frontend import attributes, plain_lists
 from jitgrad.frontend.consumable import noting
 from jitgrad.frontend.fixed import searching
+from jitgrad.frontend.held_lists import seek_in_closure
 from jitgrad.frontend.python_functions import class_call, sort_list
 from jitgrad.frontend.randomness import drawing, passed, refuse_new
 from jitgrad.frontend.registry import HOOKS, call
@@ -91,7 +92,11 @@ def callee(function: Any) -> Any:
     if kind is types.FunctionType or kind is types.MethodType or _is_user_object(function):
         recorder = HOOKS["current_recorder"]()
         if is_user_function(_code_of(function)):
-            return function if recorder is None else noting(recorder.prepare(function))
+            if recorder is None:
+                return function
+            prepared = recorder.prepare(function)
+            seek_in_closure(prepared)
+            return noting(prepared)
     return _others(function)
 
 

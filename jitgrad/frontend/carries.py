@@ -133,11 +133,16 @@ def join(a: Variable, b: Variable, when: str) -> Variable:
     wide, other = _with_complex(a, b), _with_complex(b, a)
     if (wide is not a or other is not b) and wide.tree == other.tree:
         return join(wide, other, when)
-    raise CarryError(
+    raise _unlike(
         f"{a.name} is {_structure(a)} before and {_structure(b)} {when}. What a recorded loop or branch changes "
-        "keeps its structure. Keep it the same, or use a loop that is unrolled.",
-        user_location(),
+        "keeps its structure. Keep it the same, or use a loop that is unrolled."
     )
+
+
+def _unlike(message: str) -> CarryError:
+    error = CarryError(message, user_location())
+    error.unlike = True
+    return error
 
 
 def _optional(v: Variable) -> Variable | None:
@@ -307,10 +312,9 @@ def _promoted(name: str, a: Slot, b: Slot, when: str) -> Slot:
             user_location(),
         )
     if a.type.shape != b.type.shape and not (a.weak or b.weak):
-        raise CarryError(
+        raise _unlike(
             f"{name} is {a.type} before and {b.type} {when}. What a recorded loop or branch changes keeps its "
-            "shape. Make it the shape that it has in the end before, with np.zeros for example.",
-            user_location(),
+            "shape. Make it the shape that it has in the end before, with np.zeros for example."
         )
     samples = (WEAK_SAMPLES[s.weak] if s.weak else t.dtype for s, t in ((a, a.type), (b, b.type)))
     weak = max(a.weak, b.weak, key=_WEAK_ORDER.index) if a.weak and b.weak else None

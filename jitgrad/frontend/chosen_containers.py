@@ -7,6 +7,7 @@ by the other names. Where all ways through the code lead to one and the same lis
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -27,7 +28,8 @@ def note_choice(trace: Trace, value: Any, containers: Sequence[Any]) -> None:
         return
     if len(trace.alternatives) >= _MANY:  # leave out those that nothing refers to
         trace.alternatives = [x for x in trace.alternatives if other_references(trace, list(x))[0] >= 0]
-    trace.alternatives.append((value, *containers))
+    of_these = (known[1:] for known in trace.alternatives if any(known[0] is x for x in containers))
+    trace.alternatives.append((value, *containers, *itertools.chain.from_iterable(of_these)))
 
 
 def note_copies(trace: Trace, source: Any, items: Sequence[Any]) -> None:
@@ -80,6 +82,11 @@ def refuse_change(trace: Trace, container: Any) -> None:
         ]
         if any(n >= 0 for side in others for n in other_references(trace, side)):
             raise _several(container)
+    refuse_several(trace, container)
+
+
+def refuse_several(trace: Trace, container: Any) -> None:
+    """Raise MutationError for a change of what is one of several by another name."""
     for known in trace.alternatives:
         if not any(container is x for x in known):
             continue
@@ -89,8 +96,9 @@ def refuse_change(trace: Trace, container: Any) -> None:
 
 
 def _several(container: Any) -> MutationError:
+    kind = "list" if isinstance(container, list) else type(container).__name__
     return MutationError(
-        f"a {type(container).__name__} is changed that has another name perhaps: a traced condition, or a "
+        f"a {kind} is changed that has another name perhaps: a traced condition, or a "
         "recorded loop, has chosen one of several for that name. Which one is not known while the function is "
         "traced. Copy it when it is chosen: list(a), a.copy().",
         user_location(),

@@ -18,9 +18,6 @@ from jitgrad.errors import JitgradError, RollError
 from jitgrad.frontend import assign, attributes, iteration, python_functions, texts
 from jitgrad.frontend.branches import assert_ as assert_
 from jitgrad.frontend.branches import current_trace
-from jitgrad.frontend.branches import if_ as branch
-from jitgrad.frontend.branches import if_return as if_return
-from jitgrad.frontend.branches import ifexp as ifexp
 from jitgrad.frontend.bucket_tables import dict_of as dict_of
 from jitgrad.frontend.bucket_tables import set_of as set_of
 from jitgrad.frontend.bucket_tables import table as table
@@ -39,6 +36,7 @@ from jitgrad.frontend.container_changes import setitem as setitem
 from jitgrad.frontend.filtered import expression as expression
 from jitgrad.frontend.filtered import filtered as filtered
 from jitgrad.frontend.filtered import first as first
+from jitgrad.frontend.filtered import flattened as flattened
 from jitgrad.frontend.filtered import quantified as quantified
 from jitgrad.frontend.fixed import ItemChanged
 from jitgrad.frontend.grown_arrays import NotGrown, Watch
@@ -82,7 +80,7 @@ from jitgrad.frontend.loop_choices import (
 )
 from jitgrad.frontend.loops import For, While
 from jitgrad.frontend.optional import is_none as is_none
-from jitgrad.frontend.places import ChangesPlaces, forget_places
+from jitgrad.frontend.places import ChangesPlaces
 from jitgrad.frontend.raising import handled as handled
 from jitgrad.frontend.raising import thrown as thrown
 from jitgrad.frontend.recording import attempt, condition, record_for, record_while
@@ -102,6 +100,9 @@ from jitgrad.frontend.subscripts_calls import s_ as s_
 from jitgrad.frontend.subscripts_calls import show as show
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Tracer, innermost_trace, is_traced
+from jitgrad.frontend.uneven import if_ as if_
+from jitgrad.frontend.uneven import if_return as if_return
+from jitgrad.frontend.uneven import ifexp as ifexp
 from jitgrad.frontend.users_operators import binary as binary
 from jitgrad.frontend.users_operators import in_place as in_place
 from jitgrad.frontend.users_operators import unary as unary
@@ -121,44 +122,6 @@ _OF_LISTS = (ChangesPlaces, UsedOtherwise, OfObjects)
 
 #: The references to an iterable that only a loop over it refers to.
 _LONE = 2
-
-
-# -- branches ----------------------------------------------------------------------------------------------------------
-
-
-def if_(
-    test: Any,
-    then: Callable[..., State],
-    orelse: Callable[..., State],
-    state: State,
-    names: Sequence[str],
-    line: int,
-    lists: Callable[[], Listed] | None = None,
-) -> State:
-    """``if test: state = then(*state) else: state = orelse(*state)``. Where that makes lists longer or shorter, which
-    ``lists()`` tells of as in :func:`for_`, it is a loop that runs once: behind those such lists are followed."""
-    trace = current_trace()
-    test = truth(test)
-    whole = lists is None or trace is None or bool(trace.scopes) or trace.options.loops == "unroll"
-    if whole or not is_traced(test):
-        return branch(test, then, orelse, state, names, line)
-    assert trace is not None and lists is not None
-    variables = only_names(trace, list(starmap(Variable, lists()[2])), state, names)
-    try:
-        with attempt(trace):
-            return branch(test, then, orelse, state, names, line)
-    except UNROLLABLE as error:
-        forget_frames(error)
-        forget_places(error)
-        failed = error
-    once, steps = (lambda _, *values: branch(test, then, orelse, values, names, line)), Steps(0, 1, 1, lambda k: k)
-    loop = For(trace, steps, once, state, names, None, (), accept)
-    try:
-        return with_resized_arrays(loop, lambda loop: _recorded_with_lists(loop, Own([], []), variables), UNROLLABLE)
-    except UNROLLABLE:
-        raise failed from None
-    finally:
-        del failed  # and with it this frame, of which objects know that they are still referred to
 
 
 class _BreakIsTraced(Exception):
@@ -294,6 +257,11 @@ def _recorded_with_lists(loop: For, own: Own, variables: Sequence[Variable]) -> 
         return _with_all_growing(loop, variables, arrays)
 
     return _with_growing_arrays(loop, record)
+
+
+def _with_lists(loop: For, variables: Sequence[Variable]) -> State:
+    """The loop recorded with the lists of some variables, and with arrays that get other lengths."""
+    return with_resized_arrays(loop, lambda loop: _recorded_with_lists(loop, Own([], []), variables), UNROLLABLE)
 
 
 def _with_growing_arrays(loop: For | While, record: Callable[[Callable[..., State], Sequence[Held]], State]) -> State:
@@ -597,4 +565,5 @@ getitem, unpacked = assign.getitem, iterated
 percent, text = texts.percent, texts.text
 range_, enumerate_ = iteration.range_, iteration.enumerate_
 zip_, reversed_ = iteration.zip_, iteration.reversed_
+HOOKS["record_with_lists"] = _with_lists
 HOOKS["runtime"] = lambda: sys.modules[__name__]

@@ -67,6 +67,36 @@ def filtered(iterable: Any, choose: Choice, line: int) -> Any:
     return found
 
 
+def flattened(iterable: Any, choose: Choice, line: int, size: int) -> Any:
+    """``[x for item in iterable if test for x in element]``, where the elements are lists: the loop that this stands
+    for. ``size`` counts the operations that are written in it."""
+    runtime, found = HOOKS["runtime"](), _Found()
+    listed = lambda: ((), (), (("a list", lambda: found.items, found.put, "appended"),))  # noqa: E731
+
+    def body(item: Any) -> tuple[()]:
+        test, element = choose(item)
+
+        def extend() -> tuple[()]:
+            runtime.called(found.items, "extend")(element())
+            return ()
+
+        runtime.if_(test, extend, lambda: (), (), (), line, listed)
+        return ()
+
+    runtime.for_(iterable, body, (), (), None, lambda: (), line, size, listed)
+    return found.items
+
+
+class _Found:
+    """A list, or what takes its place while a loop is recorded."""
+
+    def __init__(self) -> None:
+        self.items: Any = []
+
+    def put(self, items: Any) -> None:
+        self.items = items
+
+
 def gathered(iterable: Any, element: Callable[[Any], Any]) -> list[Any]:
     """``[element(item) for item in iterable]`` of a generator that a loop can consume. Where Python knows how long that
     is, it is no list whose length gets known when the program runs."""

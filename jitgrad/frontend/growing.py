@@ -28,6 +28,7 @@ from jitgrad.errors import RollError
 from jitgrad.frontend import list_methods, table_rows
 from jitgrad.frontend.assign import fit, write_box
 from jitgrad.frontend.carries import is_array
+from jitgrad.frontend.chosen_containers import refuse_several
 from jitgrad.frontend.copied_items import Copy, Source, refuse_changed, with_sources
 from jitgrad.frontend.fixed import fix, refuse_names
 from jitgrad.frontend.indexing import as_value, place
@@ -146,10 +147,13 @@ class Growing(Collection):
             self.first = least if self.full else self._extreme("maximum", self.first, least)
 
     def extend(self, values: Any) -> None:
-        if isinstance(values, Collection):
-            return become(self, joined(self, values))
-        for value in values if isinstance(values, Tracer) else list(values):
-            self.append(value)
+        if isinstance(values, Collection) and self.scope is None:
+            become(self, joined(self, values))
+        elif isinstance(values, Collection) or (isinstance(values, Tracer) and not isinstance(values.dims[0], int)):
+            list_methods.for_each(values, self.append)
+        elif type(values) is not list or not list_methods.extend_by_elements(self, values):
+            for value in values if isinstance(values, Tracer) else list(values):
+                self.append(value)
 
     copy, reverse, sort, index = list_methods.copied, list_methods.reverse, list_methods.sort, list_methods.index
     rotate, __add__ = list_methods.rotate, joined
@@ -300,6 +304,7 @@ class Growing(Collection):
     def _rewrite(self) -> None:
         """Items leave the list, or get other places. Raises RollError where one has another name, since those that stay
         are made again of what the arrays hold."""
+        refuse_several(self.trace, self)
         if self.named:
             raise RollError("it takes objects out of a list that have other names.", user_location())
         table_rows.refuse_doubled(self._top)
@@ -435,6 +440,7 @@ class Growing(Collection):
             followed = self.scope is None and self.whole is None and not self.was_row
             message = "a list becomes longer or shorter in recorded code where its length is not followed."
             raise ChangesPlaces(message, user_location(), [Place(self, None, True)] if followed else [])
+        refuse_several(self.trace, self)
         self.touched = True
         self.unrolls &= not self.branched
 

@@ -287,7 +287,7 @@ def _ahead(
         growth.put_back()
         growth.rewind()
         scope.restore()
-    _emit_ahead(trace, scope.ops)
+    emit_ahead(trace, scope.ops)
     if extra is None:
         return done, None, found
     (room,) = trace.emit("maximum", [Tracer(trace, extra), as_value(trace, 0)], {})
@@ -365,7 +365,7 @@ def _in_enough_room(growth: Growth, run: Callable[[Callable[[], Any]], tuple[Tra
 
             found = [(x.value, x.weak) for x in run(fits)]
             scope.restore()
-        _emit_ahead(trace, scope.ops)
+        emit_ahead(trace, scope.ops)
         done, enough = (Tracer(trace, *x) for x in found)
         return done, extra * 2, not_(enough)
 
@@ -426,7 +426,7 @@ def _tally(loop: For, held: Sequence[Held]) -> Dim | None:
     return index_of(room)
 
 
-def _emit_ahead(trace: Trace, ops: Sequence[Op]) -> None:
+def emit_ahead(trace: Trace, ops: Sequence[Op]) -> None:
     """Emit the ops of a run for its numbers only. It prints nothing, and draws from copies of the generators, so that
     the run that counts draws the same. Raises RollError where it could not."""
     if any(op.name == "make_generator" and not op.operands for op in operations(ops)):

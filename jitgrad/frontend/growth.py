@@ -30,7 +30,7 @@ from jitgrad.frontend.appended_arrays import (
 )
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.chosen import Chosen
-from jitgrad.frontend.chosen_containers import note_copies
+from jitgrad.frontend.chosen_containers import note_copies, refuse_several
 from jitgrad.frontend.copied_items import Copy, Source
 from jitgrad.frontend.fixed import appended_objects, fix, objects_in, refuse_names
 from jitgrad.frontend.growing import MANY, Growing, clipped, new_room, summed
@@ -448,6 +448,8 @@ class Growth:
             close_copies(trace, g, g.rooms)
         state = self._with_objects(self._given_back(tuple(final)), trips)
         for held, g in zip(self.held, self.new, strict=True):
+            if g.touched or g.rewritten or g.written:
+                refuse_several(trace, held.value)
             if isinstance(g.size, int) and type(held.value) in SEQUENCES:
                 note_copies(trace, g, held.value)
         return state

@@ -17,6 +17,7 @@ from jitgrad.frontend.collected import Own
 from jitgrad.frontend.places import ChangesPlaces, Place
 from jitgrad.frontend.references import SEQUENCES, other_references
 from jitgrad.frontend.registry import HOOKS
+from jitgrad.frontend.scopes import CELL, held, put
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection
 from jitgrad.ir.location import user_location
@@ -77,17 +78,28 @@ for _name in _REFUSED.split():
 
 def held_list(owner: Any, key: Any, item: bool) -> Any:
     """``owner.key``, or ``owner[key]``, which is about to be appended to."""
-    held = getitem(owner, key) if item else getattr(owner, key)
+    found = getitem(owner, key) if item else getattr(owner, key)
     trace: Trace | None = HOOKS["current_trace"]()
-    if trace is None or not _is_list(held):
-        return held
-    if trace.scopes and type(held) in SEQUENCES:
-        trace.scopes[-1].note_change(held)
+    if trace is None or not _is_list(found):
+        return found
+    if trace.scopes and type(found) in SEQUENCES:
+        trace.scopes[-1].note_change(found)
+    _found_in(trace, found, Place(owner, key, item))
+    return found
+
+
+def seek_in_closure(function: Any) -> None:
+    """Look for lists in the variables of functions around one that is about to be called."""
+    trace: Trace | None = HOOKS["current_trace"]()
+    if trace is not None and trace.sought:
+        for cell in getattr(function, "__closure__", None) or ():
+            _found_in(trace, held(cell, CELL, None), Place(cell, CELL, False))
+
+
+def _found_in(trace: Trace, obj: Any, place: Place) -> None:
     for lists, places in trace.sought:
-        place = Place(owner, key, item)
-        if any(held is x for x in lists) and not any(place.same(p) for p in places):
+        if any(obj is x for x in lists) and not any(place.same(p) for p in places):
             places.append(place)
-    return held
 
 
 def _is_list(x: Any) -> bool:
@@ -139,11 +151,13 @@ def _may_put(place: Place) -> bool:
     """Can another object take the place without running code of the user's?"""
     if place.item:
         return isinstance(place.owner, (dict, list))
-    return not isinstance(place.owner, type) and place.key in getattr(place.owner, "__dict__", ())
+    return place.of_cell or (not isinstance(place.owner, type) and place.key in getattr(place.owner, "__dict__", ()))
 
 
 def put_in(place: Place, value: Any) -> None:
-    if not place.item:
+    if place.of_cell:
+        put(place.owner, place.key, value)
+    elif not place.item:
         vars(place.owner)[place.key] = value
     elif isinstance(place.owner, dict):
         dict.__setitem__(place.owner, place.key, value)

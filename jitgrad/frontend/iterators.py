@@ -5,6 +5,7 @@ of generators, generator expressions, and those of ``itertools``. A loop consume
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
 import types
@@ -16,10 +17,12 @@ import numpy as np
 from jitgrad.frontend.complex_pair import Pair
 from jitgrad.frontend.consumable import Generated, consumable, noting
 from jitgrad.frontend.iteration import Steps, bound_value, steps_of
+from jitgrad.frontend.namespace import Mirror
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.syntax_nodes import RUNTIME
 from jitgrad.frontend.tracer import Collection, Tracer
 from jitgrad.frontend.users_protocols import iterated
+from jitgrad.ir.location import user_location
 
 # Their parameters have no types, as the rewritten forms run with traced values too.
 # pyright: reportMissingParameterType=false
@@ -227,6 +230,30 @@ def _chain(*iterables: Iterable[Any]) -> Any:
     return generated(_chained, iterables) if any(map(_is_recorded, iterables)) else None
 
 
+def _reduce(function: Any, iterable: Any, /, *initial: Any) -> Any:
+    """``functools.reduce``: over what a loop is recorded over, such a loop."""
+    function, iterable = HOOKS["callee"](function), iterated(iterable)
+    steps = steps_of(iterable) if _is_recorded(iterable) else None
+    if (
+        HOOKS["current_trace"]() is None
+        or len(initial) > 1
+        or (steps is None and not (initial and consumable(iterable)))
+    ):
+        return functools.reduce(function, iterable, *initial)
+    if not initial and steps is not None:
+        if isinstance(steps.count, int) and not steps.count:
+            return functools.reduce(function, ())  # Python says what is wrong
+        initial, iterable = (steps.at(0),), steps.behind(1)
+
+    def body(item: Any, total: Any) -> tuple[Any, ...]:
+        return (function(total, item),)
+
+    location = user_location()
+    line = 0 if location is None else location.line
+    loop = HOOKS["runtime"]().for_
+    return loop(iterable, body, initial, ("total",), None, lambda: (), line, 1, lambda: ((), (), ()))[0]
+
+
 def _pairwise(iterable: Any) -> Any:
     if not _is_recorded(iterable):
         return None
@@ -256,4 +283,6 @@ CLASSES: dict[type, Callable[..., Any]] = {
     itertools.starmap: _in_trace(itertools.starmap, _starmap),
     itertools.count: _in_trace(itertools.count, _count),
 }
+FUNCTOOLS_FUNCTIONS: dict[Any, Any] = {functools.reduce: _reduce}
+FUNCTOOLS = Mirror(functools, "functools", {}, {"reduce": _reduce})
 HOOKS["numbered"], HOOKS["zipped"] = numbered, zipped

@@ -5,21 +5,23 @@ In the loop that makes a list longer these are not followed; behind it the list 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jitgrad.errors import RollError
+from jitgrad.frontend.assign import write_box
 from jitgrad.frontend.carries import is_array
 from jitgrad.frontend.copied_items import Source, all_sources, refuse_changed, with_sources
 from jitgrad.frontend.indexing import as_value, slice_extent
-from jitgrad.frontend.list_items import Item, described
+from jitgrad.frontend.items import as_array
+from jitgrad.frontend.list_items import LEAF, Item, described
 from jitgrad.frontend.primitives import cast, concatenate, iota, strong
 from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.signature import flatten
-from jitgrad.frontend.tracer import Collection, Tracer, extent
+from jitgrad.frontend.tracer import Collection, Tracer, extent, has_traced
 from jitgrad.frontend.views import view_slice
 from jitgrad.ir.index import add
 from jitgrad.ir.location import user_location
@@ -141,6 +143,36 @@ def sort(xs: Growing, *, key: Any = None, reverse: bool = False) -> None:
     if xs.item is not None:
         places = HOOKS["sorted_places"](xs, key, reverse)
         become(xs, of_columns(xs, xs.item, [column[places] for column in _plain_columns(xs)]))
+
+
+def extend_by_elements(xs: Growing, values: list[Any]) -> bool:
+    """Append numbers that are elements of arrays at once; False where they are not, or few."""
+    item = xs.item
+    plain = item is None or (item.tree == LEAF and item.leaves[0].scalar and not item.depth)
+    if not plain or xs.width or xs.maxlen is not None or xs.bursts or not has_traced(values):
+        return False
+    kinds = {x.weak if isinstance(x, Tracer) and not x.boxed else "" for x in values}
+    column = as_array(xs.trace, values) if len(kinds) == 1 and "" not in kinds else None
+    if column is None or column.ndim != 1 or column.dtype != values[0].dtype:
+        return False
+    xs._change_length()
+    xs._accepted(values[0])
+    size = len(values)
+    if xs.window is None:
+        box = xs._box(xs.rooms[0], xs.count, size)
+        write_box("set", xs.rooms[0], box, cast(strong(column), xs._leaves[0].type.dtype))
+    xs.count, xs.most = add(xs.count, size), add(xs.most, size)
+    return True
+
+
+def for_each(items: Any, use: Callable[[Any], object], lists: Callable[[], Any] = lambda: ((), (), ())) -> None:
+    """``for x in items: use(x)``, recorded; ``lists`` as of any loop."""
+
+    def body(x: Any) -> tuple[()]:
+        use(x)
+        return ()
+
+    HOOKS["runtime"]().for_(items, body, (), (), None, lambda: (), 0, 1, lists)
 
 
 def equal(xs: Growing, value: Any) -> Tracer | None:

@@ -16,7 +16,7 @@ from typing import Any
 from jitgrad.errors import CarryError, RollError
 from jitgrad.frontend.carries import UNBOUND
 from jitgrad.frontend.objects import held_by
-from jitgrad.frontend.scopes import Change, Scope, drop, held, put
+from jitgrad.frontend.scopes import ITEMS, Change, Scope, drop, held, put
 from jitgrad.frontend.trace import Trace
 from jitgrad.frontend.tracer import Collection
 from jitgrad.ir.location import Location, user_location
@@ -41,19 +41,21 @@ class Place(Change):
         kind = type(self.owner).__name__
         if self.of_cell:
             return "nonlocal"
-        if self.whole:
+        if self.whole or self.key is ITEMS:
             return f"a {kind}"
         return f"{kind}[{self.key!r}]" if self.item else f"{kind}.{self.key}"
 
     def same(self, other: Place) -> bool:
-        """Is it the same place of the same object?"""
-        return self.owner is other.owner and self.item == other.item and self.key == other.key
+        """Is it the same place of the same object, or one among all its items?"""
+        if self.owner is not other.owner or self.item != other.item:
+            return False
+        return self.key == other.key or (other.key is ITEMS and self.key is not None)
 
     def read(self) -> Any:
         """What it holds; UNBOUND for an attribute or key that there is not."""
         if not self.item:
             return held(self.owner, self.key, UNBOUND)
-        if self.key is None:
+        if self.key is None or self.key is ITEMS:
             return self.owner.copy()
         return self.owner.get(self.key, UNBOUND) if isinstance(self.owner, dict) else self.owner[self.key]
 
@@ -71,7 +73,9 @@ class Place(Change):
             return
         if trace.scopes:
             trace.scope.note_change(owner)
-        if key is None:
+        if key is ITEMS:
+            owner[:] = value
+        elif key is None:
             owner.clear()
             owner.update(value) if hasattr(owner, "update") else owner.extend(value)
         elif value is not UNBOUND:
@@ -223,7 +227,7 @@ def with_places(trace: Trace, record: Callable[[Places], State], *, resizing: bo
                 raise
             if any(p.owner is x for p in error.places for x in variables):
                 raise SeveralNames from error
-            places.all += error.places
+            places.all = [p for p in places.all if not any(p.same(new) for new in error.places)] + list(error.places)
             continue
         except SeveralNames as error:
             if not left or not error.owners:

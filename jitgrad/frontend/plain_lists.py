@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.frontend.assign import getitem
+from jitgrad.frontend.assign import getitem, set_at
 from jitgrad.frontend.carries import is_number
+from jitgrad.frontend.complex_pair import holds_complex
 from jitgrad.frontend.fixed import searching
 from jitgrad.frontend.indexing import as_value, position
 from jitgrad.frontend.items import elements
-from jitgrad.frontend.primitives import cast, strong
+from jitgrad.frontend.primitives import cast, common_dtype, strong
 from jitgrad.frontend.raising import demand
 from jitgrad.frontend.registry import HOOKS, call
 from jitgrad.frontend.trace import WEAK_DTYPES, Trace
@@ -44,6 +45,22 @@ def delete(items: list[Any], index: Any) -> bool:
     if type(items) is not list or not has_traced(index) or isinstance(index, slice) or not _of_numbers(items):
         return False
     _pop(items, index)
+    return True
+
+
+def assign(items: list[Any], index: Any, value: Any) -> bool:
+    """``items[index] = value`` at a traced place; False where that is for Python to do."""
+    if type(items) is not list or isinstance(index, slice) or not has_traced(index):
+        return False
+    if not items or not _of_numbers((*items, value)) or holds_complex((*items, value)):
+        return False
+    trace: Trace = HOOKS["current_trace"]()
+    at = Tracer(trace, as_value(trace, position(trace, index, len(items))).value, "int")
+    kinds = {_kind(x) for x in (*items, value)}
+    old = strong(trace.lift(_array(items)))
+    dtype = common_dtype(old, strong(trace.lift(value)))
+    found = set_at(cast(old, dtype), at, value)
+    items[:] = elements(found, scalar=True, weak=_python_kind(kinds))
     return True
 
 
@@ -96,13 +113,23 @@ def _take_out(items: list[Any], at: Tracer) -> None:
 
 def _become(items: list[Any], among: Sequence[Any], places: Any) -> None:
     """Let a list have the numbers at these places of some."""
-    kinds = {x.weak if isinstance(x, Tracer) else type(x).__name__ for x in among}
-    weak = kinds.pop() if len(kinds) == 1 else None
+    kinds = {_kind(x) for x in among}
     if not places.shape[0]:
         items.clear()
         return
     found = strong(getitem(_array(among), places))
-    items[:] = elements(found, scalar=True, weak=weak if weak in WEAK_DTYPES else None)
+    items[:] = elements(found, scalar=True, weak=_python_kind(kinds))
+
+
+def _kind(x: Any) -> str | None:
+    """The type of Python's that a number has, or counts as."""
+    return x.weak if isinstance(x, Tracer) else type(x).__name__
+
+
+def _python_kind(kinds: set[str | None]) -> str | None:
+    """The one that all of some numbers have; None where they have none."""
+    kind = next(iter(kinds)) if len(kinds) == 1 else None
+    return kind if kind in WEAK_DTYPES else None
 
 
 def _python_int(x: Tracer) -> Tracer:
@@ -112,3 +139,4 @@ def _python_int(x: Tracer) -> Tracer:
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "index": _index, "count": _count, "remove": _remove, "pop": _pop, "insert": _insert,
 }  # fmt: skip
+HOOKS["assign_item"] = assign

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import builtins
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -232,6 +232,12 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
             return places(columns, reverse=function is builtins.max)[0]
         return call(of_key, (keys.array() if isinstance(keys, Collection) else keys,), {})
 
+    def first_of(many: Tracer, start: Any) -> Any:
+        """The extreme one of many elements as Python finds it: a NaN behind the first one is never it."""
+        many = where(HOOKS["operator"](np.not_equal, many, many), many.owner.lift(start), many)
+        found = many[call(of_key, (many,), {})]
+        return Tracer(found.owner, found.value, start.weak if isinstance(start, Tracer) else None)
+
     @functools.wraps(function)
     def routed(*args: Any, **kwargs: Any) -> Any:
         name, key = function.__name__, of_keys(kwargs.get("key"))
@@ -259,6 +265,9 @@ def _extreme(function: Callable[..., Any], compare: np.ufunc, of_array: Any, of_
         else:
             (given,) = args
             items = given if isinstance(given, np.ndarray) else list(given)
+            long = key is None and len(items) > _FEW and has_traced(items)
+            if long and (many := as_array(innermost_trace(*items), items)) is not None and many.ndim == 1:
+                return first_of(many, items[0])
         keys = items if key is None else list(map(HOOKS["callee"](key), items))
         traced = has_traced(keys) or (len(items) > 0 and _of_users(keys[0]))
         if not len(items) or set(kwargs) - {"key", "default"} or not traced:
@@ -369,9 +378,9 @@ def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, revers
         keys = _keys(iterable, key)
     else:
         keys = list(map(HOOKS["callee"](key), items))
-    count = len(items)
-    if not has_traced(keys):
-        order = builtins.sorted(range(count), key=keys.__getitem__, reverse=reverse)
+    known = _known_parts(keys)
+    if known is not None:
+        order = builtins.sorted(range(len(items)), key=known.__getitem__, reverse=reverse)
         return [items[k] for k in order]
     if (columns := columns_of(keys)) is not None:
         return picked(items, places(columns, reverse=reverse))
@@ -386,6 +395,16 @@ def _sorted(iterable: Any, /, *, key: Callable[[Any], Any] | None = None, revers
     many = as_array(innermost_trace(keys), keys)
     stack = innermost_trace(keys).lift(keys) if many is None else many
     return picked(items, places([stack], reverse=reverse))
+
+
+def _known_parts(keys: Sequence[Any]) -> Sequence[Any] | None:
+    """What decides the order of some keys and is known: these, or first items of tuples that all differ; else None."""
+    if not has_traced(keys):
+        return keys
+    if not all(type(k) is tuple and k and isinstance(k[0], (int, float, str)) for k in keys):
+        return None
+    first = [k[0] for k in keys]
+    return first if len(set(first)) == len(first) and all(x == x for x in first) else None
 
 
 def _sorted_places(iterable: Any, key: Callable[[Any], Any] | None, reverse: bool) -> Tracer:

@@ -455,16 +455,18 @@ def _recorded_while(
 
 
 @contextlib.contextmanager
-def attempt(trace: Trace) -> Iterator[None]:
-    """Where the code inside fails, its ops with effects are taken back, and what uses their results: what is recorded
-    instead would draw and print once more. Others may be used elsewhere, as handles of generators are. What it chose
-    among containers is forgotten."""
+def attempt(
+    trace: Trace, kinds: type[BaseException] | tuple[type[BaseException], ...] = BaseException
+) -> Iterator[None]:
+    """Where the code inside fails with an error of these ``kinds``, its ops with effects are taken back, and what uses
+    their results: what is recorded instead would draw and print once more. Others may be used elsewhere, as handles of
+    generators are. What it chose among containers is forgotten."""
     first, gone, kept = len(trace.builder.ops), set[Value](), list[Op]()
     alternatives, scope, fixed = list(trace.alternatives), trace.scope, dict(trace.scope.fixed)
     chosen = list(trace.chosen_items)
     try:
         yield
-    except BaseException:
+    except kinds:
         for op in trace.builder.ops[first:]:
             if op.effects or not gone.isdisjoint(_operands([op])):
                 gone.update(op.results)

@@ -22,6 +22,18 @@ _MISSING = object()
 CELL = "cell_contents"
 
 
+class _Items:
+    """The key for all items of a list that keeps its length."""
+
+    def __repr__(self) -> str:
+        return ":"
+
+
+ITEMS = _Items()
+#: More items of a list that are changed are one place, which may be an array.
+_APART = 31
+
+
 class ByIdentity(MutableMapping["Tracer", V], Generic[V]):
     """A dictionary whose keys are tracers, which are not hashable: they are told apart by identity."""
 
@@ -49,7 +61,8 @@ class ByIdentity(MutableMapping["Tracer", V], Generic[V]):
 
 class Change(NamedTuple):
     """What was changed of an object: its attribute ``key``; with ``item`` the item ``key`` of a list or dict, or with
-    None as the key all of a container, which has become longer or shorter perhaps."""
+    None as the key all of a container, which has become longer or shorter perhaps, and ITEMS all items of a list that
+    has not."""
 
     owner: Any
     key: Any
@@ -249,7 +262,9 @@ class Scope:
 def _undone(obj: Any, name: str | None, before: Any) -> list[Change]:
     """What a change was, of what gets back what it held."""
     if name is None:
-        found = [Change(obj, key, True) for key in _changed_keys(obj, before)]
+        keys = _changed_keys(obj, before)
+        together = isinstance(obj, list) and len(keys) > _APART
+        found = [Change(obj, key, True) for key in ([ITEMS] if together else keys)]
     elif type(obj) is not CellType or held(obj, name, _MISSING) is not before:
         found = [Change(obj, name, False)]
     else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import cmath
+import functools
 import heapq
 import importlib
 import math
@@ -27,6 +28,7 @@ import jitgrad.scipy as jsp
 from jitgrad.frontend.bisections import BISECT, BISECT_FUNCTIONS
 from jitgrad.frontend.complex_python import CMATH, CMATH_FUNCTIONS
 from jitgrad.frontend.heaps import HEAPQ, HEAPQ_FUNCTIONS
+from jitgrad.frontend.iterators import FUNCTOOLS, FUNCTOOLS_FUNCTIONS
 from jitgrad.frontend.namespace import Mirror, stand_in, tried
 from jitgrad.frontend.python_math import MATH, MATH_FUNCTIONS
 from jitgrad.frontend.randomness import FUNCTIONS as RANDOM
@@ -52,6 +54,8 @@ TABLE: dict[Any, Any] = {
     **MATH_FUNCTIONS,
     heapq: HEAPQ,
     **HEAPQ_FUNCTIONS,
+    functools: FUNCTOOLS,
+    **FUNCTOOLS_FUNCTIONS,
     bisect: BISECT,
     **BISECT_FUNCTIONS,
     cmath: CMATH,

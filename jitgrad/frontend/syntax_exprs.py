@@ -7,7 +7,7 @@ import ast
 import builtins
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from jitgrad.frontend.syntax_names import ComprehensionNode, Scopes
@@ -16,7 +16,6 @@ from jitgrad.frontend.syntax_nodes import (
     PREFIX,
     RUNTIME,
     SIGNS,
-    attribute_chain,
     call,
     constant,
     is_constant,
@@ -73,6 +72,7 @@ class Expressions(ast.NodeTransformer):
         self._tables = tables
         self._depth = 0  # of comprehensions that are functions of their own
         self._generators: set[ast.expr] = set()  # comprehensions that were generator expressions
+        self._quantify: set[ast.expr] = set()  # generator expressions of ``any`` and ``all``
         self._numbers = itertools.count(1)
 
     def fresh(self, letter: str) -> str:
@@ -242,10 +242,9 @@ class Expressions(ast.NodeTransformer):
         match node:
             case ast.Call(ast.Name("any" | "all" as name), [ast.GeneratorExp() as inner], []) if name not in self._own:
                 size = constant(operations([ast.Expr(inner.elt)]))
-                arguments = self._choices(inner)
-                return (
-                    None if arguments is None else call("quantified", [self.visit(node.func), *arguments, size], node)
-                )
+                self._quantify.add(inner)  # they may end early
+                if (arguments := self._choices(inner)) is not None:
+                    return call("quantified", [self.visit(node.func), *arguments, size], node)
         return None
 
     def _choices(self, node: ast.GeneratorExp, *, lazy: bool = False) -> list[ast.expr] | None:
@@ -264,8 +263,7 @@ class Expressions(ast.NodeTransformer):
         return self._listed(node) if isinstance(node, ast.GeneratorExp) else node
 
     def _listed(self, node: ast.GeneratorExp | ast.SetComp) -> ast.ListComp:
-        made = place(ast.ListComp(node.elt, node.generators), node)
-        self.scopes.of[made] = self.scopes.of[node]
+        made = self._made(node, node.elt, node.generators)
         self._generators.add(made)
         return made
 
@@ -386,8 +384,10 @@ class Expressions(ast.NodeTransformer):
         """``[element for target in iterable]`` is a call of the runtime with the iterable and a function of an item:
         ``lambda item: [element for target in (item,)][0]``."""
         first, *others = node.generators
-        if others or first.is_async or self.scopes.walrus:
+        if any(g.is_async for g in node.generators) or self.scopes.walrus:
             return self._visit_comprehension(node)
+        if others:
+            return self._flattened(node)
         if first.ifs:
             return self._filtered(node)
         iterable, item, size = self.iterable(first.iter), PREFIX + "item", operations([ast.Expr(node.elt)])
@@ -398,6 +398,24 @@ class Expressions(ast.NodeTransformer):
         element = thunk(ast.Subscript(node, constant(0), ast.Load()), node)
         element.args.args = [place(ast.arg(item), node)]
         return call("collect", [iterable, element, constant(node.lineno), constant(size)], node)
+
+    def _flattened(self, node: ast.ListComp) -> ast.expr:
+        """``[element for a in xs if test for b in ys]`` as ``[*[element for b in ys] for a in xs if test]``, if one
+        could write that: a call of the runtime as in :meth:`_filtered`, but for lists."""
+        first, *others = node.generators
+        size = operations([ast.Expr(node.elt)])
+        first.ifs = first.ifs or [constant(True)]
+        found = self._filtered(self._made(node, self._made(node, node.elt, others), [first]))
+        assert isinstance(found, ast.Call)
+        return call("flattened", [*found.args, constant(size)], node)
+
+    def _made(self, node: ast.expr, elt: ast.expr, generators: list[ast.comprehension]) -> ast.ListComp:
+        """A comprehension that takes the place of another one."""
+        made = place(ast.ListComp(elt, generators), node)
+        self.scopes.of[made] = self.scopes.of[node]
+        if node in self._generators:
+            self._generators.add(made)
+        return made
 
     def _filtered(self, node: ast.ListComp) -> ast.expr:
         """``[element for target in iterable if test]`` is a call of the runtime with the iterable and a function of an
@@ -436,6 +454,8 @@ class Expressions(ast.NodeTransformer):
 
     def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.expr:
         """``(element for target in iterable if test)`` likewise, as in :meth:`_next`."""
+        if len(node.generators) > 1 and self.scopes.of[node].kind == "comprehension" and node not in self._quantify:
+            return self.visit_ListComp(self._listed(node))
         arguments = self._choices(node, lazy=True)
         return self._visit_comprehension(node) if arguments is None else call("expression", arguments, node)
 
@@ -491,110 +511,3 @@ def _may_write(function: ast.expr) -> bool:
     if isinstance(function, ast.Attribute):
         return function.attr in ("warn", "debug", "info", "warning", "error", "critical")
     return isinstance(function, ast.Name) and function.id in ("print", "warn")
-
-
-class Writes:
-    """What the loops of a function may write into in place. ``own`` are the names of the function."""
-
-    def __init__(self, body: list[ast.stmt], own: frozenset[str]) -> None:
-        self._own = own
-        self._found: list[tuple[str | None, ast.expr]] = []  # (name, what it is taken from) or (None, what is written)
-        self._ranges: dict[ast.AST, tuple[int, int]] = {}
-        for node in body:
-            self._collect(node)
-
-    def _collect(self, node: ast.AST) -> None:
-        start = len(self._found)
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Lambda():
-                return
-            case ast.Name() | ast.Constant():
-                return
-            case ast.Subscript(value=value, ctx=ast.Store()):
-                self._found.append((None, value))
-            case ast.AugAssign(target=target):
-                self._found.append((None, target))
-            case ast.Assign(targets=targets, value=value):
-                self._found += [(target.id, value) for target in targets if isinstance(target, ast.Name)]
-            case ast.For(target=ast.Name(id=name), iter=iterable):
-                self._found.append((name, iterable))
-            case ast.Call():
-                self._found += [(None, written) for written in _written_by(node)]
-        for child in ast.iter_child_nodes(node):
-            self._collect(child)
-        if isinstance(node, ast.For | ast.While):
-            self._ranges[node] = (start, len(self._found))
-
-    def hints(self, loop: ast.For | ast.While, temporary: frozenset[str]) -> Iterator[ast.expr]:
-        """Expressions for the objects that the loop's body may write into, each of them once.
-
-        A name in ``temporary`` is bound anew in every iteration: what it was taken from stands for it (``row = A[i]``).
-        """
-        sources: dict[str, list[ast.expr]] = {}
-        todo: list[ast.expr] = []
-        for name, value in self._found[slice(*self._ranges[loop])]:
-            if name is None:
-                todo.append(value)
-            elif name in temporary:
-                sources.setdefault(name, []).append(value)
-        todo.reverse()
-        seen: set[str] = set()
-        while todo:
-            for path in _paths(todo.pop(), self._own):
-                text = _text(path)
-                if text in seen:
-                    continue
-                seen.add(text)
-                root = text.partition(".")[0]
-                if root in temporary:
-                    todo.extend(sources.get(root, ()))
-                else:
-                    yield path
-
-
-def _text(path: ast.expr) -> str:
-    if isinstance(path, ast.Attribute):
-        return f"{_text(path.value)}.{path.attr}"
-    assert isinstance(path, ast.Name)
-    return path.id
-
-
-_METHODS = frozenset({"fill", "sort", "partition", "put", "itemset", "resize"})
-_FUNCTIONS = frozenset({"at", "fill_diagonal", "copyto", "put", "place", "putmask", "put_along_axis"})
-
-
-def _written_by(node: ast.Call) -> Iterator[ast.expr]:
-    """What a call of a NumPy function or method writes into, going by its name."""
-    for keyword in node.keywords:
-        if keyword.arg == "out":
-            yield from keyword.value.elts if isinstance(keyword.value, ast.Tuple) else [keyword.value]
-    name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
-    if name in _METHODS and isinstance(node.func, ast.Attribute):
-        yield node.func.value
-    if name in _FUNCTIONS and node.args:
-        yield node.args[0]
-
-
-def _paths(node: ast.expr, own: frozenset[str]) -> Iterator[ast.expr]:
-    """The names and attributes that an expression takes a piece of: for ``self.a.T[i]`` self.a.T, self.a and self."""
-    direct = True
-    while True:
-        match node:
-            case ast.Attribute(value=value):
-                chain = attribute_chain(node)
-                if chain is not None:
-                    yield chain
-            case ast.Name(id=name):
-                if direct or name in own:  # not the np of np.zeros(n)
-                    yield load(name)
-                return
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=name)), args=[first, *_]) if name not in own:
-                value = first
-            case ast.Call(func=ast.Attribute(value=value)) | ast.Call(args=[value, *_]):
-                pass
-            case ast.Subscript(value=value) | ast.Starred(value=value):
-                node = value
-                continue
-            case _:
-                return
-        node, direct = value, False

@@ -17,7 +17,7 @@ import enum
 from dataclasses import dataclass, field
 
 from jitgrad.frontend.syntax_names import Scope, assigned_names
-from jitgrad.frontend.syntax_nodes import is_static, load, place, runtime, store
+from jitgrad.frontend.syntax_nodes import changed_lists, is_static, load, place, runtime, store
 
 Branching = ast.If | ast.For | ast.While
 Jumps = frozenset[str]
@@ -45,12 +45,30 @@ class Plan:
     generated: set[str] = field(default_factory=set)
 
 
+@dataclass
+class _Late:
+    """Returns whose expressions are computed behind the loops, with their flags."""
+
+    returns: list[tuple[str, ast.expr]] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class _Returned:
-    """The variables of a return that is carried out later."""
+    """The variables of a return that is carried out later. What it returns is in ``value``, or is computed then, where
+    it has one of ``lists``: a list that is longer at every return is no value of a loop. ``late`` is None in a block
+    that has something to do at its end."""
 
     flag: str
     value: str
+    lists: frozenset[str]
+    late: _Late | None = field(default_factory=_Late)
+
+    def is_late(self, value: ast.expr) -> bool:
+        """Is this computed behind the loops? They are left at once, so it is the same there."""
+        nodes = list(ast.walk(value))
+        if any(isinstance(n, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom) for n in nodes):
+            return False
+        return any(isinstance(n, ast.Name) and n.id in self.lists for n in nodes)
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,12 @@ class _Context:
 
     def inner(self) -> _Context:
         return dataclasses.replace(self, tail=False)
+
+    def ending(self) -> _Context:
+        """Of a block with something to do at its end."""
+        if self.returns is None:
+            return self
+        return dataclasses.replace(self, returns=dataclasses.replace(self.returns, late=None))
 
     def stay(self, jumps: Jumps) -> bool:
         """Do some of the jumps stay Python's?"""
@@ -98,6 +122,7 @@ class _Lowering:
         self._escapes: dict[ast.AST, tuple[Jumps, Jumps]] = {}
         self._tested: set[str] = set()
         self._continues: set[str] = set()
+        self._values: set[str] = set()  # those of returns that some return sets
         self._sets: list[ast.Assign] = []
 
     # What jumps out of a statement, and may it become a call
@@ -286,7 +311,7 @@ class _Lowering:
                 self.kind(node)
                 node.body, node.orelse = self.block(node.body, inner), self.block(node.orelse, inner)
             case ast.With():
-                node.body = self.block(node.body, inner)
+                node.body = self.block(node.body, inner.ending())
             case ast.Match():
                 for case in node.cases:
                     case.body = self.block(case.body, inner)
@@ -295,6 +320,7 @@ class _Lowering:
                 if not soft:
                     # A loop or branch around it would be opaque if it held a return: here a return is the function's.
                     inner = dataclasses.replace(inner, returns=None)
+                inner = inner.ending()
                 node.body, node.orelse = self.block(node.body, inner), self.block(node.orelse, inner)
                 node.finalbody = self.block(node.finalbody, inner)
                 for handler in node.handlers:
@@ -305,9 +331,11 @@ class _Lowering:
 
     def _region(self, node: ast.stmt, context: _Context, rest: list[ast.stmt]) -> tuple[list[ast.stmt], list[ast.stmt]]:
         """A statement that may return or not: its returns set a flag that is tested behind it."""
-        returned, emitted = self._new_return(node)
-        emitted += self.block([node], dataclasses.replace(context, tail=False, returns=returned))
-        return emitted, [self._test(returned.flag, [self._return(returned, node)], rest, node)]
+        returned = self._new_return(node)
+        block = self.block([node], dataclasses.replace(context, tail=False, returns=returned))
+        return [*self._before(returned, node), *block], [
+            self._test(returned.flag, self._return(returned, node), rest, node)
+        ]
 
     def _loop(
         self, node: ast.For | ast.While, context: _Context, rest: list[ast.stmt]
@@ -329,7 +357,7 @@ class _Lowering:
         emitted: list[ast.stmt] = []
         returned, owner = context.returns, False
         if "return" in own and returned is None:
-            (returned, emitted), owner = self._new_return(node), True
+            returned, owner = self._new_return(node), True
         flag = None
         if "break" in own:
             flag = self._fresh("_break")
@@ -352,6 +380,8 @@ class _Lowering:
         rest = orelse + rest
         if "return" in own and returned is not None:
             endless = isinstance(node, ast.While) and _is_true(node.test) and "break" not in own
+            if owner:
+                emitted = self._before(returned, node) + emitted
             rest = self._after_return(node, returned, owner, endless, context, rest)
         return [*emitted, node], rest
 
@@ -361,7 +391,7 @@ class _Lowering:
         """What follows a loop with a ``return`` inside; ``endless`` if there is no other way out of it."""
         leave: list[ast.stmt]
         if owner:
-            leave = [self._return(returned, node)]
+            leave = self._return(returned, node)
         elif context.loop is not None and not context.loop.rolled:
             leave = [place(ast.Break(), node)]
         else:
@@ -399,7 +429,15 @@ class _Lowering:
                 flags += [f for f in (loop.break_flag, loop.continue_flag) if f is not None and f not in flags]
                 loop = loop.outer
             value = node.value if node.value is not None else place(ast.Constant(None), node)
-            out: list[ast.stmt] = [self._assign(context.returns.value, value, node), self._set(flags, node)]
+            out: list[ast.stmt] = []
+            late = context.returns.late
+            if late is not None and context.returns.is_late(value):
+                flags.append(self._fresh("_late"))
+                late.returns.append((flags[-1], value))
+            else:
+                self._values.add(context.returns.value)
+                out.append(self._assign(context.returns.value, value, node))
+            out.append(self._set(flags, node))
             if context.loop is not None and not context.loop.rolled:
                 out.append(place(ast.Break(), node))
             return out
@@ -411,13 +449,26 @@ class _Lowering:
 
     # Small statements
 
-    def _new_return(self, node: ast.stmt) -> tuple[_Returned, list[ast.stmt]]:
-        returned = _Returned(self._fresh("_return"), self._fresh("_value"))
-        first = self._assign(returned.flag, ast.Constant(False), node)
-        return returned, [first, self._assign(returned.value, runtime("UNBOUND", node), node)]
+    def _new_return(self, node: ast.stmt) -> _Returned:
+        lists = frozenset(name for name, use in changed_lists([node]).items() if use == "otherwise")
+        return _Returned(self._fresh("_return"), self._fresh("_value"), lists)
 
-    def _return(self, returned: _Returned, node: ast.stmt) -> ast.stmt:
-        return place(ast.Return(load(returned.value)), node)
+    def _before(self, returned: _Returned, node: ast.stmt) -> list[ast.stmt]:
+        """What stands before the statement whose returns are carried out later."""
+        assert returned.late is not None
+        flags = [returned.flag, *(flag for flag, _ in returned.late.returns)]
+        out = [self._assign(flag, ast.Constant(False), node) for flag in flags]
+        return [*out, self._assign(returned.value, runtime("UNBOUND", node), node)]
+
+    def _return(self, returned: _Returned, node: ast.stmt) -> list[ast.stmt]:
+        assert returned.late is not None
+        out: list[ast.stmt] = []
+        if returned.value in self._values:
+            out = [place(ast.Return(load(returned.value)), node)]
+        for flag, value in reversed(returned.late.returns):
+            leave: list[ast.stmt] = [place(ast.Return(value), value)]
+            out = [self._test(flag, leave, out, node)] if out else leave
+        return out
 
     def _test(self, flag: str, body: list[ast.stmt], orelse: list[ast.stmt], node: ast.stmt) -> ast.If:
         self._tested.add(flag)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Sequence
 
-from jitgrad.frontend.syntax_exprs import Expressions, Writes
+from jitgrad.frontend.syntax_exprs import Expressions
 from jitgrad.frontend.syntax_flow import Kind, Plan, lower
 from jitgrad.frontend.syntax_live import Analysis, Frame
 from jitgrad.frontend.syntax_names import FunctionNode, Scopes
@@ -36,6 +36,7 @@ from jitgrad.frontend.syntax_nodes import (
     thunk,
 )
 from jitgrad.frontend.syntax_tables import tables_in
+from jitgrad.frontend.syntax_writes import Writes
 
 #: Operators that change a list, set or dict in place.
 _IN_PLACE = (ast.Add, ast.Mult, ast.Sub, ast.BitAnd, ast.BitOr, ast.BitXor)

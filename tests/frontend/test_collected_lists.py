@@ -306,7 +306,7 @@ def comprehension_that_fails_on_the_way(x, w):
 
 UNROLLED = [
     comprehension_that_fails_on_the_way,
-    another_name, read_by_a_function, the_same_array, views_of_an_argument,
+    another_name, the_same_array, views_of_an_argument,
     of_changing_shape, sometimes, popped,
 ]  # fmt: skip
 
@@ -330,6 +330,11 @@ def test_recorded(fun):
 def test_unrolled(fun):
     check(fun)
     assert not any(how == "rolled" for how in loops(fun)), loops(fun)
+
+
+def test_a_list_that_a_function_reads():
+    check(read_by_a_function)
+    assert loops(read_by_a_function) == ["rolled"]
 
 
 def test_the_number_of_ops_does_not_grow_with_the_iterations():

@@ -457,7 +457,7 @@ def written_after_it_is_read(x, w):
 
 
 UNROLLED = [
-    known_conditions, shared_rows, another_name, of_changing_shape, texts, the_same_array, first_taken,
+    known_conditions, another_name, of_changing_shape, texts, the_same_array, first_taken,
     written_after_it_is_read,
 ]  # fmt: skip
 
@@ -545,6 +545,10 @@ def test_recorded(fun):
 def test_unrolled(fun):
     check(fun)
     assert not any(how == "rolled" for how in loops(fun)), loops(fun)
+
+
+def test_rows_that_are_one_list():
+    check(shared_rows)
 
 
 @pytest.mark.parametrize("fun", GROWING, ids=lambda f: f.__name__)

@@ -71,7 +71,7 @@ def walrus_while_else(n):
 def comprehensions(n):
     i = "outer"
     a = [i * j for i in range(n) for j in range(i) if i > 0 if not j]
-    b = {k: v for k, v in enumerate(zip(range(n), reversed(range(n))))}
+    b = {k: v for k, v in enumerate(zip(range(n), reversed(range(n)))) if v[0] < n}
     c = {x for x in a if x is not None and x >= 0}
     d = [[y for y in range(x)] for x in range(n) if 0 <= x < n]
     return i, a, b, c, d, sum(x for x in range(n) if x or n)
