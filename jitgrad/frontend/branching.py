@@ -55,7 +55,11 @@ def record_branches(
     def record(places: Places) -> State:
         before = places.read()
         around = [functools.partial(places.around(branch), *before) for branch in branches]
-        return _recorded_branches(trace, op, selector, around, places.names(names), places, what)
+        count = len(trace.outcomes)
+        try:
+            return _recorded_branches(trace, op, selector, around, places.names(names), places, what)
+        finally:
+            del trace.outcomes[count:]
 
     return with_places(trace, record, resizing=True)
 
@@ -86,6 +90,7 @@ def _recorded_branches(
                 scope.restore()
             else:
                 places.refuse_others(scope, outcomes[-1], names)
+                trace.outcomes.append(outcomes[-1])
                 finals.append([(r, r.value) for r in scope.written])
                 scopes.append(scope)
         if failing is not None and selector is not None:

@@ -85,6 +85,7 @@ from jitgrad.frontend.raising import handled as handled
 from jitgrad.frontend.raising import thrown as thrown
 from jitgrad.frontend.recording import attempt, condition, record_for, record_while
 from jitgrad.frontend.references import forget_frames
+from jitgrad.frontend.references import owned as owned
 from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.repeating import unrolled_if_small, unrolled_until_alike
 from jitgrad.frontend.resized_arrays import with_resized_arrays

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jitgrad.frontend.guards import references_by_guards
+from jitgrad.frontend.registry import HOOKS
 from jitgrad.frontend.trace import Trace
 
 #: What becomes longer and shorter, and something takes the place of in recorded loops.
@@ -63,6 +64,35 @@ def _known(trace: Trace, obj: Any) -> int:
             held = before.values() if isinstance(before, dict) else before if type(before) in SEQUENCES else ()
         known += (obj is changed) + sum(obj is x for x in held)
     return known
+
+
+def _of_a_way() -> int:
+    """What a branch that returns adds to the count for a list of the function which is handed to it, and on."""
+    mine: list[Any] = []
+
+    def way(given: Any = mine) -> int:
+        own = given
+        own = (lambda x: _references([x])[0])(own)
+        return own
+
+    def other() -> Any:
+        return mine
+
+    return way() - _LONE + 0 * len(other())
+
+
+_OF_A_WAY = _of_a_way()
+
+
+def owned(x: Any) -> Any:
+    """A list that no variable refers to but one of a function which is about to return, as another one: what recorded
+    code has made itself it can change."""
+    trace: Trace | None = HOOKS["current_trace"]()
+    if type(x) is not list or trace is None or not trace.scopes:
+        return x
+    given = ((one, *one) if type(one) is tuple else (one,) for state in trace.outcomes for one in state)
+    others = other_references(trace, [x])[0] - sum(x is one for some in given for one in some)
+    return x if others > _OF_A_WAY else x.copy()
 
 
 def forget_frames(error: BaseException | None) -> None:

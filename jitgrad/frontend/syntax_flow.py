@@ -17,7 +17,7 @@ import enum
 from dataclasses import dataclass, field
 
 from jitgrad.frontend.syntax_names import Scope, assigned_names
-from jitgrad.frontend.syntax_nodes import changed_lists, is_static, load, place, runtime, store
+from jitgrad.frontend.syntax_nodes import call, changed_lists, is_static, load, place, runtime, store
 
 Branching = ast.If | ast.For | ast.While
 Jumps = frozenset[str]
@@ -107,6 +107,7 @@ def lower(body: list[ast.stmt], scope: Scope, taken: set[str]) -> tuple[list[ast
     """The statements without jumps, and the plan. Nodes of ``body`` are changed in place. New names are added to
     ``taken``, which has the names that can't be used."""
     lowering = _Lowering(scope, taken)
+    lowering.find_lists(body)
     lowered = lowering.block(body, _Context(tail=True))
     lowering.drop_untested()
     return lowered, lowering.plan
@@ -116,6 +117,8 @@ class _Lowering:
     def __init__(self, scope: Scope, taken: set[str]) -> None:
         self.plan = Plan()
         self._outside = scope.globals | (scope.nonlocals - scope.given)
+        self._scope = scope
+        self._lists: frozenset[str] = _NONE
         self._nonlocals = scope.nonlocals
         self._shared = scope.written_elsewhere
         self._taken = taken
@@ -124,6 +127,11 @@ class _Lowering:
         self._continues: set[str] = set()
         self._values: set[str] = set()  # those of returns that some return sets
         self._sets: list[ast.Assign] = []
+
+    def find_lists(self, body: list[ast.stmt]) -> None:
+        """Variables that are lists from a statement of the body on, and of no function but this."""
+        made = [t.id for s in body if isinstance(s, ast.Assign) for t in s.targets if isinstance(t, ast.Name)]
+        self._lists = frozenset(made) - self._outside - self._shared - self._scope.captured - self._scope.given
 
     # What jumps out of a statement, and may it become a call
 
@@ -285,11 +293,20 @@ class _Lowering:
             body, orelse, rest = node.body + rest, node.orelse, []
         else:
             body, orelse = node.body, node.orelse
-        node.body = self.block(body, context)
-        node.orelse = self.block(orelse, context)
-        if self.plan.kinds[node] is Kind.RETURN:
+        returns = self.plan.kinds[node] is Kind.RETURN
+        node.body = [*(self._own_lists(body) if returns else ()), *self.block(body, context)]
+        node.orelse = [*(self._own_lists(orelse) if returns else ()), *self.block(orelse, context)]
+        if returns:
             return [node], []
         return [node], self._guard(node, jumps, context, rest)
+
+    def _own_lists(self, block: list[ast.stmt]) -> list[ast.stmt]:
+        """Statements that let lists of the function which a block makes longer be its own. It ends with a return, so
+        nobody sees the variables afterwards."""
+        stored = {n.id for s in block for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        changed = [name for name, use in changed_lists(block).items() if use == "otherwise"]
+        names = [name for name in changed if name in self._lists and name not in stored]
+        return [self._assign(name, call("owned", [load(name)], block[0]), block[0]) for name in names]
 
     def _nest(
         self, node: ast.stmt, jumps: Jumps, context: _Context, rest: list[ast.stmt]

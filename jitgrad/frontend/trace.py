@@ -67,6 +67,7 @@ class Trace:
         self.chosen_items: list[Any] = []  # of lists, by traced values (``chosen_containers``)
         self.tables: dict[int, Location] = {}  # where tables of lists were made, by identity (``bucket_tables``)
         self.tables_carried: dict[Hashable, Any] = {}  # what tables of buckets have in common (``buckets``)
+        self.outcomes: list[tuple[Any, ...]] = []  # what the ways give that are recorded of a branch
         self.uneven: dict[Any, Any] = {}  # branches that give what differs in length, and what that is
         self.sought: list[tuple[Sequence[list[Any]], list[Any]]] = []  # lists, and the places found that hold them
         self.notes: list[str] = []  # how each loop was traced

@@ -255,6 +255,9 @@ class PlainRuntime:
     def filtered(self, iterable: Any, choose: Callable, line: int) -> list:
         return [element() for test, element in map(choose, iterable) if test]
 
+    def owned(self, x: Any) -> Any:
+        return x
+
     def flattened(self, iterable: Any, choose: Callable, line: int, size: int) -> list:
         return [x for test, element in map(choose, iterable) if test for x in element()]
 

@@ -161,9 +161,41 @@ def of_arrays(x):
     return np.array(rows).sum(0), len(rows)
 
 
+def path(a, t):
+    out = []
+    if a > t:
+        return out
+    while a < t:
+        a = a * 1.5 + 0.1
+        out.append(a)
+    return out
+
+
+def path_with_an_end(a, t):
+    out = []
+    if a > 0.9:
+        return []
+    if a > t:
+        return out
+    while len(out) < 8 * t:
+        if len(out) > 3 * a:
+            return out
+        out.append(a)
+    return out
+
+
+def begun_before_in_other_branches(x):
+    found, total = [], 0.0
+    if x[0] > 0.3:
+        found = path(x[1], x[2])
+    for i in range(6):
+        total += sum(path(x[i], x[7])) + len(path_with_an_end(x[i], x[8]))
+    return found, len(found), total
+
+
 BRANCHES = [
     empty_first, a_variable, a_filter, arrays, three_ways, of_a_helper, begun_before, in_a_tuple, expressions, in_loops,
-    longest, in_containers, of_rows, of_arrays,
+    longest, in_containers, of_rows, of_arrays, begun_before_in_other_branches,
 ]  # fmt: skip
 
 
@@ -255,6 +287,21 @@ def test_lists_that_are_one_of_two():
     for change in ("one", "other", "loop", "item"):
         with pytest.raises(MutationError, match="a list is changed that has another name perhaps"):
             jg.jit(of_another_name(change))(GIVEN[0])
+
+
+def test_a_list_begun_before_that_has_another_name():
+    def fun(x):
+        out = []
+        keep = {"o": out}
+        if x[0] > x[1]:
+            return keep["o"]
+        for v in x:
+            out.append(v)  # noqa: PERF402
+        return keep["o"]
+
+    for x in GIVEN:
+        with pytest.raises(JitgradError):
+            jg.jit(fun)(x)
 
 
 def test_arrays_that_are_one_of_two():
