@@ -37,7 +37,7 @@ from jitgrad.frontend.list_methods import for_each, of_columns
 from jitgrad.frontend.list_trials import is_of_loop_around
 from jitgrad.frontend.loop_choices import UNROLLABLE, accept
 from jitgrad.frontend.loops import For
-from jitgrad.frontend.places import forget_places
+from jitgrad.frontend.places import ChangesPlaces, forget_places
 from jitgrad.frontend.primitives import broadcast_to, cast, iota, strong
 from jitgrad.frontend.recording import attempt
 from jitgrad.frontend.references import SEQUENCES, forget_frames
@@ -147,7 +147,7 @@ def _recorded(choice: _Choice, record: Callable[[], State], variables: Sequence[
         failed = error
     try:
         only = only_names(trace, variables, choice.state, choice.names)
-        if resizing and not trace.scopes:
+        if (resizing or isinstance(failed, ChangesPlaces)) and not trace.scopes:
             try:
                 with attempt(trace, UNROLLABLE):
                     return choice.once(only)
@@ -405,6 +405,9 @@ def _outcome(
                 raise CarryError(f"{choice.names[n]} has another structure than in a trial.", user_location())
             leaves.update({(n, k): leaf for k, leaf in enumerate(found)})
         others: list[Any] = []
+        roots = [id(x.root if isinstance(x, Tracer) else x) for x in map(leaves.__getitem__, apart.many)]
+        if len(set(roots)) != len(roots):
+            raise CarryError("a list or array that a branch gives has two names in what it gives.", user_location())
         for key, many in apart.many.items():
             if _shape(leaves[key])[0] != ("array" if many.of_array else "list"):
                 raise CarryError(f"{choice.names[key[0]]} has other parts than in a trial.", user_location())

@@ -289,6 +289,30 @@ def test_lists_that_are_one_of_two():
             jg.jit(of_another_name(change))(GIVEN[0])
 
 
+def test_one_list_by_two_names():
+    def lists(x):
+        out = [x[0]]
+        pair = (out, out) if x[1] > 0.5 else ([1.0, 2.0], [3.0, 4.0])
+        pair[0].append(5.0)
+        return pair
+
+    def arrays(x):
+        u = x * 2
+        v, w = (u, u) if x[1] > 0.5 else (x[:2], x[:3])
+        v[0] = 5.0
+        return w
+
+    def read(x):
+        out = [x[0]]
+        pair = (out, [x[1]]) if x[1] > 0.5 else ([1.0, 2.0], out)
+        return sum(pair[0]), sum(pair[1]), len(pair[0])
+
+    for fun in (lists, arrays):
+        with pytest.raises(JitgradError):
+            jg.jit(fun)(GIVEN[0])
+    check(read)
+
+
 def test_a_list_begun_before_that_has_another_name():
     def fun(x):
         out = []
@@ -453,6 +477,44 @@ def test_a_callback_that_appends():
         out = solved(lambda v: v * (1 + x), x, note)
         return out, seen, len(copies), copies[0]
 
+    check(fun)
+
+
+def logging_helper(x):
+    log = []
+
+    def visit(v):
+        if v > 0.5:
+            return 0.0
+        log.append(v)
+        return 1.0
+
+    n = visit(x[0]) + visit(x[1])
+    for v in x:
+        n += visit(v)
+    return n, log
+
+
+class Visitor:
+    def __init__(self):
+        self.log, self.count = [], 0
+
+    def visit(self, v):
+        if v > 0.5:
+            return 0.0
+        self.log.append(v)
+        self.count += 1
+        return 1.0
+
+
+def logging_method(x):
+    visitor = Visitor()
+    n = visitor.visit(x[0]) + visitor.visit(x[1])
+    return n, visitor.log, visitor.count
+
+
+@pytest.mark.parametrize("fun", [logging_helper, logging_method], ids=lambda f: f.__name__)
+def test_functions_that_append_or_return_early(fun):
     check(fun)
 
 
