@@ -16,6 +16,7 @@ from jitgrad.frontend.fixed import is_cell, refuse_fixed
 from jitgrad.frontend.objects import held_by
 from jitgrad.frontend.references import other_references
 from jitgrad.frontend.trace import Trace
+from jitgrad.frontend.tracer import Collection
 from jitgrad.ir.location import user_location
 
 #: From so many containers on, those that are gone are left out.
@@ -92,6 +93,17 @@ def refuse_several(trace: Trace, container: Any) -> None:
             continue
         seen = other_references(trace, list(known))
         if seen[0] >= 0 and any(n >= 0 for n in seen[1:]):
+            raise _several(container)
+    if not isinstance(container, Collection):
+        return
+    mine = [x for known in trace.alternatives if known[0] is container for x in known[1:]]
+    for known in trace.alternatives if mine else ():  # two of unknown length may be one and the same
+        alike = (
+            known[0] is not container
+            and isinstance(known[0], Collection)
+            and any(x is y for x in known[1:] for y in mine)
+        )
+        if alike and other_references(trace, [known[0]])[0] >= 0:
             raise _several(container)
 
 

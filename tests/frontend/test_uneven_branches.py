@@ -307,7 +307,16 @@ def test_one_list_by_two_names():
         pair = (out, [x[1]]) if x[1] > 0.5 else ([1.0, 2.0], out)
         return sum(pair[0]), sum(pair[1]), len(pair[0])
 
-    for fun in (lists, arrays):
+    def both_of_one(x):
+        b = [x[0], x[1], x[2]]
+        a = b if x[3] > 0.3 else [x[4]]
+        if x[5] > 0.5:
+            b = []
+        if len(b) > 0:
+            b[0] = 7.0
+        return sum(a), sum(b)
+
+    for fun in (lists, arrays, both_of_one):
         with pytest.raises(JitgradError):
             jg.jit(fun)(GIVEN[0])
     check(read)
