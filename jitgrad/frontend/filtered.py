@@ -70,31 +70,27 @@ def filtered(iterable: Any, choose: Choice, line: int) -> Any:
 def flattened(iterable: Any, choose: Choice, line: int, size: int) -> Any:
     """``[x for item in iterable if test for x in element]``, where the elements are lists: the loop that this stands
     for. ``size`` counts the operations that are written in it."""
-    runtime, found = HOOKS["runtime"](), _Found()
-    listed = lambda: ((), (), (("a list", lambda: found.items, found.put, "appended"),))  # noqa: E731
+    runtime, found = HOOKS["runtime"](), []
+
+    def put(items: Any) -> None:
+        nonlocal found
+        found = items
+
+    def listed() -> Any:
+        return (), (), (("a list", lambda: found, put, "appended"),)
 
     def body(item: Any) -> tuple[()]:
         test, element = choose(item)
 
         def extend() -> tuple[()]:
-            runtime.called(found.items, "extend")(element())
+            runtime.called(found, "extend")(element())
             return ()
 
         runtime.if_(test, extend, lambda: (), (), (), line, listed)
         return ()
 
     runtime.for_(iterable, body, (), (), None, lambda: (), line, size, listed)
-    return found.items
-
-
-class _Found:
-    """A list, or what takes its place while a loop is recorded."""
-
-    def __init__(self) -> None:
-        self.items: Any = []
-
-    def put(self, items: Any) -> None:
-        self.items = items
+    return found
 
 
 def gathered(iterable: Any, element: Callable[[Any], Any]) -> list[Any]:
